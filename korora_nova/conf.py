@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option of Kororā, one function per process that reads it.
+
+=================  ======================================================
+``[korora]``       Nova's processes: scheduler filter and compute driver
+``[attester]``     korora-agent: its TPM, vault, logs and addresses
+``[handover]``     korora-agent: the bus between two agents
+``[service_auth]`` korora-agent: credentials for the attestation service
+``[verifier]``     the attestation service: keys, life times, caps
+``[nova]``         the attestation service: credentials to ask Nova
+=================  ======================================================
+
+There is no global configuration object here: each process makes its own
+(``ConfigOpts``) and registers what it needs.  ``list_opts`` is what the
+sample configuration is generated from.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any
+
+from keystoneauth1 import loading as ks_loading
+from oslo_config import cfg
+from oslo_log import log as logging
+
+KORORA = 'korora'
+ATTESTER = 'attester'
+HANDOVER = 'handover'
+SERVICE_AUTH = 'service_auth'
+VERIFIER = 'verifier'
+NOVA = 'nova'
+
+SERVICE_TYPE = 'attestation'
+PROJECT = 'korora'
+DISTRIBUTION = 'korora-nova'
+
+TRUSTED_KEYS = '/etc/korora/keys.json'
+AGENT_SOCKET = '/run/korora/agent.sock'
+
+KORORA_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'agent_socket',
+        default=AGENT_SOCKET,
+        help='Unix socket of the korora-agent of this compute host.'),
+    cfg.FloatOpt(
+        'agent_timeout',
+        default=60, min=1,
+        help='Longest wait, in seconds, for one answer of the agent.'),
+    cfg.FloatOpt(
+        'boot_wait',
+        default=120, min=0,
+        help='Seconds that nova-compute waits, once per process, for the '
+             'first affirming attestation before it resumes protected '
+             'servers when the host boots.'),
+    cfg.FloatOpt(
+        'result_cache',
+        default=5, min=0,
+        help='Seconds for which the scheduler filter reuses the bulk list '
+             'of attestation results.'),
+    cfg.FloatOpt(
+        'decision_timeout',
+        default=3, min=0.1,
+        help='Longest time, in seconds, that one scheduling request waits '
+             'for the attestation service. When it runs out, hosts count '
+             'as not trusted.'),
+    cfg.StrOpt(
+        'trusted_keys',
+        default=TRUSTED_KEYS,
+        help='File of pinned public keys of the attestation service.'),
+    cfg.BoolOpt(
+        'protect_vtpm',
+        default=True,
+        help='Protect every server with a vTPM whose secret security is '
+             '"host", not only those that ask for it.'),
+]
+
+ATTESTER_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'host',
+        help='Name of this host as Nova knows it ([DEFAULT] host of '
+             'nova-compute). Default: the host name.'),
+    cfg.StrOpt(
+        'socket',
+        default=AGENT_SOCKET,
+        help='Unix socket on which the agent serves local callers.'),
+    cfg.ListOpt(
+        'allowed_users',
+        default=['nova', 'root'],
+        help='Users (names or uids) that may call the local socket.'),
+    cfg.StrOpt(
+        'tcti',
+        default='device:/dev/tpmrm0',
+        help='How to reach the TPM: a TCTI string of the TPM2 Software '
+             'Stack.'),
+    cfg.StrOpt(
+        'uefi_log',
+        default='/sys/kernel/security/tpm0/binary_bios_measurements',
+        help='UEFI event log of this boot.'),
+    cfg.StrOpt(
+        'ima_log',
+        default='/sys/kernel/security/ima/binary_runtime_measurements',
+        help='IMA measurement list, in its binary form.'),
+    cfg.StrOpt(
+        'state_dir',
+        default='/var/lib/korora',
+        help='Directory of the vault and the journal.'),
+    cfg.StrOpt(
+        'trusted_keys',
+        default=TRUSTED_KEYS,
+        help='File of pinned public keys of the attestation service.'),
+    cfg.FloatOpt(
+        'interval',
+        default=60, min=1,
+        help='Seconds between two periodic attestations. Keep it well '
+             'below [verifier] result_ttl.'),
+    cfg.StrOpt(
+        'libvirt_uri',
+        default='qemu:///system',
+        help='libvirt in which the agent defines the secrets of vTPMs.'),
+    cfg.StrOpt(
+        'address',
+        help='Address at which this host receives live migrations, '
+             'exactly as nova-compute announces it '
+             '([libvirt] live_migration_inbound_addr or my_ip).'),
+    cfg.StrOpt(
+        'tls_name',
+        help='Name in the TLS certificate with which this host receives '
+             'live migrations, if native TLS is used.'),
+]
+
+HANDOVER_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'transport_url',
+        secret=True,
+        help='oslo.messaging URL of the bus between agents. Use a virtual '
+             'host and a user of their own. The bus is not trusted.'),
+    cfg.FloatOpt(
+        'rpc_timeout',
+        default=20, min=1,
+        help='Seconds that a destination waits for the key from the '
+             'source.'),
+]
+
+VERIFIER_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'keys_dir',
+        default='/etc/korora/private',
+        help='Directory of the private keys result.pem, custody.pem and '
+             'approval.pem.'),
+    cfg.StrOpt(
+        'trusted_keys',
+        default=TRUSTED_KEYS,
+        help='File of the public keys; the same that hosts and Nova pin.'),
+    cfg.StrOpt(
+        'ek_roots',
+        default='/etc/korora/ek-roots',
+        help='Directory of PEM files: the CA certificates of TPM makers '
+             'from which EK certificates are accepted.'),
+    cfg.FloatOpt(
+        'result_ttl',
+        default=180, min=1,
+        help='Seconds for which a result is valid, counted from the issue '
+             'of the challenge that it answers.'),
+    cfg.FloatOpt(
+        'challenge_ttl_steady',
+        default=600, min=1,
+        help='Seconds for which the challenge of a periodic attestation '
+             'can be used. Results still expire by result_ttl.'),
+    cfg.FloatOpt(
+        'challenge_ttl_on_demand',
+        default=10, min=1,
+        help='Seconds for which an on-demand challenge can be used.'),
+    cfg.FloatOpt(
+        'evidence_max_age',
+        default=30, min=1,
+        help='Oldest evidence, in seconds, of either end of a live '
+             'migration when a permit is signed.'),
+    cfg.FloatOpt(
+        'approval_ttl',
+        default=20, min=1,
+        help='Seconds, on the clock of the TPM, for which an approval to '
+             'unseal can be used.'),
+    cfg.FloatOpt(
+        'permit_deadline',
+        default=60, min=1,
+        help='Seconds, on the clock of the TPM of the destination, within '
+             'which a transferred key can be unsealed.'),
+]
+
+
+def register_korora_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what Nova's processes read, credentials included."""
+    conf.register_opts(KORORA_OPTS, KORORA)
+    _register_keystoneauth(conf, KORORA)
+    ks_loading.register_adapter_conf_options(conf, KORORA)
+    conf.set_default('service_type', SERVICE_TYPE, KORORA)
+
+
+def register_attester_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what korora-agent reads."""
+    conf.register_opts(ATTESTER_OPTS, ATTESTER)
+    conf.register_opts(HANDOVER_OPTS, HANDOVER)
+    _register_keystoneauth(conf, SERVICE_AUTH)
+    ks_loading.register_adapter_conf_options(conf, SERVICE_AUTH)
+    conf.set_default('service_type', SERVICE_TYPE, SERVICE_AUTH)
+
+
+def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what the attestation service reads.
+
+    ``[database]``, ``[keystone_authtoken]`` and ``[oslo_policy]`` are
+    registered by the libraries that own them.
+    """
+    conf.register_opts(VERIFIER_OPTS, VERIFIER)
+    _register_keystoneauth(conf, NOVA)
+    ks_loading.register_adapter_conf_options(conf, NOVA)
+    conf.set_default('service_type', 'compute', NOVA)
+
+
+def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
+    ks_loading.register_session_conf_options(conf, group)
+    ks_loading.register_auth_conf_options(conf, group)
+
+
+def parse(
+    args: Sequence[str],
+    config_files: Sequence[str] | None = None,
+    *,
+    conf: cfg.ConfigOpts | None = None,
+) -> cfg.ConfigOpts:
+    """Return a new configuration, read from files and command line.
+
+    :param args: command line without the program's name.
+    :param config_files: used when the command line names none.
+    :param conf: one that carries more command line options.
+    """
+    conf = cfg.ConfigOpts() if conf is None else conf
+    logging.register_options(conf)
+    conf(list(args), project=PROJECT, version=release(),
+         default_config_files=(
+             None if config_files is None else list(config_files)))
+    return conf
+
+
+def release() -> str:
+    """Version of the installed package; '0' in a bare source tree."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return '0'
+
+
+def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
+    """Groups and options, for ``oslo-config-generator``."""
+    session = ks_loading.get_session_conf_options()
+    auth = _password_opts()
+    adapter = ks_loading.get_adapter_conf_options(
+        include_deprecated=False)
+    credentials = list(itertools.chain(session, auth, adapter))
+    return [
+        (KORORA, [*KORORA_OPTS, *credentials]),
+        (ATTESTER, ATTESTER_OPTS),
+        (HANDOVER, HANDOVER_OPTS),
+        (SERVICE_AUTH, credentials),
+        (VERIFIER, VERIFIER_OPTS),
+        (NOVA, credentials),
+    ]
+
+
+def _password_opts() -> list[Any]:
+    common = ks_loading.get_auth_common_conf_options()
+    plugin = ks_loading.get_auth_plugin_conf_options('password')
+    return [*common, *plugin]
