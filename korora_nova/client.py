@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client of the attestation service: one method per call of its API.
+
+Answers are the decoded JSON of the API, not verified: whoever relies on a
+signed object in one verifies it with pinned keys.  Errors are the classes
+of :mod:`korora_nova.errors`, by the reason id the service reported.
+Whatever says nothing about the request itself (no connection, no endpoint,
+refused credentials, HTTP 5xx, an answer that is not the API's) is
+``Unavailable``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib import parse
+
+from keystoneauth1 import adapter as ks_adapter
+from keystoneauth1 import exceptions as ks_exc
+from keystoneauth1 import loading as ks_loading
+from oslo_config import cfg
+
+from korora_nova import errors
+
+Json = dict[str, Any]
+
+#: Seconds to connect, and between two reads of an answer.
+TIMEOUT = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """One bulk answer: results by host, each with its signed token.
+
+    :param etag: hand it to the next call to learn cheaply of no change.
+    :param seq: hand it to ``changes_since`` to get only what changed.
+    """
+
+    etag: str | None
+    seq: int
+    incarnation: str
+    results: tuple[Json, ...]
+
+
+def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:
+    """Client with the keystoneauth options of a configuration group.
+
+    :raises Unavailable: SERVICE_UNAVAILABLE, credentials not configured.
+    """
+    try:
+        auth = ks_loading.load_auth_from_conf_options(conf, group)
+        session = ks_loading.load_session_from_conf_options(
+            conf, group, auth=auth)
+        if session.timeout is None:
+            session.timeout = TIMEOUT
+        return AttestationClient(ks_loading.load_adapter_from_conf_options(
+            conf, group, session=session, auth=auth))
+    except ks_exc.ClientException as exc:
+        raise errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE,
+            f'The section [{group}] does not give usable credentials: '
+            f'{type(exc).__name__}.') from exc
+
+
+class AttestationClient:
+    """The attestation API over a keystoneauth adapter.
+
+    :param adapter: knows credentials, region and service type.
+    :param timeout: seconds to connect, and between reads of an answer.
+    """
+
+    def __init__(self, adapter: ks_adapter.Adapter,
+                 timeout: float = TIMEOUT) -> None:
+        self._adapter = adapter
+        self._timeout = timeout
+
+    # Versions and keys
+
+    def versions(self) -> Json:
+        return self._get('/')
+
+    def keys(self) -> Json:
+        """Public keys of the service, in the form of keys.json."""
+        return self._get('/v1/keys')
+
+    # What an agent says about its own host
+
+    def enrol(self, host: str, *, ek_cert: str, ek_public: str,
+              ak_public: str, srk_public: str) -> Json:
+        """Ask for a credential; all values base64.
+
+        :returns: ``credential``, ``secret`` (base64), ``expires_in`` (s).
+        :raises Conflict: IDENTITY_CONFLICT.
+        """
+        return self._send('POST', _path('hosts', host, 'enrolment'), {
+            'version': 1, 'ek_cert': ek_cert, 'ek_public': ek_public,
+            'ak_public': ak_public, 'srk_public': srk_public})
+
+    def prove(self, host: str, proof: str) -> Json:
+        """Answer the credential; ``proof`` is base64."""
+        return self._send(
+            'POST', _path('hosts', host, 'enrolment', 'proof'),
+            {'version': 1, 'proof': proof})
+
+    def challenge(self, host: str, challenge_class: str) -> Json:
+        """Ask for a challenge of class ``steady`` or ``on-demand``."""
+        return self._send('POST', _path('hosts', host, 'challenges'),
+                          {'class': challenge_class})
+
+    def evidence(self, host: str, message: Mapping[str, Any]) -> Json:
+        """Attest with a purpose; ``message`` is the whole body."""
+        return self._send('POST', _path('hosts', host, 'evidence'), message)
+
+    # Hosts
+
+    def list_hosts(self) -> list[Json]:
+        return self._items('/v1/hosts', 'hosts')
+
+    def get_host(self, host: str) -> Json:
+        return self._get(_path('hosts', host))
+
+    def approve_host(self, host: str, ek_hash: str) -> Json:
+        return self._send('PUT', _path('hosts', host, 'approval'),
+                          {'ek_hash': ek_hash})
+
+    def delete_host(self, host: str, *, force: bool = False) -> None:
+        query = '?force=true' if force else ''
+        self._request('DELETE', _path('hosts', host) + query)
+
+    # Results
+
+    def results(self, *, changes_since: int | str | None = None,
+                etag: str | None = None) -> Results | None:
+        """All results in one call; None if ``etag`` is still current."""
+        query = '' if changes_since is None else '?' + parse.urlencode(
+            {'changes-since': changes_since})
+        headers = {} if etag is None else {'If-None-Match': etag}
+        response = self._request('GET', '/v1/results' + query,
+                                 headers=headers)
+        if response.status_code == 304:
+            return None
+        answer = _json(response)
+        try:
+            return Results(response.headers.get('ETag'), int(answer['seq']),
+                           str(answer['incarnation']),
+                           tuple(answer['results']))
+        except (KeyError, TypeError, ValueError):
+            raise _strange(response) from None
+
+    def list_results(self) -> list[Json]:
+        return self._items('/v1/results', 'results')
+
+    def get_result(self, host: str) -> Json:
+        return self._get(_path('results', host))
+
+    # Reference values
+
+    def create_reference(self, name: str, host: str) -> Json:
+        return self._send('POST', '/v1/references',
+                          {'name': name, 'host': host})
+
+    def list_references(self) -> list[Json]:
+        return self._items('/v1/references', 'references')
+
+    def get_reference(self, name: str) -> Json:
+        return self._get(_path('references', name))
+
+    def delete_reference(self, name: str) -> None:
+        self._request('DELETE', _path('references', name))
+
+    # Custody
+
+    def list_migrations(self) -> list[Json]:
+        return self._items('/v1/migrations', 'migrations')
+
+    def get_migration(self, migration: str) -> Json:
+        return self._get(_path('migrations', migration))
+
+    def abort_migration(self, migration: str, reason: str) -> Json:
+        return self._send('POST', _path('migrations', migration, 'abort'),
+                          {'reason': reason})
+
+    def get_server(self, instance: str) -> Json:
+        """The ledger's row; NotFound if the server never was protected."""
+        return self._get(_path('servers', instance))
+
+    def list_receipts(self, since: int = 0) -> list[str]:
+        """Signed receipts with a sequence number above ``since``."""
+        answer = self._get('/v1/receipts?' + parse.urlencode(
+            {'since': since}))
+        return _member(answer, 'receipts')
+
+    def recover_ledger(self, receipts: Sequence[str]) -> Json:
+        return self._send('POST', '/v1/ledger/recover',
+                          {'receipts': list(receipts)})
+
+    # Transport
+
+    def _items(self, path: str, name: str) -> list[Json]:
+        return _member(self._get(path), name)
+
+    def _get(self, path: str) -> Json:
+        return _json(self._request('GET', path))
+
+    def _send(self, method: str, path: str,
+              body: Mapping[str, Any]) -> Json:
+        return _json(self._request(method, path, json=dict(body)))
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Send one request; only 2xx and 304 return.
+
+        Bodies are never logged: an enrolment's proof is a secret and
+        evidence is large.
+        """
+        try:
+            response = self._adapter.request(
+                path, method, raise_exc=False, log=False,
+                timeout=self._timeout, **kwargs)
+        except ks_exc.ClientException as exc:
+            raise errors.Unavailable(
+                errors.Reason.SERVICE_UNAVAILABLE,
+                'The attestation service cannot be reached: '
+                f'{type(exc).__name__}.') from exc
+        if response.status_code == 304 or response.ok:
+            return response
+        raise _error(response)
+
+
+def _path(*parts: str) -> str:
+    return '/'.join(['/v1', *(parse.quote(part, safe='')
+                              for part in parts)])
+
+
+def _json(response: Any) -> Json:
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        raise _strange(response) from None
+    if not isinstance(answer, dict):
+        raise _strange(response)
+    return answer
+
+
+def _member(answer: Json, name: str) -> list[Any]:
+    items = answer.get(name)
+    if not isinstance(items, list):
+        raise errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE,
+            f'The answer of the attestation service lacks {name!r}.')
+    return items
+
+
+def _strange(response: Any) -> errors.KororaError:
+    return errors.Unavailable(
+        errors.Reason.SERVICE_UNAVAILABLE,
+        'The endpoint of the attestation service gave an answer that is '
+        f'not its own (HTTP {response.status_code}).')
+
+
+def _error(response: Any) -> errors.KororaError:
+    """What an answer of 4xx or 5xx says."""
+    if response.status_code == 401:
+        return errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE,
+            'The attestation service refuses the credentials.')
+    try:
+        reported = _json(response)['error']
+        error = errors.from_reason(
+            str(reported['reason']), str(reported['message']),
+            {str(key): str(value)
+             for key, value in reported.get('details', {}).items()},
+            response.status_code)
+    except (KeyError, TypeError, AttributeError):
+        return _strange(response)
+    except errors.Unavailable as exc:
+        return exc
+    if (response.status_code >= 500) != isinstance(
+            error, errors.Unavailable):
+        return _strange(response)
+    return error
