@@ -144,9 +144,23 @@ def external_fault(module: str, target: str) -> str | None:
     return f"{inner} is pure but imports {target}"
 
 
+def uses_of(source: str, name: str) -> set[str]:
+    """The attributes that a text takes from a name: os.urandom -> urandom."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == name
+    }
+
+
 def faults(source: str, module: str) -> list[str]:
     found = []
+    random_only = uses_of(source, "os") == {"urandom"}
     for target, line in imports(source, module):
+        if target == "os" and random_only:
+            target = "os.urandom"
         check = internal_fault if within(target, PACKAGE) else external_fault
         fault = check(module, target)
         if fault:
@@ -234,6 +248,8 @@ class TestTheRulesThemselves(testtools.TestCase):
             self.assertFault("rats.ima", f"import {name}")
         self.assertFine("rats.ima", "import hashlib, struct, jwt")
         self.assertFine("custody.envelope", "from os import urandom")
+        self.assertFine("custody.envelope", "import os\nos.urandom(12)")
+        self.assertFault("custody.envelope", "import os\nos.stat(12)")
         self.assertFine("rats.keys", "import os")
 
     def test_sole_importers(self) -> None:

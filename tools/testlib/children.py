@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that never outlive the test run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+PATIENCE = 90.0
+"""Seconds that an interrupted child gets to clean up after itself."""
+
+
+@contextlib.contextmanager
+def child(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: str,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    timeout: float | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own, ended on every way out.
+
+    Ctrl-C reaches this program only, which then interrupts the child's whole
+    process group and waits for it. After `timeout` seconds the child is
+    interrupted, too.
+    """
+    process = subprocess.Popen(
+        argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL,
+        stdout=stdout, stderr=stderr, start_new_session=True,
+    )
+    timer = threading.Timer(timeout or 0, signal_group, [process])
+    if timeout:
+        timer.start()
+    try:
+        yield process
+        process.wait()
+    except BaseException:
+        signal_group(process)
+        raise
+    finally:
+        timer.cancel()
+        _end(process)
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
+    """Run to the end with this terminal's output; return the exit code."""
+    with child(argv, env, cwd) as process:
+        pass
+    return process.returncode
+
+
+def signal_group(
+    process: subprocess.Popen[bytes], number: int = signal.SIGINT
+) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    # Workers that lost their parent share its group.
+    signal_group(process, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/test: set up, run what was asked for, say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+from lablib import paths, setup, ui
+
+PARTS = ("pep8", "unit", "functional", "integration")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="tools/test",
+        description="Set up this machine and run the tests of Kororā. "
+        "Without an option for a part, all parts run: "
+        "ruff and mypy, unit, functional, and integration tests on a lab "
+        "that is started and stopped for them. The last line says how "
+        "many tests passed, failed and were skipped.",
+    )
+    made.add_argument(
+        "--pep8", action="store_true", help="run ruff and mypy"
+    )
+    for part in PARTS[1:]:
+        made.add_argument(
+            f"--{part}", action="store_true", help=f"run the {part} tests"
+        )
+    made.add_argument(
+        "--no-setup", action="store_true",
+        help="use the Python that runs this, as tox does, and install "
+        "nothing",
+    )
+    made.add_argument(
+        "-v", "--verbose", action="store_true", help="name every test"
+    )
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if not options.no_setup:
+            setup.ensure()
+            _again_in_the_venv()
+        return _run(options)
+    except ui.LabError as e:
+        ui.fail(str(e))
+        return 2
+    except KeyboardInterrupt:
+        ui.fail("interrupted; nothing was left running")
+        return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _again_in_the_venv() -> None:
+    """Replace this process by one that has the test tools."""
+    python = str(paths.BIN / "python")
+    sys.stdout.flush()
+    os.execv(python, [python, *sys.argv, "--no-setup"])
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Only the virtual environment has what these import.
+    from testlib import suites
+    from testlib.stream import Totals
+
+    chosen = [part for part in PARTS if getattr(options, part)] or PARTS
+    if "integration" in chosen:
+        ui.require_root()
+    totals = Totals()
+    for part in chosen:
+        if part == "pep8":
+            totals.add(suites.style())
+        else:
+            totals.add(getattr(suites, part)(options.verbose))
+    for name, why in totals.skips:
+        ui.note(f"\nskipped: {name}\n{_indent(why)}")
+    for name, why in totals.failures:
+        ui.note(f"\nfailed: {name}\n{_indent(why)}")
+    ui.say(f"done: {', '.join(chosen)}")
+    ui.note(str(totals))
+    return 1 if totals.failed else 0
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to run. Everything returns Totals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from lablib import paths, ui
+from testlib import children
+from testlib.stream import Totals, count
+
+ROOT = paths.CHECKOUT
+BIN = pathlib.Path(sys.executable).parent
+TESTS = ROOT / "tests"
+
+WORKERS = 2
+SUITE_TIMEOUT = 900.0
+"""Seconds; a hanging suite must not hide the results of the others."""
+
+
+def environment() -> dict[str, str]:
+    """The caller's, without what could change the outcome of a test."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OS_", "PYTHON", "STESTR"))
+    }
+    return {
+        **kept,
+        "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LANG": "C.UTF-8",
+    }
+
+
+def command(name: str, *argv: str) -> Totals:
+    """A check that passes or fails as a whole."""
+    totals = Totals()
+    with _step(name, totals):
+        if children.run(argv, environment(), str(ROOT)):
+            totals.fail(name, "see its output above")
+        else:
+            totals.passed += 1
+    return totals
+
+
+def style() -> Totals:
+    """Two checks: ruff, mypy."""
+    trees = [
+        name
+        for name in ("korora_nova", "nova", "tests", "tools", "doc")
+        if (ROOT / name).exists()
+    ]
+    totals = command("ruff", f"{BIN}/ruff", "check", "--quiet", *trees)
+    totals.add(command("mypy", sys.executable, "-m", "mypy"))
+    return totals
+
+
+def unit(verbose: bool) -> Totals:
+    return stestr("unit", TESTS / "unit", verbose)
+
+
+def functional(verbose: bool) -> Totals:
+    """One process group per directory: Nova's fixtures patch their own."""
+    totals = Totals()
+    for path in sorted((TESTS / "functional").iterdir()):
+        if any(path.rglob("test_*.py")):
+            totals.add(stestr(f"functional/{path.name}", path, verbose))
+    if not totals.ran:
+        totals.fail("functional", "no tests were found")
+    return totals
+
+
+def integration(verbose: bool) -> Totals:
+    """On the lab, one test after the other."""
+    with lab() as ready:
+        if not ready:
+            totals = Totals()
+            totals.fail("lab up", "the lab did not come up")
+            return totals
+        return stestr(
+            "integration", TESTS / "integration", verbose, workers=1
+        )
+
+
+@contextlib.contextmanager
+def lab() -> Iterator[bool]:
+    """A fresh lab, taken down on every way out."""
+    argv = [sys.executable, str(ROOT / "tools" / "lab")]
+    env = {**environment(), "PYTHONPATH": ""}
+    children.run([*argv, "down"], env, str(ROOT))
+    try:
+        yield children.run([*argv, "up"], env, str(ROOT)) == 0
+    finally:
+        children.run([*argv, "down"], env, str(ROOT))
+
+
+def stestr(
+    name: str, path: pathlib.Path, verbose: bool, workers: int = WORKERS
+) -> Totals:
+    """Run the tests below a directory; none at all counts as a failure."""
+    totals = Totals()
+    with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
+        argv = [
+            f"{BIN}/stestr", "--repo-url", scratch,
+            "--test-path", str(path), "--top-dir", str(ROOT),
+            "run", "--subunit", "--concurrency", str(workers),
+        ]  # fmt: skip
+        env = {**environment(), "TMPDIR": scratch}
+        with children.child(
+            argv, env, str(ROOT), subprocess.PIPE, timeout=SUITE_TIMEOUT
+        ) as process:
+            assert process.stdout is not None
+            totals.add(count(process.stdout, name, verbose))
+        _account_for(process, name, totals)
+    return totals
+
+
+def _account_for(
+    process: subprocess.Popen[bytes], name: str, totals: Totals
+) -> None:
+    """Add what the stream cannot say: nothing ran, or the runner died."""
+    if not totals.ran:
+        totals.fail(name, "no tests were run")
+    elif process.returncode and not totals.failed:
+        totals.fail(name, f"stestr ended with {process.returncode}")
+
+
+@contextlib.contextmanager
+def _step(name: str, totals: Totals) -> Iterator[None]:
+    """Announce a suite, then say what came of it and how long it took."""
+    began = time.monotonic()
+    ui.say(f"... {name}")
+    yield
+    word = "BAD" if totals.failed else "ok "
+    ui.say(f"{word} {name}: {totals} ({time.monotonic() - began:.1f} s)")
