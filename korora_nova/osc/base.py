@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share: the client, errors, and how fields look."""
+
+import argparse
+import collections.abc
+import datetime
+import typing
+
+import jwt
+from osc_lib import exceptions
+from osc_lib.cli import format_columns
+from osc_lib.command import command
+
+from korora_nova import client, errors
+
+Row = collections.abc.Mapping[str, typing.Any]
+Table = tuple[tuple[str, ...], list[tuple[typing.Any, ...]]]
+Record = tuple[tuple[str, ...], tuple[typing.Any, ...]]
+
+
+class AttestationCommand(command.Command):
+    """A command of which refusals of the service end with their reason id."""
+
+    @property
+    def attestation(self) -> client.AttestationClient:
+        manager: typing.Any = self.app.client_manager
+        made: client.AttestationClient = manager.attestation
+        return made
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            return int(super().run(parsed_args) or 0)
+        except errors.KororaError as e:
+            raise exceptions.CommandError(str(e)) from e
+
+
+class Lister(AttestationCommand, command.Lister):
+    """A command that prints a table."""
+
+
+class ShowOne(AttestationCommand, command.ShowOne):
+    """A command that prints one record."""
+
+
+def when(stamp: float | str | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 UTC; text is passed through."""
+    if stamp is None or isinstance(stamp, str):
+        return stamp
+    moment = datetime.datetime.fromtimestamp(stamp, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unverified_claims(token: str | None) -> dict[str, typing.Any]:
+    """What a signed object says, for display.
+
+    Nothing is decided from it: the reader of a table trusts the service it
+    came from.  Text that is no signed object gives no claims.
+    """
+    if not token:
+        return {}
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return {}
+    return dict(claims)
+
+
+def cell(value: typing.Any) -> typing.Any:
+    """A value in the form that both tables and ``-f json`` can show."""
+    if isinstance(value, (list, tuple)):
+        return format_columns.ListColumn(list(value))
+    if isinstance(value, dict):
+        return format_columns.DictColumn(value)
+    return value
+
+
+def table(
+    columns: collections.abc.Mapping[str, str],
+    rows: collections.abc.Iterable[Row],
+) -> Table:
+    """Rows of the API under headings; ``columns`` is heading -> field."""
+    return tuple(columns), [
+        tuple(cell(row.get(field)) for field in columns.values())
+        for row in rows
+    ]
+
+
+def record(fields: Row) -> Record:
+    """One resource of the API, fields in alphabetical order."""
+    names = tuple(sorted(fields))
+    return names, tuple(cell(fields[name]) for name in names)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``openstack attestation ledger ...``: who holds the key of a server."""
+
+import argparse
+import json
+import sys
+
+from osc_lib import exceptions
+
+from korora_nova.osc import base
+
+
+class ShowLedger(base.ShowOne):
+    """Show which host holds the key of a server, and its epoch"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "server", metavar="<server>", help="UUID of the server"
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
+        return base.record(self.attestation.get_server(parsed_args.server))
+
+
+class RecoverLedger(base.ShowOne):
+    """Reconcile a restored database with the receipts that hosts kept
+
+    Until then a service that was restored from a backup signs neither
+    permits nor approvals (LEDGER_BEHIND).
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "file",
+            metavar="<file>",
+            nargs="+",
+            help=(
+                "Receipts of one host: a JSON list of signed receipts, or "
+                "one per line; - for standard input"
+            ),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
+        receipts: dict[str, None] = {}
+        for name in parsed_args.file:
+            receipts.update(dict.fromkeys(_receipts(_read(name), name)))
+        return base.record(self.attestation.recover_ledger(list(receipts)))
+
+
+def _read(name: str) -> str:
+    try:
+        if name == "-":
+            return sys.stdin.read()
+        with open(name, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as e:
+        raise exceptions.CommandError(f"{name}: {e}") from e
+
+
+def _receipts(text: str, name: str) -> list[str]:
+    """Signed receipts out of a file; raises CommandError for anything else."""
+    tokens: object = text.split()
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            tokens = json.loads(text)
+        except ValueError as e:
+            raise exceptions.CommandError(f"{name}: {e}") from e
+    if isinstance(tokens, dict):
+        tokens = tokens.get("receipts")
+    good = isinstance(tokens, list) and all(
+        isinstance(one, str) and one.count(".") == 2 for one in tokens
+    )
+    if not good or not isinstance(tokens, list) or not tokens:
+        raise exceptions.CommandError(f"{name}: no signed receipts in it")
+    return tokens

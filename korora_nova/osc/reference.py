@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``openstack attestation reference ...``: what counts as good."""
+
+import argparse
+
+from korora_nova.osc import base
+
+COLUMNS = {"Name": "name", "PCRs": "pcrs", "IMA Digests": "ima_digests"}
+
+
+def _summary(reference: base.Row) -> dict[str, object]:
+    """The reference with counts in place of its long lists."""
+    return {
+        "name": reference["name"],
+        "pcrs": sorted(int(pcr) for pcr in reference.get("pcrs") or ()),
+        "ima_digests": len(reference.get("ima_digests") or ()),
+    }
+
+
+class CreateReference(base.ShowOne):
+    """Learn reference values from what a host attested last
+
+    The host must be known to be good at this moment: every host in the
+    same state is trusted from now on.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "name", metavar="<name>", help="Name of the new reference"
+        )
+        parser.add_argument(
+            "--host",
+            metavar="<host>",
+            required=True,
+            help="Host whose last verified evidence becomes the reference",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
+        made = self.attestation.create_reference(
+            parsed_args.name, parsed_args.host
+        )
+        return base.record(_summary(made))
+
+
+class ListReference(base.Lister):
+    """List reference values"""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        references = self.attestation.list_references()
+        return base.table(COLUMNS, [_summary(one) for one in references])
+
+
+class _OneReference(base.AttestationCommand):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "name", metavar="<name>", help="Name of the reference"
+        )
+        return parser
+
+
+class ShowReference(_OneReference, base.ShowOne):
+    """Show one reference with all its values"""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
+        return base.record(self.attestation.get_reference(parsed_args.name))
+
+
+class DeleteReference(_OneReference):
+    """Delete a reference: hosts that match no other one lose trust"""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        self.attestation.delete_reference(parsed_args.name)

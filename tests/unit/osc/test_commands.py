@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import pathlib
+import time
+
+import fixtures
+import jwt
+import requests
+from osc_lib import exceptions
+
+from korora_nova.osc import (
+    base,
+    host,
+    ledger,
+    migration,
+    plugin,
+    receipt,
+    reference,
+    result,
+)
+from tests.unit.osc.base import URL, CommandTest
+
+HOST = {
+    "name": "h1",
+    "status": "approved",
+    "ek_hash": "ab" * 32,
+    "ak_name": "000b" + "cd" * 32,
+    "srk_name": "000b" + "ef" * 32,
+    "enrolled_at": 0,
+    "last_attested": 86400.0,
+    "tier": "contraindicated",
+    "reasons": ["PCR_NOT_GOLDEN", "IMA_UNKNOWN_FILE"],
+}
+MIGRATION = {
+    "id": "1b3f", "instance": "9a", "source": "h1", "dest": "h2",
+    "status": "pending", "epoch": 2, "receipt": None, "created_at": 60,
+}  # fmt: skip
+SIGNING_KEY = "x" * 32
+
+
+def signed(**claims: object) -> str:
+    return jwt.encode(claims, SIGNING_KEY, algorithm="HS256")
+
+
+class TestHost(CommandTest):
+    def test_list(self) -> None:
+        self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
+        self.assertEqual(
+            [{
+                "Name": "h1",
+                "Status": "approved",
+                "Tier": "contraindicated",
+                "Last Attested": "1970-01-02T00:00:00Z",
+                "Reasons": ["PCR_NOT_GOLDEN", "IMA_UNKNOWN_FILE"],
+                "EK Hash": "ab" * 32,
+            }],
+            self.run_json(host.ListHost),
+        )  # fmt: skip
+
+    def test_list_as_a_table(self) -> None:
+        self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
+        printed = self.run_command(host.ListHost, "-f", "table")
+        self.assertIn("IMA_UNKNOWN_FILE, PCR_NOT_GOLDEN", printed)
+
+    def test_list_one_column_as_csv(self) -> None:
+        self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
+        printed = self.run_command(
+            host.ListHost, "-f", "csv", "-c", "Name", "--quote", "none"
+        )
+        self.assertEqual(["Name", "h1"], printed.split())
+
+    def test_a_host_that_never_attested(self) -> None:
+        bare = {"name": "h2", "status": "preloaded", "ek_hash": "ab" * 32}
+        self.answer("GET", "/v1/hosts", {"hosts": [bare]})
+        shown = self.run_json(host.ListHost)[0]
+        self.assertIsNone(shown["Tier"])
+        self.assertIsNone(shown["Last Attested"])
+
+    def test_show(self) -> None:
+        self.answer("GET", "/v1/hosts/h1", HOST)
+        shown = self.run_json(host.ShowHost, "h1")
+        self.assertEqual("1970-01-01T00:00:00Z", shown["enrolled_at"])
+        self.assertEqual(HOST["ak_name"], shown["ak_name"])
+
+    def test_approve_sends_the_hash(self) -> None:
+        self.answer("PUT", "/v1/hosts/h1/approval", HOST)
+        shown = self.run_json(host.ApproveHost, "h1", "ab" * 32)
+        self.assertEqual("approved", shown["status"])
+        self.assertEqual(
+            {"ek_hash": "ab" * 32}, self.http.last_request.json()
+        )
+
+    def test_delete(self) -> None:
+        self.answer("DELETE", "/v1/hosts/h1")
+        self.assertEqual("", self.run_command(host.DeleteHost, "h1"))
+        self.assertEqual("", self.http.last_request.query)
+        self.run_command(host.DeleteHost, "h1", "--force")
+        self.assertEqual("force=true", self.http.last_request.query)
+
+
+class TestErrors(CommandTest):
+    def test_a_refusal_shows_its_reason_id(self) -> None:
+        error = {
+            "code": 409,
+            "reason": "IDENTITY_CONFLICT",
+            "message": "The hash differs.",
+            "details": {},
+        }
+        self.answer(
+            "PUT", "/v1/hosts/h1/approval", {"error": error}, code=409
+        )
+        e = self.assertRaises(
+            exceptions.CommandError,
+            self.run_command, host.ApproveHost, "h1", "ab" * 32,
+        )  # fmt: skip
+        self.assertEqual("[IDENTITY_CONFLICT] The hash differs.", str(e))
+
+    def test_no_service(self) -> None:
+        self.http.get(f"{URL}/v1/hosts", exc=requests.ConnectionError)
+        e = self.assertRaises(
+            exceptions.CommandError, self.run_command, host.ListHost
+        )
+        self.assertIn("[SERVICE_UNAVAILABLE]", str(e))
+
+
+class TestResult(CommandTest):
+    def one(self, expires: float) -> dict[str, object]:
+        return {
+            "host": "h1",
+            "tier": "affirming",
+            "reasons": [],
+            "token": signed(iat=0, exp=expires),
+        }
+
+    def test_a_result_past_its_time_is_shown_as_expired(self) -> None:
+        self.answer(
+            "GET", "/v1/results",
+            {"results": [self.one(60), self.one(time.time() + 60)]},
+        )  # fmt: skip
+        old, new = self.run_json(result.ListResult)
+        self.assertTrue(old["Expired"])
+        self.assertEqual("1970-01-01T00:01:00Z", old["Expires"])
+        self.assertFalse(new["Expired"])
+
+    def test_a_result_without_readable_times_counts_as_expired(self) -> None:
+        self.answer(
+            "GET", "/v1/results/h1", {**self.one(60), "token": "rubbish"}
+        )
+        shown = self.run_json(result.ShowResult, "h1")
+        self.assertTrue(shown["expired"])
+        self.assertIsNone(shown["issued"])
+
+
+class TestReference(CommandTest):
+    REFERENCE = {
+        "name": "gold",
+        "pcrs": {"10": ["aa"], "0": ["bb", "cc"]},
+        "ima_digests": ["d1", "d2", "d3"],
+    }
+
+    def test_create(self) -> None:
+        self.answer("POST", "/v1/references", self.REFERENCE)
+        shown = self.run_json(
+            reference.CreateReference, "gold", "--host", "h1"
+        )
+        self.assertEqual(
+            {"name": "gold", "pcrs": [0, 10], "ima_digests": 3}, shown
+        )
+        self.assertEqual(
+            {"name": "gold", "host": "h1"}, self.http.last_request.json()
+        )
+
+    def test_list_and_show(self) -> None:
+        self.answer("GET", "/v1/references", {"references": [self.REFERENCE]})
+        self.answer("GET", "/v1/references/gold", self.REFERENCE)
+        self.assertEqual(
+            [{"Name": "gold", "PCRs": [0, 10], "IMA Digests": 3}],
+            self.run_json(reference.ListReference),
+        )
+        self.app.stdout.truncate(0)
+        self.app.stdout.seek(0)
+        self.assertEqual(
+            self.REFERENCE, self.run_json(reference.ShowReference, "gold")
+        )
+
+    def test_delete(self) -> None:
+        self.answer("DELETE", "/v1/references/gold")
+        self.run_command(reference.DeleteReference, "gold")
+        self.assertEqual("DELETE", self.http.last_request.method)
+
+
+class TestMigration(CommandTest):
+    def test_list(self) -> None:
+        self.answer("GET", "/v1/migrations", {"migrations": [MIGRATION]})
+        shown = self.run_json(migration.ListMigration)[0]
+        self.assertEqual("pending", shown["Status"])
+        self.assertEqual("1970-01-01T00:01:00Z", shown["Created At"])
+
+    def test_show(self) -> None:
+        self.answer("GET", "/v1/migrations/1b3f", MIGRATION)
+        shown = self.run_json(migration.ShowMigration, "1b3f")
+        self.assertEqual("h2", shown["dest"])
+
+    def test_abort_says_why(self) -> None:
+        self.answer("POST", "/v1/migrations/1b3f/abort", {"receipt": "a.b.c"})
+        shown = self.run_json(
+            migration.AbortMigration, "1b3f", "--reason", "h2 is dead"
+        )
+        self.assertEqual({"receipt": "a.b.c"}, shown)
+        self.assertEqual(
+            {"reason": "h2 is dead"}, self.http.last_request.json()
+        )
+
+
+class TestLedger(CommandTest):
+    def file(self, text: str) -> str:
+        path = self.useFixture(fixtures.TempDir()).join("receipts")
+        pathlib.Path(path).write_text(text)
+        return path
+
+    def test_show(self) -> None:
+        row = {"instance": "9a", "holder": "h1", "epoch": 1, "max_epoch": 1,
+               "pending": None}  # fmt: skip
+        self.answer("GET", "/v1/servers/9a", row)
+        self.assertEqual(row, self.run_json(ledger.ShowLedger, "9a"))
+
+    def test_recover_sends_each_receipt_once(self) -> None:
+        self.answer("POST", "/v1/ledger/recover", {"incarnation": "new"})
+        shown = self.run_json(
+            ledger.RecoverLedger,
+            self.file("a.b.c\nd.e.f\n"), self.file('["d.e.f", "g.h.i"]'),
+            self.file('{"receipts": ["j.k.l"]}'),
+        )  # fmt: skip
+        self.assertEqual({"incarnation": "new"}, shown)
+        self.assertEqual(
+            {"receipts": ["a.b.c", "d.e.f", "g.h.i", "j.k.l"]},
+            self.http.last_request.json(),
+        )
+
+    def test_recover_refuses_files_without_receipts(self) -> None:
+        for text in ("", "[]", "[1]", "{", '{"a": 1}', "not a receipt"):
+            self.assertRaises(
+                exceptions.CommandError,
+                self.run_command, ledger.RecoverLedger, self.file(text),
+            )  # fmt: skip
+        self.assertRaises(
+            exceptions.CommandError,
+            self.run_command, ledger.RecoverLedger, "/does/not/exist",
+        )  # fmt: skip
+        self.assertFalse(self.http.called)
+
+
+class TestReceipt(CommandTest):
+    def test_list(self) -> None:
+        token = signed(seq=3, outcome="committed", instance="9a", iat=60)
+        self.answer("GET", "/v1/receipts", {"receipts": [token]})
+        shown = self.run_json(receipt.ListReceipt, "--since", "2")[0]
+        self.assertEqual(3, shown["Seq"])
+        self.assertEqual("committed", shown["Outcome"])
+        self.assertEqual("1970-01-01T00:01:00Z", shown["Issued"])
+        self.assertNotIn("Receipt", shown)
+        self.assertEqual("since=2", self.http.last_request.query)
+
+    def test_signed_form(self) -> None:
+        token = signed(seq=3)
+        self.answer("GET", "/v1/receipts", {"receipts": [token]})
+        shown = self.run_json(receipt.ListReceipt, "--signed")[0]
+        self.assertEqual(token, shown["Receipt"])
+
+
+class TestPlugin(CommandTest):
+    def test_option(self) -> None:
+        parser = plugin.build_option_parser(argparse.ArgumentParser())
+        options = parser.parse_args([])
+        self.assertEqual("1", getattr(options, plugin.API_VERSION_OPTION))
+        self.assertIn("1", plugin.API_VERSIONS)
+
+    def test_claims_of_nothing(self) -> None:
+        self.assertEqual({}, base.unverified_claims(None))
+        self.assertEqual({}, base.unverified_claims("rubbish"))
