@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scenario may do: drive the cloud as its people do, or attack it.
+
+Runs with the project's virtual environment inside the control plane's
+network namespace, where the cloud's endpoints answer.
+"""
+import collections.abc
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+import typing
+
+from keystoneauth1 import adapter
+from keystoneauth1 import session as ks_session
+from keystoneauth1.identity import v3
+from lablib import paths
+from lablib import processes
+
+from demolib import continuity
+from korora_nova import errors
+from korora_nova.attester import socket_client
+
+REASON = re.compile(r'\[([A-Z][A-Z0-9_]{3,})\]')
+TERMINAL = frozenset({
+    'completed', 'error', 'failed', 'cancelled', 'finished', 'done'})
+Json = dict[str, typing.Any]
+
+
+class DemoError(Exception):
+    """The cloud did something no scenario can judge."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Migration:
+    """How one request to migrate ended.
+
+    :param status: status of Nova's migration record, or ``none`` when the
+        request ended before there was one.
+    :param total_s: from the request to ACTIVE on the destination.
+    """
+
+    accepted: bool
+    source: str
+    host: str
+    server_status: str
+    status: str
+    total_s: float
+    reason: str
+    uuid: str = ''
+
+    @property
+    def observed(self) -> str:
+        if self.server_status != 'ACTIVE':
+            return 'server ' + self.server_status
+        if self.host != self.source:
+            return 'migrated'
+        return 'refused'
+
+
+class World:
+    """The lab, its cloud and its three hosts."""
+
+    def __init__(self, lab: paths.Lab,
+                 say: collections.abc.Callable[[str], None]) -> None:
+        self.lab = lab
+        self.say = say
+        rc = lab.openrc()
+        self.session = ks_session.Session(v3.Password(
+            auth_url=rc['OS_AUTH_URL'], username=rc['OS_USERNAME'],
+            password=rc['OS_PASSWORD'],
+            project_name=rc['OS_PROJECT_NAME'],
+            user_domain_id=rc['OS_USER_DOMAIN_ID'],
+            project_domain_id=rc['OS_PROJECT_DOMAIN_ID']))
+        self.nova = self._adapter('compute', '2.96')
+        self._openrc = rc
+
+    def _adapter(self, service: str, version: str | None = None
+                 ) -> adapter.Adapter:
+        return adapter.Adapter(
+            self.session, service_type=service, interface='public',
+            region_name=paths.REGION, default_microversion=version)
+
+    # -- the cloud's clients ---------------------------------------------
+
+    def openstack(self, *arguments: str) -> typing.Any:
+        """Run the ``openstack`` client; JSON answers are decoded.
+
+        :raises DemoError: the command failed.
+        """
+        done = subprocess.run(
+            [str(paths.BIN / 'openstack'), *arguments],
+            capture_output=True, text=True,
+            env={**os.environ, **self._openrc, 'PYTHONWARNINGS': 'ignore'})
+        if done.returncode:
+            raise DemoError(
+                f'openstack {" ".join(arguments)}: '
+                + (done.stderr.strip() or done.stdout.strip())[-600:])
+        if 'json' in arguments:
+            return json.loads(done.stdout)
+        return done.stdout
+
+    def server(self, uuid: str) -> Json:
+        return self.nova.get(f'/servers/{uuid}').json()['server']
+
+    def host_of(self, uuid: str) -> str:
+        return self.server(uuid)['OS-EXT-SRV-ATTR:host']
+
+    def create(self, name: str, flavor: str, timeout: float = 180,
+               **extra: typing.Any) -> Json:
+        """Create a server and wait until it is ACTIVE or ERROR."""
+        body = {'name': name, 'flavorRef': self._flavor(flavor),
+                'imageRef': self._image('guest'), 'networks': 'none',
+                **extra}
+        uuid = self.nova.post(
+            '/servers', json={'server': body}).json()['server']['id']
+        return self._wait(uuid, lambda s: s['status'] in (
+            'ACTIVE', 'ERROR'), timeout)
+
+    def _flavor(self, name: str) -> str:
+        for flavor in self.nova.get('/flavors').json()['flavors']:
+            if flavor['name'] == name:
+                return flavor['id']
+        raise DemoError(f'the lab has no flavor {name}')
+
+    def _image(self, name: str) -> str:
+        images = self._adapter('image').get(
+            f'/v2/images?name={name}').json()['images']
+        if not images:
+            raise DemoError(f'the lab has no image {name}')
+        return images[0]['id']
+
+    def delete(self, uuid: str, timeout: float = 60) -> None:
+        self.nova.delete(f'/servers/{uuid}', raise_exc=False)
+        end = time.monotonic() + timeout
+        while self.nova.get(f'/servers/{uuid}',
+                            raise_exc=False).status_code != 404:
+            if time.monotonic() > end:
+                raise DemoError(f'server {uuid} is not deleted')
+            time.sleep(0.3)
+
+    def _wait(self, uuid: str,
+              ready: collections.abc.Callable[[Json], bool],
+              timeout: float) -> Json:
+        end = time.monotonic() + timeout
+        while True:
+            server = self.server(uuid)
+            if ready(server):
+                return server
+            if time.monotonic() > end:
+                raise DemoError(
+                    f'server {uuid} stays {server["status"]}, task '
+                    f'{server["OS-EXT-STS:task_state"]}')
+            time.sleep(0.1)
+
+    def act(self, uuid: str, action: Json, timeout: float = 90) -> Json:
+        """Do a server action and wait until no task is left."""
+        response = self.nova.post(
+            f'/servers/{uuid}/action', json=action, raise_exc=False)
+        if response.status_code >= 400:
+            raise DemoError(f'{action}: HTTP {response.status_code}')
+        time.sleep(0.5)
+        return self._wait(
+            uuid, lambda s: s['OS-EXT-STS:task_state'] is None, timeout)
+
+    def enable(self, host: str, enabled: bool) -> None:
+        """Enable or disable a host's nova-compute in Nova's scheduler."""
+        for service in self.nova.get(
+                '/os-services?binary=nova-compute').json()['services']:
+            if service['host'] == host:
+                self.nova.put(f'/os-services/{service["id"]}', json={
+                    'status': 'enabled' if enabled else 'disabled'})
+
+    # -- live migration --------------------------------------------------
+
+    def migrate(self, uuid: str, host: str | None = None,
+                timeout: float = 120) -> Migration:
+        """``openstack server migrate --live-migration``, to its end."""
+        arguments = ['--os-compute-api-version', '2.96', 'server',
+                     'migrate', '--live-migration']
+        if host:
+            arguments += ['--host', host]
+
+        def ask() -> bool:
+            try:
+                self.openstack(*arguments, uuid)
+            except DemoError as exc:
+                self.say('    ' + str(exc)[-200:])
+                return False
+            return True
+
+        return self._migrate(uuid, ask, timeout)
+
+    def migrate_forced(self, uuid: str, host: str,
+                       timeout: float = 120) -> Migration:
+        """Skip the scheduler: ``force`` of compute API 2.67."""
+        nova = self._adapter('compute', '2.67')
+
+        def ask() -> bool:
+            return nova.post(f'/servers/{uuid}/action', json={
+                'os-migrateLive': {
+                    'host': host, 'block_migration': 'auto',
+                    'force': True}}, raise_exc=False).status_code < 300
+
+        return self._migrate(uuid, ask, timeout)
+
+    def start_migration(self, uuid: str, host: str) -> str:
+        """Ask for a migration and return once its stream has begun."""
+        known = {m['id'] for m in self.migrations(uuid)}
+        self.nova.post(f'/servers/{uuid}/action', json={
+            'os-migrateLive': {'host': host, 'block_migration': 'auto'}})
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            for record in self.migrations(uuid):
+                if record['id'] in known:
+                    continue
+                if record['status'] == 'running':
+                    return str(record['id'])
+                if record['status'] in TERMINAL:
+                    raise DemoError(
+                        f'the migration ended as {record["status"]}')
+            time.sleep(0.1)
+        raise DemoError('the stream did not begin')
+
+    def abort_migration(self, uuid: str, migration: str) -> Migration:
+        """Abort a running migration as its operator would."""
+        source = self.host_of(uuid)
+        began = time.monotonic()
+        self.nova.delete(f'/servers/{uuid}/migrations/{migration}')
+        return self._ended(uuid, source, began, {
+            m['id'] for m in self.migrations(uuid)
+            if str(m['id']) != migration}, 120)
+
+    def migrations(self, uuid: str) -> list[Json]:
+        return self.nova.get(
+            f'/os-migrations?instance_uuid={uuid}').json()['migrations']
+
+    def _migrate(self, uuid: str,
+                 ask: collections.abc.Callable[[], bool],
+                 timeout: float) -> Migration:
+        source = self.host_of(uuid)
+        known = {m['id'] for m in self.migrations(uuid)}
+        began = time.monotonic()
+        if not ask():
+            server = self.server(uuid)
+            return Migration(False, source, source, server['status'],
+                             'none', 0.0, self.reason(uuid))
+        return self._ended(uuid, source, began, known, timeout)
+
+    def _ended(self, uuid: str, source: str, began: float,
+               known: set[int], timeout: float) -> Migration:
+        moved = 0.0
+        end = time.monotonic() + timeout
+        while True:
+            server = self.server(uuid)
+            idle = server['OS-EXT-STS:task_state'] is None
+            if idle and not moved \
+                    and server['OS-EXT-SRV-ATTR:host'] != source:
+                moved = time.monotonic() - began
+            fresh = [m for m in self.migrations(uuid)
+                     if m['id'] not in known]
+            if idle and (fresh and all(m['status'] in TERMINAL
+                                       for m in fresh)
+                         or not fresh
+                         and time.monotonic() - began > 15):
+                break
+            if time.monotonic() > end:
+                raise DemoError(
+                    f'the migration of {uuid} does not end: '
+                    f'{[m["status"] for m in fresh]}')
+            time.sleep(0.05)
+        server = self.server(uuid)
+        return Migration(
+            True, source, server['OS-EXT-SRV-ATTR:host'],
+            server['status'], fresh[0]['status'] if fresh else 'none',
+            round(moved, 2), self.reason(uuid),
+            fresh[0]['uuid'] if fresh else '')
+
+    def reason(self, uuid: str) -> str:
+        """The reason id Nova shows for the server's latest action."""
+        actions = self.nova.get(
+            f'/servers/{uuid}/os-instance-actions').json()
+        for action in actions['instanceActions'][:1]:
+            detail = self.nova.get(
+                f'/servers/{uuid}/os-instance-actions/'
+                f'{action["request_id"]}').json()['instanceAction']
+            for event in reversed(detail['events']):
+                found = REASON.findall(
+                    f'{event.get("details")} {event.get("traceback")}')
+                if found:
+                    return str(found[-1])
+        fault = (self.server(uuid).get('fault') or {}).get('message', '')
+        found = REASON.findall(fault)
+        return str(found[-1]) if found else ''
+
+    # -- the hosts -------------------------------------------------------
+
+    def lab_command(self, *arguments: str) -> None:
+        """Run ``tools/lab`` as its user would."""
+        done = subprocess.run(
+            [str(paths.CHECKOUT / 'tools' / 'lab'), *arguments],
+            capture_output=True, text=True)
+        if done.returncode:
+            raise DemoError('lab ' + ' '.join(arguments) + ': '
+                            + (done.stdout + done.stderr)[-600:])
+
+    def virsh(self, host: str, *arguments: str) -> str:
+        return processes.run(self.lab, ['virsh', '-q', *arguments], host)
+
+    def agent(self, host: str, op: str, **fields: typing.Any) -> Json:
+        """Call a host's korora-agent on its local socket, as root."""
+        init = processes.load(self.lab, host + '/init')
+        if init is None:
+            raise DemoError(f'{host} is down')
+        path = f'/proc/{init["inner"]}/root/run/korora/agent.sock'
+        return socket_client.AgentClient(path, 60).call(op, **fields)
+
+    def agent_refusal(self, host: str, op: str,
+                      **fields: typing.Any) -> str:
+        """Reason id with which the agent refuses, '' if it does not."""
+        try:
+            self.agent(host, op, **fields)
+        except errors.KororaError as exc:
+            return exc.reason
+        return ''
+
+    def vault(self, host: str) -> pathlib.Path:
+        """The agent's state directory, as seen from outside the host."""
+        init = processes.load(self.lab, host + '/init')
+        if init is None:
+            raise DemoError(f'{host} is down')
+        return pathlib.Path(f'/proc/{init["inner"]}/root/var/lib/korora')
+
+    def back_up_vault(self, host: str, to: pathlib.Path) -> None:
+        """What an attacker with root on the host can always keep."""
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(self.vault(host), to)
+
+    def restore_vault(self, host: str, backup: pathlib.Path) -> None:
+        """Put the backup in place under a stopped agent."""
+        processes.stop(self.lab, [host + '/korora-agent'])
+        vault = self.vault(host)
+        for entry in vault.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        shutil.copytree(backup, vault, dirs_exist_ok=True)
+
+    def start_agent(self, host: str) -> None:
+        processes.restart(self.lab, host + '/korora-agent')
+        end = time.monotonic() + 30
+        while True:
+            try:
+                self.agent(host, 'status')
+                return
+            except errors.Unavailable:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    def attestation(self, path: str) -> Json:
+        """GET from the attestation service, as the cloud's admin."""
+        return self._adapter('attestation').get(path).json()
+
+    def stop_service(self) -> None:
+        processes.stop(self.lab, ['korora'])
+
+    def start_service(self) -> None:
+        processes.restart(self.lab, 'korora')
+        processes.wait_for(self.lab, 'korora',
+                           processes.listening(self.lab, 'korora'), 60)
+
+    # -- what is looked for ----------------------------------------------
+
+    def passphrase(self, uuid: str) -> bytes:
+        """The server's vTPM passphrase, from its owner's Barbican."""
+        secret = self.server_secret(uuid)
+        response = self._adapter('key-manager').get(
+            f'/v1/secrets/{secret}/payload',
+            headers={'Accept': 'application/octet-stream'},
+            raise_exc=False, log=False)
+        if response.status_code == 406:
+            response = self._adapter('key-manager').get(
+                f'/v1/secrets/{secret}/payload',
+                headers={'Accept': 'text/plain'}, log=False)
+        if response.status_code != 200 or len(response.content) < 256:
+            raise DemoError('Barbican does not give the passphrase: HTTP '
+                            f'{response.status_code}')
+        return bytes(response.content)
+
+    def server_secret(self, uuid: str) -> str:
+        """Barbican's id of the secret that belongs to a server."""
+        found = [
+            s for s in self._adapter('key-manager').get(
+                '/v1/secrets?limit=100').json()['secrets']
+            if uuid in (s.get('name') or '')]
+        if len(found) != 1:
+            raise DemoError(f'{len(found)} secrets for server {uuid}')
+        return str(found[0]['secret_ref'].rsplit('/', 1)[-1])
+
+    def watcher(self, uuid: str) -> continuity.Watcher:
+        watcher = continuity.Watcher(
+            [self.lab.console(h, uuid) for h in paths.HOSTS])
+        watcher.start()
+        return watcher
+
