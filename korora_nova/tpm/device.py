@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One TPM, used one operation at a time.
+
+An *operation* is a short series of commands that starts and ends with an
+empty TPM: it holds the lock, owns a fresh connection (so a TPM that was
+restarted is found again by itself) and flushes whatever it loaded.  Nothing
+may wait for the network inside an operation.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from tpm2_pytss import ESAPI, TCTI, TCTILdr, TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR, TPM2_CAP, TPM2_CC
+from tpm2_pytss.TCTI import PyTCTI
+
+from korora_nova import errors
+
+# TPM 2.0 Part 2, 6.6.2: response codes and their layers (TSS 2.0 overview)
+_LAYER_MASK = 0x00FF0000
+_RM_LAYERS = (0x000B0000, 0x000C0000)
+_FMT1 = 0x080
+_WARNING = 0x900
+RC_PCR_CHANGED = 0x128
+
+_TRANSIENT = 0x80000000
+_LOADED_SESSIONS = 0x02000000
+_SAVED_SESSIONS = 0x03000000
+_HANDLES_PER_QUERY = 64
+
+
+def is_refusal(error: TSS2_Exception) -> bool:
+    """Whether the TPM itself said no, rather than something being broken.
+
+    Errors of the transport and the stack, and the TPM's warnings (no memory,
+    retry, lockout), are infrastructure.
+    """
+    code: int = error.rc
+    layer = code & _LAYER_MASK
+    if layer and layer not in _RM_LAYERS:
+        return False
+    code &= 0xFFFF
+    return bool(code & _FMT1) or (code & _WARNING) != _WARNING
+
+
+def unavailable(error: TSS2_Exception) -> errors.Unavailable:
+    """The error for a TPM that does not work."""
+    return errors.Unavailable(
+        errors.Reason.TPM_UNAVAILABLE,
+        'The TPM of this host does not answer as it should.',
+        details={'rc': f'0x{error.rc:08x}'},
+    )
+
+
+class _CountingTcti(PyTCTI):  # type: ignore[misc]
+    """Passes commands to another TCTI and counts them by name."""
+
+    def __init__(self, inner: TCTI, count: collections.Counter[str]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._count = count
+
+    def do_transmit(self, command: bytes) -> None:
+        # TPMS_COMMAND_HEADER: tag u16 | size u32 | command code u32
+        code = int.from_bytes(command[6:10], 'big')
+        try:
+            name = str(TPM2_CC(code))
+        except ValueError:
+            name = f'0x{code:x}'
+        self._count[name] += 1
+        self._inner.transmit(command)
+
+    def do_receive(self, timeout: int) -> bytes:
+        return bytes(self._inner.receive(timeout=timeout))
+
+    def do_finalize(self) -> None:
+        """The inner TCTI is closed by its owner."""
+
+
+class Operation:
+    """A running operation: the commands (``esys``) and what is loaded."""
+
+    def __init__(self, esys: ESAPI, count: collections.Counter[str]) -> None:
+        self.esys = esys
+        self._count = count
+        self._loaded: list[ESYS_TR] = []
+
+    @property
+    def commands(self) -> int:
+        """Commands sent to the TPM so far in this operation."""
+        return self._count.total()
+
+    def own(self, handle: ESYS_TR) -> ESYS_TR:
+        """Have ``handle`` flushed when the operation ends."""
+        self._loaded.append(handle)
+        return handle
+
+    def flush(self, handle: ESYS_TR) -> None:
+        """Flush an owned handle now."""
+        self._loaded.remove(handle)
+        self.esys.flush_context(handle)
+
+    def disown(self, handle: ESYS_TR) -> None:
+        """The TPM itself has flushed ``handle``."""
+        self._loaded.remove(handle)
+
+    def close(self) -> None:
+        """Flush everything; a TPM that went away has nothing loaded."""
+        while self._loaded:
+            with contextlib.suppress(TSS2_Exception):
+                self.esys.flush_context(self._loaded.pop())
+
+
+class Tpm:
+    """The TPM behind a TCTI string such as ``device:/dev/tpmrm0``.
+
+    ``count`` holds the commands sent by name since the object was made.
+    """
+
+    def __init__(self, tcti: str) -> None:
+        self.tcti = tcti
+        self.count: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def operation(self) -> Iterator[Operation]:
+        """Run commands, alone on this TPM.
+
+        :raises errors.Unavailable: TPM_UNAVAILABLE, for every error of the
+            stack that the commands' caller did not translate.
+        """
+        with self._lock:
+            count: collections.Counter[str] = collections.Counter()
+            try:
+                with self._connect(count) as operation:
+                    yield operation
+            except TSS2_Exception as error:
+                # Its text names commands and handles only, yet drop it: I1
+                raise unavailable(error) from None
+            finally:
+                self.count.update(count)
+
+    @contextlib.contextmanager
+    def _connect(self, count: collections.Counter[str]) -> Iterator[Operation]:
+        inner = TCTILdr.parse(self.tcti)
+        try:
+            esys = ESAPI(_CountingTcti(inner, count))
+            operation = Operation(esys, count)
+            try:
+                yield operation
+            finally:
+                operation.close()
+                esys.close()
+        finally:
+            inner.close()
+
+    def reclaim(self) -> int:
+        """Flush what an earlier life of this process left; return how much.
+
+        Only a TPM without a resource manager has leftovers: the kernel's
+        shows and frees each opener's own objects.
+        """
+        flushed = 0
+        with self.operation() as operation:
+            for first in (_TRANSIENT, _LOADED_SESSIONS, _SAVED_SESSIONS):
+                _more, data = operation.esys.get_capability(
+                    TPM2_CAP.HANDLES, first, _HANDLES_PER_QUERY
+                )
+                # data owns the memory that its handles point into
+                for handle in [int(h) for h in data.data.handles]:
+                    operation.esys.flush_context(
+                        operation.esys.tr_from_tpmpublic(handle)
+                    )
+                    flushed += 1
+        return flushed

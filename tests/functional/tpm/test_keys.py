@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identity and quotes on a software TPM, judged by the pure verifier."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR
+
+from korora_nova import errors
+from korora_nova.rats import endorsement, tpm2
+from korora_nova.rats import quote as rats_quote
+from korora_nova.tpm import device, keys, templates
+from tests.functional.tpm import base, swtpm
+
+NONCE = hashlib.sha256(b'nonce').digest()
+
+
+class IdentityTest(base.TpmTestCase):
+    def test_created_once_and_accepted_by_the_verifier(self) -> None:
+        machine = self.machine()
+        identity = machine.identity
+        with machine.tpm.operation() as operation:
+            again = keys.provision(operation)
+        self.assertEqual(identity, again)
+        tpm2.check_ak(tpm2.parse_public(identity.ak_public))
+        tpm2.check_srk(tpm2.parse_public(identity.srk_public))
+        endorsement.verify_ek(
+            identity.ek_cert,
+            tpm2.parse_public(identity.ek_public),
+            swtpm.factory().roots(),
+            datetime.datetime.now(datetime.timezone.utc),
+        )
+        self.assertEqual(
+            identity.ak_name, tpm2.parse_public(identity.ak_public).name
+        )
+        self.assert_empty(machine)
+
+    def test_identity_survives_a_reboot(self) -> None:
+        machine = self.machine()
+        machine.reboot()
+        with machine.tpm.operation() as operation:
+            self.assertEqual(machine.identity, keys.provision(operation))
+
+    def test_clear_ends_the_attestation_key(self) -> None:
+        machine = self.machine()
+        with ESAPI(machine.hardware.tcti) as esapi:
+            esapi.clear(ESYS_TR.LOCKOUT)
+        with machine.tpm.operation() as operation:
+            fresh = keys.provision(operation)
+        self.assertEqual(machine.identity.ek_public, fresh.ek_public)
+        self.assertNotEqual(machine.identity.ak_name, fresh.ak_name)
+        self.assertNotEqual(machine.identity.srk_name, fresh.srk_name)
+
+    def test_foreign_key_at_our_handle_is_not_used(self) -> None:
+        machine = self.machine()
+        with ESAPI(machine.hardware.tcti) as esapi:
+            # the storage key where the attestation key should be
+            esapi.evict_control(
+                ESYS_TR.OWNER,
+                esapi.tr_from_tpmpublic(keys.AK_HANDLE),
+                keys.AK_HANDLE,
+            )
+            parent = esapi.tr_from_tpmpublic(keys.SRK_HANDLE)
+            private, public, *_ = esapi.create(parent, None, templates.ak())
+            loaded = esapi.load(parent, private, public)
+            esapi.evict_control(ESYS_TR.OWNER, loaded, keys.AK_HANDLE)
+            esapi.flush_context(loaded)
+        with machine.tpm.operation() as operation:
+            error = self.assertRaises(
+                errors.Unavailable, keys.provision, operation
+            )
+        self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+
+    def test_credential_opens_on_its_own_tpm_only(self) -> None:
+        machine, other = self.machine('A'), self.machine('B')
+        secret = bytes(range(32))
+        blob, seed = tpm2.make_credential(
+            tpm2.parse_public(machine.identity.ek_public),
+            machine.identity.ak_name,
+            secret,
+        )
+        with machine.tpm.operation() as operation:
+            self.assertEqual(
+                secret,
+                keys.activate_credential(
+                    operation, machine.identity, blob, seed
+                ),
+            )
+        self.assert_empty(machine)
+        with other.tpm.operation() as operation:
+            error = self.assertRaises(
+                errors.Forbidden,
+                keys.activate_credential,
+                operation,
+                other.identity,
+                blob,
+                seed,
+            )
+        self.assertEqual(errors.Reason.CREDENTIAL_WRONG, error.reason)
+        self.assert_empty(other)
+
+    def test_credential_for_another_ak_is_refused(self) -> None:
+        machine, other = self.machine('A'), self.machine('B')
+        blob, seed = tpm2.make_credential(
+            tpm2.parse_public(machine.identity.ek_public),
+            other.identity.ak_name,
+            bytes(32),
+        )
+        with machine.tpm.operation() as operation:
+            self.assertRaises(
+                errors.Forbidden,
+                keys.activate_credential,
+                operation,
+                machine.identity,
+                blob,
+                seed,
+            )
+
+
+class QuoteTest(base.TpmTestCase):
+    def test_verifies_and_carries_the_quoted_values(self) -> None:
+        machine = self.machine()
+        with machine.tpm.operation() as operation:
+            quote = keys.quote(operation, machine.identity, NONCE)
+            self.assertEqual(3, operation.commands)
+        ak = tpm2.parse_public(machine.identity.ak_public)
+        verified = rats_quote.verify_quote(quote, ak, NONCE)
+        expected = hashlib.sha256(
+            bytes(32) + hashlib.sha256(b'firmware 1\x00').digest()
+        ).digest()
+        self.assertEqual(expected, verified.pcrs[0])
+        self.assertRaises(
+            errors.EvidenceError,
+            rats_quote.verify_quote,
+            quote,
+            ak,
+            bytes(32),
+        )
+
+    def test_counters_tell_reset_from_resume(self) -> None:
+        machine = self.machine()
+        ak = tpm2.parse_public(machine.identity.ak_public)
+
+        def clock() -> rats_quote.Clock:
+            with machine.tpm.operation() as operation:
+                quote = keys.quote(operation, machine.identity, NONCE)
+            return rats_quote.verify_quote(quote, ak, NONCE).clock
+
+        first = clock()
+        machine.hardware.suspend_and_resume()
+        second = clock()
+        machine.reboot()
+        third = clock()
+        self.assertEqual(first.reset_count, second.reset_count)
+        self.assertEqual(first.restart_count + 1, second.restart_count)
+        self.assertEqual(second.reset_count + 1, third.reset_count)
+
+
+class DeviceTest(base.TpmTestCase):
+    def test_unreachable_tpm_is_unavailable(self) -> None:
+        machine = self.machine()
+        machine.hardware.kill()
+
+        def use() -> None:
+            with machine.tpm.operation() as operation:
+                keys.read_pcrs(operation)
+
+        error = self.assertRaises(errors.Unavailable, use)
+        self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+        machine.hardware.start()
+        use()
+
+    def test_reclaims_what_a_crash_left(self) -> None:
+        machine = self.machine()
+        with ESAPI(machine.hardware.tcti) as esapi:
+            for _ in range(3):
+                esapi.create_primary(
+                    None, templates.srk(), primary_handle=ESYS_TR.OWNER
+                )
+        self.assertEqual(3, machine.hardware.transient_objects())
+        self.assertEqual(3, machine.tpm.reclaim())
+        self.assert_empty(machine)
+
+    def test_counts_by_command(self) -> None:
+        machine = self.machine()
+        machine.tpm.count.clear()
+        with machine.tpm.operation() as operation:
+            keys.read_pcrs(operation)
+        self.assertEqual({'pcr_read': 2}, dict(machine.tpm.count))
+
+    def test_errors_of_callers_pass_through(self) -> None:
+        tpm = device.Tpm('swtpm:host=127.0.0.1,port=1')
+
+        def use() -> None:
+            with tpm.operation():
+                pass
+
+        self.assertRaises(errors.Unavailable, use)
