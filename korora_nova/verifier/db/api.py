@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions: short, never across a network call or an appraisal."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from oslo_db import exception as db_exc
+from oslo_db import options
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import orm
+
+from korora_nova import errors
+
+T = TypeVar('T')
+
+#: Attempts at a transaction that loses races against other workers.
+ATTEMPTS = 12
+
+
+@enginefacade.transaction_context_provider
+class _Context:
+    """enginefacade keeps the session of one transaction in here."""
+
+
+class Database:
+    """The database of one application; there is no global one.
+
+    :param conf: with ``[database]`` read; see :func:`register_opts`.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        register_opts(conf)
+        self._facade = enginefacade.transaction_context()
+        self._facade.configure(**dict(conf.database.items()))
+
+    @property
+    def engine(self) -> sa.Engine:
+        engine: sa.Engine = self._facade.writer.get_engine()
+        return engine
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[orm.Session]:
+        """A transaction that only reads.
+
+        :raises Unavailable: DATABASE_UNAVAILABLE.
+        """
+        with _available(), self._facade.reader.using(_Context()) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[orm.Session]:
+        """A transaction that commits unless an exception leaves it.
+
+        :raises Unavailable: DATABASE_UNAVAILABLE.
+        """
+        with _available(), self._facade.writer.using(_Context()) as session:
+            yield session
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register ``[database]`` of oslo.db."""
+    conf.register_opts(options.database_opts, 'database')
+
+
+@contextlib.contextmanager
+def _available() -> Iterator[None]:
+    """Deadlocks become Retry, a database that is away Unavailable."""
+    try:
+        yield
+    except (db_exc.DBDeadlock, db_exc.RetryRequest):
+        raise errors.Retry() from None
+    except (db_exc.DBConnectionError, db_exc.CantStartEngineError,
+            db_exc.DBNonExistentTable, db_exc.DBNonExistentDatabase) as exc:
+        raise errors.Unavailable(
+            errors.Reason.DATABASE_UNAVAILABLE,
+            details={'why': type(exc).__name__}) from exc
+    except db_exc.DBError as exc:
+        if 'database is locked' in str(exc):
+            raise errors.Retry() from None
+        raise
+
+
+def retried(function: Callable[..., T]) -> Callable[..., T]:
+    """Run a function that is one transaction again when it lost a race.
+
+    Only for functions whose whole effect is that transaction.
+
+    :raises Retry: it lost :data:`ATTEMPTS` times.
+    """
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> T:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return function(*args, **kwargs)
+            except errors.Retry:
+                time.sleep(random.uniform(0, 0.005 * attempt))
+        return function(*args, **kwargs)
+    return wrapper
+
+
+def swap(session: orm.Session, statement: sa.Update) -> bool:
+    """Run a compare-and-swap: did its condition still hold?"""
+    result: Any = session.execute(
+        statement, execution_options={'synchronize_session': False})
+    return bool(result.rowcount == 1)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the attestation service.
+
+Times are seconds since 1970 (UTC) as doubles; digests, names and nonces are
+lower-case hex.  Nothing secret is stored: of an enrolment's credential only
+its hash.  Rows that several workers may change carry what a
+compare-and-swap needs: the old value stands in the UPDATE's condition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.dialects import mysql
+
+#: Public keys and certificates fit a BLOB; reference values do not.
+LargeDocument = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
+
+NAME = 255
+HASH = 64
+UUID = 36
+#: A TPM name in hex: algorithm and SHA-256.
+TPM_NAME = 68
+
+
+class Base(orm.DeclarativeBase):
+    """Every table is InnoDB in a binary collation: names are exact."""
+
+    __table_args__: Any = {
+        'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4',
+        'mysql_collate': 'utf8mb4_bin'}
+
+
+class Host(Base):
+    """A host, its TPM's identity and its last verified attestation.
+
+    ``ak_*``, ``ek_public`` and ``srk_*`` are null until the host proved
+    them (then never change); ``version`` counts attestations and is what
+    makes the clock monotone among workers.
+    """
+
+    __tablename__ = 'hosts'
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True)
+    ek_hash: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), unique=True)
+    approved: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
+    ek_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
+    ak_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
+    ak_name: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(TPM_NAME), unique=True)
+    srk_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
+    srk_name: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(TPM_NAME))
+    enrolled_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, default=0)
+    clock_ms: orm.Mapped[str | None] = orm.mapped_column(sa.String(20))
+    reset_count: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
+    restart_count: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
+    clock_safe: orm.Mapped[bool | None] = orm.mapped_column(sa.Boolean)
+    attested_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    tier: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    reasons: orm.Mapped[list[str]] = orm.mapped_column(
+        sa.JSON, default=list)
+    token: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    issued: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    expires: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    seq: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger, default=0, index=True)
+    receipt_head: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), default='')
+    held: orm.Mapped[list[list[str | int]]] = orm.mapped_column(
+        sa.JSON, default=list)
+
+
+class Enrolment(Base):
+    """An open proof: the credential was made, its secret not yet shown."""
+
+    __tablename__ = 'enrolments'
+    secret_hash: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), primary_key=True)
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME), index=True)
+    ek_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    ek_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
+    ak_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
+    ak_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
+    srk_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
+    srk_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
+    expires: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    used: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+
+
+class Challenge(Base):
+    """A challenge of one host and class, to be used once."""
+
+    __tablename__ = 'challenges'
+    challenge: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), primary_key=True)
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    challenge_class: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    expires: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    used: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+    __table_args__ = (
+        sa.Index('ix_challenges_host_expires', 'host', 'expires'),
+        Base.__table_args__)
+
+
+class Measurement(Base):
+    """Values a host's last verified evidence would give as a reference.
+
+    Written only when ``pcr_digest`` (of all quoted PCRs) changes, for it
+    stands for the logs as well.
+    """
+
+    __tablename__ = 'measurements'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True)
+    pcr_digest: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
+    measured_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class Reference(Base):
+    """Reference values, compressed JSON."""
+
+    __tablename__ = 'reference_values'
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), unique=True)
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
+    created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class Server(Base):
+    """The ledger: who holds a server's key, at which epoch.
+
+    A deleted server keeps its row without holder: its epochs stay dead.
+    ``taint`` has the reasons why the holder was not trusted when it said
+    how its last hand-over ended.
+    """
+
+    __tablename__ = 'servers'
+    instance: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), primary_key=True)
+    holder: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(NAME), index=True)
+    epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
+    taint: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
+
+
+class Migration(Base):
+    """One hand-over: what D asked for, then what V decided."""
+
+    __tablename__ = 'migrations'
+    id: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), primary_key=True)
+    instance: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), index=True)
+    source: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    dest: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    status: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    msk_name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(TPM_NAME), unique=True)
+    ak_dest: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
+    address: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    tls_name: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    dest_issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    dest_pcr_digest: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    dest_reset_restart: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    dest_clock_ms: orm.Mapped[str] = orm.mapped_column(sa.String(20))
+    epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
+    new_epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
+    permit_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
+    tainted: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+    created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class Receipt(Base):
+    """One link of the receipt chain, as signed.
+
+    ``subject`` is what may be decided only once: a migration, or the
+    deletion of ``instance/epoch``.
+    """
+
+    __tablename__ = 'receipts'
+    seq: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False)
+    hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH), unique=True)
+    subject: orm.Mapped[str] = orm.mapped_column(
+        sa.String(64), unique=True)
+    token: orm.Mapped[str] = orm.mapped_column(sa.Text)
+
+
+class Audit(Base):
+    """What was decided, by whom; ordered, never changed by the service."""
+
+    __tablename__ = 'audit'
+    id: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), 'sqlite'),
+        primary_key=True)
+    at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    actor: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    action: orm.Mapped[str] = orm.mapped_column(sa.String(64))
+    subject: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    note: orm.Mapped[str] = orm.mapped_column(sa.Text)
+
+
+class Ledger(Base):
+    """The single row (id 1) of the ledger: incarnation and chain head.
+
+    ``behind`` says why permits and approvals are frozen; empty: they are
+    not.
+    """
+
+    __tablename__ = 'ledger'
+    id: orm.Mapped[int] = orm.mapped_column(
+        sa.Integer, primary_key=True, autoincrement=False)
+    incarnation: orm.Mapped[str] = orm.mapped_column(sa.String(UUID))
+    head_seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    head_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    behind: orm.Mapped[str] = orm.mapped_column(sa.Text)
+
+
+class Counter(Base):
+    """Named counters; 'results' numbers every change of a result."""
+
+    __tablename__ = 'counters'
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(32), primary_key=True)
+    value: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
