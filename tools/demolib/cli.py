@@ -16,10 +16,7 @@ import time
 import types
 import typing
 
-from lablib import paths
-from lablib import processes
-from lablib import setup
-from lablib import ui
+from lablib import paths, processes, setup, ui
 from testlib import children
 
 LAB = str(paths.CHECKOUT / 'tools' / 'lab')
@@ -117,28 +114,34 @@ def _conclude(report: Json) -> int:
     guest, found = report['guest'], report['canary']
     wrong = [s for s in report['scenarios'] if not s['ok']]
     ui.note('')
-    ui.note('%d of %d scenarios as expected' % (
-        len(report['scenarios']) - len(wrong), len(report['scenarios'])))
-    ui.note('guest: one unbroken run over all hosts: %s (%d ticks, longest '
-            'gap %.1f s)' % ('yes' if guest['continuity'] else 'NO',
-                             guest['ticks'], guest['max_gap_s']))
-    ui.note('the vTPM\'s passphrase in clear: bus %(bus)d, logs %(logs)d, '
-            'disks %(disk)d, databases %(db)d' % found)
+    ui.note(f'{len(report["scenarios"]) - len(wrong)} of '
+            f'{len(report["scenarios"])} scenarios as expected')
+    ui.note('guest: one unbroken run over all hosts: '
+            f'{"yes" if guest["continuity"] else "NO"} '
+            f'({guest["ticks"]} ticks, longest gap '
+            f'{guest["max_gap_s"]:.1f} s)')
+    ui.note("the vTPM's passphrase in clear: " + _counts(found))
     if 'stock' in found:
-        ui.note('the same with stock Nova:       bus %(bus)d, logs '
-                '%(logs)d, disks %(disk)d, databases %(db)d'
-                % found['stock'])
-    if report['migration']['n']:
-        ui.note('live migration (median of %(n)d): %(total_s).1f s, downtime '
-                '%(downtime_ms).0f ms; of it the hand-over %(handover_ms)'
-                '.0f ms, %(tpm_commands)d TPM commands'
-                % report['migration'])
+        ui.note('the same with stock Nova:       '
+                + _counts(found['stock']))
+    figures = report['migration']
+    if figures['n']:
+        ui.note(f'live migration (median of {figures["n"]}): '
+                f'{figures["total_s"]:.1f} s, downtime '
+                f'{figures["downtime_ms"]:.0f} ms; of it the hand-over '
+                f'{figures["handover_ms"]:.0f} ms, '
+                f'{figures["tpm_commands"]} TPM commands')
     for row in wrong:
-        ui.note('WRONG %(id)s: expected %(expected)s, observed %(observed)s '
-                '%(reason)s' % row)
+        ui.note(f'WRONG {row["id"]}: expected {row["expected"]}, observed '
+                f'{row["observed"]} {row["reason"]}')
     if guest['emulator_trouble'] and not guest['continuity']:
         ui.note('the emulated guest itself crashed (seen on its console); '
                 'run the demo again')
     here = [found[k] for k in ('bus', 'logs', 'disk', 'db')]
     good = not wrong and guest['continuity'] and not any(here)
     return 0 if good else 1
+
+
+def _counts(found: Json) -> str:
+    return ', '.join(f'{what} {found[what]}'
+                     for what in ('bus', 'logs', 'disk', 'db'))

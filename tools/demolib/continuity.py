@@ -8,6 +8,7 @@ recompute the chain: a restart, a restored state or a second copy breaks it.
 import collections.abc
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 import re
 import threading
@@ -108,8 +109,10 @@ class Watcher(threading.Thread):
             wrong = list(self._wrong)
         boots = {t.boot for t in ticks}
         chain = all(t.extended and t.pcr16 == expected
-                    for t, expected in zip(ticks, _chain(ticks)))
-        gaps = [b.seen - a.seen for a, b in zip(ticks, ticks[1:])]
+                    for t, expected in zip(
+                        ticks, _chain(ticks), strict=True))
+        gaps = [b.seen - a.seen for a, b in
+                itertools.pairwise(ticks)]
         return Report(
             continuity=bool(ticks) and chain and len(boots) == 1
             and not wrong,

@@ -16,13 +16,11 @@ import time
 import typing
 
 from keystoneauth1 import exceptions as ks_exc
-from lablib import paths
-from lablib import ui
 
-from demolib import canary
-from demolib import scenarios
+from demolib import canary, scenarios
 from demolib import world as w
 from korora_nova import errors
+from lablib import paths, ui
 
 Json = dict[str, typing.Any]
 
@@ -95,10 +93,9 @@ def _run(world: w.World, stage: scenarios.Stage,
     if scenario.expected == 'refused':
         ok = ok and bool(outcome.reason)
     seconds = time.monotonic() - began
-    world.say('%s %-18s %s: %s%s (%.1f s)' % (
-        'ok ' if ok else '!!!', scenario.id, scenario.what,
-        outcome.observed,
-        f' [{outcome.reason}]' if outcome.reason else '', seconds))
+    why = f' [{outcome.reason}]' if outcome.reason else ''
+    world.say(f'{"ok " if ok else "!!!"} {scenario.id:18} {scenario.what}: '
+              f'{outcome.observed}{why} ({seconds:.1f} s)')
     return {'id': scenario.id, 'what': scenario.what,
             'expected': scenario.expected, 'observed': outcome.observed,
             'reason': outcome.reason, 'ok': ok,
@@ -132,8 +129,8 @@ def run_baseline(world: w.World) -> Json:
         watcher = world.watcher(server['id'])
         watcher.wait_past(1, 120)
         result = world.migrate(server['id'], 'h2')
-        world.say('ok  stock Nova: %s in %.1f s' % (
-            result.observed, result.total_s))
+        world.say(f'ok  stock Nova: {result.observed} in '
+                  f'{result.total_s:.1f} s')
         watcher.stop()
         finds = _search(world, capture, world.passphrase(server['id']))
     world.delete(server['id'])

@@ -14,10 +14,9 @@ import subprocess
 import tempfile
 import time
 
-from lablib import paths
-
 from demolib import continuity
 from demolib import world as w
+from lablib import paths
 
 SETTLE = 30  # seconds within which agents have settled a hand-over
 

@@ -18,12 +18,11 @@ import typing
 from keystoneauth1 import adapter
 from keystoneauth1 import session as ks_session
 from keystoneauth1.identity import v3
-from lablib import paths
-from lablib import processes
+from korora_nova.attester import socket_client
 
 from demolib import continuity
 from korora_nova import errors
-from korora_nova.attester import socket_client
+from lablib import paths, processes
 
 REASON = re.compile(r'\[([A-Z][A-Z0-9_]{3,})\]')
 TERMINAL = frozenset({
