@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence as hosts send it: one quote and the logs behind it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from korora_nova import errors
+from korora_nova.rats import tpm2
+from korora_nova.rats.quote import Quote
+from korora_nova.rats.transcript import bind
+
+#: Largest logs read, bytes.
+MAX_UEFI_LOG = 4 << 20
+MAX_IMA_LOG = 32 << 20
+
+_FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
+
+
+def qualify(challenge: bytes, purpose: str, host: str,
+            body: bytes) -> bytes:
+    """What an attestation quotes over, 32 bytes: it serves nothing else.
+
+    :param body: the request's text exactly as sent.
+    """
+    return bind('korora attest v1', challenge, purpose.encode(),
+                host.encode(), hashlib.sha256(body).digest())
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Unverified evidence of one host.
+
+    :param uefi_log: the firmware's event log, TCG crypto-agile format.
+    :param ima_log: IMA's binary runtime measurement list; may be empty.
+    """
+
+    quote: Quote
+    uefi_log: bytes
+    ima_log: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object: base64, PCRs as hex by decimal index."""
+        quote = self.quote
+        return {
+            'attest': _b64(quote.attest), 'signature': _b64(quote.signature),
+            'pcrs': {str(index): value.hex()
+                     for index, value in sorted(quote.pcrs.items())},
+            'uefi_log': _b64(self.uefi_log), 'ima_log': _b64(self.ima_log)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evidence:
+        """Read what :meth:`to_json` made; nothing is verified.
+
+        :raises Invalid: INVALID_REQUEST, naming the field.
+        :raises TooLarge: a log is larger than its cap.
+        """
+        if not isinstance(document, Mapping) or set(document) != _FIELDS:
+            raise _invalid('fields')
+        quote = Quote(
+            _bytes(document, 'attest', tpm2.MAX_STRUCTURE),
+            _bytes(document, 'signature', tpm2.MAX_STRUCTURE),
+            pcrs_from_json(document['pcrs']))
+        return cls(quote, _bytes(document, 'uefi_log', MAX_UEFI_LOG),
+                   _bytes(document, 'ima_log', MAX_IMA_LOG))
+
+
+def pcrs_from_json(document: object) -> dict[int, bytes]:
+    """Read PCR values: an object of decimal index to 64 hex digits.
+
+    :raises Invalid: INVALID_REQUEST.
+    """
+    if not isinstance(document, Mapping) or len(document) > 24:
+        raise _invalid('pcrs')
+    values: dict[int, bytes] = {}
+    for index, value in document.items():
+        if index not in _INDICES or not isinstance(value, str) or (
+                len(value) != 64):
+            raise _invalid('pcrs')
+        try:
+            values[_INDICES[index]] = binascii.unhexlify(value)
+        except ValueError:
+            raise _invalid('pcrs') from None
+    return values
+
+
+_INDICES = {str(index): index for index in range(24)}
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(document: Mapping[str, Any], field: str, limit: int) -> bytes:
+    text = document[field]
+    if not isinstance(text, str):
+        raise _invalid(field)
+    if len(text) > 4 * ((limit + 2) // 3):
+        raise errors.TooLarge(errors.Reason.TOO_LARGE,
+                              f'The evidence field {field} is too large.',
+                              details={'field': field})
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise _invalid(field) from None
+
+
+def _invalid(field: str) -> errors.Invalid:
+    return errors.Invalid(errors.Reason.INVALID_REQUEST,
+                          f'The evidence is malformed in {field}.',
+                          details={'field': field})

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TPM 2.0 structures from bytes, without a TSS.
+
+Section numbers are of the TPM 2.0 Library specification, part 2
+("Structures"), unless said otherwise. All integers are big-endian. Every
+parser takes exactly one structure, checks each bound, and refuses trailing
+bytes; whatever the bytes, only :class:`EvidenceError` comes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import struct
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
+
+from korora_nova import errors
+
+# TPM_ALG_ID, section 6.3.
+ALG_RSA = 0x0001
+ALG_AES = 0x0006
+ALG_KEYEDHASH = 0x0008
+ALG_SHA256 = 0x000B
+ALG_NULL = 0x0010
+ALG_RSAES = 0x0015
+ALG_ECDSA = 0x0018
+ALG_ECDAA = 0x001A
+ALG_ECC = 0x0023
+ALG_CFB = 0x0043
+CURVE_P256 = 0x0003  # TPM_ECC_CURVE, section 6.4
+
+# TPM_GENERATED and TPM_ST, sections 6.2 and 6.9.
+MAGIC = 0xFF544347
+ST_ATTEST_QUOTE = 0x8018
+ST_ATTEST_CREATION = 0x801A
+
+# TPMA_OBJECT, section 8.3.
+FIXED_TPM = 1 << 1
+ST_CLEAR = 1 << 2
+FIXED_PARENT = 1 << 4
+SENSITIVE_DATA_ORIGIN = 1 << 5
+USER_WITH_AUTH = 1 << 6
+ADMIN_WITH_POLICY = 1 << 7
+NO_DA = 1 << 10
+RESTRICTED = 1 << 16
+DECRYPT = 1 << 17
+SIGN = 1 << 18
+
+#: Largest structure read, bytes.
+MAX_STRUCTURE = 4096
+
+_R = errors.Reason
+
+
+def malformed(what: str) -> errors.EvidenceError:
+    """The error of bytes that are not the structure they should be."""
+    return errors.EvidenceError(_R.QUOTE_MALFORMED, place=what)
+
+
+class Reader:
+    """Reads one structure; every read is bounded."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        if len(data) > MAX_STRUCTURE:
+            raise malformed(f'{what}: too long')
+        self._data = bytes(data)
+        self._at = 0
+        self._what = what
+
+    def take(self, size: int) -> bytes:
+        end = self._at + size
+        if end > len(self._data):
+            raise malformed(f'{self._what}: truncated at {self._at}')
+        value = self._data[self._at:end]
+        self._at = end
+        return value
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u16(self) -> int:
+        return int.from_bytes(self.take(2), 'big')
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), 'big')
+
+    def u64(self) -> int:
+        return int.from_bytes(self.take(8), 'big')
+
+    def sized(self, limit: int = MAX_STRUCTURE) -> bytes:
+        """A TPM2B: u16 size | bytes."""
+        size = self.u16()
+        if size > limit:
+            raise malformed(f'{self._what}: a buffer is too long')
+        return self.take(size)
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise malformed(f'{self._what}: trailing bytes')
+
+
+def sized(data: bytes) -> bytes:
+    """Marshal a TPM2B: u16 size | bytes."""
+    return struct.pack('>H', len(data)) + data
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """A TPMT_*_SCHEME or TPMT_SYM_DEF_OBJECT: algorithm and details.
+
+    Of a symmetric definition the details are key bits and mode, of others
+    the hash algorithm; empty for TPM_ALG_NULL.
+    """
+
+    algorithm: int
+    details: tuple[int, ...] = ()
+
+
+NULL = Scheme(ALG_NULL)
+AES_128_CFB = Scheme(ALG_AES, (128, ALG_CFB))
+ECDSA_SHA256 = Scheme(ALG_ECDSA, (ALG_SHA256,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Public:
+    """A parsed TPM2B_PUBLIC; says nothing about where it came from.
+
+    :param raw: the TPM2B_PUBLIC, size prefix included.
+    :param symmetric: None for KEYEDHASH.
+    :param curve: TPM_ECC_CURVE, 0 unless ECC.
+    :param key_bits: RSA modulus bits, 0 unless RSA.
+    :param unique: (x, y) of ECC, (modulus,) of RSA, (digest,) else.
+    """
+
+    raw: bytes
+    type: int
+    name_alg: int
+    attributes: int
+    auth_policy: bytes
+    symmetric: Scheme | None
+    scheme: Scheme
+    kdf: Scheme
+    curve: int
+    key_bits: int
+    exponent: int
+    unique: tuple[bytes, ...]
+
+    @functools.cached_property
+    def name(self) -> bytes:
+        """The TPM name: u16 nameAlg || SHA-256(TPMT_PUBLIC), part 1 §16."""
+        return (struct.pack('>H', self.name_alg)
+                + hashlib.sha256(self.raw[2:]).digest())
+
+    @functools.cached_property
+    def key(self) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+        """The public key.
+
+        :raises EvidenceError: QUOTE_MALFORMED, no such point or modulus;
+            QUOTE_ALGORITHM, not P-256 or RSA.
+        """
+        numbers = [int.from_bytes(part, 'big') for part in self.unique]
+        try:
+            if self.type == ALG_RSA:
+                return rsa.RSAPublicNumbers(
+                    self.exponent or 65537, numbers[0]).public_key()
+            if self.type == ALG_ECC and self.curve == CURVE_P256:
+                return ec.EllipticCurvePublicNumbers(
+                    numbers[0], numbers[1], ec.SECP256R1()).public_key()
+        except ValueError:
+            raise malformed('public: not a key') from None
+        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='public')
+
+
+def parse_public(data: bytes) -> Public:
+    """Parse a TPM2B_PUBLIC of an RSA, ECC or KEYEDHASH object.
+
+    Section 12.2.4, 12.2.5::
+
+        u16 size | u16 type | u16 nameAlg | u32 objectAttributes
+        | TPM2B authPolicy | TPMU_PUBLIC_PARMS | TPMU_PUBLIC_ID
+
+    :raises EvidenceError: QUOTE_MALFORMED or QUOTE_ALGORITHM.
+    """
+    outer = Reader(data, 'public')
+    inner = Reader(outer.sized(), 'public')
+    outer.end()
+    kind, name_alg, attributes = inner.u16(), inner.u16(), inner.u32()
+    policy = inner.sized(64)
+    if name_alg != ALG_SHA256:
+        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='nameAlg')
+    readers = {ALG_ECC: _ecc, ALG_RSA: _rsa, ALG_KEYEDHASH: _keyedhash}
+    if kind not in readers:
+        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='public type')
+    specific = readers[kind](inner)
+    inner.end()
+    return dataclasses.replace(
+        specific, raw=bytes(data), type=kind, name_alg=name_alg,
+        attributes=attributes, auth_policy=policy)
+
+
+_BLANK = Public(b'', 0, 0, 0, b'', None, NULL, NULL, 0, 0, 0, ())
+
+
+def _ecc(data: Reader) -> Public:
+    # 12.2.3.6 TPMS_ECC_PARMS: symmetric | scheme | u16 curve | kdf;
+    # 11.2.5.2 TPMS_ECC_POINT: TPM2B x | TPM2B y.
+    symmetric, scheme = _symmetric(data), _scheme(data)
+    curve, kdf = data.u16(), _scheme(data)
+    unique = (data.sized(66), data.sized(66))
+    return dataclasses.replace(_BLANK, symmetric=symmetric, scheme=scheme,
+                               curve=curve, kdf=kdf, unique=unique)
+
+
+def _rsa(data: Reader) -> Public:
+    # 12.2.3.5 TPMS_RSA_PARMS: symmetric | scheme | u16 keyBits
+    # | u32 exponent (0 means 65537); 11.2.4.5 TPM2B modulus.
+    symmetric, scheme = _symmetric(data), _scheme(data)
+    bits, exponent, modulus = data.u16(), data.u32(), data.sized(512)
+    return dataclasses.replace(_BLANK, symmetric=symmetric, scheme=scheme,
+                               key_bits=bits, exponent=exponent,
+                               unique=(modulus,))
+
+
+def _keyedhash(data: Reader) -> Public:
+    # 12.2.3.3 TPMS_KEYEDHASH_PARMS: only data objects, scheme NULL.
+    if data.u16() != ALG_NULL:
+        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='keyedhash')
+    return dataclasses.replace(_BLANK, unique=(data.sized(64),))
+
+
+def _symmetric(data: Reader) -> Scheme:
+    # 11.1.7 TPMT_SYM_DEF_OBJECT: u16 algorithm [| u16 keyBits | u16 mode].
+    algorithm = data.u16()
+    if algorithm == ALG_NULL:
+        return NULL
+    return Scheme(algorithm, (data.u16(), data.u16()))
+
+
+def _scheme(data: Reader) -> Scheme:
+    # 11.2.x TPMT_*_SCHEME: u16 scheme [| u16 hashAlg [| u16 count]].
+    algorithm = data.u16()
+    if algorithm in (ALG_NULL, ALG_RSAES):
+        return Scheme(algorithm)
+    if algorithm == ALG_ECDAA:
+        return Scheme(algorithm, (data.u16(), data.u16()))
+    return Scheme(algorithm, (data.u16(),))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """TPMS_CLOCK_INFO, section 10.11.1; milliseconds and boot counters."""
+
+    clock_ms: int
+    reset_count: int
+    restart_count: int
+    safe: bool
+
+    @property
+    def reset_restart(self) -> bytes:
+        """resetCount || restartCount as TPM2_PolicyCounterTimer compares."""
+        return struct.pack('>II', self.reset_count, self.restart_count)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuoteInfo:
+    """TPMS_QUOTE_INFO, section 10.12.4.
+
+    :param selection: (hash algorithm, bitmap) of each bank.
+    """
+
+    selection: tuple[tuple[int, bytes], ...]
+    pcr_digest: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class CreationInfo:
+    """TPMS_CREATION_INFO, section 10.12.7."""
+
+    object_name: bytes
+    creation_hash: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Attest:
+    """A parsed TPMS_ATTEST whose signature is not checked here."""
+
+    qualified_signer: bytes
+    extra_data: bytes
+    clock: Clock
+    firmware_version: int
+    info: QuoteInfo | CreationInfo
+
+
+def parse_attest(data: bytes) -> Attest:
+    """Parse a TPMS_ATTEST of a quote or a certified creation.
+
+    Section 10.12.12::
+
+        u32 magic | u16 type | TPM2B qualifiedSigner | TPM2B extraData
+        | u64 clock | u32 resetCount | u32 restartCount | u8 safe
+        | u64 firmwareVersion | TPMU_ATTEST
+
+    :raises EvidenceError: QUOTE_MAGIC, QUOTE_TYPE, QUOTE_MALFORMED.
+    """
+    reader = Reader(data, 'attest')
+    if reader.u32() != MAGIC:
+        raise errors.EvidenceError(_R.QUOTE_MAGIC)
+    kind = reader.u16()
+    signer, extra = reader.sized(68), reader.sized(64)
+    clock_ms, resets, restarts = reader.u64(), reader.u32(), reader.u32()
+    safe = reader.u8()
+    if safe > 1:
+        raise malformed('attest: safe is no TPMI_YES_NO')
+    firmware = reader.u64()
+    info: QuoteInfo | CreationInfo
+    if kind == ST_ATTEST_QUOTE:
+        info = QuoteInfo(_selection(reader), reader.sized(64))
+    elif kind == ST_ATTEST_CREATION:
+        info = CreationInfo(reader.sized(68), reader.sized(64))
+    else:
+        raise errors.EvidenceError(_R.QUOTE_TYPE)
+    reader.end()
+    return Attest(signer, extra,
+                  Clock(clock_ms, resets, restarts, safe == 1), firmware,
+                  info)
+
+
+def _selection(data: Reader) -> tuple[tuple[int, bytes], ...]:
+    # 10.9.7 TPML_PCR_SELECTION: u32 count, then 10.5.3
+    # TPMS_PCR_SELECTION: u16 hash | u8 sizeofSelect | bitmap.
+    count = data.u32()
+    if count > 16:
+        raise malformed('attest: too many PCR banks')
+    return tuple((data.u16(), data.take(data.u8())) for _ in range(count))
+
+
+@dataclasses.dataclass(frozen=True)
+class CreationData:
+    """TPMS_CREATION_DATA, section 15.1, as far as it is checked."""
+
+    parent_name: bytes
+    outside_info: bytes
+
+
+def parse_creation_data(data: bytes) -> CreationData:
+    """Parse a TPMS_CREATION_DATA (without size prefix).
+
+    Section 15.1::
+
+        TPML_PCR_SELECTION | TPM2B pcrDigest | u8 locality
+        | u16 parentNameAlg | TPM2B parentName
+        | TPM2B parentQualifiedName | TPM2B outsideInfo
+
+    :raises EvidenceError: QUOTE_MALFORMED.
+    """
+    reader = Reader(data, 'creation data')
+    _selection(reader)
+    reader.sized(64)
+    reader.u8()
+    reader.u16()
+    parent = reader.sized(68)
+    reader.sized(68)
+    outside = reader.sized(64)
+    reader.end()
+    return CreationData(parent, outside)
+
+
+def parse_signature(data: bytes) -> bytes:
+    """Parse a TPMT_SIGNATURE, ECDSA with SHA-256; return it as DER.
+
+    Sections 11.3.4 and 11.3.2::
+
+        u16 sigAlg | u16 hash | TPM2B signatureR | TPM2B signatureS
+
+    :raises EvidenceError: QUOTE_ALGORITHM, QUOTE_MALFORMED.
+    """
+    reader = Reader(data, 'signature')
+    if (reader.u16(), reader.u16()) != (ALG_ECDSA, ALG_SHA256):
+        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='signature')
+    r, s = reader.sized(32), reader.sized(32)
+    reader.end()
+    return utils.encode_dss_signature(int.from_bytes(r, 'big'),
+                                      int.from_bytes(s, 'big'))
