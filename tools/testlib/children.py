@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 PATIENCE = 90.0
@@ -53,6 +54,31 @@ def run(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
     with child(argv, env, cwd) as process:
         pass
     return process.returncode
+
+
+@contextlib.contextmanager
+def follow(
+    path: pathlib.Path, tell: Callable[[str], None]
+) -> Iterator[None]:
+    """Pass on the whole lines that others write to a file meanwhile."""
+    ended = threading.Event()
+
+    def read() -> None:
+        told = 0
+        while not ended.wait(1):
+            text = path.read_text(errors="replace") if path.exists() else ""
+            whole = text[: text.rfind("\n") + 1].splitlines()
+            for line in whole[told:]:
+                tell(line)
+            told = len(whole)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def signal_group(

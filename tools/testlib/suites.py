@@ -21,8 +21,9 @@ BIN = pathlib.Path(sys.executable).parent
 TESTS = ROOT / "tests"
 
 WORKERS = 2
+# Seconds; a hanging suite must not hide the results of the others.
 SUITE_TIMEOUT = 900.0
-"""Seconds; a hanging suite must not hide the results of the others."""
+INTEGRATION_TIMEOUT = 1500.0
 
 
 def environment() -> dict[str, str]:
@@ -81,15 +82,22 @@ def functional(verbose: bool) -> Totals:
 
 
 def integration(verbose: bool) -> Totals:
-    """On the lab, one test after the other."""
+    """On the lab, one test after the other.
+
+    The scenarios run before the first test is judged, for minutes; what
+    they write of their progress is shown meanwhile.
+    """
     with lab() as ready:
         if not ready:
             totals = Totals()
             totals.fail("lab up", "the lab did not come up")
             return totals
-        return stestr(
-            "integration", TESTS / "integration", verbose, workers=1
-        )
+        log = paths.Lab.default().log / "scenarios.out"
+        with children.follow(log, lambda line: ui.note(f"          {line}")):
+            return stestr(
+                "integration", TESTS / "integration", verbose,
+                workers=1, timeout=INTEGRATION_TIMEOUT,
+            )
 
 
 @contextlib.contextmanager
@@ -105,7 +113,11 @@ def lab() -> Iterator[bool]:
 
 
 def stestr(
-    name: str, path: pathlib.Path, verbose: bool, workers: int = WORKERS
+    name: str,
+    path: pathlib.Path,
+    verbose: bool,
+    workers: int = WORKERS,
+    timeout: float = SUITE_TIMEOUT,
 ) -> Totals:
     """Run the tests below a directory; none at all counts as a failure."""
     totals = Totals()
@@ -117,7 +129,7 @@ def stestr(
         ]  # fmt: skip
         env = {**environment(), "TMPDIR": scratch}
         with children.child(
-            argv, env, str(ROOT), subprocess.PIPE, timeout=SUITE_TIMEOUT
+            argv, env, str(ROOT), subprocess.PIPE, timeout=timeout
         ) as process:
             assert process.stdout is not None
             totals.add(count(process.stdout, name, verbose))
