@@ -20,12 +20,12 @@ from keystoneauth1 import exceptions as ks_exc
 from demolib import canary, scenarios
 from demolib import world as w
 from korora_nova import errors
-from lablib import paths, ui
+from lablib import client, paths, ui
 
 Json = dict[str, typing.Any]
 
 #: A scenario that meets one of these could not be judged: it failed.
-UNJUDGED = (w.DemoError, ui.LabError, errors.KororaError,
+UNJUDGED = (w.DemoError, client.CloudError, ui.LabError, errors.KororaError,
             ks_exc.ClientException, TimeoutError, OSError)
 
 
@@ -128,7 +128,7 @@ def run_baseline(world: w.World) -> Json:
             raise ui.LabError('stock Nova does not start the server')
         watcher = world.watcher(server['id'])
         watcher.wait_past(1, 120)
-        result = world.migrate(server['id'], 'h2')
+        result = world.migrate_live(server['id'], 'h2')
         world.say(f'ok  stock Nova: {result.observed} in '
                   f'{result.total_s:.1f} s')
         watcher.stop()

@@ -52,7 +52,7 @@ class Stage:
 
     def move(self, host: str | None = None) -> w.Migration:
         """Migrate the main server; take the figures of a success."""
-        result = self.world.migrate(self.server, host)
+        result = self.world.migrate_live(self.server, host)
         if result.observed == 'migrated':
             self._measure(result)
             self.settled()
@@ -86,7 +86,7 @@ class Stage:
 
     def back_to_h1(self) -> None:
         """Undo what a scenario left, outside what is judged."""
-        if self.world.host_of(self.server) != 'h1':
+        if self.world.host(self.server) != 'h1':
             result = self.move('h1')
             if result.observed != 'migrated':
                 raise w.DemoError(
@@ -333,16 +333,16 @@ def start_on_bad_host(stage: Stage) -> Outcome:
     world = stage.world
     server = world.create('demo-stopped', 'vtpm', host='h2')['id']
     try:
-        stopped = world.act(server, {'os-stop': None})
+        stopped = world.act(server, **{'os-stop': None})
         if stopped['status'] != 'SHUTOFF':
             return Outcome('server ' + stopped['status'])
         world.lab_command('tamper', 'h2', '--boot')
-        started = world.act(server, {'os-start': None})
+        started = world.act(server, **{'os-start': None})
         reason = world.reason(server)
         if started['status'] != 'SHUTOFF':
             return Outcome('server ' + started['status'], reason)
         world.lab_command('reboot', 'h2')
-        again = world.act(server, {'os-start': None})
+        again = world.act(server, **{'os-start': None})
         return Outcome(
             'refused' if again['status'] == 'ACTIVE'
             else f'good again, but {again["status"]}', reason)
@@ -356,7 +356,7 @@ def plain(stage: Stage) -> Outcome:
     world = stage.world
     server = world.create('demo-plain', 'plain', host='h1')['id']
     try:
-        result = world.migrate(server, 'h3')
+        result = world.migrate_live(server, 'h3')
         return Outcome(result.observed, result.reason)
     finally:
         world.delete(server)

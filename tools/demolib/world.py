@@ -15,18 +15,13 @@ import subprocess
 import time
 import typing
 
-from keystoneauth1 import adapter
-from keystoneauth1 import session as ks_session
-from keystoneauth1.identity import v3
 from korora_nova.attester import socket_client
 
 from demolib import continuity
 from korora_nova import errors
-from lablib import paths, processes
+from lablib import client, paths, processes
 
 REASON = re.compile(r'\[([A-Z][A-Z0-9_]{3,})\]')
-TERMINAL = frozenset({
-    'completed', 'error', 'failed', 'cancelled', 'finished', 'done'})
 Json = dict[str, typing.Any]
 
 
@@ -61,28 +56,13 @@ class Migration:
         return 'refused'
 
 
-class World:
+class World(client.Cloud):
     """The lab, its cloud and its three hosts."""
 
     def __init__(self, lab: paths.Lab,
                  say: collections.abc.Callable[[str], None]) -> None:
-        self.lab = lab
+        super().__init__(lab)
         self.say = say
-        rc = lab.openrc()
-        self.session = ks_session.Session(v3.Password(
-            auth_url=rc['OS_AUTH_URL'], username=rc['OS_USERNAME'],
-            password=rc['OS_PASSWORD'],
-            project_name=rc['OS_PROJECT_NAME'],
-            user_domain_id=rc['OS_USER_DOMAIN_ID'],
-            project_domain_id=rc['OS_PROJECT_DOMAIN_ID']))
-        self.nova = self._adapter('compute', '2.96')
-        self._openrc = rc
-
-    def _adapter(self, service: str, version: str | None = None
-                 ) -> adapter.Adapter:
-        return adapter.Adapter(
-            self.session, service_type=service, interface='public',
-            region_name=paths.REGION, default_microversion=version)
 
     # -- the cloud's clients ---------------------------------------------
 
@@ -94,7 +74,8 @@ class World:
         done = subprocess.run(
             [str(paths.BIN / 'openstack'), *arguments],
             capture_output=True, text=True,
-            env={**os.environ, **self._openrc, 'PYTHONWARNINGS': 'ignore'})
+            env={**os.environ, **self.lab.openrc(),
+                 'PYTHONWARNINGS': 'ignore'})
         if done.returncode:
             raise DemoError(
                 f'openstack {" ".join(arguments)}: '
@@ -102,69 +83,6 @@ class World:
         if 'json' in arguments:
             return json.loads(done.stdout)
         return done.stdout
-
-    def server(self, uuid: str) -> Json:
-        return self.nova.get(f'/servers/{uuid}').json()['server']
-
-    def host_of(self, uuid: str) -> str:
-        return self.server(uuid)['OS-EXT-SRV-ATTR:host']
-
-    def create(self, name: str, flavor: str, timeout: float = 180,
-               **extra: typing.Any) -> Json:
-        """Create a server and wait until it is ACTIVE or ERROR."""
-        body = {'name': name, 'flavorRef': self._flavor(flavor),
-                'imageRef': self._image('guest'), 'networks': 'none',
-                **extra}
-        uuid = self.nova.post(
-            '/servers', json={'server': body}).json()['server']['id']
-        return self._wait(uuid, lambda s: s['status'] in (
-            'ACTIVE', 'ERROR'), timeout)
-
-    def _flavor(self, name: str) -> str:
-        for flavor in self.nova.get('/flavors').json()['flavors']:
-            if flavor['name'] == name:
-                return flavor['id']
-        raise DemoError(f'the lab has no flavor {name}')
-
-    def _image(self, name: str) -> str:
-        images = self._adapter('image').get(
-            f'/v2/images?name={name}').json()['images']
-        if not images:
-            raise DemoError(f'the lab has no image {name}')
-        return images[0]['id']
-
-    def delete(self, uuid: str, timeout: float = 60) -> None:
-        self.nova.delete(f'/servers/{uuid}', raise_exc=False)
-        end = time.monotonic() + timeout
-        while self.nova.get(f'/servers/{uuid}',
-                            raise_exc=False).status_code != 404:
-            if time.monotonic() > end:
-                raise DemoError(f'server {uuid} is not deleted')
-            time.sleep(0.3)
-
-    def _wait(self, uuid: str,
-              ready: collections.abc.Callable[[Json], bool],
-              timeout: float) -> Json:
-        end = time.monotonic() + timeout
-        while True:
-            server = self.server(uuid)
-            if ready(server):
-                return server
-            if time.monotonic() > end:
-                raise DemoError(
-                    f'server {uuid} stays {server["status"]}, task '
-                    f'{server["OS-EXT-STS:task_state"]}')
-            time.sleep(0.1)
-
-    def act(self, uuid: str, action: Json, timeout: float = 90) -> Json:
-        """Do a server action and wait until no task is left."""
-        response = self.nova.post(
-            f'/servers/{uuid}/action', json=action, raise_exc=False)
-        if response.status_code >= 400:
-            raise DemoError(f'{action}: HTTP {response.status_code}')
-        time.sleep(0.5)
-        return self._wait(
-            uuid, lambda s: s['OS-EXT-STS:task_state'] is None, timeout)
 
     def enable(self, host: str, enabled: bool) -> None:
         """Enable or disable a host's nova-compute in Nova's scheduler."""
@@ -176,8 +94,8 @@ class World:
 
     # -- live migration --------------------------------------------------
 
-    def migrate(self, uuid: str, host: str | None = None,
-                timeout: float = 120) -> Migration:
+    def migrate_live(self, uuid: str, host: str | None = None,
+                     timeout: float = 120) -> Migration:
         """``openstack server migrate --live-migration``, to its end."""
         arguments = ['--os-compute-api-version', '2.96', 'server',
                      'migrate', '--live-migration']
@@ -197,13 +115,12 @@ class World:
     def migrate_forced(self, uuid: str, host: str,
                        timeout: float = 120) -> Migration:
         """Skip the scheduler: ``force`` of compute API 2.67."""
-        nova = self._adapter('compute', '2.67')
-
         def ask() -> bool:
-            return nova.post(f'/servers/{uuid}/action', json={
+            return self.nova.post(f'/servers/{uuid}/action', json={
                 'os-migrateLive': {
                     'host': host, 'block_migration': 'auto',
-                    'force': True}}, raise_exc=False).status_code < 300
+                    'force': True}}, microversion='2.67',
+                raise_exc=False).status_code < 300
 
         return self._migrate(uuid, ask, timeout)
 
@@ -219,7 +136,7 @@ class World:
                     continue
                 if record['status'] == 'running':
                     return str(record['id'])
-                if record['status'] in TERMINAL:
+                if record['status'] in client.ENDED:
                     raise DemoError(
                         f'the migration ended as {record["status"]}')
             time.sleep(0.1)
@@ -227,21 +144,17 @@ class World:
 
     def abort_migration(self, uuid: str, migration: str) -> Migration:
         """Abort a running migration as its operator would."""
-        source = self.host_of(uuid)
+        source = self.host(uuid)
         began = time.monotonic()
         self.nova.delete(f'/servers/{uuid}/migrations/{migration}')
         return self._ended(uuid, source, began, {
             m['id'] for m in self.migrations(uuid)
             if str(m['id']) != migration}, 120)
 
-    def migrations(self, uuid: str) -> list[Json]:
-        return self.nova.get(
-            f'/os-migrations?instance_uuid={uuid}').json()['migrations']
-
     def _migrate(self, uuid: str,
                  ask: collections.abc.Callable[[], bool],
                  timeout: float) -> Migration:
-        source = self.host_of(uuid)
+        source = self.host(uuid)
         known = {m['id'] for m in self.migrations(uuid)}
         began = time.monotonic()
         if not ask():
@@ -262,7 +175,7 @@ class World:
                 moved = time.monotonic() - began
             fresh = [m for m in self.migrations(uuid)
                      if m['id'] not in known]
-            if idle and (fresh and all(m['status'] in TERMINAL
+            if idle and (fresh and all(m['status'] in client.ENDED
                                        for m in fresh)
                          or not fresh
                          and time.monotonic() - began > 15):
@@ -364,7 +277,7 @@ class World:
 
     def attestation(self, path: str) -> Json:
         """GET from the attestation service, as the cloud's admin."""
-        return self._adapter('attestation').get(path).json()
+        return client.adapter_for('attestation').get(path).json()
 
     def stop_service(self) -> None:
         processes.stop(self.lab, ['korora'])
@@ -379,12 +292,12 @@ class World:
     def passphrase(self, uuid: str) -> bytes:
         """The server's vTPM passphrase, from its owner's Barbican."""
         secret = self.server_secret(uuid)
-        response = self._adapter('key-manager').get(
+        response = client.adapter_for('key-manager').get(
             f'/v1/secrets/{secret}/payload',
             headers={'Accept': 'application/octet-stream'},
             raise_exc=False, log=False)
         if response.status_code == 406:
-            response = self._adapter('key-manager').get(
+            response = client.adapter_for('key-manager').get(
                 f'/v1/secrets/{secret}/payload',
                 headers={'Accept': 'text/plain'}, log=False)
         if response.status_code != 200 or len(response.content) < 256:
@@ -395,7 +308,7 @@ class World:
     def server_secret(self, uuid: str) -> str:
         """Barbican's id of the secret that belongs to a server."""
         found = [
-            s for s in self._adapter('key-manager').get(
+            s for s in client.adapter_for('key-manager').get(
                 '/v1/secrets?limit=100').json()['secrets']
             if uuid in (s.get('name') or '')]
         if len(found) != 1:
