@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
@@ -62,11 +63,15 @@ def follow(
 ) -> Iterator[None]:
     """Pass on the whole lines that others write to a file meanwhile."""
     ended = threading.Event()
+    began = time.time()
 
     def read() -> None:
         told = 0
         while not ended.wait(1):
-            text = path.read_text(errors="replace") if path.exists() else ""
+            # What an earlier run left there is not news.
+            if not path.exists() or path.stat().st_mtime < began:
+                continue
+            text = path.read_text(errors="replace")
             whole = text[: text.rfind("\n") + 1].splitlines()
             for line in whole[told:]:
                 tell(line)

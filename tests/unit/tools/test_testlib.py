@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import types
+
+import fixtures
+import subunit
+import testtools
+
+from testlib import children, stream, suites
+
+ENV = dict(os.environ)
+
+
+def recorded(*events: tuple[str, str]) -> io.BytesIO:
+    """A subunit stream of (test id, status); "start" only starts a test."""
+    data = io.BytesIO()
+    out = subunit.StreamResultToBytes(data)
+    for name, status in events:
+        out.status(name, "inprogress")
+        if status == "fail":
+            out.status(
+                name, file_name="traceback", file_bytes=b"why it failed",
+                mime_type="text/plain;charset=utf8", eof=True,
+            )  # fmt: skip
+        if status != "start":
+            out.status(name, status)
+    data.seek(0)
+    return data
+
+
+class TestCounting(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        out = self.useFixture(fixtures.StringStream("out")).stream
+        self.useFixture(fixtures.MonkeyPatch("sys.stdout", out))
+
+    def count(self, *events: tuple[str, str]) -> stream.Totals:
+        return stream.count(recorded(*events), "suite", verbose=False)
+
+    def test_each_status_counts_once(self) -> None:
+        totals = self.count(
+            ("a", "success"), ("b", "fail"), ("c", "skip"), ("d", "xfail"),
+            ("e", "uxsuccess"),
+        )  # fmt: skip
+        self.assertEqual("2 passed, 2 failed, 1 skipped", str(totals))
+        self.assertIn("why it failed", totals.failures[0][1])
+
+    def test_a_test_that_never_ended_has_failed(self) -> None:
+        totals = self.count(("a", "start"), ("b", "success"))
+        self.assertEqual("1 passed, 1 failed, 0 skipped", str(totals))
+
+    def test_a_listing_is_no_result(self) -> None:
+        self.assertEqual(0, self.count(("a", "exists")).ran)
+
+    def test_an_empty_stream_fails_its_suite(self) -> None:
+        totals = self.count()
+        done = types.SimpleNamespace(returncode=0)
+        suites._account_for(done, "suite", totals)
+        self.assertEqual(1, totals.failed)
+
+    def test_a_runner_that_died_fails_its_suite(self) -> None:
+        totals = self.count(("a", "success"))
+        done = types.SimpleNamespace(returncode=1)
+        suites._account_for(done, "suite", totals)
+        self.assertEqual("1 passed, 1 failed, 0 skipped", str(totals))
+
+    def test_sums(self) -> None:
+        totals = self.count(("a", "success"))
+        totals.add(self.count(("b", "fail"), ("c", "skip")))
+        self.assertEqual("1 passed, 1 failed, 1 skipped", str(totals))
+        self.assertEqual(3, totals.ran)
+
+
+class TestChildren(testtools.TestCase):
+    GRANDCHILD = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(60)'])\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+
+    def gone(self, pid: int) -> bool:
+        for _ in range(100):
+            try:
+                state = pathlib.Path(f"/proc/{pid}/stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+            if state.rpartition(")")[2].split()[0] in "ZX":
+                return True
+            time.sleep(0.05)
+        return False
+
+    def test_an_interrupt_ends_the_whole_group(self) -> None:
+        argv = [sys.executable, "-c", self.GRANDCHILD]
+        pids = []
+
+        def interrupted() -> None:
+            with children.child(
+                argv, ENV, "/", subprocess.PIPE, subprocess.DEVNULL
+            ) as process:
+                pids.append(process.pid)
+                pids.append(int(process.stdout.readline()))
+                raise KeyboardInterrupt
+
+        self.assertRaises(KeyboardInterrupt, interrupted)
+        self.assertEqual([True, True], [self.gone(pid) for pid in pids])
+
+    def test_the_time_limit_interrupts(self) -> None:
+        began = time.monotonic()
+        argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+        with children.child(
+            argv, ENV, "/", stderr=subprocess.DEVNULL, timeout=0.3
+        ) as process:
+            pass
+        self.assertNotEqual(0, process.returncode)
+        self.assertLess(time.monotonic() - began, 30)
+
+    def test_exit_codes_are_passed_on(self) -> None:
+        self.assertEqual(0, children.run(["true"], ENV, "/"))
+        self.assertNotEqual(0, children.run(["false"], ENV, "/"))
+
+    def test_follow_tells_new_lines_only(self) -> None:
+        old = pathlib.Path(self.useFixture(fixtures.TempDir()).join("old"))
+        old.write_text("stale\n")
+        os.utime(old, (1, 1))
+        told: list[str] = []
+        with children.follow(old, told.append):
+            time.sleep(1.2)
+            old.write_text("one\ntwo\nhal")
+            for _ in range(60):
+                if told:
+                    break
+                time.sleep(0.1)
+        self.assertEqual(["one", "two"], told)
