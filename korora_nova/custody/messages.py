@@ -7,6 +7,7 @@ travel as text and are hashed exactly as sent, never re-serialized.
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -93,7 +94,9 @@ _OPERATIONS: dict[str, tuple[schemas.Schema, tuple[str, ...]]] = {
     'status': ({}, ()),
     'attest': ({}, ()),
     'verdict': ({'host': schemas.HOST}, ()),
-    'protection': (_INSTANCE, ()),
+    # ledger false: answer from the vault alone, without the network.
+    'protection': ({**_INSTANCE, 'ledger': {'type': 'boolean'}},
+                   ('ledger',)),
     'seal': ({**_INSTANCE, 'secret_uuid': schemas.UUID,
               'passphrase': schemas.base64_string(4096)}, ()),
     'open': (_INSTANCE, ()),
@@ -111,7 +114,7 @@ _OPERATIONS: dict[str, tuple[schemas.Schema, tuple[str, ...]]] = {
     'never_started': ({**_MIGRATION, **_WAIT}, ('wait',)),
     'activated': ({**_MIGRATION, **_WAIT}, ('wait',)),
     'no_domain': ({**_MIGRATION, **_WAIT}, ('wait',)),
-    'forget': (_INSTANCE, ()),
+    'forget': ({**_INSTANCE, **_WAIT}, ('wait',)),
 }
 
 #: op -> schema of the whole request on the agent's local socket.
@@ -132,6 +135,20 @@ RESPONSE: schemas.Schema = {
                       'details': {'type': 'object', 'additionalProperties':
                                   {'type': 'string'}}}}},
     'oneOf': [{'required': ['ok']}, {'required': ['error']}]}
+
+
+def receive_key_body(migration: str, instance: str, source: str,
+                     msk_public: bytes) -> bytes:
+    """What the certified creation of a migration storage key answers.
+
+    Its qualifying data is ``evidence.qualify(challenge, 'receive-key',
+    host, THIS)``: the body of ``receive`` itself holds the attestation and
+    cannot be bound into it.
+    """
+    return dumps({
+        'version': 1, 'migration': migration, 'instance': instance,
+        'source': source, 'msk_public': base64.b64encode(
+            msk_public).decode()}).encode()
 
 
 def dumps(document: dict[str, Any]) -> str:

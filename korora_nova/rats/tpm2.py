@@ -73,7 +73,8 @@ __all__ = [
     'parse_signature',
 ]
 
-_FIXED = (structure.FIXED_TPM | structure.FIXED_PARENT | structure.SENSITIVE_DATA_ORIGIN)
+_FIXED = (structure.FIXED_TPM | structure.FIXED_PARENT
+          | structure.SENSITIVE_DATA_ORIGIN)
 #: Storage keys: fixed, restricted, decrypt.
 STORAGE_ATTRIBUTES = (_FIXED | structure.USER_WITH_AUTH | structure.NO_DA
                       | structure.RESTRICTED | structure.DECRYPT)
@@ -202,9 +203,8 @@ def external_ecc_public(key: ec.EllipticCurvePublicKey) -> bytes:
         raise ValueError('not a P-256 key')
     numbers = key.public_numbers()
     area = struct.pack(
-        '>HHIH HHHHH', structure.ALG_ECC, structure.ALG_SHA256, EXTERNAL_ATTRIBUTES,
-        0, structure.ALG_NULL, structure.ALG_ECDSA, structure.ALG_SHA256, structure.CURVE_P256,
-        structure.ALG_NULL)
+        '>HHIH HHHHH', ALG_ECC, ALG_SHA256, EXTERNAL_ATTRIBUTES, 0,
+        ALG_NULL, ALG_ECDSA, ALG_SHA256, CURVE_P256, ALG_NULL)
     area += structure.sized(numbers.x.to_bytes(32, 'big'))
     area += structure.sized(numbers.y.to_bytes(32, 'big'))
     return structure.sized(area)
