@@ -87,29 +87,33 @@ def integration(verbose: bool) -> Totals:
     The scenarios run before the first test is judged, for minutes; what
     they write of their progress is shown meanwhile.
     """
-    with lab() as ready:
+    totals = Totals()
+    with lab(totals) as ready:
         if not ready:
-            totals = Totals()
             totals.fail("lab up", "the lab did not come up")
             return totals
         log = paths.Lab.default().log / "scenarios.out"
         with children.follow(log, lambda line: ui.note(f"          {line}")):
-            return stestr(
+            totals.add(stestr(
                 "integration", TESTS / "integration", verbose,
                 workers=1, timeout=INTEGRATION_TIMEOUT,
-            )
+            ))  # fmt: skip
+    return totals
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[bool]:
-    """A fresh lab, taken down on every way out."""
+def lab(totals: Totals) -> Iterator[bool]:
+    """A fresh lab, taken down on every way out; logs stay after a failure."""
     argv = [sys.executable, str(ROOT / "tools" / "lab")]
     env = {**environment(), "PYTHONPATH": ""}
     children.run([*argv, "down"], env, str(ROOT))
     try:
         yield children.run([*argv, "up"], env, str(ROOT)) == 0
     finally:
-        children.run([*argv, "down"], env, str(ROOT))
+        keep = ["--keep"] if totals.failed else []
+        children.run([*argv, "down", *keep], env, str(ROOT))
+        if keep:
+            ui.say(f"the lab's logs are in {paths.Lab.default().log}")
 
 
 def stestr(
