@@ -65,9 +65,10 @@ BODIES: dict[str, schemas.Schema] = {
     'abort': STATEMENT, 'delete': DELETE}
 
 #: The source's answer to one hand-over call: permit, transit object,
-#: envelope, and a quote over them.
+#: envelope, and a quote over them by the key whose name the permit holds.
 TRANSFER = schemas.closed({
     'version': schemas.VERSION, 'permit': schemas.TOKEN,
+    'ak_public': _PUBLIC,
     'public': _PUBLIC, 'duplicate': _BLOB, 'seed': _PUBLIC,
     'envelope': schemas.base64_string(8192),
     'quote': schemas.closed({
