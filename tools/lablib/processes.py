@@ -12,10 +12,11 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lablib import paths, ui
@@ -209,7 +210,7 @@ def run(
     argv: Sequence[str],
     place: str = "ctl",
     env: Mapping[str, str] | None = None,
-    log: str = "commands",
+    log: str | None = "commands",
     stdin: str | None = None,
 ) -> str:
     """Run a command to its end, return its output; LabError if it fails."""
@@ -228,8 +229,9 @@ def run(
     finally:
         with _lock:
             _running.discard(process)
-    with open(lab.log / (log + ".out"), "a") as f:
-        f.write("$ %s\n%s%s" % (" ".join(argv), out, err))
+    if log:
+        with open(lab.log / (log + ".out"), "a") as f:
+            f.write("$ %s\n%s%s" % (" ".join(argv), out, err))
     if process.returncode:
         raise ui.LabError(
             "%s ended with %d:\n  %s" % (
@@ -254,3 +256,24 @@ def abort() -> None:
 def resume() -> None:
     """Allow commands again, for cleaning up after `abort`."""
     _aborted.clear()
+
+
+def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
+    """A check whether a control-plane service listens on its port."""
+    local = "%08X:%04X" % (
+        int.from_bytes(socket.inet_aton(paths.CTL_IP), "little"),
+        paths.PORTS[name],
+    )
+
+    def check() -> bool:
+        pid = pid_of(lab, name)
+        if pid is None:
+            return False
+        try:
+            with open("/proc/%d/net/tcp" % pid) as table:
+                rows = [line.split() for line in table]
+        except FileNotFoundError:
+            return False
+        return any(row[1] == local and row[3] == "0A" for row in rows)
+
+    return check

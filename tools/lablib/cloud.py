@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `up` and `down` do, in order."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+from lablib import (
+    config, control, guest, host, net, paths, processes, setup, ui,
+)
+
+# Places that a host's private directories are mounted over.
+MOUNT_POINTS = tuple(host.PRIVATE)
+
+
+def is_up(lab: paths.Lab) -> bool:
+    return lab.mode_file.exists() and processes.alive(
+        processes.load(lab, "nova")
+    )
+
+
+def is_stock(lab: paths.Lab) -> bool:
+    return lab.mode_file.exists() and lab.mode_file.read_text() == "stock"
+
+
+def up(lab: paths.Lab, stock: bool) -> None:
+    """Bring the cloud up; on any failure take it down again."""
+    setup.ensure()
+    if is_up(lab):
+        mode = "stock" if is_stock(lab) else "korora"
+        if stock != is_stock(lab):
+            raise ui.LabError(
+                "a %s lab is up; take it down first (lab down)" % mode
+            )
+        ui.note("the lab is already up (%s)" % lab.root)
+        return
+    if processes.names(lab) or any(map(net.exists, net.all_names())):
+        with ui.step("clear what an earlier lab has left"):
+            down(lab, keep=False, quiet=True)
+    try:
+        _up(lab, stock)
+    except BaseException:
+        processes.abort()
+        ui.note("taking the lab down; logs stay in %s" % lab.log)
+        processes.resume()
+        down(lab, keep=True, quiet=True)
+        raise
+
+
+def _up(lab: paths.Lab, stock: bool) -> None:
+    for path in _disposable(lab, keep=False):
+        shutil.rmtree(path, ignore_errors=True)
+    lab.make()
+    (lab.data / "lock").mkdir(exist_ok=True)
+    _mount_points(lab)
+    config.write_all(lab, stock)
+    with ui.step("network namespaces"):
+        net.create()
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        try:
+            control.infrastructure(lab)
+            image = pool.submit(guest.build, lab)
+            machines = [
+                pool.submit(_machine, lab, name, stock)
+                for name in paths.HOSTS
+            ]
+            control.schemas(lab, pool)
+            control.services(lab, stock)
+            for machine in machines:
+                machine.result()
+            for name in paths.HOSTS:
+                host.start_compute(lab, name)
+            image.result()
+            content = pool.submit(_content, lab)
+            control.computes(lab)
+            content.result()
+        except BaseException:
+            processes.abort()
+            raise
+    lab.mode_file.write_text("stock" if stock else "korora")
+
+
+def _machine(lab: paths.Lab, name: str, stock: bool) -> None:
+    with ui.step("host %s: namespaces, libvirtd" % name):
+        host.prepare(lab, name, stock)
+        host.switch_on(lab, name)
+        host.start_libvirt(lab, name)
+
+
+def _content(lab: paths.Lab) -> None:
+    with ui.step("images and flavors"):
+        control.venv_python(
+            lab, "lablib.bootstrap", "content", str(guest.directory(lab))
+        )
+
+
+def _mount_points(lab: paths.Lab) -> None:
+    """Make mount points the machine lacks; remember them for `down`."""
+    made = [p for p in MOUNT_POINTS if not os.path.isdir(p)]
+    (lab.run / "mount-points").write_text("\n".join(made))
+    for path in made:
+        os.makedirs(path)
+
+
+def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
+    """Stop everything; remove the state but the cache unless `keep`."""
+    lab.mode_file.unlink(missing_ok=True)
+    known = processes.names(lab)
+    if not quiet and known:
+        ui.say("... stop %d services" % len(known))
+    for name in paths.HOSTS:
+        host.switch_off(lab, name)
+    last = [n for n in known if n in ("mariadb", "rabbitmq", "epmd")]
+    processes.stop(lab, [n for n in known if n not in last], grace=4)
+    processes.stop(lab, last, grace=4)
+    net.delete()
+    for name in known:
+        processes.forget(lab, name)
+    _remove_mount_points(lab)
+    for path in _disposable(lab, keep):
+        shutil.rmtree(path, ignore_errors=True)
+    if not quiet:
+        ui.say("ok  the lab is down")
+
+
+def _remove_mount_points(lab: paths.Lab) -> None:
+    listed = lab.run / "mount-points"
+    if not listed.exists():
+        return
+    for path in filter(None, listed.read_text().splitlines()):
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass  # in use by someone else by now
+    listed.unlink()
+
+
+def _disposable(lab: paths.Lab, keep: bool) -> list[pathlib.Path]:
+    gone = [lab.run]
+    if not keep:
+        gone += [
+            lab.etc, lab.log, lab.data, lab.instances, lab.root / "hosts",
+        ]
+    return gone

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control plane: schemas in parallel, then services in their order."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from lablib import broker, database, paths, processes, ui
+
+TOOLS = str(paths.CHECKOUT / "tools")
+
+
+def venv_python(lab: paths.Lab, module: str, *arguments: str) -> str:
+    """Run a module of ours in the virtual environment, as admin."""
+    return processes.run(
+        lab, [str(paths.BIN / "python"), "-m", module, *arguments],
+        env={**lab.openrc(), "PYTHONPATH": TOOLS}, log="bootstrap",
+    )
+
+
+def _uwsgi(lab: paths.Lab, name: str, **env: str) -> None:
+    ini = lab.etc / "uwsgi" / (name + ".ini")
+    processes.spawn(lab, name, ["uwsgi", "--ini", str(ini)], env=env)
+
+
+def _listening(lab: paths.Lab, *names: str) -> None:
+    for name in names:
+        processes.wait_for(lab, name, processes.listening(lab, name))
+
+
+def _manage(lab: paths.Lab, *argv: str, **env: str) -> None:
+    processes.run(lab, argv, log="schemas", env=env)
+
+
+# -- schemas --------------------------------------------------------------
+
+def keystone(lab: paths.Lab) -> None:
+    """Keystone's schema and keys; starts it too, as all others need it."""
+    manage = [
+        "keystone-manage", "--config-file",
+        str(lab.etc / "keystone/keystone.conf"),
+    ]
+    owner = ["--keystone-user", "root", "--keystone-group", "root"]
+    (lab.data / "keystone").mkdir(exist_ok=True)
+    with ui.step("Keystone: schema, keys, first user"):
+        _manage(lab, *manage, "db_sync")
+        _manage(lab, *manage, "fernet_setup", *owner)
+        _manage(lab, *manage, "credential_setup", *owner)
+        _manage(
+            lab, *manage, "bootstrap", OS_BOOTSTRAP_PASSWORD=lab.password,
+            OS_BOOTSTRAP_REGION_ID=paths.REGION,
+            OS_BOOTSTRAP_PUBLIC_URL=paths.AUTH_URL,
+            OS_BOOTSTRAP_INTERNAL_URL=paths.AUTH_URL,
+            OS_BOOTSTRAP_ADMIN_URL=paths.AUTH_URL,
+        )
+        _uwsgi(
+            lab, "keystone",
+            OS_KEYSTONE_CONFIG_DIR=str(lab.etc / "keystone"),
+        )
+
+
+def _small(lab: paths.Lab) -> None:
+    with ui.step("Placement, Glance, Barbican: schemas"):
+        _manage(lab, "placement-manage", "--config-file",
+                str(lab.etc / "placement/placement.conf"), "db", "sync")
+        _manage(lab, "glance-manage", "--config-file",
+                str(lab.etc / "glance/glance-api.conf"), "db_sync")
+        _manage(lab, "barbican-manage", "db", "upgrade", "--db-url",
+                database.url(lab, "barbican"))
+
+
+def _neutron(lab: paths.Lab) -> None:
+    with ui.step("Neutron: schema"):
+        _manage(lab, "neutron-db-manage", "--config-file",
+                str(lab.etc / "neutron/neutron.conf"), "upgrade", "head")
+
+
+def _nova(lab: paths.Lab) -> None:
+    manage = ["nova-manage", "--config-file", str(lab.etc / "nova/nova.conf")]
+    with ui.step("Nova: schemas and cells"):
+        _manage(lab, *manage, "api_db", "sync")
+        _manage(lab, *manage, "cell_v2", "map_cell0",
+                "--database_connection", database.url(lab, "nova_cell0"))
+        _manage(lab, *manage, "cell_v2", "create_cell", "--name", "cell1")
+        _manage(lab, *manage, "db", "sync")
+
+
+def schemas(lab: paths.Lab, pool: ThreadPoolExecutor) -> None:
+    """Bring MariaDB and all schemas up; Keystone runs afterwards."""
+    with ui.step("MariaDB"):
+        database.start(lab)
+    jobs = [
+        pool.submit(job, lab) for job in (keystone, _nova, _neutron, _small)
+    ]
+    for job in jobs:
+        job.result()
+
+
+# -- services -------------------------------------------------------------
+
+def infrastructure(lab: paths.Lab) -> None:
+    """Start what needs no database; waits for nothing."""
+    broker.start(lab)
+    processes.spawn(lab, "memcached", [
+        "memcached", "-u", "root", "-l", paths.CTL_IP, "-m", "32", "-t", "1",
+        "-p", str(paths.PORTS["memcached"]),
+    ])
+
+
+def services(lab: paths.Lab, stock: bool) -> None:
+    """Start everything else; returns when the APIs answer."""
+    _uwsgi(lab, "placement",
+           OS_PLACEMENT_CONFIG_DIR=str(lab.etc / "placement"))
+    _uwsgi(lab, "nova", OS_NOVA_CONFIG_DIR=str(lab.etc / "nova"))
+    with ui.step("Keystone: users and catalogue"):
+        _listening(lab, "keystone")
+        venv_python(
+            lab, "lablib.bootstrap", "identity",
+            "stock" if stock else "korora",
+        )
+    with ui.step("RabbitMQ"):
+        broker.wait(lab)
+    # The daemons exit on a 401, so they come after the users.
+    with ui.step("Nova's conductor and scheduler, all APIs"):
+        for name in ("nova-conductor", "nova-scheduler"):
+            conf = lab.etc / "nova" / name / "nova.conf"
+            processes.spawn(lab, name, [name, "--config-file", str(conf)])
+        _uwsgi(lab, "glance", OS_GLANCE_CONFIG_DIR=str(lab.etc / "glance"))
+        _uwsgi(lab, "neutron", OS_NEUTRON_CONFIG_FILES="neutron.conf",
+               OS_NEUTRON_CONFIG_DIR=str(lab.etc / "neutron"))
+        _uwsgi(lab, "barbican", HOME=str(lab.etc / "barbican"))
+        venv_python(lab, "lablib.bootstrap", "consumers", "conductor")
+        _listening(lab, "placement", "nova", "glance", "neutron", "barbican")
+
+
+def computes(lab: paths.Lab) -> None:
+    """Wait for the hosts' nova-compute and map them into the cell."""
+    with ui.step("nova-compute on " + ", ".join(paths.HOSTS)):
+        venv_python(
+            lab, "lablib.bootstrap", "consumers", "scheduler",
+            *("compute." + host for host in paths.HOSTS),
+        )
+        venv_python(lab, "lablib.bootstrap", "computes", *paths.HOSTS)
+        processes.run(lab, [
+            "nova-manage", "--config-file", str(lab.etc / "nova/nova.conf"),
+            "cell_v2", "discover_hosts",
+        ])

@@ -1,0 +1,63 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: Apache-2.0
+# The guest's only program: extend PCR 16 once a second and say so.
+/bin/busybox --install -s /bin 2>/dev/null
+export PATH=/bin:/sbin:/usr/bin
+export LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu
+export TPM2TOOLS_TCTI=device:/dev/tpmrm0
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+stty -echo 2>/dev/null
+for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev \
+         virtio_pci virtio_blk; do
+  [ ! -e /mods/$m.ko ] || insmod /mods/$m.ko || echo "insmod $m failed"
+done
+boot=$(cat /proc/sys/kernel/random/boot_id)
+tpm=$(ls -d /sys/class/tpm/tpm0 2>/dev/null)
+echo "GUEST-UP boot=$boot tpm=${tpm:-none}"
+
+# A word written once to the disk, one to the vTPM's NV memory.
+disk=
+for i in 1 2 3 4 5 6 7 8; do
+  [ -b /dev/vda ] && disk=/dev/vda && break
+  sleep 0.3
+done
+if [ -n "$disk" ]; then
+  end=$(($(cat /sys/block/vda/size) - 8))
+  printf '%-512s' "once $boot" |
+    dd of=$disk bs=512 seek=$end conv=fsync,notrunc 2>/dev/null
+fi
+if [ -n "$tpm" ]; then
+  tpm2_nvdefine 0x1500016 -C o -s 36 -a "ownerread|ownerwrite" >/dev/null &&
+    printf %s "$boot" >/tmp/nv &&
+    tpm2_nvwrite 0x1500016 -C o -i /tmp/nv >/dev/null &&
+    echo "NV-WRITTEN $boot"
+fi
+
+pcr16=/sys/class/tpm/tpm0/pcr-sha256/16
+n=0
+while :; do
+  n=$((n + 1))
+  more=
+  if [ $((n % 10)) = 0 ]; then
+    once=$([ -z "$disk" ] || dd if=$disk bs=512 skip=$end count=1 \
+           iflag=direct 2>/dev/null | awk '{print $2}')
+    more=" once=$once"
+    [ -z "$tpm" ] ||
+      more="$more nv=$(tpm2_nvread 0x1500016 -C o -s 36 2>/dev/null)"
+  fi
+  if [ -n "$tpm" ]; then
+    digest=$(printf %s $n | sha256sum | cut -c1-64)
+    if tpm2_pcrextend 16:sha256=$digest; then ext=ok; else ext=FAIL; fi
+    value=$(cat $pcr16)
+  else
+    ext=none
+    value=0000000000000000000000000000000000000000000000000000000000000000
+  fi
+  set -- $(cat /proc/uptime)
+  echo "TICK n=$n up=$1 boot=$boot ext=$ext pcr16=$value$more"
+  sleep 1
+done
