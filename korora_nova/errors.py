@@ -141,6 +141,7 @@ class Reason:
     KEYS_INVALID = 'KEYS_INVALID'
     INTERNAL = 'INTERNAL'
     NOVA_DRIFT = 'NOVA_DRIFT'
+    LIBVIRT_TOO_OLD = 'LIBVIRT_TOO_OLD'
     CHALLENGE_UNKNOWN = 'CHALLENGE_UNKNOWN'
     CHALLENGE_EXPIRED = 'CHALLENGE_EXPIRED'
     CHALLENGE_USED = 'CHALLENGE_USED'
@@ -240,6 +241,8 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
     'INTERNAL': (Unavailable, 'An internal error; see the log.'),
     'NOVA_DRIFT': (Unavailable, 'This Nova differs from those the driver '
                    'knows; protected servers are refused.'),
+    'LIBVIRT_TOO_OLD': (Unavailable, 'libvirt is older than 8.9 and would '
+                        'lose the state of vTPMs.'),
     # Challenges and quotes
     'CHALLENGE_UNKNOWN': (EvidenceError, 'The challenge was never issued to '
                           'this host for this class of call.'),
