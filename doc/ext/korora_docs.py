@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directives that write tables out of the code."""
+
+import collections.abc
+import inspect
+import typing
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+from korora_nova import errors
+
+
+class Reasons(Directive):
+    """``.. korora-reasons::``: every reason id, its class and meaning."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_reason_table()))
+
+
+class ErrorClasses(Directive):
+    """``.. korora-error-classes::``: class, HTTP code, first sentence."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_class_table()))
+
+
+def _reason_table() -> collections.abc.Iterator[str]:
+    yield from _head("Reason id", "Class", "HTTP", "Meaning")
+    for reason, meaning in sorted(errors.REASONS.items()):
+        kind = type(errors.from_reason(reason))
+        yield from _row(
+            f"``{reason}``", kind.__name__, str(kind.code), meaning
+        )
+
+
+def _class_table() -> collections.abc.Iterator[str]:
+    yield from _head("Class", "HTTP", "Meaning")
+    for kind in _classes():
+        doc = (inspect.getdoc(kind) or "").split("\n\n")[0]
+        yield from _row(kind.__name__, str(kind.code), doc.replace("\n", " "))
+
+
+def _classes() -> list[type[errors.KororaError]]:
+    kinds = {type(errors.from_reason(one)) for one in errors.REASONS}
+    return sorted(kinds, key=lambda kind: (kind.code, kind.__name__))
+
+
+def _head(*cells: str) -> collections.abc.Iterator[str]:
+    yield ".. list-table::"
+    yield "   :header-rows: 1"
+    yield ""
+    yield from _row(*cells)
+
+
+def _row(*cells: str) -> collections.abc.Iterator[str]:
+    for i, text in enumerate(cells):
+        yield f"   {'*' if i == 0 else ' '} - {text}"
+
+
+def _parse(directive: Directive, lines: list[str]) -> list[nodes.Node]:
+    box = nodes.container()
+    source = StringList(lines, source=errors.__file__)
+    directive.state.nested_parse(source, directive.content_offset, box)
+    return list(box.children)
+
+
+def setup(app: typing.Any) -> dict[str, bool]:
+    app.add_directive("korora-reasons", Reasons)
+    app.add_directive("korora-error-classes", ErrorClasses)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
