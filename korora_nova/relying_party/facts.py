@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's objects read into what the pure parts understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from korora_nova.relying_party import gate, requirement
+
+_PROPS = ('hw_tpm_version', 'hw_tpm_model')
+
+
+def of_request(spec: Any, protect_vtpm: bool) -> requirement.Requirement:
+    """The requirement of a ``nova.objects.RequestSpec``."""
+    image = spec.image if spec.obj_attr_is_set('image') else None
+    return requirement.requirement(
+        _extra_specs(spec.flavor), _image_props(image), protect_vtpm)
+
+
+def of_flavor(flavor: Any, image_meta: Any,
+              protect_vtpm: bool) -> requirement.Requirement:
+    """The requirement of a flavor with an image."""
+    return requirement.requirement(
+        _extra_specs(flavor), _image_props(image_meta), protect_vtpm)
+
+
+def of_instance(instance: Any, protect_vtpm: bool, *,
+                image_meta: Any = None, vtpm: bool = False) -> gate.Server:
+    """A server, by its ``nova.objects.Instance``.
+
+    :param image_meta: the image it is about to use, if not its own.
+    :param vtpm: something else says that it has a vTPM.
+    """
+    demanded = of_flavor(
+        instance.flavor, image_meta or instance.image_meta, protect_vtpm)
+    return gate.Server(instance.uuid, demanded, vtpm)
+
+
+def _extra_specs(flavor: Any) -> Mapping[str, Any]:
+    specs = flavor.get('extra_specs', {}) if flavor is not None else {}
+    return specs or {}
+
+
+def _image_props(image: Any) -> Mapping[str, Any]:
+    if image is None or not image.obj_attr_is_set('properties'):
+        return {}
+    properties = image.properties
+    return {name: properties.get(name) for name in _PROPS}

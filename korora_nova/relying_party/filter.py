@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scheduler filter: hosts that are trusted now, for servers that ask.
+
+::
+
+    [filter_scheduler]
+    available_filters = nova.scheduler.filters.all_filters
+    available_filters = korora_nova.relying_party.filter.AttestationFilter
+    enabled_filters = ...,AttestationFilter
+
+The filter spares hopeless attempts; the driver enforces.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import nova.conf
+from nova.scheduler import filters, utils
+from oslo_log import log as logging
+
+from korora_nova import client, conf, errors
+from korora_nova.relying_party import facts, results
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+conf.register_korora_opts(CONF)
+
+
+class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
+    """Pass trusted hosts; for servers without requirement, pass all.
+
+    One decision for all hosts of a request, within
+    ``[korora] decision_timeout`` seconds.
+    """
+
+    # A new image can bring a requirement.
+    RUN_ON_REBUILD = True
+    run_filter_once_per_request = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._results: results.Results | None = None
+
+    def filter_all(self, filter_obj_list: Iterable[Any],
+                   spec_obj: Any) -> list[Any]:
+        """Return the hosts that pass, as a list: never a generator.
+
+        Nova turns an exception out of a filter into a server in ERROR, so
+        whatever goes wrong is logged and refuses all hosts.
+        """
+        hosts = list(filter_obj_list)
+        try:
+            return self._trusted(hosts, spec_obj)
+        except errors.KororaError as exc:
+            LOG.warning('No host for server %(server)s: %(error)s', {
+                'server': spec_obj.instance_uuid, 'error': exc})
+        except Exception:  # noqa: BLE001 boundary: Nova would set ERROR
+            LOG.exception('The attestation filter failed; no host passes')
+        return []
+
+    def host_passes(self, host_state: Any, filter_properties: Any) -> bool:
+        """Decide on one host, for callers that ask one by one."""
+        return bool(self.filter_all([host_state], filter_properties))
+
+    def _trusted(self, hosts: list[Any], spec_obj: Any) -> list[Any]:
+        if not self.RUN_ON_REBUILD and utils.request_is_rebuild(spec_obj):
+            return hosts
+        demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
+        if not demanded.trusted:
+            return hosts
+        decision = self._get_results().decide()
+        now = time.time()
+        passed = []
+        for host_state in hosts:
+            try:
+                decision.require(host_state.host, now, demanded.max_age)
+            except errors.KororaError as exc:
+                LOG.info('Host %(host)s refused for server %(server)s: '
+                         '%(error)s', {'host': host_state.host,
+                                       'server': spec_obj.instance_uuid,
+                                       'error': exc})
+            else:
+                passed.append(host_state)
+        return passed
+
+    def _get_results(self) -> results.Results:
+        if self._results is None:
+            self._results = results.Results(
+                lambda: client.from_conf(CONF, conf.KORORA),
+                CONF.korora.trusted_keys, cache=CONF.korora.result_cache,
+                budget=CONF.korora.decision_timeout)
+        return self._results

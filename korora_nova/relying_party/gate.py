@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every decision of the compute driver, without Nova.
+
+The gate knows the local agent only. It turns what Nova *says* about a
+server (:class:`Server`, not to be believed) and what vault and ledger
+*know* into a :class:`Standing`, and a standing into a :class:`Ticket` or
+an error. Rules:
+
+1. Vault and ledger override the flavor: they can only add protection (I12).
+2. A server without requirement, vTPM or vault record never needs the agent,
+   and is never refused (I9).
+3. Who may have a protected vTPM, and cannot be asked about, is refused.
+4. A start is admitted before anything is destroyed, by evidence made for
+   it: an attestation, or the approval that opens the key (I4).
+5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
+   and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from korora_nova import errors, secret
+from korora_nova.relying_party import requirement as req
+
+#: The agent answers from memory; a plain server must not wait for it.
+QUICK = 5.0
+#: Of the 60 s that Nova gives the source's check, super() needs some.
+SOURCE_CHECK = 40.0
+
+
+class Agent(Protocol):
+    """What the gate needs of ``attester.socket_client.AgentClient``."""
+
+    def call(self, op: str, **fields: Any) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server as Nova describes it; crosses the bus, not to be believed.
+
+    :param vtpm: a hint beyond the flavor's that it has a vTPM.
+    """
+
+    uuid: str
+    requirement: req.Requirement
+    vtpm: bool = False
+
+    @property
+    def may_have_vtpm(self) -> bool:
+        return self.vtpm or self.requirement.vtpm
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """What is known about a server on this host.
+
+    :param custody: its key is, or has to come, under custody.
+    :param state: of the vault: none, held, incoming, outgoing, moving,
+        relinquished; unknown, if nobody could be asked and nothing but the
+        vault could make it a protected server.
+    :param known: somebody holds a key for it, says vault or ledger.
+    :param migration: the hand-over that the vault record belongs to.
+    """
+
+    server: Server
+    custody: bool
+    state: str = 'none'
+    known: bool = False
+    migration: str | None = None
+
+    @property
+    def gated(self) -> bool:
+        """Whether its host must be trusted."""
+        return self.custody or self.server.requirement.trusted
+
+
+@dataclasses.dataclass
+class Ticket:
+    """An admitted start.
+
+    :param secret_uuid: libvirt's secret with the vTPM's key, once open.
+    :param sealed: the key came into custody with this very start.
+    :param launch: false if the guest is only defined; no key is needed.
+    """
+
+    standing: Standing
+    secret_uuid: str | None = None
+    sealed: bool = False
+    launch: bool = True
+
+
+class Gate:
+    """Decides for one host.
+
+    :param agent: makes a client of the local agent that waits so many
+        seconds for an answer.
+    :param timeout: ``[korora] agent_timeout``.
+    :param boot_wait: ``[korora] boot_wait``.
+    """
+
+    def __init__(self, agent: Callable[[float], Agent], *, timeout: float,
+                 boot_wait: float = 0.0,
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._agent = agent
+        self._timeout = timeout
+        self._boot_wait = boot_wait
+        self._clock = clock
+        self._sleep = sleep
+        self._boot = threading.Lock()
+        #: Why nothing with a requirement can be served, if so.
+        self.obstacle: errors.KororaError | None = None
+
+    def call(self, op: str, *, budget: float | None = None,
+             **fields: Any) -> dict[str, Any]:
+        """Ask the agent; ``budget`` shortens the wait, seconds."""
+        wait = self._timeout if budget is None else min(
+            budget, self._timeout)
+        return self._agent(wait).call(op, **fields)
+
+    # What is known
+
+    def standing(self, server: Server) -> Standing:
+        """Find out what a server's host must be.
+
+        :raises Unavailable: the server has or may have a vTPM, and neither
+            vault nor ledger can tell whether it is protected.
+        """
+        try:
+            answer = self.call('protection', budget=min(QUICK, self._timeout),
+                               instance=server.uuid, ledger=False)
+            if answer.get('state') == 'none' and server.may_have_vtpm:
+                answer = self.call('protection', instance=server.uuid,
+                                   ledger=True)
+        except errors.KororaError as exc:
+            if server.may_have_vtpm:
+                raise _infrastructure(exc) from exc
+            return Standing(server, custody=False, state='unknown')
+        return self._standing(server, answer)
+
+    def _standing(self, server: Server,
+                  answer: Mapping[str, Any]) -> Standing:
+        state = str(answer.get('state'))
+        known = state != 'none' or bool(answer.get('ledger'))
+        custody = server.requirement.custody
+        if (not known and server.may_have_vtpm and not custody
+                and not answer.get('ledger_known')):
+            raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
+        return Standing(server, custody=known or custody, state=state,
+                        known=known, migration=answer.get('migration'))
+
+    # Hosts
+
+    def admit(self, standing: Standing,
+              budget: float | None = None) -> None:
+        """Insist that this host is trusted now, if the server demands it.
+
+        :raises Untrusted: it is not. :raises Unavailable: nobody can say.
+        """
+        if standing.gated:
+            self.check_obstacle()
+            self.call('attest', budget=budget)
+
+    def admit_peer(self, standing: Standing, host: str) -> None:
+        """The same for another host, by its current signed result."""
+        if standing.gated:
+            self.check_obstacle()
+            self.call('verdict', host=host)
+
+    def check_obstacle(self) -> None:
+        if self.obstacle is not None:
+            raise self.obstacle
+
+    def wait_for_trust(self) -> None:
+        """Wait, once per process, until this host can be attested.
+
+        After ``boot_wait`` seconds at most, or once there is an answer of
+        whatever kind, it returns at once for ever.
+        """
+        with self._boot:
+            deadline = self._clock() + self._boot_wait
+            self._boot_wait = 0.0
+            while self._clock() < deadline:
+                try:
+                    self.call('attest', budget=max(
+                        1.0, deadline - self._clock()))
+                    return
+                except errors.Unavailable:
+                    self._sleep(1.0)
+                except errors.KororaError:
+                    return
+
+    # Starts
+
+    def begin(self, standing: Standing) -> Ticket:
+        """Admit a start, and open the server's key if it has one.
+
+        To open a key is to attest: no other evidence is needed then.
+
+        :raises KororaError: refused; nothing was changed.
+        """
+        ticket = Ticket(standing)
+        if not standing.gated:
+            return ticket
+        self.check_obstacle()
+        if not standing.custody:
+            self.call('attest')
+        elif standing.state != 'none':
+            # The agent knows which states it can open, or resolve.
+            ticket.secret_uuid = self._open(standing.server.uuid)
+        elif standing.known:
+            raise errors.CustodyError(errors.Reason.VAULT_MISSING)
+        else:
+            self.call('attest')
+        return ticket
+
+    def first_key(self, ticket: Ticket, secret_uuid: str,
+                  passphrase: secret.Secret) -> None:
+        """Take a new server's key into custody and open it.
+
+        :param secret_uuid: the tenant's secret in the key manager, and
+            libvirt's.
+        """
+        self.call('seal', instance=ticket.standing.server.uuid,
+                  secret_uuid=secret_uuid,
+                  passphrase=base64.b64encode(passphrase.reveal()).decode())
+        ticket.sealed = True
+        self.reopen(ticket)
+
+    def reopen(self, ticket: Ticket) -> None:
+        """Open a key (again)."""
+        ticket.secret_uuid = self._open(ticket.standing.server.uuid)
+
+    def _open(self, instance: str) -> str:
+        return str(self.call('open', instance=instance)['secret_uuid'])
+
+    def close(self, ticket: Ticket) -> None:
+        """Let libvirt forget a key that the start needed."""
+        if ticket.secret_uuid is not None:
+            ticket.secret_uuid = None
+            self.call('close', instance=ticket.standing.server.uuid)
+
+    # Moves
+
+    def check_cold_migration(self, standing: Standing,
+                             wanted: req.Requirement) -> None:
+        """Refuse to move a key by any way but live migration.
+
+        :param wanted: of the flavor that the server is resized to.
+        """
+        if standing.custody or wanted.custody:
+            raise errors.CustodyError(
+                errors.Reason.COLD_MIGRATION_UNSUPPORTED)
+
+    def check_migrate_data(self, standing: Standing, *, has_secret: bool,
+                           protect_vtpm: bool) -> None:
+        """Refuse a passphrase that came over the bus (T38)."""
+        if has_secret and (standing.custody or protect_vtpm):
+            raise errors.CustodyError(errors.Reason.SECRET_IN_MIGRATE_DATA)
+
+
+def _infrastructure(exc: errors.KororaError) -> errors.Unavailable:
+    """Not knowing is never a statement about the server (I5)."""
+    if isinstance(exc, errors.Unavailable):
+        return exc
+    return errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE, str(exc))

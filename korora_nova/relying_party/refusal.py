@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a refusal is told to Nova.
+
+Exactly Nova's own classes: a subclass of ours would cross Nova's RPC as a
+``RemoteError`` and put the server in ERROR. The text is the reason id and
+its sentence, and nothing that varies: users read it, and host names and
+PCRs are not for them. Details go to the log.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oslo_log import log as logging
+
+from korora_nova import errors
+from nova import exception
+
+LOG = logging.getLogger(__name__)
+
+# Other hosts would refuse for the same reason.
+_EVERYWHERE = frozenset((
+    errors.Reason.SERVICE_UNAVAILABLE, errors.Reason.DATABASE_UNAVAILABLE))
+
+
+def text(exc: errors.KororaError) -> str:
+    """What a user may read."""
+    return f'[{exc.reason}] ' + errors.REASONS.get(
+        exc.reason, 'Refused by the attestation of hosts.')
+
+
+def log(exc: errors.KororaError, what: str, instance: Any) -> None:
+    """Say the whole story to the operator."""
+    LOG.error('Refused to %(what)s: %(error)s %(details)s', {
+        'what': what, 'error': exc, 'details': exc.details or ''},
+        instance=instance)
+
+
+def plain(exc: errors.KororaError) -> exception.NovaException:
+    """The operation fails; the server stays as it is."""
+    return exception.NovaException(text(exc))
+
+
+def rollback(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+    """The operation fails, and Nova restores the state before it."""
+    return exception.InstanceFaultRollback(plain(exc))
+
+
+def precheck(exc: errors.KororaError) -> exception.MigrationPreCheckError:
+    """The conductor tries the next host; the server stays ACTIVE."""
+    return exception.MigrationPreCheckError(reason=text(exc))
+
+
+def spawn(exc: errors.KororaError,
+          instance: Any) -> exception.NovaException:
+    """Another host is tried, unless it could not do better."""
+    if exc.reason in _EVERYWHERE:
+        return exception.BuildAbortException(
+            instance_uuid=instance.uuid, reason=text(exc))
+    return plain(exc)
+
+
+def rebuild(exc: errors.KororaError,
+            instance: Any) -> exception.InstanceFaultRollback:
+    """The server keeps its image and state."""
+    return exception.InstanceFaultRollback(exception.BuildAbortException(
+        instance_uuid=instance.uuid, reason=text(exc)))
+
+
+def resize(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+    """Nothing was moved."""
+    return exception.InstanceFaultRollback(exception.ResizeError(
+        reason=text(exc)))

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deleted servers of which the agent could not be told.
+
+A dead agent must not block a delete, and must not keep a key for ever
+either: one empty file per server, until the agent took the message.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+
+class Tombstones:
+    """Names of deleted servers below Nova's ``state_path``."""
+
+    def __init__(self, state_path: str) -> None:
+        self._directory = os.path.join(state_path, 'korora', 'deleted')
+
+    def add(self, instance: str) -> None:
+        """Remember a server; a failure is logged only."""
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            name = os.path.join(self._directory, str(uuid.UUID(instance)))
+            with open(name, 'ab') as stream:
+                os.fsync(stream.fileno())
+        except (OSError, ValueError) as exc:
+            LOG.error('Cannot remember that server %(server)s was deleted; '
+                      'the agent keeps its key: %(error)s',
+                      {'server': instance, 'error': exc})
+
+    def list(self) -> list[str]:
+        """The servers remembered."""
+        try:
+            return sorted(os.listdir(self._directory))
+        except OSError:
+            return []
+
+    def settle(self, forget: Callable[[str], bool]) -> None:
+        """Offer each to ``forget``; drop those that it took."""
+        for instance in self.list():
+            if not forget(instance):
+                return
+            try:
+                os.unlink(os.path.join(self._directory, instance))
+            except OSError as exc:
+                LOG.warning('Cannot drop the tombstone of %(server)s: '
+                            '%(error)s', {'server': instance, 'error': exc})
