@@ -82,7 +82,7 @@ def _check_leaf(extensions: x509.Extensions) -> None:
         usages = extensions.get_extension_for_class(
             x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
-        usages = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.ANY])
+        raise errors.EvidenceError(_R.EK_EKU) from None
     if EKU_EK not in usages:
         raise errors.EvidenceError(_R.EK_EKU)
     try:

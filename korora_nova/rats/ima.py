@@ -108,40 +108,44 @@ def parse(log: bytes) -> ImaLog:
         return ImaLog((), ())
     size = _detect(log)
     template_hash = getattr(hashlib, _TEMPLATE_HASHES[size])
-    sha256, unpack, length = hashlib.sha256, _U32.unpack_from, len(log)
-    zeros, head = bytes(size), 4 + size
+    # A long list is the rule: locals, one loop, each digest decoded once.
+    sha256, u32 = hashlib.sha256, _U32.unpack_from
+    templates, length, zeros = _TEMPLATES, len(log), bytes(size)
     digests: dict[bytes, str] = {}
     entries: list[Entry] = []
     extensions: list[bytes] = []
     at = 0
     try:
         while at < length:
-            name_at = at + head + 4
-            data_at = name_at + unpack(log, at + head)[0]
-            fields = _TEMPLATES.get(log[name_at:data_at])
-            data_size = unpack(log, data_at)[0]
-            end = data_at + 4 + data_size
-            data = log[data_at + 4:end]
-            if fields is None or unpack(log, at)[0] != IMA_PCR or (
+            name_at = at + size + 8
+            data_at = name_at + u32(log, name_at - 4)[0]
+            data_size = u32(log, data_at)[0]
+            data_at += 4
+            end = data_at + data_size
+            fields = templates.get(log[name_at:data_at - 4])
+            data = log[data_at:end]
+            if fields is None or u32(log, at)[0] != IMA_PCR or (
                     end > length or data_size > MAX_TEMPLATE_DATA):
                 raise _bad('an unsupported or truncated entry', at)
-            stated = log[at + 4:at + head]
+            stated = log[at + 4:name_at - 4]
             violation = stated == zeros
             if not violation and template_hash(data).digest() != stated:
                 raise errors.EvidenceError(_R.IMA_TEMPLATE_HASH,
                                            place=f'offset {at}')
-            raw, path = _fields(data, fields, at)
+            path_at = 4 + u32(data)[0]
+            raw = data[4:path_at]
             digest = digests.get(raw)
             if digest is None:
                 digest = digests[raw] = _digest(raw, at)
-            entries.append(Entry(digest, path, violation))
+            entries.append(Entry(digest, _path(data, path_at, fields, at),
+                                 violation))
             extensions.append(_VIOLATED if violation
                               else sha256(data).digest())
             at = end
-            if len(entries) > MAX_ENTRIES:
-                raise _bad('too many entries', at)
     except struct.error:
         raise _bad('truncated', at) from None
+    if len(entries) > MAX_ENTRIES:
+        raise _bad('too many entries', at)
     return ImaLog(tuple(entries), tuple(extensions))
 
 
@@ -163,17 +167,18 @@ def _detect(log: bytes) -> int:
     raise _bad('neither ima-ng nor ima-sig, or an unknown hash', 0)
 
 
-def _fields(data: bytes, count: int, at: int) -> tuple[bytes, bytes]:
-    """Split template data; return the raw digest field and the path."""
-    first = 4 + int.from_bytes(data[:4], 'little')
-    second = first + 4 + int.from_bytes(data[first:first + 4], 'little')
-    end = second
-    if count == 3:
-        end += 4 + int.from_bytes(data[second:second + 4], 'little')
-    path = data[first + 4:second]
-    if end != len(data) or path[-1:] != b'\0' or b'\0' in path[:-1]:
-        raise _bad('template data', at)
-    return data[4:first], path[:-1]
+def _path(data: bytes, at: int, fields: int, entry: int) -> bytes:
+    """The path in template data, which it and a third field must fill."""
+    start = at + 4
+    end = start + int.from_bytes(data[at:start], 'little')
+    path = data[start:end - 1]
+    if fields == 3:
+        rest = end + 4 + int.from_bytes(data[end:end + 4], 'little')
+    else:
+        rest = end
+    if rest != len(data) or data[end - 1:end] != b'\0' or b'\0' in path:
+        raise _bad('template data', entry)
+    return path
 
 
 def _digest(raw: bytes, at: int) -> str:
