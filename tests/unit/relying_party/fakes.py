@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents of several hosts in memory, with the rules of custody.
+
+Simulated are the answers that a driver can meet, not the cryptography:
+who holds a key, who is trusted, who is alive.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from korora_nova import errors
+
+R = errors.Reason
+
+
+@dataclasses.dataclass
+class Move:
+    """A hand-over; decided once."""
+
+    instance: str
+    source: str
+    dest: str
+    address: str
+    tls_name: str
+    outcome: str = 'pending'
+
+
+class Cloud:
+    """The attestation service and all hosts' agents."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.untrusted: set[str] = set()
+        self.ledger: dict[str, dict[str, Any]] = {}
+        self.moves: dict[str, Move] = {}
+        self.agents: dict[str, FakeAgent] = {}
+
+    def agent(self, host: str) -> FakeAgent:
+        if host not in self.agents:
+            self.agents[host] = FakeAgent(self, host)
+        return self.agents[host]
+
+    def check(self, host: str) -> None:
+        if not self.up:
+            raise errors.Unavailable(R.SERVICE_UNAVAILABLE)
+        if host in self.untrusted:
+            raise errors.Untrusted(
+                R.HOST_UNTRUSTED, f'{host} has PCR 7 wrong',
+                details={'host': host})
+
+    def decide(self, migration: str, outcome: str) -> None:
+        move = self.moves.get(migration)
+        if move is None or move.outcome != 'pending':
+            return
+        move.outcome = outcome
+        row = self.ledger[move.instance]
+        row['pending'] = None
+        source = self.agents[move.source].vault
+        dest = self.agents[move.dest].vault
+        if outcome == 'committed':
+            row.update(holder=move.dest, epoch=row['epoch'] + 1)
+            source[move.instance]['state'] = 'relinquished'
+            dest[move.instance]['state'] = 'held'
+        else:
+            source[move.instance]['state'] = 'held'
+            dest.pop(move.instance, None)
+
+
+class FakeAgent:
+    """One host's korora-agent.
+
+    :ivar calls: (op, fields) of every call, in order.
+    :ivar fail: op -> error to raise instead of answering.
+    :ivar alive: a dead agent answers nothing.
+    """
+
+    def __init__(self, cloud: Cloud, host: str) -> None:
+        self.cloud = cloud
+        self.host = host
+        self.alive = True
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.fail: dict[str, errors.KororaError] = {}
+        self.vault: dict[str, dict[str, Any]] = {}
+        self.announced: set[str] = set()
+        self.open: set[str] = set()
+        self.define: Callable[[str, str, bytes], None] = (
+            lambda instance, secret_uuid, value: None)
+        self.undefine: Callable[[str], None] = lambda instance: None
+
+    def ops(self, *but: str) -> list[str]:
+        """Names of the calls made, questions left out."""
+        return [op for op, _ in self.calls
+                if op not in ('protection', 'status', *but)]
+
+    def call(self, op: str, **fields: Any) -> dict[str, Any]:
+        if not self.alive:
+            raise errors.Unavailable(R.AGENT_UNAVAILABLE)
+        self.calls.append((op, fields))
+        if op in self.fail:
+            raise self.fail[op]
+        answer: dict[str, Any] = getattr(self, f'_{op}')(**fields)
+        return answer
+
+    def _status(self) -> dict[str, Any]:
+        return {'host': self.host, 'keys': [
+            {'instance': uuid, **record}
+            for uuid, record in self.vault.items()]}
+
+    def _attest(self) -> dict[str, Any]:
+        self.cloud.check(self.host)
+        return {'tier': 'affirming', 'reasons': []}
+
+    def _verdict(self, host: str) -> dict[str, Any]:
+        self.cloud.check(host)
+        return {'tier': 'affirming', 'reasons': []}
+
+    def _protection(self, instance: str,
+                    ledger: bool = True) -> dict[str, Any]:
+        record = self.vault.get(instance, {'state': 'none'})
+        known = ledger and self.cloud.up
+        return {'state': record['state'], 'epoch': 1,
+                'migration': record.get('migration'),
+                'ledger': self.cloud.ledger.get(instance) if known else None,
+                'ledger_known': known}
+
+    def _seal(self, instance: str, secret_uuid: str,
+              passphrase: str) -> dict[str, Any]:
+        self.cloud.check(self.host)
+        if instance in self.cloud.ledger:
+            raise errors.Conflict(R.LEDGER_CONFLICT)
+        self.cloud.ledger[instance] = {
+            'holder': self.host, 'epoch': 1, 'pending': None}
+        self.vault[instance] = {
+            'state': 'held', 'secret_uuid': secret_uuid,
+            'value': base64.b64decode(passphrase, validate=True)}
+        return {}
+
+    def _open(self, instance: str) -> dict[str, Any]:
+        record = self.vault.get(instance)
+        if record is None:
+            raise errors.CustodyError(R.VAULT_MISSING)
+        self.cloud.check(self.host)
+        row = self.cloud.ledger[instance]
+        if row['holder'] != self.host:
+            raise errors.CustodyError(R.NOT_HOLDER)
+        if row['pending']:
+            raise errors.Conflict(R.CUSTODY_PENDING)
+        self._define(instance)
+        return {'secret_uuid': record['secret_uuid']}
+
+    def _define(self, instance: str) -> None:
+        record = self.vault[instance]
+        self.open.add(instance)
+        self.define(instance, record['secret_uuid'], record['value'])
+
+    def _close(self, instance: str) -> dict[str, Any]:
+        self.open.discard(instance)
+        self.undefine(instance)
+        return {}
+
+    def _announce(self, instance: str) -> dict[str, Any]:
+        self.announced.add(instance)
+        return {}
+
+    def _receive(self, migration: str, instance: str, source: str,
+                 address: str, tls_name: str) -> dict[str, Any]:
+        self.cloud.check(self.host)
+        self.cloud.check(source)
+        sender = self.cloud.agents[source]
+        if instance not in sender.announced:
+            raise errors.CustodyError(R.NOT_ANNOUNCED)
+        if sender.vault[instance]['state'] != 'held':
+            raise errors.CustodyError(R.VAULT_STATE)
+        sender.announced.discard(instance)
+        record = sender.vault[instance]
+        record.update(state='outgoing', migration=migration)
+        self.cloud.moves[migration] = Move(
+            instance, source, self.host, address, tls_name)
+        self.cloud.ledger[instance]['pending'] = migration
+        self.vault[instance] = dict(record, state='incoming')
+        self._define(instance)
+        return {'secret_uuid': record['secret_uuid'], 'epoch': 2,
+                'ms': 20, 'tpm_commands': 30}
+
+    def _start(self, instance: str, migration: str, dest: str, address: str,
+               tls_name: str | None) -> dict[str, Any]:
+        move = self.cloud.moves.get(migration)
+        record = self.vault.get(instance, {'state': 'none'})
+        if move is None or record['state'] != 'outgoing':
+            raise errors.CustodyError(R.VAULT_STATE)
+        if (move.dest, move.address) != (dest, address):
+            raise errors.CustodyError(R.ADDRESS_MISMATCH)
+        self.cloud.check(dest)
+        record['state'] = 'moving'
+        return {'tls_name': move.tls_name or None}
+
+    def _stream_completed(self, instance: str,
+                          migration: str) -> dict[str, Any]:
+        self.cloud.decide(migration, 'committed')
+        return {'queued': True}
+
+    _activated = _stream_completed
+
+    def _never_started(self, instance: str,
+                       migration: str) -> dict[str, Any]:
+        if self.vault.get(instance, {}).get('state') == 'outgoing':
+            self.cloud.decide(migration, 'aborted')
+        return {'queued': True}
+
+    def _no_domain(self, instance: str, migration: str) -> dict[str, Any]:
+        self.cloud.decide(migration, 'aborted')
+        return {'queued': True}
+
+    def _forget(self, instance: str,
+                wait: float | None = None) -> dict[str, Any]:
+        self.vault.pop(instance, None)
+        self.cloud.ledger.pop(instance, None)
+        return {'queued': True}

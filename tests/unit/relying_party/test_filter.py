@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler filter on Nova's own objects."""
+
+import inspect
+from unittest import mock
+
+import testtools
+from nova import objects
+from nova.scheduler import filters, host_manager
+
+from korora_nova import errors
+from korora_nova.relying_party import filter as korora_filter
+from korora_nova.relying_party import results
+
+objects.register_all()
+
+REQUIRED = {'korora:trusted_host': 'required'}
+VTPM = {'hw:tpm_version': '2.0', 'hw:tpm_secret_security': 'host'}
+
+
+class Decision:
+    def __init__(self, trusted):
+        self.trusted = trusted
+        self.ages = []
+
+    def require(self, host, now, max_age=None):
+        self.ages.append(max_age)
+        if host not in self.trusted:
+            raise errors.Untrusted('HOST_UNTRUSTED')
+
+
+class TestFilter(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.filter = korora_filter.AttestationFilter()
+        self.decision = Decision({'h1', 'h2'})
+        self.results = mock.create_autospec(results.Results, instance=True)
+        self.results.decide.side_effect = lambda: self.decision
+        self.filter._results = self.results
+        self.hosts = [host_manager.HostState(name, f'node-of-{name}', 'cell')
+                      for name in ('h1', 'h2', 'h3')]
+
+    def spec(self, extra_specs=None, image=None, hints=None):
+        return objects.RequestSpec(
+            instance_uuid='6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11',
+            flavor=objects.Flavor(extra_specs=extra_specs or {}),
+            image=objects.ImageMeta(
+                properties=objects.ImageMetaProps(**(image or {}))),
+            scheduler_hints=hints or {})
+
+    def passing(self, spec):
+        answer = self.filter.filter_all(iter(self.hosts), spec)
+        self.assertIsInstance(answer, list)
+        return [host.host for host in answer]
+
+    def test_plain_never_asks(self):
+        self.results.decide.side_effect = AssertionError
+        self.assertEqual(['h1', 'h2', 'h3'], self.passing(self.spec()))
+
+    def test_only_trusted_hosts(self):
+        for specs in (REQUIRED, VTPM, {'trust:trusted_host': 'trusted'}):
+            self.assertEqual(['h1', 'h2'], self.passing(self.spec(specs)))
+
+    def test_keyed_on_the_host_not_the_node(self):
+        self.decision = Decision({'node-of-h1'})
+        self.assertEqual([], self.passing(self.spec(REQUIRED)))
+
+    def test_vtpm_of_the_image(self):
+        spec = self.spec({'hw:tpm_secret_security': 'host'},
+                         {'hw_tpm_version': '2.0'})
+        self.assertEqual(['h1', 'h2'], self.passing(spec))
+
+    def test_no_image(self):
+        spec = self.spec(REQUIRED)
+        spec.image = None
+        self.assertEqual(['h1', 'h2'], self.passing(spec))
+
+    def test_max_age_reaches_the_decision(self):
+        self.passing(self.spec({'korora:max_result_age': '7'}))
+        self.assertEqual([7, 7, 7], self.decision.ages)
+
+    def test_one_decision_per_request(self):
+        self.passing(self.spec(REQUIRED))
+        self.assertEqual(1, self.results.decide.call_count)
+        self.assertTrue(self.filter.run_filter_for_index(0))
+        self.assertFalse(self.filter.run_filter_for_index(1))
+
+    def test_service_down_refuses_who_asks(self):
+        self.results.decide.side_effect = errors.Unavailable(
+            'SERVICE_UNAVAILABLE')
+        self.assertEqual([], self.passing(self.spec(REQUIRED)))
+        self.assertEqual(['h1', 'h2', 'h3'], self.passing(self.spec()))
+
+    def test_surprises_refuse_who_asks(self):
+        self.results.decide.side_effect = ZeroDivisionError
+        self.assertEqual([], self.passing(self.spec(REQUIRED)))
+
+    def test_bad_extra_spec_refuses(self):
+        spec = self.spec({'korora:max_result_age': 'soon'})
+        self.assertEqual([], self.passing(spec))
+
+    def test_rebuild(self):
+        spec = self.spec(REQUIRED, hints={'_nova_check_type': ['rebuild']})
+        self.assertEqual(['h1', 'h2'], self.passing(spec))
+        self.filter.RUN_ON_REBUILD = False
+        self.assertEqual(['h1', 'h2', 'h3'], self.passing(spec))
+
+    def test_one_by_one(self):
+        spec = self.spec(REQUIRED)
+        self.assertTrue(self.filter._filter_one(self.hosts[0], spec))
+        self.assertFalse(self.filter._filter_one(self.hosts[2], spec))
+
+    def test_nova_finds_it(self):
+        loaded = filters.HostFilterHandler().get_matching_classes(
+            ['korora_nova.relying_party.filter.AttestationFilter'])
+        self.assertEqual([korora_filter.AttestationFilter], loaded)
+
+    def test_not_a_generator(self):
+        self.assertFalse(inspect.isgeneratorfunction(
+            korora_filter.AttestationFilter.filter_all))

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver's decisions, on simulated agents."""
+
+import testtools
+
+from korora_nova import errors, secret
+from korora_nova.relying_party import gate, requirement
+from tests.unit.relying_party import fakes
+
+UUID = '6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11'
+PLAIN = requirement.Requirement()
+TRUSTED = requirement.Requirement(trusted=True)
+USER_VTPM = requirement.Requirement(vtpm=True)
+CUSTODY = requirement.Requirement(trusted=True, custody=True, vtpm=True)
+
+
+class Base(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.cloud = fakes.Cloud()
+        self.agent = self.cloud.agent('h1')
+        self.waits = []
+        self.time = 0.0
+        self.gate = gate.Gate(self.connect, timeout=60, boot_wait=100,
+                              clock=lambda: self.time, sleep=self.pause)
+
+    def connect(self, timeout):
+        self.waits.append(timeout)
+        return self.agent
+
+    def pause(self, seconds):
+        self.time += seconds
+
+    def standing(self, what, vtpm=False):
+        return self.gate.standing(gate.Server(UUID, what, vtpm))
+
+    def hold(self, state='held'):
+        self.agent.call('seal', instance=UUID, secret_uuid='s',
+                        passphrase='cGFzcw==')
+        self.agent.vault[UUID]['state'] = state
+        self.agent.calls.clear()
+
+    def refused(self, reason, function, *args, **kwargs):
+        error = self.assertRaises(errors.KororaError, function, *args,
+                                  **kwargs)
+        self.assertEqual(reason, error.reason)
+        return error
+
+
+class TestStanding(Base):
+    def test_plain_asks_the_vault_only(self):
+        standing = self.standing(PLAIN)
+        self.assertFalse(standing.gated)
+        self.assertEqual([('protection', {'instance': UUID,
+                                          'ledger': False})],
+                         self.agent.calls)
+        self.assertEqual([gate.QUICK], self.waits)
+
+    def test_plain_with_dead_agent_is_plain(self):
+        self.agent.alive = False
+        self.assertFalse(self.standing(PLAIN).gated)
+
+    def test_plain_with_angry_agent_is_plain(self):
+        self.agent.fail['protection'] = errors.Forbidden('PEER_DENIED')
+        self.assertFalse(self.standing(PLAIN).gated)
+
+    def test_vault_overrides_a_stripped_flavor(self):
+        for state in ('held', 'outgoing', 'moving', 'incoming',
+                      'relinquished'):
+            self.agent.vault.clear()
+            self.cloud.ledger.clear()
+            self.hold(state)
+            for what in (PLAIN, TRUSTED, USER_VTPM):
+                standing = self.standing(what)
+                self.assertTrue(standing.custody, (state, what))
+                self.assertEqual(state, standing.state)
+
+    def test_ledger_overrides_a_lowered_vtpm(self):
+        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 3,
+                                   'pending': None}
+        self.assertTrue(self.standing(USER_VTPM).custody)
+        self.assertTrue(self.standing(PLAIN, vtpm=True).custody)
+
+    def test_user_vtpm_nobody_protects_is_stock(self):
+        self.assertFalse(self.standing(USER_VTPM).gated)
+
+    def test_possible_vtpm_is_refused_with_dead_agent(self):
+        self.agent.alive = False
+        for what, vtpm in ((USER_VTPM, False), (CUSTODY, False),
+                           (PLAIN, True)):
+            self.refused('AGENT_UNAVAILABLE', self.standing, what, vtpm)
+
+    def test_possible_vtpm_is_refused_without_ledger(self):
+        self.cloud.up = False
+        self.refused('SERVICE_UNAVAILABLE', self.standing, USER_VTPM)
+
+    def test_held_key_needs_no_ledger(self):
+        self.hold()
+        self.cloud.up = False
+        self.assertTrue(self.standing(USER_VTPM).custody)
+
+    def test_a_refusal_of_the_agent_is_infrastructure(self):
+        self.agent.fail['protection'] = errors.Forbidden('PEER_DENIED')
+        error = self.assertRaises(errors.Unavailable, self.standing, CUSTODY)
+        self.assertEqual('AGENT_UNAVAILABLE', error.reason)
+
+
+class TestAdmit(Base):
+    def test_plain_never_asks(self):
+        self.cloud.untrusted.add('h1')
+        self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
+        self.gate.admit(self.standing(PLAIN))
+        self.gate.admit_peer(self.standing(PLAIN), 'h1')
+        self.assertEqual([], self.agent.ops())
+
+    def test_trusted_host(self):
+        self.gate.admit(self.standing(TRUSTED))
+        self.gate.admit(self.standing(CUSTODY))
+        self.assertEqual(['attest', 'attest'], self.agent.ops())
+
+    def test_untrusted_host(self):
+        self.cloud.untrusted.add('h1')
+        for what in (TRUSTED, CUSTODY):
+            self.refused('HOST_UNTRUSTED', self.gate.admit,
+                         self.standing(what))
+
+    def test_service_down(self):
+        self.cloud.up = False
+        self.refused('SERVICE_UNAVAILABLE', self.gate.admit,
+                     self.standing(TRUSTED))
+
+    def test_dead_agent(self):
+        self.agent.alive = False
+        self.refused('AGENT_UNAVAILABLE', self.gate.admit,
+                     self.standing(TRUSTED))
+
+    def test_peer(self):
+        self.cloud.untrusted.add('h3')
+        self.gate.admit_peer(self.standing(TRUSTED), 'h2')
+        self.refused('HOST_UNTRUSTED', self.gate.admit_peer,
+                     self.standing(TRUSTED), 'h3')
+
+    def test_obstacle_refuses_all_with_a_requirement(self):
+        self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
+        for what in (TRUSTED, CUSTODY):
+            standing = self.standing(what)
+            self.refused('NOVA_DRIFT', self.gate.admit, standing)
+            self.refused('NOVA_DRIFT', self.gate.admit_peer, standing, 'h2')
+            self.refused('NOVA_DRIFT', self.gate.begin, standing)
+        self.assertEqual([], self.agent.ops())
+
+    def test_budget_shortens_the_wait_only(self):
+        standing = self.standing(TRUSTED)
+        self.waits.clear()
+        self.gate.admit(standing, budget=7)
+        self.gate.admit(standing, budget=700)
+        self.assertEqual([7, 60], self.waits)
+
+
+class TestBegin(Base):
+    def test_plain(self):
+        ticket = self.gate.begin(self.standing(PLAIN))
+        self.gate.close(ticket)
+        self.assertEqual([], self.agent.ops())
+
+    def test_trusted_attests(self):
+        self.gate.begin(self.standing(TRUSTED))
+        self.assertEqual(['attest'], self.agent.ops())
+
+    def test_trusted_with_unknown_vault_attests(self):
+        self.agent.alive = False
+        standing = self.standing(TRUSTED)
+        self.agent.alive = True
+        self.gate.begin(standing)
+        self.assertEqual(['attest'], self.agent.ops())
+
+    def test_held_key_is_opened_and_closed(self):
+        self.hold()
+        ticket = self.gate.begin(self.standing(PLAIN))
+        self.assertEqual('s', ticket.secret_uuid)
+        self.assertEqual({UUID}, self.agent.open)
+        self.gate.close(ticket)
+        self.gate.close(ticket)
+        self.assertEqual(['open', 'close'], self.agent.ops())
+
+    def test_held_key_on_untrusted_host(self):
+        self.hold()
+        self.cloud.untrusted.add('h1')
+        self.refused('HOST_UNTRUSTED', self.gate.begin,
+                     self.standing(CUSTODY))
+
+    def test_pending_hand_over(self):
+        self.hold('moving')
+        self.cloud.ledger[UUID]['pending'] = 'm'
+        self.refused('CUSTODY_PENDING', self.gate.begin,
+                     self.standing(PLAIN))
+
+    def test_key_is_elsewhere(self):
+        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 1,
+                                   'pending': None}
+        self.refused('VAULT_MISSING', self.gate.begin,
+                     self.standing(CUSTODY))
+        self.assertEqual([], self.agent.ops())
+
+    def test_first_start(self):
+        ticket = self.gate.begin(self.standing(CUSTODY))
+        self.assertIsNone(ticket.secret_uuid)
+        self.gate.first_key(ticket, 'uuid', secret.Secret(b'canary' * 9))
+        self.assertTrue(ticket.sealed)
+        self.assertEqual('uuid', ticket.secret_uuid)
+        self.assertEqual(b'canary' * 9, self.agent.vault[UUID]['value'])
+        self.assertEqual(['attest', 'seal', 'open'], self.agent.ops())
+
+    def test_refused_seal_is_not_sealed(self):
+        ticket = self.gate.begin(self.standing(CUSTODY))
+        self.agent.fail['seal'] = errors.Conflict('LEDGER_CONFLICT')
+        self.refused('LEDGER_CONFLICT', self.gate.first_key, ticket, 'uuid',
+                     secret.Secret(b'x'))
+        self.assertFalse(ticket.sealed)
+
+    def test_sealed_but_not_opened_is_sealed(self):
+        ticket = self.gate.begin(self.standing(CUSTODY))
+        self.agent.fail['open'] = errors.Unavailable('TPM_UNAVAILABLE')
+        self.refused('TPM_UNAVAILABLE', self.gate.first_key, ticket, 'uuid',
+                     secret.Secret(b'x'))
+        self.assertTrue(ticket.sealed)
+
+
+class TestMoves(Base):
+    def test_cold_migration(self):
+        plain, custody = self.standing(PLAIN), self.standing(CUSTODY)
+        self.gate.check_cold_migration(plain, TRUSTED)
+        for standing, wanted in ((custody, CUSTODY), (custody, PLAIN),
+                                 (plain, CUSTODY)):
+            self.refused('COLD_MIGRATION_UNSUPPORTED',
+                         self.gate.check_cold_migration, standing, wanted)
+
+    def test_secret_in_migrate_data(self):
+        def check(what, has_secret, protect):
+            self.gate.check_migrate_data(
+                self.standing(what), has_secret=has_secret,
+                protect_vtpm=protect)
+        check(CUSTODY, False, True)
+        check(USER_VTPM, True, False)
+        for what, protect in ((CUSTODY, False), (CUSTODY, True),
+                              (USER_VTPM, True), (PLAIN, True)):
+            self.refused('SECRET_IN_MIGRATE_DATA', check, what, True,
+                         protect)
+
+
+class TestBootWait(Base):
+    def test_waits_until_the_agent_answers(self):
+        self.agent.fail['attest'] = errors.Unavailable('AGENT_UNAVAILABLE')
+
+        def pause(seconds):
+            self.time += seconds
+            if self.time >= 5:
+                self.agent.fail.clear()
+        self.gate._sleep = pause
+        self.gate.wait_for_trust()
+        self.assertEqual(5.0, self.time)
+
+    def test_bounded_and_once(self):
+        self.agent.alive = False
+        self.gate.wait_for_trust()
+        self.assertEqual(100.0, self.time)
+        self.gate.wait_for_trust()
+        self.assertEqual(100.0, self.time)
+
+    def test_an_untrusted_host_is_an_answer(self):
+        self.cloud.untrusted.add('h1')
+        self.gate.wait_for_trust()
+        self.assertEqual(0.0, self.time)

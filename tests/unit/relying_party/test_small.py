@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stream guard, recovery, tombstones, refusals and drift."""
+
+import os
+import tempfile
+from types import SimpleNamespace
+
+import testtools
+from nova import exception
+from nova.virt.libvirt import driver as stock
+
+from korora_nova import errors
+from korora_nova.relying_party import drift, refusal, stream, tombstone
+
+LIBVIRT = SimpleNamespace(
+    VIR_MIGRATE_POSTCOPY=32768, VIR_MIGRATE_TLS=65536,
+    VIR_MIGRATE_PARAM_TLS_DESTINATION='tls.destination')
+
+
+class Domain:
+    def migrateToURI3(self, dconnuri, params=None, flags=0):  # noqa: N802
+        self.seen = (dconnuri, params, flags)
+
+    def ID(self):  # noqa: N802
+        return 7
+
+
+class TestStream(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.domain = Domain()
+
+    def test_postcopy_is_cleared(self):
+        guarded = stream.StreamDomain(self.domain, LIBVIRT, None)
+        guarded.migrateToURI3('uri', params={'a': 1}, flags=32768 | 5)
+        self.assertEqual(('uri', {'a': 1}, 5), self.domain.seen)
+
+    def test_tls_names_the_destination(self):
+        guarded = stream.StreamDomain(self.domain, LIBVIRT, 'h2.example')
+        guarded.migrateToURI3('uri', params=None, flags=1)
+        self.assertEqual(
+            ('uri', {'tls.destination': 'h2.example'}, 65537),
+            self.domain.seen)
+
+    def test_all_else_is_the_domain(self):
+        self.assertEqual(
+            7, stream.StreamDomain(self.domain, LIBVIRT, None).ID())
+
+    def test_recovery_notes_its_return(self):
+        recovery = stream.Recovery(lambda *args, **kwargs: (args, kwargs))
+        self.assertFalse(recovery.returned)
+        self.assertEqual(((1,), {'b': 2}), recovery(1, b=2))
+        self.assertTrue(recovery.returned)
+
+    def test_recovery_that_raises_did_not_return(self):
+        def fail():
+            raise ValueError
+        recovery = stream.Recovery(fail)
+        self.assertRaises(ValueError, recovery)
+        self.assertFalse(recovery.returned)
+
+
+class TestTombstones(testtools.TestCase):
+    A = '00000000-0000-0000-0000-00000000000a'
+    B = '00000000-0000-0000-0000-00000000000b'
+
+    def setUp(self):
+        super().setUp()
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.stones = tombstone.Tombstones(temporary.name)
+        self.path = temporary.name
+
+    def test_kept_until_taken(self):
+        self.assertEqual([], self.stones.list())
+        self.stones.add(self.A)
+        self.stones.add(self.A)
+        self.stones.add(self.B)
+        again = tombstone.Tombstones(self.path)
+        self.assertEqual([self.A, self.B], again.list())
+        again.settle(lambda instance: False)
+        self.assertEqual([self.A, self.B], again.list())
+        again.settle(lambda instance: True)
+        self.assertEqual([], again.list())
+
+    def test_only_uuids_become_names(self):
+        self.stones.add('../../etc/passwd')
+        self.assertEqual([], self.stones.list())
+
+    def test_never_raises(self):
+        stones = tombstone.Tombstones(os.devnull)
+        stones.add(self.A)
+        self.assertEqual([], stones.list())
+
+
+class TestRefusal(testtools.TestCase):
+    def test_text_has_no_details(self):
+        error = errors.Untrusted(
+            'HOST_UNTRUSTED', 'h3.secret.example has a bad PCR 7',
+            details={'host': 'h3', 'pcr': '7'})
+        self.assertEqual(
+            '[HOST_UNTRUSTED] ' + errors.REASONS['HOST_UNTRUSTED'],
+            refusal.text(error))
+
+    def test_text_of_an_unknown_reason(self):
+        text = refusal.text(errors.KororaError('FUTURE', 'h3 is bad'))
+        self.assertTrue(text.startswith('[FUTURE] '))
+        self.assertNotIn('h3', text)
+
+    def test_exactly_novas_classes(self):
+        error = errors.Untrusted('HOST_UNTRUSTED')
+        instance = SimpleNamespace(uuid='u')
+        for made, cls in (
+                (refusal.plain(error), exception.NovaException),
+                (refusal.precheck(error), exception.MigrationPreCheckError),
+                (refusal.rollback(error), exception.InstanceFaultRollback),
+                (refusal.resize(error), exception.InstanceFaultRollback),
+                (refusal.rebuild(error, instance),
+                 exception.InstanceFaultRollback)):
+            self.assertIs(cls, type(made))
+            self.assertIn('[HOST_UNTRUSTED]', made.format_message())
+
+    def test_spawn(self):
+        instance = SimpleNamespace(uuid='u')
+        for reason, cls in (
+                ('HOST_UNTRUSTED', exception.NovaException),
+                ('TPM_UNAVAILABLE', exception.NovaException),
+                ('AGENT_UNAVAILABLE', exception.NovaException),
+                ('SERVICE_UNAVAILABLE', exception.BuildAbortException)):
+            made = refusal.spawn(errors.from_reason(reason), instance)
+            self.assertIs(cls, type(made), reason)
+
+
+class TestDrift(testtools.TestCase):
+    def test_this_nova_is_known(self):
+        self.assertEqual([], drift.differences(stock.LibvirtDriver))
+
+    def test_renamed(self):
+        class Renamed:
+            pass
+        for name in drift.SHAPES:
+            setattr(Renamed, name, getattr(stock.LibvirtDriver, name))
+        self.assertEqual([], drift.differences(Renamed))
+        for name in drift.SHAPES:
+            method = getattr(Renamed, name)
+            delattr(Renamed, name)
+            self.assertEqual([name], drift.differences(Renamed))
+            setattr(Renamed, name, method)
+
+    def test_another_parameter(self):
+        class Changed(stock.LibvirtDriver):
+            def spawn(self, context, instance, image_meta, extra):
+                pass
+
+            def process_instances_at_startup(self, context):
+                pass
+        self.assertEqual(['spawn', 'process_instances_at_startup'],
+                         drift.differences(Changed))
