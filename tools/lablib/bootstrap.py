@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import kombu
+import amqp
 from keystoneauth1 import adapter
+from kombu.connection import Connection
 
 from lablib import broker, client, paths
 
@@ -39,19 +40,19 @@ def _until(what: str, check: Callable[[], Any], timeout: float = 90) -> None:
     end = time.monotonic() + timeout
     while not check():
         if time.monotonic() > end:
-            sys.exit("%s: not within %.0f s" % (what, timeout))
+            sys.exit(f"{what}: not within {timeout:.0f} s")
         time.sleep(0.2)
 
 
 def _ensure(
     keystone: adapter.Adapter, kind: str, match: dict[str, Any], **extra: Any
 ) -> str:
-    found = keystone.get("/%ss" % kind, params=match).json()[kind + "s"]
+    found = keystone.get(f"/{kind}s", params=match).json()[kind + "s"]
     for item in found:
         if all(item.get(key) == value for key, value in match.items()):
             return str(item["id"])
     body = {kind: {**match, **extra}}
-    return str(keystone.post("/%ss" % kind, json=body).json()[kind]["id"])
+    return str(keystone.post(f"/{kind}s", json=body).json()[kind]["id"])
 
 
 def _user(
@@ -64,7 +65,7 @@ def _user(
     for role in roles:
         number = _ensure(keystone, "role", {"name": role})
         keystone.put(
-            "/projects/%s/users/%s/roles/%s" % (project, user, number)
+            f"/projects/{project}/users/{user}/roles/{number}"
         )
 
 
@@ -106,10 +107,10 @@ def consumers(*queues: str) -> None:
     def served() -> bool:
         while wanted:
             try:
-                with kombu.Connection(url) as connection:
+                with Connection(url) as connection:
                     channel = connection.channel()
                     answer = channel.queue_declare(wanted[0], passive=True)
-            except (OSError, *kombu.Connection(url).channel_errors):
+            except (OSError, amqp.exceptions.AMQPError):
                 return False
             if not answer.consumer_count:
                 return False
@@ -146,7 +147,7 @@ def _image(
     }).json()["id"]
     with open(path, "rb") as data:
         glance.put(
-            "/v2/images/%s/file" % image, data=data,
+            f"/v2/images/{image}/file", data=data,
             headers={"Content-Type": "application/octet-stream"},
         )
     return str(image)
@@ -172,7 +173,7 @@ def content(directory: str) -> None:
         }}).json()["flavor"]["id"]
         if specs:
             nova.post(
-                "/flavors/%s/os-extra_specs" % flavor,
+                f"/flavors/{flavor}/os-extra_specs",
                 json={"extra_specs": specs},
             )
 

@@ -17,8 +17,9 @@ HANDOVER_USER = "korora"
 
 def url(lab: paths.Lab, user: str = "nova", vhost: str = "") -> str:
     """oslo.messaging's transport URL."""
-    return "rabbit://%s:%s@%s:%d/%s" % (
-        user, lab.password, paths.CTL_IP, paths.PORTS["rabbitmq"], vhost,
+    return (
+        f"rabbit://{user}:{lab.password}"
+        f"@{paths.address('rabbitmq')}/{vhost}"
     )
 
 
@@ -54,11 +55,10 @@ def start(lab: paths.Lab) -> None:
     definitions.write_text(json.dumps(_definitions(lab)))
     (lab.etc / "rabbitmq.conf").write_text(
         "loopback_users = none\n"
-        "listeners.tcp.1 = %s:%d\n"
+        f"listeners.tcp.1 = {paths.address('rabbitmq')}\n"
         "log.console = false\n"
         "total_memory_available_override_value = 2GB\n"
-        "load_definitions = %s\n"
-        % (paths.CTL_IP, paths.PORTS["rabbitmq"], definitions)
+        f"load_definitions = {definitions}\n"
     )
     (lab.etc / "rabbitmq-plugins").write_text("[].")
     processes.spawn(lab, "epmd", ["epmd", "-port", str(EPMD_PORT)])

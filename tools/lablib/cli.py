@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lablib import cloud, host, paths, processes, setup, ui
+from lablib import cloud, net, paths, processes, setup, ui
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +40,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("stop", "stop a service (names: lab status)"),
                        ("start", "start a stopped service again")):
         add(name, text).add_argument("service", nargs="+")
+    tamper = add("tamper", "attack a running host, below its agent")
+    tamper.add_argument("host", choices=list(paths.HOSTS))
+    how = tamper.add_mutually_exclusive_group()
+    for option, text in (
+        ("boot", "extend PCR 4 behind the event log (default)"),
+        ("runtime", "run an unknown program: IMA list and PCR 10"),
+        ("garbage", "extend PCR 10 by what is not in the IMA list"),
+    ):
+        how.add_argument("--" + option, dest="how", action="store_const",
+                         const=option, default="boot", help=text)
+    reboot = add("reboot", "power-cycle a host; its guests die")
+    reboot.add_argument("host", choices=list(paths.HOSTS))
     execute = add("exec", "run a command inside a host, or on ctl")
     execute.add_argument("host", choices=[*paths.HOSTS, "ctl"])
     execute.add_argument("argv", nargs=argparse.REMAINDER)
@@ -80,19 +92,18 @@ def _print_status(found: dict[str, Any]) -> None:
     if not found["services"]:
         print("the lab is down")
         return
-    print("the lab is %s%s" % (
+    print("the lab is {}{}".format(
         "up" if found["up"] else "not up",
         ", stock" if found["stock"] else "",
     ))
     rows = dict(found["services"])
     for name, about in found["hosts"].items():
         rows.update({
-            "%s/%s" % (name, s): v for s, v in about["services"].items()
+            f"{name}/{s}": v for s, v in about["services"].items()
         })
     for name, about in rows.items():
-        print("  %-20s %s" % (
-            name, "pid %d" % about["pid"] if about["alive"] else "stopped"
-        ))
+        state = f"pid {about['pid']}" if about["alive"] else "stopped"
+        print(f"  {name:20} {state}")
 
 
 def _execute(
@@ -106,7 +117,7 @@ def _execute(
     environment = processes.environment(lab, **env)
     if term := os.environ.get("TERM"):
         environment["TERM"] = term
-    if place == "ctl" and not cloud.net.exists(paths.CTL):
+    if place == "ctl" and not net.exists(paths.CTL):
         raise ui.LabError("the lab is down")
     return subprocess.call(
         [*processes.into(lab, place), *argv], env=environment,
@@ -137,6 +148,17 @@ def _changing(lab: paths.Lab, args: argparse.Namespace) -> None:
     elif args.command == "start":
         for name in args.service:
             processes.restart(lab, name)
+    elif args.command == "reboot":
+        _running(lab)
+        cloud.reboot(lab, args.host)
+    elif args.command == "tamper":
+        _running(lab)
+        cloud.tamper(lab, args.host, args.how)
+
+
+def _running(lab: paths.Lab) -> None:
+    if not cloud.is_up(lab):
+        raise ui.LabError("the lab is not up")
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -34,13 +34,14 @@ def session(
 
 
 def adapter_for(
-    service: str, microversion: str | None = None, **user: str
+    service: str, microversion: str | None = None, user: str = "admin",
+    project: str = "admin",
 ) -> adapter.Adapter:
     """An adapter for a service type; compute speaks 2.96 unless told."""
     if service == "compute" and microversion is None:
         microversion = "2.96"
     return adapter.Adapter(
-        session(**user), service_type=service, interface="public",
+        session(user, project), service_type=service, interface="public",
         region_name=paths.REGION, default_microversion=microversion,
     )
 
@@ -89,7 +90,7 @@ class Cloud:
         end = time.monotonic() + timeout
         while not ready(found := self.server(server)):
             if time.monotonic() > end:
-                raise CloudError("%s: %s, task %s, %s" % (
+                raise CloudError("{}: {}, task {}, {}".format(
                     server, found["status"], found["OS-EXT-STS:task_state"],
                     found.get("fault"),
                 ))
@@ -118,12 +119,12 @@ class Cloud:
             "/servers/" + server, raise_exc=False
         ).status_code != 404:
             if time.monotonic() > end:
-                raise CloudError("%s is not deleted" % server)
+                raise CloudError(f"{server} is not deleted")
             time.sleep(0.2)
 
     def act(self, server: str, timeout: float = 90, **action: Any) -> Json:
         """Do a server action (``reboot={"type": "HARD"}``) to its end."""
-        self.nova.post("/servers/%s/action" % server, json=action)
+        self.nova.post(f"/servers/{server}/action", json=action)
         time.sleep(0.3)
         return self.wait(
             server, lambda s: s["OS-EXT-STS:task_state"] is None, timeout
@@ -153,7 +154,7 @@ class Cloud:
             body["force"] = True
         began = time.monotonic()
         answer = self.nova.post(
-            "/servers/%s/action" % server, json={"os-migrateLive": body},
+            f"/servers/{server}/action", json={"os-migrateLive": body},
             microversion="2.67" if force else "2.96", raise_exc=False,
         )
         if answer.status_code >= 400:
@@ -169,7 +170,7 @@ class Cloud:
             if found["OS-EXT-STS:task_state"] is None and ended:
                 break
             if time.monotonic() - began > timeout:
-                raise CloudError("%s still migrates" % server)
+                raise CloudError(f"{server} still migrates")
             time.sleep(0.1)
         return Outcome(
             source, found["OS-EXT-SRV-ATTR:host"], found["status"],
@@ -192,7 +193,5 @@ class Cloud:
             if found and found[-1].number >= number:
                 return found[-1]
             if time.monotonic() > end:
-                raise CloudError("no tick %d of %s on %s" % (
-                    number, server, host,
-                ))
+                raise CloudError(f"no tick {number} of {server} on {host}")
             time.sleep(0.1)

@@ -9,7 +9,17 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from lablib import (
-    config, control, guest, host, net, paths, processes, setup, ui,
+    attestation,
+    config,
+    control,
+    guest,
+    host,
+    machine,
+    net,
+    paths,
+    processes,
+    setup,
+    ui,
 )
 
 # Places that a host's private directories are mounted over.
@@ -33,9 +43,9 @@ def up(lab: paths.Lab, stock: bool) -> None:
         mode = "stock" if is_stock(lab) else "korora"
         if stock != is_stock(lab):
             raise ui.LabError(
-                "a %s lab is up; take it down first (lab down)" % mode
+                f"a {mode} lab is up; take it down first (lab down)"
             )
-        ui.note("the lab is already up (%s)" % lab.root)
+        ui.note(f"the lab is already up ({lab.root})")
         return
     if processes.names(lab) or any(map(net.exists, net.all_names())):
         with ui.step("clear what an earlier lab has left"):
@@ -44,7 +54,7 @@ def up(lab: paths.Lab, stock: bool) -> None:
         _up(lab, stock)
     except BaseException:
         processes.abort()
-        ui.note("taking the lab down; logs stay in %s" % lab.log)
+        ui.note(f"taking the lab down; logs stay in {lab.log}")
         processes.resume()
         down(lab, keep=True, quiet=True)
         raise
@@ -57,37 +67,93 @@ def _up(lab: paths.Lab, stock: bool) -> None:
     (lab.data / "lock").mkdir(exist_ok=True)
     _mount_points(lab)
     config.write_all(lab, stock)
+    if not stock:
+        attestation.configure(lab)
+        machine.make_vendor(lab)
     with ui.step("network namespaces"):
         net.create()
     with ThreadPoolExecutor(max_workers=8) as pool:
         try:
-            control.infrastructure(lab)
-            image = pool.submit(guest.build, lab)
-            machines = [
-                pool.submit(_machine, lab, name, stock)
-                for name in paths.HOSTS
-            ]
-            control.schemas(lab, pool)
-            control.services(lab, stock)
-            for machine in machines:
-                machine.result()
-            for name in paths.HOSTS:
-                host.start_compute(lab, name)
-            image.result()
-            content = pool.submit(_content, lab)
-            control.computes(lab)
-            content.result()
+            _start(lab, stock, pool)
         except BaseException:
             processes.abort()
             raise
     lab.mode_file.write_text("stock" if stock else "korora")
 
 
+def _start(lab: paths.Lab, stock: bool, pool: ThreadPoolExecutor) -> None:
+    """All processes, as much as possible at the same time."""
+    control.infrastructure(lab)
+    image = pool.submit(guest.build, lab)
+    machines = [
+        pool.submit(_machine, lab, name, stock) for name in paths.HOSTS
+    ]
+    control.schemas(lab, pool, stock)
+    for made in machines:
+        made.result()
+    if not stock:
+        attestation.endorse(lab)
+    control.services(lab, stock)
+    if not stock:
+        _expect(lab)
+    for name in paths.HOSTS:
+        if not stock:
+            host.start_agent(lab, name)
+        host.start_compute(lab, name)
+    image.result()
+    content = pool.submit(_content, lab)
+    if not stock:
+        _trust(lab)
+    control.computes(lab)
+    content.result()
+
+
 def _machine(lab: paths.Lab, name: str, stock: bool) -> None:
-    with ui.step("host %s: namespaces, libvirtd" % name):
+    what = "libvirtd" if stock else "TPM, measured boot, libvirtd"
+    with ui.step(f"host {name}: namespaces, {what}"):
         host.prepare(lab, name, stock)
+        if not stock:
+            machine.make_tpm(lab, name)
+            machine.power_on(lab, name)
         host.switch_on(lab, name)
         host.start_libvirt(lab, name)
+
+
+def _expect(lab: paths.Lab) -> None:
+    with ui.step("approve the TPMs that were delivered"):
+        control.venv_python(lab, "lablib.onboard", "expect")
+
+
+def _trust(lab: paths.Lab) -> None:
+    with ui.step("reference values from h1"):
+        control.venv_python(lab, "lablib.onboard", "learn")
+    with ui.step("verdicts: h1, h2 affirming, h3 contraindicated"):
+        control.venv_python(lab, "lablib.onboard", "await")
+
+
+def reboot(lab: paths.Lab, name: str) -> None:
+    """Power-cycle a host: its guests die, its TPM starts from zero."""
+    stock = is_stock(lab)
+    with ui.step(f"power off {name}"):
+        host.switch_off(lab, name)
+        if not stock:
+            machine.power_off(lab, name)
+    with ui.step(f"power on {name}"):
+        if not stock:
+            machine.power_on(lab, name)
+        host.switch_on(lab, name)
+        host.start_libvirt(lab, name)
+        if not stock:
+            host.start_agent(lab, name)
+        host.start_compute(lab, name)
+
+
+def tamper(lab: paths.Lab, name: str, how: str) -> None:
+    """Attack a running host."""
+    if is_stock(lab):
+        raise ui.LabError("the hosts of a stock lab have no TPM")
+    machine.TAMPER[how](lab, name)
+    ui.say(f"ok  tampered with {name} ({how})")
 
 
 def _content(lab: paths.Lab) -> None:
@@ -110,7 +176,7 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
     lab.mode_file.unlink(missing_ok=True)
     known = processes.names(lab)
     if not quiet and known:
-        ui.say("... stop %d services" % len(known))
+        ui.say(f"... stop {len(known)} services")
     for name in paths.HOSTS:
         host.switch_off(lab, name)
     last = [n for n in known if n in ("mariadb", "rabbitmq", "epmd")]

@@ -25,10 +25,10 @@ FILTERS = "ComputeFilter,ComputeCapabilitiesFilter,ImagePropertiesFilter"
 def write(path: pathlib.Path, sections: Sections) -> None:
     lines = []
     for name, options in sections.items():
-        lines.append("[%s]" % name)
+        lines.append(f"[{name}]")
         for key, value in options.items():
             values = value if isinstance(value, list) else [value]
-            lines.extend("%s = %s" % (key, v) for v in values)
+            lines.extend(f"{key} = {v}" for v in values)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
@@ -59,9 +59,7 @@ def authtoken(lab: paths.Lab, user: str) -> dict[str, Any]:
         "www_authenticate_uri": paths.AUTH_URL,
         "service_token_roles": "service",
         "service_token_roles_required": "true",
-        "memcached_servers": "%s:%d" % (
-            paths.CTL_IP, paths.PORTS["memcached"],
-        ),
+        "memcached_servers": paths.address("memcached"),
     }
 
 
@@ -171,7 +169,7 @@ def _barbican(lab: paths.Lab) -> None:
     # barbican.wsgi.api has its paste file's path built in.
     (etc / "barbican_wsgi.py").write_text(
         "from paste import deploy\n"
-        "application = deploy.loadapp('config:%s')\n" % paste
+        f"application = deploy.loadapp('config:{paste}')\n"
     )
 
 
@@ -245,12 +243,13 @@ def _nova(lab: paths.Lab, stock: bool) -> None:
     shutil.copy(paths.VENV / "etc/nova/api-paste.ini", etc)
 
 
-def _uwsgi(lab: paths.Lab, name: str, module: str, *more: str) -> None:
+def uwsgi(lab: paths.Lab, name: str, module: str, *more: str) -> None:
+    """Serve `module`'s WSGI application on the service's port."""
     lines = [
         "[uwsgi]",
-        "http-socket = %s:%d" % (paths.CTL_IP, paths.PORTS[name]),
-        "module = %s:application" % module,
-        "home = %s" % paths.VENV,
+        f"http-socket = {paths.address(name)}",
+        f"module = {module}:application",
+        f"home = {paths.VENV}",
         "processes = 1", "threads = 4", "enable-threads = true",
         "need-app = true", "die-on-term = true", "buffer-size = 65535",
         "thunder-lock = true", "disable-logging = true", "lazy-apps = true",
@@ -267,10 +266,10 @@ def write_all(lab: paths.Lab, stock: bool) -> None:
     for service in (_keystone, _placement, _glance, _neutron, _barbican):
         service(lab)
     _nova(lab, stock)
-    _uwsgi(lab, "keystone", "keystone.wsgi.api")
-    _uwsgi(lab, "placement", "placement.wsgi.api")
-    _uwsgi(lab, "glance", "glance.wsgi.api")
-    _uwsgi(lab, "neutron", "neutron.wsgi.api")
-    _uwsgi(lab, "nova", "nova.wsgi.osapi_compute")
-    _uwsgi(lab, "barbican", "barbican_wsgi",
-           "pythonpath = %s" % (lab.etc / "barbican"))
+    uwsgi(lab, "keystone", "keystone.wsgi.api")
+    uwsgi(lab, "placement", "placement.wsgi.api")
+    uwsgi(lab, "glance", "glance.wsgi.api")
+    uwsgi(lab, "neutron", "neutron.wsgi.api")
+    uwsgi(lab, "nova", "nova.wsgi.osapi_compute")
+    uwsgi(lab, "barbican", "barbican_wsgi",
+          "pythonpath = %s" % (lab.etc / "barbican"))

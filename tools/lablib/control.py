@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lablib import broker, database, paths, processes, ui
+from lablib import attestation, broker, database, paths, processes, ui
 
 TOOLS = str(paths.CHECKOUT / "tools")
 
@@ -85,15 +85,15 @@ def _nova(lab: paths.Lab) -> None:
         _manage(lab, *manage, "db", "sync")
 
 
-def schemas(lab: paths.Lab, pool: ThreadPoolExecutor) -> None:
+def schemas(lab: paths.Lab, pool: ThreadPoolExecutor, stock: bool) -> None:
     """Bring MariaDB and all schemas up; Keystone runs afterwards."""
     with ui.step("MariaDB"):
         database.start(lab)
-    jobs = [
-        pool.submit(job, lab) for job in (keystone, _nova, _neutron, _small)
-    ]
-    for job in jobs:
-        job.result()
+    jobs = [keystone, _nova, _neutron, _small]
+    if not stock:
+        jobs.append(attestation.schema)
+    for done in [pool.submit(job, lab) for job in jobs]:
+        done.result()
 
 
 # -- services -------------------------------------------------------------
@@ -129,6 +129,9 @@ def services(lab: paths.Lab, stock: bool) -> None:
         _uwsgi(lab, "neutron", OS_NEUTRON_CONFIG_FILES="neutron.conf",
                OS_NEUTRON_CONFIG_DIR=str(lab.etc / "neutron"))
         _uwsgi(lab, "barbican", HOME=str(lab.etc / "barbican"))
+        if not stock:
+            attestation.start(lab)
+            _listening(lab, "korora")
         venv_python(lab, "lablib.bootstrap", "consumers", "conductor")
         _listening(lab, "placement", "nova", "glance", "neutron", "barbican")
 

@@ -18,13 +18,14 @@ NAMES = (
 
 def url(lab: paths.Lab, name: str) -> str:
     """The SQLAlchemy URL of one database."""
-    return "mysql+pymysql://lab:%s@%s:%d/%s?charset=utf8mb4" % (
-        lab.password, paths.CTL_IP, paths.PORTS["mariadb"], name,
+    return (
+        f"mysql+pymysql://lab:{lab.password}"
+        f"@{paths.address('mariadb')}/{name}?charset=utf8mb4"
     )
 
 
 def _socket(lab: paths.Lab) -> str:
-    return "--socket=%s/mysql.sock" % lab.run
+    return f"--socket={lab.run}/mysql.sock"
 
 
 def start(lab: paths.Lab) -> None:
@@ -34,14 +35,14 @@ def start(lab: paths.Lab) -> None:
         shutil.rmtree(datadir, ignore_errors=True)
         processes.run(lab, [
             "mariadb-install-db", "--no-defaults", "--user=root",
-            "--datadir=%s" % datadir, "--skip-test-db",
+            f"--datadir={datadir}", "--skip-test-db",
             "--auth-root-authentication-method=normal",
         ], log="mariadb-install")
     processes.spawn(lab, "mariadb", [
         "mariadbd", "--no-defaults", "--user=root", _socket(lab),
-        "--datadir=%s" % datadir, "--pid-file=%s/mysqld.pid" % lab.run,
+        f"--datadir={datadir}", f"--pid-file={lab.run}/mysqld.pid",
         "--bind-address=" + paths.CTL_IP,
-        "--port=%d" % paths.PORTS["mariadb"], "--skip-name-resolve",
+        f"--port={paths.PORTS['mariadb']}", "--skip-name-resolve",
         "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0",
         "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M",
         "--innodb-log-file-size=32M", "--performance-schema=OFF",
@@ -50,11 +51,10 @@ def start(lab: paths.Lab) -> None:
     sock = lab.run / "mysql.sock"
     processes.wait_for(lab, "mariadb", sock.exists, 60)
     statements = [
-        "CREATE DATABASE IF NOT EXISTS %s CHARACTER SET utf8mb3;" % name
+        f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;"
         for name in NAMES
     ] + [
-        "CREATE USER IF NOT EXISTS lab@'%%' IDENTIFIED BY '%s';"
-        % lab.password,
+        f"CREATE USER IF NOT EXISTS lab@'%' IDENTIFIED BY '{lab.password}';",
         "GRANT ALL ON *.* TO lab@'%';",
     ]
     processes.run(

@@ -101,7 +101,7 @@ def build(lab: paths.Lab) -> None:
 def _call(*argv: str, cwd: pathlib.Path | None = None) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
-        raise ui.LabError("%s: %s" % (argv[0], done.stderr.strip()))
+        raise ui.LabError(f"{argv[0]}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -132,7 +132,8 @@ def _kernel_packages() -> list[str]:
         if names:
             return names[:1]
     raise ui.LabError(
-        "apt-get knows no kernel for the guest (%s)" % " or ".join(KERNELS)
+        "apt-get knows no kernel for the guest, "
+        + " or ".join(KERNELS)
     )
 
 
@@ -188,7 +189,7 @@ def _module(
 ) -> None:
     """Copy a module, unpacked; some kernels have them built in."""
     found = next(
-        kernel.glob("**/kernel/drivers/%s.ko*" % name), None
+        kernel.glob(f"**/kernel/drivers/{name}.ko*"), None
     )
     if found is None:
         return
@@ -196,7 +197,7 @@ def _module(
     if found.suffix == ".xz":
         data = lzma.decompress(data)
     elif found.suffix != ".ko":
-        raise ui.LabError("cannot unpack kernel module %s" % found.name)
+        raise ui.LabError(f"cannot unpack kernel module {found.name}")
     (target / (pathlib.Path(name).name + ".ko")).write_bytes(data)
 
 

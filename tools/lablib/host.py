@@ -9,10 +9,10 @@ is one SIGKILL to its PID 1: the kernel ends everything inside.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import signal
-import os
 import time
 import uuid
 
@@ -35,7 +35,7 @@ SERVICES = ("virtlogd", "libvirtd", "nova-compute", "korora-agent")
 
 
 def service(host: str, name: str) -> str:
-    return "%s/%s" % (host, name)
+    return f"{host}/{name}"
 
 
 def run(lab: paths.Lab, host: str, *argv: str) -> str:
@@ -59,13 +59,13 @@ def prepare(lab: paths.Lab, host: str, stock: bool) -> None:
     for path in ("etc", "var", "var/lib", "var/log", "var/cache"):
         (root / path).chmod(0o755)
     root.chmod(0o755)
-    for name in ("instances", "nova"):
+    for name in ("instances", "nova", "hwtpm", "securityfs"):
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(0o755)
     (root / "etc/hostname").write_text(host + "\n")
     (root / "etc/hosts").write_text(
-        "127.0.0.1 localhost\n%s ctl\n" % paths.CTL_IP
-        + "".join("%s %s\n" % (a, h) for h, a in paths.HOSTS.items())
+        f"127.0.0.1 localhost\n{paths.CTL_IP} ctl\n"
+        + "".join(f"{a} {h}\n" for h, a in paths.HOSTS.items())
     )
     number = _uuid(root / "host-uuid")
     (root / "etc/machine-id").write_text(number.hex + "\n")
@@ -113,12 +113,16 @@ def switch_on(lab: paths.Lab, host: str) -> None:
 def _binds(lab: paths.Lab, host: str) -> list[str]:
     root = lab.host(host)
     pairs = [(root / p.lstrip("/"), p) for p in (*PRIVATE, *FILES)]
-    pairs.append((root / "instances", str(lab.instances)))
-    return ["%s:%s" % pair for pair in pairs]
+    pairs += [
+        (root / "instances", str(lab.instances)),
+        (root / "hwtpm", "/run/hwtpm"),
+        (root / "securityfs", "/run/securityfs"),
+    ]
+    return ["{}:{}".format(*pair) for pair in pairs]
 
 
 def _child(pid: int) -> int:
-    children = pathlib.Path("/proc/%d/task/%d/children" % (pid, pid))
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     return int(children.read_text().split()[0])
 
 

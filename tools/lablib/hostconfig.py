@@ -6,7 +6,7 @@ from __future__ import annotations
 import pathlib
 import uuid
 
-from lablib import broker, config, paths
+from lablib import broker, config, machine, paths
 
 TCTI = "swtpm:path=/run/hwtpm/sock"
 
@@ -17,13 +17,12 @@ def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
     (root / "etc/libvirt/libvirtd.conf").write_text(
         "listen_tls = 0\n"
         "listen_tcp = 1\n"
-        'listen_addr = "%s"\n'
+        f'listen_addr = "{address}"\n'
         'auth_tcp = "none"\n'
         'auth_unix_rw = "none"\n'
-        'host_uuid = "%s"\n'
+        f'host_uuid = "{number}"\n'
         'log_filters="3:qemu 3:libvirt 4:object 4:json 4:event 4:util"\n'
         'log_outputs="3:file:/var/log/libvirt/libvirtd.log"\n'
-        % (address, number)
     )
     (root / "etc/libvirt/qemu.conf").write_text(
         'user = "root"\n'
@@ -35,12 +34,12 @@ def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
         "remember_owner = 0\n"
         'swtpm_user = "tss"\n'
         'swtpm_group = "tss"\n'
-        'migration_address = "%s"\n' % address
+        f'migration_address = "{address}"\n'
     )
 
 
 def nova_file(lab: paths.Lab, host: str) -> pathlib.Path:
-    return lab.etc / ("nova-%s" % host) / "nova.conf"
+    return lab.etc / (f"nova-{host}") / "nova.conf"
 
 
 def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
@@ -65,7 +64,7 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         "live_migration_inbound_addr": paths.HOSTS[host],
         "live_migration_permit_auto_converge": "true",
     }
-    helper = "%s/privsep-helper --config-file %s" % (paths.BIN, path)
+    helper = f"{paths.BIN}/privsep-helper --config-file {path}"
     for section in ("nova_sys_admin", "vif_plug_ovs_privileged"):
         sections[section] = {"helper_command": helper}
     if not stock:
@@ -78,7 +77,10 @@ def agent(lab: paths.Lab, host: str) -> None:
     config.write(lab.host(host) / "etc/korora/agent.conf", {
         "DEFAULT": config.log(lab, "korora-agent-" + host),
         "attester": {
-            "host": host, "tcti": TCTI, "interval": 15,
+            "host": host, "tcti": TCTI, "interval": 20,
+            "uefi_log": "/run/securityfs/" + machine.UEFI_NAME,
+            "ima_log": "/run/securityfs/" + machine.IMA_NAME,
+            "allowed_users": "root",
             "address": paths.HOSTS[host], "tls_name": host,
         },
         "handover": {"transport_url": broker.url(

@@ -33,8 +33,8 @@ def main() -> None:
     socket.sethostname(name)
     mount("--make-rprivate", "/")
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-    for path in ("/run/lock", "/run/libvirt", "/run/hwtpm", "/run/korora"):
-        os.makedirs(path)
+    for name in ("lock", "libvirt", "hwtpm", "securityfs", "korora"):
+        os.makedirs("/run/" + name)
     # A sysfs that shows this host's network devices only.
     mount("-t", "sysfs", "sysfs", "/sys")
     for bind in binds:

@@ -22,7 +22,7 @@ def _ip(*arguments: str) -> None:
     )
     if done.returncode:
         raise ui.LabError(
-            "ip %s: %s" % (" ".join(arguments), done.stderr.strip())
+            "ip {}: {}".format(" ".join(arguments), done.stderr.strip())
         )
 
 

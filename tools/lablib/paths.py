@@ -39,8 +39,13 @@ def netns(host: str) -> str:
     return "korora-" + host
 
 
+def address(service: str) -> str:
+    """IP and port of a control-plane service."""
+    return f"{CTL_IP}:{PORTS[service]}"
+
+
 def url(service: str, path: str = "") -> str:
-    return "http://%s:%d%s" % (CTL_IP, PORTS[service], path)
+    return f"http://{address(service)}{path}"
 
 
 AUTH_URL = url("keystone", "/v3")

@@ -29,7 +29,7 @@ _aborted = threading.Event()
 def environment(lab: paths.Lab, **extra: str) -> dict[str, str]:
     """A clean environment: the virtual environment first, no proxies."""
     return {
-        "PATH": "%s:/usr/sbin:/usr/bin:/sbin:/bin" % paths.BIN,
+        "PATH": f"{paths.BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "PYTHONWARNINGS": "ignore",
@@ -41,7 +41,7 @@ def environment(lab: paths.Lab, **extra: str) -> dict[str, str]:
 def start_time(pid: int) -> str | None:
     """Clock ticks at which a live process started; None if dead or zombie."""
     try:
-        stat = pathlib.Path("/proc/%d/stat" % pid).read_text()
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()
@@ -99,7 +99,7 @@ def into(lab: paths.Lab, place: str) -> list[str]:
         return ["nsenter", "--net=/run/netns/korora-" + place[:-4], "--"]
     pid = load(lab, place + "/init")
     if pid is None or not alive(pid):
-        raise ui.LabError("host %s is not running" % place)
+        raise ui.LabError(f"host {place} is not running")
     return [
         "nsenter", "--target", str(pid["inner"]), "--mount", "--uts",
         "--ipc", "--net", "--pid", "--wd=/", "--",
@@ -139,7 +139,7 @@ def restart(lab: paths.Lab, name: str) -> dict[str, Any]:
     """Start a recorded, stopped service again with its own command."""
     record = load(lab, name)
     if record is None:
-        raise ui.LabError("no service %r; see: lab status" % name)
+        raise ui.LabError(f"no service {name!r}; see: lab status")
     return spawn(lab, name, record["argv"], record["place"], record["env"])
 
 
@@ -202,7 +202,7 @@ def tail(lab: paths.Lab, name: str, lines: int = 15) -> str:
     if not log.exists():
         return ""
     text = log.read_text(errors="replace").splitlines()[-lines:]
-    return "; %s ends with:\n  %s" % (log, "\n  ".join(text))
+    return "; {} ends with:\n  {}".format(log, "\n  ".join(text))
 
 
 def run(
@@ -231,13 +231,11 @@ def run(
             _running.discard(process)
     if log:
         with open(lab.log / (log + ".out"), "a") as f:
-            f.write("$ %s\n%s%s" % (" ".join(argv), out, err))
+            f.write("$ {}\n{}{}".format(" ".join(argv), out, err))
     if process.returncode:
         raise ui.LabError(
-            "%s ended with %d:\n  %s" % (
-                " ".join(argv[:4]), process.returncode,
-                "\n  ".join((out + err).splitlines()[-15:]),
-            )
+            f"{' '.join(argv[:4])} ended with {process.returncode}:\n  "
+            + "\n  ".join((out + err).splitlines()[-15:])
         )
     return out
 
@@ -260,7 +258,7 @@ def resume() -> None:
 
 def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
     """A check whether a control-plane service listens on its port."""
-    local = "%08X:%04X" % (
+    local = "{:08X}:{:04X}".format(
         int.from_bytes(socket.inet_aton(paths.CTL_IP), "little"),
         paths.PORTS[name],
     )
@@ -270,7 +268,7 @@ def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
         if pid is None:
             return False
         try:
-            with open("/proc/%d/net/tcp" % pid) as table:
+            with open(f"/proc/{pid}/net/tcp") as table:
                 rows = [line.split() for line in table]
         except FileNotFoundError:
             return False

@@ -44,8 +44,6 @@ POLICY = pathlib.Path("/usr/sbin/policy-rc.d")
 def ensure() -> None:
     """Make the machine ready; cheap when it is. Raises LabError."""
     ui.require_root()
-    if sys.version_info < (3, 10):
-        raise ui.LabError("Python 3.10 or newer is needed")
     if not shutil.which("apt-get") or not shutil.which("dpkg-query"):
         raise ui.LabError(
             "this set-up needs Debian or Ubuntu (no apt-get here)"
@@ -93,9 +91,9 @@ def _packages() -> None:
     available = _available(wanted)
     if absent := sorted(set(missing) - available):
         raise ui.LabError(
-            "apt-get has no package %s on this machine; check its package "
-            "sources (supported: Debian 12, Debian 13, Ubuntu 24.04)"
-            % ", ".join(absent)
+            "apt-get has no package " + ", ".join(absent)
+            + " on this machine; check its package sources "
+            "(supported: Debian 12, Debian 13, Ubuntu 24.04)"
         )
     wanted = [p for p in wanted if p in available]
     with ui.step("install Debian packages: " + " ".join(wanted)):
@@ -112,7 +110,7 @@ def _apt(*arguments: str) -> None:
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-12:]
         raise ui.LabError(
-            "apt-get %s failed:\n  %s" % (arguments[0], "\n  ".join(lines))
+            "apt-get {} failed:\n  {}".format(arguments[0], "\n  ".join(lines))
         )
 
 
@@ -157,7 +155,7 @@ def _environment() -> None:
     want = _digest(lists, sys.version, str(paths.VENV))
     if _stamp().get("environment") == want:
         return
-    with ui.step("virtual environment %s (a minute or two)" % paths.VENV):
+    with ui.step(f"virtual environment {paths.VENV} (a minute or two)"):
         if _stamp().get("environment") or not (paths.BIN / "pip").exists():
             shutil.rmtree(paths.VENV, ignore_errors=True)
             venv.create(paths.VENV, with_pip=True)
@@ -221,5 +219,5 @@ def _pip(*arguments: str) -> None:
             if not line.startswith("WARNING")
         ]
         raise ui.LabError(
-            "pip install failed (%s):\n  %s" % (LOG, "\n  ".join(lines[-12:]))
+            f"pip install failed ({LOG}):\n  " + "\n  ".join(lines[-12:])
         )

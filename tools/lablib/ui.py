@@ -22,7 +22,7 @@ class LabError(Exception):
 def say(text: str) -> None:
     """Print one line with the seconds since the program started."""
     with _LOCK:
-        print("%7.1fs  %s" % (time.monotonic() - _START, text), flush=True)
+        print(f"{time.monotonic() - _START:7.1f}s  {text}", flush=True)
 
 
 def note(text: str) -> None:
@@ -44,9 +44,9 @@ def step(what: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        say("!!! %s: failed after %.1f s" % (what, time.monotonic() - began))
+        say(f"!!! {what}: failed after {time.monotonic() - began:.1f} s")
         raise
-    say("ok  %s (%.1f s)" % (what, time.monotonic() - began))
+    say(f"ok  {what} ({time.monotonic() - began:.1f} s)")
 
 
 def wait(
@@ -65,12 +65,12 @@ def wait(
     remind = began + _REMINDER
     while not ready():
         if dead := alive():
-            raise LabError("%s: %s" % (what, dead))
+            raise LabError(f"{what}: {dead}")
         now = time.monotonic()
         if now - began > timeout:
-            raise LabError("%s: not ready after %.0f s" % (what, timeout))
+            raise LabError(f"{what}: not ready after {timeout:.0f} s")
         if now > remind:
-            say("... still waiting for %s (%.0f s)" % (what, now - began))
+            say(f"... still waiting for {what} ({now - began:.0f} s)")
             remind = now + _REMINDER
         time.sleep(interval)
 
@@ -80,5 +80,5 @@ def require_root() -> None:
     if os.geteuid() != 0:
         raise LabError(
             "the lab makes network namespaces and runs libvirtd, so it has "
-            "to be started as root (try: sudo %s)" % " ".join(sys.argv)
+            "to be started as root (try: sudo {})".format(" ".join(sys.argv))
         )
