@@ -25,6 +25,10 @@ T = TypeVar('T')
 ATTEMPTS = 12
 
 
+class Lost(errors.Retry):
+    """A compare-and-swap or a lock was lost; see :func:`retried`."""
+
+
 @enginefacade.transaction_context_provider
 class _Context:
     """enginefacade keeps the session of one transaction in here."""
@@ -72,11 +76,11 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 @contextlib.contextmanager
 def _available() -> Iterator[None]:
-    """Deadlocks become Retry, a database that is away Unavailable."""
+    """Deadlocks become Lost, a database that is away Unavailable."""
     try:
         yield
     except (db_exc.DBDeadlock, db_exc.RetryRequest):
-        raise errors.Retry() from None
+        raise Lost() from None
     except (db_exc.DBConnectionError, db_exc.CantStartEngineError,
             db_exc.DBNonExistentTable, db_exc.DBNonExistentDatabase) as exc:
         raise errors.Unavailable(
@@ -84,7 +88,7 @@ def _available() -> Iterator[None]:
             details={'why': type(exc).__name__}) from exc
     except db_exc.DBError as exc:
         if 'database is locked' in str(exc):
-            raise errors.Retry() from None
+            raise Lost() from None
         raise
 
 
@@ -93,14 +97,14 @@ def retried(function: Callable[..., T]) -> Callable[..., T]:
 
     Only for functions whose whole effect is that transaction.
 
-    :raises Retry: it lost :data:`ATTEMPTS` times.
+    :raises Lost: it lost :data:`ATTEMPTS` times.
     """
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> T:
         for attempt in range(1, ATTEMPTS):
             try:
                 return function(*args, **kwargs)
-            except errors.Retry:
+            except Lost:
                 time.sleep(random.uniform(0, 0.005 * attempt))
         return function(*args, **kwargs)
     return wrapper
@@ -111,3 +115,12 @@ def swap(session: orm.Session, statement: sa.Update) -> bool:
     result: Any = session.execute(
         statement, execution_options={'synchronize_session': False})
     return bool(result.rowcount == 1)
+
+
+def must_swap(session: orm.Session, statement: sa.Update) -> None:
+    """Run a compare-and-swap that is repeated by :func:`retried`.
+
+    :raises Lost: its condition did not hold any more.
+    """
+    if not swap(session, statement):
+        raise Lost()

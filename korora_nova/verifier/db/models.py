@@ -36,7 +36,7 @@ class Base(orm.DeclarativeBase):
 class Host(Base):
     """A host, its TPM's identity and its last verified attestation.
 
-    ``ak_*``, ``ek_public`` and ``srk_*`` are null until the host proved
+    ``ek_name``, ``ak_*`` and ``srk_name`` are null until the host proved
     them (then never change); ``version`` counts attestations and is what
     makes the clock monotone among workers.
     """
@@ -47,11 +47,11 @@ class Host(Base):
     ek_hash: orm.Mapped[str] = orm.mapped_column(
         sa.String(HASH), unique=True)
     approved: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
-    ek_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
+    ek_name: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(TPM_NAME), unique=True)
     ak_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
     ak_name: orm.Mapped[str | None] = orm.mapped_column(
         sa.String(TPM_NAME), unique=True)
-    srk_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
     srk_name: orm.Mapped[str | None] = orm.mapped_column(
         sa.String(TPM_NAME))
     enrolled_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
@@ -83,10 +83,9 @@ class Enrolment(Base):
         sa.String(HASH), primary_key=True)
     host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME), index=True)
     ek_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
-    ek_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
+    ek_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
     ak_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
     ak_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
-    srk_public: orm.Mapped[bytes] = orm.mapped_column(sa.LargeBinary)
     srk_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
     expires: orm.Mapped[float] = orm.mapped_column(sa.Double)
     used: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
@@ -139,8 +138,6 @@ class Server(Base):
     """The ledger: who holds a server's key, at which epoch.
 
     A deleted server keeps its row without holder: its epochs stay dead.
-    ``taint`` has the reasons why the holder was not trusted when it said
-    how its last hand-over ended.
     """
 
     __tablename__ = 'servers'
@@ -151,11 +148,14 @@ class Server(Base):
     epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
-    taint: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
 
 
 class Migration(Base):
-    """One hand-over: what D asked for, then what V decided."""
+    """One hand-over: what D asked for, then what V decided.
+
+    ``taint`` has the reasons why the host was not trusted that said how
+    the hand-over ended.
+    """
 
     __tablename__ = 'migrations'
     id: orm.Mapped[str] = orm.mapped_column(
@@ -168,6 +168,8 @@ class Migration(Base):
     msk_name: orm.Mapped[str] = orm.mapped_column(
         sa.String(TPM_NAME), unique=True)
     ak_dest: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
+    ak_source: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(TPM_NAME))
     address: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     tls_name: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     dest_issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
@@ -177,7 +179,7 @@ class Migration(Base):
     epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
     new_epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
     permit_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
-    tainted: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+    taint: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
 
@@ -185,16 +187,18 @@ class Migration(Base):
 class Receipt(Base):
     """One link of the receipt chain, as signed.
 
-    ``subject`` is what may be decided only once: a migration, or the
-    deletion of ``instance/epoch``.
+    ``subject`` is what was decided: a migration, or the deletion of
+    ``instance/epoch``.  Those that a recovery brought and that do not
+    continue the chain are known, but not ``chained``.
     """
 
     __tablename__ = 'receipts'
-    seq: orm.Mapped[int] = orm.mapped_column(
-        sa.BigInteger, primary_key=True, autoincrement=False)
-    hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH), unique=True)
+    hash: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), primary_key=True)
+    seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, index=True)
+    chained: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
     subject: orm.Mapped[str] = orm.mapped_column(
-        sa.String(64), unique=True)
+        sa.String(64), index=True)
     token: orm.Mapped[str] = orm.mapped_column(sa.Text)
 
 

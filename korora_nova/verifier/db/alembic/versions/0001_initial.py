@@ -38,10 +38,9 @@ def _hosts() -> None:
         sa.Column('name', sa.String(255), primary_key=True),
         sa.Column('ek_hash', sa.String(64), nullable=False, unique=True),
         sa.Column('approved', sa.Boolean(), nullable=False),
-        sa.Column('ek_public', sa.LargeBinary()),
+        sa.Column('ek_name', sa.String(68), unique=True),
         sa.Column('ak_public', sa.LargeBinary()),
         sa.Column('ak_name', sa.String(68), unique=True),
-        sa.Column('srk_public', sa.LargeBinary()),
         sa.Column('srk_name', sa.String(68)),
         sa.Column('enrolled_at', sa.Double()),
         sa.Column('version', sa.BigInteger(), nullable=False),
@@ -68,10 +67,9 @@ def _enrolments() -> None:
         sa.Column('secret_hash', sa.String(64), primary_key=True),
         sa.Column('host', sa.String(255), nullable=False),
         sa.Column('ek_hash', sa.String(64), nullable=False),
-        sa.Column('ek_public', sa.LargeBinary(), nullable=False),
+        sa.Column('ek_name', sa.String(68), nullable=False),
         sa.Column('ak_public', sa.LargeBinary(), nullable=False),
         sa.Column('ak_name', sa.String(68), nullable=False),
-        sa.Column('srk_public', sa.LargeBinary(), nullable=False),
         sa.Column('srk_name', sa.String(68), nullable=False),
         sa.Column('expires', sa.Double(), nullable=False),
         sa.Column('used', sa.Boolean(), nullable=False),
@@ -122,7 +120,6 @@ def _servers() -> None:
         sa.Column('epoch', sa.BigInteger(), nullable=False),
         sa.Column('max_epoch', sa.BigInteger(), nullable=False),
         sa.Column('pending', sa.String(36)),
-        sa.Column('taint', sa.JSON(), nullable=False),
         **_OPTIONS)
     op.create_index('ix_servers_holder', 'servers', ['holder'])
 
@@ -137,6 +134,7 @@ def _migrations() -> None:
         sa.Column('status', sa.String(16), nullable=False),
         sa.Column('msk_name', sa.String(68), nullable=False, unique=True),
         sa.Column('ak_dest', sa.String(68), nullable=False),
+        sa.Column('ak_source', sa.String(68)),
         sa.Column('address', sa.String(255), nullable=False),
         sa.Column('tls_name', sa.String(255), nullable=False),
         sa.Column('dest_issued', sa.Double(), nullable=False),
@@ -146,7 +144,7 @@ def _migrations() -> None:
         sa.Column('epoch', sa.BigInteger()),
         sa.Column('new_epoch', sa.BigInteger()),
         sa.Column('permit_hash', sa.String(64)),
-        sa.Column('tainted', sa.Boolean(), nullable=False),
+        sa.Column('taint', sa.JSON(), nullable=False),
         sa.Column('created_at', sa.Double(), nullable=False),
         sa.Column('updated_at', sa.Double(), nullable=False),
         **_OPTIONS)
@@ -156,12 +154,14 @@ def _migrations() -> None:
 def _receipts() -> None:
     op.create_table(
         'receipts',
-        sa.Column('seq', sa.BigInteger(),
-                  primary_key=True, autoincrement=False),
-        sa.Column('hash', sa.String(64), nullable=False, unique=True),
-        sa.Column('subject', sa.String(64), nullable=False, unique=True),
+        sa.Column('hash', sa.String(64), primary_key=True),
+        sa.Column('seq', sa.BigInteger(), nullable=False),
+        sa.Column('chained', sa.Boolean(), nullable=False),
+        sa.Column('subject', sa.String(64), nullable=False),
         sa.Column('token', sa.Text(), nullable=False),
         **_OPTIONS)
+    op.create_index('ix_receipts_seq', 'receipts', ['seq'])
+    op.create_index('ix_receipts_subject', 'receipts', ['subject'])
 
 
 def _audit() -> None:

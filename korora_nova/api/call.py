@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler is given, and the ways it may answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import webob
+
+from korora_nova import errors
+from korora_nova.api import body
+from korora_nova.verifier import service
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One authorised request.
+
+    :param path: the placeholders of the route, already checked.
+    :param actor: user id of the caller, for the audit table.
+    """
+
+    request: webob.Request
+    service: service.Service
+    path: Mapping[str, str]
+    actor: str
+
+    def read(self, schema: dict[str, Any],
+             limit: int = body.LIMIT) -> dict[str, Any]:
+        """The body, capped and valid; see :func:`body.read`."""
+        return body.read(self.request, schema, limit=limit)
+
+    def query(self, *names: str) -> dict[str, str]:
+        """The query string; only these parameters are admitted, once each.
+
+        :raises Invalid: INVALID_REQUEST.
+        """
+        try:
+            pairs = list(self.request.GET.items())
+        except UnicodeDecodeError:
+            raise _invalid('The query string is not UTF-8.') from None
+        found = dict(pairs)
+        if len(found) != len(pairs) or not set(found) <= set(names):
+            raise _invalid('The query string has a parameter that this '
+                           'call does not take.')
+        return found
+
+
+#: A handler answers with a document, a whole response, or nothing (204).
+Answer: TypeAlias = dict[str, Any] | Any | None
+Handler: TypeAlias = Callable[[Call], Answer]
+
+
+def respond(answer: Answer) -> webob.Response:
+    """The HTTP form of a handler's answer."""
+    if answer is None:
+        return webob.Response(status=204, content_type=None)
+    if isinstance(answer, webob.Response):
+        return answer
+    return json_response(answer)
+
+
+def json_response(document: dict[str, Any], **headers: str
+                  ) -> webob.Response:
+    """A 200 response; underscores in header names become dashes."""
+    response = webob.Response(
+        status=200, content_type='application/json', charset='UTF-8',
+        body=json.dumps(document, separators=(',', ':')).encode())
+    for name, value in headers.items():
+        response.headers[name.replace('_', '-')] = value
+    return response
+
+
+def _invalid(message: str) -> errors.Invalid:
+    return errors.Invalid(errors.Reason.INVALID_REQUEST, message)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assemble the application and the middleware around it.
+
+From the outside in:
+
+1. request id: names the request in every log line;
+2. faults: turns every exception from further in into an answer, those of
+   auth included;
+3. auth: keystonemiddleware's auth_token; nobody comes further without a
+   valid token, except to ``/``;
+4. context: reads what auth_token found out;
+5. the API: route, role, handler.  A body is not read before this point.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_middleware import request_id
+
+from korora_nova.api import auth, faults, handler, policy
+from korora_nova.verifier import service
+
+WSGI = Callable[..., Any]
+
+
+def application(conf: cfg.ConfigOpts,
+                verifier: service.Service | None = None,
+                authenticate: Callable[[WSGI], WSGI] | None = None) -> WSGI:
+    """The WSGI application.
+
+    :param verifier: its use cases; made from ``conf`` by default.
+    :param authenticate: wraps an application in the place of Keystone's
+        middleware; only tests have one.
+    """
+    verifier = verifier or service.from_conf(conf)
+    authenticate = authenticate or functools.partial(
+        auth.KeystoneAuth, conf=conf)
+    app: WSGI = handler.Api(verifier, policy.Enforcer(conf))
+    for middleware in (auth.Context, authenticate, faults.Faults,
+                       request_id.RequestId):
+        app = middleware(app)
+    return app

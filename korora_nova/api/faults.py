@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One format for every error; nothing internal leaves the service."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import webob
+from oslo_log import log as logging
+
+from korora_nova import errors
+
+LOG = logging.getLogger(__name__)
+
+
+class NotAllowed(errors.Invalid):
+    """The path exists, the method does not."""
+
+    code = 405
+
+
+class NotAcceptable(errors.Invalid):
+    """The caller takes no JSON."""
+
+    code = 406
+
+
+class UnsupportedMediaType(errors.Invalid):
+    """The body is not declared as JSON."""
+
+    code = 415
+
+
+def response(error: errors.KororaError) -> webob.Response:
+    """The HTTP form of an error."""
+    return webob.Response(
+        status=error.code, content_type='application/json',
+        charset='UTF-8', body=json.dumps({'error': {
+            'code': error.code, 'reason': error.reason,
+            'message': error.message, 'details': error.details,
+        }}).encode())
+
+
+class Faults:
+    """WSGI middleware: the last place an exception can reach."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self._answer(webob.Request(environ))(environ, start_response)
+
+    def _answer(self, request: webob.Request) -> webob.Response:
+        try:
+            return request.get_response(self._application)
+        except errors.KororaError as error:
+            LOG.log(logging.ERROR if error.code >= 500 else logging.INFO,
+                    '%s %s: %s %s', request.method,
+                    request.environ.get('PATH_INFO'), error, error.details)
+            return response(error)
+        # The boundary of the service: log all, show nothing.
+        except Exception:  # noqa: BLE001
+            LOG.exception('%s %s failed', request.method,
+                          request.environ.get('PATH_INFO'))
+            return response(errors.Unavailable(errors.Reason.INTERNAL))

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may call what: rule, description and operations together."""
+
+from oslo_policy import policy
+
+from korora_nova.api.policies import (
+    base,
+    custody,
+    host,
+    reference,
+    result,
+    self_report,
+)
+
+
+def list_rules() -> list[policy.RuleDefault]:
+    """Every rule, for the enforcer and ``oslopolicy-sample-generator``."""
+    return [*base.ROLES, *host.RULES, *self_report.RULES, *result.RULES,
+            *reference.RULES, *custody.RULES]

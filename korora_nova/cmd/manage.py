@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""korora-manage: database, keys and audit of the attestation service.
+
+::
+
+    korora-manage db sync
+    korora-manage db version
+    korora-manage keys create [--directory DIR] [--public FILE]
+    korora-manage audit verify
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from korora_nova import conf as options
+from korora_nova import errors
+from korora_nova.rats import keys
+from korora_nova.verifier import receipts
+from korora_nova.verifier.db import api, migration
+
+
+def db_sync(conf: cfg.ConfigOpts) -> None:
+    """Create or upgrade the schema."""
+    migration.upgrade(api.Database(conf).engine)
+    print(f'The schema is at revision {migration.head()}.')
+
+
+def db_version(conf: cfg.ConfigOpts) -> None:
+    """Print the revision of the schema."""
+    print(migration.current(api.Database(conf).engine) or 'none')
+
+
+def keys_create(conf: cfg.ConfigOpts) -> None:
+    """Make one key per use, and the file of public keys to distribute.
+
+    Existing private keys are kept; a key that is new is added to the
+    public ones beside those that hosts still need.
+    """
+    directory = conf.command.directory or conf[options.VERIFIER].keys_dir
+    public = conf.command.public or conf[options.VERIFIER].trusted_keys
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    known = (keys.KeyRing.load(public) if os.path.exists(public)
+             else keys.KeyRing.build(str(uuid.uuid4()), result=[],
+                                     custody=[], approval=[]))
+    listed = {use: list(getattr(known, use).values()) for use in keys.USES}
+    for use in keys.USES:
+        key = _key(os.path.join(directory, f'{use}.pem'))
+        if key.kid not in getattr(known, use):
+            listed[use].append(key.public)
+    keys.KeyRing.build(known.cloud, **listed).save(public)
+    print(f'The public keys are in {public}; every host and Nova pin them.')
+
+
+def _key(path: str) -> keys.SigningKey:
+    if os.path.exists(path):
+        return keys.SigningKey.load(path)
+    key = keys.SigningKey.generate()
+    key.save(path)
+    return key
+
+
+def audit_verify(conf: cfg.ConfigOpts) -> None:
+    """Verify the chain of receipts in the database."""
+    ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
+    count = receipts.verify(api.Database(conf), ring)
+    print(f'{count} receipts verify, in an unbroken chain.')
+
+
+def _add_parsers(subparsers: Any) -> None:
+    nouns = {}
+    for noun, verb, action in (
+            ('db', 'sync', db_sync), ('db', 'version', db_version),
+            ('keys', 'create', keys_create),
+            ('audit', 'verify', audit_verify)):
+        if noun not in nouns:
+            nouns[noun] = subparsers.add_parser(noun).add_subparsers(
+                required=True, metavar='COMMAND')
+        parser = nouns[noun].add_parser(verb, help=action.__doc__)
+        parser.set_defaults(action=action)
+        if action is keys_create:
+            parser.add_argument('--directory', help='of the private keys')
+            parser.add_argument('--public', help='file of the public keys')
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    conf = cfg.ConfigOpts()
+    conf.register_cli_opt(cfg.SubCommandOpt(
+        'command', title='commands', handler=_add_parsers))
+    options.parse(sys.argv[1:] if args is None else args, conf=conf,
+                  config_files=_default_files())
+    options.register_verifier_opts(conf)
+    logging.setup(conf, options.PROJECT)
+    try:
+        conf.command.action(conf)
+    except (errors.KororaError, OSError) as exc:
+        print(f'korora-manage: {exc}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _default_files() -> list[str]:
+    path = '/etc/korora/korora.conf'
+    return [path] if os.path.exists(path) else []
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attestation: the one way by which a host is heard.
+
+1. The request is read; nothing is spent on one that is malformed.
+2. The challenge is used up: known, unused, this host's, class, age.
+3. The evidence is appraised, outside of any transaction.
+4. Result, clock and what the host reports are stored, by compare-and-swap
+   on the host's row: of two attestations the one with the older TPM clock
+   loses (RETRY) and changes nothing.
+5. The purpose is served: not for a contraindicated host, unless it only
+   reports facts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_log import log as logging
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.custody import messages
+from korora_nova.rats import appraise, evidence, reference, result, tpm2
+from korora_nova.rats.quote import Clock, VerifiedQuote
+from korora_nova.verifier import (
+    audit,
+    challenges,
+    ledger,
+    purposes,
+    references,
+    results,
+    service,
+)
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.db import api, models
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What one attestation leaves in the database."""
+
+    attested: Attested
+    token: str
+    expires: float
+    pcr_digest: str
+    learned: bytes | None
+
+
+def attest(verifier: service.Service, host: str,
+           document: dict[str, Any]) -> dict[str, Any]:
+    """Serve one request of an agent; see the module for the steps.
+
+    :param document: follows ``api.schemas.self_report.EVIDENCE``.
+    :returns: ``result``, ``next_challenge`` and what the purpose adds.
+    :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
+    :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
+    :raises KororaError: whatever the purpose refuses with.
+    """
+    purpose = purposes.PURPOSES[document['purpose']]
+    body = _body(document['body'], messages.BODIES[document['purpose']])
+    submitted = evidence.Evidence.from_json(document['evidence'])
+    redeemed = challenges.redeem(verifier, host, document['challenge'],
+                                 purpose.classes)
+    outcome = _appraise(verifier, redeemed, submitted, document)
+    answer = _store(verifier, outcome,
+                    body if document['purpose'] == 'attest' else None)
+    attested = outcome.attested
+    if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
+        raise errors.Untrusted(errors.Reason.HOST_UNTRUSTED, details={
+            'reasons': ' '.join(attested.reasons)})
+    return {**answer, **purpose.serve(verifier, attested, body)}
+
+
+def _body(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    body = messages.loads(text, schema)
+    # An escaped half of a surrogate pair is JSON, but no text.
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise errors.Invalid(errors.Reason.INVALID_REQUEST,
+                             'A string is not Unicode text.') from None
+    return body
+
+
+def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
+              submitted: evidence.Evidence,
+              document: dict[str, Any]) -> _Outcome:
+    row = redeemed.host
+    ak = tpm2.parse_public(row.ak_public or b'')
+    appraisal = appraise.appraise(
+        submitted, ak=ak, challenge=redeemed.challenge,
+        purpose=document['purpose'], host=row.name,
+        body=document['body'].encode(),
+        references=references.current(verifier), last_clock=_clock(row))
+    attested = Attested(
+        host=row.name, ak=ak, srk_name=bytes.fromhex(row.srk_name or ''),
+        challenge=redeemed.challenge, issued=redeemed.issued,
+        quote=appraisal.quote, tier=appraisal.tier,
+        reasons=appraisal.reason_ids)
+    for finding in appraisal.reasons:
+        LOG.info('Host %(host)s: %(reason)s: %(message)s', {
+            'host': row.name, 'reason': finding.reason,
+            'message': finding.message})
+    expires = redeemed.issued + verifier.settings.result_ttl
+    token = result.sign_result(result.Result(
+        host=row.name, ak_name=attested.ak_name, tier=attested.tier,
+        reasons=attested.reasons, issued=attested.issued, expires=expires,
+        cloud=verifier.cloud), verifier.signers.result)
+    return _Outcome(attested, token, expires,
+                    appraisal.quote.quoted_pcr_digest.hex(),
+                    _learn(verifier, appraisal, row.name))
+
+
+def _clock(row: models.Host) -> Clock | None:
+    if row.clock_ms is None:
+        return None
+    return Clock(int(row.clock_ms), row.reset_count or 0,
+                 row.restart_count or 0, bool(row.clock_safe))
+
+
+def _learn(verifier: service.Service, appraisal: appraise.Appraisal,
+           host: str) -> bytes | None:
+    """What would be learned from this host, if that is not stored yet."""
+    with verifier.db.read() as session:
+        stored = session.scalars(sa.select(
+            models.Measurement.pcr_digest).where(
+            models.Measurement.host == host)).one_or_none()
+    if stored == appraisal.quote.quoted_pcr_digest.hex():
+        return None
+    try:
+        values = reference.learn(host, appraisal)
+    except errors.Untrusted:
+        return None
+    return zlib.compress(json.dumps(values.to_json()).encode(), 1)
+
+
+@api.retried
+def _store(verifier: service.Service, outcome: _Outcome,
+           report: dict[str, Any] | None) -> dict[str, Any]:
+    attested = outcome.attested
+    with verifier.db.write() as session:
+        row = session.get(models.Host, attested.host)
+        if row is None or row.ak_name != attested.ak_name:
+            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        _store_result(verifier, session, row, outcome)
+        if outcome.learned is not None:
+            _store_measurement(verifier, session, outcome)
+        if report is not None:
+            ledger.hear(verifier, session, attested.host, report)
+        return {'result': outcome.token, 'next_challenge': challenges.add(
+            verifier, session, attested.host, challenges.STEADY)}
+
+
+def _store_result(verifier: service.Service, session: orm.Session,
+                  row: models.Host, outcome: _Outcome) -> None:
+    attested, table = outcome.attested, models.Host
+    _check_overtaken(row, attested.quote)
+    if row.tier != attested.tier:
+        audit.record(verifier, session, actor=row.name,
+                     action=attested.tier, subject=row.name,
+                     note=' '.join(attested.reasons))
+    clock = attested.quote.clock
+    api.must_swap(session, sa.update(table).where(
+        table.name == row.name, table.version == row.version).values(
+            version=row.version + 1, clock_ms=str(clock.clock_ms),
+            reset_count=clock.reset_count,
+            restart_count=clock.restart_count, clock_safe=clock.safe,
+            attested_at=verifier.clock(), tier=attested.tier,
+            reasons=list(attested.reasons), token=outcome.token,
+            issued=attested.issued, expires=outcome.expires,
+            seq=results.next_seq(session)))
+
+
+def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
+    """The appraisal compared with a clock that may be outdated by now."""
+    last = _clock(row)
+    if last is None:
+        return
+    now = quote.clock
+    if (now.reset_count, now.restart_count, now.clock_ms) < (
+            last.reset_count, last.restart_count, last.clock_ms):
+        raise errors.Retry(message='Newer evidence of this host was '
+                           'accepted meanwhile; attest again.')
+
+
+def _store_measurement(verifier: service.Service, session: orm.Session,
+                       outcome: _Outcome) -> None:
+    session.merge(models.Measurement(
+        host=outcome.attested.host, pcr_digest=outcome.pcr_digest,
+        document=outcome.learned or b'', measured_at=verifier.clock()))

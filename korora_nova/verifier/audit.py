@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit table: who decided what; written with the decision itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import orm
+
+from korora_nova.verifier import service
+from korora_nova.verifier.db import models
+
+
+def record(verifier: service.Service, session: orm.Session, *, actor: str,
+           action: str, subject: str, note: str = '') -> None:
+    """Add a row to the transaction of the decision."""
+    session.add(models.Audit(
+        at=verifier.clock(), actor=actor, action=action, subject=subject,
+        note=note))

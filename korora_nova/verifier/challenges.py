@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Challenges: fresh, of one host and class, used once, aged from issue."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.verifier import service
+from korora_nova.verifier.db import api, models
+
+STEADY = 'steady'
+ON_DEMAND = 'on-demand'
+
+#: Seconds for which a challenge is remembered after it expired, so that
+#: its late use is told from one that never was.
+_MEMORY = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Redeemed:
+    """A challenge that was just used up, and the host it was issued to."""
+
+    challenge: bytes
+    issued: float
+    host: models.Host
+
+
+def known_host(session: orm.Session, name: str) -> models.Host:
+    """The host, if it proved its TPM and an operator approved it.
+
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    row = session.get(models.Host, name)
+    if row is None or row.ak_public is None:
+        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    if not row.approved:
+        raise errors.Untrusted(errors.Reason.HOST_PENDING)
+    return row
+
+
+@api.retried
+def issue(verifier: service.Service, host: str,
+          challenge_class: str) -> dict[str, Any]:
+    """A new challenge for a host.
+
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    table = models.Challenge
+    with verifier.db.write() as session:
+        known_host(session, host)
+        session.execute(sa.delete(table).where(
+            table.host == host,
+            table.expires < verifier.clock() - _MEMORY))
+        return add(verifier, session, host, challenge_class)
+
+
+def add(verifier: service.Service, session: orm.Session, host: str,
+        challenge_class: str) -> dict[str, Any]:
+    """A new challenge within a transaction; the API's form of it."""
+    settings = verifier.settings
+    lifetime = (settings.challenge_ttl_steady if challenge_class == STEADY
+                else settings.challenge_ttl_on_demand)
+    issued = verifier.clock()
+    row = models.Challenge(
+        challenge=os.urandom(32).hex(), host=host, used=False,
+        challenge_class=challenge_class, issued=issued,
+        expires=issued + lifetime)
+    session.add(row)
+    incarnation = session.scalars(sa.select(
+        models.Ledger.incarnation)).one()
+    return {'challenge': row.challenge, 'class': challenge_class,
+            'issued': issued, 'expires_in': lifetime,
+            'incarnation': incarnation}
+
+
+@api.retried
+def redeem(verifier: service.Service, host: str, challenge: str,
+           classes: frozenset[str]) -> Redeemed:
+    """Use a challenge up; it is spent even if the evidence turns out bad.
+
+    :raises EvidenceError: CHALLENGE_UNKNOWN (never issued, or to another
+        host, or of another class), CHALLENGE_USED, CHALLENGE_EXPIRED.
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    table = models.Challenge
+    with verifier.db.write() as session:
+        owner = known_host(session, host)
+        row = session.get(table, challenge)
+        if row is None or row.host != host or (
+                row.challenge_class not in classes):
+            raise errors.EvidenceError(errors.Reason.CHALLENGE_UNKNOWN)
+        now = verifier.clock()
+        if not api.swap(session, sa.update(table).where(
+                table.challenge == challenge,
+                table.used.is_(False)).values(used=True)):
+            raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
+        # A clock set back must not make a challenge younger than new.
+        if not row.issued <= now < row.expires:
+            raise errors.EvidenceError(errors.Reason.CHALLENGE_EXPIRED)
+        session.expunge(owner)
+        return Redeemed(bytes.fromhex(challenge), row.issued, owner)

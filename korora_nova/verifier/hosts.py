@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts as operators see and approve them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+
+from korora_nova import errors
+from korora_nova.verifier import audit, results, service
+from korora_nova.verifier.db import api, models
+
+
+def status(row: models.Host) -> str:
+    """preloaded (approved, not yet proved), pending or approved."""
+    if row.ak_name is None:
+        return 'preloaded'
+    return 'approved' if row.approved else 'pending'
+
+
+def list_hosts(verifier: service.Service) -> list[dict[str, Any]]:
+    """All hosts, by name."""
+    with verifier.db.read() as session:
+        rows = session.scalars(
+            sa.select(models.Host).order_by(models.Host.name)).all()
+        return [_view(verifier, row) for row in rows]
+
+
+def show(verifier: service.Service, name: str) -> dict[str, Any]:
+    """One host.
+
+    :raises NotFound: HOST_UNKNOWN.
+    """
+    with verifier.db.read() as session:
+        row = session.get(models.Host, name)
+        if row is None:
+            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        return _view(verifier, row)
+
+
+def approve(verifier: service.Service, name: str, ek_hash: str,
+            actor: str) -> dict[str, Any]:
+    """Approve the TPM with this EK certificate as this host.
+
+    :raises Conflict: IDENTITY_CONFLICT, the host has another TPM or the
+        TPM is another host's.
+    """
+    try:
+        _approve(verifier, name, ek_hash, actor)
+    except db_exc.DBDuplicateEntry:
+        raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT) from None
+    return show(verifier, name)
+
+
+@api.retried
+def _approve(verifier: service.Service, name: str, ek_hash: str,
+             actor: str) -> None:
+    with verifier.db.write() as session:
+        row = session.get(models.Host, name)
+        if row is None:
+            session.add(models.Host(name=name, ek_hash=ek_hash,
+                                    approved=True))
+            session.flush()
+        elif row.ek_hash != ek_hash:
+            raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
+        else:
+            row.approved = True
+        audit.record(verifier, session, actor=actor, action='approved',
+                     subject=name, note=ek_hash)
+
+
+@api.retried
+def delete(verifier: service.Service, name: str, actor: str, *,
+           force: bool) -> None:
+    """Forget a host, its TPM and its result.
+
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Conflict: HOLDS_KEYS, and not ``force``.
+    """
+    with verifier.db.write() as session:
+        row = session.get(models.Host, name)
+        if row is None:
+            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        held = session.scalar(_count_keys(name))
+        if held and not force:
+            raise errors.Conflict(errors.Reason.HOLDS_KEYS,
+                                  details={'keys': str(held)})
+        for table in (models.Measurement, models.Challenge,
+                      models.Enrolment):
+            session.execute(sa.delete(table).where(table.host == name))
+        session.delete(row)
+        results.next_seq(session)
+        audit.record(verifier, session, actor=actor, action='host deleted',
+                     subject=name, note='forced' if held else '')
+
+
+def _count_keys(name: str) -> sa.Select[tuple[int]]:
+    """Keys that the host holds, or takes over in a pending migration."""
+    servers, migrations = models.Server, models.Migration
+    return sa.select(sa.func.count()).select_from(servers).outerjoin(
+        migrations, migrations.id == servers.pending).where(sa.or_(
+            servers.holder == name, migrations.dest == name))
+
+
+def _view(verifier: service.Service, row: models.Host) -> dict[str, Any]:
+    tier, reasons = results.current(row, verifier.clock())
+    return {'name': row.name, 'status': status(row),
+            'ek_hash': row.ek_hash, 'ak_name': row.ak_name,
+            'srk_name': row.srk_name, 'enrolled_at': row.enrolled_at,
+            'last_attested': row.attested_at, 'tier': tier,
+            'reasons': reasons}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's own record of a live migration.
+
+Defence in depth: whoever can write on Nova's bus can forge the record, so
+it never stands in for evidence.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+from keystoneauth1 import exceptions as ks_exc
+from keystoneauth1 import loading as ks_loading
+from oslo_config import cfg
+
+from korora_nova import conf as options
+from korora_nova import errors
+
+#: 2.59 shows the uuid of a migration.
+MICROVERSION = '2.59'
+#: Seconds to connect, and between two reads.
+TIMEOUT = 10.0
+
+
+class NovaRecord(Protocol):
+    """Something that knows which migrations Nova carries out."""
+
+    def check(self, *, migration: str, instance: str, source: str,
+              dest: str) -> None:
+        """Insist that Nova prepares exactly this live migration now.
+
+        :raises CustodyError: MIGRATION_NOT_IN_NOVA.
+        :raises Unavailable: NOVA_UNAVAILABLE.
+        """
+
+
+class KeystoneNovaRecord:
+    """Nova's API, with the credentials in ``[nova]``."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._lock = threading.Lock()
+        self._adapter: Any = None
+
+    def check(self, *, migration: str, instance: str, source: str,
+              dest: str) -> None:
+        """See :class:`NovaRecord`."""
+        server = self._get(f'/servers/{instance}').get('server')
+        found = self._get(f'/servers/{instance}/migrations').get(
+            'migrations')
+        if not isinstance(server, dict) or not isinstance(found, list):
+            raise _unavailable('an answer of another form')
+        check_record(server, found, migration=migration, source=source,
+                     dest=dest)
+
+    def _get(self, path: str) -> dict[str, Any]:
+        try:
+            response = self._client().get(
+                path, microversion=MICROVERSION, timeout=TIMEOUT,
+                raise_exc=False)
+        except ks_exc.ClientException as exc:
+            raise _unavailable(type(exc).__name__) from exc
+        if response.status_code == 404:
+            raise _not_in_nova('the server')
+        if response.status_code != 200:
+            raise _unavailable(f'HTTP {response.status_code}')
+        try:
+            answer = response.json()
+        except ValueError:
+            raise _unavailable('no JSON') from None
+        if not isinstance(answer, dict):
+            raise _unavailable('an answer of another form')
+        return answer
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._adapter is None:
+                self._adapter = _adapter(self._conf)
+            return self._adapter
+
+
+def _adapter(conf: cfg.ConfigOpts) -> Any:
+    group = options.NOVA
+    auth = ks_loading.load_auth_from_conf_options(conf, group)
+    session = ks_loading.load_session_from_conf_options(
+        conf, group, auth=auth)
+    if session.timeout is None:
+        session.timeout = TIMEOUT
+    return ks_loading.load_adapter_from_conf_options(
+        conf, group, session=session, auth=auth)
+
+
+def check_record(server: dict[str, Any], migrations: list[Any], *,
+                 migration: str, source: str, dest: str) -> None:
+    """Compare what Nova says with what is asked for.
+
+    :param server: GET /servers/{id}.
+    :param migrations: GET /servers/{id}/migrations: those in progress.
+    :raises CustodyError: MIGRATION_NOT_IN_NOVA naming the difference.
+    """
+    if server.get('OS-EXT-STS:task_state') != 'migrating':
+        raise _not_in_nova('the task state')
+    if len(migrations) != 1 or not isinstance(migrations[0], dict):
+        raise _not_in_nova('the number of migrations in progress')
+    expected = {'uuid': migration, 'status': 'preparing',
+                'source_compute': source, 'dest_compute': dest}
+    for field, value in expected.items():
+        if migrations[0].get(field) != value:
+            raise _not_in_nova(field)
+
+
+def _not_in_nova(what: str) -> errors.CustodyError:
+    return errors.CustodyError(errors.Reason.MIGRATION_NOT_IN_NOVA,
+                               details={'differs': what})
+
+
+def _unavailable(why: str) -> errors.Unavailable:
+    return errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE,
+                              details={'why': why})
