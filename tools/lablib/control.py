@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from lablib import attestation, broker, database, paths, processes, ui
@@ -34,18 +36,14 @@ def _manage(lab: paths.Lab, *argv: str, **env: str) -> None:
 
 # -- schemas --------------------------------------------------------------
 
-def keystone(lab: paths.Lab) -> None:
-    """Keystone's schema and keys; starts it too, as all others need it."""
+def _keystone(lab: paths.Lab) -> None:
+    """Keystone's schema and first user."""
     manage = [
         "keystone-manage", "--config-file",
         str(lab.etc / "keystone/keystone.conf"),
     ]
-    owner = ["--keystone-user", "root", "--keystone-group", "root"]
-    (lab.data / "keystone").mkdir(exist_ok=True)
-    with ui.step("Keystone: schema, keys, first user"):
+    with ui.step("Keystone: schema, first user"):
         _manage(lab, *manage, "db_sync")
-        _manage(lab, *manage, "fernet_setup", *owner)
-        _manage(lab, *manage, "credential_setup", *owner)
         _manage(
             lab, *manage, "bootstrap", OS_BOOTSTRAP_PASSWORD=lab.password,
             OS_BOOTSTRAP_REGION_ID=paths.REGION,
@@ -53,10 +51,17 @@ def keystone(lab: paths.Lab) -> None:
             OS_BOOTSTRAP_INTERNAL_URL=paths.AUTH_URL,
             OS_BOOTSTRAP_ADMIN_URL=paths.AUTH_URL,
         )
-        _uwsgi(
-            lab, "keystone",
-            OS_KEYSTONE_CONFIG_DIR=str(lab.etc / "keystone"),
-        )
+
+
+def _keystone_keys(lab: paths.Lab) -> None:
+    """What of Keystone rests in files instead of the database."""
+    for name in ("fernet", "credential"):
+        keys = lab.data / "keystone" / name
+        keys.mkdir(parents=True, mode=0o700)
+        for number in "01":
+            path = keys / number
+            path.touch(mode=0o600)
+            path.write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
 
 
 def _small(lab: paths.Lab) -> None:
@@ -86,14 +91,21 @@ def _nova(lab: paths.Lab) -> None:
 
 
 def schemas(lab: paths.Lab, pool: ThreadPoolExecutor, stock: bool) -> None:
-    """Bring MariaDB and all schemas up; Keystone runs afterwards."""
+    """Bring MariaDB and all schemas up, from the cache if there is one."""
+    _keystone_keys(lab)
     with ui.step("MariaDB"):
+        cached = database.restore(lab)
         database.start(lab)
-    jobs = [keystone, _nova, _neutron, _small]
+    if cached:
+        ui.say("ok  schemas of OpenStack's services, from the cache")
+    else:
+        jobs = [_keystone, _nova, _neutron, _small]
+        for done in [pool.submit(job, lab) for job in jobs]:
+            done.result()
+        with ui.step("keep the schemas for the next time"):
+            database.keep(lab)
     if not stock:
-        jobs.append(attestation.schema)
-    for done in [pool.submit(job, lab) for job in jobs]:
-        done.result()
+        attestation.schema(lab)
 
 
 # -- services -------------------------------------------------------------
@@ -109,6 +121,8 @@ def infrastructure(lab: paths.Lab) -> None:
 
 def services(lab: paths.Lab, stock: bool) -> None:
     """Start everything else; returns when the APIs answer."""
+    _uwsgi(lab, "keystone",
+           OS_KEYSTONE_CONFIG_DIR=str(lab.etc / "keystone"))
     _uwsgi(lab, "placement",
            OS_PLACEMENT_CONFIG_DIR=str(lab.etc / "placement"))
     _uwsgi(lab, "nova", OS_NOVA_CONFIG_DIR=str(lab.etc / "nova"))

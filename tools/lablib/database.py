@@ -6,6 +6,8 @@ Not SQLite: Neutron's migrations fail on it and Nova meets locks.
 
 from __future__ import annotations
 
+import hashlib
+import pathlib
 import shutil
 
 from lablib import paths, processes
@@ -28,11 +30,40 @@ def _socket(lab: paths.Lab) -> str:
     return f"--socket={lab.run}/mysql.sock"
 
 
+def _key(lab: paths.Lab) -> str:
+    """Changes with whatever the cached databases depend on."""
+    here = pathlib.Path(__file__).parent
+    digest = hashlib.sha256(lab.password.encode())
+    for name in ("constraints.txt", "control.py", "database.py"):
+        digest.update((here / name).read_bytes())
+    version = processes.run(lab, ["mariadbd", "--version"], "root", log=None)
+    return hashlib.sha256(digest.digest() + version.encode()).hexdigest()
+
+
+def restore(lab: paths.Lab) -> bool:
+    """Put the cached data directory in place; False if there is none."""
+    saved = lab.cache / "databases"
+    key = saved / "key"
+    if not key.exists() or key.read_text() != _key(lab):
+        return False
+    shutil.copytree(saved / "mysql", lab.data / "mysql")
+    return True
+
+
+def keep(lab: paths.Lab) -> None:
+    """Cache the data directory as it is now; restarts the server."""
+    saved = lab.cache / "databases"
+    shutil.rmtree(saved, ignore_errors=True)
+    processes.stop(lab, ["mariadb"], grace=60)
+    shutil.copytree(lab.data / "mysql", saved / "mysql")
+    (saved / "key").write_text(_key(lab))
+    start(lab)
+
+
 def start(lab: paths.Lab) -> None:
     """Start the server and make the databases. Durability is not wanted."""
     datadir = lab.data / "mysql"
-    if not (datadir / "mysql").exists():
-        shutil.rmtree(datadir, ignore_errors=True)
+    if not datadir.exists():
         processes.run(lab, [
             "mariadb-install-db", "--no-defaults", "--user=root",
             f"--datadir={datadir}", "--skip-test-db",
@@ -50,7 +81,7 @@ def start(lab: paths.Lab) -> None:
     ])
     sock = lab.run / "mysql.sock"
     processes.wait_for(lab, "mariadb", sock.exists, 60)
-    statements = [
+    statements = ["DROP DATABASE IF EXISTS korora;"] + [
         f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;"
         for name in NAMES
     ] + [

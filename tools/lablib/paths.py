@@ -113,13 +113,13 @@ class Lab:
         ):
             path.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o711)
-        for path in (self.etc, self.run, self.data):
+        for path in (self.etc, self.run, self.data, self.cache):
             path.chmod(0o700)
 
     @functools.cached_property
     def password(self) -> str:
-        """The lab's one password, made at first use."""
-        path = self.etc / "password"
+        """The lab's one password; as old as the cached databases."""
+        path = self.cache / "password"
         if not path.exists():
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(12))
