@@ -34,6 +34,8 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             boot_wait=CONF.korora.boot_wait)
         #: Starts under way, by server.
         self._tickets: dict[str, gate.Ticket] = {}
+        #: This host's name in Nova; init_host says it again.
+        self._nova_host: str = CONF.host
         self._tombstones = tombstone.Tombstones(CONF.state_path)
 
     def _make_agent(self, timeout: float) -> gate.Agent:

@@ -154,8 +154,8 @@ class MigrationDriver(lifecycle.LifecycleDriver):
             answer = self._gate.call(
                 'receive', migration=migration, instance=instance.uuid,
                 source=instance.host,
-                address=migrate_data.target_connect_addr or CONF.host,
-                tls_name=CONF.host if tls else '')
+                address=migrate_data.target_connect_addr or self._nova_host,
+                tls_name=self._nova_host if tls else '')
             received = True
         finally:
             # Nova's rollback is a cast that may never come.
@@ -177,7 +177,7 @@ class MigrationDriver(lifecycle.LifecycleDriver):
             return known
         for migration in objects.MigrationList.get_in_progress_by_instance(
                 context.elevated(), instance.uuid, 'live-migration'):
-            if migration.dest_compute == CONF.host:
+            if migration.dest_compute == self._nova_host:
                 self._incoming[instance.uuid] = migration.uuid
                 return str(migration.uuid)
         raise errors.NotFound(errors.Reason.MIGRATION_UNKNOWN)

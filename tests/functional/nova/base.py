@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cloud in one process: Nova's services, our driver and filter.
+
+libvirt is Nova's fake, made stricter where it matters: a guest with a vTPM
+does not start, and is not received, without its secret. Agents are
+:mod:`tests.unit.relying_party.fakes`, one per compute host.
+"""
+
+import sysconfig
+import threading
+import time
+from unittest import mock
+
+import fixtures
+import nova.conf
+from castellan.common.objects import passphrase
+from castellan.key_manager import key_manager
+from nova import context as nova_context
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.functional.libvirt import base as libvirt_base
+from nova.virt.libvirt import driver as libvirt_driver
+from oslo_utils import uuidutils
+
+from korora_nova import client, conf, errors
+from korora_nova.rats import keys
+from korora_nova.rats import result as signed
+from korora_nova.relying_party import base
+from tests.unit.relying_party import fakes
+
+CONF = nova.conf.CONF
+PASTE = sysconfig.get_path('data') + '/etc/nova/api-paste.ini'
+CLOUD = '3f2a0a3c-6a31-4f3d-8f43-65b5a4ad0b0c'
+VTPM = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb',
+        'hw:tpm_secret_security': 'host'}
+TRUSTED = {'korora:trusted_host': 'required'}
+
+
+class KeyManager(key_manager.KeyManager):
+    """Barbican in memory, as far as vTPMs need it."""
+
+    def __init__(self, configuration):
+        super().__init__(configuration)
+        self.secrets = {}
+
+    def store(self, context, managed_object, expiration=None):
+        uuid = uuidutils.generate_uuid()
+        assert isinstance(managed_object, passphrase.Passphrase)
+        managed_object._id = uuid
+        self.secrets[uuid] = managed_object
+        return uuid
+
+    def get(self, context, managed_object_id, metadata_only=False):
+        return self.secrets[managed_object_id]
+
+    def delete(self, context, managed_object_id, force=False):
+        del self.secrets[managed_object_id]
+
+    def _unused(self, *args, **kwargs):
+        raise NotImplementedError
+
+    create_key = create_key_pair = _unused
+    add_consumer = remove_consumer = _unused
+
+
+class Bulk:
+    """The attestation service's bulk answer, signed for real."""
+
+    etag = None
+
+    def __init__(self, cloud, key, hosts):
+        now = time.time()
+        self.results = tuple(
+            {'host': host, 'token': signed.sign_result(signed.Result(
+                host=host, ak_name='00' * 34,
+                tier='contraindicated' if host in cloud.untrusted
+                else 'affirming',
+                reasons=('PCR_NOT_GOLDEN',) if host in cloud.untrusted
+                else (), issued=now, expires=now + 60, cloud=CLOUD), key)}
+            for host in hosts)
+
+
+class Service:
+    def __init__(self, test):
+        self.test = test
+
+    def results(self, etag=None):
+        if not self.test.cloud.up:
+            raise errors.Unavailable('SERVICE_UNAVAILABLE')
+        return Bulk(self.test.cloud, self.test.key, self.test.computes)
+
+
+class Base(libvirt_base.ServersTestBase):
+    CAST_AS_CALL = False
+    ADMIN_API = True
+    REQUIRES_LOCKING = False
+    microversion = '2.95'
+    #: Whether the scheduler knows who is trusted.
+    FILTER = False
+
+    def setUp(self):
+        CONF.set_override('api_paste_config', PASTE, group='wsgi')
+        self.addCleanup(CONF.clear_override, 'api_paste_config',
+                        group='wsgi')
+        self.flags(swtpm_enabled=True, group='libvirt')
+        self.flags(supported_tpm_secret_security=[
+            'user', 'host', 'deployment'], group='libvirt')
+        self.flags(backend='tests.functional.nova.base.KeyManager',
+                   group='key_manager')
+        self.flags(state_path=self.useFixture(fixtures.TempDir()).path)
+        self.flags(boot_wait=0, group='korora')
+        self.cloud = fakes.Cloud()
+        self.key = keys.SigningKey.generate()
+        self.protected = set()
+        self.streams = []
+        self.stream = 'ok'
+        self.streaming = threading.Event()
+        self.abort = threading.Event()
+        super().setUp()
+        self.useFixture(nova_fixtures.HostNameWeigherFixture())
+        self._patch_libvirt()
+
+    def _patch_libvirt(self):
+        test = self
+        patch = self.useFixture
+        patch(fixtures.MockPatchObject(
+            libvirt_driver.LibvirtDriver, '_check_vtpm_support'))
+        patch(fixtures.MockPatchObject(
+            fakelibvirt.virConnect, '_domain_capability_tpm',
+            fakelibvirt.virConnect._domain_capability_tpm_supported))
+        patch(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.migrateToURI3',
+            lambda domain, uri, params, flags: test._migrate(
+                domain, uri, params, flags)))
+        patch(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.abortJob',
+            lambda domain: test._abort(domain)))
+        create = fakelibvirt.Domain.createWithFlags
+
+        def launch(domain, flags):
+            test.check_secret(domain._connection, domain.UUIDString())
+            return create(domain, flags)
+        patch(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.createWithFlags', launch))
+
+    def check_secret(self, connection, uuid):
+        """What libvirt does: no vTPM without its secret."""
+        if uuid not in self.protected:
+            return
+        secret = connection.secretLookupByUsage(None, uuid)
+        if secret is None:
+            raise fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'no secret for the vTPM',
+                error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        assert secret._private and secret._ephemeral
+
+    def _setup_compute_service(self):
+        self.flags(compute_driver='korora.KororaLibvirtDriver')
+        test = self
+
+        def make_agent(driver, timeout):
+            return test.agent_of(driver)
+        self.useFixture(fixtures.MockPatchObject(
+            base.BaseDriver, '_make_agent', make_agent))
+
+    def _setup_scheduler_service(self):
+        name = 'korora_nova.relying_party.filter.AttestationFilter'
+        self.flags(available_filters=[
+            'nova.scheduler.filters.all_filters', name],
+            group='filter_scheduler')
+        path = self.useFixture(fixtures.TempDir()).join('keys.json')
+        keys.KeyRing.build(CLOUD, result=[self.key.public], custody=[],
+                           approval=[]).save(path)
+        self.flags(trusted_keys=path, result_cache=0, group='korora')
+        self.useFixture(fixtures.MockPatchObject(
+            client, 'from_conf', lambda *args: Service(self)))
+        if self.FILTER:
+            self.flags(enabled_filters=[
+                *CONF.filter_scheduler.enabled_filters,
+                'AttestationFilter'], group='filter_scheduler')
+        return self.start_service('scheduler')
+
+    # Hosts
+
+    def agent_of(self, driver):
+        """The agent of a driver's host, tied to its libvirt."""
+        agent = self.cloud.agent(driver._nova_host)
+
+        def define(instance, secret_uuid, value):
+            driver._host.create_secret('vtpm', instance, password=value,
+                                       uuid=secret_uuid)
+        agent.define = define
+        agent.undefine = lambda instance: driver._host.delete_secret(
+            'vtpm', instance)
+        return agent
+
+    def start_hosts(self, *names):
+        for name in names:
+            self.start_compute(name, libvirt_version=9_000_000)
+
+    def connection(self, host):
+        return self.computes[host].driver._host.get_connection()
+
+    def secrets(self, host):
+        return list(self.connection(host)._secrets)
+
+    def domain(self, host, server):
+        return self.connection(host).lookupByUUIDString(server['id'])
+
+    # Servers
+
+    def create(self, extra_specs=None, host=None, state='ACTIVE', **kwargs):
+        flavor = self._create_flavor(extra_spec=extra_specs or {})
+        body = self._build_server(flavor_id=flavor, networks='none',
+                                  **kwargs)
+        if host is not None:
+            body['availability_zone'] = f'nova:{host}'
+        server = self.api.post_server({'server': body})
+        if 'hw:tpm_version' in (extra_specs or {}):
+            self.protected.add(server['id'])
+        return self._wait_for_state_change(server, state)
+
+    def instance(self, server):
+        return objects.Instance.get_by_uuid(
+            nova_context.get_admin_context(), server['id'],
+            expected_attrs=['system_metadata', 'flavor'])
+
+    def show(self, server):
+        return self.api.get_server(server['id'])
+
+    def host_of(self, server):
+        return self.show(server)['OS-EXT-SRV-ATTR:host']
+
+    def act(self, server, action, body=None):
+        self.api.post_server_action(server['id'], {action: body})
+
+    def act_and_fail(self, server, action, body=None, event=None):
+        """Run an action that must fail; returns the server afterwards."""
+        self.act(server, action, body)
+        self._wait_for_action_fail_completion(server, action if event is None
+                                              else event[0],
+                                              event[1] if event else
+                                              f'compute_{action}_instance')
+        return self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None})
+
+    def fault(self, server):
+        """The last fault, shown by the API only for some states."""
+        fault = objects.InstanceFaultList.get_by_instance_uuids(
+            nova_context.get_admin_context(), [server['id']])
+        return fault[0].message if fault else ''
+
+    # Migrations
+
+    def _migrate(self, domain, uri, params, flags):
+        self.streams.append((uri, params, flags))
+        self.streaming.set()
+        source = domain._connection
+        uuid = domain.UUIDString()
+        dest = next(compute for name, compute in self.computes.items()
+                    if name in uri)
+        connection = dest.driver._host.get_connection()
+        if self.stream == 'abort':
+            self.abort.wait(30)
+        if self.stream != 'ok':
+            if self.stream == 'fail':
+                domain.fail_job()
+            raise fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'the stream broke',
+                error_code=fakelibvirt.VIR_ERR_OPERATION_FAILED)
+        self.check_secret(connection, uuid)
+        connection.createXML(params['destination_xml'], 0)
+        source.lookupByUUIDString(uuid).complete_job()
+
+    def _abort(self, domain):
+        domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
+        self.abort.set()
+
+    def migrate(self, server, host=None, status='completed', force=None):
+        body = {'host': host, 'block_migration': 'auto'}
+        api = self.api
+        if force is not None:
+            body['force'] = force
+            with mock.patch.object(api, 'microversion', '2.67'):
+                self.act(server, 'os-migrateLive', body)
+        else:
+            self.act(server, 'os-migrateLive', body)
+        self._wait_for_migration_status(server, [status])
+        return self._wait_for_server_parameter(
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+
+    def migration(self, server):
+        return self.api.api_get(
+            '/os-migrations?instance_uuid=%s' % server['id']
+        ).body['migrations'][0]
+
+
+conf.register_korora_opts(CONF)

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live migration through Nova's API, scheduler, conductor and computes."""
+
+from unittest import mock
+
+from nova import objects
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.virt.libvirt import driver as libvirt_driver
+
+from korora_nova import errors
+from tests.functional.nova import base
+
+
+class Base(base.Base):
+    def setUp(self):
+        super().setUp()
+        self.start_hosts('h1', 'h2')
+        self.h1, self.h2 = (self.cloud.agent(name) for name in ('h1', 'h2'))
+
+    def protect(self):
+        server = self.create(base.VTPM, host='h1')
+        self.h1.calls.clear()
+        return server
+
+    def assert_on(self, host, server):
+        server = self.show(server)
+        self.assertEqual('ACTIVE', server['status'])
+        self.assertEqual(host, server['OS-EXT-SRV-ATTR:host'])
+        self.assertNotIn('fault', server)
+
+    def assert_stays(self, server, reason=None, state='held'):
+        """Still on h1, running, with its key, and nothing on h2 (I6)."""
+        self.assert_on('h1', server)
+        self.assertTrue(self.domain('h1', server).isActive())
+        uuid = server['id']
+        if uuid in self.protected:
+            self.assertEqual(state, self.h1.vault[uuid]['state'])
+            self.assertEqual('h1', self.cloud.ledger[uuid]['holder'])
+            self.assertIsNone(self.cloud.ledger[uuid]['pending'])
+        self.assertEqual({}, self.h2.vault)
+        self.assertEqual([], self.secrets('h2'))
+        if reason is not None:
+            self.assertIn(f'[{reason}]', self.logger.output)
+
+    def retry(self, server):
+        """And a later attempt succeeds."""
+        self.migrate(server)
+        self.assert_on('h2', server)
+
+
+class TestAllowed(Base):
+    def test_there_and_back(self):
+        server = self.protect()
+        uuid = server['id']
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertEqual(['attest', 'announce', 'start', 'stream_completed'],
+                         self.h1.ops())
+        self.assertEqual(['attest', 'attest', 'receive', 'activated',
+                          'close'], self.h2.ops())
+        self.assertEqual('held', self.h2.vault[uuid]['state'])
+        self.assertEqual('relinquished', self.h1.vault[uuid]['state'])
+        self.assertEqual('h2', self.cloud.ledger[uuid]['holder'])
+        self.assertEqual([], self.secrets('h1') + self.secrets('h2'))
+        received = dict(self.h2.calls)['receive']
+        self.assertEqual(self.migration(server)['uuid'],
+                         received['migration'])
+        self.assertEqual(('h1', 'h2', ''), (
+            received['source'], received['address'], received['tls_name']))
+        self.h1.vault.clear()
+        self.migrate(server)
+        self.assert_on('h1', server)
+
+    def test_migrate_data_has_fields_without_secret(self):
+        server = self.protect()
+        seen = []
+        stock = libvirt_driver.LibvirtDriver.pre_live_migration
+
+        def spy(driver, context, instance, block_device_info, network_info,
+                disk_info, migrate_data):
+            seen.append((migrate_data.has_vtpm,
+                         migrate_data.vtpm_secret_uuid,
+                         migrate_data.vtpm_secret_value))
+            return stock(driver, context, instance, block_device_info,
+                         network_info, disk_info, migrate_data)
+        with mock.patch.object(libvirt_driver.LibvirtDriver,
+                               'pre_live_migration', spy):
+            self.migrate(server)
+        self.assertEqual([(True, None, None)], seen)
+
+    def test_no_postcopy_for_protected_servers(self):
+        postcopy = fakelibvirt.VIR_MIGRATE_POSTCOPY
+        for driver in (self.computes[name].driver for name in self.computes):
+            driver._live_migration_flags |= postcopy
+            driver._block_migration_flags |= postcopy
+        self.migrate(self.protect())
+        self.migrate(self.create(host='h1'))
+        flags = [flags for _, _, flags in self.streams]
+        self.assertEqual([0, postcopy], [flag & postcopy for flag in flags])
+
+    def test_tls_names_the_destination(self):
+        self.flags(live_migration_with_native_tls=True, group='libvirt')
+        server = self.protect()
+        with mock.patch.object(
+                fakelibvirt, 'VIR_MIGRATE_PARAM_TLS_DESTINATION',
+                'tls.destination', create=True):
+            self.migrate(server)
+        _, params, flags = self.streams[0]
+        self.assertEqual('h2', params['tls.destination'])
+        self.assertTrue(flags & fakelibvirt.VIR_MIGRATE_TLS)
+
+    def test_trusted_server_without_vtpm(self):
+        server = self.create(base.TRUSTED, host='h1')
+        self.h1.calls.clear()
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertEqual(['verdict'], self.h1.ops())
+        self.assertEqual(['attest', 'attest'], self.h2.ops())
+
+    def test_trusted_server_leaves_a_host_that_turned_bad(self):
+        server = self.create(base.TRUSTED, host='h1')
+        self.cloud.untrusted.add('h1')
+        self.migrate(server)
+        self.assert_on('h2', server)
+
+
+class TestRefused(Base):
+    def test_untrusted_destination(self):
+        server = self.protect()
+        self.cloud.untrusted.add('h2')
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+        self.assertEqual([], self.h1.ops())
+        self.cloud.untrusted.clear()
+        self.retry(server)
+
+    def test_forced_past_the_scheduler(self):
+        server = self.protect()
+        self.cloud.untrusted.add('h2')
+        self.migrate(server, host='h2', force=True, status='error')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+
+    def test_untrusted_source(self):
+        server = self.protect()
+        self.cloud.untrusted.add('h1')
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+        self.assertNotIn('announce', self.h1.ops())
+
+    def test_service_down(self):
+        server = self.protect()
+        self.cloud.up = False
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'SERVICE_UNAVAILABLE')
+        self.cloud.up = True
+        self.retry(server)
+
+    def test_dead_agents(self):
+        server = self.protect()
+        for agent in (self.h2, self.h1):
+            agent.alive = False
+            self.migrate(server, status='error')
+            agent.alive = True
+            self.assert_stays(server, 'AGENT_UNAVAILABLE')
+
+    def test_trusted_server_to_untrusted_host(self):
+        server = self.create(base.TRUSTED, host='h1')
+        self.cloud.untrusted.add('h2')
+        self.migrate(server, host='h2', force=True, status='error')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+
+    def test_turned_bad_before_the_hand_over(self):
+        server = self.protect()
+        self.h2.fail['receive'] = errors.Untrusted('HOST_UNTRUSTED')
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+        self.assertIn('no_domain', self.h2.ops())
+        self.assertEqual([], self.streams)
+        self.h2.fail.clear()
+        self.retry(server)
+
+    def test_hand_over_lost_after_it_happened(self):
+        """P9: D ends it itself; Nova's rollback may never come."""
+        server = self.protect()
+        receive = self.h2._receive
+
+        def lose(**fields):
+            receive(**fields)
+            raise errors.Unavailable('AGENT_UNAVAILABLE')
+        with mock.patch.object(self.h2, '_receive', lose):
+            self.migrate(server, status='failed')
+        self.assert_stays(server)
+        self.retry(server)
+
+    def test_turned_bad_before_the_stream(self):
+        """P1: recovered, not in ERROR."""
+        server = self.protect()
+        self.h1.fail['start'] = errors.Untrusted('HOST_UNTRUSTED')
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+        self.assertIn('never_started', self.h1.ops())
+        self.assertEqual([], self.streams)
+        self.h1.fail.clear()
+        self.retry(server)
+
+    def test_trusted_server_turned_bad_before_the_stream(self):
+        server = self.create(base.TRUSTED, host='h1')
+        self.h1.fail['verdict'] = errors.Untrusted('HOST_UNTRUSTED')
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+
+    def test_drift(self):
+        server = self.protect()
+        plain = self.create(host='h1')
+        self.computes['h2'].driver._gate.obstacle = errors.Unavailable(
+            'NOVA_DRIFT')
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'NOVA_DRIFT')
+        self.migrate(plain)
+        self.assert_on('h2', plain)
+
+
+class TestStreamFails(Base):
+    def test_broken_stream(self):
+        """P2: stock Nova puts the server in ERROR here."""
+        server = self.protect()
+        self.stream = 'fail'
+        self.migrate(server, status='failed')
+        self._wait_until(lambda: self.h2.vault == {})
+        self.assert_stays(server)
+        self.assertEqual(1, len(self.streams))
+        self.assertNotIn('never_started', self.h1.ops())
+        self.stream = 'ok'
+        self.retry(server)
+
+    def test_aborted_stream(self):
+        server = self.protect()
+        self.stream = 'abort'
+        self.act(server, 'os-migrateLive',
+                 {'host': None, 'block_migration': 'auto'})
+        self._wait_for_migration_status(server, ['running'])
+        self.assertTrue(self.streaming.wait(30))
+        self.api.api_delete('/servers/%s/migrations/%s' % (
+            server['id'], self.migration(server)['id']))
+        self._wait_for_migration_status(server, ['cancelled'])
+        self._wait_for_server_parameter(server, {
+            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+        self._wait_until(lambda: self.h2.vault == {})
+        self.assert_stays(server)
+        self.stream = 'ok'
+        self.retry(server)
+
+    def test_plain_server_ends_as_in_stock_nova(self):
+        server = self.create(host='h1')
+        self.stream = 'fail'
+        self.act(server, 'os-migrateLive',
+                 {'host': None, 'block_migration': 'auto'})
+        self._wait_for_state_change(server, 'ERROR')
+
+    def test_failure_before_the_stream(self):
+        server = self.protect()
+        with mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                '_live_migration_copy_disk_paths',
+                side_effect=ValueError('no disks')), mock.patch.object(
+                libvirt_driver.LibvirtDriver, '_is_shared_block_storage',
+                return_value=False), mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                '_check_shared_storage_test_file', return_value=False), (
+                mock.patch.object(
+                    libvirt_driver.LibvirtDriver,
+                    '_assert_dest_node_has_enough_disk')):
+            self.migrate(server, status='failed')
+        self._wait_until(lambda: self.h2.vault == {})
+        self.assert_stays(server)
+
+    def _wait_until(self, condition):
+        for _ in range(100):
+            if condition():
+                return
+            base.time.sleep(0.1)
+        self.fail('the condition did not come true')
+
+
+class TestBus(Base):
+    """What crosses the bus was altered on its way."""
+
+    def alter(self, method, change):
+        """Let ``change`` edit the migrate data that a driver answers."""
+        stock = getattr(libvirt_driver.LibvirtDriver, method)
+
+        def altered(driver, *args, **kwargs):
+            data = stock(driver, *args, **kwargs)
+            change(data)
+            return data
+        self.useFixture(base.fixtures.MockPatchObject(
+            libvirt_driver.LibvirtDriver, method, altered))
+
+    @staticmethod
+    def inject(data):
+        data.vtpm_secret_uuid = '11111111-2222-3333-4444-555555555555'
+        data.vtpm_secret_value = 'canary'
+
+    def test_secret_from_the_source(self):
+        server = self.protect()
+        self.alter('check_can_live_migrate_source', self.inject)
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'SECRET_IN_MIGRATE_DATA')
+
+    def test_secret_from_the_destination(self):
+        server = self.protect()
+        self.alter('check_can_live_migrate_destination', self.inject)
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'SECRET_IN_MIGRATE_DATA')
+        self.assertNotIn('announce', self.h1.ops())
+
+    def test_secret_between_check_and_preparation(self):
+        server = self.protect()
+        self.alter('post_claim_migrate_data', self.inject)
+        self.alter('check_source_migrate_data_at_dest', self.inject)
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'SECRET_IN_MIGRATE_DATA')
+        self.assertNotIn('receive', self.h2.ops())
+
+    def test_secret_between_preparation_and_stream(self):
+        server = self.protect()
+        self.alter('pre_live_migration', self.inject)
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'SECRET_IN_MIGRATE_DATA')
+        self.assertEqual([], self.streams)
+
+    def test_secret_for_an_unprotected_server_defines_nothing(self):
+        server = self.create(host='h1')
+        self.alter('check_can_live_migrate_source', self.inject)
+        self.migrate(server, status='error')
+        self.assertEqual([], self.secrets('h2'))
+
+    def test_redirected_stream(self):
+        server = self.protect()
+        for host in self.computes:
+            driver = self.computes[host].driver
+            stock = driver.pre_live_migration
+
+            def redirect(*args, stock=stock, **kwargs):
+                data = stock(*args, **kwargs)
+                data.target_connect_addr = 'evil'
+                return data
+            driver.pre_live_migration = redirect
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'ADDRESS_MISMATCH')
+        self.assertEqual([], self.streams)
+
+    def test_flavor_stripped(self):
+        """T32: what the vault knows, a flavor on the bus cannot undo."""
+        server = self.protect()
+        instance = self.instance(server)
+        instance.flavor.extra_specs = {}
+        instance.save()
+        self.cloud.untrusted.add('h2')
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        self.retry(server)
+        self.assertEqual('held', self.h2.vault[server['id']]['state'])
+
+
+class TestPlain(Base):
+    """I9: servers without requirement, whatever state we are in."""
+
+    def test_dead_agents(self):
+        for agent in (self.h1, self.h2):
+            agent.alive = False
+        self.cloud.up = False
+        server = self.create(host='h1')
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self._reboot_server(server, hard=True)
+        self._delete_server(server)
+
+    def test_untrusted_hosts(self):
+        self.cloud.untrusted.update(('h1', 'h2'))
+        server = self.create(host='h1')
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertEqual([], self.h1.ops() + self.h2.ops())
+
+    def test_deployment_mode_is_stock(self):
+        specs = {**base.VTPM, 'hw:tpm_secret_security': 'user'}
+        server = self.create(specs, host='h1')
+        self.assertEqual([], self.h1.ops())
+        secret = self.instance(server).system_metadata['vtpm_secret_uuid']
+        self.assertIn(secret, self.connection('h1')._removed_secrets)
+
+
+class TestRestart(Base):
+    def test_migration_is_found_again(self):
+        server = self.protect()
+        check = self.h2._attest
+        driver = self.computes['h2'].driver
+
+        def forget(**fields):
+            driver._incoming.clear()
+            return check(**fields)
+        with mock.patch.object(self.h2, '_attest', forget):
+            self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertEqual(
+            objects.MigrationList.get_by_filters(
+                base.nova_context.get_admin_context(), {})[0].uuid,
+            dict(self.h2.calls)['receive']['migration'])
