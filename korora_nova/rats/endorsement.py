@@ -33,7 +33,8 @@ _UNDERSTOOD = frozenset((
     x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid,
     x509.CertificatePolicies.oid))
 _BROKEN = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm,
-           x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+           x509.DuplicateExtension, x509.InvalidVersion,
+           x509.UnsupportedGeneralNameType)
 
 _R = errors.Reason
 
@@ -66,8 +67,12 @@ def verify_ek(cert_der: bytes, ek: tpm2.Public, roots: Sequence[bytes],
     _check_leaf(extensions)
     authorities = [authority for pem in roots
                    for authority in _load(pem)]
-    if not _understood(leaf) or not _reaches_root(
-            leaf, authorities, now, 1):
+    try:
+        trusted = _understood(leaf) and _reaches_root(
+            leaf, authorities, now, 1)
+    except _BROKEN:
+        trusted = False
+    if not trusted:
         raise errors.EvidenceError(_R.EK_CHAIN)
 
 
@@ -97,7 +102,7 @@ def _check_leaf(extensions: x509.Extensions) -> None:
 def _load(pem: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except _BROKEN:
         # One broken file of the operator must not disable the others.
         return []
 
@@ -111,7 +116,7 @@ def _reaches_root(cert: x509.Certificate,
         if issuer == cert or not _issued(cert, issuer, length - 1):
             continue
         if issuer.issuer == issuer.subject:
-            if _current(issuer, now) and _issued(issuer, issuer, length):
+            if _current(issuer, now) and _issued(issuer, issuer, 0):
                 return True
         elif _reaches_root(issuer, authorities, now, length + 1):
             return True

@@ -176,7 +176,8 @@ def _path(data: bytes, at: int, fields: int, entry: int) -> bytes:
         rest = end + 4 + int.from_bytes(data[end:end + 4], 'little')
     else:
         rest = end
-    if rest != len(data) or data[end - 1:end] != b'\0' or b'\0' in path:
+    if rest != len(data) or end == start or data[end - 1] or (
+            b'\0' in path):
         raise _bad('template data', entry)
     return path
 

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import hashlib
+import unittest
+
+import hypothesis
+from hypothesis import strategies as st
+
+from korora_nova import errors
+from korora_nova.rats import appraise, evidence, reference, tpm2
+from korora_nova.rats.quote import Clock
+from tests.unit import simulator as sim
+
+CHALLENGE = b'c' * 32
+
+
+class AppraiseTest(unittest.TestCase):
+
+    vector = 'direct-kernel'
+
+    def setUp(self):
+        super().setUp()
+        self.host = sim.SimHost(vector=self.vector)
+        self.references = ()
+        self.references = (reference.learn('golden', self.appraise()),)
+
+    def appraise(self, value=None, **changes):
+        return appraise.appraise(
+            value or self.host.attest(CHALLENGE), **{
+                'ak': tpm2.parse_public(self.host.tpm.ak_public),
+                'challenge': CHALLENGE, 'purpose': 'attest', 'host': 'h1',
+                'body': b'{}', 'references': self.references,
+                'last_clock': None, **changes})
+
+    def against(self, *reasons, **changes):
+        appraisal = self.appraise(**changes)
+        self.assertEqual('contraindicated', appraisal.tier)
+        self.assertEqual(reasons, appraisal.reason_ids)
+        with self.assertRaises(errors.Untrusted) as caught:
+            appraisal.require_affirming()
+        self.assertEqual('HOST_UNTRUSTED', caught.exception.reason)
+        return appraisal
+
+    def refused(self, reason, **changes):
+        with self.assertRaises(errors.KororaError) as caught:
+            self.appraise(**changes)
+        self.assertEqual(reason, caught.exception.reason)
+
+    def test_good(self):
+        appraisal = self.appraise()
+        self.assertEqual(('affirming', ()),
+                         (appraisal.tier, appraisal.reasons))
+        appraisal.require_affirming()
+        self.assertTrue(appraisal.events)
+        self.assertEqual(3, len(appraisal.ima))
+
+    def test_no_reference(self):
+        self.against('NO_REFERENCE', references=())
+
+    def test_another_challenge_purpose_host_or_body(self):
+        for change in ({'challenge': b'd' * 32}, {'purpose': 'send'},
+                       {'host': 'h2'}, {'body': b'{} '}):
+            self.refused('QUOTE_NONCE', **change)
+
+    def test_cuckoo(self):
+        """T15: another machine's TPM answers."""
+        self.refused('QUOTE_SIGNATURE',
+                     value=sim.SimHost().attest(CHALLENGE))
+
+    def test_any_pcr_extended(self):
+        for index in (*range(10), *range(11, 16)):
+            host = self.host = sim.SimHost(vector=self.vector)
+            host.tpm.extend(index, b'x' * 32)
+            reasons = self.appraise().reason_ids
+            self.assertIn('UEFI_LOG_REPLAY', reasons)
+            self.assertIn('PCR_NOT_GOLDEN', reasons)
+
+    def test_pcr_10_extended(self):
+        self.host.tpm.extend(10, b'x' * 32)
+        self.against('IMA_LOG_REPLAY')
+
+    def test_unknown_file(self):
+        self.host.measure('/bin/evil\n\x1b[31m')
+        appraisal = self.against('IMA_UNKNOWN_FILE')
+        self.assertEqual('/bin/evil??[31m is not in reference golden',
+                         appraisal.reasons[0].message)
+
+    def test_many_unknown_files_are_summed_up(self):
+        for index in range(100):
+            self.host.measure(f'/bin/{index}')
+        appraisal = self.against('IMA_UNKNOWN_FILE')
+        self.assertEqual(appraise.MAX_LISTED + 1, len(appraisal.reasons))
+        self.assertIn('92 more', appraisal.reasons[-1].message)
+
+    def test_violation(self):
+        data = (b'\x1a\0\0\0sha1:\0' + bytes(20) + b'\6\0\0\0/bin/\0')
+        self.host.ima_log += (b'\x0a\0\0\0' + bytes(20)
+                              + b'\6\0\0\0ima-ng'
+                              + len(data).to_bytes(4, 'little') + data)
+        self.host.tpm.extend(10, b'\xff' * 32)
+        self.assertIn('IMA_VIOLATION', self.appraise().reason_ids)
+
+    def test_other_measured_boot(self):
+        self.host = sim.SimHost(vector='secure-boot')
+        self.against('PCR_NOT_GOLDEN')
+
+    def test_one_reference_must_match_completely(self):
+        other = dataclasses.replace(
+            self.references[0], name='other', ima_digests=frozenset(),
+            pcrs={index: ('00' * 32,)
+                  for index in self.references[0].pcrs})
+        # PCRs of one reference, files of another: neither matches.
+        pcrs = dataclasses.replace(other, pcrs=self.references[0].pcrs)
+        files = dataclasses.replace(
+            other, ima_digests=self.references[0].ima_digests)
+        appraisal = self.against('IMA_UNKNOWN_FILE',
+                                 references=(files, pcrs))
+        self.assertIn('reference other', appraisal.reasons[0].message)
+        self.assertEqual('affirming', self.appraise(
+            references=(files, pcrs, *self.references)).tier)
+
+    def test_reboot(self):
+        before = self.appraise()
+        self.host.reboot()
+        after = self.appraise(last_clock=before.quote.clock)
+        self.assertEqual('affirming', after.tier)
+
+    def test_clock(self):
+        clock = self.appraise().quote.clock
+        self.appraise(last_clock=clock)
+        later = Clock(clock.clock_ms + 10**6, clock.reset_count,
+                      clock.restart_count, True)
+        with self.assertRaises(errors.Retry):
+            self.appraise(last_clock=later)
+        for resets, restarts in ((clock.reset_count + 1, 0),
+                                 (clock.reset_count, 1)):
+            self.refused('CLOCK_WENT_BACK',
+                         last_clock=Clock(0, resets, restarts, True))
+
+    def test_findings_come_in_the_order_of_the_checks(self):
+        self.host.uefi_log = self.host.uefi_log[:-1]
+        self.host.tpm.extend(10, b'x' * 32)
+        self.host.tpm.extend(4, b'x' * 32)
+        self.against('UEFI_LOG_MALFORMED', 'IMA_LOG_REPLAY',
+                     'PCR_NOT_GOLDEN')
+
+
+class SecureBootTest(AppraiseTest):
+
+    vector = 'secure-boot'
+
+    def test_other_measured_boot(self):
+        self.host = sim.SimHost(vector='direct-kernel')
+        self.against('PCR_NOT_GOLDEN')
+
+
+class LosingAFieldTest(unittest.TestCase):
+    """I7: ignoring or losing a field never turns a refusal into a pass."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.good = sim.SimHost()
+        first = cls.appraise(cls.good, cls.good.attest(CHALLENGE), ())
+        cls.references = (reference.learn('golden', first),)
+        cls.bad = [cls.tampered(10), cls.tampered(4), cls.tampered(15)]
+
+    @classmethod
+    def appraise(cls, host, value, references=None):
+        return appraise.appraise(
+            value, ak=tpm2.parse_public(host.tpm.ak_public),
+            challenge=CHALLENGE, purpose='attest', host='h1', body=b'{}',
+            references=cls.references if references is None else references,
+            last_clock=None)
+
+    @staticmethod
+    def tampered(pcr):
+        host = sim.SimHost()
+        host.tpm.extend(pcr, hashlib.sha256(b'evil').digest())
+        return host
+
+    def never_passes(self, host, document):
+        try:
+            value = evidence.Evidence.from_json(document)
+            tier = self.appraise(host, value).tier
+        except (errors.EvidenceError, errors.Invalid, errors.TooLarge):
+            return
+        self.assertEqual('contraindicated', tier)
+
+    def test_good_evidence_without_any_one_field(self):
+        document = self.good.attest(CHALLENGE).to_json()
+        for field in document:
+            self.never_passes(self.good, {
+                key: value for key, value in document.items()
+                if key != field})
+            self.never_passes(self.good, {
+                **document, field: {} if field == 'pcrs' else ''})
+
+    @hypothesis.given(st.data())
+    @hypothesis.settings(deadline=None, database=None, max_examples=300)
+    def test_bad_host_whatever_it_leaves_out_or_invents(self, data):
+        host = data.draw(st.sampled_from(self.bad))
+        bad = host.attest(CHALLENGE).to_json()
+        good = self.good.attest(CHALLENGE).to_json()
+        document = {}
+        for field in bad:
+            document[field] = data.draw(st.sampled_from(
+                [bad[field], bad[field], good[field],
+                 {} if field == 'pcrs' else '']))
+        if data.draw(st.booleans()) and document['pcrs']:
+            index = data.draw(st.sampled_from(sorted(document['pcrs'])))
+            document['pcrs'] = {
+                key: value for key, value in document['pcrs'].items()
+                if key != index}
+        self.never_passes(host, document)
+
+    @hypothesis.given(st.data())
+    @hypothesis.settings(deadline=None, database=None, max_examples=300)
+    def test_bad_host_edits_its_logs(self, data):
+        host = data.draw(st.sampled_from(self.bad))
+        value = host.attest(CHALLENGE)
+        field = data.draw(st.sampled_from(('uefi_log', 'ima_log')))
+        log = getattr(value, field)
+        start = data.draw(st.integers(0, len(log)))
+        end = data.draw(st.integers(start, len(log)))
+        fill = data.draw(st.binary(max_size=64))
+        value = dataclasses.replace(
+            value, **{field: log[:start] + fill + log[end:]})
+        self.assertEqual('contraindicated',
+                         self.appraise(host, value).tier)
