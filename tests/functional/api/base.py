@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service, hosts with software TPMs, and what tests say about both."""
+
+import contextlib
+import uuid
+
+import testtools
+
+from korora_nova import errors
+from tests.fixtures import agent, service
+
+
+class ApiTestCase(testtools.TestCase):
+    """One service; :meth:`host` makes hosts that are trusted."""
+
+    SETTINGS: dict = {}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.korora = self.useFixture(service.KororaFixture(
+            **self.SETTINGS))
+        self.admin = self.korora.client_as('admin')
+
+    def stranger(self, name: str, **kwargs) -> agent.SimAgent:
+        """A host that the service does not know."""
+        return agent.SimAgent(name, self.korora.client_as('attester'),
+                              self.korora.vendor, **kwargs)
+
+    def host(self, name: str) -> agent.SimAgent:
+        """A host that is approved and affirming."""
+        made = self.stranger(name)
+        made.join(self.admin)
+        made.attest_now()
+        if not self.admin.list_references():
+            self.admin.create_reference('golden', name)
+        made.attest_now()
+        self.assertEqual('affirming', self.tier(name))
+        return made
+
+    def tier(self, name: str) -> str:
+        return self.admin.get_host(name)['tier']
+
+    @contextlib.contextmanager
+    def refused(self, reason: str):
+        """The block must end with this reason id."""
+        try:
+            yield
+        except errors.KororaError as error:
+            self.assertEqual(reason, error.reason,
+                             (error.message, error.details))
+        else:
+            self.fail(f'not refused with {reason}')
+
+    def handed_over(self, source, dest, instance: str | None = None,
+                    migration: str | None = None):
+        """Everything up to the permit; returns (migration, answer)."""
+        migration = migration or str(uuid.uuid4())
+        msk = dest.receive(migration, instance, source.name)
+        self.korora.nova.migrations.add(
+            (migration, instance, source.name, dest.name))
+        return migration, source.send(migration, instance, dest.name,
+                                      msk.name)
