@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pure TPM code against what a TPM itself computes.
+
+Nothing of :mod:`korora_nova.tpm` takes part but the provisioned keys: the
+TPM is driven by tpm2_pytss directly.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import struct
+
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import (
+    ESYS_TR,
+    TPM2_ALG,
+    TPM2_CC,
+    TPM2_EO,
+    TPM2_SE,
+    TPMA_SESSION,
+)
+from tpm2_pytss.types import (
+    TPM2B_DIGEST,
+    TPM2B_ENCRYPTED_SECRET,
+    TPM2B_ID_OBJECT,
+    TPM2B_PUBLIC,
+    TPM2B_SENSITIVE_CREATE,
+    TPML_PCR_SELECTION,
+    TPMS_SIGNATURE_ECC,
+    TPMT_SIG_SCHEME,
+    TPMT_SIGNATURE,
+    TPMT_SYM_DEF,
+    TPMU_SIGNATURE,
+)
+
+from korora_nova import errors
+from korora_nova.custody import approval, transcript
+from korora_nova.rats import (
+    endorsement,
+    keys,
+    policydigest,
+    quote,
+    structure,
+    tpm2,
+)
+from tests.functional.tpm import base, swtpm
+
+POLICY = TPML_PCR_SELECTION.parse('sha256:0,1,2,3,4,5,6,7,8,9,11,12,13,14,15')
+QUOTED = TPML_PCR_SELECTION.parse(
+    'sha256:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15'
+)
+NO_SYM = TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL)
+NO_SCHEME = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
+INSTANCE = '00000000-0000-4000-8000-000000000004'
+NONCE = hashlib.sha256(b'nonce').digest()
+
+
+class CoreTestCase(base.TpmTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.host = self.machine()
+        self.identity = self.host.identity
+        self.esys = ESAPI(self.host.hardware.tcti)
+        self.addCleanup(self.esys.close)
+        self.ak_public = tpm2.parse_public(self.identity.ak_public)
+
+    def session(self, kind: TPM2_SE) -> ESYS_TR:
+        session = self.esys.start_auth_session(
+            ESYS_TR.NONE, ESYS_TR.NONE, kind, NO_SYM, TPM2_ALG.SHA256
+        )
+        self.esys.trsess_set_attributes(session, TPMA_SESSION.CONTINUESESSION)
+        self.addCleanup(self.esys.flush_context, session)
+        return session
+
+    def digest(self, session: ESYS_TR) -> bytes:
+        return bytes(self.esys.policy_get_digest(session))
+
+    def read_pcrs(self) -> dict[int, bytes]:
+        values: dict[int, bytes] = {}
+        for half in ('0,1,2,3,4,5,6,7', '8,9,10,11,12,13,14,15'):
+            _, _, digests = self.esys.pcr_read(f'sha256:{half}')
+            values.update(
+                zip(
+                    map(int, half.split(',')), map(bytes, digests), strict=True
+                )
+            )
+        return values
+
+    def ak(self) -> ESYS_TR:
+        return self.esys.tr_deserialize(self.identity.ak_tr)
+
+    def quote(
+        self, nonce: bytes = NONCE, selection: TPML_PCR_SELECTION = QUOTED
+    ) -> quote.Quote:
+        attest, signature = self.esys.quote(self.ak(), selection, nonce)
+        return quote.Quote(
+            bytes(attest.attestationData),
+            bytes(signature.marshal()),
+            self.read_pcrs(),
+        )
+
+
+class PolicyTest(CoreTestCase):
+    def test_selections(self) -> None:
+        for ours, theirs in (
+            (policydigest.PCRS_POLICY, POLICY),
+            (policydigest.PCRS_QUOTED, QUOTED),
+        ):
+            self.assertEqual(theirs.marshal(), policydigest.selection(ours))
+
+    def test_each_command(self) -> None:
+        pcrs = policydigest.pcr_digest(
+            self.read_pcrs(), policydigest.PCRS_POLICY
+        )
+        session = self.session(TPM2_SE.TRIAL)
+        self.esys.policy_pcr(session, b'', POLICY)
+        expected = policydigest.policy_pcr(
+            policydigest.START,
+            policydigest.selection(policydigest.PCRS_POLICY),
+            pcrs,
+        )
+        self.assertEqual(expected, self.digest(session))
+        for operand, offset, operation, number in (
+            (b'\0' * 8, 16, TPM2_EO.EQ, policydigest.EO_EQ),
+            (b'\1' * 8, 8, TPM2_EO.UNSIGNED_LT, policydigest.EO_UNSIGNED_LT),
+        ):
+            self.esys.policy_counter_timer(session, operand, operation, offset)
+            expected = policydigest.policy_counter_timer(
+                expected, operand, offset, number
+            )
+            self.assertEqual(expected, self.digest(session))
+        self.esys.policy_command_code(session, TPM2_CC.Unseal)
+        expected = policydigest.policy_command_code(
+            expected, policydigest.CC_UNSEAL
+        )
+        self.assertEqual(expected, self.digest(session))
+
+    def state(self, deadline_in: int) -> tuple[bytes, bytes, int]:
+        verified = quote.verify_quote(self.quote(), self.ak_public, NONCE)
+        return (
+            verified.policy_pcr_digest,
+            verified.clock.reset_restart,
+            verified.clock.clock_ms + deadline_in,
+        )
+
+    def walk(
+        self,
+        session: ESYS_TR,
+        reset_restart: bytes,
+        deadline: int,
+        command: int | None,
+    ) -> None:
+        self.esys.policy_pcr(session, b'', POLICY)
+        self.esys.policy_counter_timer(session, reset_restart, TPM2_EO.EQ, 16)
+        self.esys.policy_counter_timer(
+            session, struct.pack('>Q', deadline), TPM2_EO.UNSIGNED_LT, 8
+        )
+        if command is not None:
+            self.esys.policy_command_code(session, command)
+
+    def test_state_of_a_quote_is_the_state_of_a_session(self) -> None:
+        """The TPM compares its counters and clock with the quote's."""
+        pcrs, counters, deadline = self.state(60000)
+        for command in (None, policydigest.CC_UNSEAL):
+            session = self.session(TPM2_SE.POLICY)
+            self.walk(session, counters, deadline, command)
+            self.assertEqual(
+                policydigest.state_policy(pcrs, counters, deadline, command),
+                self.digest(session),
+            )
+
+    def test_approval_opens_policy_authorize(self) -> None:
+        pcrs, counters, deadline = self.state(60000)
+        key = keys.SigningKey.generate()
+        ref = transcript.rest_ref(
+            self.identity.ak_name, self.identity.srk_name, INSTANCE, 1
+        )
+        signed = approval.sign_approval(
+            instance=INSTANCE,
+            epoch=1,
+            pcr_digest=pcrs,
+            reset_restart=counters,
+            deadline=deadline,
+            ref=ref,
+            key=key,
+        )
+        public = TPM2B_PUBLIC.unmarshal(tpm2.external_ecc_public(key.public))[
+            0
+        ]
+        loaded = self.esys.load_external(public, hierarchy=ESYS_TR.OWNER)
+        self.addCleanup(self.esys.flush_context, loaded)
+        _, name, _ = self.esys.read_public(loaded)
+        self.assertEqual(bytes(name), tpm2.external_ecc_name(key.public))
+        ticket = self.esys.verify_signature(
+            loaded,
+            TPM2B_DIGEST(signed.signed_digest),
+            TPMT_SIGNATURE(
+                sigAlg=TPM2_ALG.ECDSA,
+                signature=TPMU_SIGNATURE(
+                    ecdsa=TPMS_SIGNATURE_ECC(
+                        hash=TPM2_ALG.SHA256,
+                        signatureR=signed.signature_r,
+                        signatureS=signed.signature_s,
+                    )
+                ),
+            ),
+        )
+        session = self.session(TPM2_SE.POLICY)
+        self.walk(session, counters, deadline, policydigest.CC_UNSEAL)
+        self.assertEqual(signed.approved_policy, self.digest(session))
+        self.esys.policy_authorize(
+            session, signed.approved_policy, ref, bytes(name), ticket
+        )
+        self.assertEqual(
+            policydigest.policy_authorize(bytes(name), ref),
+            self.digest(session),
+        )
+
+
+class AttestTest(CoreTestCase):
+    def refused(self, reason: str, value: quote.Quote) -> None:
+        error = self.assertRaises(
+            errors.EvidenceError,
+            quote.verify_quote,
+            value,
+            self.ak_public,
+            NONCE,
+        )
+        self.assertEqual(reason, error.reason)
+
+    def test_quote(self) -> None:
+        verified = quote.verify_quote(self.quote(), self.ak_public, NONCE)
+        self.assertEqual(self.read_pcrs(), verified.pcrs)
+        clock = self.esys.read_clock().clockInfo
+        self.assertEqual(
+            (clock.resetCount, clock.restartCount),
+            (verified.clock.reset_count, verified.clock.restart_count),
+        )
+        self.assertLessEqual(verified.clock.clock_ms, clock.clock)
+
+    def test_quote_of_other_pcrs_or_nonce(self) -> None:
+        self.refused('QUOTE_SELECTION', self.quote(selection=POLICY))
+        self.refused('QUOTE_NONCE', self.quote(bytes(32)))
+
+    def test_other_attestations(self) -> None:
+        handle = self.esys.tr_deserialize(self.identity.srk_tr)
+        attest, signature = self.esys.certify(
+            handle, self.ak(), NONCE, NO_SCHEME
+        )
+        self.refused(
+            'QUOTE_TYPE',
+            quote.Quote(
+                bytes(attest.attestationData), bytes(signature.marshal()), {}
+            ),
+        )
+
+    def test_certified_creation(self) -> None:
+        parent = self.esys.tr_deserialize(self.identity.srk_tr)
+        template = TPM2B_PUBLIC.unmarshal(self.identity.srk_public)[0]
+        template.publicArea.objectAttributes |= structure.ST_CLEAR
+        outside = hashlib.sha256(b'outside').digest()
+        private, public, data, digest, ticket = self.esys.create(
+            parent, TPM2B_SENSITIVE_CREATE(), template, outside
+        )
+        loaded = self.esys.load(parent, private, public)
+        self.addCleanup(self.esys.flush_context, loaded)
+        attest, signature = self.esys.certify_creation(
+            self.ak(), loaded, NONCE, digest, NO_SCHEME, ticket
+        )
+        parsed = tpm2.parse_public(bytes(public.marshal()))
+        tpm2.check_msk(parsed)
+        self.assertEqual(bytes(public.get_name()), parsed.name)
+        creation = bytes(data.creationData.marshal())
+        arguments = [
+            bytes(attest.attestationData),
+            bytes(signature.marshal()),
+            self.ak_public,
+            NONCE,
+            parsed,
+            creation,
+            outside,
+        ]
+        quote.verify_creation(*arguments)
+        self.assertEqual(
+            self.identity.srk_name,
+            structure.parse_creation_data(creation).parent_name,
+        )
+        arguments[-1] = bytes(32)
+        error = self.assertRaises(
+            errors.EvidenceError, quote.verify_creation, *arguments
+        )
+        self.assertEqual('QUOTE_CREATION', error.reason)
+
+    def test_endorsement(self) -> None:
+        ek = tpm2.parse_public(self.identity.ek_public)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        roots = swtpm.factory().roots()
+        endorsement.verify_ek(self.identity.ek_cert, ek, roots, now)
+        error = self.assertRaises(
+            errors.EvidenceError,
+            endorsement.verify_ek,
+            self.identity.ek_cert,
+            ek,
+            roots[:0],
+            now,
+        )
+        self.assertEqual('EK_CHAIN', error.reason)
+
+    def test_credential(self) -> None:
+        """ActivateCredential opens what software made, of any length."""
+        ek = tpm2.parse_public(self.identity.ek_public)
+        handle = self.esys.tr_deserialize(self.identity.ek_tr)
+        for secret in (b'x', bytes(range(16)), bytes(range(32))):
+            blob, seed = tpm2.make_credential(
+                ek, self.identity.ak_name, secret
+            )
+            session = self.session(TPM2_SE.POLICY)
+            self.esys.policy_secret(
+                ESYS_TR.ENDORSEMENT, session, b'', b'', b'', 0
+            )
+            opened = self.esys.activate_credential(
+                self.ak(),
+                handle,
+                TPM2B_ID_OBJECT.unmarshal(blob)[0],
+                TPM2B_ENCRYPTED_SECRET.unmarshal(seed)[0],
+                session2=session,
+            )
+            self.assertEqual(secret, bytes(opened))
