@@ -125,6 +125,20 @@ class Tpm:
         self.tcti = tcti
         self.count: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+        self._tallies = threading.local()
+
+    @contextlib.contextmanager
+    def tally(self) -> Iterator[collections.Counter[str]]:
+        """Count the commands of this thread's operations by name."""
+        count: collections.Counter[str] = collections.Counter()
+        outer = getattr(self._tallies, 'count', None)
+        self._tallies.count = count
+        try:
+            yield count
+        finally:
+            self._tallies.count = outer
+            if outer is not None:
+                outer.update(count)
 
     @contextlib.contextmanager
     def operation(self) -> Iterator[Operation]:
@@ -143,6 +157,9 @@ class Tpm:
                 raise unavailable(error) from None
             finally:
                 self.count.update(count)
+                tally = getattr(self._tallies, 'count', None)
+                if tally is not None:
+                    tally.update(count)
 
     @contextlib.contextmanager
     def _connect(self, count: collections.Counter[str]) -> Iterator[Operation]:

@@ -10,6 +10,7 @@ abandoned occupy no slot of the TPM.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from tpm2_pytss import TSS2_Exception
 from tpm2_pytss.constants import TPM2_ALG
@@ -87,12 +88,13 @@ def create_msk(
     operation: Operation,
     identity: Identity,
     outside_info: bytes,
-    qualifying: bytes,
+    qualify: Callable[[bytes], bytes],
 ) -> MigrationKey:
     """Create an MSK and certify its creation: five commands.
 
     :param outside_info: 32 bytes bound into the creation data.
-    :param qualifying: 32 bytes bound into the certificate.
+    :param qualify: what to bind into the certificate, 32 bytes, given the
+        new key's TPM2B_PUBLIC.
     """
     esys = operation.esys
     # The private blob would reload after a reboot: it is never kept
@@ -107,7 +109,7 @@ def create_msk(
     attest, signature = esys.certify_creation(
         identity.ak(operation),
         loaded,
-        qualifying,
+        qualify(bytes(public.marshal())),
         digest,
         templates.NO_SIG_SCHEME,
         ticket,

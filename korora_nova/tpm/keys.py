@@ -26,7 +26,7 @@ from tpm2_pytss.types import (
 
 from korora_nova import errors
 from korora_nova.rats import policydigest
-from korora_nova.rats import quote as rats_quote
+from korora_nova.rats.quote import Quote
 from korora_nova.tpm import device, templates
 from korora_nova.tpm.device import Operation
 
@@ -283,7 +283,7 @@ def pcr_selection(pcrs: list[int] | tuple[int, ...]) -> TPML_PCR_SELECTION:
 
 def quote(
     operation: Operation, identity: Identity, qualifying: bytes
-) -> rats_quote.Quote:
+) -> Quote:
     """Quote PCR 0-15 and read the very values that were quoted.
 
     PCRs may move between the two, 10 above all; then both are repeated.
@@ -301,7 +301,7 @@ def quote(
         attest = bytes(quoted.attestationData)
         # TPMS_QUOTE_INFO ends with the pcrDigest (TPM 2.0 Part 2, 10.12.4)
         if attest.endswith(digest):
-            return rats_quote.Quote(attest, bytes(signature.marshal()), values)
+            return Quote(attest, bytes(signature.marshal()), values)
     raise errors.Unavailable(
         errors.Reason.TPM_UNAVAILABLE,
         'The PCRs change faster than they can be quoted.',

@@ -198,7 +198,10 @@ class HandoverTest(CustodyTestCase):
     def create(self) -> handover.MigrationKey:
         with self.dest.tpm.operation() as operation:
             return handover.create_msk(
-                operation, self.dest.identity, self.OUTSIDE, NONCE
+                operation,
+                self.dest.identity,
+                self.OUTSIDE,
+                lambda _public: NONCE,
             )
 
     def state(self, ms: int = 20000) -> handover.TransitState:

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The destination's side of a hand-over (PROTOCOL rows 6, 7 and 10)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.attester import sealing, vault
+from korora_nova.attester.attest import Challenge, b64
+from korora_nova.attester.host import Handover, Host, LastHandover
+from korora_nova.attester.sealing import Custodial
+from korora_nova.attester.source import transit_state
+from korora_nova.attester.vault import Record
+from korora_nova.custody import envelope, ledger, messages, transcript
+from korora_nova.custody import permit as permits
+from korora_nova.custody import receipt as receipts
+from korora_nova.custody.permit import VerifiedPermit
+from korora_nova.rats import evidence, tpm2
+from korora_nova.rats.quote import Quote, verify_quote
+from korora_nova.tpm import handover
+
+LOG = logging.getLogger(__name__)
+
+#: Asks the source's agent: (source, migration, instance, MSK) -> transfer.
+Ask = Callable[[str, str, str, bytes], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    migration: str
+    instance: str
+    source: str
+    address: str
+    tls_name: str
+
+
+class Destination:
+    """Gets a key: for one migration, into this TPM, once.
+
+    :param address: at which this host receives migrations, if configured;
+        what its own Nova announces must then agree.
+    :param tls_name: name in this host's certificate, if configured.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        ask: Ask,
+        last: LastHandover,
+        relinquish: Callable[[str, str], None],
+        resolve: Callable[[str], Record | None],
+        address: str | None = None,
+        tls_name: str | None = None,
+    ) -> None:
+        self._host = host
+        self._ask = ask
+        self._last = last
+        self._relinquish = relinquish
+        self._resolve = resolve
+        self._address = address
+        self._tls_name = tls_name
+
+    def receive(
+        self,
+        instance: str,
+        migration: str,
+        source: str,
+        address: str,
+        tls_name: str | None,
+    ) -> dict[str, Any]:
+        """Steps 2 to 6 of a hand-over, the libvirt secret included.
+
+        Whatever fails after the service may have signed a permit gives the
+        key up: no copy here is opened again, and the service is told.
+        """
+        plan = self._plan(instance, migration, source, address, tls_name)
+        host = self._host
+        started = time.monotonic()
+        with host.vault.busy(instance), host.tpm.tally() as count:
+            self._make_room(plan)
+            try:
+                record = self._transfer(plan)
+            except BaseException:
+                self._relinquish(instance, migration)
+                raise
+        ms = (time.monotonic() - started) * 1000
+        self._last.value = Handover('destination', ms, count.total())
+        return {
+            'secret_uuid': record.secret_uuid,
+            'epoch': record.epoch,
+            'ms': ms,
+            'tpm_commands': count.total(),
+        }
+
+    def _plan(
+        self,
+        instance: str,
+        migration: str,
+        source: str,
+        address: str,
+        tls_name: str | None,
+    ) -> _Plan:
+        if self._address and address != self._address:
+            raise errors.CustodyError(
+                errors.Reason.ADDRESS_MISMATCH,
+                "Nova announces another migration address than this host's "
+                'agent has in [attester] address.',
+                details={'nova': address, 'agent': self._address},
+            )
+        name = (self._tls_name or tls_name) if tls_name else ''
+        return _Plan(migration, instance, source, address, name or '')
+
+    def _make_room(self, plan: _Plan) -> None:
+        """Settle what an earlier hand-over left, and note this one."""
+        host = self._host
+        if host.vault.get(plan.instance) is not None:
+            left = self._resolve(plan.instance)
+            if left is not None and not self._is_stale(left):
+                raise errors.Conflict(
+                    errors.Reason.CUSTODY_PENDING,
+                    details={'state': left.state},
+                )
+        host.vault.put(
+            host.blank(
+                plan.instance,
+                vault.RECEIVING,
+                migration=plan.migration,
+                peer=plan.source,
+            )
+        )
+
+    def _is_stale(self, left: Record) -> bool:
+        """Whether a record is of no use any more, provably.
+
+        A copy that came back from a backup after it was handed over, or a
+        claim that another host made instead.
+        """
+        host = self._host
+        if left.state == vault.CLAIMING:
+            row = host.client.get_server(left.instance)
+            return row.get('holder') != host.name
+        token = host.journal.superseding(left.instance)
+        if left.state != vault.HELD or token is None:
+            return False
+        ring = host.ring()
+        receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
+        return (
+            receipt.receipt.instance == left.instance
+            and receipt.receipt.source == host.name
+            and receipt.receipt.outcome == ledger.COMMITTED
+            and receipt.receipt.epoch > left.epoch
+        )
+
+    def _transfer(self, plan: _Plan) -> Record:
+        host = self._host
+        msk, challenge = self._offer(plan)
+        answer = self._ask(
+            plan.source, plan.migration, plan.instance, msk.public
+        )
+        transfer = _Transfer.from_json(answer)
+        permit = self._accept(plan, msk, challenge, transfer)
+        custodial, epoch = self._open(plan, msk, permit, transfer)
+        record = self._keep(plan, custodial, epoch)
+        host.hypervisor.define(
+            custodial.secret_uuid, plan.instance, custodial.passphrase
+        )
+        custodial.passphrase.wipe()
+        return record
+
+    def _offer(self, plan: _Plan) -> tuple[handover.MigrationKey, Challenge]:
+        """Row 6: a fresh MSK, certified, and our evidence."""
+        host = self._host
+        challenge = host.attester.challenge()
+        outside = transcript.msk_outside_info(
+            challenge.value,
+            plan.migration,
+            plan.instance,
+            plan.source,
+            host.name,
+        )
+
+        def qualify(public: bytes) -> bytes:
+            body = messages.receive_key_body(
+                plan.migration, plan.instance, plan.source, public
+            )
+            return evidence.qualify(
+                challenge.value, 'receive-key', host.name, body
+            )
+
+        with host.tpm.operation() as operation:
+            msk = handover.create_msk(
+                operation, host.identity, outside, qualify
+            )
+        host.attester.answer(
+            challenge,
+            'receive',
+            {
+                'migration': plan.migration,
+                'instance': plan.instance,
+                'source': plan.source,
+                'msk_public': b64(msk.public),
+                'creation_data': b64(msk.creation_data),
+                'creation_attest': b64(msk.creation_attest),
+                'creation_signature': b64(msk.creation_signature),
+                'address': plan.address,
+                'tls_name': plan.tls_name,
+            },
+        )
+        return msk, challenge
+
+    def _accept(
+        self,
+        plan: _Plan,
+        msk: handover.MigrationKey,
+        challenge: Challenge,
+        transfer: _Transfer,
+    ) -> VerifiedPermit:
+        """Row 10, all that needs no TPM."""
+        ring = self._host.ring()
+        permit = permits.verify_permit(
+            transfer.permit,
+            ring,
+            cloud=ring.cloud,
+            incarnation=challenge.incarnation,
+        )
+        permit.check_dest(
+            host=self._host.name,
+            ak_name=self._host.identity.ak_name,
+            instance=plan.instance,
+            migration=plan.migration,
+            source=plan.source,
+            msk_name=msk.name,
+        )
+        content = permit.permit
+        if (content.address, content.tls_name) != (
+            plan.address,
+            plan.tls_name,
+        ):
+            raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
+        try:
+            transfer.verify_source(permit)
+        except errors.EvidenceError as error:
+            raise errors.CustodyError(
+                errors.Reason.TRANSFER_INVALID,
+                details={'why': error.reason},
+            ) from None
+        return permit
+
+    def _open(
+        self,
+        plan: _Plan,
+        msk: handover.MigrationKey,
+        permit: VerifiedPermit,
+        transfer: _Transfer,
+    ) -> tuple[Custodial, int]:
+        """Row 10, in the TPM: import, unseal once, check the payload."""
+        epoch = permit.permit.new_epoch
+        with self._host.tpm.operation() as operation:
+            content = handover.import_transfer(
+                operation,
+                self._host.identity,
+                msk.context,
+                transfer.wrapped,
+                transit_state(permit),
+            )
+        payload = envelope.TransitPayload.unpack(content)
+        content.wipe()
+        payload.check(
+            migration=plan.migration, instance=plan.instance, epoch=epoch
+        )
+        plain = envelope.open_envelope(
+            payload.key,
+            transfer.envelope,
+            transcript.envelope_aad(permit.token),
+        )
+        payload.key.wipe()
+        return Custodial.unpack(plain), epoch
+
+    def _keep(self, plan: _Plan, custodial: Custodial, epoch: int) -> Record:
+        """Seal for this host's new epoch; durable before libvirt has it."""
+        host = self._host
+        record = self._receiving(plan)
+        sealed = sealing.seal_into(host, record, epoch, custodial)
+        with host.vault.changing():
+            if self._receiving(plan) != record:
+                raise errors.CustodyError(errors.Reason.VAULT_STATE)
+            return host.vault.put(sealed.moved(vault.INCOMING))
+
+    def _receiving(self, plan: _Plan) -> Record:
+        record = self._host.vault.get(plan.instance)
+        if (
+            record is None
+            or record.state != vault.RECEIVING
+            or record.migration != plan.migration
+        ):
+            raise errors.CustodyError(errors.Reason.VAULT_STATE)
+        return record
+
+
+@dataclasses.dataclass(frozen=True)
+class _Transfer:
+    """A source's answer as it came: nothing in it is verified."""
+
+    permit: str
+    ak_public: bytes
+    wrapped: handover.Wrapped
+    envelope: bytes
+    quote: Quote
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> _Transfer:
+        """:raises errors.CustodyError: TRANSFER_INVALID."""
+        try:
+            messages.validate(document, messages.TRANSFER)
+            quote = document['quote']
+            return cls(
+                document['permit'],
+                _bytes(document['ak_public']),
+                handover.Wrapped(
+                    _bytes(document['public']),
+                    _bytes(document['duplicate']),
+                    _bytes(document['seed']),
+                ),
+                _bytes(document['envelope']),
+                Quote(
+                    _bytes(quote['attest']),
+                    _bytes(quote['signature']),
+                    evidence.pcrs_from_json(quote['pcrs']),
+                ),
+            )
+        except (errors.Invalid, ValueError) as error:
+            what = str(error) if isinstance(error, errors.Invalid) else ''
+            raise errors.CustodyError(
+                errors.Reason.TRANSFER_INVALID, details={'what': what}
+            ) from None
+
+    def verify_source(self, permit: VerifiedPermit) -> None:
+        """The permit's source, in its attested state, sent just this.
+
+        :raises errors.EvidenceError: the quote, or the key it is by.
+        :raises errors.CustodyError: PERMIT_MISMATCH, TRANSFER_INVALID.
+        """
+        content = permit.permit
+        ak = tpm2.parse_public(self.ak_public)
+        if ak.name.hex() != content.ak_source:
+            raise errors.CustodyError(
+                errors.Reason.PERMIT_MISMATCH,
+                details={'field': 'ak_source'},
+            )
+        tpm2.check_ak(ak)
+        qualifying = transcript.transfer_qualifying(
+            self.permit,
+            self.wrapped.public,
+            self.wrapped.duplicate,
+            self.wrapped.seed,
+            self.envelope,
+        )
+        verified = verify_quote(self.quote, ak, qualifying)
+        if verified.quoted_pcr_digest.hex() != content.source_pcr_digest:
+            raise errors.CustodyError(
+                errors.Reason.TRANSFER_INVALID,
+                'The source is not in the state in which it was attested.',
+            )
+        tpm2.check_transit(
+            tpm2.parse_public(self.wrapped.public), permit.transit_policy
+        )
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The passphrase's last step: a private, ephemeral secret in libvirt."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+from xml.sax import saxutils
+
+import libvirt
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.secret import Secret
+
+LOG = logging.getLogger(__name__)
+
+RUNNING = 'running'
+INCOMING = 'incoming'
+NONE = 'none'
+
+_XML = """<secret ephemeral='yes' private='yes'>
+ <uuid>{uuid}</uuid>
+ <description>vTPM of instance {instance}</description>
+ <usage type='vtpm'><name>{instance}</name></usage>
+</secret>"""
+
+# A destination's domain waits in this state until the stream is complete
+_WAITING_REASONS = (
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP,
+)
+_OFF_STATES = (
+    libvirt.VIR_DOMAIN_NOSTATE,
+    libvirt.VIR_DOMAIN_SHUTOFF,
+    libvirt.VIR_DOMAIN_CRASHED,
+)
+
+
+class Hypervisor(Protocol):
+    """What the agent needs of libvirt."""
+
+    def define(self, uuid: str, instance: str, value: Secret) -> None:
+        """Give libvirt the passphrase of an instance's vTPM."""
+
+    def undefine(self, uuid: str, instance: str) -> None:
+        """Take it away; it may be gone already, the uuid may be empty."""
+
+    def domain_state(self, instance: str) -> str:
+        """RUNNING, INCOMING (a stream may be under way) or NONE."""
+
+
+class Libvirt:
+    """libvirt's daemon at a URI; connects when needed, and again.
+
+    :raises errors.Unavailable: LIBVIRT_UNAVAILABLE, from every method.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        # The default handler prints to stderr
+        libvirt.registerErrorHandler(lambda *_: None, None)
+
+    def define(self, uuid: str, instance: str, value: Secret) -> None:
+        with self._connected() as connection:
+            self._undefine(connection, uuid, instance)
+            xml = _XML.format(
+                uuid=saxutils.escape(uuid),
+                instance=saxutils.escape(instance),
+            )
+            connection.secretDefineXML(xml, 0).setValue(value.reveal(), 0)
+
+    def undefine(self, uuid: str, instance: str) -> None:
+        with self._connected() as connection:
+            self._undefine(connection, uuid, instance)
+
+    def domain_state(self, instance: str) -> str:
+        with self._connected() as connection:
+            try:
+                domain = connection.lookupByUUIDString(instance)
+                state, reason = domain.state(0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return NONE
+                raise
+        if state in _OFF_STATES:
+            return NONE
+        if state == libvirt.VIR_DOMAIN_PAUSED and reason in _WAITING_REASONS:
+            return INCOMING
+        return RUNNING
+
+    def _undefine(self, connection: Any, uuid: str, instance: str) -> None:
+        """Remove what has the uuid, and what has the instance's usage."""
+        lookups: list[Callable[[], Any]] = [
+            lambda: connection.secretLookupByUsage(
+                libvirt.VIR_SECRET_USAGE_TYPE_VTPM, instance
+            )
+        ]
+        if uuid:
+            lookups.append(lambda: connection.secretLookupByUUIDString(uuid))
+        for lookup in lookups:
+            try:
+                lookup().undefine()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+                    raise
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
+        try:
+            yield self._connect()
+        except libvirt.libvirtError as error:
+            # The text may name anything; the code tells enough
+            raise errors.Unavailable(
+                errors.Reason.LIBVIRT_UNAVAILABLE,
+                details={'code': str(error.get_error_code())},
+            ) from None
+
+    def _connect(self) -> Any:
+        with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(libvirt.libvirtError):
+                    # A round trip: isAlive() only knows of failures it met
+                    self._connection.getLibVersion()
+                    return self._connection
+                self._connection = None
+            self._connection = libvirt.open(self._uri)
+            return self._connection

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attests again and again, whatever happens to TPM, network or service."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.attester import attest, enrol
+from korora_nova.attester.attest import Attester, Challenge
+from korora_nova.rats.result import VerifiedResult
+
+LOG = logging.getLogger(__name__)
+
+_FIRST_DELAY = 0.5
+_PENDING_DELAY = 5.0
+
+
+class Attestation:
+    """Periodic and on-demand attestation, one at a time.
+
+    :param report: what each attestation says besides the quote.
+    """
+
+    def __init__(
+        self,
+        attester: Attester,
+        interval: float,
+        report: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._attester = attester
+        self._interval = interval
+        self._report = report
+        self._stop = threading.Event()
+        self._flight = threading.Lock()
+        self._next: Challenge | None = None
+        self._enrolled = False
+        self._failures = 0
+        self._complaint = ''
+        self._fresh: tuple[float, VerifiedResult] | None = None
+        self._thread = threading.Thread(
+            target=self._run, name='attestation', daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    def attest_now(self) -> VerifiedResult:
+        """A result of evidence collected after this call began.
+
+        Concurrent callers share one attestation.
+
+        :raises errors.Untrusted: HOST_UNTRUSTED.
+        """
+        arrival = time.monotonic()
+        with self._flight:
+            fresh = self._fresh
+            if fresh is None or fresh[0] < arrival:
+                begun = time.monotonic()
+                answer = self._attester.say('attest', self._report())
+                self._keep(answer.document)
+                if self._attester.result is None:
+                    raise attest.strange('result')
+                fresh = self._fresh = (begun, self._attester.result)
+        fresh[1].require_affirming(time.time())
+        return fresh[1]
+
+    def step(self) -> float:
+        """Do what is due; return the seconds until the next time."""
+        try:
+            self._attester.provision()
+            if not self._enrolled:
+                status = enrol.ensure(self._attester)
+                self._enrolled = status == enrol.APPROVED
+                if not self._enrolled:
+                    self._complain(f'waiting for approval ({status})')
+                    return min(_PENDING_DELAY, self._interval)
+            self._attest()
+        except errors.KororaError as error:
+            return self._failed(error)
+        self._failures = 0
+        self._complaint = ''
+        return self._interval
+
+    def _attest(self) -> None:
+        challenge, self._next = self._next, None
+        if challenge is None:
+            challenge = self._attester.challenge(attest.STEADY)
+        with self._flight:
+            answer = self._attester.answer(challenge, 'attest', self._report())
+        self._keep(answer.document)
+        result = self._attester.result
+        if result is not None and result.reasons:
+            LOG.warning('This host is not trusted: %s', result.reasons)
+
+    def _keep(self, document: dict[str, Any]) -> None:
+        following = document.get('next_challenge')
+        if following is not None:
+            self._next = Challenge.from_json(following)
+
+    def _failed(self, error: errors.KororaError) -> float:
+        """Log a new trouble once, and say when to try again."""
+        self._next = None
+        self._complain(str(error))
+        if not isinstance(error, errors.Unavailable):
+            # The service forgot or changed its mind: look again
+            self._enrolled = False
+        if isinstance(error, errors.Untrusted):
+            return min(_PENDING_DELAY, self._interval)
+        delay = min(self._interval, _FIRST_DELAY * float(2**self._failures))
+        self._failures = min(self._failures + 1, 16)
+        return delay * random.uniform(0.5, 1.0)
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            LOG.warning('Attestation: %s', text)
+        self._complaint = text
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                delay = self.step()
+            except Exception:  # noqa: BLE001 - the loop outlives its bugs
+                LOG.exception('Attestation failed unexpectedly')
+                self._next = None
+                delay = self._interval
+            self._stop.wait(delay)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call between two agents, over a bus that neither trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_messaging import exceptions as bus_errors
+
+from korora_nova import errors
+from korora_nova.attester import server
+from korora_nova.attester.attest import b64
+from korora_nova.custody import messages
+
+LOG = logging.getLogger(__name__)
+
+TOPIC = 'korora-agent'
+VERSION = '1.0'
+
+Wrap = Callable[[str, str, str, str], dict[str, Any]]
+
+
+class Endpoint:
+    """What other agents may call: ``wrap``, and nothing else."""
+
+    target = oslo_messaging.Target(version=VERSION)
+
+    def __init__(self, wrap: Wrap) -> None:
+        self._wrap = wrap
+
+    def wrap(self, ctxt: dict[str, Any], **request: Any) -> dict[str, Any]:
+        """Return a transfer, or ``{"error": {...}}``; never raises."""
+        try:
+            messages.validate(request, messages.WRAP)
+            return self._wrap(
+                request['migration'],
+                request['instance'],
+                request['msk_public'],
+                request['dest'],
+            )
+        except errors.KororaError as error:
+            LOG.warning('Hand-over refused: %s %s', error, error.details)
+            return {'error': server.failure(error)}
+        except Exception as error:  # noqa: BLE001 - fail closed, answer all
+            LOG.error('Hand-over failed: %s', server.describe(error))
+            internal = errors.Unavailable(errors.Reason.INTERNAL)
+            return {'error': server.failure(internal)}
+
+
+class Bus:
+    """The transport of hand-overs, both ends.
+
+    :param url: of a bus of its own; not Nova's.
+    """
+
+    def __init__(
+        self, conf: cfg.ConfigOpts, url: str, host: str, timeout: float
+    ) -> None:
+        self._transport = oslo_messaging.get_rpc_transport(conf, url=url)
+        self._host = host
+        self._timeout = timeout
+        self._server: Any = None
+
+    def serve(self, endpoint: Endpoint) -> None:
+        """Answer calls to this host."""
+        target = oslo_messaging.Target(topic=TOPIC, server=self._host)
+        self._server = oslo_messaging.get_rpc_server(
+            self._transport,
+            target,
+            [endpoint],
+            executor='threading',
+            access_policy=oslo_messaging.DefaultRPCAccessPolicy,
+        )
+        self._server.start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server.wait()
+        self._transport.cleanup()
+
+    def ask(
+        self, source: str, migration: str, instance: str, msk_public: bytes
+    ) -> dict[str, Any]:
+        """Ask the agent of ``source`` to wrap a server's key.
+
+        :raises errors.KororaError: the source's refusal, by its reason.
+        :raises errors.Unavailable: BUS_UNAVAILABLE.
+        """
+        client = oslo_messaging.get_rpc_client(
+            self._transport,
+            oslo_messaging.Target(topic=TOPIC, server=source, version=VERSION),
+            timeout=self._timeout,
+        )
+        try:
+            answer = client.call(
+                {},
+                'wrap',
+                version=1,
+                migration=migration,
+                instance=instance,
+                msk_public=b64(msk_public),
+                dest=self._host,
+            )
+        except bus_errors.MessagingException as error:
+            raise errors.Unavailable(
+                errors.Reason.BUS_UNAVAILABLE,
+                details={'error': type(error).__name__},
+            ) from None
+        return _transfer(answer)
+
+
+def _transfer(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
+    reported = answer.get('error')
+    if isinstance(reported, dict):
+        raise errors.from_reason(
+            str(reported.get('reason'))[:64],
+            str(reported.get('message'))[:1024],
+        )
+    return answer

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys at rest on this host: seal once, open under each approval."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from typing import Any
+
+from korora_nova import errors
+from korora_nova.attester import attest, vault
+from korora_nova.attester.host import Host
+from korora_nova.attester.vault import Record
+from korora_nova.custody import approval as approvals
+from korora_nova.custody import envelope, transcript
+from korora_nova.rats import policydigest, tpm2
+from korora_nova.secret import Secret
+from korora_nova.tpm import seal
+
+_UUID_BYTES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Custodial:
+    """What the envelopes hold: libvirt's secret, its uuid included."""
+
+    secret_uuid: str
+    passphrase: Secret
+
+    def pack(self) -> Secret:
+        """16 bytes of uuid, then the passphrase."""
+        prefix = uuid.UUID(self.secret_uuid).bytes
+        return Secret(prefix + self.passphrase.reveal())
+
+    @classmethod
+    def unpack(cls, content: Secret) -> Custodial:
+        """:raises errors.CustodyError: TRANSFER_INVALID, too short."""
+        plain = content.reveal()
+        if len(plain) <= _UUID_BYTES:
+            raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
+        return cls(
+            str(uuid.UUID(bytes=plain[:_UUID_BYTES])),
+            Secret(plain[_UUID_BYTES:]),
+        )
+
+
+def seal_into(
+    host: Host,
+    record: Record,
+    epoch: int,
+    custodial: Custodial,
+    kid: str | None = None,
+) -> Record:
+    """The record with a fresh key for ``epoch``, sealed to this TPM.
+
+    :param kid: approval key that must open it; default the first pinned.
+    """
+    ring = host.ring()
+    kid = kid or next(iter(ring.approval), '')
+    if kid not in ring.approval:
+        raise errors.CustodyError(
+            errors.Reason.APPROVAL_INVALID,
+            'The approval key of the attestation service is not pinned on '
+            'this host.',
+            details={'kid': kid},
+        )
+    binding = _binding(host, record.instance, epoch)
+    policy = policydigest.policy_authorize(
+        tpm2.external_ecc_name(ring.approval[kid]),
+        transcript.rest_ref(*binding),
+    )
+    key = envelope.new_key()
+    with host.tpm.operation() as operation:
+        sealed = seal.seal(operation, host.identity, key, policy)
+    content = envelope.seal_envelope(
+        key, custodial.pack(), transcript.rest_aad(*binding)
+    )
+    key.wipe()
+    return dataclasses.replace(
+        record,
+        epoch=epoch,
+        secret_uuid=custodial.secret_uuid,
+        kid=kid,
+        public=sealed.public,
+        private=sealed.private,
+        envelope=content,
+    )
+
+
+def approve(host: Host, record: Record) -> approvals.Approval:
+    """Ask the service to approve that this host opens this key now."""
+    key = [record.instance, record.epoch]
+    answer = host.attester.say('approve', {'keys': [key]})
+    given = answer.get('approvals', list)
+    if len(given) != 1:
+        raise attest.strange('approvals')
+    return approvals.Approval.from_json(given[0])
+
+
+def unseal(
+    host: Host, record: Record, approval: approvals.Approval
+) -> Custodial:
+    """Open a record's key and envelope.
+
+    :raises errors.CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
+        VAULT_DAMAGED.
+    """
+    binding = _binding(host, record.instance, record.epoch)
+    signer = approvals.verify_approval(
+        approval,
+        host.ring(),
+        instance=record.instance,
+        epoch=record.epoch,
+        ref=transcript.rest_ref(*binding),
+    )
+    with host.tpm.operation() as operation:
+        key = seal.unseal(
+            operation,
+            host.identity,
+            seal.SealedKey(record.public, record.private),
+            approval,
+            tpm2.external_ecc_public(signer),
+        )
+    try:
+        content = envelope.open_envelope(
+            key, record.envelope, transcript.rest_aad(*binding)
+        )
+        return Custodial.unpack(content)
+    except errors.CustodyError:
+        raise errors.CustodyError(
+            errors.Reason.VAULT_DAMAGED,
+            details={'instance': record.instance},
+        ) from None
+    finally:
+        key.wipe()
+
+
+def _binding(
+    host: Host, instance: str, epoch: int
+) -> tuple[bytes, bytes, str, int]:
+    identity = host.identity
+    return identity.ak_name, identity.srk_name, instance, epoch
+
+
+class AtRest:
+    """The socket's operations on keys at rest.
+
+    :param resolve: settles what is under way for a server, if it can.
+    """
+
+    def __init__(self, host: Host, resolve: Any) -> None:
+        self._host = host
+        self._resolve = resolve
+
+    def seal(
+        self, instance: str, secret_uuid: str, passphrase: Secret
+    ) -> dict[str, Any]:
+        """Take a server's passphrase into custody at its first start.
+
+        The sealed record is on disk before the ledger names this host the
+        holder, so that no crash can lose a claimed key.
+
+        :raises errors.Conflict: LEDGER_CONFLICT, the ledger knows a key.
+        """
+        host = self._host
+        with host.vault.busy(instance):
+            before = host.vault.get(instance)
+            if before is not None and before.state == vault.HELD:
+                return _sealed(before)
+            if before is not None and before.state != vault.CLAIMING:
+                raise errors.CustodyError(
+                    errors.Reason.VAULT_STATE,
+                    details={'state': before.state},
+                )
+            custodial = Custodial(secret_uuid, passphrase)
+            record = before or host.vault.put(
+                seal_into(
+                    host,
+                    host.blank(instance, vault.CLAIMING),
+                    1,
+                    custodial,
+                )
+            )
+            epoch, kid = self._claim(record, resumed=before is not None)
+            if (
+                (epoch, kid or record.kid) != (record.epoch, record.kid)
+                or record.secret_uuid != secret_uuid
+                or before is not None
+            ):
+                record = seal_into(host, record, epoch, custodial, kid)
+            return _sealed(
+                host.vault.put(record.moved(vault.HELD, statement=''))
+            )
+
+    def _claim(
+        self, record: Record, *, resumed: bool
+    ) -> tuple[int, str | None]:
+        """Become the holder; the epoch, and the approval key if told."""
+        host = self._host
+        try:
+            answer = host.attester.say('claim', {'instance': record.instance})
+        except errors.Unavailable:
+            raise  # it may have been claimed: the next call finds out
+        except errors.KororaError as error:
+            epoch = self._claimed_before(record, error) if resumed else None
+            if epoch is None:
+                host.vault.erase(record.instance)
+                raise
+            return epoch, None
+        claimed = answer.get('claim', dict)
+        try:
+            return int(claimed['epoch']), str(claimed['approval_kid'])
+        except (KeyError, TypeError, ValueError):
+            raise attest.strange('claim') from None
+
+    def _claimed_before(
+        self, record: Record, error: errors.KororaError
+    ) -> int | None:
+        """The epoch of our own claim whose answer a crash swallowed."""
+        if error.reason != errors.Reason.LEDGER_CONFLICT:
+            return None
+        row = self._host.client.get_server(record.instance)
+        if (row.get('holder'), row.get('pending')) != (self._host.name, None):
+            return None
+        return int(row['epoch'])
+
+    def open(self, instance: str) -> dict[str, Any]:
+        """Give libvirt the passphrase, under a fresh approval.
+
+        :raises errors.Conflict: CUSTODY_PENDING, a hand-over is undecided.
+        """
+        record = self._held(instance)
+        host = self._host
+        with host.vault.busy(instance):
+            custodial = unseal(host, record, approve(host, record))
+            if custodial.secret_uuid != record.secret_uuid:
+                raise errors.CustodyError(
+                    errors.Reason.VAULT_DAMAGED,
+                    details={'instance': instance},
+                )
+            host.hypervisor.define(
+                custodial.secret_uuid, instance, custodial.passphrase
+            )
+            custodial.passphrase.wipe()
+        return {'secret_uuid': custodial.secret_uuid, 'epoch': record.epoch}
+
+    def close(self, instance: str) -> dict[str, Any]:
+        """Take the passphrase from libvirt; it may be gone already."""
+        record = self._host.vault.get(instance)
+        uuid_of = record.secret_uuid if record is not None else ''
+        self._host.hypervisor.undefine(uuid_of, instance)
+        return {}
+
+    def _held(self, instance: str) -> Record:
+        record = self._host.vault.get(instance)
+        if record is not None and record.state not in (
+            vault.HELD,
+            vault.CLAIMING,
+        ):
+            record = self._resolve(instance)
+        if record is None:
+            raise errors.CustodyError(errors.Reason.VAULT_MISSING)
+        if record.state == vault.FORGOTTEN:
+            raise errors.CustodyError(
+                errors.Reason.VAULT_STATE, details={'state': record.state}
+            )
+        if record.state == vault.CLAIMING:
+            raise errors.CustodyError(errors.Reason.VAULT_MISSING)
+        if record.state != vault.HELD:
+            raise errors.Conflict(
+                errors.Reason.CUSTODY_PENDING,
+                details={'state': record.state},
+            )
+        return record
+
+
+def _sealed(record: Record) -> dict[str, Any]:
+    return {'epoch': record.epoch, 'secret_uuid': record.secret_uuid}

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's local socket: who may call, framing, and nothing else.
+
+Requests are never logged: one of them carries a passphrase.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.attester import socket_client
+from korora_nova.custody import messages
+from korora_nova.rats import schemas
+
+LOG = logging.getLogger(__name__)
+
+Handler = Callable[..., dict[str, Any]]
+
+MAX_CONNECTIONS = 64
+_IDLE_SECONDS = 60.0
+# struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
+_UCRED = struct.Struct('3i')
+
+_ANY_OP = {
+    'type': 'object',
+    'required': ['version', 'op'],
+    'properties': {'version': schemas.VERSION, 'op': {'type': 'string'}},
+}
+
+
+def uids(users: Iterable[str]) -> frozenset[int]:
+    """User ids of names and numbers; a name unknown here is left out."""
+    found = set()
+    for user in users:
+        if user.isdigit():
+            found.add(int(user))
+            continue
+        try:
+            found.add(pwd.getpwnam(user).pw_uid)
+        except KeyError:
+            LOG.warning('There is no user %s on this host', user)
+    return frozenset(found)
+
+
+class Server:
+    """Serves operations on a unix socket, one thread per connection.
+
+    :param path: of the socket; its directory must exist.
+    :param allowed: user ids that may call; everybody may connect.
+    :param handlers: operation to a function of the request's fields.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        allowed: frozenset[int],
+        handlers: Mapping[str, Handler],
+    ) -> None:
+        self._path = path
+        self._allowed = allowed
+        self._handlers = handlers
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._listener: socket.socket | None = None
+        self._thread = threading.Thread(
+            target=self._accept, name='socket', daemon=True
+        )
+
+    def start(self) -> None:
+        """Listen; a stale socket of an earlier process is replaced."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        temporary = f'{self._path}.new'
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        listener.bind(temporary)
+        # Peer credentials decide; the mode only has to admit the callers
+        os.chmod(temporary, 0o666)
+        listener.listen(MAX_CONNECTIONS)
+        os.rename(temporary, self._path)
+        self._listener = listener
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        if os.path.lexists(self._path):
+            os.unlink(self._path)
+        # close() alone would leave accept() waiting
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        self._thread.join(5)
+
+    def _accept(self) -> None:
+        listener = self._listener
+        while listener is not None and self._listener is listener:
+            try:
+                connection, _address = listener.accept()
+            except OSError:
+                if self._listener is listener:
+                    LOG.exception('The local socket failed')
+                return
+            if not self._slots.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(
+                target=self._serve,
+                args=(connection,),
+                name='connection',
+                daemon=True,
+            ).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(_IDLE_SECONDS)
+                permitted = peer_uid(connection) in self._allowed
+                while self._exchange(connection, permitted):
+                    pass
+        except OSError:
+            pass  # the caller hung up or fell silent
+        finally:
+            self._slots.release()
+
+    def _exchange(self, connection: socket.socket, permitted: bool) -> bool:
+        header = connection.recv(socket_client.HEADER.size)
+        if not header:
+            return False
+        header += socket_client.receive(
+            connection, socket_client.HEADER.size - len(header)
+        )
+        (length,) = socket_client.HEADER.unpack(header)
+        if length > socket_client.MAX_MESSAGE:
+            _send(connection, _failure(errors.TooLarge('TOO_LARGE')))
+            return False
+        if not permitted:
+            denied = errors.Forbidden(errors.Reason.PEER_DENIED)
+            _send(connection, _failure(denied))
+            return False
+        content = socket_client.receive(connection, length)
+        _send(connection, self._answer(content))
+        return True
+
+    def _answer(self, content: bytes) -> dict[str, Any]:
+        op = '?'
+        try:
+            text = content.decode()
+            op = messages.loads(text, _ANY_OP)['op']
+            if op not in self._handlers or op not in messages.OPERATIONS:
+                raise errors.Invalid(
+                    errors.Reason.INVALID_REQUEST,
+                    'The agent has no such operation.',
+                )
+            request = messages.loads(text, messages.OPERATIONS[op])
+            del request['version'], request['op']
+            answer = self._handlers[op](**request)
+        except UnicodeDecodeError:
+            return _failure(errors.Invalid(errors.Reason.INVALID_REQUEST))
+        except errors.KororaError as error:
+            LOG.info('%s: %s %s', op, error, error.details)
+            return _failure(error)
+        except Exception as error:  # noqa: BLE001 - fail closed, answer all
+            # No traceback: its frames' values could be the request's
+            LOG.error('%s failed: %s', op, describe(error))
+            return _failure(errors.Unavailable(errors.Reason.INTERNAL))
+        return {'version': 1, 'ok': True, **answer}
+
+
+def describe(error: BaseException) -> str:
+    """Class and place of an unexpected error, without its text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = 'nowhere'
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f'{code.co_filename}:{trace.tb_lineno} in {code.co_name}'
+    return f'{type(error).__name__} at {place}'
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user id that the kernel vouches for."""
+    credentials = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
+    )
+    _pid, uid, _gid = _UCRED.unpack(credentials)
+    return int(uid)
+
+
+def failure(error: errors.KororaError) -> dict[str, Any]:
+    """An error as JSON: reason, message, details."""
+    return {
+        'reason': error.reason,
+        'message': error.message,
+        'details': error.details,
+    }
+
+
+def _failure(error: errors.KororaError) -> dict[str, Any]:
+    return {'version': 1, 'error': failure(error)}
+
+
+def _send(connection: socket.socket, document: dict[str, Any]) -> None:
+    content = messages.dumps(document).encode()
+    connection.sendall(socket_client.HEADER.pack(len(content)) + content)
