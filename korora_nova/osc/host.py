@@ -51,8 +51,8 @@ class ShowHost(_OneHost, base.ShowOne):
 class ApproveHost(_OneHost, base.ShowOne):
     """Approve the TPM of a host, before or after it enrolled
 
-    Compare the hash with the one that "korora-agent" logs on the host, or
-    with the list of your hardware vendor, before you approve it.
+    Compare the hash with what the TPM holds, or with the list of your
+    hardware vendor, before you approve it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
