@@ -210,7 +210,7 @@ class PolicyTest(CoreTestCase):
         self.walk(session, counters, deadline, policydigest.CC_UNSEAL)
         self.assertEqual(signed.approved_policy, self.digest(session))
         self.esys.policy_authorize(
-            session, signed.approved_policy, ref, bytes(name), ticket
+            session, signed.approved_policy, bytes(name), ticket, ref
         )
         self.assertEqual(
             policydigest.policy_authorize(bytes(name), ref),
