@@ -59,6 +59,8 @@ class ReferenceTest(unittest.TestCase):
         document = self.values.to_json()
         for change in ({'version': 2}, {'name': ''}, {'pcrs': None},
                        {'ima_digests': ['x']}, {'more': 1},
+                       {'ima_digests': [1]},
+                       {'ima_digests': ['sha256:' + 'a' * 64 + '\n']},
                        {'ima_digests': None}):
             with self.assertRaises(errors.Invalid):
                 reference.ReferenceValues.from_json({**document, **change})
