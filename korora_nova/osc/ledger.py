@@ -38,8 +38,9 @@ class RecoverLedger(base.ShowOne):
             metavar="<file>",
             nargs="+",
             help=(
-                "Receipts of one host: a JSON list of signed receipts, or "
-                "one per line; - for standard input"
+                "Receipts of one host: the journal of its agent, "
+                "journal/receipts.jsonl in its state directory, or signed "
+                "receipts one per line; - for standard input"
             ),
         )
         return parser
@@ -62,18 +63,32 @@ def _read(name: str) -> str:
 
 
 def _receipts(text: str, name: str) -> list[str]:
-    """Signed receipts out of a file; raises CommandError for anything else."""
-    tokens: object = text.split()
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            tokens = json.loads(text)
-        except ValueError as e:
-            raise exceptions.CommandError(f"{name}: {e}") from e
-    if isinstance(tokens, dict):
-        tokens = tokens.get("receipts")
-    good = isinstance(tokens, list) and all(
-        isinstance(one, str) and one.count(".") == 2 for one in tokens
-    )
-    if not good or not isinstance(tokens, list) or not tokens:
+    """Signed receipts out of a file.
+
+    Each line is one of an agent's journal, ``{"token": TOKEN, ...}``, or
+    nothing but the signed receipt.
+
+    :raises exceptions.CommandError: there is anything else, or nothing.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        token = _token(line.strip())
+        if token.count(".") != 2:
+            raise exceptions.CommandError(
+                f"{name}: line {number} holds no signed receipt"
+            )
+        found.append(token)
+    if not found:
         raise exceptions.CommandError(f"{name}: no signed receipts in it")
-    return tokens
+    return found
+
+
+def _token(line: str) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(json.loads(line).get("token"))
+    except ValueError:
+        return ""

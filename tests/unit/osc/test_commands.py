@@ -228,17 +228,17 @@ class TestLedger(CommandTest):
         self.answer("POST", "/v1/ledger/recover", {"incarnation": "new"})
         shown = self.run_json(
             ledger.RecoverLedger,
-            self.file("a.b.c\nd.e.f\n"), self.file('["d.e.f", "g.h.i"]'),
-            self.file('{"receipts": ["j.k.l"]}'),
+            self.file("a.b.c\n\nd.e.f\n"),
+            self.file('{"seq": 1, "token": "d.e.f"}\n{"token": "g.h.i"}\n'),
         )  # fmt: skip
         self.assertEqual({"incarnation": "new"}, shown)
         self.assertEqual(
-            {"receipts": ["a.b.c", "d.e.f", "g.h.i", "j.k.l"]},
+            {"receipts": ["a.b.c", "d.e.f", "g.h.i"]},
             self.http.last_request.json(),
         )
 
     def test_recover_refuses_files_without_receipts(self) -> None:
-        for text in ("", "[]", "[1]", "{", '{"a": 1}', "not a receipt"):
+        for text in ("", "[]", "{", '{"a": 1}', "no receipt", "a.b.c\n{"):
             self.assertRaises(
                 exceptions.CommandError,
                 self.run_command, ledger.RecoverLedger, self.file(text),
