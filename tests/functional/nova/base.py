@@ -6,6 +6,7 @@ does not start, and is not received, without its secret. Agents are
 :mod:`tests.unit.relying_party.fakes`, one per compute host.
 """
 
+import logging
 import sysconfig
 import threading
 import time
@@ -156,6 +157,9 @@ class Base(libvirt_base.ServersTestBase):
         assert secret._private and secret._ephemeral
 
     def _setup_compute_service(self):
+        # One line for each of Nova's many pools, at every end of a test.
+        logging.getLogger('nova.thread_pool_factory').setLevel(
+            logging.WARNING)
         self.flags(compute_driver='korora.KororaLibvirtDriver')
         test = self
 
@@ -280,6 +284,9 @@ class Base(libvirt_base.ServersTestBase):
     def migrate(self, server, host=None, status='completed', force=None):
         body = {'host': host, 'block_migration': 'auto'}
         api = self.api
+        source = self.host_of(server)
+        self.domain(source, server)._job_type = (
+            fakelibvirt.VIR_DOMAIN_JOB_NONE)
         if force is not None:
             body['force'] = force
             with mock.patch.object(api, 'microversion', '2.67'):

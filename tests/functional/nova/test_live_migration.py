@@ -40,7 +40,7 @@ class Base(base.Base):
         self.assertEqual({}, self.h2.vault)
         self.assertEqual([], self.secrets('h2'))
         if reason is not None:
-            self.assertIn(f'[{reason}]', self.logger.output)
+            self.assertIn(f'[{reason}]', self.stdlog.logger.output)
 
     def retry(self, server):
         """And a later attempt succeeds."""
@@ -255,7 +255,8 @@ class TestStreamFails(Base):
         self.stream = 'fail'
         self.act(server, 'os-migrateLive',
                  {'host': None, 'block_migration': 'auto'})
-        self._wait_for_state_change(server, 'ERROR')
+        self._wait_for_state_change(server, 'ERROR',
+                                    wait_for_fault_key=False)
 
     def test_failure_before_the_stream(self):
         server = self.protect()
