@@ -33,6 +33,10 @@ class QuoteTest(unittest.TestCase):
                 self.tpm.pcrs[index] for index in
                 policydigest.PCRS_POLICY)).digest(),
             verified.policy_pcr_digest)
+        self.assertEqual(
+            hashlib.sha256(b''.join(
+                self.tpm.pcrs[index] for index in range(16))).digest(),
+            verified.quoted_pcr_digest)
 
     def test_replay_under_another_nonce(self):
         for nonce in (b'm' * 32, b'', NONCE[:-1], NONCE + b'\0'):
