@@ -21,6 +21,13 @@ LOG = logging.getLogger(__name__)
 TOPIC = 'korora-agent'
 VERSION = '1.0'
 
+# oslo.messaging asks every configuration for these options, but registers
+# them on oslo.config's global one alone
+_ASSUMED = {
+    'oslo_messaging_metrics': cfg.BoolOpt('metrics_enabled', default=False),
+    'oslo_messaging_tracing': cfg.BoolOpt('tracing_enabled', default=False),
+}
+
 Wrap = Callable[[str, str, str, str], dict[str, Any]]
 
 
@@ -60,6 +67,8 @@ class Bus:
     def __init__(
         self, conf: cfg.ConfigOpts, url: str, host: str, timeout: float
     ) -> None:
+        for group, option in _ASSUMED.items():
+            conf.register_opt(option, group)
         self._transport = oslo_messaging.get_rpc_transport(conf, url=url)
         self._host = host
         self._timeout = timeout
@@ -72,7 +81,6 @@ class Bus:
             self._transport,
             target,
             [endpoint],
-            executor='threading',
             access_policy=oslo_messaging.DefaultRPCAccessPolicy,
         )
         self._server.start()

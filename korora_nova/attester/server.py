@@ -11,6 +11,7 @@ import pwd
 import socket
 import struct
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -176,15 +177,12 @@ class Server:
 
 
 def describe(error: BaseException) -> str:
-    """Class and place of an unexpected error, without its text."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = 'nowhere'
-    if trace is not None:
-        code = trace.tb_frame.f_code
-        place = f'{code.co_filename}:{trace.tb_lineno} in {code.co_name}'
-    return f'{type(error).__name__} at {place}'
+    """Class and places of an unexpected error, without its text."""
+    places = []
+    for frame in traceback.extract_tb(error.__traceback__)[-6:]:
+        name = frame.filename.rpartition('/')[2]
+        places.append(f'{name}:{frame.lineno}')
+    return f'{type(error).__name__} at {" < ".join(reversed(places))}'
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hand-over between two agents that goes well."""
+
+from __future__ import annotations
+
+from korora_nova import errors
+from tests.functional.attester import lab
+
+
+class HandoverTest(lab.LabTestCase):
+    def test_there_and_back(self) -> None:
+        self.create(self.h1)
+        self.assertEqual('held', self.h1.state(self.instance))
+        migration = self.migrate(self.h1, self.h2)
+        self.assertEqual('none', self.h1.state(self.instance))
+        self.assertEqual('held', self.h2.state(self.instance))
+        self.assertEqual({}, self.h1.libvirt.secrets)
+        row = self.ledger()
+        self.assertEqual(
+            ('h2', 2, None), (row['holder'], row['epoch'], row['pending'])
+        )
+        status = self.admin.get_migration(migration)
+        self.assertEqual('committed', status['status'])
+        self.open(self.h2)
+
+        self.migrate(self.h2, self.h1)
+        self.assertEqual('none', self.h2.state(self.instance))
+        self.assertEqual(3, self.ledger()['epoch'])
+        self.open(self.h1)
+        self.refused(
+            errors.Reason.VAULT_MISSING,
+            self.h2.client.call,
+            'open',
+            instance=self.instance,
+        )
+
+    def test_costs_few_tpm_commands(self) -> None:
+        self.create(self.h1)
+        migration = self.nova_migrates(self.h1, self.h2)
+        answer = self.receive(self.h1, self.h2, migration)
+        self.assertEqual(20, answer['tpm_commands'])
+        source = self.h1.client.call('status')['last_handover']
+        dest = self.h2.client.call('status')['last_handover']
+        self.assertEqual(
+            ('source', 16), (source['role'], source['tpm_commands'])
+        )
+        self.assertEqual('destination', dest['role'])
+        self.assertEqual(0, self.h1.hardware.transient_objects())
+        self.assertEqual(0, self.h2.hardware.transient_objects())
