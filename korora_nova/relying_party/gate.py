@@ -85,13 +85,13 @@ class Ticket:
     """An admitted start.
 
     :param secret_uuid: libvirt's secret with the vTPM's key, once open.
-    :param sealed: the key came into custody with this very start.
+    :param claimed: this very start took the key into custody, or tried.
     :param launch: false if the guest is only defined; no key is needed.
     """
 
     standing: Standing
     secret_uuid: str | None = None
-    sealed: bool = False
+    claimed: bool = False
     launch: bool = True
 
 
@@ -227,10 +227,11 @@ class Gate:
         :param secret_uuid: the tenant's secret in the key manager, and
             libvirt's.
         """
+        # Even a lost answer may have claimed it.
+        ticket.claimed = True
         self.call('seal', instance=ticket.standing.server.uuid,
                   secret_uuid=secret_uuid,
                   passphrase=base64.b64encode(passphrase.reveal()).decode())
-        ticket.sealed = True
         self.reopen(ticket)
 
     def reopen(self, ticket: Ticket) -> None:

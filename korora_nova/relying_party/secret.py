@@ -23,7 +23,8 @@ LOG = logging.getLogger(__name__)
 
 #: Neither of Nova's modes: it closes the secret after the start.
 MODE = 'korora'
-#: A server built elsewhere after a failure here needs its name back first.
+#: Seconds to wait until another host may claim the key of a server whose
+#: creation failed here.
 FORGET_WAIT = 10
 
 
@@ -66,7 +67,7 @@ class SecretDriver(base.BaseDriver):
                 self._name_secret(instance, ticket.secret_uuid)
             yield ticket
         except BaseException:
-            if ticket.sealed:
+            if ticket.claimed:
                 self._forget(instance, wait=FORGET_WAIT)
             raise
         finally:

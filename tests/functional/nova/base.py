@@ -14,6 +14,7 @@ from unittest import mock
 
 import fixtures
 import nova.conf
+import nova.crypto
 from castellan.common.objects import passphrase
 from castellan.key_manager import key_manager
 from nova import context as nova_context
@@ -35,6 +36,7 @@ PASTE = sysconfig.get_path('data') + '/etc/nova/api-paste.ini'
 CLOUD = '3f2a0a3c-6a31-4f3d-8f43-65b5a4ad0b0c'
 VTPM = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb',
         'hw:tpm_secret_security': 'host'}
+TPM_XML = """<tpm model='tpm-crb'><backend type='emulator'/></tpm>"""
 TRUSTED = {'korora:trusted_host': 'required'}
 
 
@@ -144,6 +146,16 @@ class Base(libvirt_base.ServersTestBase):
             return create(domain, flags)
         patch(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Domain.createWithFlags', launch))
+        describe = fakelibvirt.Domain.XMLDesc
+
+        def describe_tpm(domain, flags):
+            # The fake drops the device from what it was given.
+            xml = describe(domain, flags)
+            if domain.UUIDString() in test.protected:
+                xml = xml.replace('</devices>', TPM_XML + '</devices>')
+            return xml
+        patch(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.XMLDesc', describe_tpm))
 
     def check_secret(self, connection, uuid):
         """What libvirt does: no vTPM without its secret."""
@@ -238,16 +250,6 @@ class Base(libvirt_base.ServersTestBase):
 
     def act(self, server, action, body=None):
         self.api.post_server_action(server['id'], {action: body})
-
-    def act_and_fail(self, server, action, body=None, event=None):
-        """Run an action that must fail; returns the server afterwards."""
-        self.act(server, action, body)
-        self._wait_for_action_fail_completion(server, action if event is None
-                                              else event[0],
-                                              event[1] if event else
-                                              f'compute_{action}_instance')
-        return self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
 
     def fault(self, server):
         """The last fault, shown by the API only for some states."""

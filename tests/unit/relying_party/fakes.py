@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from korora_nova import errors
+from korora_nova.custody import messages
 
 R = errors.Reason
 
@@ -99,6 +100,8 @@ class FakeAgent:
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
             raise errors.Unavailable(R.AGENT_UNAVAILABLE)
+        messages.validate({'version': 1, 'op': op, **fields},
+                          messages.OPERATIONS[op])
         self.calls.append((op, fields))
         if op in self.fail:
             raise self.fail[op]
@@ -192,7 +195,8 @@ class FakeAgent:
         record = self.vault.get(instance, {'state': 'none'})
         if move is None or record['state'] != 'outgoing':
             raise errors.CustodyError(R.VAULT_STATE)
-        if (move.dest, move.address) != (dest, address):
+        if (move.dest, move.address) != (dest, address) or (
+                bool(move.tls_name) and not tls_name):
             raise errors.CustodyError(R.ADDRESS_MISMATCH)
         self.cloud.check(dest)
         record['state'] = 'moving'
@@ -218,5 +222,6 @@ class FakeAgent:
     def _forget(self, instance: str,
                 wait: float | None = None) -> dict[str, Any]:
         self.vault.pop(instance, None)
-        self.cloud.ledger.pop(instance, None)
+        if self.cloud.ledger.get(instance, {}).get('holder') == self.host:
+            del self.cloud.ledger[instance]
         return {'queued': True}

@@ -8,6 +8,7 @@ from korora_nova.relying_party import gate, requirement
 from tests.unit.relying_party import fakes
 
 UUID = '6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11'
+SECRET = '0e8a4a5c-1111-4222-8333-94c3a7b1d0aa'
 PLAIN = requirement.Requirement()
 TRUSTED = requirement.Requirement(trusted=True)
 USER_VTPM = requirement.Requirement(vtpm=True)
@@ -35,7 +36,7 @@ class Base(testtools.TestCase):
         return self.gate.standing(gate.Server(UUID, what, vtpm))
 
     def hold(self, state='held'):
-        self.agent.call('seal', instance=UUID, secret_uuid='s',
+        self.agent.call('seal', instance=UUID, secret_uuid=SECRET,
                         passphrase='cGFzcw==')
         self.agent.vault[UUID]['state'] = state
         self.agent.calls.clear()
@@ -177,7 +178,7 @@ class TestBegin(Base):
     def test_held_key_is_opened_and_closed(self):
         self.hold()
         ticket = self.gate.begin(self.standing(PLAIN))
-        self.assertEqual('s', ticket.secret_uuid)
+        self.assertEqual(SECRET, ticket.secret_uuid)
         self.assertEqual({UUID}, self.agent.open)
         self.gate.close(ticket)
         self.gate.close(ticket)
@@ -205,25 +206,21 @@ class TestBegin(Base):
     def test_first_start(self):
         ticket = self.gate.begin(self.standing(CUSTODY))
         self.assertIsNone(ticket.secret_uuid)
-        self.gate.first_key(ticket, 'uuid', secret.Secret(b'canary' * 9))
-        self.assertTrue(ticket.sealed)
-        self.assertEqual('uuid', ticket.secret_uuid)
+        self.gate.first_key(ticket, SECRET, secret.Secret(b'canary' * 9))
+        self.assertTrue(ticket.claimed)
+        self.assertEqual(SECRET, ticket.secret_uuid)
         self.assertEqual(b'canary' * 9, self.agent.vault[UUID]['value'])
         self.assertEqual(['attest', 'seal', 'open'], self.agent.ops())
 
-    def test_refused_seal_is_not_sealed(self):
-        ticket = self.gate.begin(self.standing(CUSTODY))
-        self.agent.fail['seal'] = errors.Conflict('LEDGER_CONFLICT')
-        self.refused('LEDGER_CONFLICT', self.gate.first_key, ticket, 'uuid',
-                     secret.Secret(b'x'))
-        self.assertFalse(ticket.sealed)
-
-    def test_sealed_but_not_opened_is_sealed(self):
-        ticket = self.gate.begin(self.standing(CUSTODY))
-        self.agent.fail['open'] = errors.Unavailable('TPM_UNAVAILABLE')
-        self.refused('TPM_UNAVAILABLE', self.gate.first_key, ticket, 'uuid',
-                     secret.Secret(b'x'))
-        self.assertTrue(ticket.sealed)
+    def test_a_failed_attempt_may_have_claimed(self):
+        for op in ('seal', 'open'):
+            ticket = self.gate.begin(self.standing(CUSTODY))
+            self.assertFalse(ticket.claimed)
+            self.agent.fail = {op: errors.Unavailable('TPM_UNAVAILABLE')}
+            self.refused('TPM_UNAVAILABLE', self.gate.first_key, ticket,
+                         SECRET, secret.Secret(b'x'))
+            self.assertTrue(ticket.claimed)
+            self.assertIsNone(ticket.secret_uuid)
 
 
 class TestMoves(Base):
