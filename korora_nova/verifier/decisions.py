@@ -53,7 +53,8 @@ def _say(verifier: service.Service, attested: Attested,
     with verifier.db.write() as session:
         row = session.get(models.Migration, body['migration'])
         if row is None:
-            raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+            return {'receipt': receipts.brought(
+                verifier, session, body['migration'], attested.host)}
         outcome = rules.outcome_of(_role(attested, row), body['statement'])
         if outcome != purpose:
             raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)

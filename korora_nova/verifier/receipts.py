@@ -66,6 +66,22 @@ def of(session: orm.Session, subject: str) -> str | None:
         table.subject == subject, table.chained.is_(True))).one_or_none()
 
 
+def brought(verifier: service.Service, session: orm.Session,
+            migration: str, host: str) -> str:
+    """The receipt of a migration that only a recovery told of.
+
+    :raises NotFound: MIGRATION_UNKNOWN, there is none for this host.
+    """
+    table = models.Receipt
+    for signed in session.scalars(sa.select(table.token).where(
+            table.subject == migration).order_by(table.chained.desc())):
+        verified = receipt.verify_receipt(signed, verifier.ring,
+                                          cloud=verifier.cloud)
+        if host in (verified.receipt.source, verified.receipt.dest):
+            return signed
+    raise errors.NotFound(errors.Reason.MIGRATION_UNKNOWN)
+
+
 def last_deletion(verifier: service.Service, session: orm.Session,
                   instance: str, host: str) -> str | None:
     """The newest receipt by which this host deleted this server's key."""

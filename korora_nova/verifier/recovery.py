@@ -8,9 +8,11 @@ does not know.  An operator brings them; each is verified, and then
    or on a branch that grew before the restoration was noticed) are kept
    beside it, so that hosts may report them;
 2. for each server they are about, the newest epoch decides who holds the
-   key; if two hosts were given the same epoch, nobody holds it;
-3. a server that the database never heard of, and exactly one host says to
-   hold, becomes that host's;
+   key; if two hosts were given the same epoch, or a receipt is missing in
+   between, nobody holds it;
+3. a key that nobody holds by then, and exactly one host reported to hold
+   at an epoch not yet spent, is that host's (it was claimed after the
+   backup);
 4. every server's next epoch is far above any that may have been issued
    and forgotten;
 5. the ledger gets a new incarnation: permits of the old one are dead.
@@ -27,7 +29,11 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import ledger as rules
-from korora_nova.custody.receipt import VerifiedReceipt, verify_receipt
+from korora_nova.custody.receipt import (
+    Receipt,
+    VerifiedReceipt,
+    verify_receipt,
+)
 from korora_nova.verifier import audit, ledger, receipts, service
 from korora_nova.verifier.db import api, models
 
@@ -111,17 +117,18 @@ def _store(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
 
 def _settle(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
     """Bring the ledger's rows to what the receipts say."""
-    by_instance: dict[str, list[VerifiedReceipt]] = {}
+    by_instance: dict[str, list[Receipt]] = {}
     for item in fresh:
-        by_instance.setdefault(item.receipt.instance, []).append(item)
+        by_instance.setdefault(item.receipt.instance, []).append(
+            item.receipt)
         _close_migration(session, item)
-    for instance, items in by_instance.items():
+    for instance, decided in by_instance.items():
         old = ledger.load(session, instance)
-        new = _latest(instance, old, items)
-        if old is None:
-            ledger.insert(session, new)
-        else:
+        new = _latest(old, sorted(decided, key=lambda one: one.epoch))
+        if old is not None and new is not None:
             ledger.replace(session, old, new)
+        elif new is not None:
+            ledger.insert(session, new)
     return len(by_instance)
 
 
@@ -132,56 +139,58 @@ def _close_migration(session: orm.Session, item: VerifiedReceipt) -> None:
         row.new_epoch = item.receipt.epoch
 
 
-def _latest(instance: str, old: rules.LedgerRow | None,
-            items: Sequence[VerifiedReceipt]) -> rules.LedgerRow:
-    """Who holds the key after all that is known was decided."""
-    # epoch -> those who were given it; a deletion gives it to nobody
-    given: dict[int, set[str | None]] = {}
-    if old is not None:
-        given[old.epoch] = {old.holder}
-    aborted_by_first: str | None = None
-    for item in items:
-        receipt = item.receipt
-        if receipt.outcome == rules.COMMITTED:
-            given.setdefault(receipt.epoch, set()).add(receipt.dest)
-        elif receipt.outcome == rules.DELETED:
-            given[receipt.epoch] = {None}
-        elif aborted_by_first is None:
-            aborted_by_first = receipt.source
-    top = max((item.receipt.epoch for item in items),
-              default=1)
-    max_epoch = max(top, old.max_epoch if old else 1)
-    if not given:
-        # Only aborted hand-overs of a server unknown so far: its source
-        # kept the key, of an epoch before the first of them.
-        return rules.LedgerRow(instance, None, max_epoch, max_epoch)
-    epoch = max(given)
-    holders = given[epoch]
-    holder = holders.pop() if len(holders) == 1 else None
-    pending = old.pending if old is not None else None
-    if pending in {item.receipt.migration for item in items} or (
-            holder is None or epoch == max_epoch):
-        pending = None
-    return rules.LedgerRow(instance, holder, epoch, max_epoch, pending)
+def _latest(old: rules.LedgerRow | None,
+            decided: Sequence[Receipt]) -> rules.LedgerRow | None:
+    """The row after all that is known; None if that says too little.
+
+    :param decided: unknown so far, of one server; ascending epochs.
+    """
+    holder, epoch = (old.holder, old.epoch) if old else (None, 0)
+    for receipt in decided:
+        if receipt.outcome == rules.ABORTED:
+            # Its source held the key then; if that is news, a receipt is
+            # missing, and nobody can be said to hold it.
+            if epoch and receipt.source != holder:
+                holder = None
+            continue
+        new = receipt.dest if receipt.outcome == rules.COMMITTED else None
+        holder = new if receipt.epoch > epoch or new == holder else None
+        epoch = max(epoch, receipt.epoch)
+    if not epoch:
+        return None
+    top = max(epoch, decided[-1].epoch)
+    if old is None:
+        return rules.LedgerRow(decided[0].instance, holder, epoch, top)
+    named = {receipt.migration for receipt in decided}
+    over = (old.pending in named or top > old.max_epoch or holder is None
+            or epoch == old.max_epoch)
+    return rules.LedgerRow(
+        old.instance, holder, epoch, max(top, old.max_epoch),
+        None if over else old.pending)
 
 
 def _adopt(session: orm.Session) -> int:
-    """Servers first claimed after the backup; only their holder knows."""
+    """Keys first claimed after the backup: only their holders know."""
     claims: dict[str, list[tuple[str, int]]] = {}
     for row in session.scalars(sa.select(models.Host).where(
             models.Host.approved.is_(True))):
         for instance, epoch in row.held:
             claims.setdefault(str(instance), []).append(
                 (row.name, int(epoch)))
-    known = set(session.scalars(sa.select(models.Server.instance).where(
-        models.Server.instance.in_(list(claims)))))
     adopted = 0
     for instance, hosts in claims.items():
-        if instance not in known and len(hosts) == 1:
-            host, epoch = hosts[0]
-            ledger.insert(session, rules.LedgerRow(
-                instance, host, epoch, epoch))
-            adopted += 1
+        old = ledger.load(session, instance)
+        host, epoch = hosts[0]
+        if len(hosts) > 1 or old is not None and (
+                old.holder is not None or epoch <= old.epoch):
+            continue
+        new = rules.LedgerRow(instance, host, epoch, max(
+            epoch, old.max_epoch if old else epoch))
+        if old is None:
+            ledger.insert(session, new)
+        else:
+            ledger.replace(session, old, new)
+        adopted += 1
     return adopted
 
 

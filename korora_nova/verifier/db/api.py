@@ -86,7 +86,8 @@ def _available() -> Iterator[None]:
         raise errors.Unavailable(
             errors.Reason.DATABASE_UNAVAILABLE,
             details={'why': type(exc).__name__}) from exc
-    except db_exc.DBError as exc:
+    except (db_exc.DBError, sa.exc.OperationalError) as exc:
+        # SQLite admits one writer, and oslo.db does not know its message.
         if 'database is locked' in str(exc):
             raise Lost() from None
         raise

@@ -18,8 +18,12 @@ class ApiTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.korora = self.useFixture(service.KororaFixture(
-            **self.SETTINGS))
+            self.connection(), **self.SETTINGS))
         self.admin = self.korora.client_as('admin')
+
+    def connection(self) -> str | None:
+        """SQLAlchemy URL of the database; None for SQLite."""
+        return None
 
     def stranger(self, name: str, **kwargs) -> agent.SimAgent:
         """A host that the service does not know."""
