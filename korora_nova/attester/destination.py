@@ -22,7 +22,7 @@ from korora_nova.custody import envelope, ledger, messages, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.permit import VerifiedPermit
-from korora_nova.rats import evidence, tpm2
+from korora_nova.rats import evidence, policydigest, tpm2
 from korora_nova.rats.quote import Quote, verify_quote
 from korora_nova.tpm import handover
 
@@ -362,8 +362,10 @@ class _Transfer:
             self.wrapped.seed,
             self.envelope,
         )
-        verified = verify_quote(self.quote, ak, qualifying)
-        if verified.quoted_pcr_digest.hex() != content.source_pcr_digest:
+        verified = verify_quote(
+            self.quote, ak, qualifying, policydigest.PCRS_POLICY
+        )
+        if verified.policy_pcr_digest.hex() != content.source_pcr_digest:
             raise errors.CustodyError(
                 errors.Reason.TRANSFER_INVALID,
                 'The source is not in the state in which it was attested.',

@@ -24,6 +24,7 @@ from korora_nova.custody import envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.permit import VerifiedPermit
 from korora_nova.rats import tpm2
+from korora_nova.rats.policydigest import PCRS_POLICY
 from korora_nova.rats.quote import Quote, verify_quote
 from korora_nova.tpm import handover, keys
 
@@ -247,7 +248,11 @@ class Source:
                 operation, identity, qualifying
             )
         # The PCRs of the permit are those of our evidence: send its values
-        quote = Quote(attest, signature, evidence.pcrs)
+        quote = Quote(
+            attest,
+            signature,
+            {index: evidence.pcrs[index] for index in PCRS_POLICY},
+        )
         self._still_as_attested(quote, qualifying)
         return {
             'version': 1,
@@ -271,7 +276,7 @@ class Source:
         """Fail here, and say why, where the destination would refuse."""
         ak = tpm2.parse_public(self._host.identity.ak_public)
         try:
-            verify_quote(quote, ak, qualifying)
+            verify_quote(quote, ak, qualifying, PCRS_POLICY)
         except errors.EvidenceError as error:
             raise errors.CustodyError(
                 errors.Reason.TRANSFER_INVALID,

@@ -41,7 +41,7 @@ class Permit:
         destination as attested.
     :param dest_reset_restart: its resetCount || restartCount, 8 bytes.
     :param dest_deadline: milliseconds of its TPM clock.
-    :param source_pcr_digest: over ``policydigest.PCRS_QUOTED``.
+    :param source_pcr_digest: of the source, over the same PCRs.
     :param address: where the stream must go; ``tls_name`` the name its
         certificate must carry, empty without TLS.
     :param issued: seconds since 1970.

@@ -22,8 +22,6 @@ __all__ = ['Clock', 'Quote', 'VerifiedQuote', 'verify_creation',
 
 _R = errors.Reason
 _Info = TypeVar('_Info', tpm2.QuoteInfo, tpm2.CreationInfo)
-# PCRs 0-15 as a bitmap without trailing zeros.
-_QUOTED_BITMAP = b'\xff\xff'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Quote:
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedQuote:
-    """PCRs 0-15 and clock as the TPM of a known AK signed them."""
+    """PCRs and clock as the TPM of a known AK signed them."""
 
     pcrs: Mapping[int, bytes]
     clock: Clock
@@ -60,9 +58,10 @@ class VerifiedQuote:
         return policydigest.pcr_digest(self.pcrs, policydigest.PCRS_QUOTED)
 
 
-def verify_quote(quote: Quote, ak: tpm2.Public,
-                 qualifying: bytes) -> VerifiedQuote:
-    """Verify a quote over exactly PCRs 0-15 of the SHA-256 bank.
+def verify_quote(quote: Quote, ak: tpm2.Public, qualifying: bytes,
+                 pcrs: tuple[int, ...] = policydigest.PCRS_QUOTED
+                 ) -> VerifiedQuote:
+    """Verify a quote over exactly these PCRs of the SHA-256 bank.
 
     1. structure and magic; 2. signature by ``ak``; 3. type; 4. extraData is
     ``qualifying``; 5. selection, and the values given are of exactly these
@@ -72,16 +71,17 @@ def verify_quote(quote: Quote, ak: tpm2.Public,
     """
     attest, info = _verified(quote.attest, quote.signature, ak, qualifying,
                              tpm2.QuoteInfo)
+    bitmap = sum(1 << index for index in pcrs)
     if len(info.selection) != 1 or (
             info.selection[0][0] != tpm2.ALG_SHA256) or (
-            info.selection[0][1].rstrip(b'\0') != _QUOTED_BITMAP):
+            int.from_bytes(info.selection[0][1], 'little') != bitmap):
         raise errors.EvidenceError(_R.QUOTE_SELECTION)
-    if set(quote.pcrs) != set(policydigest.PCRS_QUOTED):
+    if set(quote.pcrs) != set(pcrs):
         raise errors.EvidenceError(_R.QUOTE_SELECTION, place='pcrs')
     # Equal lengths: moving a byte between two values keeps the digest.
     if any(len(value) != 32 for value in quote.pcrs.values()):
         raise errors.EvidenceError(_R.QUOTE_DIGEST, place='pcrs')
-    digest = policydigest.pcr_digest(quote.pcrs, policydigest.PCRS_QUOTED)
+    digest = policydigest.pcr_digest(quote.pcrs, pcrs)
     if digest != info.pcr_digest:
         raise errors.EvidenceError(_R.QUOTE_DIGEST)
     return VerifiedQuote(dict(sorted(quote.pcrs.items())), attest.clock,

@@ -311,13 +311,15 @@ def quote(
 def authenticate(
     operation: Operation, identity: Identity, qualifying: bytes
 ) -> tuple[bytes, bytes]:
-    """Quote PCR 0-15 without their values: one command.
+    """Quote the PCRs of policies without their values: one command.
+
+    PCR 10 is left out: IMA may extend it between evidence and transfer.
 
     :returns: TPMS_ATTEST and TPMT_SIGNATURE.
     """
     quoted, signature = operation.esys.quote(
         identity.ak(operation),
-        pcr_selection(tuple(policydigest.PCRS_QUOTED)),
+        pcr_selection(policydigest.PCRS_POLICY),
         qualifying,
     )
     return bytes(quoted.attestationData), bytes(signature.marshal())

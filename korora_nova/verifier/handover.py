@@ -243,7 +243,7 @@ def _fields(verifier: service.Service, attested: Attested, ready: _Ready,
         msk_name=asked.msk_name, dest_pcr_digest=asked.dest_pcr_digest,
         dest_reset_restart=asked.dest_reset_restart,
         dest_deadline=min(deadline, (1 << 64) - 1),
-        source_pcr_digest=attested.quote.quoted_pcr_digest.hex(),
+        source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
         address=asked.address, tls_name=asked.tls_name,
         issued=verifier.clock())
 
