@@ -128,7 +128,7 @@ def _trust(lab: paths.Lab) -> None:
     with ui.step("reference values from h1"):
         control.venv_python(lab, "lablib.onboard", "learn")
     with ui.step("verdicts: h1, h2 affirming, h3 contraindicated"):
-        control.venv_python(lab, "lablib.onboard", "await")
+        control.venv_python(lab, "lablib.onboard", "await", *paths.HOSTS)
 
 
 def reboot(lab: paths.Lab, name: str) -> None:
@@ -146,6 +146,10 @@ def reboot(lab: paths.Lab, name: str) -> None:
         if not stock:
             host.start_agent(lab, name)
         host.start_compute(lab, name)
+        control.consumers(lab, "compute." + name)
+    if processes.pid_of(lab, "korora"):
+        with ui.step(f"new verdict on {name}"):
+            control.venv_python(lab, "lablib.onboard", "await", name)
 
 
 def tamper(lab: paths.Lab, name: str, how: str) -> None:

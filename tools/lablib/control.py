@@ -146,17 +146,19 @@ def services(lab: paths.Lab, stock: bool) -> None:
         if not stock:
             attestation.start(lab)
             _listening(lab, "korora")
-        venv_python(lab, "lablib.bootstrap", "consumers", "conductor")
+        consumers(lab, "conductor")
         _listening(lab, "placement", "nova", "glance", "neutron", "barbican")
+
+
+def consumers(lab: paths.Lab, *queues: str) -> None:
+    """Wait until somebody serves each of these queues."""
+    venv_python(lab, "lablib.bootstrap", "consumers", *queues)
 
 
 def computes(lab: paths.Lab) -> None:
     """Wait for the hosts' nova-compute and map them into the cell."""
     with ui.step("nova-compute on " + ", ".join(paths.HOSTS)):
-        venv_python(
-            lab, "lablib.bootstrap", "consumers", "scheduler",
-            *("compute." + host for host in paths.HOSTS),
-        )
+        consumers(lab, "scheduler", *("compute." + h for h in paths.HOSTS))
         venv_python(lab, "lablib.bootstrap", "computes", *paths.HOSTS)
         processes.run(lab, [
             "nova-manage", "--config-file", str(lab.etc / "nova/nova.conf"),

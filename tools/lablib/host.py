@@ -135,10 +135,7 @@ def switch_off(lab: paths.Lab, host: str) -> None:
         end = time.monotonic() + 10
         while processes.alive(record) and time.monotonic() < end:
             time.sleep(0.02)
-            try:
-                os.waitpid(record["pid"], os.WNOHANG)
-            except ChildProcessError:
-                pass
+            processes.reap([record])
     processes.stop(
         lab, [service(host, name) for name in SERVICES], grace=5
     )

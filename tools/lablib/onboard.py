@@ -2,7 +2,7 @@
 """Make the lab's hosts known to the attestation service, as operators do.
 
 Runs in the virtual environment and the control plane's network, as
-``python -m lablib.onboard expect|learn|await``:
+``python -m lablib.onboard expect|learn|await HOST...``:
 
 expect  pre-load the hashes of the EK certificates that came with the TPMs
 learn   wait for h1's first evidence and take it as reference values
@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
-from collections.abc import Callable
 
 from korora_nova import client as attestation
 from korora_nova import errors
 from korora_nova.attester import socket_client
-from lablib import client, machine, paths, processes
+from lablib import client, machine, paths, processes, ui
 
 REFERENCE = "lab"
 GOLDEN_HOST = "h1"
@@ -28,14 +26,6 @@ AFFIRMING = "affirming"
 
 def _service() -> attestation.AttestationClient:
     return attestation.AttestationClient(client.adapter_for("attestation"))
-
-
-def _until(what: str, check: Callable[[], bool], timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while not check():
-        if time.monotonic() > end:
-            raise SystemExit(f"{what}: not within {timeout:.0f} s")
-        time.sleep(0.2)
 
 
 def expect(lab: paths.Lab) -> None:
@@ -53,7 +43,7 @@ def learn(lab: paths.Lab) -> None:
     def attested() -> bool:
         return bool(service.get_host(GOLDEN_HOST).get("last_attested"))
 
-    _until("first evidence of " + GOLDEN_HOST, attested, 60)
+    processes.wait_for(lab, GOLDEN_HOST + "/korora-agent", attested, 60)
     service.create_reference(REFERENCE, GOLDEN_HOST)
 
 
@@ -72,10 +62,10 @@ def attest(lab: paths.Lab, host: str) -> str:
         return ""
 
 
-def verdicts(lab: paths.Lab) -> None:
-    """Every host gets the verdict its state deserves; SystemExit if not."""
+def verdicts(lab: paths.Lab, *hosts: str) -> None:
+    """Wait until these hosts have the verdict that their state deserves."""
     service = _service()
-    for host in paths.HOSTS:
+    for host in hosts:
         wanted = (
             "contraindicated" if host in paths.TAMPERED else AFFIRMING
         )
@@ -85,10 +75,22 @@ def verdicts(lab: paths.Lab) -> None:
                 service.get_result(host)["tier"] == wanted
             )
 
-        _until(f"{host} {wanted}", right, 60)
+        processes.wait_for(lab, host + "/korora-agent", right, 60)
+
+
+def main(what: str, *hosts: str) -> None:
+    """Do one part; ends the process with a sentence when it fails."""
+    lab = paths.Lab.default()
+    try:
+        if what == "expect":
+            expect(lab)
+        elif what == "learn":
+            learn(lab)
+        else:
+            verdicts(lab, *hosts)
+    except (ui.LabError, errors.KororaError) as error:
+        sys.exit(f"{what}: {error}")
 
 
 if __name__ == "__main__":
-    {"expect": expect, "learn": learn, "await": verdicts}[sys.argv[1]](
-        paths.Lab.default()
-    )
+    main(*sys.argv[1:])

@@ -21,6 +21,7 @@ from typing import Any
 
 from lablib import paths, ui
 
+_children: dict[int, subprocess.Popen[Any]] = {}
 _running: set[subprocess.Popen[Any]] = set()
 _lock = threading.Lock()
 _aborted = threading.Event()
@@ -126,6 +127,7 @@ def spawn(
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
             env=environment(lab, **(env or {})), start_new_session=True,
         )
+    _children[process.pid] = process
     record = {
         "name": name, "argv": list(argv), "place": place,
         "env": dict(env or {}), "pid": process.pid, "log": str(log),
@@ -151,12 +153,11 @@ def _signal(record: Mapping[str, Any], number: int) -> None:
             pass
 
 
-def _reap(records: Iterable[Mapping[str, Any]]) -> None:
+def reap(records: Iterable[Mapping[str, Any]]) -> None:
+    """Collect those that were our own children and have ended."""
     for record in records:
-        try:
-            os.waitpid(record["pid"], os.WNOHANG)
-        except ChildProcessError:
-            pass
+        if child := _children.get(record["pid"]):
+            child.poll()
 
 
 def stop(lab: paths.Lab, which: Iterable[str], grace: float = 10) -> None:
@@ -168,14 +169,14 @@ def stop(lab: paths.Lab, which: Iterable[str], grace: float = 10) -> None:
     left = [r for r in records if alive(r)]
     while left and time.monotonic() < end:
         time.sleep(0.05)
-        _reap(left)
+        reap(left)
         left = [r for r in left if alive(r)]
     for record in left:
         _signal(record, signal.SIGKILL)
     end = time.monotonic() + 5
     while any(alive(r) for r in left) and time.monotonic() < end:
         time.sleep(0.05)
-        _reap(left)
+        reap(left)
 
 
 def forget(lab: paths.Lab, name: str) -> None:
