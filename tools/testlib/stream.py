@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -102,25 +101,31 @@ def _detail(test: dict[str, Any], wanted: str) -> str:
     return text or "it started and did not end"
 
 
-def count(stream: IO[bytes], suite: str, verbose: bool) -> Totals:
-    """Read a subunit v2 stream to its end; other output is passed on."""
+def count(
+    stream: IO[bytes], suite: str, verbose: bool, other: IO[bytes]
+) -> Totals:
+    """Read a subunit v2 stream to its end; what is none goes to `other`."""
     counter = Counter(suite, verbose)
     result = testtools.StreamToDict(counter)
-    other = testtools.StreamResultRouter(result)
-    other.add_rule(_Text(), "test_id", test_id=None)
-    other.startTestRun()
+    router = testtools.StreamResultRouter(result)
+    router.add_rule(_Text(other), "test_id", test_id=None)
+    router.startTestRun()
     try:
         subunit.ByteStreamToStreamResult(
             stream, non_subunit_name="output"
-        ).run(other)
+        ).run(router)
     finally:
-        other.stopTestRun()
+        router.stopTestRun()
     return counter.totals
 
 
 class _Text(testtools.StreamResult):  # type: ignore[misc]
-    """Output that belongs to no test: a crash of the runner, mostly."""
+    """Output that belongs to no test: warnings, or a crash of the runner."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
 
     def status(self, **event: Any) -> None:
         if event.get("file_bytes"):
-            sys.stderr.write(event["file_bytes"].decode(errors="replace"))
+            self._file.write(bytes(event["file_bytes"]))

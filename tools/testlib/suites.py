@@ -21,8 +21,10 @@ BIN = pathlib.Path(sys.executable).parent
 TESTS = ROOT / "tests"
 
 WORKERS = 2
+# Lines of a runner's output that are shown if it did not run its tests.
+TAIL = 40
 # Seconds; a hanging suite must not hide the results of the others.
-SUITE_TIMEOUT = 900.0
+SUITE_TIMEOUT = 600.0
 INTEGRATION_TIMEOUT = 1500.0
 
 
@@ -132,23 +134,28 @@ def stestr(
             "run", "--subunit", "--concurrency", str(workers),
         ]  # fmt: skip
         env = {**environment(), "TMPDIR": scratch}
-        with children.child(
-            argv, env, str(ROOT), subprocess.PIPE, timeout=timeout
+        noise = pathlib.Path(scratch, "output")
+        with noise.open("wb") as other, children.child(
+            argv, env, str(ROOT), subprocess.PIPE, other, timeout
         ) as process:
             assert process.stdout is not None
-            totals.add(count(process.stdout, name, verbose))
-        _account_for(process, name, totals)
+            totals.add(count(process.stdout, name, verbose, other))
+        _account_for(process, name, totals, noise)
     return totals
 
 
 def _account_for(
-    process: subprocess.Popen[bytes], name: str, totals: Totals
+    process: subprocess.Popen[bytes],
+    name: str,
+    totals: Totals,
+    output: pathlib.Path,
 ) -> None:
     """Add what the stream cannot say: nothing ran, or the runner died."""
-    if not totals.ran:
-        totals.fail(name, "no tests were run")
-    elif process.returncode and not totals.failed:
-        totals.fail(name, f"stestr ended with {process.returncode}")
+    if totals.ran and (not process.returncode or totals.failed):
+        return
+    why = f"stestr ended with {process.returncode}"
+    tail = output.read_text(errors="replace").splitlines()[-TAIL:]
+    totals.fail(name, "\n".join([why, *tail]))
 
 
 @contextlib.contextmanager

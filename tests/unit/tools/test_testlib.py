@@ -40,7 +40,17 @@ class TestCounting(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch("sys.stdout", out))
 
     def count(self, *events: tuple[str, str]) -> stream.Totals:
-        return stream.count(recorded(*events), "suite", verbose=False)
+        self.other = io.BytesIO()
+        return stream.count(
+            recorded(*events), "suite", verbose=False, other=self.other
+        )
+
+    def account_for(self, code: int, totals: stream.Totals) -> None:
+        output = pathlib.Path(self.useFixture(fixtures.TempDir()).join("o"))
+        output.write_text("ImportError: no such thing\n")
+        suites._account_for(
+            types.SimpleNamespace(returncode=code), "suite", totals, output
+        )
 
     def test_each_status_counts_once(self) -> None:
         totals = self.count(
@@ -59,15 +69,30 @@ class TestCounting(testtools.TestCase):
 
     def test_an_empty_stream_fails_its_suite(self) -> None:
         totals = self.count()
-        done = types.SimpleNamespace(returncode=0)
-        suites._account_for(done, "suite", totals)
+        self.account_for(0, totals)
         self.assertEqual(1, totals.failed)
+        self.assertIn("ImportError", totals.failures[0][1])
 
     def test_a_runner_that_died_fails_its_suite(self) -> None:
         totals = self.count(("a", "success"))
-        done = types.SimpleNamespace(returncode=1)
-        suites._account_for(done, "suite", totals)
+        self.account_for(1, totals)
         self.assertEqual("1 passed, 1 failed, 0 skipped", str(totals))
+
+    def test_a_runner_that_told_of_a_failure_is_not_counted_twice(
+        self,
+    ) -> None:
+        totals = self.count(("a", "fail"))
+        self.account_for(1, totals)
+        self.assertEqual("0 passed, 1 failed, 0 skipped", str(totals))
+
+    def test_other_output_is_no_result(self) -> None:
+        other = io.BytesIO()
+        data = io.BytesIO(
+            b"a warning\n" + recorded(("a", "success")).getvalue()
+        )
+        totals = stream.count(data, "suite", False, other)
+        self.assertEqual("1 passed, 0 failed, 0 skipped", str(totals))
+        self.assertEqual(b"a warning\n", other.getvalue())
 
     def test_sums(self) -> None:
         totals = self.count(("a", "success"))
