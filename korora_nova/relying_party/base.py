@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import nova.conf
+from nova import exception
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_log import log as logging
 
 from korora_nova import conf, errors
 from korora_nova.attester import socket_client
 from korora_nova.relying_party import facts, gate, tombstone
-from nova import exception
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import utils as libvirt_utils
@@ -28,7 +29,6 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.relying_party import base, gate, lifecycle, refusal, stream
-from nova import objects
 
 CONF = base.CONF
 LOG = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from nova import exception
 from oslo_log import log as logging
 
 from korora_nova import errors
-from nova import exception
 
 LOG = logging.getLogger(__name__)
 

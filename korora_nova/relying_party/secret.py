@@ -12,12 +12,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from nova import vtpm
 from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova import secret as secrets
 from korora_nova.relying_party import base, gate, refusal
-from nova import vtpm
 
 LOG = logging.getLogger(__name__)
 

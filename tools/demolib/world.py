@@ -15,10 +15,9 @@ import subprocess
 import time
 import typing
 
-from korora_nova.attester import socket_client
-
 from demolib import continuity
 from korora_nova import errors
+from korora_nova.attester import socket_client
 from lablib import client, paths, processes
 
 REASON = re.compile(r'\[([A-Z][A-Z0-9_]{3,})\]')
