@@ -109,7 +109,7 @@ class Agent:
         self.attestation.start()
         self.settler.start()
         if self.bus is not None:
-            self.bus.serve(Endpoint(self.source.wrap))
+            self.bus.start(Endpoint(self.source.wrap))
 
     def stop(self) -> None:
         self.server.stop()

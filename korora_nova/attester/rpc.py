@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ LOG = logging.getLogger(__name__)
 
 TOPIC = 'korora-agent'
 VERSION = '1.0'
+
+_STOP_SECONDS = 5.0
 
 # oslo.messaging asks every configuration for these options, but registers
 # them on oslo.config's global one alone
@@ -73,19 +76,36 @@ class Bus:
         self._host = host
         self._timeout = timeout
         self._server: Any = None
+        self._thread: threading.Thread | None = None
 
-    def serve(self, endpoint: Endpoint) -> None:
-        """Answer calls to this host."""
-        target = oslo_messaging.Target(topic=TOPIC, server=self._host)
-        self._server = oslo_messaging.get_rpc_server(
+    def start(self, endpoint: Endpoint) -> None:
+        """Answer calls to this host as soon as there is a bus."""
+        self._thread = threading.Thread(
+            target=self._serve, args=(endpoint,), name='bus', daemon=True
+        )
+        self._thread.start()
+
+    def _serve(self, endpoint: Endpoint) -> None:
+        server = oslo_messaging.get_rpc_server(
             self._transport,
-            target,
+            oslo_messaging.Target(topic=TOPIC, server=self._host),
             [endpoint],
             access_policy=oslo_messaging.DefaultRPCAccessPolicy,
         )
-        self._server.start()
+        server.start()  # returns when the broker is there
+        self._server = server
 
     def stop(self) -> None:
+        """Stop serving; not longer than a broker that is away admits."""
+        closing = threading.Thread(
+            target=self._close, name='bus-close', daemon=True
+        )
+        closing.start()
+        closing.join(_STOP_SECONDS)
+
+    def _close(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
         if self._server is not None:
             self._server.stop()
             self._server.wait()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -19,9 +20,16 @@ LOG = logging.getLogger(__name__)
 _CONFIG_FILE = '/etc/korora/agent.conf'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> None:
+    """The command; leaves at once, also threads that wait for a broker."""
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def run(args: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT; 1 if the configuration is unusable."""
-    args = list(sys.argv[1:] if argv is None else argv)
     conf = korora_conf.parse(args, [_CONFIG_FILE])
     korora_conf.register_attester_opts(conf)
     logging.setup(conf, 'korora')

@@ -132,7 +132,7 @@ class Machine:
         )
         self.agent.server.start()
         assert self.agent.bus is not None
-        self.agent.bus.serve(Endpoint(self.agent.source.wrap))
+        self.agent.bus.start(Endpoint(self.agent.source.wrap))
         self.client = AgentClient(self.socket, 30)
 
     def stop_agent(self) -> None:
