@@ -11,7 +11,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -echo 2>/dev/null
-for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev \
+for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev \
          virtio_pci virtio_blk; do
   [ ! -e /mods/$m.ko ] || insmod /mods/$m.ko || echo "insmod $m failed"
 done

@@ -60,8 +60,10 @@ class Tpm:
             [*free, "swtpm", "socket", "--tpm2", "--tpmstate",
              "dir=" + state, "--fd", str(theirs.fileno()), "--flags",
              "not-need-init,startup-clear", "--log",
-             f"file={state}/swtpm.log,level=1"],
-            pass_fds=[theirs.fileno()],
+             f"file={state}/swtpm.log,level=1", "--terminate"],
+            # A TERM to our session must not overtake TPM2_Shutdown; swtpm
+            # ends with the connection if we are killed.
+            pass_fds=[theirs.fileno()], start_new_session=True,
         )
         theirs.close()
 
@@ -119,13 +121,16 @@ def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
 def main() -> int:
     state, path = sys.argv[1:]
     stop = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     for old in (path, path + ".ctrl"):
         if os.path.exists(old):
             os.unlink(old)
     tpm = Tpm(state)
+    # Not before: swtpm would inherit it and never end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     listen(path + ".ctrl", serve_control, tpm)
     listen(path, serve_data, tpm)
+    if tpm.process.poll() is not None:
+        return 1
     if signal.sigwait(stop) == signal.SIGCHLD:
         return 1
     tpm.transmit(SHUTDOWN_CLEAR)
