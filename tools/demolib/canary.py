@@ -106,8 +106,10 @@ class BrokerCapture:
         self.file = folder / 'broker.pcap'
         self.flows = folder / 'flows'
         self._command = [
-            'ip', 'netns', 'exec', netns, 'tcpdump', '-i', 'any', '-s', '0',
-            '-B', '65536', '-U', '-w', str(self.file), f'tcp port {port}']
+            'ip', 'netns', 'exec', netns, 'tcpdump', '-i', 'any',
+            # tcpflow does not read the newer LINUX_SLL2.
+            '-y', 'LINUX_SLL', '-s', '0', '-B', '65536', '-U',
+            '-w', str(self.file), f'tcp port {port}']
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> 'BrokerCapture':

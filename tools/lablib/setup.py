@@ -30,7 +30,8 @@ LOG = paths.VENV / "lab-setup.log"
 
 PACKAGES = (
     "ca-certificates", "git", "gcc", "pkg-config", "python3-dev",
-    "python3-venv", "iproute2", "util-linux", "tcpdump", "mariadb-server",
+    "python3-venv", "iproute2", "util-linux", "tcpdump", "tcpflow",
+    "mariadb-server",
     "rabbitmq-server", "memcached", "libvirt-daemon-system",
     "libvirt-clients", "libvirt-dev", "qemu-system-x86", "qemu-utils",
     "swtpm", "swtpm-tools", "tpm2-tools", "libtss2-dev", "busybox-static",
