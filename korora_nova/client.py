@@ -46,7 +46,9 @@ class Results:
 def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:
     """Client with the keystoneauth options of a configuration group.
 
-    :raises Unavailable: SERVICE_UNAVAILABLE, credentials not configured.
+    Without credentials every call is refused as Unavailable.
+
+    :raises Unavailable: SERVICE_UNAVAILABLE, the options make no sense.
     """
     try:
         auth = ks_loading.load_auth_from_conf_options(conf, group)

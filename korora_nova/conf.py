@@ -16,6 +16,7 @@ sample configuration is generated from.
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
@@ -35,6 +36,7 @@ SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
 DISTRIBUTION = 'korora-nova'
 
+SERVICE_CONF = '/etc/korora/korora.conf'
 TRUSTED_KEYS = '/etc/korora/keys.json'
 AGENT_SOCKET = '/run/korora/agent.sock'
 
@@ -241,6 +243,11 @@ def parse(
          default_config_files=(
              None if config_files is None else list(config_files)))
     return conf
+
+
+def default_files() -> list[str]:
+    """The service's configuration file, if it is at its usual place."""
+    return [SERVICE_CONF] if os.path.exists(SERVICE_CONF) else []
 
 
 def release() -> str:

@@ -95,21 +95,17 @@ def main(args: Sequence[str] | None = None) -> int:
     conf = cfg.ConfigOpts()
     conf.register_cli_opt(cfg.SubCommandOpt(
         'command', title='commands', handler=_add_parsers))
-    options.parse(sys.argv[1:] if args is None else args, conf=conf,
-                  config_files=_default_files())
-    options.register_verifier_opts(conf)
-    logging.setup(conf, options.PROJECT)
     try:
-        conf.command.action(conf)
-    except (errors.KororaError, OSError) as exc:
+        options.parse(sys.argv[1:] if args is None else args, conf=conf,
+                      config_files=options.default_files())
+        options.register_verifier_opts(conf)
+        logging.setup(conf, options.PROJECT)
+        with api.available():
+            conf.command.action(conf)
+    except (errors.KororaError, cfg.Error, OSError) as exc:
         print(f'korora-manage: {exc}', file=sys.stderr)
         return 1
     return 0
-
-
-def _default_files() -> list[str]:
-    path = '/etc/korora/korora.conf'
-    return [path] if os.path.exists(path) else []
 
 
 if __name__ == '__main__':

@@ -56,7 +56,7 @@ class Database:
 
         :raises Unavailable: DATABASE_UNAVAILABLE.
         """
-        with _available(), self._facade.reader.using(_Context()) as session:
+        with available(), self._facade.reader.using(_Context()) as session:
             yield session
 
     @contextlib.contextmanager
@@ -65,18 +65,28 @@ class Database:
 
         :raises Unavailable: DATABASE_UNAVAILABLE.
         """
-        with _available(), self._facade.writer.using(_Context()) as session:
+        with available(), self._facade.writer.using(_Context()) as session:
             yield session
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register ``[database]`` of oslo.db."""
+    """Register ``[database]`` of oslo.db.
+
+    A worker gives up on a database that is away within seconds: its
+    caller would not wait for more.
+    """
     conf.register_opts(options.database_opts, 'database')
+    conf.set_default('max_retries', 3, 'database')
+    conf.set_default('retry_interval', 1, 'database')
 
 
 @contextlib.contextmanager
-def _available() -> Iterator[None]:
-    """Deadlocks become Lost, a database that is away Unavailable."""
+def available() -> Iterator[None]:
+    """Deadlocks become Lost, a database that is away Unavailable.
+
+    :raises Lost: repeat the transaction.
+    :raises Unavailable: DATABASE_UNAVAILABLE.
+    """
     try:
         yield
     except (db_exc.DBDeadlock, db_exc.RetryRequest):

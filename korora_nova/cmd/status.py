@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""korora-status upgrade check: may this release run with what is there?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+from oslo_upgradecheck import common_checks, upgradecheck
+
+from korora_nova import conf as options
+from korora_nova import errors
+from korora_nova.api import policy
+from korora_nova.rats import keys
+from korora_nova.verifier import service
+from korora_nova.verifier.db import api, migration
+
+_SUCCESS = upgradecheck.Code.SUCCESS
+_FAILURE = upgradecheck.Code.FAILURE
+
+
+class Checks(upgradecheck.UpgradeCommands):
+    """Database schema, signing keys, policy file."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        super().__init__()
+        self._conf = conf
+
+    def schema(self) -> upgradecheck.Result:
+        """The schema is the one that this release needs."""
+        try:
+            with api.available():
+                current = migration.current(api.Database(self._conf).engine)
+        except errors.KororaError as exc:
+            return upgradecheck.Result(_FAILURE, str(exc))
+        if current == migration.head():
+            return upgradecheck.Result(_SUCCESS)
+        return upgradecheck.Result(
+            _FAILURE, f'The schema is at revision {current}, not at '
+            f'{migration.head()}: run "korora-manage db sync".')
+
+    def keys(self) -> upgradecheck.Result:
+        """Each private key is there, and hosts pin its public half."""
+        group = self._conf[options.VERIFIER]
+        try:
+            service.Signers.load(group.keys_dir,
+                                 keys.KeyRing.load(group.trusted_keys))
+        except errors.KororaError as exc:
+            return upgradecheck.Result(_FAILURE, str(exc))
+        return upgradecheck.Result(_SUCCESS)
+
+    def policy(self) -> upgradecheck.Result:
+        """The operator's rules can be read and name rules that exist."""
+        problems = policy.Enforcer(self._conf).problems()
+        if problems:
+            return upgradecheck.Result(_FAILURE, ' '.join(problems))
+        return upgradecheck.Result(_SUCCESS)
+
+    def policy_format(self) -> upgradecheck.Result:
+        """The operator's rules are YAML."""
+        return common_checks.check_policy_json(self, self._conf)
+
+    _upgrade_checks = (
+        ('Database schema', schema),
+        ('Signing keys', keys),
+        ('Policy file', policy),
+        ('Policy file format', policy_format),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the checks; the exit status is that of oslo.upgradecheck."""
+    conf = cfg.ConfigOpts()
+    options.register_verifier_opts(conf)
+    return int(upgradecheck.main(
+        conf, options.PROJECT, Checks(conf),
+        argv=list(sys.argv[1:] if args is None else args),
+        default_config_files=options.default_files()))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""korora-manage and korora-status, as an operator runs them."""
+
+import contextlib
+import io
+import json
+import os
+import stat
+
+import fixtures
+import testtools
+
+from korora_nova.cmd import manage, status
+from korora_nova.rats import keys
+
+
+class CommandTestCase(testtools.TestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.config = self.write('korora.conf', f'''
+[database]
+connection = sqlite:///{self.directory}/korora.db
+[verifier]
+keys_dir = {self.directory}/private
+trusted_keys = {self.directory}/keys.json
+ek_roots = {self.directory}
+[oslo_policy]
+policy_file = {self.directory}/policy.yaml
+''')
+
+    def write(self, name: str, text: str) -> str:
+        path = os.path.join(self.directory, name)
+        with open(path, 'w') as file:
+            file.write(text)
+        return path
+
+    def run_command(self, main, *args: str) -> tuple[int, str]:
+        """Exit status and all output."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), (
+                contextlib.redirect_stderr(output)):
+            try:
+                code = main(['--config-file', self.config, *args])
+            except SystemExit as exc:
+                code = exc.code
+        return code, output.getvalue()
+
+    def manage(self, *args: str) -> tuple[int, str]:
+        return self.run_command(manage.main, *args)
+
+
+class TestManage(CommandTestCase):
+
+    def test_database(self):
+        self.assertIn('none', self.manage('db', 'version')[1])
+        for _ in range(2):
+            self.assertEqual(0, self.manage('db', 'sync')[0])
+        self.assertIn('0001', self.manage('db', 'version')[1])
+
+    def test_keys(self):
+        self.assertEqual(0, self.manage('keys', 'create')[0])
+        ring = keys.KeyRing.load(f'{self.directory}/keys.json')
+        for use in keys.USES:
+            path = f'{self.directory}/private/{use}.pem'
+            self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
+            self.assertEqual({keys.SigningKey.load(path).kid},
+                             set(getattr(ring, use)))
+        self.assertEqual(0o700, stat.S_IMODE(os.stat(
+            f'{self.directory}/private').st_mode))
+
+    def test_keys_again_changes_nothing(self):
+        self.manage('keys', 'create')
+        with open(f'{self.directory}/keys.json') as file:
+            before = file.read()
+        self.manage('keys', 'create')
+        with open(f'{self.directory}/keys.json') as file:
+            self.assertEqual(before, file.read())
+
+    def test_keys_rotation_lists_both(self):
+        self.manage('keys', 'create')
+        old = keys.KeyRing.load(f'{self.directory}/keys.json')
+        os.rename(f'{self.directory}/private/result.pem',
+                  f'{self.directory}/old.pem')
+        self.manage('keys', 'create')
+        new = keys.KeyRing.load(f'{self.directory}/keys.json')
+        self.assertEqual(old.cloud, new.cloud)
+        self.assertEqual(2, len(new.result))
+        self.assertLess(set(old.result), set(new.result))
+        self.assertEqual(set(old.custody), set(new.custody))
+
+    def test_keys_elsewhere(self):
+        code, _ = self.manage(
+            'keys', 'create', '--directory', f'{self.directory}/a',
+            '--public', f'{self.directory}/b.json')
+        self.assertEqual(0, code)
+        keys.SigningKey.load(f'{self.directory}/a/custody.pem')
+        keys.KeyRing.load(f'{self.directory}/b.json')
+
+    def test_audit(self):
+        self.manage('keys', 'create')
+        self.manage('db', 'sync')
+        code, output = self.manage('audit', 'verify')
+        self.assertEqual((0, True), (code, '0 receipts' in output))
+
+    def test_audit_of_no_database(self):
+        self.manage('keys', 'create')
+        code, output = self.manage('audit', 'verify')
+        self.assertEqual((1, True),
+                         (code, 'DATABASE_UNAVAILABLE' in output))
+
+    def test_wrong_usage(self):
+        self.assertEqual(2, self.manage('db')[0])
+        self.assertEqual(2, self.manage('x', 'y')[0])
+
+    def test_no_configuration(self):
+        self.config = '/nonexistent'
+        code, output = self.manage('db', 'sync')
+        self.assertEqual((1, True), (code, '/nonexistent' in output))
+
+
+class TestStatus(CommandTestCase):
+
+    def check(self) -> tuple[int, dict[str, int]]:
+        code, output = self.run_command(status.main, 'upgrade', 'check',
+                                        '--json')
+        return code, {one['check']: one['result'] for one in json.loads(
+            output.splitlines()[-1])['checks']}
+
+    def test_all_is_well(self):
+        self.manage('db', 'sync')
+        self.manage('keys', 'create')
+        code, checks = self.check()
+        self.assertEqual((0, {0}), (code, set(checks.values())))
+        self.assertEqual(4, len(checks))
+
+    def test_nothing_is_there(self):
+        code, checks = self.check()
+        self.assertEqual(2, code)
+        self.assertEqual((2, 2), (checks['Database schema'],
+                                  checks['Signing keys']))
+
+    def test_key_that_hosts_do_not_pin(self):
+        self.manage('db', 'sync')
+        self.manage('keys', 'create')
+        path = f'{self.directory}/private/custody.pem'
+        os.unlink(path)
+        keys.SigningKey.generate().save(path)
+        self.assertEqual(2, self.check()[1]['Signing keys'])
+
+    def test_policy(self):
+        for text, result in (
+                ('"attestation:hosts:list": "role:auditor"\n', 0),
+                ('"attestation:hosts:lst": "role:auditor"\n', 2),
+                ('"attestation:hosts:list": "rule:none"\n', 2),
+                ('["', 2)):
+            self.write('policy.yaml', text)
+            self.assertEqual(result, self.check()[1]['Policy file'], text)
