@@ -96,19 +96,6 @@ def factory() -> Factory:
     return Factory()
 
 
-def _free_pair() -> int:
-    while True:
-        with socket.socket() as first:
-            first.bind(('127.0.0.1', 0))
-            port: int = first.getsockname()[1]
-            try:
-                with socket.socket() as second:
-                    second.bind(('127.0.0.1', port + 1))
-                    return port
-            except OSError:
-                continue
-
-
 class SwTpm:
     """One running software TPM; ``tcti`` reaches it.
 
@@ -122,13 +109,14 @@ class SwTpm:
         )
         source = factory().state(name) / 'tpm2-00.permall'
         shutil.copy(source, self.directory)
-        self.port = _free_pair()
+        # Ports would be anyone's between choosing and binding them
+        self._socket = self.directory / 'sock'
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def tcti(self) -> str:
         """The TCTI string for tpm2-tss."""
-        return f'swtpm:host=127.0.0.1,port={self.port}'
+        return f'swtpm:path={self._socket}'
 
     def start(self, *, resume: bool = False) -> None:
         """Power on: TPM2_Startup(CLEAR), or (STATE) after a suspend."""
@@ -144,9 +132,9 @@ class SwTpm:
                     '--tpmstate',
                     f'dir={self.directory}',
                     '--server',
-                    f'type=tcp,port={self.port}',
+                    f'type=unixio,path={self._socket}',
                     '--ctrl',
-                    f'type=tcp,port={self.port + 1}',
+                    f'type=unixio,path={self._socket}.ctrl',
                     '--flags',
                     flags,
                     '--seccomp',
@@ -163,9 +151,8 @@ class SwTpm:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                socket.create_connection(
-                    ('127.0.0.1', self.port + 1), timeout=1
-                ).close()
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(f'{self._socket}.ctrl')
                 return True
             except OSError:
                 time.sleep(0.02)
