@@ -4,8 +4,12 @@
 import configparser
 import importlib.metadata
 import pathlib
+import re
+import sys
 
 import testtools
+
+from tests.unit import test_layering as layering
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
@@ -56,3 +60,38 @@ class TestPackaging(testtools.TestCase):
             and SPDX not in path.read_text().splitlines()[:2]
         ]
         self.assertEqual([], without)
+
+
+class TestRequirements(testtools.TestCase):
+    """What the code imports is what the package asks for."""
+
+    def names(self, text: str) -> set[str]:
+        found = set()
+        for line in text.splitlines():
+            name = re.match(r"[A-Za-z0-9._-]+", line)
+            if name:
+                found.add(_normal(name[0]))
+        return found
+
+    def imported(self) -> set[str]:
+        owners = importlib.metadata.packages_distributions()
+        found = set()
+        for path in (ROOT / "korora_nova").rglob("*.py"):
+            for target in layering.imports(path.read_text(), "korora_nova"):
+                top = target.target.split(".")[0]
+                if top not in sys.stdlib_module_names | {"korora_nova"}:
+                    found |= {_normal(owner) for owner in owners[top]}
+        return found
+
+    def test_requirements_are_the_imports(self) -> None:
+        config = configparser.ConfigParser()
+        config.read(ROOT / "setup.cfg")
+        wanted = self.names((ROOT / "requirements.txt").read_text())
+        for extra in config["extras"].values():
+            wanted |= self.names(extra.strip())
+        # pbr builds; PyMySQL and the like are the operator's choice.
+        self.assertEqual(wanted - {"pbr"}, self.imported())
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
