@@ -49,7 +49,7 @@ class ShowHost(_OneHost, base.ShowOne):
 
 
 class ApproveHost(_OneHost, base.ShowOne):
-    """Approve the TPM of a host, before or after it enrolled
+    """Approve the TPM of a host, before or after it enrolled.
 
     Compare the hash with what the TPM holds, or with the list of your
     hardware vendor, before you approve it.

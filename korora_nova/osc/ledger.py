@@ -25,7 +25,7 @@ class ShowLedger(base.ShowOne):
 
 
 class RecoverLedger(base.ShowOne):
-    """Reconcile a restored database with the receipts that hosts kept
+    """Reconcile a restored database with the receipts that hosts kept.
 
     Until then a service that was restored from a backup signs neither
     permits nor approvals (LEDGER_BEHIND).

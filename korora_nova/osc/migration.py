@@ -51,7 +51,7 @@ class ShowMigration(_OneMigration):
 
 
 class AbortMigration(_OneMigration):
-    """Decide that a pending hand-over did not happen
+    """Decide that a pending hand-over did not happen.
 
     Only with the destination fenced: powered off, or known to run nothing
     of this server. The key stays with the source.

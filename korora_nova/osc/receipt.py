@@ -18,7 +18,7 @@ COLUMNS = {
 
 
 class ListReceipt(base.Lister):
-    """List receipts: what was handed over, aborted or deleted, in order
+    """List receipts: what was handed over, aborted or deleted, in order.
 
     The signatures and the chain are checked by "korora-manage audit verify".
     """

@@ -18,7 +18,7 @@ def _summary(reference: base.Row) -> dict[str, object]:
 
 
 class CreateReference(base.ShowOne):
-    """Learn reference values from what a host attested last
+    """Learn reference values from what a host attested last.
 
     The host must be known to be good at this moment: every host in the
     same state is trusted from now on.
