@@ -184,8 +184,9 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
     for name in paths.HOSTS:
         host.switch_off(lab, name)
     last = [n for n in known if n in ("mariadb", "rabbitmq", "epmd")]
-    processes.stop(lab, [n for n in known if n not in last], grace=4)
-    processes.stop(lab, last, grace=4)
+    # Whatever they would still write goes with the state.
+    processes.stop(lab, [n for n in known if n not in last], grace=1)
+    processes.stop(lab, last, grace=1)
     net.delete()
     for name in known:
         processes.forget(lab, name)

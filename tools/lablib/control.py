@@ -126,6 +126,12 @@ def services(lab: paths.Lab, stock: bool) -> None:
     _uwsgi(lab, "placement",
            OS_PLACEMENT_CONFIG_DIR=str(lab.etc / "placement"))
     _uwsgi(lab, "nova", OS_NOVA_CONFIG_DIR=str(lab.etc / "nova"))
+    _uwsgi(lab, "glance", OS_GLANCE_CONFIG_DIR=str(lab.etc / "glance"))
+    _uwsgi(lab, "neutron", OS_NEUTRON_CONFIG_FILES="neutron.conf",
+           OS_NEUTRON_CONFIG_DIR=str(lab.etc / "neutron"))
+    _uwsgi(lab, "barbican", HOME=str(lab.etc / "barbican"))
+    if not stock:
+        attestation.start(lab)
     with ui.step("Keystone: users and catalogue"):
         _listening(lab, "keystone")
         venv_python(
@@ -139,13 +145,6 @@ def services(lab: paths.Lab, stock: bool) -> None:
         for name in ("nova-conductor", "nova-scheduler"):
             conf = lab.etc / "nova" / name / "nova.conf"
             processes.spawn(lab, name, [name, "--config-file", str(conf)])
-        _uwsgi(lab, "glance", OS_GLANCE_CONFIG_DIR=str(lab.etc / "glance"))
-        _uwsgi(lab, "neutron", OS_NEUTRON_CONFIG_FILES="neutron.conf",
-               OS_NEUTRON_CONFIG_DIR=str(lab.etc / "neutron"))
-        _uwsgi(lab, "barbican", HOME=str(lab.etc / "barbican"))
-        if not stock:
-            attestation.start(lab)
-            _listening(lab, "korora")
         consumers(lab, "conductor")
         _listening(lab, "placement", "nova", "glance", "neutron", "barbican")
 
