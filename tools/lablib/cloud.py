@@ -38,7 +38,6 @@ def is_stock(lab: paths.Lab) -> bool:
 
 def up(lab: paths.Lab, stock: bool) -> None:
     """Bring the cloud up; on any failure take it down again."""
-    setup.ensure()
     if is_up(lab):
         mode = "stock" if is_stock(lab) else "korora"
         if stock != is_stock(lab):
@@ -47,6 +46,7 @@ def up(lab: paths.Lab, stock: bool) -> None:
             )
         ui.note(f"the lab is already up ({lab.root})")
         return
+    setup.ensure()
     if processes.names(lab) or any(map(net.exists, net.all_names())):
         with ui.step("clear what an earlier lab has left"):
             down(lab, keep=False, quiet=True)
