@@ -158,9 +158,9 @@ class TestPaths(BadInputTestCase):
 class TestFields(BadInputTestCase):
     """Each field of valid requests, replaced by strange values."""
 
-    def mutations(self, document):
+    def mutations(self, document, values=STRANGE):
         for path in _paths(document):
-            for value in STRANGE:
+            for value in values:
                 yield _replaced(document, path, value)
             yield _replaced(document, path, _ABSENT)
         yield {**document, 'unknown': 1}
@@ -205,7 +205,7 @@ class TestFields(BadInputTestCase):
     def test_purposes(self):
         host = self.host('h1')
         for purpose, body in PURPOSES.items():
-            for mutated in self.mutations(body):
+            for mutated in self.mutations(body, STRANGE[::2]):
                 if mutated == body:
                     continue
                 message = host.message(purpose, _dumps(mutated).decode(),

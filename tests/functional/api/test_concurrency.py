@@ -7,6 +7,8 @@ import json
 import uuid
 
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 
 from korora_nova import errors
 from korora_nova.verifier import receipts
@@ -132,12 +134,17 @@ class TestSqlite(ConcurrencyMixin, base.ApiTestCase):
 
 class TestMariaDb(ConcurrencyMixin, base.ApiTestCase):
 
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.server = mariadb.MariaDb()
+        cls.server.setUp()
+        cls.addClassCleanup(cls.server.cleanUp)
+
     def connection(self) -> str:
-        return self.useFixture(mariadb.MariaDb()).url
+        return self.server.database()
 
     def test_schema_is_the_models(self):
-        from alembic.autogenerate import compare_metadata
-        from alembic.runtime.migration import MigrationContext
         with self.korora.service.db.engine.connect() as connection:
             self.assertEqual([], compare_metadata(
                 MigrationContext.configure(connection),
