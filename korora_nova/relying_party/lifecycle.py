@@ -25,12 +25,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from nova import exception, objects
 from nova.compute import power_state, task_states, vm_states
 from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.relying_party import base, facts, refusal, secret
-from nova import exception, objects
 
 LOG = logging.getLogger(__name__)
 
@@ -202,11 +202,14 @@ class LifecycleDriver(secret.SecretDriver):
 
     @staticmethod
     def _is_deleted(instance: Any) -> bool:
+        """By what Nova sent along; nothing is loaded for it."""
+        def sent(name: str) -> Any:
+            return (getattr(instance, name)
+                    if instance.obj_attr_is_set(name) else None)
         return bool(
-            instance.deleted
-            or instance.vm_state in (
-                vm_states.DELETED, vm_states.SOFT_DELETED)
-            or instance.task_state == task_states.DELETING)
+            sent('deleted')
+            or sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
+            or sent('task_state') == task_states.DELETING)
 
     def _bury(self, instance: Any) -> None:
         """Never fails: a dead agent must not block a delete."""
