@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import threading
 import time
 from typing import Any, Protocol
 
@@ -121,27 +122,23 @@ class Attester:
         self.client = client
         self.trusted = trusted
         self._collector = collector
+        self._provisioning = threading.Lock()
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
         self.incarnation = ''
 
     @property
     def identity(self) -> keys.Identity:
-        """:raises errors.Unavailable: TPM_UNAVAILABLE, not set up yet."""
-        if self._identity is None:
-            raise errors.Unavailable(
-                errors.Reason.TPM_UNAVAILABLE,
-                'The keys of this host were not found in its TPM yet.',
-            )
-        return self._identity
+        """The host's keys, found or created at their first use.
 
-    def provision(self) -> keys.Identity:
-        """Find or create the host's keys; once per process."""
-        if self._identity is None:
-            self.tpm.reclaim()
-            with self.tpm.operation() as operation:
-                self._identity = keys.provision(operation)
-        return self._identity
+        :raises errors.Unavailable: TPM_UNAVAILABLE.
+        """
+        with self._provisioning:
+            if self._identity is None:
+                self.tpm.reclaim()
+                with self.tpm.operation() as operation:
+                    self._identity = keys.provision(operation)
+            return self._identity
 
     def challenge(self, challenge_class: str = ON_DEMAND) -> Challenge:
         """Ask for a challenge."""
@@ -174,8 +171,9 @@ class Attester:
         qualifying = evidence.qualify(
             challenge.value, purpose, self.host, text.encode()
         )
+        identity = self.identity
         with self.tpm.operation() as operation:
-            quote = keys.quote(operation, self.identity, qualifying)
+            quote = keys.quote(operation, identity, qualifying)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read()
         proof = evidence.Evidence(quote, logs.uefi, logs.ima)

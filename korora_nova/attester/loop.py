@@ -78,7 +78,6 @@ class Attestation:
     def step(self) -> float:
         """Do what is due; return the seconds until the next time."""
         try:
-            self._attester.provision()
             if not self._enrolled:
                 status = enrol.ensure(self._attester)
                 self._enrolled = status == enrol.APPROVED

@@ -315,7 +315,7 @@ class LabTestCase(testtools.TestCase):
         return answer
 
     def start(
-        self, source: Machine, dest: Machine, migration: str, **changed: Any
+        self, source: Machine, to: Machine, migration: str, **changed: Any
     ) -> dict[str, Any]:
         """S's live_migration, before the stream."""
         return source.client.call(
@@ -323,9 +323,9 @@ class LabTestCase(testtools.TestCase):
             **{
                 'instance': self.instance,
                 'migration': migration,
-                'dest': dest.name,
-                'address': ADDRESS[dest.name],
-                'tls_name': dest.name,
+                'dest': to.name,
+                'address': ADDRESS[to.name],
+                'tls_name': to.name,
                 **changed,
             },
         )
