@@ -13,7 +13,9 @@ def _summary(reference: base.Row) -> dict[str, object]:
     return {
         "name": reference["name"],
         "pcrs": sorted(int(pcr) for pcr in reference.get("pcrs") or ()),
-        "ima_digests": len(reference.get("ima_digests") or ()),
+        "ima_digests": reference.get(
+            "ima_digest_count", len(reference.get("ima_digests") or ())
+        ),
     }
 
 
