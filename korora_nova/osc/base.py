@@ -7,6 +7,7 @@ import datetime
 import typing
 
 import jwt
+from cliff import columns
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.command import command
@@ -42,6 +43,16 @@ class ShowOne(AttestationCommand, command.ShowOne):
     """A command that prints one record."""
 
 
+class Listing(columns.FormattableColumn[list[typing.Any]]):
+    """A list: in its order for people, as it is for machines."""
+
+    def human_readable(self) -> str:
+        return ", ".join(str(item) for item in self._value)
+
+    def machine_readable(self) -> list[typing.Any]:
+        return self._value
+
+
 def when(stamp: float | str | None) -> str | None:
     """Seconds since the epoch as ISO 8601 UTC; text is passed through."""
     if stamp is None or isinstance(stamp, str):
@@ -68,19 +79,19 @@ def unverified_claims(token: str | None) -> dict[str, typing.Any]:
 def cell(value: typing.Any) -> typing.Any:
     """A value in the form that both tables and ``-f json`` can show."""
     if isinstance(value, (list, tuple)):
-        return format_columns.ListColumn(list(value))
+        return Listing(list(value))
     if isinstance(value, dict):
         return format_columns.DictColumn(value)
     return value
 
 
 def table(
-    columns: collections.abc.Mapping[str, str],
+    headings: collections.abc.Mapping[str, str],
     rows: collections.abc.Iterable[Row],
 ) -> Table:
-    """Rows of the API under headings; ``columns`` is heading -> field."""
-    return tuple(columns), [
-        tuple(cell(row.get(field)) for field in columns.values())
+    """Rows of the API under their headings: heading -> field."""
+    return tuple(headings), [
+        tuple(cell(row.get(field)) for field in headings.values())
         for row in rows
     ]
 

@@ -60,7 +60,7 @@ class TestHost(CommandTest):
     def test_list_as_a_table(self) -> None:
         self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
         printed = self.run_command(host.ListHost, "-f", "table")
-        self.assertIn("IMA_UNKNOWN_FILE, PCR_NOT_GOLDEN", printed)
+        self.assertIn("PCR_NOT_GOLDEN, IMA_UNKNOWN_FILE", printed)
 
     def test_list_one_column_as_csv(self) -> None:
         self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
@@ -181,6 +181,18 @@ class TestReference(CommandTest):
         self.app.stdout.seek(0)
         self.assertEqual(
             self.REFERENCE, self.run_json(reference.ShowReference, "gold")
+        )
+
+    def test_list_and_show_as_tables(self) -> None:
+        self.answer("GET", "/v1/references", {"references": [self.REFERENCE]})
+        self.answer("GET", "/v1/references/gold", self.REFERENCE)
+        self.assertIn(
+            "| 0, 10 |",
+            self.run_command(reference.ListReference, "-f", "table"),
+        )
+        self.assertIn(
+            "d1, d2, d3",
+            self.run_command(reference.ShowReference, "gold", "-f", "table"),
         )
 
     def test_delete(self) -> None:
