@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib import parse
 
 import webob
 from oslo_log import log as logging
@@ -56,11 +57,16 @@ class Faults:
             return request.get_response(self._application)
         except errors.KororaError as error:
             LOG.log(logging.ERROR if error.code >= 500 else logging.INFO,
-                    '%s %s: %s %s', request.method,
-                    request.environ.get('PATH_INFO'), error, error.details)
+                    '%s: [%s] %r %r', _name(request), error.reason,
+                    error.message, error.details)
             return response(error)
         # The boundary of the service: log all, show nothing.
         except Exception:  # noqa: BLE001
-            LOG.exception('%s %s failed', request.method,
-                          request.environ.get('PATH_INFO'))
+            LOG.exception('%s failed', _name(request))
             return response(errors.Unavailable(errors.Reason.INTERNAL))
+
+
+def _name(request: webob.Request) -> str:
+    """Method and path; whatever a caller put there stays on one line."""
+    path = request.environ.get('PATH_INFO', '')
+    return f'{request.method} {parse.quote(path, encoding="latin-1")}'

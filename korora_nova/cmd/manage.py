@@ -6,6 +6,7 @@
     korora-manage db sync
     korora-manage db version
     korora-manage keys create [--directory DIR] [--public FILE]
+    korora-manage ledger freeze
     korora-manage audit verify
 """
 
@@ -23,7 +24,7 @@ from oslo_log import log as logging
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import keys
-from korora_nova.verifier import receipts
+from korora_nova.verifier import receipts, recovery
 from korora_nova.verifier.db import api, migration
 
 
@@ -67,6 +68,13 @@ def _key(path: str) -> keys.SigningKey:
     return key
 
 
+def ledger_freeze(conf: cfg.ConfigOpts) -> None:
+    """After restoring a backup, before the service starts again."""
+    recovery.freeze(api.Database(conf), 'an operator froze it')
+    print('The service signs nothing until "openstack attestation ledger '
+          'recover".')
+
+
 def audit_verify(conf: cfg.ConfigOpts) -> None:
     """Verify the chain of receipts in the database."""
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
@@ -79,6 +87,7 @@ def _add_parsers(subparsers: Any) -> None:
     for noun, verb, action in (
             ('db', 'sync', db_sync), ('db', 'version', db_version),
             ('keys', 'create', keys_create),
+            ('ledger', 'freeze', ledger_freeze),
             ('audit', 'verify', audit_verify)):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(

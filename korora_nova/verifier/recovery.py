@@ -41,6 +41,18 @@ from korora_nova.verifier.db import api, models
 STRIDE = 1 << 20
 
 
+def freeze(db: api.Database, why: str) -> None:
+    """Stop permits, approvals and receipts until :func:`recover`.
+
+    For whoever restores a backup: until a host reports what the database
+    does not know, nothing else shows that it is outdated.
+    """
+    table = models.Ledger
+    with db.write() as session:
+        session.execute(sa.update(table).where(
+            table.id == 1, table.behind == '').values(behind=why))
+
+
 def recover(verifier: service.Service, tokens: Sequence[str],
             actor: str) -> dict[str, Any]:
     """Reconcile with receipts of hosts; see the module for the steps.

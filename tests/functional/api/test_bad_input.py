@@ -5,6 +5,7 @@ import base64
 import copy
 import json
 
+import fixtures
 import hypothesis
 from hypothesis import strategies
 
@@ -250,6 +251,18 @@ class TestFields(BadInputTestCase):
 
     def test_fuzzed_evidence(self):
         self._bytes(self.host('h1'))
+
+
+class TestLog(BadInputTestCase):
+
+    def test_caller_cannot_forge_a_line(self):
+        logs = self.useFixture(fixtures.FakeLogger())
+        self.post('/v1/hosts/a%0aforged', method='GET')
+        self.post('/v1/references', body=b'{"x\\nforged": 1}',
+                  content_type='application/json')
+        self.assertEqual([], [line for line in logs.output.splitlines()
+                              if line.startswith('forged')])
+        self.assertIn('NOT_FOUND', logs.output)
 
 
 class TestInternalErrors(BadInputTestCase):

@@ -6,7 +6,7 @@ import shutil
 import uuid
 
 from korora_nova.rats import token as tokens
-from korora_nova.verifier import receipts
+from korora_nova.verifier import receipts, recovery
 from tests.functional.api.test_custody import CustodyTestCase
 
 SERVER = str(uuid.UUID(int=1))
@@ -102,6 +102,14 @@ class TestFreeze(RecoveryTestCase):
         message['evidence']['pcrs']['0'] = '00' * 32
         with self.refused('QUOTE_DIGEST'):
             self.source.api.evidence('h1', message)
+        self.source.approve((SERVER, 1))
+
+
+    def test_by_the_operator_who_restored(self):
+        recovery.freeze(self.korora.service.db, 'restored')
+        with self.refused('LEDGER_BEHIND'):
+            self.source.approve((SERVER, 1))
+        self.admin.recover_ledger([])
         self.source.approve((SERVER, 1))
 
 

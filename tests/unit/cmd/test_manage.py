@@ -110,6 +110,11 @@ class TestManage(CommandTestCase):
         self.assertEqual((1, True),
                          (code, 'DATABASE_UNAVAILABLE' in output))
 
+    def test_freeze(self):
+        self.manage('db', 'sync')
+        code, output = self.manage('ledger', 'freeze')
+        self.assertEqual((0, True), (code, 'recover' in output))
+
     def test_wrong_usage(self):
         self.assertEqual(2, self.manage('db')[0])
         self.assertEqual(2, self.manage('x', 'y')[0])
