@@ -42,16 +42,18 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         return _agent(timeout)
 
     def _standing(self, instance: Any, *, image_meta: Any = None,
-                  vtpm: bool = False) -> gate.Standing:
+                  vtpm: bool = False, ledger: bool = False
+                  ) -> gate.Standing:
         """What this host knows of a server.
 
         :param vtpm: the migrate data says that it has a vTPM.
+        :param ledger: see :meth:`gate.Gate.standing`.
         :raises KororaError: it may be protected, and nobody can tell.
         """
         server = facts.of_instance(
             instance, CONF.korora.protect_vtpm, image_meta=image_meta,
             vtpm=vtpm)
-        standing = self._gate.standing(server)
+        standing = self._gate.standing(server, ledger=ledger)
         if standing.state == 'unknown' and self._has_tpm_device(instance):
             raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
         return standing

@@ -25,7 +25,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.relying_party import base, drift, facts, migration
+from korora_nova.relying_party import base, drift, facts, gate, migration
 
 CONF = base.CONF
 LOG = logging.getLogger(__name__)
@@ -64,20 +64,21 @@ class KororaLibvirtDriver(migration.MigrationDriver):
 
     def process_instances_at_startup(self, context: Any,
                                      instances: Any) -> Any:
-        """As stock, and tell the operator of keys that are missing."""
+        """As stock, then take the keys of stock servers into custody."""
         # Nova 33 does not have it.
         stock = getattr(super(), 'process_instances_at_startup', None)
         if stock is not None:
             instances = stock(context, instances)
         try:
-            self._report_missing_keys(instances)
+            self._onboard_all(instances)
         except Exception:  # noqa: BLE001 boundary: nova-compute must start
             LOG.exception('Cannot compare servers and vault')
         return instances
 
-    def _report_missing_keys(self, instances: Any) -> None:
+    def _onboard_all(self, instances: Any) -> None:
+        """Servers that ran before this driver came; tell of lost keys."""
         try:
-            status = self._gate.call('status', budget=10.0)
+            status = self._gate.call('status', budget=gate.QUICK)
         except errors.KororaError as exc:
             LOG.warning('The agent does not answer yet: %s', exc)
             return
@@ -86,6 +87,10 @@ class KororaLibvirtDriver(migration.MigrationDriver):
             if instance.deleted or instance.uuid in keys:
                 continue
             server = facts.of_instance(instance, CONF.korora.protect_vtpm)
-            if server.requirement.custody:
-                LOG.warning('This host holds no key for the vTPM of the '
-                            'server', instance=instance)
+            if not server.requirement.custody:
+                continue
+            try:
+                self._onboard(instance)
+            except errors.KororaError as exc:
+                LOG.warning("The key of the server's vTPM is not in custody "
+                            'yet: %s', exc, instance=instance)

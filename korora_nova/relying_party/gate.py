@@ -22,7 +22,7 @@ import base64
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from korora_nova import errors, secret
@@ -126,34 +126,35 @@ class Gate:
 
     # What is known
 
-    def standing(self, server: Server) -> Standing:
+    def standing(self, server: Server, *, ledger: bool = False) -> Standing:
         """Find out what a server's host must be.
 
+        :param ledger: whether it matters which other host holds a key that
+            this one does not.
         :raises Unavailable: the server has or may have a vTPM, and neither
             vault nor ledger can tell whether it is protected.
         """
+        # Whose flavor asks for custody gets it without more questions.
+        ledger = server.may_have_vtpm and (
+            ledger or not server.requirement.custody)
         try:
-            answer = self.call('protection', budget=min(QUICK, self._timeout),
+            answer = self.call('protection', budget=QUICK,
                                instance=server.uuid, ledger=False)
-            if answer.get('state') == 'none' and server.may_have_vtpm:
+            if ledger and answer.get('state') == 'none':
                 answer = self.call('protection', instance=server.uuid,
                                    ledger=True)
+                if not answer.get('ledger_known'):
+                    raise errors.Unavailable(
+                        errors.Reason.SERVICE_UNAVAILABLE)
         except errors.KororaError as exc:
             if server.may_have_vtpm:
                 raise _infrastructure(exc) from exc
             return Standing(server, custody=False, state='unknown')
-        return self._standing(server, answer)
-
-    def _standing(self, server: Server,
-                  answer: Mapping[str, Any]) -> Standing:
         state = str(answer.get('state'))
         known = state != 'none' or bool(answer.get('ledger'))
-        custody = server.requirement.custody
-        if (not known and server.may_have_vtpm and not custody
-                and not answer.get('ledger_known')):
-            raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
-        return Standing(server, custody=known or custody, state=state,
-                        known=known, migration=answer.get('migration'))
+        return Standing(
+            server, custody=known or server.requirement.custody, state=state,
+            known=known, migration=answer.get('migration') or None)
 
     # Hosts
 

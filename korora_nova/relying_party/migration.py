@@ -80,6 +80,8 @@ class MigrationDriver(lifecycle.LifecycleDriver):
             if standing.custody:
                 # A server without a key may leave a host that turned bad.
                 self._gate.admit(standing, budget=gate.SOURCE_CHECK)
+                if standing.state == 'none':
+                    self._onboard(instance)
             data = super().check_can_live_migrate_source(
                 context, instance, dest_check_data, *args, **kwargs)
             if standing.custody:

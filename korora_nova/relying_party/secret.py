@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nova import vtpm
+from nova.compute import vm_states
+from nova.virt.libvirt import driver as libvirt_driver
 from oslo_log import log as logging
 
 from korora_nova import errors
@@ -60,14 +62,15 @@ class SecretDriver(base.BaseDriver):
             yield running
             return
         ticket = self._gate.begin(
-            self._standing(instance, image_meta=image_meta))
+            self._standing(instance, image_meta=image_meta, ledger=True))
         self._tickets[instance.uuid] = ticket
         try:
             if ticket.secret_uuid is not None:
                 self._name_secret(instance, ticket.secret_uuid)
             yield ticket
         except BaseException:
-            if ticket.claimed:
+            if ticket.claimed and instance.vm_state == vm_states.BUILDING:
+                # Never ran: what another host builds takes a new key.
                 self._forget(instance, wait=FORGET_WAIT)
             raise
         finally:
@@ -115,6 +118,40 @@ class SecretDriver(base.BaseDriver):
         if not self._tell('forget', instance, **fields):
             self._tombstones.add(instance.uuid)
 
+    # Servers that stock Nova started
+
+    def _stock_secret(self, instance: Any) -> tuple[str, bytes] | None:
+        """The readable secret that stock Nova leaves in libvirt, if any."""
+        found = self._host.find_secret('vtpm', instance.uuid)
+        if found is None:
+            return None
+        try:
+            return found.UUIDString(), found.value()
+        except libvirt_driver.libvirt.libvirtError:
+            return None  # private: not one of stock Nova's
+
+    def _onboard(self, instance: Any) -> None:
+        """Take a running stock server's key into custody.
+
+        Stock Nova keeps it in libvirt, persistent and readable, for as long
+        as the server is there. The agent undefines that.
+
+        :raises KororaError: refused; the secret stays where it is.
+        """
+        standing = self._standing(instance, ledger=True)
+        if not standing.custody or standing.known:
+            return
+        stock = self._stock_secret(instance)
+        if stock is None:
+            return
+        ticket = self._gate.begin(standing)
+        try:
+            self._gate.first_key(ticket, stock[0], secrets.Secret(stock[1]))
+        finally:
+            self._close(instance, ticket)
+        LOG.info("The key of the server's vTPM is in custody now",
+                 instance=instance)
+
     # Nova's seams
 
     def _get_or_create_secret_for_vtpm(
@@ -133,8 +170,9 @@ class SecretDriver(base.BaseDriver):
         if not ticket.launch:
             return None, MODE
         if ticket.secret_uuid is None:
-            secret_uuid, passphrase = vtpm.get_or_create_secret(
-                context, instance)
+            secret_uuid, passphrase = (
+                self._stock_secret(instance)
+                or vtpm.get_or_create_secret(context, instance))
             self._gate.first_key(
                 ticket, secret_uuid, secrets.Secret(passphrase))
         elif self._host.find_secret('vtpm', instance.uuid) is None:

@@ -114,6 +114,69 @@ class TestCreate(Base):
         self.assert_closed()
 
 
+class TestOnboarding(Base):
+    """P19: servers that stock Nova started before."""
+
+    def stock(self):
+        """A running server with a readable, persistent libvirt secret."""
+        self.flags(protect_vtpm=False, group='korora')
+        self.check_secret = lambda connection, uuid: None
+        server = self.create(base.VTPM, host='h1')
+        del self.check_secret
+        self.flags(protect_vtpm=True, group='korora')
+        secret = self.driver._host.find_secret('vtpm', server['id'])
+        self.assertFalse(secret._private or secret._ephemeral)
+        self.assertEqual([], self.h1.ops())
+        return server, secret.UUIDString(), secret.value()
+
+    def assert_in_custody(self, server, uuid, value):
+        record = self.h1.vault[server['id']]
+        self.assertEqual(('held', uuid, value), (
+            record['state'], record['secret_uuid'], record['value']))
+        self.assert_closed()
+
+    def test_at_the_start_of_nova_compute(self):
+        known = self.stock()
+        self.restart_compute_service('h1')
+        self.assert_in_custody(*known)
+        self.restart_compute_service('h1')
+        self.assertEqual(1, self.h1.ops().count('seal'))
+
+    def test_untrusted_host_keeps_it_as_it_is(self):
+        server, uuid, _ = self.stock()
+        self.cloud.untrusted.add('h1')
+        self.restart_compute_service('h1')
+        self.assertEqual([uuid], self.secrets('h1'))
+        self.assertEqual({}, self.h1.vault)
+
+    def test_before_a_live_migration(self):
+        known = self.stock()
+        self.migrate(known[0])
+        self.assertEqual('h2', self.host_of(known[0]))
+        self.assertEqual(known[2], self.h2.vault[known[0]['id']]['value'])
+        self.assert_closed()
+
+    def test_at_a_start_by_somebody_else(self):
+        """Without the tenant's token: the key comes from libvirt."""
+        known = self.stock()
+        base.nova.crypto._get_key_manager().secrets.clear()
+        self._reboot_server(known[0], hard=True)
+        self.assert_in_custody(*known)
+
+    def test_failed_start_keeps_the_key(self):
+        known = self.stock()
+        self._stop_server(known[0])
+        with mock.patch.object(
+                fakelibvirt.Domain, 'createWithFlags',
+                side_effect=fakelibvirt.make_libvirtError(
+                    fakelibvirt.libvirtError, 'no memory', error_code=1)):
+            self.act(known[0], 'os-start')
+            self._wait_for_action_fail_completion(
+                known[0], 'start', 'compute_start_instance')
+        self.assertNotIn('forget', self.h1.ops())
+        self.assert_in_custody(*known)
+
+
 class TestFilter(base.Base):
     FILTER = True
 

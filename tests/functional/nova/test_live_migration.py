@@ -393,6 +393,36 @@ class TestPlain(Base):
         self.assertIn(secret, self.connection('h1')._removed_secrets)
 
 
+class TestNeverStarted(Base):
+    def test_aborted_while_it_was_prepared(self):
+        """Nova rolls back without having called the driver: S says so."""
+        server = self.protect()
+        uuid, migration = server['id'], '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d11'
+        self.h1.call('announce', instance=uuid)
+        self.h2.call('receive', migration=migration, instance=uuid,
+                     source='h1', address='h2', tls_name='')
+        data = objects.LibvirtLiveMigrateData(
+            vtpm_secret_uuid=None, vtpm_secret_value=None,
+            migration=objects.Migration(uuid=migration))
+        driver = self.computes['h1'].driver
+        instance = self.instance(server)
+        driver.rollback_live_migration_at_source(None, instance, data)
+        self.assertEqual({'instance': uuid, 'migration': migration},
+                         dict(self.h1.calls)['never_started'])
+        self.assertEqual('held', self.h1.vault[uuid]['state'])
+
+    def test_nothing_is_said_of_plain_servers(self):
+        server = self.create(host='h1')
+        data = objects.LibvirtLiveMigrateData(
+            migration=objects.Migration(uuid=server['id']))
+        for host in ('h1', 'h2'):
+            driver = self.computes[host].driver
+            instance = self.instance(server)
+            driver.rollback_live_migration_at_source(None, instance, data)
+            self.assertEqual([], driver._tombstones.list())
+        self.assertEqual([], self.h1.ops() + self.h2.ops())
+
+
 class TestRestart(Base):
     def test_migration_is_found_again(self):
         server = self.protect()

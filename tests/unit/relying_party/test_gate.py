@@ -32,8 +32,9 @@ class Base(testtools.TestCase):
     def pause(self, seconds):
         self.time += seconds
 
-    def standing(self, what, vtpm=False):
-        return self.gate.standing(gate.Server(UUID, what, vtpm))
+    def standing(self, what, vtpm=False, ledger=False):
+        return self.gate.standing(gate.Server(UUID, what, vtpm),
+                                  ledger=ledger)
 
     def hold(self, state='held'):
         self.agent.call('seal', instance=UUID, secret_uuid=SECRET,
@@ -94,6 +95,16 @@ class TestStanding(Base):
     def test_possible_vtpm_is_refused_without_ledger(self):
         self.cloud.up = False
         self.refused('SERVICE_UNAVAILABLE', self.standing, USER_VTPM)
+
+    def test_start_is_refused_without_ledger(self):
+        self.cloud.up = False
+        self.refused('SERVICE_UNAVAILABLE', self.standing, CUSTODY,
+                     ledger=True)
+
+    def test_custody_by_flavor_asks_no_ledger(self):
+        """A hand-over's checks cost one question to the vault."""
+        self.assertTrue(self.standing(CUSTODY).custody)
+        self.assertEqual(1, len(self.agent.calls))
 
     def test_held_key_needs_no_ledger(self):
         self.hold()
@@ -200,7 +211,7 @@ class TestBegin(Base):
         self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 1,
                                    'pending': None}
         self.refused('VAULT_MISSING', self.gate.begin,
-                     self.standing(CUSTODY))
+                     self.standing(CUSTODY, ledger=True))
         self.assertEqual([], self.agent.ops())
 
     def test_first_start(self):
