@@ -111,7 +111,7 @@ class TestReceive(CustodyTestCase):
         with self.refused('MSK_TEMPLATE'):
             self.received(msk=msk, challenge=nonce)
 
-    def _wrong(self, nonce_of=None, **made):
+    def _wrong(self, **made):
         """A key that was made for something else."""
         nonce = self.dest.challenge()
         wanted = {'challenge': nonce, 'migration': MIGRATION,
@@ -130,6 +130,14 @@ class TestReceive(CustodyTestCase):
     def test_made_for_another_source(self):
         with self.refused('QUOTE_NONCE'):
             self._wrong(source='h3')
+
+    def test_created_for_another_destination(self):
+        nonce = self.dest.challenge()
+        info = transcript.msk_outside_info(
+            bytes.fromhex(nonce), MIGRATION, SERVER, 'h1', 'h3')
+        msk = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1', info)
+        with self.refused('QUOTE_CREATION'):
+            self.received(msk=msk, challenge=nonce)
 
     def test_made_over_an_older_challenge(self):
         with self.refused('QUOTE_NONCE'):
