@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live migration through Nova's API, scheduler, conductor and computes."""
 
+import base64
+import json
 from unittest import mock
 
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
+from oslo_messaging._drivers import impl_fake as fake_driver
 
 from korora_nova import errors
 from tests.functional.nova import base
@@ -122,6 +125,67 @@ class TestAllowed(Base):
         self.cloud.untrusted.add('h1')
         self.migrate(server)
         self.assert_on('h2', server)
+
+
+class TestAfterTheStream(Base):
+    """P4: nothing that we do there fails the migration, or erases."""
+
+    def test_agents_that_died_meanwhile(self):
+        server = self.protect()
+        for agent, ops in ((self.h1, ('stream_completed',)),
+                           (self.h2, ('activated', 'close'))):
+            for op in ops:
+                agent.fail[op] = errors.Unavailable('AGENT_UNAVAILABLE')
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertEqual('moving', self.h1.vault[server['id']]['state'])
+        self.assertEqual('incoming', self.h2.vault[server['id']]['state'])
+
+    def test_destination_reports_even_if_nova_fails(self):
+        server = self.protect()
+        self.h1.fail['stream_completed'] = errors.Unavailable('RETRY')
+        with mock.patch.object(
+                libvirt_driver.LibvirtDriver, '_reattach_instance_vifs',
+                side_effect=ValueError('vifs')):
+            self.act(server, 'os-migrateLive',
+                     {'host': None, 'block_migration': 'auto'})
+            self._wait_for_migration_status(server, ['error'])
+        self.assertIn('activated', self.h2.ops())
+        self.assertEqual('h2', self.cloud.ledger[server['id']]['holder'])
+
+
+class TestCanary(Base):
+    """I1: no passphrase in what Nova logs or sends, at DEBUG too."""
+
+    def setUp(self):
+        self.useFixture(base.fixtures.EnvironmentVariable('OS_DEBUG', '1'))
+        super().setUp()
+
+    def test_whole_life(self):
+        sent = []
+        stock = fake_driver.FakeDriver._send
+
+        def spy(driver, target, ctxt, message, *args, **kwargs):
+            sent.append(json.dumps(message, default=str))
+            return stock(driver, target, ctxt, message, *args, **kwargs)
+        self.useFixture(base.fixtures.MockPatchObject(
+            fake_driver.FakeDriver, '_send', spy))
+        server = self.protect()
+        canary = self.h1.vault[server['id']]['value']
+        self.migrate(server)
+        self._reboot_server(server, hard=True)
+        self.cloud.untrusted.add('h1')
+        self.migrate(server, status='error')
+        self.h2.fail['open'] = errors.Unavailable('TPM_UNAVAILABLE')
+        self.act(server, 'reboot', {'type': 'HARD'})
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        logs = self.stdlog.logger.output
+        self.assertIn('migrate_data in pre_live_migration', logs)
+        self.assertGreater(len(sent), 10)
+        for form in (canary, base64.b64encode(canary)):
+            self.assertNotIn(form.decode(), logs)
+            self.assertNotIn(form.decode(), ''.join(sent))
 
 
 class TestRefused(Base):
