@@ -95,7 +95,9 @@ class SecrecyTest(lab.LabTestCase):
         # and one that fails with the plaintext in hand
         migration = self.nova_migrates(self.h2, self.h1)
         self.h1.libvirt.down = True
-        self.assertRaises(Exception, self.receive, self.h2, self.h1, migration)
+        self.assertRaises(
+            errors.KororaError, self.receive, self.h2, self.h1, migration
+        )
         self.h1.client.call('status')
         for directory in (self.directory, self.korora.directory):
             for path in pathlib.Path(directory).rglob('*'):
