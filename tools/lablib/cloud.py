@@ -210,7 +210,7 @@ def _remove_mount_points(lab: paths.Lab) -> None:
 
 
 def _disposable(lab: paths.Lab, keep: bool) -> list[pathlib.Path]:
-    gone = [lab.run]
+    gone = [lab.run, lab.tmp]
     if not keep:
         gone += [
             lab.etc, lab.log, lab.data, lab.instances, lab.root / "hosts",

@@ -25,9 +25,9 @@ PRIVATE = {
     "/etc/korora": ("root", 0o755),
     "/var/lib/libvirt": ("root", 0o755),
     "/var/lib/korora": ("root", 0o755),
-    "/var/lib/swtpm-localca": ("tss", 0o750),
+    "/var/lib/swtpm-localca": (hostconfig.swtpm_user(), 0o750),
     "/var/log/libvirt": ("root", 0o755),
-    "/var/log/swtpm": ("tss", 0o755),
+    "/var/log/swtpm": (hostconfig.swtpm_user(), 0o755),
     "/var/cache/libvirt": ("root", 0o755),
 }
 FILES = ("/etc/hosts", "/etc/hostname", "/etc/machine-id")

@@ -4,11 +4,22 @@
 from __future__ import annotations
 
 import pathlib
+import pwd
 import uuid
 
 from lablib import broker, config, machine, paths
 
 TCTI = "swtpm:path=/run/hwtpm/sock"
+
+
+def swtpm_user() -> str:
+    """Whom the distribution's packages made for software TPMs."""
+    for name in ("tss", "swtpm"):
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    return "root"
 
 
 def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
@@ -32,8 +43,8 @@ def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
         "namespaces = []\n"
         'stdio_handler = "file"\n'
         "remember_owner = 0\n"
-        'swtpm_user = "tss"\n'
-        'swtpm_group = "tss"\n'
+        f'swtpm_user = "{swtpm_user()}"\n'
+        f'swtpm_group = "{swtpm_user()}"\n'
         f'migration_address = "{address}"\n'
     )
 
@@ -59,7 +70,7 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         "virt_type": "qemu", "cpu_mode": "custom", "cpu_models": "Nehalem",
         "hw_machine_type": "x86_64=q35", "tb_cache_size": 64,
         "images_type": "qcow2", "swtpm_enabled": "true",
-        "swtpm_user": "tss", "swtpm_group": "tss",
+        "swtpm_user": swtpm_user(), "swtpm_group": swtpm_user(),
         "live_migration_scheme": "tcp",
         "live_migration_inbound_addr": paths.HOSTS[host],
         "live_migration_permit_auto_converge": "true",

@@ -86,6 +86,11 @@ class Lab:
         return self.root / "cache"
 
     @property
+    def tmp(self) -> pathlib.Path:
+        """TMPDIR of every process, libvirt's swtpm_setup included."""
+        return self.root / "tmp"
+
+    @property
     def instances(self) -> pathlib.Path:
         """Nova's instances_path: one string, another directory per host."""
         return self.root / "instances"
@@ -109,12 +114,13 @@ class Lab:
         """
         for path in (
             self.etc, self.run, self.log, self.data, self.cache,
-            self.instances, self.root / "hosts",
+            self.instances, self.tmp, self.root / "hosts",
         ):
             path.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o711)
         for path in (self.etc, self.run, self.data, self.cache):
             path.chmod(0o700)
+        self.tmp.chmod(0o1777)
 
     @functools.cached_property
     def password(self) -> str:

@@ -34,6 +34,7 @@ def environment(lab: paths.Lab, **extra: str) -> dict[str, str]:
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "PYTHONWARNINGS": "ignore",
+        "TMPDIR": str(lab.tmp),
         "KORORA_LAB_DIR": str(lab.root),
         **extra,
     }
