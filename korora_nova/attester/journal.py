@@ -79,10 +79,12 @@ class Journal:
 
     def _load(self) -> None:
         try:
-            lines = self._path.read_text(encoding='utf-8').splitlines()
+            content = self._path.read_text(encoding='utf-8')
         except FileNotFoundError:
             return
-        for number, text in enumerate(lines, 1):
+        if content and not content.endswith('\n'):
+            files.append(self._path, b'\n')  # a crash tore the last line
+        for number, text in enumerate(content.splitlines(), 1):
             try:
                 self._note(json.loads(text))
             except (ValueError, KeyError, TypeError):

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An announcement admits one hand-over, a few attempts, for a while."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import testtools
+
+from korora_nova import errors
+from korora_nova.attester import boot, source
+
+SERVER = '6b6f726f-7261-4000-8000-000000000001'
+
+
+class AnnouncementsTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.open = source.Announcements()
+
+    def assert_closed(self) -> None:
+        error = self.assertRaises(
+            errors.CustodyError, self.open.attempt, SERVER
+        )
+        self.assertEqual(errors.Reason.NOT_ANNOUNCED, error.reason)
+
+    def test_none(self) -> None:
+        self.assert_closed()
+
+    def test_few_attempts(self) -> None:
+        self.open.add(SERVER)
+        for _ in range(source.ATTEMPTS):
+            self.open.attempt(SERVER)
+        self.assert_closed()
+        self.open.add(SERVER)
+        self.open.attempt(SERVER)
+
+    def test_spent(self) -> None:
+        self.open.add(SERVER)
+        self.open.attempt(SERVER)
+        self.open.spend(SERVER)
+        self.assert_closed()
+
+    def test_expires(self) -> None:
+        self.open.add(SERVER)
+        later = boot.now() + source.ANNOUNCED_SECONDS + 1
+        with mock.patch.object(boot, 'now', return_value=later):
+            self.assert_closed()

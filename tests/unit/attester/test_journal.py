@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receipts a host keeps."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import testtools
+
+from korora_nova.attester import journal
+from korora_nova.custody import receipt as receipts
+from korora_nova.rats import keys
+
+CLOUD = '11111111-2222-4333-8444-555555555555'
+INSTANCE = '6b6f726f-7261-4000-8000-000000000001'
+
+
+class JournalTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.directory = pathlib.Path(scratch.name)
+        self.key = keys.SigningKey.generate()
+        pair = [keys.SigningKey.generate().public for _ in range(2)]
+        self.ring = keys.KeyRing.build(
+            CLOUD,
+            result=pair[:1],
+            custody=[self.key.public],
+            approval=pair[1:],
+        )
+
+    def receipt(
+        self, seq: int, outcome: str = 'committed'
+    ) -> receipts.VerifiedReceipt:
+        migration = '00000000-0000-4000-8000-%012d' % seq
+        deleted = outcome == 'deleted'
+        token = receipts.sign_receipt(
+            receipts.Receipt(
+                seq=seq,
+                prev=receipts.GENESIS,
+                incarnation=CLOUD,
+                cloud=CLOUD,
+                migration='' if deleted else migration,
+                instance=INSTANCE,
+                epoch=seq + 1,
+                outcome=outcome,
+                source='h1',
+                dest='' if deleted else 'h2',
+                permit_hash='' if deleted else '00' * 32,
+                issued=1.0,
+            ),
+            self.key,
+        )
+        return receipts.verify_receipt(token, self.ring, cloud=CLOUD)
+
+    def test_head_is_the_latest_by_sequence(self) -> None:
+        kept = journal.Journal(self.directory)
+        self.assertEqual('', kept.head)
+        second, first = self.receipt(2), self.receipt(1)
+        kept.add(second)
+        kept.add(first)
+        self.assertEqual(second.hash, kept.head)
+        again = journal.Journal(self.directory)
+        self.assertEqual(second.hash, again.head)
+        self.assertEqual(first.token, again.find(first.receipt.migration))
+        self.assertIsNone(again.find(INSTANCE))
+
+    def test_added_once(self) -> None:
+        kept = journal.Journal(self.directory)
+        one = self.receipt(1)
+        kept.add(one)
+        kept.add(one)
+        lines = (self.directory / 'receipts.jsonl').read_bytes()
+        self.assertEqual(1, lines.count(b'\n'))
+
+    def test_deletion_is_found_by_instance(self) -> None:
+        kept = journal.Journal(self.directory)
+        gone = self.receipt(3, 'deleted')
+        kept.add(gone)
+        self.assertEqual(gone.token, kept.find(INSTANCE))
+
+    def test_superseding_is_the_latest_commit(self) -> None:
+        kept = journal.Journal(self.directory)
+        committed = self.receipt(4)
+        kept.add(committed)
+        kept.add(self.receipt(5, 'aborted'))
+        self.assertEqual(committed.token, kept.superseding(INSTANCE))
+
+    def test_torn_line_after_a_crash(self) -> None:
+        kept = journal.Journal(self.directory)
+        one = self.receipt(1)
+        kept.add(one)
+        with (self.directory / 'receipts.jsonl').open('ab') as stream:
+            stream.write(b'{"seq": 2, "ha')
+        again = journal.Journal(self.directory)
+        self.assertEqual(one.hash, again.head)
+        two = self.receipt(2)
+        again.add(two)
+        self.assertEqual(two.hash, journal.Journal(self.directory).head)

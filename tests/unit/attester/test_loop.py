@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Periodic attestation: it backs off, recovers, and never ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from unittest import mock
+
+import testtools
+
+from korora_nova import errors
+from korora_nova.attester import enrol, loop
+from korora_nova.attester.attest import Answer, Challenge
+
+_R = errors.Reason
+
+
+def challenge(number: int) -> dict[str, Any]:
+    return {'challenge': f'{number:064x}', 'incarnation': 'i'}
+
+
+class FakeAttester:
+    """Records which challenges are answered; fails as told."""
+
+    host = 'h1'
+
+    def __init__(self) -> None:
+        self.answered: list[int] = []
+        self.failures: list[errors.KororaError] = []
+        self.result: Any = mock.Mock(tier='affirming', reasons=())
+        self.asked = 0
+        self.client: Any = mock.Mock()
+        self.identity: Any = mock.Mock(ak_name=b'\x01')
+        self.client.get_host.return_value = {
+            'status': 'approved',
+            'ak_name': '01',
+        }
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def challenge(self, _class: str) -> Challenge:
+        self.asked += 1
+        return Challenge.from_json(challenge(1000 + self.asked))
+
+    def answer(self, given: Challenge, purpose: str, body: Any) -> Answer:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.answered.append(int.from_bytes(given.value, 'big'))
+        following = challenge(len(self.answered))
+        return Answer({'next_challenge': following}, mock.Mock(), given)
+
+    def say(self, purpose: str, body: Any) -> Answer:
+        self.gate.wait(5)
+        return self.answer(self.challenge(''), purpose, body)
+
+
+class LoopTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.attester = FakeAttester()
+        self.loop = loop.Attestation(
+            self.attester,  # type: ignore[arg-type]
+            60,
+            lambda: {'receipt_head': '', 'held': []},
+        )
+
+    def test_answers_the_next_challenge_of_the_last_answer(self) -> None:
+        for _ in range(3):
+            self.assertEqual(60, self.loop.step())
+        self.assertEqual([1001, 1, 2], self.attester.answered)
+        self.assertEqual(1, self.attester.client.get_host.call_count)
+
+    def test_backs_off_while_the_service_is_down(self) -> None:
+        self.attester.failures = [
+            errors.Unavailable(_R.SERVICE_UNAVAILABLE) for _ in range(12)
+        ]
+        delays = [self.loop.step() for _ in range(12)]
+        self.assertLess(delays[0], 1)
+        self.assertGreater(delays[6], delays[0])
+        self.assertLessEqual(max(delays), 60)
+        self.assertEqual(60, self.loop.step())
+
+    def test_bad_challenge_is_replaced(self) -> None:
+        self.loop.step()
+        self.attester.failures = [errors.EvidenceError(_R.CHALLENGE_EXPIRED)]
+        self.assertLess(self.loop.step(), 2)
+        self.loop.step()
+        self.assertEqual([1001, 1002], self.attester.answered)
+
+    def test_waits_for_approval(self) -> None:
+        self.attester.client.get_host.return_value = {
+            'status': 'pending',
+            'ak_name': '01',
+        }
+        self.assertEqual(5, self.loop.step())
+        self.assertEqual([], self.attester.answered)
+        self.attester.client.get_host.return_value['status'] = 'approved'
+        self.assertEqual(60, self.loop.step())
+
+    def test_enrols_again_when_forgotten(self) -> None:
+        self.loop.step()
+        self.attester.failures = [errors.NotFound(_R.HOST_UNKNOWN)]
+        self.loop.step()
+        self.attester.client.get_host.side_effect = errors.NotFound(
+            _R.HOST_UNKNOWN
+        )
+        with mock.patch.object(
+            enrol, '_enrol', return_value='approved'
+        ) as enrolled:
+            self.assertEqual(60, self.loop.step())
+        self.assertEqual(1, enrolled.call_count)
+
+    def test_outlives_a_bug(self) -> None:
+        self.loop._interval = 0.01
+        steps: list[int] = []
+
+        def step() -> float:
+            steps.append(1)
+            raise ZeroDivisionError
+
+        with mock.patch.object(self.loop, 'step', step):
+            self.loop.start()
+            deadline = time.monotonic() + 5
+            while len(steps) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.loop.stop()
+        self.assertGreaterEqual(len(steps), 3)
+
+    def test_callers_share_one_attestation(self) -> None:
+        """T24: a flood of checks is one quote in flight."""
+        self.attester.gate.clear()
+        threads = [
+            threading.Thread(target=self.loop.attest_now) for _ in range(50)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        self.attester.gate.set()
+        for thread in threads:
+            thread.join(5)
+        self.assertLessEqual(len(self.attester.answered), 2)
+
+    def test_attest_now_refuses_a_bad_host(self) -> None:
+        self.attester.result.require_affirming.side_effect = errors.Untrusted(
+            _R.HOST_UNTRUSTED
+        )
+        self.assertRaises(errors.Untrusted, self.loop.attest_now)

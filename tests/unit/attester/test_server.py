@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local socket: framing, peers, and what an answer may say."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pathlib
+import socket
+import struct
+import tempfile
+import threading
+from typing import Any
+
+import testtools
+
+from korora_nova import errors
+from korora_nova.attester import server, socket_client
+
+CANARY = 'c2VjcmV0IGNhbmFyeQ=='
+SERVER = '6b6f726f-7261-4000-8000-000000000001'
+
+
+class SocketTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.path = str(pathlib.Path(scratch.name) / 'agent.sock')
+        self.log = io.StringIO()
+        handler = logging.StreamHandler(self.log)
+        logger = logging.getLogger('korora_nova.attester.server')
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+
+    def serve(
+        self, uid: int | None = None, **handlers: Any
+    ) -> socket_client.AgentClient:
+        allowed = os.getuid() if uid is None else uid
+        made = server.Server(self.path, frozenset({allowed}), handlers)
+        made.start()
+        self.addCleanup(made.stop)
+        return socket_client.AgentClient(self.path, 5)
+
+    def reason(self, call: Any, *args: Any, **kw: Any) -> str:
+        error = self.assertRaises(errors.KororaError, call, *args, **kw)
+        self.assertNotIn('canary', str(error.details))
+        return error.reason
+
+    def test_answer(self) -> None:
+        client = self.serve(status=lambda: {'host': 'h1'})
+        self.assertEqual({'host': 'h1'}, client.call('status'))
+
+    def test_error_keeps_its_class_and_details(self) -> None:
+        def attest() -> Any:
+            raise errors.Untrusted(
+                errors.Reason.HOST_UNTRUSTED, details={'reasons': 'X'}
+            )
+
+        client = self.serve(attest=attest)
+        error = self.assertRaises(errors.Untrusted, client.call, 'attest')
+        self.assertEqual({'reasons': 'X'}, error.details)
+
+    def test_unexpected_error_says_nothing_of_the_request(self) -> None:
+        def seal(**fields: Any) -> Any:
+            raise RuntimeError(fields)
+
+        client = self.serve(seal=seal)
+        reason = self.reason(
+            client.call,
+            'seal',
+            instance=SERVER,
+            secret_uuid=SERVER,
+            passphrase=CANARY,
+        )
+        self.assertEqual(errors.Reason.INTERNAL, reason)
+        self.assertIn('RuntimeError at', self.log.getvalue())
+        self.assertNotIn(CANARY, self.log.getvalue())
+
+    def test_schema_violation_says_nothing_of_the_request(self) -> None:
+        client = self.serve(seal=dict)
+        reason = self.reason(
+            client.call, 'seal', passphrase=CANARY, instance='x'
+        )
+        self.assertEqual(errors.Reason.INVALID_REQUEST, reason)
+        self.assertNotIn(CANARY, self.log.getvalue())
+
+    def test_unknown_operation(self) -> None:
+        client = self.serve(status=dict)
+        for op in ('shutdown', 'attest', '__init__'):
+            self.assertEqual(
+                errors.Reason.INVALID_REQUEST, self.reason(client.call, op)
+            )
+
+    def test_peer_must_be_allowed(self) -> None:
+        called: list[int] = []
+        client = self.serve(
+            uid=os.getuid() + 1, status=lambda: called.append(1) or {}
+        )
+        self.assertEqual(
+            errors.Reason.PEER_DENIED, self.reason(client.call, 'status')
+        )
+        self.assertEqual([], called)
+
+    def test_nobody_home(self) -> None:
+        client = socket_client.AgentClient(self.path, 1)
+        self.assertEqual(
+            errors.Reason.AGENT_UNAVAILABLE,
+            self.reason(client.call, 'status'),
+        )
+
+    def test_silence_ends_with_the_timeout(self) -> None:
+        done = threading.Event()
+        self.addCleanup(done.set)
+        client = self.serve(status=lambda: done.wait(10) and {} or {})
+        self.assertEqual(
+            errors.Reason.AGENT_UNAVAILABLE,
+            self.reason(client.call, 'status', timeout=0.2),
+        )
+
+    def raw(self, content: bytes) -> dict[str, Any] | None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(self.path)
+            connection.sendall(content)
+            header = connection.recv(4)
+            if not header:
+                return None
+            size = struct.unpack('>I', header)[0]
+            text = socket_client.receive(connection, size)
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    def test_frames(self) -> None:
+        self.serve(status=dict)
+        too_long = self.raw(struct.pack('>I', (1 << 20) + 1))
+        assert too_long is not None
+        self.assertEqual('TOO_LARGE', too_long['error']['reason'])
+        for body in (b'\xff\xfe', b'[]', b'{"version": 1}', b'{"op": 1}'):
+            answer = self.raw(struct.pack('>I', len(body)) + body)
+            assert answer is not None
+            self.assertEqual(
+                'INVALID_REQUEST', answer['error']['reason'], body
+            )
+
+    def test_many_requests_on_one_connection(self) -> None:
+        self.serve(status=lambda: {'n': 1})
+        body = b'{"version": 1, "op": "status"}'
+        frame = struct.pack('>I', len(body)) + body
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.path)
+            for _ in range(3):
+                connection.sendall(frame)
+                size = struct.unpack(
+                    '>I', socket_client.receive(connection, 4)
+                )[0]
+                answer = json.loads(socket_client.receive(connection, size))
+                self.assertEqual({'version': 1, 'ok': True, 'n': 1}, answer)
+
+    def test_stale_socket_is_replaced(self) -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(self.path)
+        client = self.serve(status=dict)
+        self.assertEqual({}, client.call('status'))
+
+    def test_gone_after_stop(self) -> None:
+        made = server.Server(self.path, frozenset({0}), {})
+        made.start()
+        made.stop()
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_strange_answers(self) -> None:
+        client = socket_client.AgentClient(self.path, 1)
+        for text in (
+            b'nonsense',
+            b'[]',
+            b'{"version": 2, "ok": true}',
+            b'{"version": 1}',
+            b'{"version": 1, "ok": 1}',
+            b'{"version": 1, "error": 7}',
+        ):
+            client._exchange = lambda *_, text=text: text
+            self.assertEqual(
+                errors.Reason.AGENT_UNAVAILABLE,
+                self.reason(client.call, 'status'),
+                text,
+            )
+
+    def test_uids(self) -> None:
+        self.assertEqual(
+            frozenset({0, 4242}),
+            server.uids(['root', '4242', 'no-such-user']),
+        )
