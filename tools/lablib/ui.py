@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 _START = time.monotonic()
 _LOCK = threading.Lock()
-_REMINDER = 10.0
+_REMINDER = 15.0
+_active: dict[str, float] = {}
 
 
 class LabError(Exception):
@@ -22,7 +23,7 @@ class LabError(Exception):
 def say(text: str) -> None:
     """Print one line with the seconds since the program started."""
     with _LOCK:
-        print(f"{time.monotonic() - _START:7.1f}s  {text}", flush=True)
+        print(f'{time.monotonic() - _START:7.1f}s  {text}', flush=True)
 
 
 def note(text: str) -> None:
@@ -33,20 +34,47 @@ def note(text: str) -> None:
 
 def fail(text: str) -> None:
     with _LOCK:
-        print("error: " + text, file=sys.stderr, flush=True)
+        print('error: ' + text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _reminding(what: str) -> Iterator[None]:
+    """Have `what` named every 15 s until it is done."""
+    began = time.monotonic()
+    _active[what] = began
+    if not any(t.name == 'reminder' for t in threading.enumerate()):
+        threading.Thread(target=_remind, name='reminder', daemon=True).start()
+    try:
+        yield
+    finally:
+        _active.pop(what, None)
+
+
+def _remind() -> None:
+    while True:
+        time.sleep(_REMINDER)
+        now = time.monotonic()
+        late = [
+            f'{what} ({now - began:.0f} s)'
+            for what, began in list(_active.items())
+            if now - began >= _REMINDER
+        ]
+        if late:
+            say('... still at: ' + '; '.join(late))
 
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
     """Announce `what`, then say how long it took or that it failed."""
     began = time.monotonic()
-    say("... " + what)
+    say('... ' + what)
     try:
-        yield
+        with _reminding(what):
+            yield
     except BaseException:
-        say(f"!!! {what}: failed after {time.monotonic() - began:.1f} s")
+        say(f'!!! {what}: failed after {time.monotonic() - began:.1f} s')
         raise
-    say(f"ok  {what} ({time.monotonic() - began:.1f} s)")
+    say(f'ok  {what} ({time.monotonic() - began:.1f} s)')
 
 
 def wait(
@@ -56,29 +84,25 @@ def wait(
     interval: float = 0.1,
     alive: Callable[[], str | None] = lambda: None,
 ) -> None:
-    """Poll `ready` until true; remind every 10 s what is waited for.
+    """Poll `ready` until true, with a reminder of what is waited for.
 
     `alive` returns a sentence when waiting has become pointless.
     Raises LabError on that sentence or after `timeout` seconds.
     """
-    began = time.monotonic()
-    remind = began + _REMINDER
-    while not ready():
-        if dead := alive():
-            raise LabError(f"{what}: {dead}")
-        now = time.monotonic()
-        if now - began > timeout:
-            raise LabError(f"{what}: not ready after {timeout:.0f} s")
-        if now > remind:
-            say(f"... still waiting for {what} ({now - began:.0f} s)")
-            remind = now + _REMINDER
-        time.sleep(interval)
+    end = time.monotonic() + timeout
+    with _reminding('waiting for ' + what):
+        while not ready():
+            if dead := alive():
+                raise LabError(f'{what}: {dead}')
+            if time.monotonic() > end:
+                raise LabError(f'{what}: not ready after {timeout:.0f} s')
+            time.sleep(interval)
 
 
 def require_root() -> None:
     """Raise LabError unless this process may make namespaces."""
     if os.geteuid() != 0:
         raise LabError(
-            "the lab makes network namespaces and runs libvirtd, so it has "
-            "to be started as root (try: sudo {})".format(" ".join(sys.argv))
+            'the lab makes network namespaces and runs libvirtd, so it has '
+            'to be started as root (try: sudo {})'.format(' '.join(sys.argv))
         )
