@@ -121,24 +121,40 @@ class Base(libvirt_base.ServersTestBase):
         self.streaming = threading.Event()
         self.abort = threading.Event()
         super().setUp()
-        self.useFixture(nova_fixtures.HostNameWeigherFixture())
         self._patch_libvirt()
 
     def _patch_libvirt(self):
         test = self
         patch = self.useFixture
-        patch(fixtures.MockPatchObject(
-            libvirt_driver.LibvirtDriver, '_check_vtpm_support'))
-        patch(fixtures.MockPatchObject(
-            fakelibvirt.virConnect, '_domain_capability_tpm',
-            fakelibvirt.virConnect._domain_capability_tpm_supported))
-        patch(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.migrateToURI3',
-            lambda domain, uri, params, flags: test._migrate(
-                domain, uri, params, flags)))
-        patch(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.abortJob',
-            lambda domain: test._abort(domain)))
+        patch(
+            fixtures.MockPatchObject(
+                libvirt_driver.LibvirtDriver, '_check_vtpm_support'
+            )
+        )
+        connection = fakelibvirt.virConnect
+        if hasattr(connection, '_domain_capability_tpm'):
+            # Nova 33's fake supports vTPMs by default.
+            patch(
+                fixtures.MockPatchObject(
+                    connection,
+                    '_domain_capability_tpm',
+                    connection._domain_capability_tpm_supported,
+                )
+            )
+        patch(
+            fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.Domain.migrateToURI3',
+                lambda domain, uri, params, flags: test._migrate(
+                    domain, uri, params, flags
+                ),
+            )
+        )
+        patch(
+            fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.Domain.abortJob',
+                lambda domain: test._abort(domain),
+            )
+        )
         create = fakelibvirt.Domain.createWithFlags
 
         def launch(domain, flags):
@@ -189,8 +205,13 @@ class Base(libvirt_base.ServersTestBase):
         keys.KeyRing.build(CLOUD, result=[self.key.public], custody=[],
                            approval=[]).save(path)
         self.flags(trusted_keys=path, result_cache=0, group='korora')
-        self.useFixture(fixtures.MockPatchObject(
-            client, 'from_conf', lambda *args: Service(self)))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                client, 'from_conf', lambda *args: Service(self)
+            )
+        )
+        self.useFixture(nova_fixtures.HostNameWeigherFixture(
+            {'h1': 300, 'h2': 200, 'h3': 100}))
         if self.FILTER:
             self.flags(enabled_filters=[
                 *CONF.filter_scheduler.enabled_filters,
