@@ -24,6 +24,9 @@ from lablib import (
 
 # Says whose the namespaces are; gone after a reboot, as they are.
 OWNER = pathlib.Path('/run/korora-lab.owner')
+# Of the 107 characters of a socket's name, hosts/h1/hwtpm/sock.ctrl and
+# tmp/tmpXXXXXXXX/privsep.sock need 30.
+MAX_PATH = 75
 # Places that a host's private directories are mounted over.
 MOUNT_POINTS = tuple(host.PRIVATE)
 
@@ -40,6 +43,11 @@ def is_stock(lab: paths.Lab) -> bool:
 
 def up(lab: paths.Lab, stock: bool) -> None:
     """Bring the cloud up; on any failure take it down again."""
+    if len(str(lab.root)) > MAX_PATH:
+        raise ui.LabError(
+            f"{lab.root} is too long: unix sockets below it allow for "
+            f"{MAX_PATH} characters"
+        )
     if is_up(lab):
         mode = "stock" if is_stock(lab) else "korora"
         if stock != is_stock(lab):
