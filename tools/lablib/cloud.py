@@ -33,28 +33,28 @@ MOUNT_POINTS = tuple(host.PRIVATE)
 
 def is_up(lab: paths.Lab) -> bool:
     return lab.mode_file.exists() and processes.alive(
-        processes.load(lab, "nova")
+        processes.load(lab, 'nova')
     )
 
 
 def is_stock(lab: paths.Lab) -> bool:
-    return lab.mode_file.exists() and lab.mode_file.read_text() == "stock"
+    return lab.mode_file.exists() and lab.mode_file.read_text() == 'stock'
 
 
 def up(lab: paths.Lab, stock: bool) -> None:
     """Bring the cloud up; on any failure take it down again."""
     if len(str(lab.root)) > MAX_PATH:
         raise ui.LabError(
-            f"{lab.root} is too long: unix sockets below it allow for "
-            f"{MAX_PATH} characters"
+            f'{lab.root} is too long: unix sockets below it allow for '
+            f'{MAX_PATH} characters'
         )
     if is_up(lab):
-        mode = "stock" if is_stock(lab) else "korora"
+        mode = 'stock' if is_stock(lab) else 'korora'
         if stock != is_stock(lab):
             raise ui.LabError(
-                f"a {mode} lab is up; take it down first (lab down)"
+                f'a {mode} lab is up; take it down first (lab down)'
             )
-        ui.note(f"the lab is already up ({lab.root})")
+        ui.note(f'the lab is already up ({lab.root})')
         return
     if OWNER.exists() and OWNER.read_text() != str(lab.root):
         raise ui.LabError(
@@ -63,13 +63,13 @@ def up(lab: paths.Lab, stock: bool) -> None:
         )
     setup.ensure()
     if processes.names(lab) or any(map(net.exists, net.all_names())):
-        with ui.step("clear what an earlier lab has left"):
+        with ui.step('clear what an earlier lab has left'):
             down(lab, keep=False, quiet=True)
     try:
         _up(lab, stock)
     except BaseException:
         processes.abort()
-        ui.note(f"taking the lab down; logs stay in {lab.log}")
+        ui.note(f'taking the lab down; logs stay in {lab.log}')
         processes.resume()
         down(lab, keep=True, quiet=True)
         raise
@@ -79,13 +79,13 @@ def _up(lab: paths.Lab, stock: bool) -> None:
     for path in _disposable(lab, keep=False):
         shutil.rmtree(path, ignore_errors=True)
     lab.make()
-    (lab.data / "lock").mkdir(exist_ok=True)
+    (lab.data / 'lock').mkdir(exist_ok=True)
     _mount_points(lab)
     config.write_all(lab, stock)
     if not stock:
         attestation.configure(lab)
         machine.make_vendor(lab)
-    with ui.step("network namespaces"):
+    with ui.step('network namespaces'):
         OWNER.write_text(str(lab.root))
         net.create()
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -94,7 +94,7 @@ def _up(lab: paths.Lab, stock: bool) -> None:
         except BaseException:
             processes.abort()
             raise
-    lab.mode_file.write_text("stock" if stock else "korora")
+    lab.mode_file.write_text('stock' if stock else 'korora')
 
 
 def _start(lab: paths.Lab, stock: bool, pool: ThreadPoolExecutor) -> None:
@@ -125,8 +125,8 @@ def _start(lab: paths.Lab, stock: bool, pool: ThreadPoolExecutor) -> None:
 
 
 def _machine(lab: paths.Lab, name: str, stock: bool) -> None:
-    what = "libvirtd" if stock else "TPM, measured boot, libvirtd"
-    with ui.step(f"host {name}: namespaces, {what}"):
+    what = 'libvirtd' if stock else 'TPM, measured boot, libvirtd'
+    with ui.step(f'host {name}: namespaces, {what}'):
         host.prepare(lab, name, stock)
         if not stock:
             machine.make_tpm(lab, name)
@@ -136,25 +136,25 @@ def _machine(lab: paths.Lab, name: str, stock: bool) -> None:
 
 
 def _expect(lab: paths.Lab) -> None:
-    with ui.step("approve the TPMs that were delivered"):
-        control.venv_python(lab, "lablib.onboard", "expect")
+    with ui.step('approve the TPMs that were delivered'):
+        control.venv_python(lab, 'lablib.onboard', 'expect')
 
 
 def _trust(lab: paths.Lab) -> None:
-    with ui.step("reference values from h1"):
-        control.venv_python(lab, "lablib.onboard", "learn")
-    with ui.step("verdicts: h1, h2 affirming, h3 contraindicated"):
-        control.venv_python(lab, "lablib.onboard", "await", *paths.HOSTS)
+    with ui.step('reference values from h1'):
+        control.venv_python(lab, 'lablib.onboard', 'learn')
+    with ui.step('verdicts: h1, h2 affirming, h3 contraindicated'):
+        control.venv_python(lab, 'lablib.onboard', 'await', *paths.HOSTS)
 
 
 def reboot(lab: paths.Lab, name: str) -> None:
     """Power-cycle a host: its guests die, its TPM starts from zero."""
     stock = is_stock(lab)
-    with ui.step(f"power off {name}"):
+    with ui.step(f'power off {name}'):
         host.switch_off(lab, name)
         if not stock:
             machine.power_off(lab, name)
-    with ui.step(f"power on {name}"):
+    with ui.step(f'power on {name}'):
         if not stock:
             machine.power_on(lab, name)
         host.switch_on(lab, name)
@@ -162,31 +162,31 @@ def reboot(lab: paths.Lab, name: str) -> None:
         if not stock:
             host.start_agent(lab, name)
         host.start_compute(lab, name)
-        control.consumers(lab, "compute." + name)
-    if processes.pid_of(lab, "korora"):
-        with ui.step(f"new verdict on {name}"):
-            control.venv_python(lab, "lablib.onboard", "await", name)
+        control.consumers(lab, 'compute.' + name)
+    if processes.pid_of(lab, 'korora'):
+        with ui.step(f'new verdict on {name}'):
+            control.venv_python(lab, 'lablib.onboard', 'await', name)
 
 
 def tamper(lab: paths.Lab, name: str, how: str) -> None:
     """Attack a running host."""
     if is_stock(lab):
-        raise ui.LabError("the hosts of a stock lab have no TPM")
+        raise ui.LabError('the hosts of a stock lab have no TPM')
     machine.TAMPER[how](lab, name)
-    ui.say(f"ok  tampered with {name} ({how})")
+    ui.say(f'ok  tampered with {name} ({how})')
 
 
 def _content(lab: paths.Lab) -> None:
-    with ui.step("images and flavors"):
+    with ui.step('images and flavors'):
         control.venv_python(
-            lab, "lablib.bootstrap", "content", str(guest.directory(lab))
+            lab, 'lablib.bootstrap', 'content', str(guest.directory(lab))
         )
 
 
 def _mount_points(lab: paths.Lab) -> None:
     """Make mount points the machine lacks; remember them for `down`."""
     made = [p for p in MOUNT_POINTS if not os.path.isdir(p)]
-    (lab.run / "mount-points").write_text("\n".join(made))
+    (lab.run / 'mount-points').write_text('\n'.join(made))
     for path in made:
         os.makedirs(path)
 
@@ -199,10 +199,10 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
     lab.mode_file.unlink(missing_ok=True)
     known = processes.names(lab)
     if not quiet and known:
-        ui.say(f"... stop {len(known)} services")
+        ui.say(f'... stop {len(known)} services')
     for name in paths.HOSTS:
         host.switch_off(lab, name)
-    last = [n for n in known if n in ("mariadb", "rabbitmq", "epmd")]
+    last = [n for n in known if n in ('mariadb', 'rabbitmq', 'epmd')]
     # Whatever they would still write goes with the state.
     processes.stop(lab, [n for n in known if n not in last], grace=1)
     processes.stop(lab, last, grace=1)
@@ -214,11 +214,11 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
     for path in _disposable(lab, keep):
         shutil.rmtree(path, ignore_errors=True)
     if not quiet:
-        ui.say("ok  the lab is down")
+        ui.say('ok  the lab is down')
 
 
 def _remove_mount_points(lab: paths.Lab) -> None:
-    listed = lab.run / "mount-points"
+    listed = lab.run / 'mount-points'
     if not listed.exists():
         return
     for path in filter(None, listed.read_text().splitlines()):
@@ -233,6 +233,6 @@ def _disposable(lab: paths.Lab, keep: bool) -> list[pathlib.Path]:
     gone = [lab.run, lab.tmp]
     if not keep:
         gone += [
-            lab.etc, lab.log, lab.data, lab.instances, lab.root / "hosts",
+            lab.etc, lab.log, lab.data, lab.instances, lab.root / 'hosts',
         ]
     return gone

@@ -15,7 +15,7 @@ import sys
 
 
 def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
+    subprocess.run(['mount', *arguments], check=True)
 
 
 def reap() -> None:
@@ -31,21 +31,21 @@ def reap() -> None:
 def main() -> None:
     name, directory, *binds = sys.argv[1:]
     socket.sethostname(name)
-    mount("--make-rprivate", "/")
-    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-    for name in ("lock", "libvirt", "hwtpm", "securityfs", "korora"):
-        os.makedirs("/run/" + name)
+    mount('--make-rprivate', '/')
+    mount('-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run')
+    for name in ('lock', 'libvirt', 'hwtpm', 'securityfs', 'korora'):
+        os.makedirs('/run/' + name)
     # A sysfs that shows this host's network devices only.
-    mount("-t", "sysfs", "sysfs", "/sys")
+    mount('-t', 'sysfs', 'sysfs', '/sys')
     for bind in binds:
-        source, _, target = bind.partition(":")
-        mount("--bind", source, target)
-    mount("-t", "devpts", "-o",
-          "newinstance,ptmxmode=0666,gid=5,mode=620", "devpts", "/dev/pts")
-    mount("--bind", "/dev/pts/ptmx", "/dev/ptmx")
-    pathlib.Path(directory, "ready").touch()
+        source, _, target = bind.partition(':')
+        mount('--bind', source, target)
+    mount('-t', 'devpts', '-o',
+          'newinstance,ptmxmode=0666,gid=5,mode=620', 'devpts', '/dev/pts')
+    mount('--bind', '/dev/pts/ptmx', '/dev/ptmx')
+    pathlib.Path(directory, 'ready').touch()
     reap()
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     main()

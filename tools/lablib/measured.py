@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from lablib import paths
 
 UEFI_LOG = (
-    paths.CHECKOUT / "tests/vectors/uefi/secure-boot"
-    / "binary_bios_measurements"
+    paths.CHECKOUT / 'tests/vectors/uefi/secure-boot'
+    / 'binary_bios_measurements'
 )
 SHA256 = 0x000B
 DIGEST_SIZE = {0x0004: 20, 0x000B: 32, 0x000C: 48, 0x000D: 64}
@@ -41,17 +41,17 @@ class Event:
 
 def events(log: bytes) -> Iterator[Event]:
     """Walk a crypto agile log, its Spec ID header left out."""
-    at = 32 + struct.unpack_from("<I", log, 28)[0]
+    at = 32 + struct.unpack_from('<I', log, 28)[0]
     while at < len(log):
-        pcr, kind, count = struct.unpack_from("<III", log, at)
+        pcr, kind, count = struct.unpack_from('<III', log, at)
         at += 12
         digests = {}
         for _ in range(count):
-            algorithm = struct.unpack_from("<H", log, at)[0]
+            algorithm = struct.unpack_from('<H', log, at)[0]
             size = DIGEST_SIZE[algorithm]
             digests[algorithm] = (at + 2, log[at + 2:at + 2 + size])
             at += 2 + size
-        size = struct.unpack_from("<I", log, at)[0]
+        size = struct.unpack_from('<I', log, at)[0]
         at += 4
         yield Event(pcr, kind, digests, log[at:at + size])
         at += size
@@ -73,8 +73,8 @@ def other_bootloader(log: bytes) -> bytes:
     ][-1]
     changed = bytearray(log)
     for algorithm, (at, digest) in found.digests.items():
-        name = {4: "sha1", 11: "sha256", 12: "sha384", 13: "sha512"}
-        value = hashlib.new(name[algorithm], b"a bootkit" + digest).digest()
+        name = {4: 'sha1', 11: 'sha256', 12: 'sha384', 13: 'sha512'}
+        value = hashlib.new(name[algorithm], b'a bootkit' + digest).digest()
         changed[at:at + len(value)] = value
     return bytes(changed)
 
@@ -99,11 +99,11 @@ class ImaEntry:
 
     @property
     def template(self) -> bytes:
-        digest = b"sha256:\0" + self.digest
-        name = self.path.encode() + b"\0"
+        digest = b'sha256:\0' + self.digest
+        name = self.path.encode() + b'\0'
         return (
-            struct.pack("<I", len(digest)) + digest
-            + struct.pack("<I", len(name)) + name
+            struct.pack('<I', len(digest)) + digest
+            + struct.pack('<I', len(name)) + name
         )
 
     @property
@@ -111,9 +111,9 @@ class ImaEntry:
         """The entry as in binary_runtime_measurements."""
         data = self.template
         return (
-            struct.pack("<I", IMA_PCR) + hashlib.sha1(data).digest()
-            + struct.pack("<I", 6) + b"ima-ng"
-            + struct.pack("<I", len(data)) + data
+            struct.pack('<I', IMA_PCR) + hashlib.sha1(data).digest()
+            + struct.pack('<I', 6) + b'ima-ng'
+            + struct.pack('<I', len(data)) + data
         )
 
     @property
@@ -126,7 +126,7 @@ def boot_aggregate(pcrs: Mapping[int, bytes]) -> ImaEntry:
     """IMA's first entry: SHA-256 over PCR 0 to 9."""
     values = (pcrs.get(pcr, bytes(32)) for pcr in AGGREGATED)
     return ImaEntry(
-        hashlib.sha256(b"".join(values)).digest(), "boot_aggregate"
+        hashlib.sha256(b''.join(values)).digest(), 'boot_aggregate'
     )
 
 
@@ -134,12 +134,12 @@ def programs(limit: int = 40) -> list[ImaEntry]:
     """Real programs of this machine, as a booting host would run them."""
     chosen = [
         path for name in (
-            "/usr/sbin/libvirtd", "/usr/sbin/virtlogd", "/usr/bin/swtpm",
-            "/usr/bin/qemu-system-x86_64", "/usr/bin/python3",
+            '/usr/sbin/libvirtd', '/usr/sbin/virtlogd', '/usr/bin/swtpm',
+            '/usr/bin/qemu-system-x86_64', '/usr/bin/python3',
         ) if (path := pathlib.Path(name)).exists()
     ]
     chosen += sorted(
-        path for path in pathlib.Path("/usr/bin").iterdir()
+        path for path in pathlib.Path('/usr/bin').iterdir()
         if path.is_file() and not path.is_symlink()
     )
     return [

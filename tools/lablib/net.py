@@ -18,11 +18,11 @@ from lablib import paths, ui
 
 def _ip(*arguments: str) -> None:
     done = subprocess.run(
-        ["ip", *arguments], capture_output=True, text=True
+        ['ip', *arguments], capture_output=True, text=True
     )
     if done.returncode:
         raise ui.LabError(
-            "ip {}: {}".format(" ".join(arguments), done.stderr.strip())
+            'ip {}: {}'.format(' '.join(arguments), done.stderr.strip())
         )
 
 
@@ -31,34 +31,34 @@ def all_names() -> list[str]:
 
 
 def exists(name: str) -> bool:
-    return pathlib.Path("/run/netns", name).exists()
+    return pathlib.Path('/run/netns', name).exists()
 
 
 def pids(name: str) -> list[int]:
     """Processes in one of the lab's own namespaces."""
     done = subprocess.run(
-        ["ip", "netns", "pids", name], capture_output=True, text=True
+        ['ip', 'netns', 'pids', name], capture_output=True, text=True
     )
     return [int(word) for word in done.stdout.split()]
 
 
 def create() -> None:
     """Make the bridge and one veth pair per host. Raises LabError."""
-    _ip("netns", "add", paths.CTL)
-    _ip("-n", paths.CTL, "link", "set", "lo", "up")
-    _ip("-n", paths.CTL, "link", "add", "br0", "type", "bridge")
-    _ip("-n", paths.CTL, "addr", "add", paths.CTL_IP + "/24", "dev", "br0")
-    _ip("-n", paths.CTL, "link", "set", "br0", "up")
+    _ip('netns', 'add', paths.CTL)
+    _ip('-n', paths.CTL, 'link', 'set', 'lo', 'up')
+    _ip('-n', paths.CTL, 'link', 'add', 'br0', 'type', 'bridge')
+    _ip('-n', paths.CTL, 'addr', 'add', paths.CTL_IP + '/24', 'dev', 'br0')
+    _ip('-n', paths.CTL, 'link', 'set', 'br0', 'up')
     for host, address in paths.HOSTS.items():
         name = paths.netns(host)
-        _ip("netns", "add", name)
-        _ip("link", "add", "eth0", "netns", name, "type", "veth",
-            "peer", "name", "p-" + host, "netns", paths.CTL)
-        _ip("-n", paths.CTL, "link", "set", "p-" + host, "master", "br0")
-        _ip("-n", paths.CTL, "link", "set", "p-" + host, "up")
-        _ip("-n", name, "addr", "add", address + "/24", "dev", "eth0")
-        _ip("-n", name, "link", "set", "eth0", "up")
-        _ip("-n", name, "link", "set", "lo", "up")
+        _ip('netns', 'add', name)
+        _ip('link', 'add', 'eth0', 'netns', name, 'type', 'veth',
+            'peer', 'name', 'p-' + host, 'netns', paths.CTL)
+        _ip('-n', paths.CTL, 'link', 'set', 'p-' + host, 'master', 'br0')
+        _ip('-n', paths.CTL, 'link', 'set', 'p-' + host, 'up')
+        _ip('-n', name, 'addr', 'add', address + '/24', 'dev', 'eth0')
+        _ip('-n', name, 'link', 'set', 'eth0', 'up')
+        _ip('-n', name, 'link', 'set', 'lo', 'up')
 
 
 def delete() -> None:
@@ -74,4 +74,4 @@ def delete() -> None:
                 except ProcessLookupError:
                     pass
             time.sleep(0.1)
-        _ip("netns", "del", name)
+        _ip('netns', 'del', name)

@@ -19,13 +19,13 @@ from korora_nova import errors
 from korora_nova.attester import socket_client
 from lablib import client, machine, paths, processes, ui
 
-REFERENCE = "lab"
-GOLDEN_HOST = "h1"
-AFFIRMING = "affirming"
+REFERENCE = 'lab'
+GOLDEN_HOST = 'h1'
+AFFIRMING = 'affirming'
 
 
 def _service() -> attestation.AttestationClient:
-    return attestation.AttestationClient(client.adapter_for("attestation"))
+    return attestation.AttestationClient(client.adapter_for('attestation'))
 
 
 def expect(lab: paths.Lab) -> None:
@@ -41,25 +41,25 @@ def learn(lab: paths.Lab) -> None:
     service = _service()
 
     def attested() -> bool:
-        return bool(service.get_host(GOLDEN_HOST).get("last_attested"))
+        return bool(service.get_host(GOLDEN_HOST).get('last_attested'))
 
-    processes.wait_for(lab, GOLDEN_HOST + "/korora-agent", attested, 60)
+    processes.wait_for(lab, GOLDEN_HOST + '/korora-agent', attested, 60)
     service.create_reference(REFERENCE, GOLDEN_HOST)
 
 
 def attest(lab: paths.Lab, host: str) -> str:
     """Let a host attest now; its tier, or "" if the agent is not there."""
-    init = processes.load(lab, host + "/init")
+    init = processes.load(lab, host + '/init')
     if init is None:
-        return ""
+        return ''
     path = f"/proc/{init['inner']}/root/run/korora/agent.sock"
     try:
-        answer = socket_client.AgentClient(path, 30).call("attest")
-        return str(answer["tier"])
+        answer = socket_client.AgentClient(path, 30).call('attest')
+        return str(answer['tier'])
     except errors.Untrusted:
-        return "contraindicated"
+        return 'contraindicated'
     except errors.Unavailable:
-        return ""
+        return ''
 
 
 def verdicts(lab: paths.Lab, *hosts: str) -> None:
@@ -67,30 +67,30 @@ def verdicts(lab: paths.Lab, *hosts: str) -> None:
     service = _service()
     for host in hosts:
         wanted = (
-            "contraindicated" if host in paths.TAMPERED else AFFIRMING
+            'contraindicated' if host in paths.TAMPERED else AFFIRMING
         )
 
         def right(host: str = host, wanted: str = wanted) -> bool:
             return attest(lab, host) == wanted and (
-                service.get_result(host)["tier"] == wanted
+                service.get_result(host)['tier'] == wanted
             )
 
-        processes.wait_for(lab, host + "/korora-agent", right, 60)
+        processes.wait_for(lab, host + '/korora-agent', right, 60)
 
 
 def main(what: str, *hosts: str) -> None:
     """Do one part; ends the process with a sentence when it fails."""
     lab = paths.Lab.default()
     try:
-        if what == "expect":
+        if what == 'expect':
             expect(lab)
-        elif what == "learn":
+        elif what == 'learn':
             learn(lab)
         else:
             verdicts(lab, *hosts)
     except (ui.LabError, errors.KororaError) as error:
-        sys.exit(f"{what}: {error}")
+        sys.exit(f'{what}: {error}')
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     main(*sys.argv[1:])

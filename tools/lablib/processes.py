@@ -30,12 +30,12 @@ _aborted = threading.Event()
 def environment(lab: paths.Lab, **extra: str) -> dict[str, str]:
     """A clean environment: the virtual environment first, no proxies."""
     return {
-        "PATH": f"{paths.BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        "PYTHONWARNINGS": "ignore",
-        "TMPDIR": str(lab.tmp),
-        "KORORA_LAB_DIR": str(lab.root),
+        'PATH': f'{paths.BIN}:/usr/sbin:/usr/bin:/sbin:/bin',
+        'HOME': '/root',
+        'LANG': 'C.UTF-8',
+        'PYTHONWARNINGS': 'ignore',
+        'TMPDIR': str(lab.tmp),
+        'KORORA_LAB_DIR': str(lab.root),
         **extra,
     }
 
@@ -43,15 +43,15 @@ def environment(lab: paths.Lab, **extra: str) -> dict[str, str]:
 def start_time(pid: int) -> str | None:
     """Clock ticks at which a live process started; None if dead or zombie."""
     try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
+    fields = stat.rpartition(')')[2].split()
+    return None if fields[0] in 'ZX' else fields[19]
 
 
 def _record(lab: paths.Lab, name: str) -> pathlib.Path:
-    return lab.run / (name.replace("/", ".") + ".json")
+    return lab.run / (name.replace('/', '.') + '.json')
 
 
 def load(lab: paths.Lab, name: str) -> dict[str, Any] | None:
@@ -63,28 +63,28 @@ def load(lab: paths.Lab, name: str) -> dict[str, Any] | None:
 
 def save(lab: paths.Lab, name: str, record: dict[str, Any]) -> None:
     path = _record(lab, name)
-    path.with_suffix(".new").write_text(json.dumps(record))
-    path.with_suffix(".new").rename(path)
+    path.with_suffix('.new').write_text(json.dumps(record))
+    path.with_suffix('.new').rename(path)
 
 
 def names(lab: paths.Lab) -> list[str]:
     """All recorded services, whether they run or not."""
     return sorted(
-        json.loads(p.read_text())["name"] for p in lab.run.glob("*.json")
+        json.loads(p.read_text())['name'] for p in lab.run.glob('*.json')
     )
 
 
 def alive(record: Mapping[str, Any] | None) -> bool:
     return bool(
         record
-        and record["started"]
-        and start_time(record["pid"]) == record["started"]
+        and record['started']
+        and start_time(record['pid']) == record['started']
     )
 
 
 def pid_of(lab: paths.Lab, name: str) -> int | None:
     record = load(lab, name)
-    return record["pid"] if record and alive(record) else None
+    return record['pid'] if record and alive(record) else None
 
 
 def into(lab: paths.Lab, place: str) -> list[str]:
@@ -93,18 +93,18 @@ def into(lab: paths.Lab, place: str) -> list[str]:
     "root" is the machine itself, "ctl" the control plane's network, "hN" the
     inside of a compute host, "hN-net" only that host's network.
     """
-    if place == "root":
+    if place == 'root':
         return []
-    if place == "ctl":
-        return ["nsenter", "--net=/run/netns/" + paths.CTL, "--"]
-    if place.endswith("-net"):
-        return ["nsenter", "--net=/run/netns/korora-" + place[:-4], "--"]
-    pid = load(lab, place + "/init")
+    if place == 'ctl':
+        return ['nsenter', '--net=/run/netns/' + paths.CTL, '--']
+    if place.endswith('-net'):
+        return ['nsenter', '--net=/run/netns/korora-' + place[:-4], '--']
+    pid = load(lab, place + '/init')
     if pid is None or not alive(pid):
-        raise ui.LabError(f"host {place} is not running")
+        raise ui.LabError(f'host {place} is not running')
     return [
-        "nsenter", "--target", str(pid["inner"]), "--mount", "--uts",
-        "--ipc", "--net", "--pid", "--wd=/", "--",
+        'nsenter', '--target', str(pid['inner']), '--mount', '--uts',
+        '--ipc', '--net', '--pid', '--wd=/', '--',
     ]
 
 
@@ -112,7 +112,7 @@ def spawn(
     lab: paths.Lab,
     name: str,
     argv: Sequence[str],
-    place: str = "ctl",
+    place: str = 'ctl',
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Start a service unless it runs; returns its record."""
@@ -120,19 +120,19 @@ def spawn(
     if known and alive(known):
         return known
     if _aborted.is_set():
-        raise ui.LabError("interrupted")
-    log = lab.log / (name.replace("/", "-") + ".out")
-    with open(log, "ab") as out:
+        raise ui.LabError('interrupted')
+    log = lab.log / (name.replace('/', '-') + '.out')
+    with open(log, 'ab') as out:
         process = subprocess.Popen(
             [*into(lab, place), *argv],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd='/',
             env=environment(lab, **(env or {})), start_new_session=True,
         )
     _children[process.pid] = process
     record = {
-        "name": name, "argv": list(argv), "place": place,
-        "env": dict(env or {}), "pid": process.pid, "log": str(log),
-        "started": start_time(process.pid),
+        'name': name, 'argv': list(argv), 'place': place,
+        'env': dict(env or {}), 'pid': process.pid, 'log': str(log),
+        'started': start_time(process.pid),
     }
     save(lab, name, record)
     return record
@@ -142,14 +142,14 @@ def restart(lab: paths.Lab, name: str) -> dict[str, Any]:
     """Start a recorded, stopped service again with its own command."""
     record = load(lab, name)
     if record is None:
-        raise ui.LabError(f"no service {name!r}; see: lab status")
-    return spawn(lab, name, record["argv"], record["place"], record["env"])
+        raise ui.LabError(f'no service {name!r}; see: lab status')
+    return spawn(lab, name, record['argv'], record['place'], record['env'])
 
 
 def _signal(record: Mapping[str, Any], number: int) -> None:
     if alive(record):
         try:
-            os.killpg(record["pid"], number)
+            os.killpg(record['pid'], number)
         except ProcessLookupError:
             pass
 
@@ -157,7 +157,7 @@ def _signal(record: Mapping[str, Any], number: int) -> None:
 def reap(records: Iterable[Mapping[str, Any]]) -> None:
     """Collect those that were our own children and have ended."""
     for record in records:
-        if child := _children.get(record["pid"]):
+        if child := _children.get(record['pid']):
             child.poll()
 
 
@@ -193,33 +193,33 @@ def wait_for(
         record = load(lab, name)
         if record and alive(record):
             return None
-        return "the process has ended" + tail(lab, name)
+        return 'the process has ended' + tail(lab, name)
 
     ui.wait(name, ready, timeout, alive=dead)
 
 
 def tail(lab: paths.Lab, name: str, lines: int = 15) -> str:
     """The last lines of a service's output, for error messages."""
-    log = lab.log / (name.replace("/", "-") + ".out")
+    log = lab.log / (name.replace('/', '-') + '.out')
     if not log.exists():
-        return ""
-    text = log.read_text(errors="replace").splitlines()[-lines:]
-    return "; {} ends with:\n  {}".format(log, "\n  ".join(text))
+        return ''
+    text = log.read_text(errors='replace').splitlines()[-lines:]
+    return '; {} ends with:\n  {}'.format(log, '\n  '.join(text))
 
 
 def run(
     lab: paths.Lab,
     argv: Sequence[str],
-    place: str = "ctl",
+    place: str = 'ctl',
     env: Mapping[str, str] | None = None,
-    log: str | None = "commands",
+    log: str | None = 'commands',
     stdin: str | None = None,
 ) -> str:
     """Run a command to its end, return its output; LabError if it fails."""
     if _aborted.is_set():
-        raise ui.LabError("interrupted")
+        raise ui.LabError('interrupted')
     process = subprocess.Popen(
-        [*into(lab, place), *argv], text=True, errors="replace", cwd="/",
+        [*into(lab, place), *argv], text=True, errors='replace', cwd='/',
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment(lab, **(env or {})), start_new_session=True,
@@ -232,12 +232,12 @@ def run(
         with _lock:
             _running.discard(process)
     if log:
-        with open(lab.log / (log + ".out"), "a") as f:
-            f.write("$ {}\n{}{}".format(" ".join(argv), out, err))
+        with open(lab.log / (log + '.out'), 'a') as f:
+            f.write('$ {}\n{}{}'.format(' '.join(argv), out, err))
     if process.returncode:
         raise ui.LabError(
             f"{' '.join(argv[:4])} ended with {process.returncode}:\n  "
-            + "\n  ".join((out + err).splitlines()[-15:])
+            + '\n  '.join((out + err).splitlines()[-15:])
         )
     return out
 
@@ -260,8 +260,8 @@ def resume() -> None:
 
 def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
     """A check whether a control-plane service listens on its port."""
-    local = "{:08X}:{:04X}".format(
-        int.from_bytes(socket.inet_aton(paths.CTL_IP), "little"),
+    local = '{:08X}:{:04X}'.format(
+        int.from_bytes(socket.inet_aton(paths.CTL_IP), 'little'),
         paths.PORTS[name],
     )
 
@@ -270,10 +270,10 @@ def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
         if pid is None:
             return False
         try:
-            with open(f"/proc/{pid}/net/tcp") as table:
+            with open(f'/proc/{pid}/net/tcp') as table:
                 rows = [line.split() for line in table]
         except FileNotFoundError:
             return False
-        return any(row[1] == local and row[3] == "0A" for row in rows)
+        return any(row[1] == local and row[3] == '0A' for row in rows)
 
     return check

@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 
-HEADER = struct.Struct(">HII")
-SHUTDOWN_CLEAR = struct.pack(">HIIH", 0x8001, 12, 0x145, 0)
+HEADER = struct.Struct('>HII')
+SHUTDOWN_CLEAR = struct.pack('>HIIH', 0x8001, 12, 0x145, 0)
 CMD_SET_LOCALITY = 5
 CMD_CANCEL = 9
 MAX_COMMAND = 4096
@@ -30,7 +30,7 @@ class Closed(Exception):
 
 def receive(sock: socket.socket, size: int) -> bytes:
     """Exactly `size` bytes, or Closed."""
-    data = b""
+    data = b''
     while len(data) < size:
         part = sock.recv(size - len(data))
         if not part:
@@ -55,12 +55,12 @@ class Tpm:
         self._lock = threading.Lock()
         self._sock, theirs = socket.socketpair()
         # AppArmor's profile for swtpm knows libvirt's directories only.
-        free = ["aa-exec", "-p", "unconfined", "--"] if _confined() else []
+        free = ['aa-exec', '-p', 'unconfined', '--'] if _confined() else []
         self.process = subprocess.Popen(
-            [*free, "swtpm", "socket", "--tpm2", "--tpmstate",
-             "dir=" + state, "--fd", str(theirs.fileno()), "--flags",
-             "not-need-init,startup-clear", "--log",
-             f"file={state}/swtpm.log,level=1", "--terminate"],
+            [*free, 'swtpm', 'socket', '--tpm2', '--tpmstate',
+             'dir=' + state, '--fd', str(theirs.fileno()), '--flags',
+             'not-need-init,startup-clear', '--log',
+             f'file={state}/swtpm.log,level=1', '--terminate'],
             # A TERM to our session must not overtake TPM2_Shutdown; swtpm
             # ends with the connection if we are killed.
             pass_fds=[theirs.fileno()], start_new_session=True,
@@ -75,8 +75,8 @@ class Tpm:
 
 def _confined() -> bool:
     try:
-        with open("/sys/kernel/security/apparmor/profiles") as profiles:
-            return any("swtpm" in line for line in profiles)
+        with open('/sys/kernel/security/apparmor/profiles') as profiles:
+            return any('swtpm' in line for line in profiles)
     except OSError:
         return False
 
@@ -89,11 +89,11 @@ def serve_data(sock: socket.socket, tpm: Tpm) -> None:
 def serve_control(sock: socket.socket, tpm: Tpm) -> None:
     """Locality is always 0 here and nothing can be cancelled."""
     while True:
-        command = struct.unpack(">I", receive(sock, 4))[0]
+        command = struct.unpack('>I', receive(sock, 4))[0]
         if command == CMD_SET_LOCALITY:
             receive(sock, 1)
         known = command in (CMD_SET_LOCALITY, CMD_CANCEL)
-        sock.sendall(struct.pack(">I", 0 if known else 1))
+        sock.sendall(struct.pack('>I', 0 if known else 1))
 
 
 def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
@@ -121,13 +121,13 @@ def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
 def main() -> int:
     state, path = sys.argv[1:]
     stop = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-    for old in (path, path + ".ctrl"):
+    for old in (path, path + '.ctrl'):
         if os.path.exists(old):
             os.unlink(old)
     tpm = Tpm(state)
     # Not before: swtpm would inherit it and never end.
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    listen(path + ".ctrl", serve_control, tpm)
+    listen(path + '.ctrl', serve_control, tpm)
     listen(path, serve_data, tpm)
     if tpm.process.poll() is not None:
         return 1
@@ -139,5 +139,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     sys.exit(main())

@@ -23,7 +23,7 @@ class LabError(Exception):
 def say(text: str) -> None:
     """Print one line with the seconds since the program started."""
     with _LOCK:
-        print(f"{time.monotonic() - _START:7.1f}s  {text}", flush=True)
+        print(f'{time.monotonic() - _START:7.1f}s  {text}', flush=True)
 
 
 def note(text: str) -> None:
@@ -34,7 +34,7 @@ def note(text: str) -> None:
 
 def fail(text: str) -> None:
     with _LOCK:
-        print("error: " + text, file=sys.stderr, flush=True)
+        print('error: ' + text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -67,14 +67,14 @@ def _remind() -> None:
 def step(what: str) -> Iterator[None]:
     """Announce `what`, then say how long it took or that it failed."""
     began = time.monotonic()
-    say("... " + what)
+    say('... ' + what)
     try:
         with _reminding(what):
             yield
     except BaseException:
-        say(f"!!! {what}: failed after {time.monotonic() - began:.1f} s")
+        say(f'!!! {what}: failed after {time.monotonic() - began:.1f} s')
         raise
-    say(f"ok  {what} ({time.monotonic() - began:.1f} s)")
+    say(f'ok  {what} ({time.monotonic() - began:.1f} s)')
 
 
 def wait(
@@ -90,12 +90,12 @@ def wait(
     Raises LabError on that sentence or after `timeout` seconds.
     """
     end = time.monotonic() + timeout
-    with _reminding("waiting for " + what):
+    with _reminding('waiting for ' + what):
         while not ready():
             if dead := alive():
-                raise LabError(f"{what}: {dead}")
+                raise LabError(f'{what}: {dead}')
             if time.monotonic() > end:
-                raise LabError(f"{what}: not ready after {timeout:.0f} s")
+                raise LabError(f'{what}: not ready after {timeout:.0f} s')
             time.sleep(interval)
 
 
@@ -103,6 +103,6 @@ def require_root() -> None:
     """Raise LabError unless this process may make namespaces."""
     if os.geteuid() != 0:
         raise LabError(
-            "the lab makes network namespaces and runs libvirtd, so it has "
-            "to be started as root (try: sudo {})".format(" ".join(sys.argv))
+            'the lab makes network namespaces and runs libvirtd, so it has '
+            'to be started as root (try: sudo {})'.format(' '.join(sys.argv))
         )

@@ -7,15 +7,15 @@ import unittest
 from lablib import measured
 
 LOG = measured.UEFI_LOG.read_bytes()
-RECORDED = measured.UEFI_LOG.with_name("pcrread.txt").read_text()
+RECORDED = measured.UEFI_LOG.with_name('pcrread.txt').read_text()
 
 
 def recorded() -> dict[int, bytes]:
     """The SHA-256 bank as the recorded machine's TPM had it."""
-    bank = RECORDED.split("sha256:")[1].split("sha384")[0]
+    bank = RECORDED.split('sha256:')[1].split('sha384')[0]
     return {
         int(pcr): bytes.fromhex(value) for pcr, value in
-        re.findall(r"^\s+(\d+)\s*:\s*0x([0-9A-F]{64})", bank, re.M)
+        re.findall(r'^\s+(\d+)\s*:\s*0x([0-9A-F]{64})', bank, re.M)
     }
 
 
@@ -60,19 +60,19 @@ class UefiLogTest(unittest.TestCase):
 class ImaTest(unittest.TestCase):
 
     def test_binary_entry_has_the_kernels_layout(self) -> None:
-        entry = measured.ImaEntry(b"d" * 32, "/usr/bin/x")
+        entry = measured.ImaEntry(b'd' * 32, '/usr/bin/x')
         binary = entry.binary
-        pcr, sha1, size = struct.unpack_from("<I20sI", binary)
+        pcr, sha1, size = struct.unpack_from('<I20sI', binary)
         self.assertEqual((10, 6), (pcr, size))
-        self.assertEqual(b"ima-ng", binary[28:34])
+        self.assertEqual(b'ima-ng', binary[28:34])
         data = binary[38:]
         self.assertEqual(
-            len(data), struct.unpack_from("<I", binary, 34)[0]
+            len(data), struct.unpack_from('<I', binary, 34)[0]
         )
         self.assertEqual(hashlib.sha1(data).digest(), sha1)
         self.assertEqual(
-            struct.pack("<I", 40) + b"sha256:\0" + b"d" * 32
-            + struct.pack("<I", 11) + b"/usr/bin/x\0", data,
+            struct.pack('<I', 40) + b'sha256:\0' + b'd' * 32
+            + struct.pack('<I', 11) + b'/usr/bin/x\0', data,
         )
         self.assertEqual(
             (10, hashlib.sha256(data).digest()), entry.extension
@@ -80,16 +80,16 @@ class ImaTest(unittest.TestCase):
 
     def test_boot_aggregate_covers_pcr_0_to_9(self) -> None:
         pcrs = {n: bytes([n]) * 32 for n in (0, 8, 9, 10, 14)}
-        whole = b"".join(pcrs.get(n, bytes(32)) for n in range(10))
+        whole = b''.join(pcrs.get(n, bytes(32)) for n in range(10))
         entry = measured.boot_aggregate(pcrs)
-        self.assertEqual("boot_aggregate", entry.path)
+        self.assertEqual('boot_aggregate', entry.path)
         self.assertEqual(hashlib.sha256(whole).digest(), entry.digest)
 
     def test_programs_are_files_of_this_machine(self) -> None:
         entries = measured.programs(limit=6)
         self.assertEqual(6, len(entries))
         for entry in entries:
-            with open(entry.path, "rb") as program:
+            with open(entry.path, 'rb') as program:
                 self.assertEqual(
                     hashlib.sha256(program.read()).digest(), entry.digest
                 )
