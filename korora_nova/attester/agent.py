@@ -27,6 +27,7 @@ from korora_nova.attester.rpc import Bus, Endpoint
 from korora_nova.attester.sealing import AtRest
 from korora_nova.attester.settle import Settler
 from korora_nova.attester.source import Announcements, Source
+from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
 from korora_nova.rats.result import VerifiedResult
@@ -71,6 +72,7 @@ class Agent:
         self._client = client
         self._last = LastHandover()
         self.settler = Settler(parts)
+        self.statements = Statements(parts, self.settler)
         self.attestation = Attestation(
             self.attester, options.interval, self._report
         )
@@ -83,7 +85,7 @@ class Agent:
             parts,
             self.bus.ask if self.bus is not None else _no_bus,
             self._last,
-            self.settler.relinquish,
+            self.statements.relinquish,
             self.settler.resolve,
             options.address,
             options.tls_name,
@@ -121,7 +123,7 @@ class Agent:
     def operations(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
         """Operation of the local socket to what runs it."""
         statements = {
-            name: _statement(self.settler, name)
+            name: _statement(self.statements, name)
             for name in (
                 'stream_completed',
                 'never_started',
@@ -140,7 +142,7 @@ class Agent:
             'announce': self.source.announce,
             'receive': self.destination.receive,
             'start': self.source.start,
-            'forget': self.settler.forget,
+            'forget': self.statements.forget,
             **statements,
         }
 
@@ -222,11 +224,11 @@ class Agent:
         return {'receipt_head': self.journal.head, 'held': held}
 
 
-def _statement(settler: Settler, name: str) -> Callable[..., dict[str, Any]]:
+def _statement(told: Statements, name: str) -> Callable[..., dict[str, Any]]:
     def say(
         instance: str, migration: str, wait: float = 0.0
     ) -> dict[str, Any]:
-        return settler.state(name, instance, migration, wait)
+        return told.state(name, instance, migration, wait)
 
     return say
 

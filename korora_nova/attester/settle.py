@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settling hand-overs: tell the service, get its receipt, act on it.
 
-The queue is the vault itself: a record's ``statement`` is what is still to
-be said, so it is as durable as the key.  Nothing is erased and nothing is
-held again but on a receipt.  Whoever stays silent is waited for.
+Nothing is erased and nothing is held again but on a receipt.  Whoever stays
+silent is waited for.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
 
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import boot, libvirt_secret, vault
+from korora_nova.attester import boot, libvirt_secret, outcome, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
-from korora_nova.custody import ledger
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.receipt import VerifiedReceipt
 
@@ -43,14 +41,17 @@ _PURPOSE = {
 
 
 class Settler:
-    """Brings every record to ``held`` or to nothing."""
+    """Brings every record to ``held`` or to nothing.
+
+    :ivar progress: notified whenever a record was settled.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._started = boot.now()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._progress = threading.Condition()
+        self.progress = threading.Condition()
         self._retries: dict[str, tuple[float, float]] = {}
         self._thread = threading.Thread(
             target=self._run, name='settle', daemon=True
@@ -68,133 +69,6 @@ class Settler:
         """Try this server's record again now."""
         self._retries.pop(instance, None)
         self._wake.set()
-
-    # What the driver tells
-
-    def state(
-        self,
-        statement: str,
-        instance: str,
-        migration: str,
-        wait: float = 0.0,
-    ) -> dict[str, Any]:
-        """Queue a statement durably; with ``wait``, await its receipt.
-
-        Saying the same again, or after the decision, is harmless.
-        """
-        queued = self._queue(statement, instance, migration)
-        self.kick(instance)
-        return {'queued': queued, **self._await(instance, migration, wait)}
-
-    def _queue(self, statement: str, instance: str, migration: str) -> bool:
-        with self._host.vault.changing():
-            record = self._host.vault.get(instance)
-            if record is None or record.migration != migration:
-                return False
-            if record.statement:
-                return True
-            self._allow(statement, record)
-            if statement == 'no_domain':
-                record = record.moved(vault.RELINQUISHED)
-            self._host.vault.put(
-                dataclasses.replace(record, statement=statement)
-            )
-        if statement == 'no_domain':
-            self._host.shut(record)
-        return True
-
-    def _allow(self, statement: str, record: Record) -> None:
-        """What a record's own history admits to be said."""
-        allowed = {
-            'stream_completed': (vault.MOVING,),
-            'never_started': (vault.OUTGOING,),
-            'activated': (vault.INCOMING,),
-            'no_domain': vault.AS_DEST,
-        }[statement]
-        if record.state not in allowed:
-            raise errors.Forbidden(
-                errors.Reason.STATEMENT_NOT_ALLOWED,
-                details={'state': record.state},
-            )
-        if statement == 'activated':
-            domain = self._host.hypervisor.domain_state(record.instance)
-            if domain != libvirt_secret.RUNNING:
-                raise errors.Forbidden(
-                    errors.Reason.STATEMENT_NOT_ALLOWED,
-                    'The domain does not run on this host.',
-                    details={'domain': domain},
-                )
-
-    def relinquish(self, instance: str, migration: str) -> None:
-        """Give up a key that was being received; never raises."""
-        try:
-            with self._host.vault.changing():
-                record = self._host.vault.get(instance)
-                if (
-                    record is None
-                    or record.migration != migration
-                    or record.state not in vault.AS_DEST
-                ):
-                    return
-                record = self._host.vault.put(
-                    record.moved(vault.RELINQUISHED, statement='no_domain')
-                )
-            self._host.shut(record)
-        except (errors.KororaError, OSError) as error:
-            LOG.error('%s: cannot relinquish: %s', instance, error)
-        self.kick(instance)
-
-    def forget(self, instance: str, wait: float = 0.0) -> dict[str, Any]:
-        """The server was deleted: a tombstone now, gone on the receipt."""
-        with self._host.vault.changing():
-            record = self._host.vault.get(instance)
-            if record is None:
-                return {'queued': False}
-            if record.state == vault.HELD:
-                record = record.moved(
-                    vault.FORGOTTEN, statement='delete', migration=''
-                )
-            elif record.state == vault.CLAIMING:
-                record = dataclasses.replace(record, statement='delete')
-            elif record.state in vault.AS_DEST:
-                record = record.moved(
-                    vault.RELINQUISHED, statement='no_domain', forget=True
-                )
-            elif record.state in vault.AS_SOURCE:
-                record = dataclasses.replace(record, forget=True)
-            self._host.vault.put(record)
-        self._host.shut(record)
-        self.kick(instance)
-        key = record.migration or instance
-        return {'queued': True, **self._await(instance, key, wait)}
-
-    def _await(self, instance: str, key: str, wait: float) -> dict[str, Any]:
-        """Wait until nothing is to be said; the receipt, if there is one."""
-        deadline = time.monotonic() + wait
-        with self._progress:
-            while not (settled := self._is_settled(instance, key)):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                self._progress.wait(min(left, _POLL))
-        token = self._host.journal.find(key) if settled else None
-        if token is None:
-            return {'receipt': None, 'outcome': None}
-        return {'receipt': token, 'outcome': self._outcome(token)}
-
-    def _is_settled(self, instance: str, key: str) -> bool:
-        record = self._host.vault.get(instance)
-        return record is None or key not in (
-            record.migration,
-            record.instance if record.statement == 'delete' else None,
-        )
-
-    def _outcome(self, token: str) -> str:
-        ring = self._host.ring()
-        receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
-        return receipt.receipt.outcome
-
-    # Settling
 
     def resolve(self, instance: str) -> Record | None:
         """Settle a server's record as far as can be; return what is left.
@@ -338,7 +212,7 @@ class Settler:
         self._notify()
 
     def _apply(self, record: Record, receipt: VerifiedReceipt) -> None:
-        after = _after(record, receipt)
+        after = outcome.after(record, receipt)
         self._host.journal.add(receipt)
         # Shut before the record goes: it names libvirt's secret
         if after is None:
@@ -350,11 +224,11 @@ class Settler:
             if after is None:
                 self._host.vault.erase(record.instance)
             else:
-                self._host.vault.put(
-                    dataclasses.replace(
-                        after, forget=after.forget or current.forget
+                if current.forget:  # deleted while it was under way
+                    after = after.moved(
+                        vault.FORGOTTEN, statement='delete', forget=False
                     )
-                )
+                self._host.vault.put(after)
         LOG.info(
             '%s: migration %s %s, now %s',
             record.instance,
@@ -363,12 +237,10 @@ class Settler:
             'erased' if after is None else after.state,
         )
         self._notify()
-        if after is not None and after.forget:
-            self.forget(record.instance)
 
     def _notify(self) -> None:
-        with self._progress:
-            self._progress.notify_all()
+        with self.progress:
+            self.progress.notify_all()
 
     # The worker
 
@@ -382,108 +254,66 @@ class Settler:
             self._wake.clear()
 
     def sweep(self) -> None:
-        """One attempt at each record whose time has come."""
+        """Look at each record, then try those whose time has come.
+
+        What a host sees is noted first: it must not wait for a service
+        that does not answer, of which one try is enough.
+        """
         now = time.monotonic()
+        due = []
         for record in self._host.vault.all():
-            if record.state == vault.HELD or (
-                record.state == vault.CLAIMING and not record.statement
+            if not _unsettled(record) or self._host.vault.is_busy(
+                record.instance
             ):
                 continue
-            if self._host.vault.is_busy(record.instance):
-                continue
-            due, delay = self._retries.get(
-                record.instance, (0.0, _FIRST_DELAY)
-            )
-            watched = record.state == vault.INCOMING and not record.statement
-            if now < due and not watched:
-                continue
-            self._attempt(record, delay, lookup=now >= due)
+            seen = self._attempt(self._observe, record) or record
+            if seen != record or now >= self._due(record.instance):
+                due.append(seen)
+        for record in due:
+            if not self._try(record):
+                break
 
-    def _attempt(self, record: Record, delay: float, *, lookup: bool) -> None:
-        due = time.monotonic() + delay
-        longer = min(delay * 2, _LONGEST_DELAY)
-        if lookup:
-            self._retries[record.instance] = (due, longer)
+    def _due(self, instance: str) -> float:
+        return self._retries.get(instance, (0.0, _FIRST_DELAY))[0]
+
+    def _try(self, record: Record) -> bool:
+        """Settle; False if the service does not answer at all."""
+        _due, delay = self._retries.get(record.instance, (0.0, _FIRST_DELAY))
+        self._retries[record.instance] = (
+            time.monotonic() + delay,
+            min(delay * 2, _LONGEST_DELAY),
+        )
         try:
-            seen = self._observe(record)
-            if lookup or seen != record:
-                self.settle(seen)
+            self.settle(record)
         except errors.KororaError as error:
-            LOG.warning(
-                '%s: not settled yet (%s): %s',
-                record.instance,
-                record.statement or record.state,
-                error,
-            )
+            self._log(record, error)
+            return error.reason != errors.Reason.SERVICE_UNAVAILABLE
+        return True
+
+    def _attempt(
+        self, call: Callable[[Record], Record], record: Record
+    ) -> Record | None:
+        try:
+            return call(record)
+        except errors.KororaError as error:
+            self._log(record, error)
+            return None
+
+    def _log(self, record: Record, error: errors.KororaError) -> None:
+        LOG.warning(
+            '%s: not settled yet (%s): %s',
+            record.instance,
+            record.statement or record.state,
+            error,
+        )
+
+
+def _unsettled(record: Record) -> bool:
+    if record.state == vault.CLAIMING:
+        return bool(record.statement)
+    return record.state != vault.HELD
 
 
 def _key(record: Record) -> tuple[str, int, bytes]:
     """What makes two records the same key in the same hand-over."""
     return record.migration, record.epoch, record.private
-
-
-def _after(record: Record, receipt: VerifiedReceipt) -> Record | None:
-    """What a receipt makes of a record; None erases it.
-
-    :raises errors.CustodyError: RECEIPT_INVALID, it is about another key.
-    """
-    outcome = receipt.receipt.outcome
-    if record.state in (vault.FORGOTTEN, vault.CLAIMING):
-        epoch = record.epoch
-        if record.state == vault.CLAIMING:  # the ledger chose the epoch
-            epoch = receipt.receipt.epoch
-        receipt.check_deleted(instance=record.instance, epoch=epoch)
-        return None
-    settled = {
-        'migration': '',
-        'permit': '',
-        'peer': '',
-        'statement': '',
-    }
-    if record.state in vault.AS_SOURCE:
-        if outcome == ledger.COMMITTED:
-            receipt.check_committed(
-                instance=record.instance,
-                migration=record.migration,
-                held_epoch=record.epoch,
-            )
-            return None
-        _require_aborted(record, receipt)
-        return record.moved(vault.HELD, **settled)
-    if outcome == ledger.COMMITTED:
-        _require_arrived(record, receipt)
-        return record.moved(vault.HELD, **settled)
-    _require_aborted(record, receipt)
-    if record.has_key:
-        receipt.check_aborted(
-            instance=record.instance,
-            migration=record.migration,
-            epoch=record.epoch,
-        )
-    return None
-
-
-def _require_aborted(record: Record, receipt: VerifiedReceipt) -> None:
-    content = receipt.receipt
-    receipt.check_aborted(
-        instance=record.instance,
-        migration=record.migration,
-        epoch=content.epoch,
-    )
-
-
-def _require_arrived(record: Record, receipt: VerifiedReceipt) -> None:
-    """A committed key is ours: the very epoch that was sealed here."""
-    content = receipt.receipt
-    receipt.check_committed(
-        instance=record.instance,
-        migration=record.migration,
-        held_epoch=content.epoch - 1,
-    )
-    if not record.has_key or content.epoch != record.epoch:
-        raise errors.CustodyError(
-            errors.Reason.RECEIPT_INVALID,
-            'The service committed a hand-over whose key this host does '
-            'not have.',
-            details={'instance': record.instance},
-        )
