@@ -15,8 +15,9 @@ import threading
 import time
 
 TICK = re.compile(
-    r'TICK n=(\d+) up=([\d.]+) boot=(\S+) ext=(\S+) pcr16=([0-9A-Fa-f]{64})')
-TROUBLE = re.compile(r'BUG|corruption|[Pp]anic|Oops|segfault')
+    r'TICK n=(\d+) up=([\d.]+) boot=(\S+) ext=(\S+) pcr16=([0-9A-Fa-f]{64})'
+)
+TROUBLE = re.compile(r'BUG:|corruption|Kernel panic|Oops|segfault')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,8 +111,31 @@ class World(client.Cloud):
 
         return self._migrate(uuid, ask, timeout)
 
-    def migrate_forced(self, uuid: str, host: str,
-                       timeout: float = 120) -> Migration:
+    def migrate_by_api(
+        self, uuid: str, host: str | None = None, timeout: float = 120
+    ) -> Migration:
+        """The same without the client's own start-up, for the figures."""
+
+        def ask() -> bool:
+            return (
+                self.nova.post(
+                    f'/servers/{uuid}/action',
+                    json={
+                        'os-migrateLive': {
+                            'host': host,
+                            'block_migration': 'auto',
+                        }
+                    },
+                    raise_exc=False,
+                ).status_code
+                < 300
+            )
+
+        return self._migrate(uuid, ask, timeout)
+
+    def migrate_forced(
+        self, uuid: str, host: str, timeout: float = 120
+    ) -> Migration:
         """Skip the scheduler: ``force`` of compute API 2.67."""
         def ask() -> bool:
             return self.nova.post(f'/servers/{uuid}/action', json={
@@ -156,10 +179,20 @@ class World(client.Cloud):
         source = self.host(uuid)
         known = {m['id'] for m in self.migrations(uuid)}
         began = time.monotonic()
+        marks = {
+            log: log.stat().st_size for log in self.lab.log.glob('nova-*.log')
+        }
         if not ask():
             server = self.server(uuid)
-            return Migration(False, source, source, server['status'],
-                             'none', 0.0, self.reason(uuid))
+            return Migration(
+                False,
+                source,
+                source,
+                server['status'],
+                'none',
+                0.0,
+                _logged_reason(uuid, marks),
+            )
         return self._ended(uuid, source, began, known, timeout)
 
     def _ended(self, uuid: str, source: str, began: float,
@@ -320,3 +353,22 @@ class World(client.Cloud):
         watcher.start()
         return watcher
 
+
+def _logged_reason(uuid: str, marks: dict[pathlib.Path, int]) -> str:
+    """Why the last host was refused, from what Nova logged since.
+
+    Nova's API only says that no valid host was found.
+    """
+    found: list[str] = []
+    for path, mark in marks.items():
+        with path.open('rb') as log:
+            log.seek(mark)
+            found += [
+                line
+                for line in log.read().decode(errors='replace').splitlines()
+                if uuid in line
+                and 'korora_nova.relying_party' in line
+                and REASON.search(line)
+            ]
+    # Every line begins with its time.
+    return REASON.findall(max(found))[-1] if found else ''
