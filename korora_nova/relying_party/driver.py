@@ -40,6 +40,7 @@ class KororaLibvirtDriver(migration.MigrationDriver):
     def init_host(self, host: Any) -> None:
         """As stock; what is found wrong refuses protected servers only."""
         self._nova_host = host
+        self._gate.boot()
         super().init_host(host)
         try:
             self._gate.obstacle = self._find_obstacle()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -113,7 +114,8 @@ class Gate:
         self._boot_wait = boot_wait
         self._clock = clock
         self._sleep = sleep
-        self._boot = threading.Lock()
+        self._booting = threading.Lock()
+        self._boot_until = -math.inf
         #: Why nothing with a requirement can be served, if so.
         self.obstacle: errors.KororaError | None = None
 
@@ -178,24 +180,31 @@ class Gate:
         if self.obstacle is not None:
             raise self.obstacle
 
-    def wait_for_trust(self) -> None:
-        """Wait, once per process, until this host can be attested.
+    def boot(self) -> None:
+        """nova-compute starts now, and maybe the whole host with it."""
+        self._boot_until = self._clock() + self._boot_wait
 
-        After ``boot_wait`` seconds at most, or once there is an answer of
-        whatever kind, it returns at once for ever.
+    @property
+    def booting(self) -> bool:
+        """Whether there is a wait left."""
+        return self._clock() < self._boot_until
+
+    def wait_for_trust(self) -> None:
+        """Wait until this host can be attested, or the boot is over.
+
+        One wait per process: it ends ``boot_wait`` seconds after
+        :meth:`boot`, or with the first answer of whatever kind.
         """
-        with self._boot:
-            deadline = self._clock() + self._boot_wait
-            self._boot_wait = 0.0
-            while self._clock() < deadline:
+        with self._booting:
+            while self.booting:
                 try:
                     self.call('attest', budget=max(
-                        1.0, deadline - self._clock()))
-                    return
+                        1.0, self._boot_until - self._clock()))
+                    self._boot_until = -math.inf
                 except errors.Unavailable:
                     self._sleep(1.0)
                 except errors.KororaError:
-                    return
+                    self._boot_until = -math.inf
 
     # Starts
 

@@ -84,6 +84,8 @@ class LifecycleDriver(secret.SecretDriver):
     def reboot(self, context: Any, instance: Any, network_info: Any,
                reboot_type: Any, *args: Any, **kwargs: Any) -> None:
         """Soft reboot too: it launches the guest again by itself."""
+        # Nova finishes an interrupted reboot when the host boots.
+        self._await_boot(instance)
         with self._gated('reboot the server', instance, refusal.plain):
             super().reboot(context, instance, network_info, reboot_type,
                            *args, **kwargs)
@@ -110,11 +112,15 @@ class LifecycleDriver(secret.SecretDriver):
         if self._is_alive(instance):
             resume(context, instance, *args, **kwargs)
             return
-        if self._might_be_gated(instance):
-            self._gate.wait_for_trust()
+        self._await_boot(instance)
         with self._gated('start the server at host boot', instance,
                          refusal.plain):
             resume(context, instance, *args, **kwargs)
+
+    def _await_boot(self, instance: Any) -> None:
+        """Soon after a boot, give the agent time for the first evidence."""
+        if self._gate.booting and self._might_be_gated(instance):
+            self._gate.wait_for_trust()
 
     def _is_alive(self, instance: Any) -> bool:
         try:

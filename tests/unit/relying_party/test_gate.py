@@ -257,6 +257,20 @@ class TestMoves(Base):
 
 
 class TestBootWait(Base):
+    def setUp(self):
+        super().setUp()
+        self.gate.boot()
+
+    def test_no_wait_before_and_long_after(self):
+        self.agent.alive = False
+        another = gate.Gate(self.connect, timeout=60, boot_wait=100,
+                            clock=lambda: self.time, sleep=self.pause)
+        another.wait_for_trust()
+        self.assertEqual(0.0, self.time)
+        self.time = 5000.0
+        self.gate.wait_for_trust()
+        self.assertEqual(5000.0, self.time)
+
     def test_waits_until_the_agent_answers(self):
         self.agent.fail['attest'] = errors.Unavailable('AGENT_UNAVAILABLE')
 
