@@ -144,9 +144,11 @@ def _changing(lab: paths.Lab, args: argparse.Namespace) -> None:
         cloud.down(lab, args.keep)
     elif args.command == 'stop':
         processes.stop(lab, args.service)
+        ui.say('ok  stopped ' + ' '.join(args.service))
     elif args.command == 'start':
         for name in args.service:
             processes.restart(lab, name)
+            ui.say('ok  started ' + name)
     elif args.command == 'reboot':
         _running(lab)
         cloud.reboot(lab, args.host)
