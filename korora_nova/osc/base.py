@@ -7,7 +7,6 @@ import datetime
 import typing
 
 import jwt
-from cliff import columns
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.command import command
@@ -43,14 +42,11 @@ class ShowOne(AttestationCommand, command.ShowOne):
     """A command that prints one record."""
 
 
-class Listing(columns.FormattableColumn[list[typing.Any]]):
-    """A list: in its order for people, as it is for machines."""
+class Listing(format_columns.ListColumn):
+    """A list in its order; osc-lib's own sorts, and numbers cannot join."""
 
     def human_readable(self) -> str:
         return ", ".join(str(item) for item in self._value)
-
-    def machine_readable(self) -> list[typing.Any]:
-        return self._value
 
 
 def when(stamp: float | str | None) -> str | None:
