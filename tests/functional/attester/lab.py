@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import tempfile
+import threading
 import time
 import uuid
 from typing import Any
@@ -198,7 +199,10 @@ class Machine:
         return 'none' if record is None else record.state
 
     def scrap(self) -> None:
-        self.stop_agent()
+        self.agent.server.stop()
+        # the bus ends by itself: waiting for it is half a second per host
+        assert self.agent.bus is not None
+        threading.Thread(target=self.agent.bus.stop, daemon=True).start()
         self.hardware.stop()
 
 

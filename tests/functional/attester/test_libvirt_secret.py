@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets and domains in a libvirt of our own, in namespaces of our own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from typing import ClassVar
+from unittest import mock
+
+import libvirt
+import testtools
+
+from korora_nova import errors
+from korora_nova.attester import libvirt_secret
+from korora_nova.secret import Secret
+
+PASSPHRASE = Secret(bytes(range(256)) * 2)
+
+_SCRIPT = """
+mount --bind {root}/etc /etc/libvirt
+mount --bind {root}/lib /var/lib/libvirt
+mount --bind {root}/run /run/libvirt
+mount --bind {root}/log /var/log/libvirt
+mount --bind {root}/cache /var/cache/libvirt
+exec libvirtd --pid-file /run/libvirt/libvirtd.pid
+"""
+_STARTUP = 20
+
+
+class Daemon:
+    """A libvirtd that sees nothing of this machine's and is seen by none."""
+
+    def __init__(self) -> None:
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix='korora-libvirt-'))
+        for name in ('etc', 'lib', 'run', 'log', 'cache'):
+            (self.root / name).mkdir()
+        (self.root / 'etc/libvirtd.conf').write_text(
+            'auth_unix_ro = "none"\nauth_unix_rw = "none"\n'
+            f'host_uuid = "{uuid.uuid4()}"\n'
+            'log_outputs = "3:stderr"\n'
+        )
+        (self.root / 'etc/qemu.conf').write_text(
+            'user = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
+            'namespaces = []\ncgroup_controllers = []\n'
+            'stdio_handler = "file"\n'
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def uri(self) -> str:
+        return f'qemu:///system?socket={self.root}/run/libvirt-sock'
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [
+                'unshare',
+                '--mount',
+                '--net',
+                '--ipc',
+                '--pid',
+                '--fork',
+                '--kill-child',
+                '--mount-proc',
+                '--propagation',
+                'private',
+                'sh',
+                '-ec',
+                _SCRIPT.format(root=self.root),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + _STARTUP
+        while time.monotonic() < deadline:
+            try:
+                libvirt.open(self.uri).close()
+                return
+            except libvirt.libvirtError:
+                time.sleep(0.1)
+        self.stop()
+        raise RuntimeError('libvirtd does not start')
+
+    def kill(self) -> None:
+        """End libvirtd and all in its namespaces."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+class LibvirtTest(testtools.TestCase):
+    daemon: ClassVar[Daemon]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        cls.daemon = Daemon()
+        cls.addClassCleanup(cls.daemon.stop)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.libvirt = libvirt_secret.Libvirt(self.daemon.uri)
+        self.instance = str(uuid.uuid4())
+        self.uuid = str(uuid.uuid4())
+
+    def secrets(self) -> list[str]:
+        connection = libvirt.open(self.daemon.uri)
+        found = [
+            secret.UUIDString()
+            for secret in connection.listAllSecrets()
+            if secret.usageID() == self.instance
+        ]
+        connection.close()
+        return found
+
+    def on_disk(self) -> list[str]:
+        return [
+            name
+            for _dir, _dirs, names in os.walk(self.daemon.root / 'etc')
+            for name in names
+            if self.uuid in name
+        ]
+
+    def test_private_and_ephemeral(self) -> None:
+        self.libvirt.define(self.uuid, self.instance, PASSPHRASE)
+        self.assertEqual([self.uuid], self.secrets())
+        self.assertEqual([], self.on_disk())
+        connection = libvirt.open(self.daemon.uri)
+        secret = connection.secretLookupByUUIDString(self.uuid)
+        error = self.assertRaises(libvirt.libvirtError, secret.value)
+        self.assertEqual(
+            libvirt.VIR_ERR_INVALID_SECRET, error.get_error_code()
+        )
+        self.assertIn("ephemeral='yes' private='yes'", secret.XMLDesc())
+        connection.close()
+        self.libvirt.undefine(self.uuid, self.instance)
+        self.assertEqual([], self.secrets())
+
+    def test_undefine_tolerates_none(self) -> None:
+        self.libvirt.undefine(self.uuid, self.instance)
+        self.libvirt.undefine('', self.instance)
+
+    def test_undefine_by_instance_alone(self) -> None:
+        self.libvirt.define(self.uuid, self.instance, PASSPHRASE)
+        self.libvirt.undefine('', self.instance)
+        self.assertEqual([], self.secrets())
+
+    def test_replaces_another_secret_of_the_instance(self) -> None:
+        """Such as the persistent, readable one of stock Nova."""
+        connection = libvirt.open(self.daemon.uri)
+        connection.secretDefineXML(
+            f"<secret ephemeral='no' private='no'><uuid>{self.uuid}</uuid>"
+            f"<usage type='vtpm'><name>{self.instance}</name></usage>"
+            '</secret>'
+        ).setValue(b'stock')
+        connection.close()
+        self.assertEqual(2, len(self.on_disk()))
+        other = str(uuid.uuid4())
+        self.libvirt.define(other, self.instance, PASSPHRASE)
+        self.assertEqual([other], self.secrets())
+        self.assertEqual([], self.on_disk())
+
+    def test_reconnects(self) -> None:
+        self.libvirt.define(self.uuid, self.instance, PASSPHRASE)
+        self.daemon.kill()
+        error = self.assertRaises(
+            errors.Unavailable, self.libvirt.domain_state, self.instance
+        )
+        self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+        self.daemon.start()
+        self.assertEqual(
+            libvirt_secret.NONE, self.libvirt.domain_state(self.instance)
+        )
+        # ephemeral: gone with the daemon
+        self.assertEqual([], self.secrets())
+
+
+class DomainTest(testtools.TestCase):
+    """Domains of libvirt's own test driver, which lives in the client."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.libvirt = libvirt_secret.Libvirt('test:///default')
+        with self.libvirt._connected() as connection:
+            self.domain = connection.lookupByName('test')
+        self.instance = self.domain.UUIDString()
+
+    def assert_state(self, expected: str) -> None:
+        self.assertEqual(expected, self.libvirt.domain_state(self.instance))
+
+    def test_none(self) -> None:
+        self.assertEqual(
+            libvirt_secret.NONE, self.libvirt.domain_state(str(uuid.uuid4()))
+        )
+
+    def test_life(self) -> None:
+        self.assert_state(libvirt_secret.RUNNING)
+        # paused by its user is a guest that is here
+        self.domain.suspend()
+        self.assert_state(libvirt_secret.RUNNING)
+        self.domain.resume()
+        self.domain.destroy()
+        self.assert_state(libvirt_secret.NONE)
+        self.domain.create()
+
+    def test_incoming(self) -> None:
+        domain = mock.Mock()
+        connection = mock.Mock()
+        connection.lookupByUUIDString.return_value = domain
+        with mock.patch.object(
+            self.libvirt, '_connect', return_value=connection
+        ):
+            domain.state.return_value = [
+                libvirt.VIR_DOMAIN_PAUSED,
+                libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+            ]
+            self.assert_state(libvirt_secret.INCOMING)
+            domain.state.return_value = [
+                libvirt.VIR_DOMAIN_RUNNING,
+                libvirt.VIR_DOMAIN_RUNNING_MIGRATED,
+            ]
+            self.assert_state(libvirt_secret.RUNNING)
+            domain.state.return_value = [libvirt.VIR_DOMAIN_SHUTOFF, 0]
+            self.assert_state(libvirt_secret.NONE)
