@@ -177,18 +177,24 @@ class Attester:
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read()
         proof = evidence.Evidence(quote, logs.uefi, logs.ima)
-        document = self.client.evidence(
-            self.host,
+        document = self._submit(
             {
                 'version': 1,
                 'challenge': challenge.value.hex(),
                 'purpose': purpose,
                 'body': text,
                 'evidence': proof.to_json(),
-            },
+            }
         )
         self._note(document, challenge)
         return Answer(document, quote, challenge)
+
+    def _submit(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.client.evidence(self.host, message)
+        except errors.Untrusted:
+            self.result = None  # the one at hand is not the last any more
+            raise
 
     def _note(self, document: dict[str, Any], challenge: Challenge) -> None:
         self.incarnation = challenge.incarnation

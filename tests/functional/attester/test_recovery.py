@@ -352,9 +352,13 @@ class LifeTest(RecoveryCase):
     def test_runtime_tampering(self) -> None:
         """T17, T27: rubbish in PCR 10 ends approvals."""
         self.h1.hardware.extend(10, b'rubbish')
-        self.refused(_R.HOST_UNTRUSTED, self.h1.client.call, 'attest')
         self.h1.libvirt.secrets.clear()
         self.assert_pending(self.h1, _R.HOST_UNTRUSTED)
+        self.assertEqual('none', self.h1.client.call('status')['tier'])
+        self.refused(_R.HOST_UNTRUSTED, self.h1.client.call, 'attest')
+        status = self.h1.client.call('status')
+        self.assertEqual('contraindicated', status['tier'])
+        self.assertEqual(['IMA_LOG_REPLAY'], status['reasons'])
         self.h1.reboot()
         self.open(self.h1)
 
