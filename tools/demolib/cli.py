@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         description='Set up this machine, start a real OpenStack cloud '
         'with three compute hosts, and show that a server with a vTPM '
         'migrates between trusted hosts only. The same cloud without '
-        'Kororā follows, for comparison. Takes about ten minutes.')
+        'Kororā follows, for comparison. Takes about seven minutes.')
     made.add_argument('--json', metavar='FILE', type=pathlib.Path,
                       help='write the report to FILE')
     made.add_argument('--no-stock', action='store_true',
@@ -61,6 +61,8 @@ def _interrupt(number: int, frame: types.FrameType | None) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
+    if options.json:
+        _writable(options.json)
     setup.ensure()
     with _lab(keep=options.keep):
         setup_s = round(time.monotonic() - began, 1)
@@ -73,6 +75,15 @@ def _demo(options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + '\n')
     return _conclude(report)
+
+
+def _writable(path: pathlib.Path) -> None:
+    """Fail now rather than after the demo."""
+    try:
+        path.open('a').close()
+    except OSError as exc:
+        raise ui.LabError(
+            f'cannot write the report to {path}: {exc.strerror}') from exc
 
 
 @contextlib.contextmanager
