@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""korora-agent as a process, with nothing else running."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import testtools
+
+from korora_nova import errors
+from korora_nova.attester.socket_client import AgentClient
+
+_COMMAND = 'from korora_nova.cmd.agent import main; main()'
+_CONFIG = """
+[DEFAULT]
+debug = true
+[attester]
+host = h1
+socket = {directory}/agent.sock
+allowed_users = {uid}
+tcti = swtpm:path={directory}/no-tpm
+state_dir = {directory}/state
+trusted_keys = {directory}/keys.json
+libvirt_uri = test:///default
+[handover]
+transport_url = rabbit://nobody:nothing@127.0.0.1:1/none
+[service_auth]
+auth_type = none
+endpoint_override = http://127.0.0.1:1
+"""
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+class ProcessTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.directory = pathlib.Path(scratch.name)
+        self.config = self.directory / 'agent.conf'
+        self.config.write_text(
+            _CONFIG.format(directory=self.directory, uid=os.getuid())
+        )
+        self.client = AgentClient(str(self.directory / 'agent.sock'), 10)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                '-c',
+                _COMMAND,
+                '--config-file',
+                str(self.config),
+            ],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_serves_and_stops_with_everything_down(self) -> None:
+        process = self.start()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                status = self.client.call('status')
+                break
+            except errors.Unavailable:
+                self.assertIsNone(process.poll())
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.1)
+        self.assertEqual(('h1', 'none'), (status['host'], status['tier']))
+        error = self.assertRaises(
+            errors.Unavailable, self.client.call, 'attest'
+        )
+        self.assertEqual(errors.Reason.SERVICE_UNAVAILABLE, error.reason)
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(0, process.wait(20))
+        self.assertFalse((self.directory / 'agent.sock').exists())
+
+    def test_unusable_configuration(self) -> None:
+        self.config.write_text('[service_auth]\nauth_type = no_such\n')
+        self.assertEqual(1, self.start().wait(30))
