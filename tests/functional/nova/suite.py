@@ -4,6 +4,7 @@
 ::
 
     python -m tests.functional.nova.suite [--stock] [--all | PART ...]
+    python -m tests.functional.nova.suite [--stock] --functional [PART ...]
 
 With an agent that knows no protected server, our driver must do what the
 stock one does: the same tests, on our class. In a process of its own,
@@ -20,8 +21,9 @@ from nova import exception
 from nova.virt.libvirt import driver as libvirt_driver
 
 import tests.functional.nova  # noqa: F401 decides Nova's concurrency
-from korora_nova import errors
+from korora_nova import conf, errors
 from korora_nova.relying_party import base, driver, facts, gate, requirement
+from tests.functional.nova import base as nova_base
 
 #: What the driver overrides, and what calls it; the rest is inherited code.
 RELEVANT = (
@@ -109,17 +111,41 @@ class Restoring(unittest.TestSuite):
         return result
 
 
+def functional_cases() -> list[unittest.TestCase]:
+    """Nova's functional tests of vTPMs and live migration (minutes)."""
+    import nova.virt.libvirt
+    from nova.tests.fixtures import conf as nova_conf
+    from nova.tests.functional.libvirt import test_live_migration, test_vtpm
+    nova.virt.libvirt.LibvirtDriver = libvirt_driver.LibvirtDriver
+    for option in conf.KORORA_OPTS:
+        if option.name == 'protect_vtpm':
+            option.default = False
+    stock = nova_conf.ConfFixture.setUp
+
+    def installed(fixture):
+        stock(fixture)
+        fixture.conf.set_default(
+            'api_paste_config', nova_base.PASTE, group='wsgi')
+    nova_conf.ConfFixture.setUp = installed
+    return [case for module in (test_vtpm, test_live_migration)
+            for case in flatten(
+                unittest.defaultTestLoader.loadTestsFromModule(module))]
+
+
 def main(words: list[str]) -> int:
     """Run and print a JSON summary as the last line."""
     if words[:1] == ["--stock"]:
         words = words[1:]
     else:
         install()
-    from nova.tests.unit.virt.libvirt import test_driver
-    cases = flatten(
-        unittest.defaultTestLoader.loadTestsFromModule(test_driver))
-    if words != ['--all']:
+    if words[:1] == ['--functional']:
+        cases, chosen = functional_cases(), tuple(words[1:]) or ('test',)
+    else:
+        from nova.tests.unit.virt.libvirt import test_driver as module
+        cases = flatten(
+            unittest.defaultTestLoader.loadTestsFromModule(module))
         chosen = tuple(words) or RELEVANT
+    if words != ['--all']:
         cases = [case for case in cases
                  if any(word in case.id().lower() for word in chosen)]
     result = unittest.TextTestRunner(verbosity=0, buffer=True).run(
