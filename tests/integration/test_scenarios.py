@@ -15,7 +15,7 @@ import unittest
 from demolib import scenarios
 from lablib import paths, processes
 
-LIMIT = 20 * 60  # seconds
+LIMIT = 6 * 60  # seconds for one run; two must fit the suite's limit
 
 
 class ScenariosTest(unittest.TestCase):
@@ -26,6 +26,13 @@ class ScenariosTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
+        cls.report = cls._run()
+        if cls.report['guest']['emulator_trouble']:
+            # The guest's kernel crashed under emulation: that says nothing.
+            cls.report = cls._run()
+
+    @staticmethod
+    def _run() -> dict[str, typing.Any]:
         lab = paths.Lab.default()
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / 'report.json'
@@ -43,7 +50,8 @@ class ScenariosTest(unittest.TestCase):
                 raise AssertionError(
                     'the scenarios did not run:\n'
                     + log.read_text(errors='replace')[-3000:])
-            cls.report = json.loads(out.read_text())
+            return typing.cast(dict[str, typing.Any],
+                               json.loads(out.read_text()))
 
     def _judge(self, ident: str) -> None:
         rows = [r for r in self.report['scenarios'] if r['id'] == ident]

@@ -47,8 +47,20 @@ class Stage:
         try:
             self.watcher.wait_past(self.watcher.latest(), 60)
         except TimeoutError:
+            self._describe_silence()
             return False
         return True
+
+    def _describe_silence(self) -> None:
+        """Leave what tells a dead guest from a hanging one."""
+        host = self.world.host(self.server)
+        console = self.world.lab.console(host, self.server)
+        tail = console.read_text(errors='replace').splitlines()[-5:] \
+            if console.exists() else ['no console']
+        states = [f'{h} ' + self.world.virsh(h, 'list', '--all').strip()
+                  for h in paths.HOSTS]
+        self.world.say('    the guest is silent; ' + '; '.join(
+            [*states, *tail]))
 
     def move(self, host: str | None = None) -> w.Migration:
         """Migrate the main server as its operator would."""
