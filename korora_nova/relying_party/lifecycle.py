@@ -63,7 +63,12 @@ class LifecycleDriver(secret.SecretDriver):
 
     def rebuild(self, context: Any, instance: Any, image_meta: Any,
                 *args: Any, **kwargs: Any) -> None:
-        """Gate, then as stock: Nova falls back to destroy and spawn."""
+        """Gate, then as stock: Nova falls back to destroy and spawn.
+
+        After a refusal on the server's own host the guest runs on, but Nova
+        has dropped its allocation, as after every failed rebuild:
+        ``nova-manage placement heal_allocations`` restores it.
+        """
         try:
             standing = self._standing(instance, image_meta=image_meta)
             if standing.custody:

@@ -272,11 +272,23 @@ class Base(libvirt_base.ServersTestBase):
     def act(self, server, action, body=None):
         self.api.post_server_action(server['id'], {action: body})
 
-    def fault(self, server):
-        """The last fault, shown by the API only for some states."""
-        fault = objects.InstanceFaultList.get_by_instance_uuids(
-            nova_context.get_admin_context(), [server['id']])
-        return fault[0].message if fault else ''
+    def wait_until(self, condition):
+        for _ in range(100):
+            if condition():
+                return
+            time.sleep(0.1)
+        self.fail('it did not come true')
+
+    def assert_fault(self, server, reason):
+        """The last fault, which the API shows for some states only."""
+        for _ in range(50):
+            faults = objects.InstanceFaultList.get_by_instance_uuids(
+                nova_context.get_admin_context(), [server['id']])
+            # Nova records it after it has restored the state.
+            if faults and f'[{reason}]' in faults[0].message:
+                return
+            time.sleep(0.1)
+        self.fail(f'no fault with {reason}: {faults}')
 
     # Migrations
 

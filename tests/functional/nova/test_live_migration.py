@@ -40,8 +40,9 @@ class Base(base.Base):
             self.assertEqual(state, self.h1.vault[uuid]['state'])
             self.assertEqual('h1', self.cloud.ledger[uuid]['holder'])
             self.assertIsNone(self.cloud.ledger[uuid]['pending'])
-        self.assertEqual({}, self.h2.vault)
-        self.assertEqual([], self.secrets('h2'))
+        # Nova's rollback on h2 is a cast.
+        self.wait_until(lambda: not self.h2.vault)
+        self.wait_until(lambda: not self.secrets('h2'))
         if reason is not None:
             self.assertIn(f'[{reason}]', self.stdlog.logger.output)
 
@@ -290,7 +291,6 @@ class TestStreamFails(Base):
         server = self.protect()
         self.stream = 'fail'
         self.migrate(server, status='failed')
-        self._wait_until(lambda: self.h2.vault == {})
         self.assert_stays(server)
         self.assertEqual(1, len(self.streams))
         self.assertNotIn('never_started', self.h1.ops())
@@ -309,7 +309,6 @@ class TestStreamFails(Base):
         self._wait_for_migration_status(server, ['cancelled'])
         self._wait_for_server_parameter(server, {
             'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
-        self._wait_until(lambda: self.h2.vault == {})
         self.assert_stays(server)
         self.stream = 'ok'
         self.retry(server)
@@ -336,15 +335,7 @@ class TestStreamFails(Base):
                     libvirt_driver.LibvirtDriver,
                     '_assert_dest_node_has_enough_disk')):
             self.migrate(server, status='failed')
-        self._wait_until(lambda: self.h2.vault == {})
         self.assert_stays(server)
-
-    def _wait_until(self, condition):
-        for _ in range(100):
-            if condition():
-                return
-            base.time.sleep(0.1)
-        self.fail('the condition did not come true')
 
 
 class TestBus(Base):
