@@ -79,7 +79,7 @@ class VerifiedPermit:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the token, hex; receipts cite it."""
+        """Digest of the token, hex; receipts cite it."""
         return tokens.digest(self.token).hex()
 
     @property

@@ -33,7 +33,7 @@ class Receipt:
     """One decision. Of a deletion, migration, dest and hash are empty.
 
     :param seq: 1, 2, ... without gap.
-    :param prev: SHA-256 of the previous token, hex; :data:`GENESIS` first.
+    :param prev: digest of the previous token, hex; :data:`GENESIS` first.
     :param epoch: the migration's new epoch; of a deletion the key's.
     :param outcome: 'committed', 'aborted' or 'deleted'.
     :param issued: seconds since 1970.
@@ -62,7 +62,7 @@ class VerifiedReceipt:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the token, hex: the head that hosts report."""
+        """Digest of the token, hex: the head that hosts report."""
         return tokens.digest(self.token).hex()
 
     def check_committed(self, *, instance: str, migration: str,

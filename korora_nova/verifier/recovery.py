@@ -102,8 +102,9 @@ def _unknown(session: orm.Session, brought: Sequence[VerifiedReceipt]
              ) -> list[VerifiedReceipt]:
     known = set(session.scalars(sa.select(models.Receipt.hash).where(
         models.Receipt.hash.in_([item.hash for item in brought]))))
-    return sorted((item for item in brought if item.hash not in known),
-                  key=lambda item: item.receipt.seq)
+    # Twice the same receipt may come with two signatures.
+    fresh = {item.hash: item for item in brought if item.hash not in known}
+    return sorted(fresh.values(), key=lambda item: item.receipt.seq)
 
 
 def _store(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:

@@ -75,3 +75,13 @@ def _decode(part: str) -> dict:
 def join(header: dict, claims: dict, signature: str) -> str:
     return '.'.join((b64url(json.dumps(header).encode()),
                      b64url(json.dumps(claims).encode()), signature))
+
+
+def other_signature(token: str) -> str:
+    """The same token with the other ECDSA signature, (r, n - s)."""
+    signed, _, signature = token.rpartition('.')
+    raw = base64.urlsafe_b64decode(signature + '==')
+    order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
+    flipped = order - int.from_bytes(raw[32:], 'big')
+    return signed + '.' + base64.urlsafe_b64encode(
+        raw[:32] + flipped.to_bytes(32, 'big')).decode().rstrip('=')

@@ -8,6 +8,7 @@ import uuid
 from korora_nova.rats import token as tokens
 from korora_nova.verifier import receipts, recovery
 from tests.functional.api.test_custody import CustodyTestCase
+from tests.unit import documents
 
 SERVER = str(uuid.UUID(int=1))
 OTHER = str(uuid.UUID(int=2))
@@ -255,6 +256,24 @@ class TestRecover(RecoveryTestCase):
         token = self.moved(self.source, self.dest)
         answer = self.admin.recover_ledger([token, token])
         self.assertEqual((0, 0), (answer['chained'], answer['unchained']))
+        self.dest.approve((SERVER, 2))
+
+    def test_known_receipts_signed_otherwise_change_nothing(self):
+        old = self.moved(self.source, self.dest)
+        self.moved(self.dest, self.third)
+        twin = documents.other_signature(old)
+        answer = self.admin.recover_ledger([twin])
+        self.assertEqual(0, answer['unchained'])
+        self.assertEqual(('h3', 3, None), self.row())
+        self.third.approve((SERVER, 3))
+
+    def test_one_receipt_with_two_signatures(self):
+        token = self.moved(self.source, self.dest)
+        self.restore()
+        answer = self.admin.recover_ledger([
+            documents.other_signature(token), token])
+        self.assertEqual((1, 0), (answer['chained'], answer['unchained']))
+        self.dest.attest_now(head=self.head(token), held=((SERVER, 2),))
         self.dest.approve((SERVER, 2))
 
     def test_pending_hand_over_can_still_be_decided(self):

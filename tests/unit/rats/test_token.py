@@ -56,6 +56,16 @@ class TokenTest(unittest.TestCase):
                 else:
                     self.refused(text, kind)
 
+    def test_another_signature_is_no_other_token(self):
+        for name, text in self.tokens.items():
+            twin = documents.other_signature(text)
+            self.assertNotEqual(text, twin)
+            self.assertEqual(token.verify(text, self.keys.ring, KINDS[name]),
+                             token.verify(twin, self.keys.ring, KINDS[name]))
+            self.assertEqual(token.digest(text), token.digest(twin))
+        self.assertEqual(3, len(set(map(token.digest,
+                                        self.tokens.values()))))
+
     def test_key_of_another_use(self):
         for name, kind in KINDS.items():
             wrong = (self.keys.custody if name == 'result'
