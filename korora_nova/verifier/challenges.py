@@ -53,23 +53,24 @@ def issue(verifier: service.Service, host: str,
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    table = models.Challenge
     with verifier.db.write() as session:
         known_host(session, host)
-        session.execute(sa.delete(table).where(
-            table.host == host,
-            table.expires < verifier.clock() - _MEMORY))
         return add(verifier, session, host, challenge_class)
 
 
 def add(verifier: service.Service, session: orm.Session, host: str,
         challenge_class: str) -> dict[str, Any]:
-    """A new challenge within a transaction; the API's form of it."""
-    settings = verifier.settings
+    """A new challenge within a transaction; the API's form of it.
+
+    The host's forgotten ones go: their number stays bounded.
+    """
+    settings, table = verifier.settings, models.Challenge
     lifetime = (settings.challenge_ttl_steady if challenge_class == STEADY
                 else settings.challenge_ttl_on_demand)
     issued = verifier.clock()
-    row = models.Challenge(
+    session.execute(sa.delete(table).where(
+        table.host == host, table.expires < issued - _MEMORY))
+    row = table(
         challenge=os.urandom(32).hex(), host=host, used=False,
         challenge_class=challenge_class, issued=issued,
         expires=issued + lifetime)

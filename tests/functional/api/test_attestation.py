@@ -4,7 +4,10 @@
 import json
 import uuid
 
+import sqlalchemy as sa
+
 from korora_nova.rats import result
+from korora_nova.verifier.db import models
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
@@ -74,6 +77,18 @@ class TestChallenges(base.ApiTestCase):
         self.assertEqual('affirming', self.tier('h1'))
         self.korora.clock.advance(2)
         self.assertEqual('none', self.tier('h1'))
+
+    def test_steady_state_keeps_few_of_them(self):
+        host = self.host('h1')
+        following = host.challenge('steady')
+        for _ in range(20):
+            answer = host.say('attest', following, receipt_head='', held=[])
+            following = answer['next_challenge']['challenge']
+            self.korora.clock.advance(120)
+        table = models.Challenge
+        with self.korora.service.db.read() as session:
+            self.assertLess(session.scalar(
+                sa.select(sa.func.count()).select_from(table)), 15)
 
     def test_malformed_request_spends_nothing(self):
         host = self.host('h1')
