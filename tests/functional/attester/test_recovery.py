@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from unittest import mock
 
@@ -393,6 +394,15 @@ class LifeTest(RecoveryCase):
         with mock.patch.object(client, 'evidence', lost):
             self.refused(_R.SERVICE_UNAVAILABLE, self.create, self.h1)
         self.h1.restart_agent()
+        self.create(self.h1)
+        self.assertEqual(1, self.ledger()['epoch'])
+
+    def test_claim_whose_answer_was_not_believed(self) -> None:
+        self.instance = '6b6f726f-7261-4000-8000-000000000003'
+        with mock.patch('korora_nova.attester.attest.time') as wrong:
+            wrong.time.return_value = time.time() + 3600
+            self.refused(_R.RESULT_EXPIRED, self.create, self.h1)
+        self.assertEqual('h1', self.ledger()['holder'])
         self.create(self.h1)
         self.assertEqual(1, self.ledger()['epoch'])
 
