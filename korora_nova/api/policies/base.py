@@ -3,7 +3,9 @@
 
 ``attester`` is what agents have and nothing more; credentials of agents
 are shared by all compute hosts, so nothing that an operator decides is
-open to them.
+open to them.  Keystone's ``reader`` is not among them: whoever is a member of
+any project has it, and hosts and other projects' servers are not theirs to
+see.
 """
 
 from oslo_policy import policy
@@ -19,7 +21,7 @@ ROLES = [
         'attestation_admin', 'role:admin',
         'Operators who decide which hosts and states are trusted.'),
     policy.RuleDefault(
-        'attestation_reader', 'role:admin or role:reader',
+        'attestation_reader', 'role:admin or role:attestation_reader',
         'Whoever may read hosts, results and the ledger.'),
     policy.RuleDefault(
         'attestation_attester', 'role:attester',

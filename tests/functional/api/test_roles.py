@@ -57,13 +57,14 @@ class TestRoles(base.ApiTestCase):
         self.assertEqual(SERVICE | ANYBODY, self.admitted('service'))
 
     def test_reader(self):
-        self.assertEqual(READER | ANYBODY, self.admitted('reader'))
+        self.assertEqual(READER | ANYBODY,
+                         self.admitted('attestation_reader'))
 
     def test_admin(self):
         self.assertEqual(ADMIN | ANYBODY, self.admitted('admin'))
 
-    def test_other_role(self):
-        self.assertEqual(ANYBODY, self.admitted('member'))
+    def test_roles_of_every_tenant(self):
+        self.assertEqual(ANYBODY, self.admitted('member,reader'))
 
     def test_no_credentials(self):
         self.assertEqual({'GET /'}, self.admitted(None))
