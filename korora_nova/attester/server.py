@@ -11,6 +11,7 @@ import pwd
 import socket
 import struct
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -27,7 +28,12 @@ LOG = logging.getLogger(__name__)
 Handler = Callable[..., dict[str, Any]]
 
 MAX_CONNECTIONS = 64
+#: Those not allowed are told so in a few connections of their own: they
+#: cannot keep out Nova by holding all.
+MAX_STRANGERS = 4
 _IDLE_SECONDS = 60.0
+_STRANGER_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
 # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
 _UCRED = struct.Struct('3i')
 
@@ -70,6 +76,7 @@ class Server:
         self._allowed = allowed
         self._handlers = handlers
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._strangers = threading.BoundedSemaphore(MAX_STRANGERS)
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(
             target=self._accept, name='socket', daemon=True
@@ -106,31 +113,57 @@ class Server:
         while listener is not None and self._listener is listener:
             try:
                 connection, _address = listener.accept()
-            except OSError:
+                self._admit(connection)
+            except (OSError, RuntimeError) as error:
                 if self._listener is listener:
-                    LOG.exception('The local socket failed')
-                return
-            if not self._slots.acquire(blocking=False):
-                connection.close()
-                continue
-            threading.Thread(
-                target=self._serve,
-                args=(connection,),
-                name='connection',
-                daemon=True,
-            ).start()
+                    # Descriptors or threads ran out: that passes
+                    LOG.error('The local socket failed: %s', error)
+                    time.sleep(_PAUSE_SECONDS)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _admit(self, connection: socket.socket) -> None:
+        """Serve a connection, or close it if there are too many.
+
+        :raises RuntimeError: there is no thread to be had.
+        """
+        try:
+            permitted = peer_uid(connection) in self._allowed
+            slots = self._slots if permitted else self._strangers
+            if not slots.acquire(blocking=False):
+                connection.close()
+                return
+        except OSError:
+            connection.close()
+            raise
+        thread = threading.Thread(
+            target=self._serve,
+            args=(connection, permitted, slots),
+            name='connection',
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            slots.release()
+            connection.close()
+            raise
+
+    def _serve(
+        self,
+        connection: socket.socket,
+        permitted: bool,
+        slots: threading.BoundedSemaphore,
+    ) -> None:
         try:
             with connection:
-                connection.settimeout(_IDLE_SECONDS)
-                permitted = peer_uid(connection) in self._allowed
+                connection.settimeout(
+                    _IDLE_SECONDS if permitted else _STRANGER_SECONDS
+                )
                 while self._exchange(connection, permitted):
                     pass
         except OSError:
             pass  # the caller hung up or fell silent
         finally:
-            self._slots.release()
+            slots.release()
 
     def _exchange(self, connection: socket.socket, permitted: bool) -> bool:
         header = connection.recv(socket_client.HEADER.size)

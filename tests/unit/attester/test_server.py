@@ -13,6 +13,7 @@ import struct
 import tempfile
 import threading
 from typing import Any
+from unittest import mock
 
 import testtools
 
@@ -103,6 +104,29 @@ class SocketTest(testtools.TestCase):
             errors.Reason.PEER_DENIED, self.reason(client.call, 'status')
         )
         self.assertEqual([], called)
+
+    def test_strangers_do_not_keep_out_nova(self) -> None:
+        client = self.serve(status=lambda: {'host': 'h1'})
+        uids = iter([os.getuid() + 1] * server.MAX_CONNECTIONS)
+        with mock.patch.object(
+            server, 'peer_uid', lambda _: next(uids, os.getuid())
+        ):
+            for _ in range(server.MAX_CONNECTIONS):
+                silent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self.addCleanup(silent.close)
+                silent.connect(self.path)
+            self.assertEqual({'host': 'h1'}, client.call('status'))
+
+    def test_goes_on_when_threads_run_out(self) -> None:
+        client = self.serve(status=lambda: {'host': 'h1'})
+        with mock.patch.object(
+            server.threading.Thread, 'start', side_effect=RuntimeError
+        ), mock.patch.object(server, '_PAUSE_SECONDS', 0):
+            self.assertEqual(
+                errors.Reason.AGENT_UNAVAILABLE,
+                self.reason(client.call, 'status'),
+            )
+        self.assertEqual({'host': 'h1'}, client.call('status'))
 
     def test_nobody_home(self) -> None:
         client = socket_client.AgentClient(self.path, 1)
