@@ -151,8 +151,10 @@ class SwTpm:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(f'{self._socket}.ctrl')
+                # Either may listen before the other does
+                for path in (self._socket, f'{self._socket}.ctrl'):
+                    with socket.socket(socket.AF_UNIX) as client:
+                        client.connect(str(path))
                 return True
             except OSError:
                 time.sleep(0.02)
