@@ -221,7 +221,7 @@ class Agent:
             for record in self.vault.all()
             if record.state in _REPORTED
         ]
-        return {'receipt_head': self.journal.head, 'held': held}
+        return {'receipt_head': self.journal.head_token, 'held': held}
 
 
 def _statement(told: Statements, name: str) -> Callable[..., dict[str, Any]]:

@@ -28,6 +28,7 @@ class Journal:
         self._lock = threading.Lock()
         self._seq = 0
         self._head = ''
+        self._head_token = ''
         self._tokens: collections.OrderedDict[str, str] = (
             collections.OrderedDict()
         )
@@ -36,9 +37,15 @@ class Journal:
 
     @property
     def head(self) -> str:
-        """SHA-256, hex, of the latest receipt seen; empty before any."""
+        """Digest, hex, of the latest receipt seen; empty before any."""
         with self._lock:
             return self._head
+
+    @property
+    def head_token(self) -> str:
+        """The latest receipt seen; empty before any."""
+        with self._lock:
+            return self._head_token
 
     def find(self, key: str) -> str | None:
         """The receipt of a migration, or of a deleted instance."""
@@ -71,6 +78,7 @@ class Journal:
         seq = int(str(line['seq']))
         if seq >= self._seq:
             self._seq, self._head = seq, str(line['hash'])
+            self._head_token = str(line['token'])
         self._tokens[str(line['key'])] = str(line['token'])
         if line['outcome'] == ledger.COMMITTED:
             self._commits[str(line['instance'])] = str(line['token'])

@@ -27,7 +27,8 @@ _PAIRS: schemas.Schema = {
     'type': 'array', 'maxItems': 4096, 'items': {
         'type': 'array', 'minItems': 2, 'maxItems': 2,
         'prefixItems': [schemas.UUID, schemas.EPOCH]}}
-_HEAD: schemas.Schema = {'anyOf': [schemas.DIGEST, {'const': ''}]}
+#: The last receipt itself: an unsigned one would stop the ledger.
+_HEAD: schemas.Schema = {'anyOf': [schemas.TOKEN, {'const': ''}]}
 
 ATTEST = schemas.closed({
     'version': schemas.VERSION, 'receipt_head': _HEAD, 'held': _PAIRS})

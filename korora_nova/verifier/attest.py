@@ -152,7 +152,8 @@ def _store(verifier: service.Service, outcome: _Outcome,
         if outcome.learned is not None:
             _store_measurement(verifier, session, outcome)
         if report is not None:
-            ledger.hear(verifier, session, attested.host, report)
+            ledger.hear(verifier, session, attested.host, report,
+                        trusted=attested.tier == appraise.AFFIRMING)
         return {'result': outcome.token, 'next_challenge': challenges.add(
             verifier, session, attested.host, challenges.STEADY)}
 

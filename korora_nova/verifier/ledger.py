@@ -16,6 +16,8 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.receipt import verify_receipt
+from korora_nova.rats import token as tokens
 from korora_nova.verifier import audit, service
 from korora_nova.verifier.db import api, models
 
@@ -103,19 +105,27 @@ def current(session: orm.Session) -> models.Ledger:
 
 
 def hear(verifier: service.Service, session: orm.Session, host: str,
-         report: dict[str, Any]) -> None:
-    """Take note of a host's receipt head and held keys.
+         report: dict[str, Any], *, trusted: bool) -> None:
+    """Take note of a host's last receipt and held keys.
 
-    A head that was never signed here, or a key of an epoch never issued,
+    A receipt that is not known here, or a key of an epoch never issued,
     means that this database is older than the hosts (it was restored):
-    permits, approvals and receipts stop until an operator recovers.
+    permits, approvals and receipts stop until an operator recovers.  No
+    host stops them by its word alone: the receipt is signed, and what is
+    held counts if the host is trusted.
+
+    :param trusted: whether the report came with affirming evidence.
     """
     row = session.get(models.Host, host)
     if row is None:
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-    row.receipt_head = report['receipt_head']
-    row.held = [[instance, int(epoch)] for instance, epoch in report['held']]
-    why = _behind(session, row)
+    token = report['receipt_head']
+    row.receipt_head = tokens.digest(token).hex() if token else ''
+    why = _unknown_receipt(verifier, session, row, token)
+    if trusted:
+        row.held = [[instance, int(epoch)]
+                    for instance, epoch in report['held']]
+        why = why or _unknown_epoch(session, row)
     if why and not state(session).behind:
         LOG.error('The ledger is behind its hosts: host %(host)s has '
                   '%(why)s. Permits and approvals stop until it is '
@@ -128,12 +138,24 @@ def hear(verifier: service.Service, session: orm.Session, host: str,
                      subject=host, note=why)
 
 
-def _behind(session: orm.Session, row: models.Host) -> str:
-    """What this host has that the ledger does not know; '' if nothing."""
+def _unknown_receipt(verifier: service.Service, session: orm.Session,
+                     row: models.Host, token: str) -> str:
+    """A receipt of ours that this database does not know; '' if none."""
     head = row.receipt_head
-    if head and session.scalars(sa.select(models.Receipt.hash).where(
-            models.Receipt.hash == head)).one_or_none() is None:
-        return f'the receipt {head}'
+    if not token or session.scalars(sa.select(models.Receipt.hash).where(
+            models.Receipt.hash == head)).one_or_none() is not None:
+        return ''
+    try:
+        verify_receipt(token, verifier.ring, cloud=verifier.cloud)
+    except errors.CustodyError as exc:
+        LOG.warning('Host %(host)s reports a receipt that is not ours: '
+                    '%(why)s', {'host': row.name, 'why': exc})
+        return ''
+    return f'the receipt {head}'
+
+
+def _unknown_epoch(session: orm.Session, row: models.Host) -> str:
+    """A key this host holds at an epoch never issued; '' if none."""
     table = models.Server
     known = {found.instance: found.max_epoch for found in session.execute(
         sa.select(table.instance, table.max_epoch).where(

@@ -42,7 +42,7 @@ class TestFlow(base.ApiTestCase):
         with self.refused('NOT_HOLDER'):
             one.approve((SERVER, 1))
         two.approve((SERVER, 2))
-        two.attest_now(head=decided.hash, held=((SERVER, 2),))
+        two.attest_now(head=decided.token, held=((SERVER, 2),))
         gone = two.delete(SERVER)
         self.assertEqual(gone, two.delete(SERVER))
         with self.refused('NOT_HOLDER'):

@@ -5,7 +5,8 @@ import os
 import shutil
 import uuid
 
-from korora_nova.rats import token as tokens
+from korora_nova.custody import receipt
+from korora_nova.rats import keys
 from korora_nova.verifier import receipts, recovery
 from tests.functional.api.test_custody import CustodyTestCase
 from tests.unit import documents
@@ -32,9 +33,6 @@ class RecoveryTestCase(CustodyTestCase):
         shutil.copy(self.path + '.backup', self.path)
         self.korora.service.references.clear()
 
-    def head(self, token: str) -> str:
-        return tokens.digest(token).hex()
-
     def row(self, instance: str = SERVER) -> tuple:
         row = self.admin.get_server(instance)
         return row['holder'], row['epoch'], row['pending']
@@ -45,7 +43,7 @@ class TestFreeze(RecoveryTestCase):
     def test_unknown_head(self):
         token = self.moved(self.source, self.dest)
         self.restore()
-        self.dest.attest_now(head=self.head(token), held=((SERVER, 2),))
+        self.dest.attest_now(head=token, held=((SERVER, 2),))
         for frozen in (
                 lambda: self.source.approve((SERVER, 1)),
                 lambda: self.third.claim(OTHER),
@@ -60,7 +58,7 @@ class TestFreeze(RecoveryTestCase):
         shutil.copy(self.path, self.path + '.backup')
         token = self.dest.state(MIGRATION, 'activated')
         self.restore()
-        self.dest.attest_now(head=self.head(token))
+        self.dest.attest_now(head=token)
         with self.refused('LEDGER_BEHIND'):
             self.dest.state(MIGRATION, 'activated')
         with self.refused('LEDGER_BEHIND'):
@@ -74,7 +72,7 @@ class TestFreeze(RecoveryTestCase):
     def test_permit_is_frozen(self):
         msk = self.received()
         self.in_nova()
-        self.third.attest_now(head='ab' * 32)
+        self.third.attest_now(held=((OTHER, 1),))
         with self.refused('LEDGER_BEHIND'):
             self.send(msk)
 
@@ -92,19 +90,40 @@ class TestFreeze(RecoveryTestCase):
         first = self.moved(self.source, self.dest)
         self.moved(self.dest, self.source)
         # An older receipt is a known one.
-        self.dest.attest_now(head=self.head(first))
+        self.dest.attest_now(head=first)
         self.source.attest_now(held=((SERVER, 3),))
         self.source.approve((SERVER, 3))
 
     def test_report_of_a_host_that_does_not_verify(self):
         message = self.source.message('attest', (
-            '{"version":1,"receipt_head":"' + 'ab' * 32 + '","held":[]}'),
+            '{"version":1,"receipt_head":"","held":[["' + OTHER + '",1]]}'),
             self.source.challenge())
         message['evidence']['pcrs']['0'] = '00' * 32
         with self.refused('QUOTE_DIGEST'):
             self.source.api.evidence('h1', message)
         self.source.approve((SERVER, 1))
 
+    def test_receipt_that_is_not_of_this_service(self):
+        token = self.moved(self.source, self.dest)
+        elsewhere = receipt.sign_receipt(documents.a_receipt(
+            cloud=self.korora.service.cloud), keys.SigningKey.generate())
+        for head in ('a.b.c', token[:-8] + 'AAAAAAAA', elsewhere):
+            self.restore()
+            self.dest.attest_now(head=head)
+            self.source.approve((SERVER, 1))
+
+    def test_word_of_a_host_that_is_not_trusted(self):
+        token = self.moved(self.source, self.dest)
+        self.restore()
+        self.dest.measure('/tmp/rootkit')
+        self.dest.attest_now(held=((SERVER, 2), (OTHER, 1)))
+        self.assertEqual('contraindicated', self.tier('h2'))
+        self.source.approve((SERVER, 1))
+        self.assertEqual(0, self.admin.recover_ledger([])['adopted'])
+        # What it can show counts all the same.
+        self.dest.attest_now(head=token)
+        with self.refused('LEDGER_BEHIND'):
+            self.source.approve((SERVER, 1))
 
     def test_by_the_operator_who_restored(self):
         recovery.freeze(self.korora.service.db, 'restored')
@@ -121,7 +140,7 @@ class TestRecover(RecoveryTestCase):
         tokens = [self.moved(self.source, self.dest),
                   self.moved(self.dest, self.third)]
         self.restore()
-        self.third.attest_now(head=self.head(tokens[1]),
+        self.third.attest_now(head=tokens[1],
                               held=((SERVER, 3),))
         answer = self.admin.recover_ledger(list(reversed(tokens)))
         self.assertEqual((2, 0), (answer['chained'], answer['unchained']))
@@ -162,7 +181,7 @@ class TestRecover(RecoveryTestCase):
         last = self.moved(self.dest, self.third)
         self.restore()
         self.admin.recover_ledger([token])
-        self.third.attest_now(head=self.head(last))
+        self.third.attest_now(head=last)
         with self.refused('LEDGER_BEHIND'):
             self.dest.approve((SERVER, 2))
 
@@ -173,7 +192,7 @@ class TestRecover(RecoveryTestCase):
         answer = self.admin.recover_ledger([last])
         self.assertEqual((0, 1), (answer['chained'], answer['unchained']))
         self.assertEqual(('h3', 3, None), self.row())
-        self.third.attest_now(head=self.head(last), held=((SERVER, 3),))
+        self.third.attest_now(head=last, held=((SERVER, 3),))
         self.third.approve((SERVER, 3))
         self.moved(self.third, self.source)
         self.assertEqual(1, receipts.verify(self.korora.service.db,
@@ -204,14 +223,14 @@ class TestRecover(RecoveryTestCase):
         # Nobody noticed yet: the restored ledger decides the same epoch.
         fork = self.moved(self.source, self.third)
         self.assertNotEqual(lost, fork)
-        self.dest.attest_now(head=self.head(lost), held=((SERVER, 2),))
+        self.dest.attest_now(head=lost, held=((SERVER, 2),))
         self.admin.recover_ledger([lost])
         self.assertIsNone(self.row()[0])
         for host in (self.dest, self.third):
             with self.refused('NOT_HOLDER'):
                 host.approve((SERVER, 2))
-        self.dest.attest_now(head=self.head(lost))
-        self.third.attest_now(head=self.head(fork))
+        self.dest.attest_now(head=lost)
+        self.third.attest_now(head=fork)
         self.third.claim(OTHER)
 
     def test_deleted_meanwhile(self):
@@ -273,7 +292,7 @@ class TestRecover(RecoveryTestCase):
         answer = self.admin.recover_ledger([
             documents.other_signature(token), token])
         self.assertEqual((1, 0), (answer['chained'], answer['unchained']))
-        self.dest.attest_now(head=self.head(token), held=((SERVER, 2),))
+        self.dest.attest_now(head=token, held=((SERVER, 2),))
         self.dest.approve((SERVER, 2))
 
     def test_pending_hand_over_can_still_be_decided(self):
@@ -290,7 +309,7 @@ class TestRecover(RecoveryTestCase):
             connection.exec_driver_sql(
                 "UPDATE ledger SET head_seq = 0, head_hash = '" + '0' * 64
                 + "'")
-        self.dest.attest_now(head=self.head(token), held=((SERVER, 2),))
+        self.dest.attest_now(head=token, held=((SERVER, 2),))
         with self.refused('LEDGER_BEHIND'):
             self.source.claim(SERVER)
         self.admin.recover_ledger([token])

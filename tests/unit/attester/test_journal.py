@@ -64,6 +64,7 @@ class JournalTest(testtools.TestCase):
         self.assertEqual(second.hash, kept.head)
         again = journal.Journal(self.directory)
         self.assertEqual(second.hash, again.head)
+        self.assertEqual(second.token, again.head_token)
         self.assertEqual(first.token, again.find(first.receipt.migration))
         self.assertIsNone(again.find(INSTANCE))
 

@@ -13,7 +13,7 @@ from tests.unit import documents
 B64 = 'AAAA'
 UUIDS = {'migration': documents.MIGRATION, 'instance': documents.INSTANCE}
 GOOD = {
-    'attest': {'version': 1, 'receipt_head': 'ab' * 32,
+    'attest': {'version': 1, 'receipt_head': 'a.b.c',
                'held': [[documents.INSTANCE, 3]]},
     'claim': {'version': 1, 'instance': documents.INSTANCE},
     'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3]]},
