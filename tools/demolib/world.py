@@ -105,7 +105,8 @@ class World(client.Cloud):
             try:
                 self.openstack(*arguments, uuid)
             except DemoError as exc:
-                self.say('    ' + str(exc)[-200:])
+                self.say('    Nova answers: '
+                         + str(exc).rsplit('/action, ', 1)[-1])
                 return False
             return True
 

@@ -185,6 +185,8 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
             'transport_url': broker.url(lab), 'rpc_response_timeout': 60,
             'report_interval': 5, 'service_down_time': 30,
             'graceful_shutdown_timeout': 3,
+            # The guest does not listen to its power button.
+            'shutdown_timeout': 5,
         },
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config': lab.etc / 'nova/api-paste.ini'},
