@@ -94,7 +94,11 @@ class Libvirt:
         return RUNNING
 
     def _undefine(self, connection: Any, uuid: str, instance: str) -> None:
-        """Remove what has the uuid, and what has the instance's usage."""
+        """Remove what is this instance's; its uuid may have been another.
+
+        The uuid came with the key: what has it and is not the instance's
+        stays, and libvirt refuses to define a second one.
+        """
         lookups: list[Callable[[], Any]] = [
             lambda: connection.secretLookupByUsage(
                 libvirt.VIR_SECRET_USAGE_TYPE_VTPM, instance
@@ -104,7 +108,9 @@ class Libvirt:
             lookups.append(lambda: connection.secretLookupByUUIDString(uuid))
         for lookup in lookups:
             try:
-                lookup().undefine()
+                secret = lookup()
+                if secret.usageID() == instance:
+                    secret.undefine()
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
                     raise

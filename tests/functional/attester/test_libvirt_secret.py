@@ -133,6 +133,23 @@ class LibvirtTest(testtools.TestCase):
             if self.uuid in name
         ]
 
+    def test_uuid_of_a_secret_of_another(self) -> None:
+        other = str(uuid.uuid4())
+        self.libvirt.define(self.uuid, other, PASSPHRASE)
+        error = self.assertRaises(
+            errors.Unavailable,
+            self.libvirt.define,
+            self.uuid,
+            self.instance,
+            PASSPHRASE,
+        )
+        self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+        self.libvirt.undefine(self.uuid, self.instance)
+        connection = libvirt.open(self.daemon.uri)
+        self.addCleanup(connection.close)
+        kept = connection.secretLookupByUUIDString(self.uuid)
+        self.assertEqual(other, kept.usageID())
+
     def test_private_and_ephemeral(self) -> None:
         self.libvirt.define(self.uuid, self.instance, PASSPHRASE)
         self.assertEqual([self.uuid], self.secrets())
