@@ -133,6 +133,8 @@ class Machine:
         )
         self.agent.server.start()
         assert self.agent.bus is not None
+        # The fake bus's would empty the queues of all agents of the process
+        self.agent.bus._transport.cleanup = lambda: None
         self.agent.bus.start(Endpoint(self.agent.source.wrap))
         self.client = AgentClient(self.socket, 30)
 
@@ -158,7 +160,11 @@ class Machine:
         return self.state_dir / 'vault' / f'{instance}.json'
 
     def _conf(self) -> Any:
-        conf = options.parse([], [])
+        # The fake bus is one per process but for the exchange, and an agent
+        # of the test before may still be listening
+        file = self.directory / 'agent.conf'
+        file.write_text(f'[DEFAULT]\ncontrol_exchange = {self.korora.bus}\n')
+        conf = options.parse([], [str(file)])
         options.register_attester_opts(conf)
         group = options.ATTESTER
         for name, value in {
@@ -175,7 +181,7 @@ class Machine:
             conf.set_override(name, value, group)
         conf.set_override(
             'transport_url',
-            f'fake://{self.korora.bus}',
+            'fake://',
             options.HANDOVER,
         )
         conf.set_override('rpc_timeout', 10, options.HANDOVER)
