@@ -168,6 +168,8 @@ def main() -> int:
     except UNJUDGED as exc:
         ui.fail(str(exc))
         return 1
+    except KeyboardInterrupt:
+        return 130
     pathlib.Path(out).write_text(json.dumps(part, indent=2) + '\n')
     return 0
 
