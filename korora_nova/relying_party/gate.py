@@ -153,10 +153,13 @@ class Gate:
                 raise _infrastructure(exc) from exc
             return Standing(server, custody=False, state='unknown')
         state = str(answer.get('state'))
-        known = state != 'none' or bool(answer.get('ledger'))
+        # A row without holder: protected, and free to take a new key.
+        row = answer.get('ledger') or {}
+        known = state != 'none' or row.get('holder') is not None
         return Standing(
-            server, custody=known or server.requirement.custody, state=state,
-            known=known, migration=answer.get('migration') or None)
+            server, custody=known or bool(row) or server.requirement.custody,
+            state=state, known=known,
+            migration=answer.get('migration') or None)
 
     # Hosts
 

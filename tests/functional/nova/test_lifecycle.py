@@ -50,7 +50,7 @@ class TestCreate(Base):
         self.assertNotIn(passphrase.decode(), logs)
         self._delete_server(server)
         self.assertEqual({}, key_manager.secrets)
-        self.assertEqual(({}, {}), (self.h1.vault, self.cloud.ledger))
+        self.assertEqual(({}, {}), (self.h1.vault, self.cloud.holders))
 
     def test_untrusted_host_means_the_next(self):
         self.cloud.untrusted.add('h1')
@@ -65,7 +65,7 @@ class TestCreate(Base):
             server = self.create(specs, host='h1', state='ERROR')
             self.assertIn('[HOST_UNTRUSTED]', server['fault']['message'])
             self.assertNotIn('PCR', server['fault']['message'])
-        self.assertEqual({}, self.cloud.ledger)
+        self.assertEqual({}, self.cloud.holders)
 
     def test_service_down_is_the_end(self):
         self.cloud.up = False
@@ -523,7 +523,7 @@ class TestDelete(Base):
         self.h1.alive = True
         self.restart_compute_service('h1')
         self.assertEqual([], self.driver._tombstones.list())
-        self.assertEqual(({}, {}), (self.h1.vault, self.cloud.ledger))
+        self.assertEqual(({}, {}), (self.h1.vault, self.cloud.holders))
 
     def test_next_delete_settles_too(self):
         first, second = self.protect(), self.protect()

@@ -66,7 +66,7 @@ class TestSocket(base.Base):
         self.migrate(server, status='error')
         self.assertIn('[HOST_UNTRUSTED]', self.stdlog.logger.output)
         self._delete_server(server)
-        self.assertEqual({}, self.cloud.ledger)
+        self.assertEqual({}, self.cloud.holders)
 
     def test_denied_peer(self):
         self.serve('h1')

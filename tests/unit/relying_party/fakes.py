@@ -40,6 +40,12 @@ class Cloud:
         self.moves: dict[str, Move] = {}
         self.agents: dict[str, FakeAgent] = {}
 
+    @property
+    def holders(self) -> dict[str, str]:
+        """Who holds the key of each server, if anybody does."""
+        return {instance: row['holder'] for instance, row
+                in self.ledger.items() if row['holder'] is not None}
+
     def agent(self, host: str) -> FakeAgent:
         if host not in self.agents:
             self.agents[host] = FakeAgent(self, host)
@@ -133,10 +139,11 @@ class FakeAgent:
     def _seal(self, instance: str, secret_uuid: str,
               passphrase: str) -> dict[str, Any]:
         self.cloud.check(self.host)
-        if instance in self.cloud.ledger:
+        row = self.cloud.ledger.get(instance, {'holder': None, 'epoch': 0})
+        if row['holder'] is not None:
             raise errors.Conflict(R.LEDGER_CONFLICT)
         self.cloud.ledger[instance] = {
-            'holder': self.host, 'epoch': 1, 'pending': None}
+            'holder': self.host, 'epoch': row['epoch'] + 1, 'pending': None}
         self.vault[instance] = {
             'state': 'held', 'secret_uuid': secret_uuid,
             'value': base64.b64decode(passphrase, validate=True)}
@@ -223,5 +230,6 @@ class FakeAgent:
                 wait: float | None = None) -> dict[str, Any]:
         self.vault.pop(instance, None)
         if self.cloud.ledger.get(instance, {}).get('holder') == self.host:
-            del self.cloud.ledger[instance]
+            # As in the service: the row stays, its epochs are dead.
+            self.cloud.ledger[instance]['holder'] = None
         return {'queued': True}

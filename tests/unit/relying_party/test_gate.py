@@ -207,6 +207,17 @@ class TestBegin(Base):
         self.refused('CUSTODY_PENDING', self.gate.begin,
                      self.standing(PLAIN))
 
+    def test_key_that_nobody_holds_any_more(self):
+        # A first start failed on another host, or a ledger was recovered.
+        self.cloud.ledger[UUID] = {'holder': None, 'epoch': 1,
+                                   'pending': None}
+        for what in (CUSTODY, USER_VTPM):
+            standing = self.standing(what, vtpm=True, ledger=True)
+            self.assertTrue(standing.custody)
+            ticket = self.gate.begin(standing)
+            self.assertIsNone(ticket.secret_uuid)
+        self.assertEqual('attest', self.agent.calls[-1][0])
+
     def test_key_is_elsewhere(self):
         self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 1,
                                    'pending': None}
