@@ -28,6 +28,11 @@ INCOMING_EXPIRY = 600.0
 #: Seconds after which a permitted stream that Nova never started is off.
 OUTGOING_EXPIRY = 900.0
 
+#: Seconds for which a guest must be seen running here before its arrival
+#: is this host's own word.  libvirt can resume it on the source when the
+#: connection breaks at the very end; Nova then says which one counts.
+ARRIVAL_GRACE = 60.0
+
 _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
@@ -53,6 +58,7 @@ class Settler:
         self._wake = threading.Event()
         self.progress = threading.Condition()
         self._retries: dict[str, tuple[float, float]] = {}
+        self._running: dict[str, float] = {}
         self._thread = threading.Thread(
             target=self._run, name='settle', daemon=True
         )
@@ -132,7 +138,9 @@ class Settler:
     def _arrival(self, record: Record) -> str:
         domain = self._host.hypervisor.domain_state(record.instance)
         if domain == libvirt_secret.RUNNING:
-            return 'activated'
+            seen = self._running.setdefault(record.instance, boot.now())
+            return 'activated' if boot.now() - seen >= ARRIVAL_GRACE else ''
+        self._running.pop(record.instance, None)
         since = self._started
         if record.boot_id == boot.boot_id():
             since = max(since, record.since)
@@ -153,6 +161,7 @@ class Settler:
             self._host.vault.put(changed)
         if statement == 'no_domain':
             self._host.shut(changed)
+        self._running.pop(record.instance, None)
         LOG.info('%s: %s', record.instance, statement)
         return changed
 

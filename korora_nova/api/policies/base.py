@@ -3,9 +3,9 @@
 
 ``attester`` is what agents have and nothing more; credentials of agents
 are shared by all compute hosts, so nothing that an operator decides is
-open to them.  Keystone's ``reader`` is not among them: whoever is a member of
-any project has it, and hosts and other projects' servers are not theirs to
-see.
+open to them.  Keystone's ``reader`` counts for the system only: whoever is a
+member of any project has it there, and hosts and other projects' servers are
+not theirs to see.
 """
 
 from oslo_policy import policy
@@ -21,7 +21,9 @@ ROLES = [
         'attestation_admin', 'role:admin',
         'Operators who decide which hosts and states are trusted.'),
     policy.RuleDefault(
-        'attestation_reader', 'role:admin or role:attestation_reader',
+        'attestation_reader',
+        'role:admin or role:attestation_reader'
+        ' or (role:reader and system_scope:all)',
         'Whoever may read hosts, results and the ledger.'),
     policy.RuleDefault(
         'attestation_attester', 'role:attester',
@@ -37,6 +39,7 @@ def rule(name: str, check: str, description: str,
     """A documented rule; operations are (method, path) pairs."""
     return policy.DocumentedRuleDefault(
         name=f'attestation:{name}', check_str=check,
-        description=description, scope_types=['project'], operations=[
+        description=description, scope_types=['system', 'project'],
+        operations=[
             {'method': method, 'path': path}
             for method, path in operations])

@@ -33,7 +33,8 @@ CALLS = sorted(f'{method} {path}' for path, methods in
 
 class TestRoles(base.ApiTestCase):
 
-    def admitted(self, roles: str | None) -> set[str]:
+    def admitted(self, roles: str | None,
+                 system: bool = False) -> set[str]:
         """Calls that are not refused for the role, whatever else."""
         found = set()
         for call in CALLS:
@@ -42,7 +43,8 @@ class TestRoles(base.ApiTestCase):
             answer = self.korora.request(
                 method, path.format(host='h9', name='x', instance=uuid,
                                     id=uuid),
-                roles=roles, json={} if method in ('POST', 'PUT') else None)
+                roles=roles, system=system,
+                json={} if method in ('POST', 'PUT') else None)
             self.assertNotEqual(500, answer.status_code, call)
             if answer.status_code == 403:
                 self.assertEqual('FORBIDDEN', answer.json['error']['reason'])
@@ -62,6 +64,10 @@ class TestRoles(base.ApiTestCase):
 
     def test_admin(self):
         self.assertEqual(ADMIN | ANYBODY, self.admitted('admin'))
+
+    def test_reader_of_the_system(self):
+        self.assertEqual(READER | ANYBODY,
+                         self.admitted('reader', system=True))
 
     def test_roles_of_every_tenant(self):
         self.assertEqual(ANYBODY, self.admitted('member,reader'))

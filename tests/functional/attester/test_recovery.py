@@ -280,10 +280,24 @@ class CrashTest(RecoveryCase):
         self.assert_held_by(self.h1)
 
     def test_destination_notices_by_itself(self) -> None:
-        self.moving()
+        migration = self.moving()
         self.stream(self.h1, self.h2)
         self.h2.settle()
+        self.assertEqual(migration, self.ledger()['pending'])
+        later = boot.now() + settle.ARRIVAL_GRACE
+        with mock.patch.object(boot, 'now', return_value=later):
+            self.h2.settle()
         self.assert_held_by(self.h2)
+
+    def test_connection_breaks_when_the_guest_has_just_arrived(self) -> None:
+        """libvirt resumes it on S, and Nova's rollback ends it on D."""
+        migration = self.moving()
+        self.stream(self.h1, self.h2)
+        self.h2.settle()
+        self.h1.libvirt.domains[self.instance] = libvirt_secret.RUNNING
+        self.h2.libvirt.domains.clear()
+        self.said(self.h2, 'no_domain', migration)
+        self.assert_held_by(self.h1)
 
     def test_guest_died_on_the_source(self) -> None:
         """P4: S's cleanup runs, and nothing is erased by it."""
