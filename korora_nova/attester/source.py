@@ -57,13 +57,22 @@ class Announcements:
                 boot.now() + ANNOUNCED_SECONDS
             )
 
+    def require(self, instance: str) -> None:
+        """:raises errors.CustodyError: NOT_ANNOUNCED."""
+        with self._lock:
+            self._known(instance)
+
+    def _known(self, instance: str) -> _Announcement:
+        known = self._open.get(instance)
+        if known is None or known.until < boot.now():
+            self._open.pop(instance, None)
+            raise errors.CustodyError(errors.Reason.NOT_ANNOUNCED)
+        return known
+
     def attempt(self, instance: str) -> None:
         """:raises errors.CustodyError: NOT_ANNOUNCED, or used too often."""
         with self._lock:
-            known = self._open.get(instance)
-            if known is None or known.until < boot.now():
-                self._open.pop(instance, None)
-                raise errors.CustodyError(errors.Reason.NOT_ANNOUNCED)
+            known = self._known(instance)
             known.attempts -= 1
             if known.attempts <= 0:
                 del self._open[instance]
@@ -116,6 +125,8 @@ class Source:
         and a migration that was announced, a few times each.
         """
         host = self._host
+        # A flood of the bus must not make the server's own start wait.
+        self._announcements.require(instance)
         with host.vault.busy(instance):
             record = host.vault.get(instance)
             if record is None:

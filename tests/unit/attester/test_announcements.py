@@ -35,6 +35,25 @@ class AnnouncementsTest(testtools.TestCase):
         self.open.add(SERVER)
         self.open.attempt(SERVER)
 
+    def test_looking_costs_no_attempt(self) -> None:
+        error = self.assertRaises(
+            errors.CustodyError, self.open.require, SERVER
+        )
+        self.assertEqual(errors.Reason.NOT_ANNOUNCED, error.reason)
+        self.open.add(SERVER)
+        for _ in range(source.ATTEMPTS + 1):
+            self.open.require(SERVER)
+        self.open.attempt(SERVER)
+
+    def test_strangers_do_not_keep_a_start_waiting(self) -> None:
+        """An unannounced call never takes the server's own turn."""
+        host = mock.Mock()
+        wrapper = source.Source(host, self.open, mock.Mock(), mock.Mock())
+        self.assertRaises(
+            errors.CustodyError, wrapper.wrap, SERVER, SERVER, '', 'h2'
+        )
+        host.vault.busy.assert_not_called()
+
     def test_spent(self) -> None:
         self.open.add(SERVER)
         self.open.attempt(SERVER)
