@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's cloud from Python: servers, live migrations, guests' ticks.
+"""The lab's cloud from Python: its servers and their migrations.
 
 Needs the virtual environment and the control plane's network (start it by
 ``tools/lab run``). Talks to the public APIs only.
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from keystoneauth1 import adapter
 from keystoneauth1 import session as ks
 from keystoneauth1.identity import v3
 
-from lablib import guest, paths
+from lablib import paths
 
 Json = dict[str, Any]
 ENDED = frozenset({'completed', 'error', 'failed', 'cancelled'})
@@ -48,22 +47,6 @@ def adapter_for(
 
 class CloudError(Exception):
     """The cloud did not do what was asked, or not in time."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a live migration ended; `seconds` from the request to its end."""
-
-    source: str
-    host: str
-    server_status: str
-    status: str
-    seconds: float
-    error: str = ''
-
-    @property
-    def migrated(self) -> bool:
-        return self.status == 'completed' and self.host != self.source
 
 
 class Cloud:
@@ -138,60 +121,3 @@ class Cloud:
             '/os-migrations', params={'instance_uuid': server}
         ).json()['migrations']
         return sorted(found, key=lambda m: m['id'], reverse=True)
-
-    def migrate(
-        self, server: str, host: str | None = None, force: bool = False,
-        timeout: float = 120,
-    ) -> Outcome:
-        """Live-migrate and wait for the end, whatever it is.
-
-        With `force` the scheduler is skipped (microversion 2.67).
-        """
-        source = self.host(server)
-        known = {m['id'] for m in self.migrations(server)}
-        body: Json = {'host': host, 'block_migration': 'auto'}
-        if force:
-            body['force'] = True
-        began = time.monotonic()
-        answer = self.nova.post(
-            f'/servers/{server}/action', json={'os-migrateLive': body},
-            microversion='2.67' if force else '2.96', raise_exc=False,
-        )
-        if answer.status_code >= 400:
-            found = self.server(server)
-            return Outcome(
-                source, source, found['status'], 'rejected',
-                time.monotonic() - began, answer.text,
-            )
-        while True:
-            found = self.server(server)
-            new = [m for m in self.migrations(server) if m['id'] not in known]
-            ended = not new or new[0]['status'] in ENDED
-            if found['OS-EXT-STS:task_state'] is None and ended:
-                break
-            if time.monotonic() - began > timeout:
-                raise CloudError(f'{server} still migrates')
-            time.sleep(0.1)
-        return Outcome(
-            source, found['OS-EXT-SRV-ATTR:host'], found['status'],
-            new[0]['status'] if new else 'none', time.monotonic() - began,
-            (found.get('fault') or {}).get('message', ''),
-        )
-
-    # -- the guest's own word ---------------------------------------------
-
-    def ticks(self, server: str, host: str) -> list[guest.Tick]:
-        return guest.ticks(self.lab.console(host, server))
-
-    def wait_tick(
-        self, server: str, host: str, number: int = 1, timeout: float = 90
-    ) -> guest.Tick:
-        """Wait for tick `number` or a later one on a host's console."""
-        end = time.monotonic() + timeout
-        while True:
-            found = self.ticks(server, host)
-            if found and found[-1].number >= number:
-                return found[-1]
-            if time.monotonic() > end:
-                raise CloudError(f'no tick {number} of {server} on {host}')
-            time.sleep(0.1)

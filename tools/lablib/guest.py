@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 
 from lablib import paths, ui
 
@@ -28,49 +27,7 @@ MODULES = (
     'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci', 'block/virtio_blk',
 )
 TOOLS = ('pcrextend', 'nvdefine', 'nvwrite', 'nvread')
-TICK = re.compile(
-    r'TICK n=(?P<n>\d+) up=(?P<up>[\d.]+) boot=(?P<boot>\S+) '
-    r'ext=(?P<ext>\S+) pcr16=(?P<pcr>[0-9A-F]{64})(?: once=(?P<once>\S*))?'
-)
 
-
-# -- reading a guest's console --------------------------------------------
-
-@dataclass(frozen=True)
-class Tick:
-    """One line of a guest: `uptime` in seconds, `pcr16` in upper hex."""
-
-    number: int
-    uptime: float
-    boot: str
-    extended: bool
-    pcr16: str
-    once: str | None
-
-
-def ticks(console: pathlib.Path) -> list[Tick]:
-    """All ticks in a console log; none when there is no such file."""
-    try:
-        text = console.read_text(errors='replace')
-    except FileNotFoundError:
-        return []
-    return [
-        Tick(int(m['n']), float(m['up']), m['boot'], m['ext'] == 'ok',
-             m['pcr'], m['once'])
-        for m in TICK.finditer(text)
-    ]
-
-
-def chain(number: int) -> str:
-    """PCR 16 after tick `number` of a TPM that never lost its state."""
-    value = bytes(32)
-    for k in range(1, number + 1):
-        word = hashlib.sha256(str(k).encode()).digest()
-        value = hashlib.sha256(value + word).digest()
-    return value.hex().upper()
-
-
-# -- building it ----------------------------------------------------------
 
 def directory(lab: paths.Lab) -> pathlib.Path:
     return lab.cache / 'guest'

@@ -39,6 +39,14 @@ class ContinuityTest(unittest.TestCase):
         self.assertTrue(report.continuity)
         self.assertEqual((1, 5), (report.boot_ids, report.ticks))
 
+    def test_noise_on_the_console_is_no_tick(self) -> None:
+        self.one.write_bytes(
+            b'[    3.1] noise\n' + console({1}).encode() + b'\xff\xfe')
+        self.watcher.read_now()
+        report = self.watcher.report()
+        self.assertTrue(report.continuity)
+        self.assertEqual(1, report.ticks)
+
     def test_nothing_seen_is_no_continuity(self) -> None:
         self.assertFalse(self.watcher.report().continuity)
 

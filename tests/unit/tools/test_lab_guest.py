@@ -6,34 +6,13 @@ import unittest
 
 from lablib import guest
 
-LINE = (
-    '[    3.1] noise\nTICK n=10 up=14.20 boot=1070c7e5 ext=ok pcr16='
-    + guest.chain(10) + ' once=1070c7e5 nv=x\r\n'
-)
 
-
-class ConsoleTest(unittest.TestCase):
+class ArchiveTest(unittest.TestCase):
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.root = pathlib.Path(folder.name)
-
-    def test_no_console_has_no_ticks(self) -> None:
-        self.assertEqual([], guest.ticks(self.root / 'console.log'))
-
-    def test_tick_is_read(self) -> None:
-        console = self.root / 'console.log'
-        console.write_bytes(LINE.encode() + b'\xff\xfe')
-        self.assertEqual(
-            [guest.Tick(10, 14.2, '1070c7e5', True, guest.chain(10),
-                        '1070c7e5')],
-            guest.ticks(console),
-        )
-
-    def test_chain_starts_at_zero_and_depends_on_every_tick(self) -> None:
-        self.assertEqual('0' * 64, guest.chain(0))
-        self.assertEqual(100, len({guest.chain(n) for n in range(100)}))
 
     def test_archive_is_one_that_cpio_unpacks(self) -> None:
         tree = self.root / 'tree'
