@@ -154,20 +154,45 @@ class Reason:
     QUOTE_MALFORMED = 'QUOTE_MALFORMED'
     QUOTE_ALGORITHM = 'QUOTE_ALGORITHM'
     QUOTE_CREATION = 'QUOTE_CREATION'
+    QUOTE_KEY = 'QUOTE_KEY'
     CLOCK_WENT_BACK = 'CLOCK_WENT_BACK'
     UEFI_LOG_MALFORMED = 'UEFI_LOG_MALFORMED'
     UEFI_LOG_REPLAY = 'UEFI_LOG_REPLAY'
+    UEFI_LOG_MISSING = 'UEFI_LOG_MISSING'
+    UEFI_LOG_BANK = 'UEFI_LOG_BANK'
     IMA_LOG_MALFORMED = 'IMA_LOG_MALFORMED'
     IMA_LOG_REPLAY = 'IMA_LOG_REPLAY'
+    IMA_LOG_MISSING = 'IMA_LOG_MISSING'
+    IMA_CONTINUITY = 'IMA_CONTINUITY'
+    IMA_TEMPLATE = 'IMA_TEMPLATE'
     IMA_TEMPLATE_HASH = 'IMA_TEMPLATE_HASH'
     IMA_BOOT_AGGREGATE = 'IMA_BOOT_AGGREGATE'
     IMA_VIOLATION = 'IMA_VIOLATION'
     IMA_UNKNOWN_FILE = 'IMA_UNKNOWN_FILE'
+    IMA_WRONG_DIGEST = 'IMA_WRONG_DIGEST'
+    IMA_SIGNATURE = 'IMA_SIGNATURE'
+    IMA_KEYRING = 'IMA_KEYRING'
+    SECURE_BOOT_OFF = 'SECURE_BOOT_OFF'
+    SIGNATURE_UNKNOWN = 'SIGNATURE_UNKNOWN'
+    SIGNATURE_MISSING = 'SIGNATURE_MISSING'
+    SIGNATURE_FORBIDDEN = 'SIGNATURE_FORBIDDEN'
+    AUTHORITY_UNKNOWN = 'AUTHORITY_UNKNOWN'
+    COMPONENT_UNKNOWN = 'COMPONENT_UNKNOWN'
+    COMPONENT_MISSING = 'COMPONENT_MISSING'
+    COMMAND_LINE = 'COMMAND_LINE'
+    EVENT_UNVERIFIED = 'EVENT_UNVERIFIED'
+    TPM_FIRMWARE = 'TPM_FIRMWARE'
+    TPM_CLOCK_UNSAFE = 'TPM_CLOCK_UNSAFE'
     PCR_NOT_GOLDEN = 'PCR_NOT_GOLDEN'
     NO_REFERENCE = 'NO_REFERENCE'
+    NO_POLICY = 'NO_POLICY'
+    POLICY_INVALID = 'POLICY_INVALID'
     EK_CHAIN = 'EK_CHAIN'
     EK_EKU = 'EK_EKU'
     EK_MISMATCH = 'EK_MISMATCH'
+    EK_VALIDITY = 'EK_VALIDITY'
+    EK_REVOKED = 'EK_REVOKED'
+    EK_CRL = 'EK_CRL'
     AK_ATTRIBUTES = 'AK_ATTRIBUTES'
     SRK_ATTRIBUTES = 'SRK_ATTRIBUTES'
     MSK_TEMPLATE = 'MSK_TEMPLATE'
@@ -264,16 +289,28 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
                         'one was used.'),
     'QUOTE_CREATION': (EvidenceError, 'The certified creation does not match '
                        'the key, its data or the request.'),
+    'QUOTE_KEY': (EvidenceError, 'The attestation key is not of a kind that '
+                  'can be used.'),
     'CLOCK_WENT_BACK': (EvidenceError, 'The TPM counters are older than '
                         'those last seen: stale evidence.'),
     # Logs and policy
     'UEFI_LOG_MALFORMED': (EvidenceError, 'The UEFI event log is malformed.'),
     'UEFI_LOG_REPLAY': (EvidenceError, 'The UEFI event log does not replay '
                         'to the quoted PCRs.'),
+    'UEFI_LOG_MISSING': (EvidenceError, 'The host sent no UEFI event log; '
+                         'boot it in UEFI mode with its TPM enabled.'),
+    'UEFI_LOG_BANK': (EvidenceError, 'The UEFI event log does not cover this '
+                      'PCR bank completely.'),
     'IMA_LOG_MALFORMED': (EvidenceError, 'The IMA measurement list is '
                           'malformed or of an unsupported kind.'),
     'IMA_LOG_REPLAY': (EvidenceError, 'The IMA measurement list does not '
                        'replay to the quoted PCR 10.'),
+    'IMA_LOG_MISSING': (EvidenceError, 'The host sent no IMA measurement '
+                        'list; boot it with an IMA policy.'),
+    'IMA_CONTINUITY': (Conflict, 'The IMA measurement list does not continue '
+                       'what was appraised before; send all of it.'),
+    'IMA_TEMPLATE': (EvidenceError, 'An entry of the IMA measurement list '
+                     'has a template that is not supported or not wanted.'),
     'IMA_TEMPLATE_HASH': (EvidenceError, 'An entry of the IMA measurement '
                           'list does not match its hash.'),
     'IMA_BOOT_AGGREGATE': (EvidenceError, 'The IMA boot aggregate does not '
@@ -282,8 +319,39 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
                       'violation: a file changed while it was measured.'),
     'IMA_UNKNOWN_FILE': (Untrusted, 'A measured file is not among the '
                          'reference values.'),
+    'IMA_WRONG_DIGEST': (Untrusted, 'A measured file has another digest than '
+                         'the policy lists for its path.'),
+    'IMA_SIGNATURE': (Untrusted, 'The signature of a measured file is '
+                      'missing, of an unknown key, or wrong.'),
+    'IMA_KEYRING': (Untrusted, 'A key was loaded into a kernel keyring that '
+                    'the policy does not allow.'),
+    'SECURE_BOOT_OFF': (Untrusted, 'The verified event log does not say that '
+                        'Secure Boot is on.'),
+    'SIGNATURE_UNKNOWN': (Untrusted, 'A Secure Boot database has an entry '
+                          'that the policy does not allow.'),
+    'SIGNATURE_MISSING': (Untrusted, 'A Secure Boot database lacks an entry '
+                          'that the policy requires.'),
+    'SIGNATURE_FORBIDDEN': (Untrusted, 'A Secure Boot database has an entry '
+                            'that the policy forbids.'),
+    'AUTHORITY_UNKNOWN': (Untrusted, 'A boot image was vouched for by a key '
+                          'that the policy does not allow.'),
+    'COMPONENT_UNKNOWN': (Untrusted, 'A boot component is not among the '
+                          'reference values.'),
+    'COMPONENT_MISSING': (Untrusted, 'A boot component that the policy '
+                          'requires was not measured.'),
+    'COMMAND_LINE': (Untrusted, 'A kernel command line is not one that the '
+                     'policy allows.'),
+    'EVENT_UNVERIFIED': (Untrusted, 'The policy needs event data that does '
+                         'not match its digest.'),
+    'TPM_FIRMWARE': (Untrusted, "The TPM's firmware version is not one that "
+                     'the policy allows.'),
+    'TPM_CLOCK_UNSAFE': (Untrusted, "The TPM's clock is not safe: it may "
+                         'have run before.'),
     'PCR_NOT_GOLDEN': (Untrusted, 'A PCR differs from the reference '
                        'values.'),
+    'NO_POLICY': (Untrusted, 'No appraisal policy applies to the host.'),
+    'POLICY_INVALID': (Invalid, 'The appraisal policy does not follow its '
+                       'schema.'),
     'NO_REFERENCE': (Untrusted, 'There are no reference values to compare '
                      'with; create a reference.'),
     # Keys in TPMs
@@ -293,6 +361,12 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
                'endorsement key.'),
     'EK_MISMATCH': (EvidenceError, 'The endorsement key is not that of its '
                     'certificate, or not of the required kind.'),
+    'EK_VALIDITY': (EvidenceError, 'A certificate of the EK chain is not '
+                    'valid now.'),
+    'EK_REVOKED': (EvidenceError, 'A certificate of the EK chain is '
+                   'revoked.'),
+    'EK_CRL': (EvidenceError, 'A revocation list for the EK chain is '
+               'malformed, not signed by its issuer, or too old.'),
     'AK_ATTRIBUTES': (EvidenceError, 'The attestation key is not of the '
                       'required kind.'),
     'SRK_ATTRIBUTES': (EvidenceError, 'The storage root key is not of the '

@@ -17,23 +17,13 @@ from collections.abc import Sequence
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima, policydigest, reference, tpm2
 from korora_nova.rats.evidence import Evidence, qualify
+from korora_nova.rats.finding import Finding, listed, printable
 from korora_nova.rats.quote import Clock, VerifiedQuote, verify_quote
 
 AFFIRMING = 'affirming'
 CONTRAINDICATED = 'contraindicated'
 
-#: Findings of one kind that are listed singly.
-MAX_LISTED = 8
-
 _R = errors.Reason
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """Why a host is not trusted: a reason id and a sentence."""
-
-    reason: str
-    message: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +113,9 @@ def _measured(log: bytes, quote: VerifiedQuote, findings: list[Finding]
     except errors.EvidenceError as exc:
         findings.append(Finding(exc.reason, exc.message))
         return None
-    violated = [_printable(entry.path) for entry in entries
+    violated = [printable(entry.path) for entry in entries
                 if entry.violation]
-    findings += _listed(_R.IMA_VIOLATION, violated,
+    findings += listed(_R.IMA_VIOLATION, violated,
                         'a violation was recorded for {}')
     return entries
 
@@ -150,21 +140,6 @@ def _compare(quote: VerifiedQuote, measured: tuple[ima.Entry, ...] | None,
     unknown = {entry.digest: entry.path for entry in measured or ()
                if entry.digest not in values.ima_digests
                and entry.path != ima.BOOT_AGGREGATE}
-    return findings + _listed(
-        _R.IMA_UNKNOWN_FILE, [_printable(path) for path in unknown.values()],
+    return findings + listed(
+        _R.IMA_UNKNOWN_FILE, [printable(path) for path in unknown.values()],
         f'{{}} is not in reference {values.name}')
-
-
-def _listed(reason: str, items: Sequence[str],
-            template: str) -> list[Finding]:
-    findings = [Finding(reason, template.format(item))
-                for item in items[:MAX_LISTED]]
-    if len(items) > MAX_LISTED:
-        findings.append(Finding(
-            reason, template.format(f'{len(items) - MAX_LISTED} more')))
-    return findings
-
-
-def _printable(path: bytes) -> str:
-    text = path.decode(errors='backslashreplace')[:256]
-    return ''.join(char if char.isprintable() else '?' for char in text)

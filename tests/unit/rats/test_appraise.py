@@ -7,7 +7,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import appraise, evidence, reference, tpm2
+from korora_nova.rats import appraise, evidence, finding, reference, tpm2
 from korora_nova.rats.quote import Clock
 from tests.unit import simulator as sim
 
@@ -89,7 +89,7 @@ class AppraiseTest(unittest.TestCase):
         for index in range(100):
             self.host.measure(f'/bin/{index}')
         appraisal = self.against('IMA_UNKNOWN_FILE')
-        self.assertEqual(appraise.MAX_LISTED + 1, len(appraisal.reasons))
+        self.assertEqual(finding.MAX_LISTED + 1, len(appraisal.reasons))
         self.assertIn('92 more', appraisal.reasons[-1].message)
 
     def test_violation(self):
