@@ -7,7 +7,8 @@ import base64
 import dataclasses
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from oslo_log import log as logging
 
@@ -27,6 +28,8 @@ STEADY = 'steady'
 ON_DEMAND = 'on-demand'
 
 _ATTEMPTS = 4
+
+T = TypeVar('T')
 
 
 class Client(Protocol):
@@ -126,6 +129,8 @@ class Attester:
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
         self.incarnation = ''
+        # How much of the IMA list the service has seen; 0: nothing
+        self._ima_offset = 0
 
     @property
     def identity(self) -> keys.Identity:
@@ -153,7 +158,11 @@ class Attester:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self.answer(self.challenge(), purpose, body)
+                return self.continuing(
+                    lambda whole: self.answer(
+                        self.challenge(), purpose, body, whole=whole
+                    )
+                )
             except errors.Retry as error:
                 if (
                     error.reason != errors.Reason.RETRY
@@ -163,20 +172,45 @@ class Attester:
                 time.sleep(0.02 * (attempt + 1))
         raise AssertionError('unreachable')
 
+    def continuing(self, attempt: Callable[[bool], T]) -> T:
+        """Run an attempt, and once more if the IMA list did not continue.
+
+        :param attempt: asks for a challenge and answers it; it is told
+            whether to send the whole list.
+        """
+        try:
+            return attempt(False)
+        except errors.Conflict as error:
+            if error.reason != errors.Reason.IMA_CONTINUITY:
+                raise
+            LOG.info('The service asks for the whole IMA list')
+        return attempt(True)
+
     def answer(
-        self, challenge: Challenge, purpose: str, body: dict[str, Any]
+        self,
+        challenge: Challenge,
+        purpose: str,
+        body: dict[str, Any],
+        *,
+        whole: bool = False,
     ) -> Answer:
-        """Answer one challenge with evidence; note this host's new result."""
+        """Answer one challenge with evidence; note this host's new result.
+
+        :param whole: send the IMA list from its beginning.
+        :raises errors.Conflict: IMA_CONTINUITY, the service has to see the
+            whole list; see :meth:`continuing`.
+        """
         text = messages.dumps({'version': 1, **body})
         qualifying = evidence.qualify(
             challenge.value, purpose, self.host, text.encode()
         )
         identity = self.identity
+        offset = 0 if whole else self._ima_offset
         with self.tpm.operation() as operation:
             quote = keys.quote(operation, identity, qualifying)
         # Read last: what was measured before the quote is in the logs
-        logs = self._collector.read()
-        proof = evidence.Evidence(quote, logs.uefi, logs.ima)
+        logs = self._collector.read(offset)
+        proof = evidence.Evidence(quote, logs.uefi, logs.ima, logs.ima_offset)
         document = self._submit(
             {
                 'version': 1,
@@ -198,6 +232,8 @@ class Attester:
 
     def _note(self, document: dict[str, Any], challenge: Challenge) -> None:
         self.incarnation = challenge.incarnation
+        offset = document.get('ima_offset', 0)
+        self._ima_offset = offset if type(offset) is int else 0
         token = document.get('result')
         if not isinstance(token, str):
             return

@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import BinaryIO
 
 from korora_nova import errors
 from korora_nova.rats import evidence
 
+_CHUNK = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Logs:
-    """Both logs; empty where the host keeps none."""
+    """Both logs; empty where the host keeps none.
+
+    :param ima_offset: bytes of the IMA list that precede ``ima``.
+    """
 
     uefi: bytes
     ima: bytes
+    ima_offset: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +35,30 @@ class Collector:
     uefi_path: str
     ima_path: str
 
-    def read(self) -> Logs:
-        """Read both logs.
+    def read(self, ima_offset: int = 0) -> Logs:
+        """Read both logs, the IMA list from an offset on.
+
+        A list that is shorter than the offset is another one, and read
+        from its beginning.
 
         :raises errors.TooLarge: a log is longer than the service reads.
         :raises errors.Unavailable: TPM_UNAVAILABLE, a log is unreadable.
         """
-        return Logs(
-            _read(self.uefi_path, evidence.MAX_UEFI_LOG),
-            _read(self.ima_path, evidence.MAX_IMA_LOG),
-        )
+        uefi = _read(self.uefi_path, evidence.MAX_UEFI_LOG)
+        limit = evidence.MAX_IMA_LOG
+        if ima_offset:
+            # The byte before the offset tells that the list reaches it.
+            ima = _read(self.ima_path, limit + 1, ima_offset - 1)
+            if ima:
+                return Logs(uefi, ima[1:], ima_offset)
+        return Logs(uefi, _read(self.ima_path, limit))
 
 
-def _read(path: str, limit: int) -> bytes:
+def _read(path: str, limit: int, offset: int = 0) -> bytes:
     try:
         with open(path, 'rb') as stream:
+            if offset:
+                _skip(stream, offset)
             content = stream.read(limit + 1)
     except FileNotFoundError:
         return b''
@@ -57,3 +73,17 @@ def _read(path: str, limit: int) -> bytes:
             f'The measurement log {path} is longer than {limit} bytes.',
         )
     return content
+
+
+def _skip(stream: BinaryIO, offset: int) -> None:
+    """Go to an offset; what cannot seek is read and dropped."""
+    try:
+        stream.seek(offset)
+        return
+    except OSError:
+        pass
+    while offset:
+        dropped = len(stream.read(min(offset, _CHUNK)))
+        if not dropped:
+            return
+        offset -= dropped

@@ -160,7 +160,9 @@ class Destination:
 
     def _transfer(self, plan: _Plan) -> Record:
         host = self._host
-        msk, challenge = self._offer(plan)
+        msk, challenge = host.attester.continuing(
+            lambda whole: self._offer(plan, whole)
+        )
         answer = self._ask(
             plan.source, plan.migration, plan.instance, msk.public
         )
@@ -174,7 +176,9 @@ class Destination:
         custodial.passphrase.wipe()
         return record
 
-    def _offer(self, plan: _Plan) -> tuple[handover.MigrationKey, Challenge]:
+    def _offer(
+        self, plan: _Plan, whole: bool
+    ) -> tuple[handover.MigrationKey, Challenge]:
         """Row 6: a fresh MSK, certified, and our evidence."""
         host = self._host
         challenge = host.attester.challenge()
@@ -212,6 +216,7 @@ class Destination:
                 'address': plan.address,
                 'tls_name': plan.tls_name,
             },
+            whole=whole,
         )
         return msk, challenge
 

@@ -92,15 +92,21 @@ class Attestation:
         return self._interval
 
     def _attest(self) -> None:
-        challenge, self._next = self._next, None
-        if challenge is None:
-            challenge = self._attester.challenge(attest.STEADY)
         with self._flight:
-            answer = self._attester.answer(challenge, 'attest', self._report())
+            answer = self._attester.continuing(self._answer)
         self._keep(answer.document)
         result = self._attester.result
         if result is not None and result.reasons:
             LOG.warning('This host is not trusted: %s', result.reasons)
+
+    def _answer(self, whole: bool) -> attest.Answer:
+        """Answer the challenge at hand, or else a new one."""
+        challenge, self._next = self._next, None
+        if challenge is None:
+            challenge = self._attester.challenge(attest.STEADY)
+        return self._attester.answer(
+            challenge, 'attest', self._report(), whole=whole
+        )
 
     def _keep(self, document: dict[str, Any]) -> None:
         following = document.get('next_challenge')

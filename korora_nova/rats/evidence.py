@@ -20,6 +20,9 @@ MAX_UEFI_LOG = 4 << 20
 MAX_IMA_LOG = 32 << 20
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
+_OPTIONAL = frozenset(('ima_offset',))
+#: No list is longer: what a host may claim to have sent before, bytes.
+MAX_IMA_OFFSET = 1 << 40
 
 
 def qualify(challenge: bytes, purpose: str, host: str,
@@ -38,11 +41,14 @@ class Evidence:
 
     :param uefi_log: the firmware's event log, TCG crypto-agile format.
     :param ima_log: IMA's binary runtime measurement list; may be empty.
+    :param ima_offset: bytes of that list that precede ``ima_log`` and were
+        sent with earlier evidence; 0: it is the whole list.
     """
 
     quote: Quote
     uefi_log: bytes
     ima_log: bytes
+    ima_offset: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON object: base64, PCRs as hex by decimal index."""
@@ -51,7 +57,8 @@ class Evidence:
             'attest': _b64(quote.attest), 'signature': _b64(quote.signature),
             'pcrs': {str(index): value.hex()
                      for index, value in sorted(quote.pcrs.items())},
-            'uefi_log': _b64(self.uefi_log), 'ima_log': _b64(self.ima_log)}
+            'uefi_log': _b64(self.uefi_log), 'ima_log': _b64(self.ima_log),
+            **({'ima_offset': self.ima_offset} if self.ima_offset else {})}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
@@ -60,14 +67,16 @@ class Evidence:
         :raises Invalid: INVALID_REQUEST, naming the field.
         :raises TooLarge: a log is larger than its cap.
         """
-        if not isinstance(document, Mapping) or set(document) != _FIELDS:
+        if not isinstance(document, Mapping) or (
+                set(document) - _OPTIONAL != _FIELDS):
             raise _invalid('fields')
         quote = Quote(
             _bytes(document, 'attest', tpm2.MAX_STRUCTURE),
             _bytes(document, 'signature', tpm2.MAX_STRUCTURE),
             pcrs_from_json(document['pcrs']))
         return cls(quote, _bytes(document, 'uefi_log', MAX_UEFI_LOG),
-                   _bytes(document, 'ima_log', MAX_IMA_LOG))
+                   _bytes(document, 'ima_log', MAX_IMA_LOG),
+                   _offset(document.get('ima_offset', 0)))
 
 
 def pcrs_from_json(document: object) -> dict[int, bytes]:
@@ -87,6 +96,13 @@ def pcrs_from_json(document: object) -> dict[int, bytes]:
         except ValueError:
             raise _invalid('pcrs') from None
     return values
+
+
+def _offset(value: object) -> int:
+    # True is an int in Python, and 1.0 would be an offset of its own.
+    if type(value) is not int or not 0 <= value <= MAX_IMA_OFFSET:
+        raise _invalid('ima_offset')
+    return value
 
 
 _INDICES = {str(index): index for index in range(24)}

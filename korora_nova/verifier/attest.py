@@ -67,6 +67,8 @@ def attest(verifier: service.Service, host: str,
     submitted = evidence.Evidence.from_json(document['evidence'])
     redeemed = challenges.redeem(verifier, host, document['challenge'],
                                  purpose.classes)
+    if submitted.ima_offset:
+        raise errors.Conflict(errors.Reason.IMA_CONTINUITY)
     outcome = _appraise(verifier, redeemed, submitted, document)
     answer = _store(verifier, outcome,
                     body if document['purpose'] == 'attest' else None)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import tempfile
+import threading
 from unittest import mock
 
 import testtools
@@ -42,3 +44,36 @@ class CollectTest(testtools.TestCase):
         (self.directory / 'ima').mkdir()
         error = self.assertRaises(errors.Unavailable, self.collector.read)
         self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+
+    def test_from_an_offset(self) -> None:
+        (self.directory / 'ima').write_bytes(b'0123456789')
+        self.assertEqual(
+            collect.Logs(b'', b'3456789', 3), self.collector.read(3)
+        )
+        self.assertEqual(collect.Logs(b'', b'', 10), self.collector.read(10))
+
+    def test_list_that_is_shorter_is_read_whole(self) -> None:
+        (self.directory / 'ima').write_bytes(b'0123')
+        self.assertEqual(
+            collect.Logs(b'', b'0123', 0), self.collector.read(5)
+        )
+
+    def test_list_that_is_gone(self) -> None:
+        self.assertEqual(collect.Logs(b'', b'', 0), self.collector.read(5))
+
+    def test_cap_counts_what_is_sent(self) -> None:
+        (self.directory / 'ima').write_bytes(b'0123456789')
+        with mock.patch.object(collect.evidence, 'MAX_IMA_LOG', 4):
+            self.assertRaises(errors.TooLarge, self.collector.read, 5)
+            self.assertEqual(b'6789', self.collector.read(6).ima)
+
+    def test_what_cannot_seek_is_read_and_dropped(self) -> None:
+        path = self.directory / 'ima'
+        os.mkfifo(path)
+        writer = threading.Thread(
+            target=path.write_bytes, args=(b'x' * (3 << 20) + b'tail',)
+        )
+        writer.start()
+        self.addCleanup(writer.join)
+        logs = self.collector.read(3 << 20)
+        self.assertEqual((b'tail', 3 << 20), (logs.ima, logs.ima_offset))

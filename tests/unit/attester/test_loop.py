@@ -11,7 +11,7 @@ from unittest import mock
 import testtools
 
 from korora_nova import errors
-from korora_nova.attester import enrol, loop
+from korora_nova.attester import attest, enrol, loop
 from korora_nova.attester.attest import Answer, Challenge
 
 _R = errors.Reason
@@ -28,6 +28,7 @@ class FakeAttester:
 
     def __init__(self) -> None:
         self.answered: list[int] = []
+        self.whole: list[bool] = []
         self.failures: list[errors.KororaError] = []
         self.result: Any = mock.Mock(tier='affirming', reasons=())
         self.asked = 0
@@ -44,9 +45,14 @@ class FakeAttester:
         self.asked += 1
         return Challenge.from_json(challenge(1000 + self.asked))
 
-    def answer(self, given: Challenge, purpose: str, body: Any) -> Answer:
+    continuing = attest.Attester.continuing
+
+    def answer(
+        self, given: Challenge, purpose: str, body: Any, *, whole: bool = False
+    ) -> Answer:
         if self.failures:
             raise self.failures.pop(0)
+        self.whole.append(whole)
         self.answered.append(int.from_bytes(given.value, 'big'))
         following = challenge(len(self.answered))
         return Answer({'next_challenge': following}, mock.Mock(), given)
@@ -88,6 +94,21 @@ class LoopTest(testtools.TestCase):
         self.assertLess(self.loop.step(), 2)
         self.loop.step()
         self.assertEqual([1001, 1002], self.attester.answered)
+
+    def test_broken_continuity_is_repeated_at_once(self) -> None:
+        self.loop.step()
+        self.attester.failures = [errors.Conflict(_R.IMA_CONTINUITY)]
+        self.assertEqual(60, self.loop.step())
+        self.assertEqual([False, True], self.attester.whole)
+        # Under a new challenge: the first one is spent.
+        self.assertEqual([1001, 1002], self.attester.answered)
+
+    def test_continuity_is_repeated_once_only(self) -> None:
+        self.attester.failures = [
+            errors.Conflict(_R.IMA_CONTINUITY) for _ in range(3)
+        ]
+        self.assertLess(self.loop.step(), 2)
+        self.assertEqual(1, len(self.attester.failures))
 
     def test_waits_for_approval(self) -> None:
         self.attester.client.get_host.return_value = {

@@ -37,6 +37,16 @@ class EvidenceTest(unittest.TestCase):
         self.refused([])
         self.refused(None)
 
+    def test_offset(self):
+        self.assertEqual(0, evidence.Evidence.from_json(
+            self.document).ima_offset)
+        later = {**self.document, 'ima_offset': 7}
+        parsed = evidence.Evidence.from_json(later)
+        self.assertEqual(7, parsed.ima_offset)
+        self.assertEqual(later, parsed.to_json())
+        for bad in (-1, 1.0, True, None, '7', [], 2**64, 10**400):
+            self.refused({**self.document, 'ima_offset': bad})
+
     def test_caps(self):
         for field, limit in (('uefi_log', evidence.MAX_UEFI_LOG),
                              ('ima_log', evidence.MAX_IMA_LOG),
