@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorder of test vectors; ``tests/vectors/README.md`` describes it.
+
+cli       the commands
+packages  boot software of the distribution, unpacked but not installed
+guest     the initrd that records, and the disks it boots from or measures
+machine   swtpm and QEMU: one boot, in an archive what the guest recorded
+store     a recording as a directory of tests/vectors
+uefi      recipes: firmware, boot loaders and banks
+ima       recipes: policies and templates of the kernel's measurement list
+quote     recipes: attestation keys and quotes of a TPM
+"""

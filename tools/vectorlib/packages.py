@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boot software of the distribution: downloaded and unpacked only.
+
+Nothing is installed, so no boot loader of this machine is touched.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+from dataclasses import dataclass
+
+from lablib import ui
+
+BOOTED = ('ovmf', 'shim-signed', 'grub-efi-amd64-signed',
+          'systemd-boot-efi')
+#: What the recipes boot or run, besides the kernels.
+PACKAGES = (
+    *BOOTED, 'shim-helpers-amd64-signed', 'mtools', 'dosfstools',
+    'sbsigntool', 'ima-evm-utils', 'libimaevm2', 'keyutils', 'libkeyutils1',
+    'attr', 'kexec-tools', 'fsverity',
+)
+#: Meta-packages of the kernels, by what the recipes call them.
+KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
+
+
+def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
+         env: dict[str, str] | None = None) -> str:
+    """Run a program to its end.
+
+    :raises LabError: it failed.
+    """
+    done = subprocess.run([str(item) for item in argv], cwd=cwd, env=env,
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise ui.LabError(f'{argv[0]}: {done.stderr.strip()[-400:]}')
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A scratch directory: packages, images and runs."""
+
+    root: pathlib.Path
+
+    @property
+    def debs(self) -> pathlib.Path:
+        return self.root / 'debs'
+
+    @property
+    def tree(self) -> pathlib.Path:
+        """Every package except kernels, unpacked over each other."""
+        return self.root / 'tree'
+
+    def kernel(self, flavour: str) -> pathlib.Path:
+        return self.root / 'kernel' / flavour
+
+    def vmlinuz(self, flavour: str) -> pathlib.Path:
+        return next((self.kernel(flavour) / 'boot').glob('vmlinuz-*'))
+
+    def tool(self, name: str) -> str:
+        """A program of the unpacked packages, else of this machine."""
+        for folder in ('bin', 'usr/bin', 'sbin', 'usr/sbin'):
+            if (self.tree / folder / name).exists():
+                return str(self.tree / folder / name)
+        return name
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs of the unpacked packages."""
+        return {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
+                'MTOOLS_SKIP_CHECK': '1', 'LC_ALL': 'C.UTF-8',
+                'LD_LIBRARY_PATH': str(
+                    self.tree / 'usr/lib/x86_64-linux-gnu')}
+
+    def run(self, name: str, *argv: str | pathlib.Path) -> str:
+        return call(self.tool(name), *argv, env=self.environment)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Package to version, of what boots and what it boots in."""
+        found = (re.match(r'(.+?)_(.+)_\w+\.deb$', deb.name)
+                 for deb in sorted(self.debs.glob('*.deb')))
+        versions = {match[1]: match[2].replace('%3a', ':')
+                    for match in found if match and match[1] in BOOTED}
+        versions['qemu'] = call('qemu-system-x86_64', '--version').split()[3]
+        versions['swtpm'] = call('swtpm', '--version').split()[3].strip(',')
+        return versions
+
+    def prepare(self) -> None:
+        """Download and unpack what is not there yet."""
+        for folder in (self.debs, self.tree, self.root / 'kernel'):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in PACKAGES:
+            if not (self.tree / 'usr/share/doc' / name).exists():
+                self._fetch(name)
+                call('dpkg-deb', '-x', self._deb(name), self.tree)
+        for flavour, meta in KERNELS.items():
+            if not self.kernel(flavour).exists():
+                name = _depends(meta)
+                self._fetch(name)
+                call('dpkg-deb', '-x', self._deb(name),
+                     self.kernel(flavour))
+
+    def _deb(self, name: str) -> pathlib.Path:
+        return next(self.debs.glob(f'{name}_*.deb'))
+
+    def _fetch(self, name: str) -> None:
+        if any(self.debs.glob(f'{name}_*.deb')):
+            return
+        with ui.step(f'download {name}'):
+            # apt's sandbox user may not write into our directory.
+            call('apt-get', '-o', 'APT::Sandbox::User=root', 'download',
+                 '-qq', name, cwd=self.debs)
+
+
+def _depends(meta: str) -> str:
+    """The kernel that a meta-package names today."""
+    out = call('apt-cache', 'depends', '--important', meta)
+    names: list[str] = re.findall(r'Depends: (linux-image-\d\S+)', out)
+    if not names:
+        raise ui.LabError(f'apt-get knows no {meta}')
+    return names[0]
