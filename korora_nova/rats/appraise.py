@@ -100,7 +100,7 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
 def _events(log: bytes, quote: VerifiedQuote, findings: list[Finding]
             ) -> tuple[eventlog.Event, ...] | None:
     try:
-        return eventlog.parse(log).verify(quote.pcrs)
+        return eventlog.parse(log).verify(quote.pcrs).events
     except errors.EvidenceError as exc:
         findings.append(Finding(exc.reason, exc.message))
         return None

@@ -101,7 +101,8 @@ class Machine:
         (self.directory / 'ima').write_bytes(b'')
         with ESAPI(self.hardware.tcti) as esapi:
             for event in eventlog.parse(log).events:
-                extend(esapi, event.pcr, event.digest)
+                if event.extends:
+                    extend(esapi, event.pcr, event.digests['sha256'])
         recorded = simulator.recorded_pcrs(VECTOR)
         aggregate = hashlib.sha256(
             b''.join(recorded[index] for index in range(10))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The firmware's event log: parse, compare with quoted PCRs, read facts.
+
+::
+
+    verified = parse(log).verify(quote.pcrs)
+    verified.boot.secure_boot
+
+A log is a file that the host's administrator can rewrite. Agreement of a
+register with the quote authenticates the sequence of digests of that
+register in the bank that was compared, and nothing else:
+
+- not an event's type, nor its place among events of other registers;
+- not an event's data, unless it hashes to the event's digest;
+- not an EV_NO_ACTION event, whatever it says or imitates;
+- not who extended: after boot the operating system can extend any
+  register. Only what precedes a register's first separator, known by its
+  digest, is firmware's word.
+
+So a fact here never follows from a type, and whatever is in an agreeing
+register is listed somewhere: a label cannot hide a digest.
+"""
+
+from __future__ import annotations
+
+from korora_nova.rats.eventlog.boot import (
+    Authority,
+    BootOption,
+    BootState,
+    CommandLine,
+    Component,
+    SignatureDatabase,
+    SignatureEntry,
+)
+from korora_nova.rats.eventlog.formats import (
+    MAX_ALGORITHMS,
+    MAX_EVENT_BYTES,
+    MAX_EVENTS,
+    MAX_LOG_BYTES,
+    Event,
+)
+from korora_nova.rats.eventlog.log import (
+    DEFAULT_PCRS,
+    Difference,
+    EventLog,
+    VerifiedLog,
+    parse,
+)
+from korora_nova.rats.eventlog.quirks import QUIRKS, Quirk
+from korora_nova.rats.eventlog.types import EV_NO_ACTION
+
+__all__ = [
+    'DEFAULT_PCRS', 'EV_NO_ACTION', 'MAX_ALGORITHMS', 'MAX_EVENTS',
+    'MAX_EVENT_BYTES', 'MAX_LOG_BYTES', 'QUIRKS', 'Authority', 'BootOption',
+    'BootState', 'CommandLine', 'Component', 'Difference', 'Event',
+    'EventLog', 'Quirk', 'SignatureDatabase', 'SignatureEntry',
+    'VerifiedLog', 'parse']

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event logs made by hand, and logs that were recorded."""
+
+import hashlib
+import struct
+import uuid
+
+ALGORITHMS = {'sha1': 0x04, 'sha256': 0x0B, 'sha384': 0x0C, 'sha512': 0x0D,
+              'sm3-256': 0x12}
+SIZES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64,
+         'sm3-256': 32}
+SHA256 = (('sha256', 32),)
+BOTH = (('sha1', 20), ('sha256', 32))
+
+GLOBAL = uuid.UUID('8be4df61-93ca-11d2-aa0d-00e098032b8c')
+SECURITY = uuid.UUID('d719b2cb-3d3a-4596-a3bc-dad00e67656f')
+SHIM = uuid.UUID('605dab50-e046-4300-abb6-3dd810dd8b23')
+
+
+def hashed(bank, data):
+    return hashlib.new(bank.replace('sm3-256', 'sm3'), data).digest()
+
+
+def record(pcr, kind, digest=bytes(20), data=b''):
+    """A record of the SHA-1 format."""
+    return struct.pack('<II20sI', pcr, kind, digest, len(data)) + data
+
+
+def header(algorithms=SHA256, vendor=b'\0', size=None):
+    """A Spec ID event; ``size`` replaces its eventSize."""
+    data = (b'Spec ID Event03\0' + struct.pack('<IBBBBI', 0, 0, 2, 0, 2,
+                                               len(algorithms))
+            + b''.join(struct.pack('<HH', ALGORITHMS.get(name, name), number)
+                       for name, number in algorithms)
+            + vendor)
+    return struct.pack('<II20sI', 0, 3, bytes(20),
+                       len(data) if size is None else size) + data
+
+
+def event2(pcr, kind, digests, data=b''):
+    """A crypto-agile record; digests: pairs of bank and bytes."""
+    return (struct.pack('<III', pcr, kind, len(digests))
+            + b''.join(struct.pack('<H', ALGORITHMS.get(name, name)) + value
+                       for name, value in digests)
+            + struct.pack('<I', len(data)) + data)
+
+
+def event(pcr, kind=1, digest=b'd' * 32, data=b'data'):
+    """A record with a SHA-256 digest."""
+    return event2(pcr, kind, [('sha256', digest)], data)
+
+
+def measured(pcr, kind, data, of=None, banks=('sha256',)):
+    """A record whose digests are of ``of``, default the data."""
+    content = data if of is None else of
+    return event2(pcr, kind, [(bank, hashed(bank, content))
+                              for bank in banks], data)
+
+
+def locality(value, pcr=0):
+    return event(pcr, 3, bytes(32), b'StartupLocality\0' + bytes((value,)))
+
+
+def variable(name, value, vendor=GLOBAL):
+    """UEFI_VARIABLE_DATA."""
+    return (vendor.bytes_le + struct.pack('<QQ', len(name), len(value))
+            + name.encode('utf-16-le') + value)
+
+
+def extended(*digests, start=bytes(32), bank='sha256'):
+    for digest in digests:
+        start = hashed(bank, start + digest)
+    return start
