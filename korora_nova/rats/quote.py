@@ -1,24 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quotes and certified creations: from bytes to verified state of a TPM."""
+"""Quotes and certified creations: from bytes to verified state of a TPM.
+
+:func:`verify` is for the quotes of any TPM; :func:`verify_quote` and
+:func:`verify_creation` insist on this project's own profile.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from korora_nova import errors
-from korora_nova.rats import policydigest, tpm2
+from korora_nova.rats import (
+    algorithms,
+    attestation_key,
+    policydigest,
+    signature,
+    structure,
+    tpm2,
+)
 from korora_nova.rats.tpm2 import Clock
 
-__all__ = ['Clock', 'Quote', 'VerifiedQuote', 'verify_creation',
+__all__ = ['Clock', 'Quote', 'VerifiedQuote', 'verify', 'verify_creation',
            'verify_quote']
+
+#: Values of one bank by index, and of several banks by name.
+Values = Mapping[int, bytes]
+Banks = Mapping[str, Values]
 
 _R = errors.Reason
 _Info = TypeVar('_Info', tpm2.QuoteInfo, tpm2.CreationInfo)
@@ -35,17 +46,28 @@ class Quote:
 
     attest: bytes
     signature: bytes
-    pcrs: Mapping[int, bytes]
+    pcrs: Values
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedQuote:
-    """PCRs and clock as the TPM of a known AK signed them."""
+    """PCRs and clock as the TPM of a known AK signed them.
 
-    pcrs: Mapping[int, bytes]
+    :param banks: bank ('sha256', ...) to index to value; all that the
+        quote covers and nothing else.
+    :param scheme: what it was signed with, e.g. 'ECDSA-SHA256'.
+    """
+
+    banks: Banks
     clock: Clock
     firmware_version: int
     qualified_signer: bytes
+    scheme: str
+
+    @property
+    def pcrs(self) -> Values:
+        """The SHA-256 bank; empty if the quote does not cover it."""
+        return self.banks.get('sha256', {})
 
     @property
     def policy_pcr_digest(self) -> bytes:
@@ -58,34 +80,53 @@ class VerifiedQuote:
         return policydigest.pcr_digest(self.pcrs, policydigest.PCRS_QUOTED)
 
 
+def verify(attest: bytes, signed: bytes, key: attestation_key.AttestationKey,
+           nonce: bytes, pcrs: Banks,
+           select: Mapping[str, Iterable[int]] | None = None
+           ) -> VerifiedQuote:
+    """Verify a quote and that these are the values it is about.
+
+    1. structure and magic; 2. the signature, before anything in it is
+    believed; 3. type; 4. extraData is ``nonce``; 5. the quote covers
+    exactly the PCRs given and, if told, those asked for; 6. each value has
+    the length of its bank; 7. their digest, with the signature's hash over
+    the banks as listed, indices ascending (part 3 section 18.4).
+
+    :param attest: TPMS_ATTEST, also with a TPM2B's size before it.
+    :param signed: TPMT_SIGNATURE, or a bare signature; see
+        :func:`korora_nova.rats.signature.verify`.
+    :param pcrs: bank ('sha1', 'sha256', ...) to index to value; a bank
+        without values counts as not given.
+    :param select: the PCRs asked for; None: whatever the quote covers.
+    :raises EvidenceError: QUOTE_* with the step that failed, ``place``,
+        and in ``details`` what was wanted and found.
+    """
+    parsed, info, scheme = _verified(attest, signed, key, nonce,
+                                     tpm2.QuoteInfo)
+    covered = _covered(info)
+    if select is not None:
+        _same(covered, select, 'asked for')
+    _same(covered, pcrs, 'given')
+    _check_digest(covered, pcrs, info, scheme)
+    banks = {bank: {index: bytes(pcrs[bank][index]) for index in indices}
+             for bank, indices in covered.items()}
+    return VerifiedQuote(banks, parsed.clock, parsed.firmware_version,
+                         parsed.qualified_signer,
+                         attestation_key.scheme_name(scheme))
+
+
 def verify_quote(quote: Quote, ak: tpm2.Public, qualifying: bytes,
                  pcrs: tuple[int, ...] = policydigest.PCRS_QUOTED
                  ) -> VerifiedQuote:
-    """Verify a quote over exactly these PCRs of the SHA-256 bank.
+    """Verify a quote of this project's agent: as :func:`verify`, by an AK
+    of its profile, over exactly these PCRs of the SHA-256 bank.
 
-    1. structure and magic; 2. signature by ``ak``; 3. type; 4. extraData is
-    ``qualifying``; 5. selection, and the values given are of exactly these
-    PCRs, 32 bytes each; 6. their digest.
-
-    :raises EvidenceError: QUOTE_* with the step that failed.
+    :raises EvidenceError: AK_ATTRIBUTES, QUOTE_*.
     """
-    attest, info = _verified(quote.attest, quote.signature, ak, qualifying,
-                             tpm2.QuoteInfo)
-    bitmap = sum(1 << index for index in pcrs)
-    if len(info.selection) != 1 or (
-            info.selection[0][0] != tpm2.ALG_SHA256) or (
-            int.from_bytes(info.selection[0][1], 'little') != bitmap):
-        raise errors.EvidenceError(_R.QUOTE_SELECTION)
-    if set(quote.pcrs) != set(pcrs):
-        raise errors.EvidenceError(_R.QUOTE_SELECTION, place='pcrs')
-    # Equal lengths: moving a byte between two values keeps the digest.
-    if any(len(value) != 32 for value in quote.pcrs.values()):
-        raise errors.EvidenceError(_R.QUOTE_DIGEST, place='pcrs')
-    digest = policydigest.pcr_digest(quote.pcrs, pcrs)
-    if digest != info.pcr_digest:
-        raise errors.EvidenceError(_R.QUOTE_DIGEST)
-    return VerifiedQuote(dict(sorted(quote.pcrs.items())), attest.clock,
-                         attest.firmware_version, attest.qualified_signer)
+    tpm2.check_ak(ak)
+    return verify(quote.attest, quote.signature,
+                  attestation_key.of_public(ak), qualifying,
+                  {'sha256': quote.pcrs}, {'sha256': pcrs})
 
 
 def verify_creation(attest: bytes, signature: bytes, ak: tpm2.Public,
@@ -95,35 +136,121 @@ def verify_creation(attest: bytes, signature: bytes, ak: tpm2.Public,
 
     :param creation_data: TPMS_CREATION_DATA.
     :param outside_info: what the object must have been created over.
-    :raises EvidenceError: QUOTE_* for the attestation, QUOTE_CREATION for
-        name, creation hash or outsideInfo.
+    :raises EvidenceError: AK_ATTRIBUTES; QUOTE_* for the attestation,
+        QUOTE_CREATION for name, creation hash or outsideInfo.
     """
-    _, info = _verified(attest, signature, ak, qualifying,
-                        tpm2.CreationInfo)
+    tpm2.check_ak(ak)
+    _, info, _ = _verified(attest, signature, attestation_key.of_public(ak),
+                           qualifying, tpm2.CreationInfo)
     if info.object_name != public.name:
-        raise errors.EvidenceError(_R.QUOTE_CREATION, place='name')
-    if info.creation_hash != hashlib.sha256(creation_data).digest():
-        raise errors.EvidenceError(_R.QUOTE_CREATION, place='creationHash')
+        raise _differs(_R.QUOTE_CREATION, 'name', public.name.hex(),
+                       info.object_name.hex())
+    digest = hashlib.sha256(creation_data).digest()
+    if info.creation_hash != digest:
+        raise _differs(_R.QUOTE_CREATION, 'creationHash',
+                       info.creation_hash.hex(), digest.hex())
     data = tpm2.parse_creation_data(creation_data)
     if not hmac.compare_digest(data.outside_info, outside_info):
-        raise errors.EvidenceError(_R.QUOTE_CREATION, place='outsideInfo')
+        raise _differs(_R.QUOTE_CREATION, 'outsideInfo', outside_info.hex(),
+                       data.outside_info.hex())
 
 
-def _verified(attest: bytes, signature: bytes, ak: tpm2.Public,
-              qualifying: bytes, kind: type[_Info]
-              ) -> tuple[tpm2.Attest, _Info]:
-    tpm2.check_ak(ak)
-    key = ak.key
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise errors.EvidenceError(_R.AK_ATTRIBUTES)
+def _differs(reason: str, place: str, want: str, got: str
+             ) -> errors.EvidenceError:
+    return errors.EvidenceError(
+        reason, f'{errors.REASONS[reason]} Of {place}, wanted {want}, '
+        f'got {got}.', place=place, details={'want': want, 'got': got})
+
+
+def _verified(attest: bytes, signed: bytes,
+              key: attestation_key.AttestationKey, nonce: bytes,
+              kind: type[_Info]
+              ) -> tuple[tpm2.Attest, _Info, structure.Scheme]:
+    attest = _bare(attest)
     parsed = tpm2.parse_attest(attest)
-    try:
-        key.verify(tpm2.parse_signature(signature), attest,
-                   ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        raise errors.EvidenceError(_R.QUOTE_SIGNATURE) from None
+    scheme = signature.verify(signed, attest, key, _hash_hint(parsed))
     if not isinstance(parsed.info, kind):
-        raise errors.EvidenceError(_R.QUOTE_TYPE)
-    if not hmac.compare_digest(parsed.extra_data, qualifying):
-        raise errors.EvidenceError(_R.QUOTE_NONCE)
-    return parsed, parsed.info
+        raise _differs(_R.QUOTE_TYPE, 'attest: type', kind.__name__,
+                       type(parsed.info).__name__)
+    if not hmac.compare_digest(parsed.extra_data, nonce):
+        raise _differs(_R.QUOTE_NONCE, 'attest: extraData', nonce.hex(),
+                       parsed.extra_data.hex())
+    return parsed, parsed.info, scheme
+
+
+def _bare(attest: bytes) -> bytes:
+    """TPMS_ATTEST without a TPM2B_ATTEST's size, which no magic equals."""
+    size = int.from_bytes(attest[:2], 'big')
+    return attest[2:] if size == len(attest) - 2 else attest
+
+
+def _hash_hint(parsed: tpm2.Attest) -> int:
+    """Bytes of the signature's hash, whose size a PCR digest has."""
+    if isinstance(parsed.info, tpm2.QuoteInfo):
+        return len(parsed.info.pcr_digest)
+    return 0
+
+
+def _covered(info: tpm2.QuoteInfo) -> dict[str, tuple[int, ...]]:
+    """Bank to the indices that the quote selects, in its own order."""
+    covered: dict[str, tuple[int, ...]] = {}
+    seen: set[str] = set()
+    for position, (algorithm, bitmap) in enumerate(info.selection):
+        place = f'selection {position}'
+        bank = algorithms.BY_ID.get(algorithm)
+        if bank is None:
+            raise errors.EvidenceError(
+                _R.QUOTE_ALGORITHM, 'The quote is of a PCR bank of an '
+                f'unknown algorithm, {algorithm:04x}.', place=place,
+                details={'got': f'{algorithm:04x}'})
+        if bank.name in seen:
+            raise errors.EvidenceError(
+                _R.QUOTE_SELECTION, f'The quote lists the bank {bank.name} '
+                'twice.', place=place)
+        seen.add(bank.name)
+        indices = tuple(index for index in range(8 * len(bitmap))
+                        if bitmap[index // 8] >> index % 8 & 1)
+        if indices:
+            covered[bank.name] = indices
+    if not covered:
+        raise errors.EvidenceError(
+            _R.QUOTE_SELECTION, 'The quote covers no PCR.',
+            place='selection', details={'got': 'none'})
+    return covered
+
+
+def _same(covered: Mapping[str, tuple[int, ...]],
+          other: Mapping[str, Iterable[int]], what: str) -> None:
+    """Insist that both are of the same PCRs, neither of more."""
+    wanted = {bank: tuple(sorted(indices))
+              for bank, indices in other.items()}
+    wanted = {bank: indices for bank, indices in wanted.items() if indices}
+    if wanted != covered:
+        want, got = _described(wanted), _described(covered)
+        raise errors.EvidenceError(
+            _R.QUOTE_SELECTION, f'The quote covers the PCRs {got}, but '
+            f'{want} were {what}.', place='selection',
+            details={'want': want, 'got': got})
+
+
+def _described(selection: Mapping[str, tuple[int, ...]]) -> str:
+    """For people: sha1:0,1+sha256:7, as tpm2-tools writes it."""
+    return '+'.join(f'{bank}:{",".join(map(str, indices))}'
+                    for bank, indices in sorted(selection.items())) or 'none'
+
+
+def _check_digest(covered: Mapping[str, tuple[int, ...]], pcrs: Banks,
+                  info: tpm2.QuoteInfo, scheme: structure.Scheme) -> None:
+    digest = hashlib.new(algorithms.BY_ID[scheme.details[0]].name)
+    for bank, indices in covered.items():
+        size = algorithms.BY_NAME[bank].size
+        for index in indices:
+            value = pcrs[bank][index]
+            # Moving a byte between two values would keep the digest.
+            if len(value) != size:
+                raise _differs(_R.QUOTE_DIGEST, f'{bank}:{index}',
+                               f'{size} bytes', f'{len(value)} bytes')
+            digest.update(value)
+    if digest.digest() != info.pcr_digest:
+        raise _differs(_R.QUOTE_DIGEST, 'pcrDigest', info.pcr_digest.hex(),
+                       digest.hexdigest())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TPM 2.0 structures from bytes, without a TSS.
+"""TPM 2.0 structures from bytes, without a TSS: reader and public areas.
 
 Section numbers are of the TPM 2.0 Library specification, part 2
 ("Structures"), unless said otherwise. All integers are big-endian. Every
@@ -14,27 +14,27 @@ import functools
 import hashlib
 import struct
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from korora_nova import errors
+from korora_nova.rats import algorithms
+from korora_nova.rats.algorithms import ALG_SHA256
 
 # TPM_ALG_ID, section 6.3.
 ALG_RSA = 0x0001
 ALG_AES = 0x0006
 ALG_KEYEDHASH = 0x0008
-ALG_SHA256 = 0x000B
 ALG_NULL = 0x0010
+ALG_RSASSA = 0x0014
 ALG_RSAES = 0x0015
+ALG_RSAPSS = 0x0016
 ALG_ECDSA = 0x0018
 ALG_ECDAA = 0x001A
 ALG_ECC = 0x0023
 ALG_CFB = 0x0043
-CURVE_P256 = 0x0003  # TPM_ECC_CURVE, section 6.4
-
-# TPM_GENERATED and TPM_ST, sections 6.2 and 6.9.
-MAGIC = 0xFF544347
-ST_ATTEST_QUOTE = 0x8018
-ST_ATTEST_CREATION = 0x801A
+# TPM_ECC_CURVE, section 6.4.
+CURVE_P256 = 0x0003
+CURVE_P384 = 0x0004
 
 # TPMA_OBJECT, section 8.3.
 FIXED_TPM = 1 << 1
@@ -51,12 +51,16 @@ SIGN = 1 << 18
 #: Largest structure read, bytes.
 MAX_STRUCTURE = 4096
 
+_CURVES: dict[int, type[ec.EllipticCurve]] = {
+    CURVE_P256: ec.SECP256R1, CURVE_P384: ec.SECP384R1}
 _R = errors.Reason
 
 
 def malformed(what: str) -> errors.EvidenceError:
     """The error of bytes that are not the structure they should be."""
-    return errors.EvidenceError(_R.QUOTE_MALFORMED, place=what)
+    return errors.EvidenceError(
+        _R.QUOTE_MALFORMED, f'A TPM structure is malformed: {what}.',
+        place=what)
 
 
 class Reader:
@@ -92,6 +96,13 @@ class Reader:
     def sized(self, limit: int = MAX_STRUCTURE) -> bytes:
         """A TPM2B: u16 size | bytes."""
         size = self.u16()
+        if size > limit:
+            raise malformed(f'{self._what}: a buffer is too long')
+        return self.take(size)
+
+    def sized8(self, limit: int) -> bytes:
+        """u8 size | bytes."""
+        size = self.u8()
         if size > limit:
             raise malformed(f'{self._what}: a buffer is too long')
         return self.take(size)
@@ -149,25 +160,27 @@ class Public:
 
     @functools.cached_property
     def name(self) -> bytes:
-        """The TPM name: u16 nameAlg || SHA-256(TPMT_PUBLIC), part 1 §16."""
-        return (struct.pack('>H', self.name_alg)
-                + hashlib.sha256(self.raw[2:]).digest())
+        """The TPM name: u16 nameAlg || H(TPMT_PUBLIC), part 1 section 16."""
+        digest = hashlib.new(algorithms.BY_ID[self.name_alg].name,
+                             self.raw[2:])
+        return struct.pack('>H', self.name_alg) + digest.digest()
 
     @functools.cached_property
     def key(self) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
         """The public key.
 
         :raises EvidenceError: QUOTE_MALFORMED, no such point or modulus;
-            QUOTE_ALGORITHM, not P-256 or RSA.
+            QUOTE_ALGORITHM, not P-256, P-384 or RSA.
         """
         numbers = [int.from_bytes(part, 'big') for part in self.unique]
         try:
             if self.type == ALG_RSA:
                 return rsa.RSAPublicNumbers(
                     self.exponent or 65537, numbers[0]).public_key()
-            if self.type == ALG_ECC and self.curve == CURVE_P256:
+            if self.type == ALG_ECC and self.curve in _CURVES:
                 return ec.EllipticCurvePublicNumbers(
-                    numbers[0], numbers[1], ec.SECP256R1()).public_key()
+                    numbers[0], numbers[1],
+                    _CURVES[self.curve]()).public_key()
         except ValueError:
             raise malformed('public: not a key') from None
         raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='public')
@@ -188,7 +201,7 @@ def parse_public(data: bytes) -> Public:
     outer.end()
     kind, name_alg, attributes = inner.u16(), inner.u16(), inner.u32()
     policy = inner.sized(64)
-    if name_alg != ALG_SHA256:
+    if name_alg not in _NAME_ALGORITHMS:
         raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='nameAlg')
     readers = {ALG_ECC: _ecc, ALG_RSA: _rsa, ALG_KEYEDHASH: _keyedhash}
     if kind not in readers:
@@ -200,6 +213,7 @@ def parse_public(data: bytes) -> Public:
         attributes=attributes, auth_policy=policy)
 
 
+_NAME_ALGORITHMS = frozenset(item.id for item in algorithms.SIGNING)
 _BLANK = Public(b'', 0, 0, 0, b'', None, NULL, NULL, 0, 0, 0, ())
 
 
@@ -246,140 +260,3 @@ def _scheme(data: Reader) -> Scheme:
     if algorithm == ALG_ECDAA:
         return Scheme(algorithm, (data.u16(), data.u16()))
     return Scheme(algorithm, (data.u16(),))
-
-
-@dataclasses.dataclass(frozen=True)
-class Clock:
-    """TPMS_CLOCK_INFO, section 10.11.1; milliseconds and boot counters."""
-
-    clock_ms: int
-    reset_count: int
-    restart_count: int
-    safe: bool
-
-    @property
-    def reset_restart(self) -> bytes:
-        """resetCount || restartCount as TPM2_PolicyCounterTimer compares."""
-        return struct.pack('>II', self.reset_count, self.restart_count)
-
-
-@dataclasses.dataclass(frozen=True)
-class QuoteInfo:
-    """TPMS_QUOTE_INFO, section 10.12.4.
-
-    :param selection: (hash algorithm, bitmap) of each bank.
-    """
-
-    selection: tuple[tuple[int, bytes], ...]
-    pcr_digest: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class CreationInfo:
-    """TPMS_CREATION_INFO, section 10.12.7."""
-
-    object_name: bytes
-    creation_hash: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class Attest:
-    """A parsed TPMS_ATTEST whose signature is not checked here."""
-
-    qualified_signer: bytes
-    extra_data: bytes
-    clock: Clock
-    firmware_version: int
-    info: QuoteInfo | CreationInfo
-
-
-def parse_attest(data: bytes) -> Attest:
-    """Parse a TPMS_ATTEST of a quote or a certified creation.
-
-    Section 10.12.12::
-
-        u32 magic | u16 type | TPM2B qualifiedSigner | TPM2B extraData
-        | u64 clock | u32 resetCount | u32 restartCount | u8 safe
-        | u64 firmwareVersion | TPMU_ATTEST
-
-    :raises EvidenceError: QUOTE_MAGIC, QUOTE_TYPE, QUOTE_MALFORMED.
-    """
-    reader = Reader(data, 'attest')
-    if reader.u32() != MAGIC:
-        raise errors.EvidenceError(_R.QUOTE_MAGIC)
-    kind = reader.u16()
-    signer, extra = reader.sized(68), reader.sized(64)
-    clock_ms, resets, restarts = reader.u64(), reader.u32(), reader.u32()
-    safe = reader.u8()
-    if safe > 1:
-        raise malformed('attest: safe is no TPMI_YES_NO')
-    firmware = reader.u64()
-    info: QuoteInfo | CreationInfo
-    if kind == ST_ATTEST_QUOTE:
-        info = QuoteInfo(_selection(reader), reader.sized(64))
-    elif kind == ST_ATTEST_CREATION:
-        info = CreationInfo(reader.sized(68), reader.sized(64))
-    else:
-        raise errors.EvidenceError(_R.QUOTE_TYPE)
-    reader.end()
-    return Attest(signer, extra,
-                  Clock(clock_ms, resets, restarts, safe == 1), firmware,
-                  info)
-
-
-def _selection(data: Reader) -> tuple[tuple[int, bytes], ...]:
-    # 10.9.7 TPML_PCR_SELECTION: u32 count, then 10.5.3
-    # TPMS_PCR_SELECTION: u16 hash | u8 sizeofSelect | bitmap.
-    count = data.u32()
-    if count > 16:
-        raise malformed('attest: too many PCR banks')
-    return tuple((data.u16(), data.take(data.u8())) for _ in range(count))
-
-
-@dataclasses.dataclass(frozen=True)
-class CreationData:
-    """TPMS_CREATION_DATA, section 15.1, as far as it is checked."""
-
-    parent_name: bytes
-    outside_info: bytes
-
-
-def parse_creation_data(data: bytes) -> CreationData:
-    """Parse a TPMS_CREATION_DATA (without size prefix).
-
-    Section 15.1::
-
-        TPML_PCR_SELECTION | TPM2B pcrDigest | u8 locality
-        | u16 parentNameAlg | TPM2B parentName
-        | TPM2B parentQualifiedName | TPM2B outsideInfo
-
-    :raises EvidenceError: QUOTE_MALFORMED.
-    """
-    reader = Reader(data, 'creation data')
-    _selection(reader)
-    reader.sized(64)
-    reader.u8()
-    reader.u16()
-    parent = reader.sized(68)
-    reader.sized(68)
-    outside = reader.sized(64)
-    reader.end()
-    return CreationData(parent, outside)
-
-
-def parse_signature(data: bytes) -> bytes:
-    """Parse a TPMT_SIGNATURE, ECDSA with SHA-256; return it as DER.
-
-    Sections 11.3.4 and 11.3.2::
-
-        u16 sigAlg | u16 hash | TPM2B signatureR | TPM2B signatureS
-
-    :raises EvidenceError: QUOTE_ALGORITHM, QUOTE_MALFORMED.
-    """
-    reader = Reader(data, 'signature')
-    if (reader.u16(), reader.u16()) != (ALG_ECDSA, ALG_SHA256):
-        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='signature')
-    r, s = reader.sized(32), reader.sized(32)
-    reader.end()
-    return utils.encode_dss_signature(int.from_bytes(r, 'big'),
-                                      int.from_bytes(s, 'big'))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TPM 2.0 without a TSS: the kinds of objects the project uses.
 
-The parsers of :mod:`korora_nova.rats.structure` are offered here as well.
+The parsers of :mod:`korora_nova.rats.structure` and
+:mod:`korora_nova.rats.attest` are offered here as well.
 Sections are of the TPM 2.0 Library specification.
 """
 
@@ -19,6 +20,17 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova import errors
 from korora_nova.rats import structure
+from korora_nova.rats.algorithms import ALG_SHA256
+from korora_nova.rats.attest import (
+    Attest,
+    Clock,
+    CreationData,
+    CreationInfo,
+    QuoteInfo,
+    parse_attest,
+    parse_creation_data,
+    parse_signature,
+)
 from korora_nova.rats.structure import (
     ALG_AES,
     ALG_CFB,
@@ -27,19 +39,10 @@ from korora_nova.rats.structure import (
     ALG_KEYEDHASH,
     ALG_NULL,
     ALG_RSA,
-    ALG_SHA256,
     CURVE_P256,
     MAX_STRUCTURE,
-    Attest,
-    Clock,
-    CreationData,
-    CreationInfo,
     Public,
-    QuoteInfo,
-    parse_attest,
-    parse_creation_data,
     parse_public,
-    parse_signature,
 )
 
 __all__ = [
@@ -109,6 +112,7 @@ def check_ak(public: structure.Public) -> None:
     """
     need = _FIXED | structure.RESTRICTED | structure.SIGN
     ok = (public.type == structure.ALG_ECC
+          and public.name_alg == ALG_SHA256
           and public.curve == structure.CURVE_P256
           and public.attributes & (need | structure.DECRYPT) == need
           and public.scheme == structure.ECDSA_SHA256
@@ -141,6 +145,7 @@ def check_ek(public: structure.Public) -> None:
     :raises EvidenceError: EK_MISMATCH.
     """
     ok = (public.type == structure.ALG_RSA and public.key_bits == 2048
+          and public.name_alg == ALG_SHA256
           and public.exponent in (0, 65537)
           and public.attributes == _EK_ATTRIBUTES
           and public.auth_policy == EK_POLICY
@@ -161,6 +166,7 @@ def check_transit(public: structure.Public, policy: bytes) -> None:
     :raises CustodyError: TRANSFER_INVALID.
     """
     ok = (public.type == structure.ALG_KEYEDHASH
+          and public.name_alg == ALG_SHA256
           and public.attributes == TRANSIT_ATTRIBUTES
           and len(policy) == 32 and public.auth_policy == policy)
     if not ok:
@@ -172,6 +178,7 @@ def check_transit(public: structure.Public, policy: bytes) -> None:
 def _check_storage(public: structure.Public, attributes: int,
                    reason: str) -> None:
     ok = (public.type == structure.ALG_ECC
+          and public.name_alg == ALG_SHA256
           and public.curve == structure.CURVE_P256
           and public.attributes == attributes
           and public.auth_policy == b''

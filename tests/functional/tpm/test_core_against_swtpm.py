@@ -284,7 +284,7 @@ class AttestTest(CoreTestCase):
         quote.verify_creation(*arguments)
         self.assertEqual(
             self.identity.srk_name,
-            structure.parse_creation_data(creation).parent_name,
+            tpm2.parse_creation_data(creation).parent_name,
         )
         arguments[-1] = bytes(32)
         error = self.assertRaises(

@@ -87,7 +87,7 @@ class QuoteTest(unittest.TestCase):
         for selection in (
                 sim.pcr_selection(alg=4), b'\0\0\0\0',
                 b'\0\0\0\2' + one[4:] + one[4:],
-                b'\0\0\0\2' + one[4:] + b'\0\4\3\0\0\0'):
+                b'\0\0\0\2' + one[4:] + b'\0\4\3\1\0\0'):
             attest = self.tpm.attest(NONCE, selection + digest)
             self.refused('QUOTE_SELECTION', quote.Quote(
                 attest, self.tpm.sign(attest), self.tpm.quote(b'').pcrs))

@@ -94,7 +94,7 @@ class ParseTest(unittest.TestCase):
 
     def test_signature_algorithms(self):
         good = self.valid[tpm2.parse_signature]
-        for bad in (b'\0\x14' + good[2:], good[:2] + b'\0\x04' + good[4:]):
+        for bad in (b'\0\x1a' + good[2:], b'\0\x10' + good[2:]):
             with self.assertRaises(errors.EvidenceError) as caught:
                 tpm2.parse_signature(bad)
             self.assertEqual('QUOTE_ALGORITHM', caught.exception.reason)
