@@ -5,18 +5,25 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import functools
 import pathlib
 from collections.abc import Callable
 
 from lablib import ui
-from vectorlib import uefi
+from vectorlib import ima, uefi
 from vectorlib.packages import Workshop
 
 
 def recipes() -> dict[str, tuple[str, Callable[[Workshop], None]]]:
     """Every vector: what it is, and how it is recorded."""
-    return {f'uefi/{name}': (about, lambda shop, name=name: uefi.record(
-        shop, name)) for name, (about, _) in uefi.RECIPES.items()}
+    table: dict[str, tuple[str, Callable[[Workshop], None]]] = {}
+    for name, (about, _) in uefi.RECIPES.items():
+        table['uefi/' + name] = about, functools.partial(uefi.record,
+                                                         name=name)
+    for name, recipe in ima.RECIPES.items():
+        table['ima/' + name] = recipe.about, functools.partial(ima.record,
+                                                               name=name)
+    return table
 
 
 def main(argv: list[str] | None = None) -> int:

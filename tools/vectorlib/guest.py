@@ -29,21 +29,24 @@ def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
     target = shop.root / f'initrd-{flavour}'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)
-        for name in ('bin', 'sbin', 'proc', 'sys', 'dev', 'tmp', 'run',
-                     'etc', 'mnt', 'lib64', 'mods', 'usr/bin', LIBRARIES):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        (root / 'lib').symlink_to('usr/lib')
+        (root / 'mods').mkdir()
+        (root / 'mnt').mkdir()
         programs(shop, root)
         _modules(shop.kernel(flavour), root / 'mods')
-        init = pathlib.Path(__file__).with_name('record-init.sh')
-        shutil.copy(init, root / 'init')
+        here = pathlib.Path(__file__).parent
+        shutil.copy(here / 'record-init.sh', root / 'init')
         (root / 'init').chmod(0o755)
+        shutil.copy(here / 'record.sh', root)
         target.write_bytes(gzip.compress(labguest._cpio(root), 6))
     return target
 
 
 def programs(shop: Workshop, root: pathlib.Path) -> None:
     """Busybox, the TPM tools and what else a job may call."""
+    for folder in ('bin', 'sbin', 'proc', 'sys', 'dev', 'tmp', 'run',
+                   'etc', 'lib64', 'usr/bin', LIBRARIES):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / 'lib').symlink_to('usr/lib')
     shutil.copy('/bin/busybox', root / 'bin/busybox')
     names = [*PROGRAMS, *(shop.tool(name) for name in EXTRAS)]
     libraries = {TCTI, *labguest._libraries(TCTI)}

@@ -113,7 +113,7 @@ def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
     for number, disk in enumerate(boot.disks):
         argv += ['-drive', f'if=none,id=d{number},format=raw,file={disk},'
                  'snapshot=on', '-device',
-                 f'virtio-blk-pci,drive=d{number},bootindex={number}']
+                 f'virtio-blk-pci,drive=d{number},bootindex={number + 1}']
     process = subprocess.Popen(argv)
     began = time.monotonic()
     try:
@@ -144,8 +144,8 @@ def _firmware(shop: Workshop, boot: Boot, folder: pathlib.Path
 def _unpack(data: bytes) -> dict[str, bytes]:
     try:
         # Firmware and boot loaders write there too.
-        raw = gzip.decompress(data.partition(MARK)[2])
-    except (OSError, EOFError) as exc:
+        raw = gzip.decompress(data[data.index(MARK) + len(MARK):])
+    except (OSError, ValueError, EOFError) as exc:
         raise ui.LabError('the guest recorded nothing; see last-console'
                           ) from exc
     files = {}

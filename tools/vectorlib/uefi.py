@@ -205,8 +205,8 @@ def _direct(banks: str | None, model: str = 'tpm-crb', **more: Any
     """Kernel and initrd loaded by QEMU: the shortest boot."""
     def boot(shop: Workshop) -> machine.Boot:
         return machine.Boot(
-            tpm=machine.Tpm(banks, model), kernel=shop.vmlinuz('cloud'), initrd=_initrd(shop),
-            command_line=CONSOLE, **more)
+            tpm=machine.Tpm(banks, model), kernel=shop.vmlinuz('cloud'),
+            initrd=_initrd(shop), command_line=CONSOLE, **more)
     return boot
 
 
