@@ -27,6 +27,8 @@ Json = dict[str, Any]
 
 #: Seconds to connect, and between two reads of an answer.
 TIMEOUT = 30.0
+#: The same for a policy, which the service reads and compiles first.
+POLICY_TIMEOUT = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +173,42 @@ class AttestationClient:
     def delete_reference(self, name: str) -> None:
         self._request('DELETE', _path('references', name))
 
+    # Policies
+
+    def create_policy(self, document: Mapping[str, Any]) -> Json:
+        """Add a policy under the name in its document.
+
+        :raises Invalid: POLICY_INVALID; details give the JSON ``pointer``.
+        :raises Conflict: POLICY_CONFLICT, the name is taken.
+        """
+        return self._send('POST', '/v1/policies', {'document': document},
+                          timeout=POLICY_TIMEOUT)
+
+    def list_policies(self) -> list[Json]:
+        """All policies without their documents."""
+        return self._items('/v1/policies', 'policies')
+
+    def get_policy(self, name: str) -> Json:
+        """A policy with its ``document``; 'exact' is the built-in one."""
+        return self._get(_path('policies', name))
+
+    def update_policy(self, name: str, document: Mapping[str, Any],
+                      revision: int) -> Json:
+        """Replace the document of a policy that was seen at a revision.
+
+        :raises Conflict: POLICY_CONFLICT, there is a newer one.
+        """
+        return self._send('PUT', _path('policies', name), {
+            'document': document, 'revision': revision},
+            timeout=POLICY_TIMEOUT)
+
+    def delete_policy(self, name: str) -> None:
+        self._request('DELETE', _path('policies', name))
+
+    def policy_differences(self, name: str, host: str) -> Json:
+        """What keeps a host's last evidence from satisfying a policy."""
+        return self._get(_path('policies', name, 'differences', host))
+
     # Custody
 
     def list_migrations(self) -> list[Json]:
@@ -205,11 +243,12 @@ class AttestationClient:
     def _get(self, path: str) -> Json:
         return _json(self._request('GET', path))
 
-    def _send(self, method: str, path: str,
-              body: Mapping[str, Any]) -> Json:
-        return _json(self._request(method, path, json=dict(body)))
+    def _send(self, method: str, path: str, body: Mapping[str, Any],
+              timeout: float | None = None) -> Json:
+        return _json(self._request(method, path, timeout, json=dict(body)))
 
-    def _request(self, method: str, path: str, **kwargs: Any) -> Any:
+    def _request(self, method: str, path: str,
+                 timeout: float | None = None, **kwargs: Any) -> Any:
         """Send one request; only 2xx and 304 return.
 
         Bodies are never logged: an enrolment's proof is a secret and
@@ -218,7 +257,7 @@ class AttestationClient:
         try:
             response = self._adapter.request(
                 path, method, raise_exc=False, log=False,
-                timeout=self._timeout, **kwargs)
+                timeout=timeout or self._timeout, **kwargs)
         except ks_exc.ClientException as exc:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,

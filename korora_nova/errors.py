@@ -187,6 +187,7 @@ class Reason:
     NO_REFERENCE = 'NO_REFERENCE'
     NO_POLICY = 'NO_POLICY'
     POLICY_INVALID = 'POLICY_INVALID'
+    POLICY_CONFLICT = 'POLICY_CONFLICT'
     EK_CHAIN = 'EK_CHAIN'
     EK_EKU = 'EK_EKU'
     EK_MISMATCH = 'EK_MISMATCH'
@@ -352,6 +353,8 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
     'NO_POLICY': (Untrusted, 'No appraisal policy applies to the host.'),
     'POLICY_INVALID': (Invalid, 'The appraisal policy does not follow its '
                        'schema.'),
+    'POLICY_CONFLICT': (Conflict, 'The policy was changed meanwhile, or its '
+                        'name is taken; look at it again.'),
     'NO_REFERENCE': (Untrusted, 'There are no reference values to compare '
                      'with; create a reference.'),
     # Keys in TPMs

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attestation: the one way by which a host is heard.
 
-1. The request is read; nothing is spent on one that is malformed.
+1. The challenge is looked at; then the request is read, logs included.
+   Nothing is spent on one that is malformed.
 2. The challenge is used up: known, unused, this host's, class, age.
 3. The evidence is appraised, outside of any transaction.
 4. Result, clock and what the host reports are stored, by compare-and-swap
@@ -48,6 +49,7 @@ class _Outcome:
     attested: Attested
     token: str
     expires: float
+    findings: list[dict[str, Any]]
     pcr_digest: str
     learned: bytes | None
 
@@ -64,6 +66,7 @@ def attest(verifier: service.Service, host: str,
     """
     purpose = purposes.PURPOSES[document['purpose']]
     body = _body(document['body'], messages.BODIES[document['purpose']])
+    challenges.check(verifier, host, document['challenge'], purpose.classes)
     submitted = evidence.Evidence.from_json(document['evidence'])
     redeemed = challenges.redeem(verifier, host, document['challenge'],
                                  purpose.classes)
@@ -114,7 +117,7 @@ def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
         host=row.name, ak_name=attested.ak_name, tier=attested.tier,
         reasons=attested.reasons, issued=attested.issued, expires=expires,
         cloud=verifier.cloud), verifier.signers.result)
-    return _Outcome(attested, token, expires,
+    return _Outcome(attested, token, expires, results.findings(appraisal),
                     appraisal.quote.quoted_pcr_digest.hex(),
                     _learn(verifier, appraisal, row.name))
 
@@ -131,7 +134,7 @@ def _learn(verifier: service.Service, appraisal: appraise.Appraisal,
     """What would be learned from this host, if that is not stored yet."""
     with verifier.db.read() as session:
         stored = session.scalars(sa.select(
-            models.Measurement.pcr_digest).where(
+            models.Measurement.fingerprint).where(
             models.Measurement.host == host)).one_or_none()
     if stored == appraisal.quote.quoted_pcr_digest.hex():
         return None
@@ -175,7 +178,8 @@ def _store_result(verifier: service.Service, session: orm.Session,
             reset_count=clock.reset_count,
             restart_count=clock.restart_count, clock_safe=clock.safe,
             attested_at=verifier.clock(), tier=attested.tier,
-            reasons=list(attested.reasons), token=outcome.token,
+            reasons=list(attested.reasons), findings=outcome.findings,
+            token=outcome.token,
             issued=attested.issued, expires=outcome.expires,
             seq=results.next_seq(session)))
 
@@ -195,5 +199,7 @@ def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
 def _store_measurement(verifier: service.Service, session: orm.Session,
                        outcome: _Outcome) -> None:
     session.merge(models.Measurement(
-        host=outcome.attested.host, pcr_digest=outcome.pcr_digest,
-        document=outcome.learned or b'', measured_at=verifier.clock()))
+        host=outcome.attested.host, fingerprint=outcome.pcr_digest,
+        reset_count=outcome.attested.quote.clock.reset_count,
+        ima_states=b'', document=outcome.learned or b'',
+        measured_at=verifier.clock()))

@@ -82,6 +82,25 @@ def add(verifier: service.Service, session: orm.Session, host: str,
             'incarnation': incarnation}
 
 
+def check(verifier: service.Service, host: str, challenge: str,
+          classes: frozenset[str]) -> None:
+    """Look whether a challenge can be used, before any costly work.
+
+    It is not used up, and :func:`redeem` looks again.
+
+    :raises EvidenceError: CHALLENGE_UNKNOWN, CHALLENGE_USED,
+        CHALLENGE_EXPIRED.
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    with verifier.db.read() as session:
+        known_host(session, host)
+        row = _known(session, host, challenge, classes)
+        if row.used:
+            raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
+        _check_age(row, verifier.clock())
+
+
 @api.retried
 def redeem(verifier: service.Service, host: str, challenge: str,
            classes: frozenset[str]) -> Redeemed:
@@ -95,17 +114,27 @@ def redeem(verifier: service.Service, host: str, challenge: str,
     table = models.Challenge
     with verifier.db.write() as session:
         owner = known_host(session, host)
-        row = session.get(table, challenge)
-        if row is None or row.host != host or (
-                row.challenge_class not in classes):
-            raise errors.EvidenceError(errors.Reason.CHALLENGE_UNKNOWN)
+        row = _known(session, host, challenge, classes)
         now = verifier.clock()
         if not api.swap(session, sa.update(table).where(
                 table.challenge == challenge,
                 table.used.is_(False)).values(used=True)):
             raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
-        # A clock set back must not make a challenge younger than new.
-        if not row.issued <= now < row.expires:
-            raise errors.EvidenceError(errors.Reason.CHALLENGE_EXPIRED)
+        _check_age(row, now)
         session.expunge(owner)
         return Redeemed(bytes.fromhex(challenge), row.issued, owner)
+
+
+def _known(session: orm.Session, host: str, challenge: str,
+           classes: frozenset[str]) -> models.Challenge:
+    row = session.get(models.Challenge, challenge)
+    if row is None or row.host != host or (
+            row.challenge_class not in classes):
+        raise errors.EvidenceError(errors.Reason.CHALLENGE_UNKNOWN)
+    return row
+
+
+def _check_age(row: models.Challenge, now: float) -> None:
+    # A clock set back must not make a challenge younger than new.
+    if not row.issued <= now < row.expires:
+        raise errors.EvidenceError(errors.Reason.CHALLENGE_EXPIRED)

@@ -10,10 +10,34 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.rats.appraise import Appraisal
 from korora_nova.verifier import service
 from korora_nova.verifier.db import models
 
+#: Findings that are kept of one attestation, characters of each text, and
+#: texts in the details of each.
+MAX_FINDINGS = 64
+MAX_TEXT = 1024
+MAX_DETAILS = 8
+
 _COUNTER = 'results'
+
+
+def findings(appraisal: Appraisal) -> list[dict[str, Any]]:
+    """Why a host is not trusted, for people: bounded JSON.
+
+    The last entry says how many were left out, if any were.
+    """
+    reasons = appraisal.reasons
+    kept = [{'reason': one.reason, 'message': one.message[:MAX_TEXT],
+             'details': {key: value[:MAX_TEXT] for key, value in
+                         list(one.details.items())[:MAX_DETAILS]}}
+            for one in reasons[:MAX_FINDINGS]]
+    if len(reasons) > MAX_FINDINGS:
+        kept.append({
+            'reason': reasons[MAX_FINDINGS].reason, 'details': {},
+            'message': f'{len(reasons) - MAX_FINDINGS} more findings.'})
+    return kept
 
 
 def next_seq(session: orm.Session) -> int:
@@ -92,7 +116,7 @@ def etag(verifier: service.Service) -> str:
 
 
 def show(verifier: service.Service, host: str) -> dict[str, Any]:
-    """The result of one host.
+    """The result of one host, and what its last attestation found.
 
     :raises NotFound: HOST_UNKNOWN, or RESULT_MISSING.
     """
@@ -102,7 +126,8 @@ def show(verifier: service.Service, host: str) -> dict[str, Any]:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         if row.token is None:
             raise errors.NotFound(errors.Reason.RESULT_MISSING)
-        return _view(row, verifier.clock())
+        return {**_view(row, verifier.clock()),
+                'findings': row.findings or []}
 
 
 def _view(row: models.Host, now: float) -> dict[str, Any]:

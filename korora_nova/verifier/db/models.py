@@ -73,6 +73,9 @@ class Host(Base):
         sa.String(HASH), default='')
     held: orm.Mapped[list[list[str | int]]] = orm.mapped_column(
         sa.JSON, default=list)
+    # Read for one host at a time only.
+    findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
+        sa.JSON, deferred=True)
 
 
 class Enrolment(Base):
@@ -108,18 +111,38 @@ class Challenge(Base):
 
 
 class Measurement(Base):
-    """Values a host's last verified evidence would give as a reference.
+    """What a host's last authentic evidence showed, compressed JSON.
 
-    Written only when ``pcr_digest`` (of all quoted PCRs) changes, for it
-    stands for the logs as well.
+    ``document`` is the VerifiedState.  ``ima_states`` holds the states from
+    which the host may continue its measurement list, newest first; it is
+    empty if the list did not verify.  ``fingerprint`` stands for what the
+    document depends on: while it stays, nothing is written but the states.
     """
 
     __tablename__ = 'measurements'
     host: orm.Mapped[str] = orm.mapped_column(
         sa.String(NAME), primary_key=True)
-    pcr_digest: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
-    document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
+    fingerprint: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    reset_count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    document: orm.Mapped[bytes] = orm.mapped_column(
+        LargeDocument, deferred=True)
+    ima_states: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
     measured_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class MeasurementSegment(Base):
+    """A part of the files that a host measured, compressed JSON.
+
+    Each attestation appends the new ones; one over the whole list replaces
+    all.  Segments may overlap: together they are a set.
+    """
+
+    __tablename__ = 'measurement_segments'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True)
+    seq: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False)
+    document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
 class Reference(Base):
@@ -132,6 +155,40 @@ class Reference(Base):
     host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class Policy(Base):
+    """A policy of the operator; ``summary`` is what lists show of it.
+
+    ``revision`` counts its documents, which are kept beside it in parts.
+    """
+
+    __tablename__ = 'policies'
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), unique=True)
+    revision: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    summary: orm.Mapped[dict[str, Any]] = orm.mapped_column(sa.JSON)
+    created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    actor: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+
+
+class PolicyPart(Base):
+    """A part of a policy's document, compressed JSON.
+
+    In parts, for a database takes no more than ``max_allowed_packet``, by
+    default 16 MiB, in one statement.
+    """
+
+    __tablename__ = 'policy_parts'
+    uuid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), primary_key=True)
+    revision: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False)
+    seq: orm.Mapped[int] = orm.mapped_column(
+        sa.Integer, primary_key=True, autoincrement=False)
+    content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
 class Server(Base):

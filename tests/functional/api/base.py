@@ -7,7 +7,21 @@ import uuid
 import testtools
 
 from korora_nova import errors
-from tests.fixtures import agent, service
+from tests.fixtures import agent, mariadb, service
+
+
+class MariaDbTestCase(testtools.TestCase):
+    """One server for all tests of a class; :meth:`connection` empties."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.server = mariadb.MariaDb()
+        cls.server.setUp()
+        cls.addClassCleanup(cls.server.cleanUp)
+
+    def connection(self) -> str:
+        return self.server.database()
 
 
 class ApiTestCase(testtools.TestCase):

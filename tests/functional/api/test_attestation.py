@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows 3 to 5: challenges, evidence and results."""
 
+import base64
 import json
 import uuid
 
@@ -245,7 +246,30 @@ class TestResults(base.ApiTestCase):
         row, = self.admin.list_results()
         self.assertEqual(('none', ['RESULT_EXPIRED']),
                          (row['tier'], row['reasons']))
-        self.assertEqual(row, self.admin.get_result('h1'))
+        self.assertEqual({**row, 'findings': []},
+                         self.admin.get_result('h1'))
+
+    def test_findings_say_what_is_wrong(self):
+        host = self.host('h1')
+        host.measure('/tmp/rootkit')
+        host.attest_now()
+        shown = self.admin.get_result('h1')
+        finding, = shown['findings']
+        self.assertEqual('IMA_UNKNOWN_FILE', finding['reason'])
+        self.assertIn('/tmp/rootkit', finding['message'])
+        self.assertNotIn('findings', self.admin.list_results()[0])
+        claims = shown['token'].split('.')[1]
+        self.assertNotIn(b'rootkit', base64.urlsafe_b64decode(
+            claims + '=='))
+
+    def test_findings_are_bounded(self):
+        host = self.host('h1')
+        self.admin.delete_reference('golden')
+        for number in range(100):
+            host.measure('/tmp/' + str(number) * 900)
+            host.attest_now()
+        self.assertLess(len(json.dumps(
+            self.admin.get_result('h1')['findings'])), 200_000)
 
 
 class TestReferences(base.ApiTestCase):

@@ -7,13 +7,10 @@ import json
 import uuid
 
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 
 from korora_nova import errors
 from korora_nova.verifier import receipts
 from korora_nova.verifier.db import models
-from tests.fixtures import mariadb
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
@@ -132,23 +129,8 @@ class TestSqlite(ConcurrencyMixin, base.ApiTestCase):
     pass
 
 
-class TestMariaDb(ConcurrencyMixin, base.ApiTestCase):
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.server = mariadb.MariaDb()
-        cls.server.setUp()
-        cls.addClassCleanup(cls.server.cleanUp)
-
-    def connection(self) -> str:
-        return self.server.database()
-
-    def test_schema_is_the_models(self):
-        with self.korora.service.db.engine.connect() as connection:
-            self.assertEqual([], compare_metadata(
-                MigrationContext.configure(connection),
-                models.Base.metadata))
+class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase,
+                  base.ApiTestCase):
 
     def test_large_list(self):
         """4,000 measured files: over the 64 KiB of a BLOB."""

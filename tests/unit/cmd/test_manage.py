@@ -57,7 +57,7 @@ class TestManage(CommandTestCase):
         self.assertIn('none', self.manage('db', 'version')[1])
         for _ in range(2):
             self.assertEqual(0, self.manage('db', 'sync')[0])
-        self.assertIn('0001', self.manage('db', 'version')[1])
+        self.assertIn('0002', self.manage('db', 'version')[1])
 
     def test_keys(self):
         self.assertEqual(0, self.manage('keys', 'create')[0])
