@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable
 
 from lablib import ui
-from vectorlib import ima, quote, uefi
+from vectorlib import host, ima, quote, uefi
 from vectorlib.packages import Workshop
 
 
@@ -23,7 +23,7 @@ def recipes() -> dict[str, tuple[str, Callable[[Workshop], None]]]:
     for name, recipe in ima.RECIPES.items():
         table['ima/' + name] = recipe.about, functools.partial(ima.record,
                                                                name=name)
-    return table | quote.recipes()
+    return table | quote.recipes() | host.recipes()
 
 
 def main(argv: list[str] | None = None) -> int:

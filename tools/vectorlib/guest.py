@@ -16,7 +16,8 @@ from vectorlib.packages import Workshop, call
 
 #: In the order in which they are loaded; some are built in.
 MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev',
-           'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk')
+           'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'crc16',
+           'crc32c_generic', 'libcrc32c', 'mbcache', 'jbd2', 'ext4')
 PROGRAMS = ('/usr/bin/tpm2',)
 #: Of the unpacked packages, for the recipes that need them.
 EXTRAS = ('keyctl', 'kexec', 'setfattr', 'getfattr', 'fsverity')
@@ -25,7 +26,7 @@ LIBRARIES = 'usr/lib/x86_64-linux-gnu'
 
 
 def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
-    """The initrd without a job, made once for each kernel."""
+    """For one kernel; without a disk the recipe has no job."""
     target = shop.root / f'initrd-{flavour}'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)
@@ -37,6 +38,7 @@ def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
         shutil.copy(here / 'record-init.sh', root / 'init')
         (root / 'init').chmod(0o755)
         shutil.copy(here / 'record.sh', root)
+        (root / 'job').write_text(':\n')
         target.write_bytes(gzip.compress(labguest._cpio(root), 6))
     return target
 
@@ -67,7 +69,7 @@ def _libraries(shop: Workshop, name: str) -> set[str]:
 def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
     order = []
     for name in MODULES:
-        found = next(kernel.glob(f'**/kernel/drivers/**/{name}.ko*'), None)
+        found = next(kernel.glob(f'lib/modules/*/kernel/**/{name}.ko*'), None)
         if found is None:
             continue
         data = found.read_bytes()
@@ -78,15 +80,6 @@ def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
         (target / f'{name}.ko').write_bytes(data)
         order.append(name)
     (target / 'order').write_text('\n'.join(order) + '\n')
-
-
-def with_job(base: pathlib.Path, job: str) -> bytes:
-    """An initrd and behind it an archive with the recipe's job."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = pathlib.Path(scratch) / 'job'
-        path.write_text(job)
-        return base.read_bytes() + gzip.compress(
-            labguest._cpio(path.parent), 6)
 
 
 def esp(shop: Workshop, target: pathlib.Path,

@@ -118,42 +118,37 @@ RECIPES['tpm12'] = Recipe(
 def record(shop: Workshop, name: str) -> None:
     """Boot and write the vector."""
     recipe = RECIPES[name]
-    keys = _keys(shop)
-    disk = _disk(shop, keys)
-    initrd = shop.root / 'initrd'
-    initrd.write_bytes(guest.initrd(shop, 'cloud').read_bytes())
+    folder = keys(shop)
+    job = shop.root / 'ima-job'
+    rules = recipe.policy.strip()
+    load = (f"echo '{rules}' >$SEC/ima/policy || echo policy refused\n"
+            if rules else '')
+    job.write_text(f'{load}{recipe.work}\nima\n')
     boot = machine.Boot(
         recipe.boot.tpm, recipe.boot.firmware, kernel=shop.vmlinuz('cloud'),
-        initrd=initrd, command_line=f'{uefi.CONSOLE} {recipe.parameters}',
-        disks=(_with_job(shop, disk, recipe),))
+        initrd=guest.initrd(shop, 'cloud'),
+        command_line=f'{uefi.CONSOLE} {recipe.parameters}',
+        disks=(with_job(shop, disk(shop, folder), job),))
     got = machine.run(shop, boot)
     files, about = uefi.vector(shop, recipe.about, boot, got)
     files |= {name: data for name, data in got.items()
               if '_runtime_measurements' in name}
-    files |= {f'key-{kind}.pem': (keys / f'{kind}.pem').read_bytes()
+    files |= {f'key-{kind}.pem': (folder / f'{kind}.pem').read_bytes()
               for kind in KEYS}
     about['policy'] = recipe.policy.strip().splitlines()
     store.write('ima/' + name, files, about)
 
 
-def _with_job(shop: Workshop, disk: pathlib.Path, recipe: Recipe
-              ) -> pathlib.Path:
+def with_job(shop: Workshop, image: pathlib.Path, job: pathlib.Path
+             ) -> pathlib.Path:
     """The disk with the recipe's job in its root."""
-    job = shop.root / 'job'
-    rules = shop.root / 'rules'
-    rules.write_text(recipe.policy.lstrip())
-    load = ('cat /rules >$SEC/ima/policy || echo policy refused\n'
-            if recipe.policy else '')
-    job.write_text(f'{load}{recipe.work}\nima\n')
     target = shop.root / 'ima-job.img'
-    shutil.copy(disk, target)
-    for name in ('job', 'rules'):
-        call('debugfs', '-w', '-R', f'write {shop.root / name} {name}',
-             target)
+    shutil.copy(image, target)
+    call('debugfs', '-w', '-R', f'write {job} job', target)
     return target
 
 
-def _keys(shop: Workshop) -> pathlib.Path:
+def keys(shop: Workshop) -> pathlib.Path:
     """Signing keys with certificates, made once for each workshop."""
     folder = shop.root / 'keys'
     folder.mkdir(exist_ok=True)
@@ -169,7 +164,7 @@ def _keys(shop: Workshop) -> pathlib.Path:
     return folder
 
 
-def _disk(shop: Workshop, keys: pathlib.Path) -> pathlib.Path:
+def disk(shop: Workshop, folder: pathlib.Path) -> pathlib.Path:
     """A root with programs, files to measure and signatures on them."""
     target = shop.root / 'ima.img'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
@@ -181,7 +176,7 @@ def _disk(shop: Workshop, keys: pathlib.Path) -> pathlib.Path:
             (root / 'bin' / link).symlink_to('busybox')
         shutil.copy(pathlib.Path(__file__).with_name('record.sh'), root)
         shutil.copy(shop.vmlinuz('cloud'), root / 'vmlinuz')
-        shutil.copytree(keys, root / 'keys')
+        shutil.copytree(folder, root / 'keys')
         (root / 'work').mkdir()
         for name, data in FILES.items():
             path = root / 'work' / name
@@ -189,9 +184,9 @@ def _disk(shop: Workshop, keys: pathlib.Path) -> pathlib.Path:
             path.chmod(0o755 if name.endswith('.sh') else 0o644)
         for kind in KEYS:
             shop.run('evmctl', 'ima_sign', '--hashalgo', 'sha256', '--key',
-                     keys / f'{kind}.key', root / f'work/signed-{kind}.sh')
+                     folder / f'{kind}.key', root / f'work/signed-{kind}.sh')
         shop.run('evmctl', 'sign', '--portable', '--imasig', '--hashalgo',
-                 'sha256', '--key', keys / 'rsa.key',
+                 'sha256', '--key', folder / 'rsa.key',
                  root / 'work/signed-portable.sh')
         os.chown(root / 'work/plain.txt', 1000, 1001)
         guest.ext4(target, root, 96)

@@ -23,6 +23,8 @@ PACKAGES = (
 )
 #: Meta-packages of the kernels, by what the recipes call them.
 KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
+#: The flavour of the newest generic kernel but one.
+PREVIOUS = 'previous'
 
 
 def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
@@ -96,9 +98,9 @@ class Workshop:
             if not (self.tree / 'usr/share/doc' / name).exists():
                 self._fetch(name)
                 call('dpkg-deb', '-x', self._deb(name), self.tree)
-        for flavour, meta in KERNELS.items():
+        for flavour in (*KERNELS, PREVIOUS):
             if not self.kernel(flavour).exists():
-                name = _depends(meta)
+                name = _kernel(flavour)
                 self._fetch(name)
                 call('dpkg-deb', '-x', self._deb(name),
                      self.kernel(flavour))
@@ -113,6 +115,21 @@ class Workshop:
             # apt's sandbox user may not write into our directory.
             call('apt-get', '-o', 'APT::Sandbox::User=root', 'download',
                  '-qq', name, cwd=self.debs)
+
+
+def _kernel(flavour: str) -> str:
+    """The package that holds a kernel today."""
+    current = _depends(KERNELS.get(flavour, KERNELS['generic']))
+    if flavour != PREVIOUS:
+        return current
+    stem, _, number, last = re.split(r'(?<=\.0)(-)(\d+)', current)
+    names = call('apt-cache', 'pkgnames', stem + '-').split()
+    older = [int(name[len(stem) + 1:-len(last)]) for name in names
+             if re.fullmatch(re.escape(stem) + r'-\d+' + last, name)
+             and name != current]
+    if not older:
+        raise ui.LabError(f'apt-get knows no older kernel than {current}')
+    return f'{stem}-{max(older)}{last}'
 
 
 def _depends(meta: str) -> str:

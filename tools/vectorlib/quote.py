@@ -81,8 +81,6 @@ RECIPES = {
         'a quote by a key that also signs other data',
         attributes=UNRESTRICTED),
     'p521': Recipe('P-521', 'ecc521:ecdsa-sha512:null', hash='sha512'),
-    'schnorr': Recipe('EC Schnorr on P-256',
-                      'ecc256:ecschnorr-sha256:null'),
     'time': Recipe('TPM2_GetTime, not a quote', kind='time'),
     'certify': Recipe('TPM2_Certify, not a quote', kind='certify'),
     'creation': Recipe('TPM2_CertifyCreation, not a quote',

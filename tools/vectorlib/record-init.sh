@@ -12,8 +12,9 @@ for m in $(cat /mods/order); do
   insmod /mods/$m.ko || echo "insmod $m failed"
 done
 sleep 0.5
-if [ -b /dev/vda ] && mount -t ext4 /dev/vda /mnt 2>/dev/null; then
+for disk in /dev/vda /dev/vdb; do
+  [ -b $disk ] && mount -t ext4 $disk /mnt 2>/dev/null || continue
   for d in proc sys dev; do mount --move /$d /mnt/$d; done
   exec switch_root /mnt /bin/sh /record.sh
-fi
+done
 . /record.sh

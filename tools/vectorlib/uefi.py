@@ -48,14 +48,8 @@ def vector(shop: Workshop, about: str, boot: machine.Boot,
         'pcrs': store.pcrs(got['pcrs'])}
 
 
-def _initrd(shop: Workshop, flavour: str = 'cloud', job: str = ':\n'
-            ) -> pathlib.Path:
-    target = shop.root / 'initrd'
-    target.write_bytes(guest.with_job(guest.initrd(shop, flavour), job))
-    return target
-
-
-def _shim_disk(shop: Workshop, config: bytes) -> tuple[pathlib.Path]:
+def shim_disk(shop: Workshop, config: bytes, flavour: str = 'generic'
+              ) -> tuple[pathlib.Path]:
     """shim, GRUB, a kernel and the initrd, as the distribution signs them."""
     target = shop.root / 'esp.img'
     guest.esp(shop, target, {
@@ -64,8 +58,8 @@ def _shim_disk(shop: Workshop, config: bytes) -> tuple[pathlib.Path]:
         'EFI/BOOT/grubx64.efi': (
             shop.tree / 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed'),
         'EFI/debian/grub.cfg': config,
-        shop.vmlinuz('generic').name: shop.vmlinuz('generic'),
-        'initrd.img': _initrd(shop, 'generic')})
+        shop.vmlinuz(flavour).name: shop.vmlinuz(flavour),
+        'initrd.img': guest.initrd(shop, flavour)})
     return (target,)
 
 
@@ -95,8 +89,9 @@ menuentry 'Debian GNU/Linux' --class debian --class os $menuentry_id_option \
 """
 
 
-def _menu(shop: Workshop, efi: str = '', more: str = CONSOLE) -> bytes:
-    version = shop.vmlinuz('generic').name.removeprefix('vmlinuz-')
+def menu(shop: Workshop, flavour: str = 'generic', efi: str = '',
+         more: str = CONSOLE) -> bytes:
+    version = shop.vmlinuz(flavour).name.removeprefix('vmlinuz-')
     return GRUB.format(version=version, efi=efi, more=more).encode()
 
 
@@ -105,13 +100,13 @@ def _menu(shop: Workshop, efi: str = '', more: str = CONSOLE) -> bytes:
 def _shim_grub(shop: Workshop) -> machine.Boot:
     return machine.Boot(
         firmware='OVMF_CODE_4M.ms.fd',
-        variables=shop.tree / 'usr/share/OVMF/OVMF_VARS_4M.ms.fd',
-        disks=_shim_disk(shop, _menu(shop)))
+        variables='OVMF_VARS_4M.ms.fd',
+        disks=shim_disk(shop, menu(shop)))
 
 
 @recipe('shim-grub-insecure', 'shim and GRUB, Secure Boot off: no keys')
 def _insecure(shop: Workshop) -> machine.Boot:
-    return machine.Boot(disks=_shim_disk(shop, _menu(shop, 'efi')))
+    return machine.Boot(disks=shim_disk(shop, menu(shop, efi='efi')))
 
 
 @recipe('efi-stub', 'the kernel started by the firmware\'s shell')
@@ -119,7 +114,7 @@ def _efi_stub(shop: Workshop) -> machine.Boot:
     target = shop.root / 'esp.img'
     guest.esp(shop, target, {
         'vmlinuz.efi': shop.vmlinuz('generic'),
-        'initrd.img': _initrd(shop, 'generic'),
+        'initrd.img': guest.initrd(shop, 'generic'),
         'startup.nsh': ('FS0:\r\n\\vmlinuz.efi initrd=\\initrd.img '
                         f'{CONSOLE} name=Kororā\r\n').encode('utf-16')})
     return machine.Boot(disks=(target,))
@@ -146,7 +141,8 @@ def _systemd_boot_entry(shop: Workshop) -> machine.Boot:
         'loader/entries/debian.conf': (
             'title Debian\nlinux /vmlinuz\ninitrd /initrd.img\n'
             f'options root=LABEL=x ro {CONSOLE}\n').encode(),
-        'vmlinuz': shop.vmlinuz('cloud'), 'initrd.img': _initrd(shop)}))
+        'vmlinuz': shop.vmlinuz('cloud'),
+        'initrd.img': guest.initrd(shop, 'cloud')}))
 
 
 @recipe('uki-secure', 'Secure Boot with own keys (OVMF\'s test keys); '
@@ -163,7 +159,7 @@ def _uki_secure(shop: Workshop) -> machine.Boot:
                  shop.root / f'{name}.signed', path)
     return machine.Boot(
         firmware='OVMF_CODE_4M.secboot.fd',
-        variables=shop.tree / 'usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd',
+        variables='OVMF_VARS_4M.snakeoil.fd',
         disks=_efi_disk(shop, {
             'EFI/BOOT/BOOTX64.EFI': shop.root / 'boot.signed',
             'EFI/Linux/debian.efi': shop.root / 'uki.signed'}))
@@ -192,7 +188,7 @@ def uki(shop: Workshop) -> pathlib.Path:
             ('cmdline', shop.root / 'cmdline', 0x30000),
             ('uname', shop.root / 'uname', 0x40000),
             ('linux', shop.vmlinuz('cloud'), 0x2000000),
-            ('initrd', _initrd(shop), 0x4000000)):
+            ('initrd', guest.initrd(shop, 'cloud'), 0x4000000)):
         argv += ['--add-section', f'.{section}={path}',
                  '--change-section-vma', f'.{section}={address:#x}']
     call('objcopy', *argv,
@@ -206,12 +202,11 @@ def _direct(banks: str | None, model: str = 'tpm-crb', **more: Any
     def boot(shop: Workshop) -> machine.Boot:
         return machine.Boot(
             tpm=machine.Tpm(banks, model), kernel=shop.vmlinuz('cloud'),
-            initrd=_initrd(shop), command_line=CONSOLE, **more)
+            initrd=guest.initrd(shop, 'cloud'), command_line=CONSOLE, **more)
     return boot
 
 
-for _banks in ('sha1', 'sha256', 'sha384', 'sha256,sha384',
-               'sha1,sha256,sha384,sha512'):
+for _banks in ('sha1', 'sha256', 'sha384', 'sha256,sha384'):
     RECIPES['banks-' + _banks.replace(',', '-')] = (
         f'a TPM with the banks {_banks}', _direct(_banks))
 RECIPES['tis'] = ('a TPM with the FIFO interface, firmware of 2 MiB',
