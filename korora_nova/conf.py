@@ -157,8 +157,11 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'ek_roots',
         default='/etc/korora/ek-roots',
-        help='Directory of PEM files: the CA certificates of TPM makers '
-             'from which EK certificates are accepted.'),
+        help='Directory with the CA certificates of the TPM makers whose '
+             'EK certificates are accepted, and their revocation lists if '
+             'wanted: files .pem, .crt, .cer, .der (PEM or DER) and .crl, '
+             'also in directories below. Self-signed certificates are '
+             'trusted, others only lead to them.'),
     cfg.FloatOpt(
         'result_ttl',
         default=180, min=1,

@@ -152,25 +152,13 @@ def _der(data: bytes) -> object:
 
 
 def _pem(data: bytes) -> object:
-    labels = re.findall(b'-----BEGIN ([A-Z0-9 ]*)-----', data)
-    if labels == [b'CERTIFICATE']:
-        return _der(_pem_certificate(data))
-    if labels not in ([b'PUBLIC KEY'], [b'RSA PUBLIC KEY']):
+    blocks = list(certificate.pem_blocks(data))
+    labels = ('PUBLIC KEY', 'RSA PUBLIC KEY', 'CERTIFICATE')
+    if (data.count(b'-----BEGIN ') != 1 or len(blocks) != 1
+            or blocks[0][0] not in labels):
         raise _refused('its PEM is not of exactly one public key or '
                        'certificate.')
-    try:
-        return serialization.load_pem_public_key(data)
-    except certificate.BROKEN:
-        raise _refused('its PEM holds no public key.') from None
-
-
-def _pem_certificate(data: bytes) -> bytes:
-    begin, end = b'-----BEGIN CERTIFICATE-----', b'-----END CERTIFICATE-----'
-    body = b''.join(data.partition(begin)[2].partition(end)[0].split())
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError:
-        raise _refused('its PEM is not base64.') from None
+    return _der(blocks[0][1])
 
 
 def _jwk(data: bytes) -> AttestationKey:

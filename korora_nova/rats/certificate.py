@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Iterator
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
@@ -50,3 +54,56 @@ def load(data: bytes) -> x509.Certificate:
     if len(data) > MAX_CERTIFICATE:
         raise ValueError('too large for a certificate')
     return x509.load_der_x509_certificate(trimmed(data))
+
+
+_BLOCK = re.compile(
+    rb'-----BEGIN ([A-Z0-9 ]+)-----\s*?\n(.*?)-----END \1-----', re.DOTALL)
+
+
+def pem_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Label and DER of each PEM block (RFC 7468); broken base64 is empty."""
+    for label, text in _BLOCK.findall(data):
+        try:
+            der = base64.b64decode(b''.join(text.split()), validate=True)
+        except ValueError:
+            der = b''
+        yield label.decode(), der
+
+
+def bare_key(cert: x509.Certificate) -> bytes:
+    """The subjectPublicKey of a certificate, whatever its algorithm.
+
+    Some makers name RSAES-OAEP (RFC 4055) as that of an endorsement key,
+    which ``cryptography`` does not read.
+
+    :raises ValueError: there is none.
+    """
+    # RFC 5280 section 4.1: version, serialNumber, signature, issuer,
+    # validity, subject, then {algorithm, BIT STRING}.
+    parts = list(_children(_content(cert.tbs_certificate_bytes)))
+    if parts and parts[0][0] == 0xA0:
+        del parts[0]
+    if len(parts) < 6:
+        raise ValueError('a certificate without a key')
+    spki = list(_children(parts[5][1]))
+    if len(spki) != 2 or spki[1][0] != 0x03 or spki[1][1][:1] != b'\0':
+        raise ValueError('a certificate without a key')
+    return spki[1][1][1:]
+
+
+def _content(data: bytes) -> bytes:
+    return next(_children(data))[1]
+
+
+def _children(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each element of a DER string."""
+    at = 0
+    while at < len(data):
+        first = data[at + 1] if at + 1 < len(data) else 0x80
+        octets = first & 0x7F if first >= 0x80 else 0
+        begin = at + 2 + octets
+        size = int.from_bytes(data[at + 2:begin], 'big') if octets else first
+        if first == 0x80 or begin + size > len(data):
+            raise ValueError('not DER')
+        yield data[at], data[begin:begin + size]
+        at = begin + size

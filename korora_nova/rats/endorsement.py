@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endorsement: an EK certificate of a TPM vendor the operator trusts.
+"""Endorsement: an EK certificate of a TPM maker the operator trusts.
 
 EK certificates fail the usual profile for TLS (their EKU, their critical
 names), so the path is built here: RFC 5280 section 6 without policies and
@@ -8,72 +8,158 @@ name constraints, which are refused where critical.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
 )
 
 from korora_nova import errors
-from korora_nova.rats import tpm2
+from korora_nova.rats import certificate, certpath, revocation, tpm2
+from korora_nova.rats.certificate import BROKEN
+from korora_nova.rats.certpath import shown
+from korora_nova.rats.finding import MAX_LISTED
 
 #: tcg-kp-EKCertificate, TCG EK credential profile 3.5.2.
 EKU_EK = x509.ObjectIdentifier('2.23.133.8.1')
-#: Longest path: EK certificate, intermediates, root.
-MAX_PATH = 5
-MAX_CERTIFICATE = 8192
+#: Most paths that are judged before a certificate is refused.
+MAX_PATHS = 32
 
-# Critical extensions that this module understands.
-_UNDERSTOOD = frozenset((
-    x509.BasicConstraints.oid, x509.KeyUsage.oid,
-    x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid,
-    x509.CertificatePolicies.oid))
-_BROKEN = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm,
-           x509.DuplicateExtension, x509.InvalidVersion,
-           x509.UnsupportedGeneralNameType)
+_RSAES_OAEP = x509.ObjectIdentifier('1.2.840.113549.1.1.7')
+_PEM_CERTIFICATES = ('CERTIFICATE', 'X509 CERTIFICATE')
+_PEM_LIST = 'X509 CRL'
 
 _R = errors.Reason
 
 
-def verify_ek(cert_der: bytes, ek: tpm2.Public, roots: Sequence[bytes],
-              now: datetime.datetime) -> None:
-    """Verify that a trusted vendor certified this endorsement key.
+@dataclasses.dataclass(frozen=True)
+class Endorsers:
+    """What an operator trusts; self-signed certificates are the anchors.
+
+    :param unread: names of files of which something is neither a
+        certificate nor a revocation list; mentioned when a path is missing.
+    :param broken: names of files with a revocation list that cannot be
+        read; nobody can tell that a certificate is not on it.
+    """
+
+    certificates: tuple[x509.Certificate, ...] = ()
+    revocations: tuple[revocation.Crl, ...] = ()
+    unread: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes]) -> Endorsers:
+        """Sort the content of files, by name, into what it is.
+
+        A file is one DER certificate or list, or any number of either in
+        PEM. What is called ``.crl`` must hold a list.
+        """
+        certificates: dict[bytes, x509.Certificate] = {}
+        lists: dict[bytes, revocation.Crl] = {}
+        unread: dict[str, bool] = {}
+        broken: dict[str, bool] = {}
+        for name, data in files.items():
+            for must_be_list, der in _parts(name, data):
+                cert = None if must_be_list else _certificate(der)
+                crl = _list(der) if cert is None else None
+                if cert is not None:
+                    certificates[der] = cert
+                elif crl is not None:  # a list may be empty
+                    lists[der] = crl
+                else:
+                    (broken if must_be_list else unread)[name] = True
+        return cls(tuple(certificates.values()), tuple(lists.values()),
+                   tuple(unread), tuple(broken))
+
+
+def _parts(name: str, data: bytes) -> list[tuple[bool, bytes]]:
+    """DER of each part, and whether it must be a revocation list."""
+    called_list = name.lower().endswith('.crl')
+    if b'-----BEGIN ' not in data:
+        return [(called_list, data)]
+    parts = [(label == _PEM_LIST, der)
+             for label, der in certificate.pem_blocks(data)
+             if label in (*_PEM_CERTIFICATES, _PEM_LIST)]
+    expected = max(called_list, data.count(b'-----BEGIN X509 CRL'))
+    if sum(is_list for is_list, _ in parts) < expected:
+        parts.append((True, b''))
+    return parts or [(False, b'')]
+
+
+def _certificate(der: bytes) -> x509.Certificate | None:
+    try:
+        cert = certificate.load(der)
+        # Names are read lazily, and everything is found by them.
+        cert.subject, cert.issuer  # noqa: B018
+    except BROKEN:
+        return None
+    return cert
+
+
+def _list(der: bytes) -> revocation.Crl | None:
+    try:
+        crl = x509.load_der_x509_crl(der)
+        crl.issuer  # noqa: B018
+    except BROKEN:
+        return None
+    return crl
+
+
+def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
+              now: datetime.datetime) -> bytes:
+    """Verify that a trusted maker certified this endorsement key.
 
     1. the key is of the supported kind; 2. the certificate parses and is
     for this key; 3. its EKU is tcg-kp-EKCertificate and it is no CA; 4. a
-    path leads to a self-signed certificate of ``roots``, each one valid
-    ``now``, a CA, and having signed the one before.
+    path leads to a self-signed certificate of ``endorsers``, each one a
+    CA that signed the one before; 5. all of it is valid ``now``; 6. none
+    of it is on a revocation list of its issuer, if there is one.
 
-    :param roots: PEM files of roots and intermediates.
+    :param cert_der: may be padded as NV indices are, with 00 or ff.
     :param now: aware datetime.
-    :raises EvidenceError: EK_MISMATCH, EK_EKU, EK_CHAIN.
+    :returns: the certificate without padding.
+    :raises EvidenceError: EK_MISMATCH, EK_EKU, EK_CHAIN, EK_VALIDITY,
+        EK_REVOKED, EK_CRL; of several paths, what is wrong with the first.
     """
     tpm2.check_ek(ek)
     try:
-        if len(cert_der) > MAX_CERTIFICATE:
-            raise ValueError('too large')
-        leaf = x509.load_der_x509_certificate(cert_der)
-        same = _spki(leaf.public_key()) == _spki(ek.key)
+        leaf = certificate.load(cert_der)
+        same = _same_key(leaf, ek)
         extensions = leaf.extensions
-    except _BROKEN:
+    except BROKEN:
         raise errors.EvidenceError(
-            _R.EK_MISMATCH, 'The EK certificate is malformed.') from None
+            _R.EK_MISMATCH, 'The EK certificate is malformed.',
+            place='ek_cert') from None
     if not same:
-        raise errors.EvidenceError(_R.EK_MISMATCH)
+        raise errors.EvidenceError(
+            _R.EK_MISMATCH, 'The EK certificate is of another key.',
+            place='ek_cert')
     _check_leaf(extensions)
-    authorities = [authority for pem in roots
-                   for authority in _load(pem)]
     try:
-        trusted = _understood(leaf) and _reaches_root(
-            leaf, authorities, now, 1)
-    except _BROKEN:
-        trusted = False
-    if not trusted:
-        raise errors.EvidenceError(_R.EK_CHAIN)
+        _check_paths(leaf, endorsers, now)
+    except BROKEN as exc:
+        raise errors.EvidenceError(
+            _R.EK_CHAIN, 'A certificate of the EK chain has a field that '
+            'cannot be read.', place='ek_cert',
+            details={'error': type(exc).__name__}) from None
+    return certificate.trimmed(cert_der)
+
+
+def _same_key(leaf: x509.Certificate, ek: tpm2.Public) -> bool:
+    key = ek.key
+    try:
+        return _spki(leaf.public_key()) == _spki(key)
+    except UnsupportedAlgorithm:
+        if leaf.public_key_algorithm_oid != _RSAES_OAEP:
+            raise
+    return certificate.bare_key(leaf) == key.public_bytes(
+        Encoding.DER, PublicFormat.PKCS1)
 
 
 def _spki(key: object) -> bytes:
@@ -87,9 +173,14 @@ def _check_leaf(extensions: x509.Extensions) -> None:
         usages = extensions.get_extension_for_class(
             x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
-        raise errors.EvidenceError(_R.EK_EKU) from None
+        usages = x509.ExtendedKeyUsage([])
     if EKU_EK not in usages:
-        raise errors.EvidenceError(_R.EK_EKU)
+        got = ' '.join(usage.dotted_string for usage in usages) or 'none'
+        raise errors.EvidenceError(
+            _R.EK_EKU, 'The EK certificate is not one for an endorsement '
+            f'key: wanted the extended key usage {EKU_EK.dotted_string}, '
+            f'got {got}.', place='ek_cert',
+            details={'want': EKU_EK.dotted_string, 'got': got})
     try:
         basic = extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:
@@ -99,62 +190,39 @@ def _check_leaf(extensions: x509.Extensions) -> None:
                                    'of a certification authority.')
 
 
-def _load(pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except _BROKEN:
-        # One broken file of the operator must not disable the others.
-        return []
+def _check_paths(leaf: x509.Certificate, endorsers: Endorsers,
+                 now: datetime.datetime) -> None:
+    certpath.understood(leaf)
+    search = certpath.Search(endorsers.certificates)
+    first: errors.EvidenceError | None = None
+    for path, _ in zip(search.paths((leaf,)), range(MAX_PATHS), strict=False):
+        try:
+            _check_path(path, endorsers, search, now)
+        except errors.EvidenceError as exc:
+            first = first or exc
+        else:
+            return
+    if first is None:
+        first = search.missing()
+        if endorsers.unread:
+            first.details['unread'] = ' '.join(endorsers.unread[:MAX_LISTED])
+    raise first
 
 
-def _reaches_root(cert: x509.Certificate,
-                  authorities: Sequence[x509.Certificate],
-                  now: datetime.datetime, length: int) -> bool:
-    if not _current(cert, now) or length >= MAX_PATH:
-        return False
-    for issuer in authorities:
-        if issuer == cert or not _issued(cert, issuer, length - 1):
-            continue
-        if issuer.issuer == issuer.subject:
-            if _current(issuer, now) and _issued(issuer, issuer, 0):
-                return True
-        elif _reaches_root(issuer, authorities, now, length + 1):
-            return True
-    return False
-
-
-def _current(cert: x509.Certificate, now: datetime.datetime) -> bool:
-    return cert.not_valid_before_utc <= now <= cert.not_valid_after_utc
-
-
-def _issued(cert: x509.Certificate, issuer: x509.Certificate,
-            below: int) -> bool:
-    """Whether an authority with ``below`` CAs under it signed ``cert``."""
-    try:
-        basic = issuer.extensions.get_extension_for_class(
-            x509.BasicConstraints).value
-        if not basic.ca or (basic.path_length is not None
-                            and basic.path_length < below):
-            return False
-        if not _understood(issuer) or not _may_sign(issuer):
-            return False
-        cert.verify_directly_issued_by(issuer)
-    except (*_BROKEN, x509.ExtensionNotFound):
-        return False
-    return True
-
-
-def _may_sign(issuer: x509.Certificate) -> bool:
-    try:
-        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage)
-    except x509.ExtensionNotFound:
-        return True
-    return usage.value.key_cert_sign
-
-
-def _understood(cert: x509.Certificate) -> bool:
-    try:
-        return all(extension.oid in _UNDERSTOOD
-                   for extension in cert.extensions if extension.critical)
-    except _BROKEN:
-        return False
+def _check_path(path: certpath.Path, endorsers: Endorsers,
+                search: certpath.Search, now: datetime.datetime) -> None:
+    for cert in path:
+        since, until = cert.not_valid_before_utc, cert.not_valid_after_utc
+        if not since <= now <= until:
+            raise errors.EvidenceError(
+                _R.EK_VALIDITY, f'The certificate of {shown(cert.subject)}, '
+                f'issued by {shown(cert.issuer)}, is valid from {since} to '
+                f'{until}, not on {now}.', place=shown(cert.subject),
+                details={'want': str(now), 'got': f'{since} - {until}'})
+    if endorsers.broken:
+        names = ' '.join(endorsers.broken[:MAX_LISTED])
+        raise errors.EvidenceError(
+            _R.EK_CRL, f'A revocation list cannot be read: {names}.',
+            place=names)
+    for cert, issuer in pairwise(path):
+        revocation.check(cert, issuer, endorsers.revocations, search, now)

@@ -98,7 +98,8 @@ def _verify(verifier: service.Service,
     tpm2.check_srk(srk)
     now = datetime.datetime.fromtimestamp(
         verifier.clock(), datetime.timezone.utc)
-    endorsement.verify_ek(certificate, ek, verifier.ek_roots(), now)
+    certificate = endorsement.verify_ek(certificate, ek,
+                                        verifier.endorsers(), now)
     return Identity(hashlib.sha256(certificate).hexdigest(), ek, ak, srk)
 
 

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.rats import keys, reference
+from korora_nova.rats import endorsement, keys, reference
 from korora_nova.verifier import nova_record
 from korora_nova.verifier.db import api
+
+#: What is read below the directory of trusted TPM makers.
+ENDORSER_FILES = ('.pem', '.crt', '.cer', '.der', '.crl')
+MAX_ENDORSER_FILE = 16 << 20
+MAX_ENDORSER_FILES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,24 +90,45 @@ class Service:
     def cloud(self) -> str:
         return self.ring.cloud
 
-    def ek_roots(self) -> Sequence[bytes]:
-        """PEM files of the trusted endorsers, read afresh each time.
+    def endorsers(self) -> endorsement.Endorsers:
+        """The trusted makers of TPMs, read afresh each time.
 
-        :raises Unavailable: KEYS_INVALID, the directory cannot be read.
+        :raises Unavailable: KEYS_INVALID, a file or directory cannot be
+            read, or is too large.
         """
         directory = self.settings.ek_roots
         try:
-            found = []
-            for name in sorted(os.listdir(directory)):
-                if name.endswith(('.pem', '.crt')):
-                    with open(os.path.join(directory, name), 'rb') as file:
-                        found.append(file.read())
-            return found
+            return endorsement.Endorsers.read({
+                os.path.relpath(path, directory): _read(path)
+                for path in _files(directory)})
         except OSError as exc:
             raise errors.Unavailable(
                 errors.Reason.KEYS_INVALID,
                 f'Cannot read the EK roots in {directory}: '
-                f'{type(exc).__name__}.') from exc
+                f'{type(exc).__name__} for {exc.filename}.') from exc
+
+
+def _files(directory: str) -> list[str]:
+    """Certificates and revocation lists below a directory, by name."""
+    found: list[str] = []
+    for parent, _, names in os.walk(directory, onerror=_give_up):
+        found += (os.path.join(parent, name) for name in names
+                  if name.lower().endswith(ENDORSER_FILES))
+    if len(found) > MAX_ENDORSER_FILES:
+        raise OSError(errno.EFBIG, 'too many files', directory)
+    return sorted(found)
+
+
+def _give_up(error: OSError) -> None:
+    raise error
+
+
+def _read(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        data = file.read(MAX_ENDORSER_FILE + 1)
+    if len(data) > MAX_ENDORSER_FILE:
+        raise OSError(errno.EFBIG, 'too large', path)
+    return data
 
 
 def from_conf(conf: cfg.ConfigOpts,

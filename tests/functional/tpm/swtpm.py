@@ -21,6 +21,8 @@ import time
 
 from tpm2_pytss import ESAPI, constants, types
 
+from korora_nova.rats import endorsement
+
 _START_ATTEMPTS = 20
 
 
@@ -61,6 +63,12 @@ class Factory:
             for name in names
             if (self._ca / name).exists()
         ]
+
+    def endorsers(self) -> endorsement.Endorsers:
+        """The same for whoever verifies such a certificate."""
+        return endorsement.Endorsers.read(
+            {str(number): pem for number, pem in enumerate(self.roots())}
+        )
 
     def state(self, name: str) -> pathlib.Path:
         """The directory with the state of the manufactured TPM ``name``."""

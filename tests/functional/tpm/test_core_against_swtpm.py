@@ -295,14 +295,14 @@ class AttestTest(CoreTestCase):
     def test_endorsement(self) -> None:
         ek = tpm2.parse_public(self.identity.ek_public)
         now = datetime.datetime.now(datetime.timezone.utc)
-        roots = swtpm.factory().roots()
-        endorsement.verify_ek(self.identity.ek_cert, ek, roots, now)
+        endorsers = swtpm.factory().endorsers()
+        endorsement.verify_ek(self.identity.ek_cert, ek, endorsers, now)
         error = self.assertRaises(
             errors.EvidenceError,
             endorsement.verify_ek,
             self.identity.ek_cert,
             ek,
-            roots[:0],
+            endorsement.Endorsers(),
             now,
         )
         self.assertEqual('EK_CHAIN', error.reason)

@@ -30,7 +30,7 @@ class IdentityTest(base.TpmTestCase):
         endorsement.verify_ek(
             identity.ek_cert,
             tpm2.parse_public(identity.ek_public),
-            swtpm.factory().roots(),
+            swtpm.factory().endorsers(),
             datetime.datetime.now(datetime.timezone.utc),
         )
         self.assertEqual(

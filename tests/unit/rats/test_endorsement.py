@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import datetime
 import unittest
 
 import hypothesis
@@ -10,61 +9,34 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import endorsement, tpm2
+from korora_nova.rats import certificate, certpath, endorsement, tpm2
+from tests.unit import makers
 from tests.unit import simulator as sim
+from tests.unit.makers import DAY, NOW, named
 
-NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)
-DAY = datetime.timedelta(days=1)
 _EK = rsa.generate_private_key(65537, 2048)
 
 
-def named(text):
-    return x509.Name([x509.NameAttribute(
-        x509.oid.NameOID.COMMON_NAME, text)])
+class Authority(makers.Authority):
+
+    def certify(self, key=None, **kwargs):
+        return super().certify(key or _EK.public_key(), **kwargs)
 
 
-class Authority:
-
-    def __init__(self, name, parent=None, *, path=None, ca=True,
-                 sign=True, until=NOW + DAY, critical=()):
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = named(name)
-        issuer = parent or self
-        builder = certificate(self.key.public_key(), self.name, issuer.name,
-                              until).add_extension(
-            x509.BasicConstraints(ca, path if ca else None), True)
-        if not sign:
-            builder = builder.add_extension(x509.KeyUsage(
-                True, False, False, False, False, False, False, False,
-                False), True)
-        for extension in critical:
-            builder = builder.add_extension(extension, True)
-        self.cert = builder.sign(issuer.key, hashes.SHA256())
-
-    @property
-    def pem(self):
-        return self.cert.public_bytes(Encoding.PEM)
-
-    def certify(self, key=None, *, eku=endorsement.EKU_EK, until=NOW + DAY,
-                ca=None, critical=()):
-        builder = certificate(key or _EK.public_key(), x509.Name([]),
-                              self.name, until)
-        if eku:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([eku]),
-                                            False)
-        if ca is not None:
-            builder = builder.add_extension(
-                x509.BasicConstraints(ca, None), True)
-        for extension in critical:
-            builder = builder.add_extension(extension, True)
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(
-            Encoding.DER)
+def read(files):
+    """Endorsers from files without names."""
+    if not isinstance(files, dict):
+        files = {str(number): data for number, data in enumerate(files)}
+    return endorsement.Endorsers.read(files)
 
 
-def certificate(key, subject, issuer, until):
-    return (x509.CertificateBuilder().public_key(key).subject_name(subject)
-            .issuer_name(issuer).serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - DAY).not_valid_after(until))
+def der(tag, content):
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    octets = (size.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | octets)) + size.to_bytes(
+        octets, 'big') + content
 
 
 class EndorsementTest(unittest.TestCase):
@@ -76,17 +48,18 @@ class EndorsementTest(unittest.TestCase):
         cls.root = Authority('root')
         cls.middle = Authority('middle', cls.root)
         cls.cert = cls.root.certify()
+        cls.endorsers = read([cls.root.pem, cls.middle.pem])
 
     def verify(self, cert, roots=None, ek=None, now=NOW):
-        endorsement.verify_ek(
+        return endorsement.verify_ek(
             cert, ek or self.ek,
-            [self.root.pem, self.middle.pem] if roots is None else roots,
-            now)
+            self.endorsers if roots is None else read(roots), now)
 
     def refused(self, reason, *args, **kwargs):
         with self.assertRaises(errors.EvidenceError) as caught:
             self.verify(*args, **kwargs)
         self.assertEqual(reason, caught.exception.reason)
+        return caught.exception
 
     def test_good(self):
         self.verify(self.middle.certify())
@@ -111,11 +84,52 @@ class EndorsementTest(unittest.TestCase):
                      [self.root.pem, self.middle.pem])
 
     def test_dates(self):
-        self.refused('EK_CHAIN', self.middle.certify(), now=NOW + 2 * DAY)
-        self.refused('EK_CHAIN', self.middle.certify(), now=NOW - 2 * DAY)
-        self.refused('EK_CHAIN', self.middle.certify(until=NOW - DAY / 2))
+        for now in (NOW + 2 * DAY, NOW - 2 * DAY):
+            self.refused('EK_VALIDITY', self.middle.certify(), now=now)
+        error = self.refused('EK_VALIDITY',
+                             self.middle.certify(until=NOW - DAY / 2))
+        self.assertEqual('2026-06-01 00:00:00+00:00', error.details['want'])
+        self.assertIn('2026-05-31 12:00:00', error.details['got'])
         old = Authority('old', self.root, until=NOW - DAY / 2)
-        self.refused('EK_CHAIN', old.certify(), [self.root.pem, old.pem])
+        error = self.refused('EK_VALIDITY', old.certify(),
+                             [self.root.pem, old.pem])
+        self.assertEqual('CN=old', error.place)
+        root = Authority('old root', until=NOW - DAY / 2)
+        self.refused('EK_VALIDITY', root.certify(), [root.pem])
+
+    def test_another_path_that_is_valid(self):
+        new = Authority('new root')
+        key = self.middle.key
+        old = Authority('m', self.root, key=key, until=NOW - DAY / 2)
+        fresh = Authority('m', new, key=key)
+        for roots in ([old.pem, fresh.pem], [fresh.pem, old.pem]):
+            self.verify(fresh.certify(),
+                        [self.root.pem, new.pem, *roots])
+        self.refused('EK_VALIDITY', fresh.certify(),
+                     [self.root.pem, old.pem, fresh.pem])
+
+    def test_what_is_missing_is_named(self):
+        error = self.refused('EK_CHAIN', self.middle.certify(),
+                             [self.middle.pem, b'rubbish'])
+        self.assertEqual({'want': 'CN=root', 'got': 'none of that name',
+                          'place': 'ek_cert', 'unread': '1'}, error.details)
+        self.assertIn('CN=root', error.message)
+        error = self.refused('EK_CHAIN', Authority('root').certify())
+        self.assertIn('1 of that name', error.details['got'])
+
+    def test_crosswise_authorities_end(self):
+        # Each certified by the other, and no root.
+        one, two = Authority('1'), Authority('2')
+        pair = [Authority('1', two, key=one.key),
+                Authority('2', one, key=two.key)]
+        self.refused('EK_CHAIN', one.certify(), [item.pem for item in pair])
+
+    def test_many_authorities_of_one_name(self):
+        many = [Authority('same') for _ in range(12)]
+        tangle = [Authority('same', signer, key=item.key)
+                  for item in many for signer in many if item is not signer]
+        self.refused('EK_CHAIN', many[0].certify(),
+                     [item.der for item in tangle])
 
     def test_issuers_must_be_authorities(self):
         for odd in (Authority('m', self.root, ca=False),
@@ -129,7 +143,7 @@ class EndorsementTest(unittest.TestCase):
         self.verify(root.certify(), [root.pem])
         self.refused('EK_CHAIN', middle.certify(), [root.pem, middle.pem])
         chain = [self.root]
-        for index in range(endorsement.MAX_PATH):
+        for index in range(certpath.MAX_PATH):
             chain.append(Authority(f'm{index}', chain[-1]))
         self.refused('EK_CHAIN', chain[-1].certify(),
                      [item.pem for item in chain])
@@ -152,9 +166,9 @@ class EndorsementTest(unittest.TestCase):
 
     def test_certificate_of_another_key(self):
         other = rsa.generate_private_key(65537, 2048).public_key()
-        self.refused('EK_MISMATCH', self.root.certify(other))
+        self.refused('EK_MISMATCH', self.root.certify(key=other))
         self.refused('EK_MISMATCH', self.root.certify(
-            ec.generate_private_key(ec.SECP256R1()).public_key()))
+            key=ec.generate_private_key(ec.SECP256R1()).public_key()))
 
     def test_key_of_another_kind(self):
         self.refused('EK_MISMATCH', self.root.certify(),
@@ -162,9 +176,37 @@ class EndorsementTest(unittest.TestCase):
 
     def test_rubbish(self):
         good = self.root.certify()
-        for cert in (b'', b'rubbish', good[:-1], good + b'\0',
-                     good + bytes(endorsement.MAX_CERTIFICATE)):
+        for cert in (b'', b'rubbish', good[:-1], good + b'\1',
+                     good + b'\0\xff', good + good,
+                     good + bytes(certificate.MAX_CERTIFICATE)):
             self.refused('EK_MISMATCH', cert)
+
+    def test_padding_of_an_nv_index(self):
+        good = self.root.certify()
+        for padding in (b'\0', b'\xff', bytes(700), b'\xff' * 700):
+            self.assertEqual(good, self.verify(good + padding))
+
+    def test_key_declared_for_oaep(self):
+        # The same bytes but the algorithm: rsaEncryption to RSAES-OAEP.
+        numbers = _EK.public_key().public_numbers()
+        plain, oaep = (bytes.fromhex('06092a864886f70d0101') + end
+                       for end in (b'\1', b'\7'))
+        leaf = x509.load_der_x509_certificate(self.root.certify())
+        tbs = leaf.tbs_certificate_bytes
+        self.assertEqual(1, tbs.count(plain))
+        tbs = tbs.replace(plain, oaep)
+        signature = self.root.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+        algorithm = bytes.fromhex('300a06082a8648ce3d040302')
+        cert = der(0x30, tbs + algorithm + der(3, b'\0' + signature))
+        self.assertEqual(cert, self.verify(cert))
+        self.assertEqual(
+            der(0x30, b''.join(der(2, number.to_bytes(
+                number.bit_length() // 8 + 1, 'big'))
+                for number in (numbers.n, numbers.e))),
+            certificate.bare_key(x509.load_der_x509_certificate(cert)))
+        other = rsa.generate_private_key(65537, 2048).public_key()
+        self.refused('EK_MISMATCH', cert, ek=tpm2.parse_public(
+            sim.rsa_public(other)))
 
     def test_every_bit_of_the_certificate_counts(self):
         good = self.root.certify()
@@ -188,3 +230,152 @@ class EndorsementTest(unittest.TestCase):
         except errors.EvidenceError:
             return
         self.assertEqual(good, cert)
+
+
+class EndorsersTest(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.root = Authority('root')
+        self.middle = Authority('middle', self.root)
+
+    def test_every_form_of_a_file(self):
+        crl = self.root.crl()
+        found = read({
+            'a.der': self.root.der, 'b.cer': self.middle.der,
+            'again.pem': b'Text\n' + self.root.pem + b'\n'
+            + self.middle.pem.replace(b'\n', b'\r\n'),
+            'lists.crl': self.root.crl(encoding=Encoding.PEM)
+            + self.middle.crl(encoding=Encoding.PEM),
+            'c.CRL': crl, 'd.der': self.middle.crl(), 'padded.cer':
+            Authority('third').der + bytes(9)})
+        self.assertEqual(3, len(found.certificates))
+        self.assertEqual(4, len(found.revocations))
+        self.assertEqual(((), ()), (found.unread, found.broken))
+
+    def test_what_cannot_be_read(self):
+        pem = self.root.pem
+        crl = self.root.crl(encoding=Encoding.PEM)
+        found = read({
+            'empty.pem': b'', 'key.pem': b'-----BEGIN PRIVATE KEY-----\nAA\n'
+            b'-----END PRIVATE KEY-----\n', 'x.der': b'0', 'half.pem':
+            pem + pem.replace(b'M', b'!', 1), 'empty.crl': b'',
+            'cert.crl': self.root.der, 'certs.crl': pem, 'half.crl':
+            crl[:-20], 'damaged.pem': pem + crl.replace(b'M', b'-', 2)})
+        self.assertEqual({'empty.pem', 'key.pem', 'x.der', 'half.pem'},
+                         set(found.unread))
+        self.assertEqual({'empty.crl', 'cert.crl', 'certs.crl', 'half.crl',
+                          'damaged.pem'}, set(found.broken))
+        self.assertEqual(1, len(found.certificates))
+
+    @hypothesis.given(st.dictionaries(
+        st.sampled_from(('a.pem', 'b.crl')), st.one_of(
+            st.binary(max_size=99), st.binary(max_size=60).map(
+                lambda data: b'-----BEGIN X509 CRL-----\n' + data
+                + b'-----END X509 CRL-----\n'))))
+    @hypothesis.settings(deadline=None, database=None, max_examples=200)
+    def test_any_file(self, files):
+        found = read(files)
+        self.assertFalse(found.certificates or found.revocations)
+        if 'b.crl' in files:
+            self.assertIn('b.crl', found.broken)
+
+
+class RevocationTest(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.ek = tpm2.parse_public(sim.rsa_public(_EK.public_key()))
+        cls.root = Authority('root')
+        cls.middle = Authority('middle', cls.root)
+        cls.cert = cls.middle.certify()
+        cls.leaf = x509.load_der_x509_certificate(cls.cert)
+
+    def verify(self, *lists, now=NOW, more=()):
+        files = {f'{number}.crl': crl for number, crl in enumerate(lists)}
+        endorsement.verify_ek(self.cert, self.ek, read({
+            'root.pem': self.root.pem, 'middle.cer': self.middle.der,
+            **{f'{number}.der': item.der for number, item in
+               enumerate(more)}, **files}), now)
+
+    def refused(self, reason, *lists, **kwargs):
+        with self.assertRaises(errors.EvidenceError) as caught:
+            self.verify(*lists, **kwargs)
+        self.assertEqual(reason, caught.exception.reason)
+        self.assertTrue(caught.exception.place)
+        return caught.exception
+
+    def test_on_no_list(self):
+        self.verify(self.root.crl(), self.middle.crl(),
+                    Authority('x').crl(until=NOW - DAY / 2))
+
+    def test_revoked(self):
+        error = self.refused('EK_REVOKED', self.root.crl(),
+                             self.middle.crl(self.leaf))
+        self.assertIn(f'{self.leaf.serial_number:x}', error.message)
+        self.refused('EK_REVOKED', self.root.crl(self.middle.cert))
+        # A serial number of another issuer's is another certificate.
+        self.verify(self.root.crl(self.leaf))
+
+    def test_dates(self):
+        self.refused('EK_CRL', self.middle.crl(until=NOW - DAY / 2))
+        self.refused('EK_CRL', self.middle.crl(since=NOW + DAY / 2))
+        self.refused('EK_CRL', self.root.crl(until=NOW - DAY / 2))
+
+    def test_the_newest_counts(self):
+        old = self.middle.crl(self.leaf, since=NOW - DAY,
+                              until=NOW - DAY / 2)
+        new = self.middle.crl(since=NOW - DAY / 2)
+        for lists in ((old, new), (new, old)):
+            self.verify(*lists)
+        newer = self.middle.crl(self.leaf, since=NOW - DAY / 4)
+        self.refused('EK_REVOKED', old, newer, new)
+
+    def test_forged(self):
+        stranger = Authority('middle')
+        self.refused('EK_CRL', self.middle.crl(signer=stranger))
+        # A namesake with another key has lists of its own.
+        self.verify(stranger.crl(self.leaf), more=[stranger])
+        silent = Authority('root', sign=False)
+        self.refused('EK_CRL', silent.crl(), more=[silent])
+
+    def test_every_bit_of_a_list_counts(self):
+        good = self.middle.crl()
+        for at in range(0, len(good), 5):
+            bad = bytearray(good)
+            bad[at] ^= 1
+            try:
+                self.verify(bytes(bad))
+            except errors.EvidenceError as exc:
+                self.assertEqual('EK_CRL', exc.reason)
+            else:
+                # Still a list, but of an issuer nobody asks about.
+                name = x509.load_der_x509_crl(bytes(bad)).issuer
+                self.assertNotEqual(self.middle.name, name)
+
+    def test_unreadable(self):
+        for bad in (b'', b'rubbish', self.middle.crl()[:-1],
+                    self.middle.der):
+            self.assertEqual('0.crl', self.refused('EK_CRL', bad).place)
+
+    def test_partial_lists(self):
+        def point(**kwargs):
+            return x509.IssuingDistributionPoint(**{
+                'full_name': None, 'relative_name': None,
+                'only_contains_user_certs': False,
+                'only_contains_ca_certs': False, 'only_some_reasons': None,
+                'indirect_crl': False,
+                'only_contains_attribute_certs': False, **kwargs})
+        where = [x509.UniformResourceIdentifier('http://crl.example/1')]
+        self.verify(self.middle.crl(critical=[point(full_name=where)]))
+        self.refused(
+            'EK_REVOKED', self.middle.crl(since=NOW - DAY / 2),
+            self.middle.crl(self.leaf, critical=[point(full_name=where)]))
+        for bad in (point(indirect_crl=True),
+                    point(only_contains_ca_certs=True),
+                    point(only_contains_user_certs=True),
+                    x509.DeltaCRLIndicator(1),
+                    x509.UnrecognizedExtension(
+                        x509.ObjectIdentifier('1.2.3.4'), b'\5\0')):
+            self.refused('EK_CRL', self.middle.crl(critical=[bad]))

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths from a certificate to a self-signed one (RFC 5280 section 6).
+
+Validity and revocation are not judged here: a path that is too old is
+still a path, and the operator is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cryptography import x509
+
+from korora_nova import errors
+from korora_nova.rats.certificate import BROKEN
+from korora_nova.rats.finding import printable
+
+#: Longest path: leaf, intermediates, root.
+MAX_PATH = 5
+
+# Critical extensions whose meaning is heeded, or needs no heed.
+_UNDERSTOOD = frozenset((
+    x509.BasicConstraints.oid, x509.KeyUsage.oid,
+    x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid,
+    x509.CertificatePolicies.oid))
+
+Path = tuple[x509.Certificate, ...]
+
+
+def shown(name: x509.Name) -> str:
+    """A distinguished name for people."""
+    try:
+        return printable(name.rfc4514_string()) or '(no name)'
+    except BROKEN:
+        return '(unreadable name)'
+
+
+def understood(cert: x509.Certificate) -> None:
+    """Insist that no critical extension is unknown here.
+
+    :raises EvidenceError: EK_CHAIN.
+    """
+    for extension in cert.extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            oid = extension.oid.dotted_string
+            raise errors.EvidenceError(
+                errors.Reason.EK_CHAIN, f'The certificate of '
+                f'{shown(cert.subject)} has the critical extension {oid}, '
+                'which is not understood.', place='extensions',
+                details={'got': oid})
+
+
+class Search:
+    """Finds paths among certificates; remembers where none goes on."""
+
+    def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
+        self._by_subject: dict[bytes, list[x509.Certificate]] = {}
+        for cert in certificates:
+            self._by_subject.setdefault(
+                cert.subject.public_bytes(), []).append(cert)
+        self._signed: dict[tuple[x509.Certificate, x509.Certificate],
+                           bool] = {}
+        self._ends: list[Path] = []
+
+    def paths(self, path: Path) -> Iterator[Path]:
+        """Extend a path, leaf first, to each self-signed certificate."""
+        if len(path) >= MAX_PATH:
+            return
+        issuers = [issuer for issuer in self.named(path[-1].issuer)
+                   if issuer not in path
+                   and self._issued(path[-1], issuer, len(path) - 1)]
+        if not issuers:
+            self._ends.append(path)
+        for issuer in issuers:
+            longer = (*path, issuer)
+            if issuer.issuer == issuer.subject and (
+                    self.signed(issuer, issuer)):
+                yield longer
+            else:
+                yield from self.paths(longer)
+
+    def named(self, name: x509.Name) -> Sequence[x509.Certificate]:
+        """The certificates of this subject."""
+        return self._by_subject.get(name.public_bytes(), ())
+
+    def signed(self, cert: x509.Certificate,
+               issuer: x509.Certificate) -> bool:
+        """Whether names agree and the signature verifies; remembered."""
+        known = self._signed.get((cert, issuer))
+        if known is None:
+            try:
+                cert.verify_directly_issued_by(issuer)
+                known = True
+            except BROKEN:
+                known = False
+            self._signed[cert, issuer] = known
+        return known
+
+    def _issued(self, cert: x509.Certificate, issuer: x509.Certificate,
+                below: int) -> bool:
+        """Whether an authority with ``below`` CAs under it signed."""
+        try:
+            basic = issuer.extensions.get_extension_for_class(
+                x509.BasicConstraints).value
+            understood(issuer)
+            usable = basic.ca and _may_sign(issuer) and (
+                basic.path_length is None or basic.path_length >= below)
+        except (*BROKEN, x509.ExtensionNotFound, errors.EvidenceError):
+            return False
+        return usable and self.signed(cert, issuer)
+
+    def missing(self) -> errors.EvidenceError:
+        """The error when there is no path: whose certificate is missing."""
+        path = max(self._ends, key=len, default=None)
+        if path is None:
+            return errors.EvidenceError(
+                errors.Reason.EK_CHAIN, 'The path from the EK certificate '
+                f'to a root is longer than {MAX_PATH} certificates.',
+                place='ek_cert')
+        issuer, subject = shown(path[-1].issuer), shown(path[-1].subject)
+        count = len(self.named(path[-1].issuer))
+        got = (f'{count} of that name, of which none signed it as an '
+               'authority' if count else 'none of that name')
+        return errors.EvidenceError(
+            errors.Reason.EK_CHAIN, 'The EK certificate does not chain to '
+            f'a trusted root: of {issuer}, who issued {subject}, there is '
+            f'{got}.', place='ek_cert',
+            details={'want': issuer, 'got': got})
+
+
+def _may_sign(issuer: x509.Certificate) -> bool:
+    try:
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound:
+        return True
+    return usage.value.key_cert_sign
