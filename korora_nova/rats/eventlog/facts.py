@@ -1,16 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events of agreeing registers to a BootState."""
+"""Events of agreeing registers to a BootState.
+
+Every event ends up in a field or is a component; only separators and
+well-known actions, known by their digests, are left out.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from korora_nova.rats.eventlog import boot
+from korora_nova import errors
+from korora_nova.rats.eventlog import (
+    boot,
+    check,
+    components,
+    formats,
+    ipl,
+    options,
+    secureboot,
+)
+from korora_nova.rats.eventlog.boot import Component
+from korora_nova.rats.eventlog.formats import Event
 
 if TYPE_CHECKING:
     from korora_nova.rats.eventlog.log import VerifiedLog
 
+#: Most facts of one kind; a boot has some hundreds.
+MAX_FACTS = 8192
+
+_ACTIONS = (
+    b'Calling EFI Application from Boot Option',
+    b'Returning from EFI Application from Boot Option',
+    b'Exit Boot Services Invocation',
+    b'Exit Boot Services Returned with Failure',
+    b'Exit Boot Services Returned with Success',
+    b'Calling INT 19h', b'Start Option ROM Scan')
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Which registers say what (PFP 3.3.4; systemd's TPM2 PCRs).
+
+    :param options: registers of boot options.
+    :param separators: how many precede what follows firmware there.
+    :param shared: registers hold more than what the fields name.
+    """
+
+    secure_boot: int
+    options: tuple[int, ...]
+    separators: int
+    commands: int
+    stub: int
+    sections: int
+    kernel: int
+    shared: bool
+
+
+# Older firmware has boot options in PCR 5 (PFP 1.00).
+_TPM = Layout(7, (1, 5), 1, 8, 12, 11, 9, False)
+# PCRs 1 and 7 share a register, so do 8-15 (UEFI 38.4.1).
+_CC = Layout(1, (1,), 2, 3, 3, 3, 3, True)
+
 
 def decode(log: VerifiedLog) -> boot.BootState:
-    """Decode the events of a verified log."""
-    return boot.BootState()
+    """Decode the events of a verified log.
+
+    :raises EvidenceError: UEFI_LOG_MALFORMED: more than ``MAX_FACTS``.
+    """
+    layout = _CC if log.format == formats.CC else _TPM
+    registers: dict[int, list[Event]] = {}
+    for event in log.events:
+        registers.setdefault(event.pcr, []).append(event)
+    policy = secureboot.read(registers.get(layout.secure_boot, ()), log.bank)
+    found = [options.read(registers.get(index, ()), log.bank,
+                          layout.separators) for index in layout.options]
+    texts = _texts(registers, layout, log.bank)
+    explained = policy.explained.union(
+        texts.explained, *(item.explained for item in found))
+    order = next((item for item in found if item.order is not None),
+                 options.Options())
+    state = boot.BootState(
+        secure_boot=policy.secure_boot,
+        databases=tuple(policy.databases),
+        authorities=tuple(policy.authorities),
+        boot_order=order.order or (),
+        boot_order_verified=order.order_verified,
+        boot_options=tuple(entry for item in found
+                           for entry in item.options),
+        components=tuple(_components(log, explained, texts.sections)),
+        commands=tuple(texts.commands), command_lines=tuple(texts.lines),
+        variables=policy.variables)
+    _check(state)
+    return state
+
+
+def _texts(registers: dict[int, list[Event]], layout: Layout,
+           bank: str) -> ipl.Commands:
+    texts = ipl.Commands()
+    only = not layout.shared
+    ipl.grub(texts, registers.get(layout.commands, ()), bank, only)
+    ipl.sections(texts, registers.get(layout.sections, ()), bank)
+    ipl.stub(texts, registers.get(layout.stub, ()), bank, only)
+    ipl.kernel(texts, registers.get(layout.kernel, ()), bank)
+    return texts
+
+
+@functools.lru_cache(maxsize=16)
+def _silent(bank: str) -> frozenset[bytes]:
+    """Digests of events that say nothing about a host."""
+    return check.separators(bank) | frozenset(
+        map(check.hasher(bank), _ACTIONS))
+
+
+def _components(log: VerifiedLog, explained: set[int],
+                sections: dict[int, str]) -> list[Component]:
+    silent = _silent(log.bank)
+    found: list[Component] = []
+    kernel: Component | None = None
+    for event in log.events:
+        if event.index in explained or event.digests[log.bank] in silent:
+            continue
+        item = components.component(event, log.bank, sections)
+        item, kernel = _named(item, kernel)
+        found.append(item)
+    return found
+
+
+def _named(item: Component, kernel: Component | None
+           ) -> tuple[Component, Component | None]:
+    """Name an image without a path after the kernel file read before it.
+
+    GRUB measures the file it reads, then shim and firmware the image in
+    memory.
+    """
+    if item.kind == components.KERNEL and item.name:
+        return item, item
+    if kernel is not None and item.kind == components.APPLICATION and (
+            not item.path):
+        item = dataclasses.replace(
+            item, kind=components.KERNEL, name=kernel.name,
+            version=kernel.version)
+    return item, kernel
+
+
+def _check(state: boot.BootState) -> None:
+    lists: Sequence[Sequence[object]] = (
+        state.databases, state.authorities, state.boot_options,
+        state.components, state.commands, state.command_lines)
+    if max(map(len, lists)) > MAX_FACTS:
+        raise errors.EvidenceError(
+            errors.Reason.UEFI_LOG_MALFORMED,
+            'The UEFI event log says more than a boot can have.',
+            place='events')

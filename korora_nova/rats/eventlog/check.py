@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An event's data against its digest.
+
+Only then is data the firmware's word. What was hashed depends on the type
+(PFP 10.4.1), which is not authenticated: so a match counts whatever the
+type, and a type only tells whether a mismatch means anything.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+
+from korora_nova.rats.eventlog import text, types, variables
+from korora_nova.rats.eventlog.formats import Event
+
+VERIFIED = 'verified'
+MISMATCH = 'mismatch'
+NOT_APPLICABLE = 'not applicable'
+
+Hash = Callable[[bytes], bytes]
+
+#: Types whose data is what the profile wants hashed. EV_S_CRTM_VERSION,
+#: EV_EFI_GPT_EVENT and the like among them; others name what was hashed.
+HASH_DATA = frozenset((
+    types.EV_SEPARATOR, types.EV_ACTION, types.EV_EFI_ACTION,
+    types.EV_S_CRTM_VERSION, types.EV_OMIT_BOOT_DEVICE_EVENTS,
+    types.EV_EFI_VARIABLE_DRIVER_CONFIG, types.EV_EFI_VARIABLE_BOOT,
+    types.EV_EFI_VARIABLE_BOOT2, types.EV_EFI_GPT_EVENT,
+    types.EV_EFI_GPT_EVENT2, types.EV_EFI_VARIABLE_AUTHORITY,
+    types.EV_EFI_SPDM_DEVICE_POLICY, types.EV_EFI_SPDM_DEVICE_AUTHORITY))
+
+#: Contents of separators, see quirks.SEPARATOR_VALUE; 1 reports an error.
+SEPARATORS = (b'\0\0\0\0', b'\xff\xff\xff\xff', b'WBCL', b'\1\0\0\0')
+
+
+def hasher(bank: str) -> Hash:
+    """The function from bytes to a digest of the bank."""
+    name = types.HASHES[bank]
+    make: Callable[[bytes], hashlib._Hash] = getattr(
+        hashlib, name, functools.partial(hashlib.new, name))
+    return lambda data: make(data).digest()
+
+
+@functools.lru_cache(maxsize=16)
+def separators(bank: str) -> frozenset[bytes]:
+    """Digests of separators."""
+    return frozenset(map(hasher(bank), SEPARATORS))
+
+
+def status(event: Event, bank: str) -> str:
+    """'verified', 'mismatch' or 'not applicable'.
+
+    :raises KeyError: the event has no digest of the bank, or the bank's
+        algorithm is not known here.
+    """
+    if not event.extends:
+        return NOT_APPLICABLE
+    digest, make = event.digests[bank], hasher(bank)
+    if any(make(content) == digest for content in contents(event)):
+        return VERIFIED
+    return MISMATCH if event.type in HASH_DATA else NOT_APPLICABLE
+
+
+def contents(event: Event) -> Iterator[bytes]:
+    """What may have been hashed if the data tells it."""
+    data = event.data
+    yield data
+    if event.type in (types.EV_ACTION, types.EV_EFI_ACTION) and (
+            data.endswith(b'\0')):
+        yield data.rstrip(b'\0')  # see quirks.TEXT_NUL
+    elif event.type == types.EV_IPL:
+        yield from texts(data)
+    elif event.type in (types.EV_EFI_VARIABLE_BOOT,
+                        types.EV_EFI_VARIABLE_BOOT2,
+                        types.EV_EFI_VARIABLE_AUTHORITY):
+        variable = variables.parse(data)
+        if variable is None:
+            return
+        if variable.surplus:
+            yield data[:-variable.surplus]  # see quirks.SHIM_LENGTH
+        if event.type == types.EV_EFI_VARIABLE_BOOT:
+            yield variable.value  # see quirks.VARIABLE_BOOT
+
+
+def texts(data: bytes) -> Iterator[bytes]:
+    """What a boot loader may have hashed, see quirks.GRUB_TEXT."""
+    bare = data.rstrip(b'\0')
+    if len(data) > text.MAX_TEXT * 4:
+        return
+    for separator in (b': ', b' '):
+        prefix, found, behind = bare.partition(separator)
+        if found and prefix.isascii() and prefix.replace(
+                b'_', b'').isalnum():
+            yield behind
+            yield behind + b'\0'
+    yield bare
+    yield bare + b'\0'

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an event was of, in the log's own words.
+
+Kind, name, path and version are for people: nothing here is verified but
+the digest and the register.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from korora_nova.rats.eventlog import (
+    devicepath,
+    ipl,
+    text,
+    types,
+    variables,
+)
+from korora_nova.rats.eventlog.boot import Component
+from korora_nova.rats.eventlog.formats import Event
+
+#: Longest name, path and version that are kept, characters.
+MAX_NAME = 256
+MAX_PATH = 1024
+
+FIRMWARE = 'firmware'
+DRIVER = 'driver'
+APPLICATION = 'application'
+KERNEL = 'kernel'
+INITRD = 'initrd'
+MODULE = 'module'
+CONFIGURATION = 'configuration'
+SECTION = 'section'
+
+# EFI_IMAGE_LOAD_EVENT (PFP 10.2.3): u64 address | u64 bytes | u64 link
+# address | u64 bytes of the device path, then it.
+_IMAGE = struct.Struct('<QQQQ')
+# EFI_PLATFORM_FIRMWARE_BLOB: u64 base | u64 bytes.
+_BLOB = struct.Struct('<QQ')
+
+_VERSION = re.compile(
+    r'(?:vmlinu[xz]|initrd(?:\.img)?|initramfs|bzimage|linux|kernel)'
+    r'[-_](\d[\w.+~-]*?)(?:\.img|\.efi|\.gz|\.signed|\.x64)*$', re.I)
+_UKI_VERSION = re.compile(r'-(\d+\.\d[\w.+~-]*?)(?:\.efi)$', re.I)
+_KERNEL = re.compile(r'vmlinu[xz]|bzimage|(?:linux|kernel)(?![a-z])', re.I)
+_INITRD = re.compile(r'initrd|initramfs', re.I)
+_SPLIT = re.compile(r'[/\\]')
+
+# Media that QEMU and systemd-stub give to kernels that they load.
+_KERNEL_MEDIA = ('VenMedia(1428F772-B64A-441E-B8C3-9EBDD7F893C7)',
+                 'VenMedia(55C5D1F8-04CD-46B5-8A20-E56CBB3052D0)')
+
+_TABLES = {
+    'eb9d2d31-2d88-11d3-9a16-0090273fc14d': 'SMBIOS',
+    'f2fd1544-9794-4a2c-992e-e5bbcf20e394': 'SMBIOS 3',
+    '8868e871-e4f1-11d3-bc22-0080c73c8881': 'ACPI 2.0',
+    'eb9d2d30-2d88-11d3-9a16-0090273fc14d': 'ACPI'}
+
+
+class Description(NamedTuple):
+    """See :class:`boot.Component`."""
+
+    kind: str
+    name: str
+    path: str = ''
+    version: str = ''
+
+
+def component(event: Event, bank: str, sections: Mapping[int, str]
+              ) -> Component:
+    """The component that an event measured."""
+    if event.index in sections:
+        found = Description(SECTION, sections[event.index])
+    else:
+        found = _SHOW.get(event.type, _plain)(event)
+    return Component(
+        found.kind, f'{bank}:{event.digests[bank].hex()}',
+        found.name[:MAX_NAME], found.path[:MAX_PATH],
+        found.version[:MAX_NAME], event.pcr)
+
+
+def version(name: str) -> str:
+    """A kernel's version from a file name: vmlinuz-6.1.0-42-amd64."""
+    match = _VERSION.search(name) or _UKI_VERSION.search(name)
+    return match[1] if match else ''
+
+
+def _plain(event: Event) -> Description:
+    kind = FIRMWARE if event.pcr == 0 else CONFIGURATION
+    return Description(kind, types.name(event.type))
+
+
+def _text(event: Event) -> Description:
+    kind = FIRMWARE if event.pcr == 0 else CONFIGURATION
+    return Description(
+        kind, _words(event.data) or types.name(event.type))
+
+
+def _words(data: bytes) -> str:
+    """Text if it is text, '' else."""
+    shown = text.either(data[:2 * MAX_NAME])
+    return '' if '\\' in shown else shown
+
+
+def _crtm_version(event: Event) -> Description:
+    return Description(FIRMWARE, types.name(event.type),
+                       version=_words(event.data))
+
+
+def _image(kind: str) -> Callable[[Event], Description]:
+    def show(event: Event) -> Description:
+        if len(event.data) < _IMAGE.size:
+            return Description(kind, types.name(event.type))
+        size = _IMAGE.unpack_from(event.data)[3]
+        path = devicepath.render(
+            event.data[_IMAGE.size:_IMAGE.size + size])
+        name = _SPLIT.split(path)[-1]
+        kernel = kind == APPLICATION and (
+            path.startswith(_KERNEL_MEDIA) or _KERNEL.match(name))
+        return Description(KERNEL if kernel else kind, name, path,
+                           version(name))
+    return show
+
+
+def _blob(event: Event) -> Description:
+    if len(event.data) != _BLOB.size:
+        return _text(event)
+    base, size = _BLOB.unpack(event.data)
+    return Description(FIRMWARE, f'0x{base:x}+0x{size:x}')
+
+
+def _described(kind: str) -> Callable[[Event], Description]:
+    """u8 bytes of a description, it, then addresses (PFP 10.2.5)."""
+    def show(event: Event) -> Description:
+        size = event.data[0] if event.data else 0
+        return Description(
+            kind, _words(event.data[1:1 + size]) or types.name(event.type))
+    return show
+
+
+def _tables(event: Event) -> Description:
+    """UEFI_HANDOFF_TABLE_POINTERS: u64 count, GUID and u64 address."""
+    names = []
+    for at in range(8, min(len(event.data) - 15, 8 + 24 * 16), 24):
+        found = variables.guid(event.data[at:at + 16])
+        names.append(_TABLES.get(found, found))
+    return Description(CONFIGURATION,
+                       ' '.join(names) or types.name(event.type))
+
+
+def _variable(event: Event) -> Description:
+    variable = variables.parse(event.data)
+    return Description(CONFIGURATION, variable.name if variable
+                       else types.name(event.type))
+
+
+def _partitions(event: Event) -> Description:
+    """UEFI_GPT_DATA: the disk's GUID is at 56 of its header."""
+    disk = (f' {variables.guid(event.data[56:72])}'
+            if event.data.startswith(b'EFI PART') and len(event.data) >= 72
+            else '')
+    return Description(CONFIGURATION, f'GPT{disk}')
+
+
+def _ipl(event: Event) -> Description:
+    """A file that a boot loader read, or a variable of shim's."""
+    path = text.either(event.data[:2 * MAX_PATH])
+    name = _SPLIT.split(path)[-1] if '/' in path or '\\' in path else path
+    return Description(_file_kind(name), name, path if path != name else '',
+                       version(name))
+
+
+def _file_kind(name: str) -> str:
+    if _KERNEL.match(name):
+        return KERNEL
+    if _INITRD.search(name):
+        return INITRD
+    return MODULE if name.endswith('.mod') else CONFIGURATION
+
+
+def _tagged(event: Event) -> Description:
+    number, data = ipl.tag(event)
+    name = _words(data) or f'tag 0x{number:08x}'
+    kind = (INITRD if number == ipl.TAG_INITRD or _INITRD.search(name)
+            else CONFIGURATION)
+    return Description(kind, name)
+
+
+_SHOW: dict[int, Callable[[Event], Description]] = {
+    types.EV_POST_CODE: _blob, types.EV_POST_CODE2: _described(FIRMWARE),
+    types.EV_ACTION: _text, types.EV_EFI_ACTION: _text,
+    types.EV_S_CRTM_CONTENTS: _text, types.EV_S_CRTM_VERSION: _crtm_version,
+    types.EV_EVENT_TAG: _tagged, types.EV_IPL: _ipl,
+    types.EV_COMPACT_HASH: _text, types.EV_OMIT_BOOT_DEVICE_EVENTS: _text,
+    types.EV_EFI_VARIABLE_DRIVER_CONFIG: _variable,
+    types.EV_EFI_VARIABLE_BOOT: _variable,
+    types.EV_EFI_VARIABLE_BOOT2: _variable,
+    types.EV_EFI_VARIABLE_AUTHORITY: _variable,
+    types.EV_EFI_SPDM_DEVICE_POLICY: _variable,
+    types.EV_EFI_SPDM_DEVICE_AUTHORITY: _variable,
+    types.EV_EFI_BOOT_SERVICES_APPLICATION: _image(APPLICATION),
+    types.EV_EFI_BOOT_SERVICES_DRIVER: _image(DRIVER),
+    types.EV_EFI_RUNTIME_SERVICES_DRIVER: _image(DRIVER),
+    types.EV_EFI_GPT_EVENT: _partitions, types.EV_EFI_GPT_EVENT2: _partitions,
+    types.EV_EFI_PLATFORM_FIRMWARE_BLOB: _blob,
+    types.EV_EFI_PLATFORM_FIRMWARE_BLOB2: _described(FIRMWARE),
+    types.EV_EFI_HANDOFF_TABLES: _tables,
+    types.EV_EFI_HANDOFF_TABLES2: _described(CONFIGURATION),
+    types.EV_EFI_HCRTM_EVENT: _text}

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What boot loaders measure beside images: commands, command lines,
+sections of unified kernel images.
+
+- GRUB: each command and command line into PCR 8 as EV_IPL, the digest of
+  the text behind a prefix (grub-core/commands/tpm.c); files into PCR 9.
+- systemd-boot and systemd-stub: command lines into PCR 12, sections into
+  PCR 11, a section's name before its content (src/boot/measure.c).
+- The kernel's EFI stub: load options and initrd into PCR 9 as EV_EVENT_TAG,
+  the digest of the content, which the log does not have
+  (drivers/firmware/efi/libstub/efi-stub-helper.c).
+
+A prefix is not covered by the digest. GRUB's command lines start with the
+path of a file and its commands do not, so the text itself tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import struct
+from collections.abc import Sequence
+
+from korora_nova.rats.eventlog import check, text
+from korora_nova.rats.eventlog.boot import CommandLine
+from korora_nova.rats.eventlog.formats import Event
+
+#: Tags of the kernel's EFI stub.
+TAG_INITRD = 0x8F3B22EC
+TAG_LOAD_OPTIONS = 0x8F3B22ED
+#: Sections that systemd-stub measures, in no particular order.
+SECTIONS = ('.linux', '.osrel', '.cmdline', '.initrd', '.ucode', '.splash',
+            '.dtb', '.dtbauto', '.hwids', '.efifw', '.uname', '.sbat',
+            '.pcrpkey', '.profile')
+
+# TCG_PCClientTaggedEvent: u32 id | u32 bytes, then data.
+_TAG = struct.Struct('<II')
+_PATH = re.compile(rb'[/(+0-9]')
+_PREFIXED = re.compile(rb'(grub|kernel|module)_[a-z_]+[: ]')
+
+
+@dataclasses.dataclass
+class Commands:
+    """Texts of boot loaders; explained: indices of events in them.
+
+    :param sections: index of an event to the section of which it measures
+        the content.
+    """
+
+    commands: list[CommandLine] = dataclasses.field(default_factory=list)
+    lines: list[CommandLine] = dataclasses.field(default_factory=list)
+    sections: dict[int, str] = dataclasses.field(default_factory=dict)
+    explained: set[int] = dataclasses.field(default_factory=set)
+
+
+def tag(event: Event) -> tuple[int, bytes]:
+    """Id and data of a tagged event, (0, b'') if it is none."""
+    if len(event.data) < _TAG.size:
+        return 0, b''
+    number, size = _TAG.unpack_from(event.data)
+    return number, event.data[_TAG.size:_TAG.size + size]
+
+
+def grub(found: Commands, events: Sequence[Event], bank: str,
+         only: bool) -> None:
+    """Read GRUB's commands and command lines.
+
+    :param only: the register is theirs alone, so an event without a text
+        that matches may hide one and is listed, unverified.
+    """
+    make, ends = check.hasher(bank), check.separators(bank)
+    for event in events:
+        digest = event.digests[bank]
+        if digest in ends or not only and not _PREFIXED.match(event.data):
+            continue
+        content = next((item for item in check.texts(event.data)
+                        if make(item) == digest), None)
+        found.explained.add(event.index)
+        if content is None:
+            found.lines.append(CommandLine(
+                text.utf8(event.data), 'grub', False, event.pcr))
+            continue
+        line = CommandLine(text.utf8(content), 'grub', True, event.pcr)
+        if _PATH.match(content):
+            found.lines.append(line)
+        else:
+            found.commands.append(line)
+
+
+def stub(found: Commands, events: Sequence[Event], bank: str,
+         only: bool) -> None:
+    """Read systemd's command lines.
+
+    :param only: see :func:`grub`; such an event is a component as well,
+        since credentials and extensions are measured here too.
+    """
+    make, ends = check.hasher(bank), check.separators(bank)
+    for event in events:
+        digest = event.digests[bank]
+        if digest in ends or event.index in found.explained:
+            continue
+        verified = _is_wide(event.data) and make(event.data) == digest
+        if verified:
+            found.explained.add(event.index)
+        if verified or only:
+            found.lines.append(CommandLine(
+                text.either(event.data), 'stub', verified, event.pcr))
+
+
+def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
+    """Read load options of the EFI stub.
+
+    Their text is not in the log. They are verified if they are a command
+    line that a boot loader measured, with or without the file's name.
+    """
+    options = [event for event in events
+               if tag(event)[0] == TAG_LOAD_OPTIONS]
+    if not options:
+        return
+    make = check.hasher(bank)
+    known: dict[bytes, str] = {}
+    for line in found.lines:
+        if line.verified:
+            behind = line.text.partition(' ')[2]
+            for candidate in (line.text, f'BOOT_IMAGE={line.text}', behind):
+                known[make(candidate.encode('utf-16-le') + b'\0\0')] = (
+                    candidate)
+    for event in options:
+        told = known.get(event.digests[bank])
+        found.lines.append(CommandLine(
+            told or '', 'kernel', told is not None, event.pcr))
+        if told is not None:
+            found.explained.add(event.index)
+
+
+@functools.lru_cache(maxsize=16)
+def _section_names(bank: str) -> dict[bytes, str]:
+    make = check.hasher(bank)
+    return {make(name.encode() + b'\0'): name for name in SECTIONS}
+
+
+def sections(found: Commands, events: Sequence[Event], bank: str) -> None:
+    """Pair sections' names, known by digest, with their contents."""
+    names = _section_names(bank)
+    rest = iter(events)
+    for event in rest:
+        name = names.get(event.digests[bank])
+        if name is None:
+            continue
+        content = next(rest, None)
+        if content is None:
+            return
+        found.explained.add(event.index)
+        found.sections[content.index] = name
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether data is UCS-2 text with its NUL."""
+    return (not len(data) % 2 and data.endswith(b'\0\0')
+            and len(data) <= 2 * text.MAX_TEXT)

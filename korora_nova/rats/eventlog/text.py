@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text of events, as it can be shown and compared.
+
+Whatever is not printable becomes an escape: text of a log never carries
+control characters, and a hidden byte never matches a pattern.
+"""
+
+from __future__ import annotations
+
+#: Longest text that is kept, in characters before escaping.
+MAX_TEXT = 8192
+
+
+def utf8(data: bytes) -> str:
+    """UTF-8 without its trailing NULs, cut to ``MAX_TEXT``."""
+    return escaped(data[:MAX_TEXT * 4].rstrip(b'\0').decode(
+        errors='backslashreplace'))
+
+
+def utf16(data: bytes) -> str:
+    """UCS-2 as firmware writes it, without its trailing NULs, cut."""
+    data = data[:MAX_TEXT * 4]
+    return escaped(data[:len(data) & ~1].decode(
+        'utf-16-le', errors='backslashreplace').rstrip('\0'))
+
+
+def either(data: bytes) -> str:
+    """UCS-2 if every second byte is 0, else UTF-8."""
+    wide = len(data) > 1 and not any(data[1:256:2])
+    return utf16(data) if wide else utf8(data)
+
+
+def escaped(text: str) -> str:
+    """Text with escapes for what is not printable; cut."""
+    text = text[:MAX_TEXT]
+    if text.isprintable():
+        return text
+    return ''.join(
+        char if char.isprintable() or char in '\n\t'
+        else char.encode('unicode_escape').decode() for char in text)
