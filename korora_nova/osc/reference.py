@@ -5,17 +5,35 @@ import argparse
 
 from korora_nova.osc import base
 
-COLUMNS = {"Name": "name", "PCRs": "pcrs", "IMA Digests": "ima_digests"}
+COLUMNS = {
+    "Name": "name",
+    "Host": "host",
+    "PCRs": "pcrs",
+    "IMA Digests": "ima_digests",
+    "Components": "components",
+    "TPM Firmware": "firmware",
+    "Created At": "created_at",
+}
 
 
 def _summary(reference: base.Row) -> dict[str, object]:
-    """The reference with counts in place of its long lists."""
+    """The reference with counts in place of its long lists.
+
+    One of an earlier release has neither components nor firmware.
+    """
+    boot, firmware = reference.get("boot"), reference.get("firmware_version")
     return {
         "name": reference["name"],
+        "host": reference.get("host"),
         "pcrs": sorted(int(pcr) for pcr in reference.get("pcrs") or ()),
         "ima_digests": reference.get(
             "ima_digest_count", len(reference.get("ima_digests") or ())
         ),
+        "components": reference.get(
+            "components", len(boot["components"]) if boot else None
+        ),
+        "firmware": None if firmware is None else f"{firmware:#x}",
+        "created_at": base.when(reference.get("created_at")),
     }
 
 

@@ -15,6 +15,15 @@ COLUMNS = {
 }
 
 
+class _Findings(base.Listing):
+    """One line each for people, the whole for machines."""
+
+    def human_readable(self) -> str:
+        return "\n".join(
+            f"{one['reason']}: {one['message']}" for one in self._value
+        )
+
+
 def _readable(result: base.Row, now: float) -> dict[str, object]:
     """The result, with the times that stand in its signed form.
 
@@ -42,7 +51,11 @@ class ListResult(base.Lister):
 
 
 class ShowResult(base.ShowOne):
-    """Show the latest attestation result of a host, signed form included"""
+    """Show the latest attestation result of a host, signed form included.
+
+    The findings are what its last attestation found, in sentences. They are
+    not signed: nothing is decided by them.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -53,4 +66,7 @@ class ShowResult(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         result = self.attestation.get_result(parsed_args.host)
-        return base.record(_readable(result, time.time()))
+        return base.record({
+            **_readable(result, time.time()),
+            "findings": _Findings(result.get("findings") or []),
+        })  # fmt: skip

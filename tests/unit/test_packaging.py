@@ -43,7 +43,7 @@ class TestPackaging(testtools.TestCase):
         for path in (ROOT / "korora_nova" / "osc").glob("*.py"):
             for line in path.read_text().splitlines():
                 if line.startswith("class ") and path.stem not in (
-                    "base", "plugin",
+                    "base", "documents", "plugin",
                 ):  # fmt: skip
                     name = line.split()[1].split("(")[0]
                     if not name.startswith("_"):

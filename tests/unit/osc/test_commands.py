@@ -151,11 +151,37 @@ class TestResult(CommandTest):
         self.assertIsNone(shown["issued"])
 
 
+    FINDINGS = [
+        {"reason": "PCR_NOT_GOLDEN", "message": "PCR 4 differs.",
+         "details": {"rule": "rules/1/pcrs"}},
+        {"reason": "IMA_UNKNOWN_FILE", "message": "/bin/x is unknown.",
+         "details": {}},
+    ]  # fmt: skip
+
+    def test_findings_are_sentences_for_people(self) -> None:
+        answer = {**self.one(time.time() + 60), "findings": self.FINDINGS}
+        self.answer("GET", "/v1/results/h1", answer)
+        shown = self.run_json(result.ShowResult, "h1")
+        self.assertEqual(self.FINDINGS, shown["findings"])
+        printed = self.run_command(result.ShowResult, "h1", "-f", "table")
+        self.assertIn("| PCR_NOT_GOLDEN: PCR 4 differs.", printed)
+        self.assertIn("| IMA_UNKNOWN_FILE: /bin/x is unknown.", printed)
+
+    def test_service_of_an_earlier_release(self) -> None:
+        self.answer("GET", "/v1/results/h1", self.one(60))
+        shown = self.run_json(result.ShowResult, "h1")
+        self.assertEqual([], shown["findings"])
+
+
 class TestReference(CommandTest):
     REFERENCE = {
         "name": "gold",
         "pcrs": {"10": ["aa"], "0": ["bb", "cc"]},
         "ima_digests": ["d1", "d2", "d3"],
+        "host": "h1",
+        "created_at": 60,
+        "boot": {"components": [{"name": "shim"}, {"name": "grub"}]},
+        "firmware_version": 0x2019102300163636,
     }
 
     def test_create(self) -> None:
@@ -164,8 +190,14 @@ class TestReference(CommandTest):
             reference.CreateReference, "gold", "--host", "h1"
         )
         self.assertEqual(
-            {"name": "gold", "pcrs": [0, 10], "ima_digests": 3}, shown
-        )
+            {
+                "name": "gold", "host": "h1", "pcrs": [0, 10],
+                "ima_digests": 3, "components": 2,
+                "firmware": "0x2019102300163636",
+                "created_at": "1970-01-01T00:01:00Z",
+            },
+            shown,
+        )  # fmt: skip
         self.assertEqual(
             {"name": "gold", "host": "h1"}, self.http.last_request.json()
         )
@@ -174,14 +206,28 @@ class TestReference(CommandTest):
         self.answer("GET", "/v1/references", {"references": [self.REFERENCE]})
         self.answer("GET", "/v1/references/gold", self.REFERENCE)
         self.assertEqual(
-            [{"Name": "gold", "PCRs": [0, 10], "IMA Digests": 3}],
+            [{
+                "Name": "gold", "Host": "h1", "PCRs": [0, 10],
+                "IMA Digests": 3, "Components": 2,
+                "TPM Firmware": "0x2019102300163636",
+                "Created At": "1970-01-01T00:01:00Z",
+            }],
             self.run_json(reference.ListReference),
-        )
+        )  # fmt: skip
         self.app.stdout.truncate(0)
         self.app.stdout.seek(0)
         self.assertEqual(
             self.REFERENCE, self.run_json(reference.ShowReference, "gold")
         )
+
+    def test_list_of_an_earlier_release(self) -> None:
+        brief = {"name": "old", "pcrs": {}, "ima_digest_count": 7,
+                 "components": None, "firmware_version": None}
+        self.answer("GET", "/v1/references", {"references": [brief]})
+        shown = self.run_json(reference.ListReference)[0]
+        self.assertEqual(7, shown["IMA Digests"])
+        self.assertIsNone(shown["Components"])
+        self.assertIsNone(shown["TPM Firmware"])
 
     def test_list_and_show_as_tables(self) -> None:
         self.answer("GET", "/v1/references", {"references": [self.REFERENCE]})
