@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IMA measurement lists: what ran on a host, proved by PCR 10.
+
+::
+
+    measured = ima.measure(log, quote.pcrs, [ima.Rules(digests)])
+    measured.findings[0]    # () if the rules admit all that was measured
+    ima.measure(new, later.pcrs, rules, state=measured.state)  # what is new
+
+The module to look in, by question: what an entry may hold, ``templates``;
+how it stands in a list, ``records``; how a list is replayed, ``replay`` and
+``memo``; what is appraised, ``measure``, ``aggregate`` and ``state``; what
+is admitted, ``rules``, ``patterns``, ``digests`` and ``signature``.
+"""
+
+from korora_nova.rats.ima.log import MAX_ENTRIES, ImaLog, parse
+from korora_nova.rats.ima.measure import Measured, measure
+from korora_nova.rats.ima.memo import forget
+from korora_nova.rats.ima.records import IMA_PCR
+from korora_nova.rats.ima.rules import (
+    BOOT_AGGREGATE,
+    BOOT_AGGREGATES,
+    MAX_DIGESTS,
+    Rules,
+)
+from korora_nova.rats.ima.state import State, Tally
+from korora_nova.rats.ima.templates import MAX_TEMPLATE_DATA, Entry
+
+__all__ = [
+    'BOOT_AGGREGATE', 'BOOT_AGGREGATES', 'Entry', 'IMA_PCR', 'ImaLog',
+    'MAX_DIGESTS', 'MAX_ENTRIES', 'MAX_TEMPLATE_DATA', 'Measured', 'Rules',
+    'State', 'Tally', 'forget', 'measure', 'parse',
+]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot aggregate: the digest of the boot's PCRs, first in the list.
+
+Linux, security/integrity/ima/ima_crypto.c, ``ima_calc_boot_aggregate``:
+over PCRs 0-9 of the bank of its own hash, over 0-7 with SHA-1 and with
+kernels before 5.8. After kexec another kernel adds another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from korora_nova import errors
+from korora_nova.rats.ima.records import HASHES
+
+_RANGES = (range(10), range(8))
+_R = errors.Reason
+
+
+def check(aggregates: Iterable[str],
+          banks: Mapping[str, Mapping[int, bytes]]) -> None:
+    """Compare boot aggregates with quoted PCRs.
+
+    :param banks: quoted values by bank.
+    :raises EvidenceError: IMA_BOOT_AGGREGATE.
+    """
+    for got in aggregates:
+        name = got.partition(':')[0]
+        pcrs = banks.get(name)
+        if name not in HASHES or pcrs is None:
+            raise errors.EvidenceError(
+                _R.IMA_BOOT_AGGREGATE, f'The boot aggregate is of {name} '
+                f'PCRs, which were not quoted; quote that bank too.',
+                place='boot_aggregate', details={'got': got})
+        want = [expected(name, pcrs, indices) for indices in _RANGES]
+        if got not in want:
+            raise errors.EvidenceError(
+                _R.IMA_BOOT_AGGREGATE, f'The boot aggregate is {got}; the '
+                f'quoted PCRs 0-9 give {want[0]}, 0-7 give {want[1]}.',
+                place='boot_aggregate',
+                details={'want': ' '.join(filter(None, want)), 'got': got})
+
+
+def expected(bank: str, pcrs: Mapping[int, bytes],
+             indices: range = _RANGES[0]) -> str:
+    """The boot aggregate of PCRs, "ALG:HEX"; '' if one is missing."""
+    values = [pcrs.get(index, b'') for index in indices]
+    if any(len(value) != HASHES[bank] for value in values):
+        return ''
+    digest = hashlib.new(bank, b''.join(values)).hexdigest()
+    return f'{bank}:{digest}'

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole list as objects, for people and tests.
+
+:func:`korora_nova.rats.ima.measure` is the way to appraise one: it needs no
+object per entry, and its result is verified.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+from korora_nova import errors
+from korora_nova.rats.ima import aggregate, records
+from korora_nova.rats.ima.records import HASHES, IMA_PCR, malformed
+from korora_nova.rats.ima.replay import entry_of
+from korora_nova.rats.ima.rules import BOOT_AGGREGATES
+from korora_nova.rats.ima.templates import Entry
+
+#: Cap against absurd lists.
+MAX_ENTRIES = 500_000
+
+_R = errors.Reason
+
+
+@dataclasses.dataclass(frozen=True)
+class ImaLog:
+    """A parsed list whose entries match their own hashes, unverified.
+
+    :param hashed: what each entry's hash is over, None of a violation.
+    """
+
+    entries: tuple[Entry, ...]
+    hashed: tuple[bytes | None, ...]
+
+    def verify(self, pcrs: Mapping[int, bytes],
+               bank: str = 'sha256') -> tuple[Entry, ...]:
+        """Replay against quoted PCRs; return the entries PCR 10 covers.
+
+        IMA measures on between the quote and the reading of the list, so
+        the list may go on behind the quoted state: that tail is left out.
+
+        :raises EvidenceError: IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.
+        """
+        covered = self._covered(pcrs.get(IMA_PCR, b''), bank)
+        if covered is None:
+            raise errors.EvidenceError(_R.IMA_LOG_REPLAY)
+        entries = self.entries[:covered]
+        if not entries or entries[0].path not in BOOT_AGGREGATES:
+            raise errors.EvidenceError(_R.IMA_BOOT_AGGREGATE)
+        aggregate.check([entry.digest for entry in entries
+                         if entry.path in BOOT_AGGREGATES], {bank: pcrs})
+        return entries
+
+    def _covered(self, target: bytes, bank: str) -> int | None:
+        size = HASHES.get(bank)
+        if size is None or len(target) != size:
+            return None
+        pcr, extend = bytes(size), getattr(hashlib, bank)
+        if pcr == target:
+            return 0
+        for count, data in enumerate(self.hashed, 1):
+            extension = (b'\xff' * size if data is None
+                         else extend(data).digest())
+            pcr = extend(pcr + extension).digest()
+            if pcr == target:
+                return count
+        return None
+
+
+def parse(log: bytes, *, form: str | None = None,
+          template_hash: str | None = None) -> ImaLog:
+    """Parse a list and rehash every entry's template data.
+
+    :param form: 'binary' or 'ascii', None: detected; so is
+        ``template_hash``, the hash in the list, e.g. 'sha1'.
+    :raises EvidenceError: IMA_LOG_MALFORMED, place gives the offset;
+        IMA_TEMPLATE, IMA_TEMPLATE_HASH.
+    """
+    if not log:
+        return ImaLog((), ())
+    form = form or records.detect_form(log)
+    template_hash = template_hash or records.detect_hash(log, form)
+    read = records.READERS[form]
+    entries: list[Entry] = []
+    hashed: list[bytes | None] = []
+    at = 0
+    while at < len(log):
+        record = read(log, at, template_hash)
+        if record.pcr != IMA_PCR:
+            raise malformed(f'an entry for PCR {record.pcr}', at)
+        if not record.violation and not records.matches(record):
+            raise errors.EvidenceError(_R.IMA_TEMPLATE_HASH,
+                                       place=f'offset {at}')
+        entries.append(entry_of(record, at))
+        hashed.append(None if record.violation else record.hashed)
+        at = record.end
+        if len(entries) > MAX_ENTRIES:
+            raise malformed('too many entries', at)
+    return ImaLog(tuple(entries), tuple(hashed))

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Appraisal of a list against quoted PCRs and rules, in one pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from korora_nova import errors
+from korora_nova.rats.finding import Finding
+from korora_nova.rats.ima import aggregate, records, state
+from korora_nova.rats.ima.records import HASHES, IMA_PCR
+from korora_nova.rats.ima.replay import Pass, Settings, entry_of
+from korora_nova.rats.ima.rules import Rules
+from korora_nova.rats.ima.state import State
+from korora_nova.rats.ima.templates import Entry
+
+_R = errors.Reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A list that explains the quoted PCR, and what rules say of it.
+
+    :param state: to go on from next time.
+    :param findings: for each of the rules, why they do not admit what was
+        measured since the boot; empty if they do.
+    :param entries: newly covered entries.
+    """
+
+    state: State
+    findings: tuple[tuple[Finding, ...], ...]
+    entries: int
+    _log: bytes = dataclasses.field(repr=False)
+
+    def files(self) -> Iterator[Entry]:
+        """The newly covered entries, one at a time."""
+        read = records.READERS[self.state.form]
+        at = 0
+        for _ in range(self.entries):
+            record = read(self._log, at, self.state.template_hash)
+            yield entry_of(record, at)
+            at = record.end
+
+
+def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
+            *, state: State | None = None, bank: str = 'sha256',
+            banks: Mapping[str, Mapping[int, bytes]] | None = None,
+            index: int = IMA_PCR, form: str | None = None,
+            template_hash: str | None = None) -> Measured:
+    """Appraise a list, or what follows the part that ``state`` covers.
+
+    1. Each entry is read and matches its hash; 2. extending the PCR with
+    the entries gives the quoted value (IMA measures on between the quote
+    and the reading of the list: what follows is left out); 3. the list
+    begins with a boot aggregate, and all of them match the quoted PCRs;
+    4. findings: whatever the rules do not admit.
+
+    :param pcrs: quoted values of ``bank``: 0-9 and ``index``.
+    :param banks: other quoted banks; a SHA-1 boot aggregate needs theirs.
+    :param form: 'binary' or 'ascii', None: detected; so is
+        ``template_hash``, the hash in the list.
+    :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
+        IMA_TEMPLATE_HASH, IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.
+    :raises Conflict: IMA_CONTINUITY; the list does not follow the state, or
+        the state is not for these rules: take the whole list.
+    """
+    target = _target(pcrs, index, bank)
+    if state is None:
+        covered = _whole(log, target, rules, index, bank, form,
+                         template_hash)
+    else:
+        covered = _suffix(log, target, rules, state, index, bank)
+    aggregate.check(covered.aggregates, {**(banks or {}), bank: pcrs})
+    _tail(covered, state)
+    return _measured(covered, rules, state)
+
+
+def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> bytes:
+    target = pcrs.get(index, b'')
+    if bank not in HASHES or len(target) != HASHES[bank]:
+        raise errors.EvidenceError(
+            _R.IMA_LOG_REPLAY, f'No value of PCR {index} in a {bank} bank '
+            'was quoted.', place=f'pcrs: {index}')
+    return target
+
+
+def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
+           bank: str, form: str | None, template_hash: str | None) -> Pass:
+    if not log:
+        raise errors.EvidenceError(_R.IMA_LOG_MISSING)
+    form = form or records.detect_form(log)
+    template_hash = template_hash or records.detect_hash(log, form)
+    zeros = bytes(len(target))
+    if target == zeros:
+        raise errors.EvidenceError(
+            _R.IMA_BOOT_AGGREGATE, f'PCR {index} was never extended: the '
+            'kernel found no TPM when it began to measure.')
+    for extension in _extensions(bank):
+        attempt = Pass(log, Settings(form, template_hash, bank, index,
+                                     extension), rules, zeros)
+        if attempt.run(target):
+            return attempt
+        if extension == state.PADDED and not attempt.violations:
+            break
+    raise errors.EvidenceError(
+        _R.IMA_LOG_REPLAY, f'The IMA measurement list does not replay to '
+        f'the quoted PCR {index}: its {attempt.count} entries do not give '
+        f'{target.hex()}.', place=f'pcr {index}',
+        details={'want': target.hex(), 'entries': str(attempt.count)})
+
+
+def _extensions(bank: str) -> tuple[str, ...]:
+    """How a kernel can extend a bank, likely ones first."""
+    return (state.OWN,) if bank == 'sha1' else state.EXTENSIONS
+
+
+def _suffix(log: bytes, target: bytes, rules: Sequence[Rules], last: State,
+            index: int, bank: str) -> Pass:
+    if (last.bank, last.index) != (bank, index) or any(
+            item.fingerprint not in last.results for item in rules):
+        raise _discontinued('the earlier part was appraised with other '
+                            'rules')
+    covered = Pass(log, Settings(last.form, last.template_hash, bank, index,
+                                 last.extension), rules,
+                   bytes.fromhex(last.pcr), last)
+    try:
+        reached = covered.run(target)
+    except errors.EvidenceError:
+        # The offset is no boundary of entries: another list, another boot.
+        if not covered.reading:
+            raise _discontinued('it does not begin with an entry') from None
+        raise
+    if not reached:
+        raise _discontinued(f'it does not lead to the quoted PCR {index}')
+    return covered
+
+
+def _discontinued(why: str) -> errors.Conflict:
+    return errors.Conflict(
+        _R.IMA_CONTINUITY, 'The IMA measurement list does not continue what '
+        f'was appraised before ({why}); send all of it.')
+
+
+def _tail(covered: Pass, last: State | None) -> None:
+    """What follows the quoted state counts for nothing, but is a list."""
+    read = records.READERS[covered.settings.form]
+    at = covered.at
+    try:
+        while at < len(covered.log):
+            at = read(covered.log, at, covered.settings.template_hash).end
+    except errors.EvidenceError:
+        if last is not None and not at:
+            raise _discontinued('it does not begin with an entry') from None
+        raise
+
+
+def _measured(covered: Pass, rules: Sequence[Rules],
+              last: State | None) -> Measured:
+    settings = covered.settings
+    results = {item.fingerprint: counter.tally() for item, counter
+               in zip(rules, covered.counters, strict=True)}
+    reached = State(
+        entries=covered.count + (last.entries if last else 0),
+        bytes=covered.at + (last.bytes if last else 0),
+        pcr=covered.pcr.hex(), index=settings.pcr, bank=settings.bank,
+        form=settings.form, template_hash=settings.template_hash,
+        extension=settings.extension, aggregates=tuple(covered.aggregates),
+        results=results)
+    return Measured(reached, tuple(results[item.fingerprint].findings()
+                                   for item in rules),
+                    covered.count, covered.log)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy admits among the measurements of a host.
+
+A file is admitted if its digest is in ``digests``, or in ``files`` for its
+path, or if one of ``keys`` signed it. ``exclude`` admits any other file
+whose path matches, but none that ``files`` names. Buffers: a key that was
+loaded into a keyring must be in ``keyrings`` (or ``digests``); any other is
+like a file. The boot aggregate is compared with the PCRs instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Container, Iterable, Mapping
+
+from korora_nova import errors
+from korora_nova.rats.finding import MAX_LISTED, Finding, printable
+from korora_nova.rats.ima import digests as digests_
+from korora_nova.rats.ima import patterns, templates
+from korora_nova.rats.ima.signature import Keys
+from korora_nova.rats.ima.templates import Entry
+
+#: Caps of one policy.
+MAX_DIGESTS = 4_000_000
+MAX_FILES = 1_000_000
+
+BOOT_AGGREGATE = b'boot_aggregate'
+#: Kernels that find their TPM late add the second (Linux, ima_init.c).
+BOOT_AGGREGATES = frozenset((BOOT_AGGREGATE, b'boot_aggregate_late'))
+
+_PAIR = struct.Struct('<QQ')
+_R = errors.Reason
+
+
+class Rules:
+    """Compiled rules; immutable, to be shared by threads and calls.
+
+    :param digests: "ALG:HEX" of files that may be anywhere.
+    :param files: path or pattern (:mod:`patterns`) to digests.
+    :param exclude: patterns of paths that do not matter.
+    :param keys: PEM or DER of keys whose signature admits a file.
+    :param keyrings: name, e.g. '.ima', to digests of what is loaded there.
+    :param templates: names of the only templates that may occur; empty:
+        any.
+    :param violations: admit violations.
+    :raises Invalid: POLICY_INVALID.
+    """
+
+    def __init__(self, digests: Iterable[str] = (), *,
+                 files: Mapping[str, Iterable[str]] | None = None,
+                 exclude: Iterable[str] = (),
+                 keys: Iterable[str | bytes] = (),
+                 keyrings: Mapping[str, Iterable[str]] | None = None,
+                 templates: Iterable[str] = (),
+                 violations: bool = False) -> None:
+        listed = frozenset(digests_.wanted(item, 'digests')
+                           for item in digests)
+        _cap(len(listed), MAX_DIGESTS, 'digests')
+        _cap(len(files or ()), MAX_FILES, 'files')
+        #: The lookups of the hot loop, by the field d-ng with its size.
+        self.digests: Container[bytes] = listed
+        self.paths: dict[bytes, tuple[bytes, ...] | frozenset[bytes]] = {}
+        self._globs: dict[str, frozenset[bytes]] = {}
+        self._add_files(files or {})
+        self._patterns = patterns.Patterns(self._globs, 'files')
+        self._exclude = patterns.Patterns(exclude, 'exclude')
+        self._keys = Keys(keys)
+        self._keyrings = {
+            patterns.octets(name, 'keyrings'): frozenset(
+                digests_.wanted(item, f'keyrings/{name}') for item in items)
+            for name, items in (keyrings or {}).items()}
+        self._templates = frozenset(templates)
+        self._check_templates()
+        self._violations = violations
+        self.fingerprint = self._fingerprint(listed)
+
+    @classmethod
+    def make(cls, digests: Iterable[str] = (), **rules: object) -> Rules:
+        """The same as the constructor."""
+        return cls(digests, **rules)  # type: ignore[arg-type]
+
+    def _add_files(self, files: Mapping[str, Iterable[str]]) -> None:
+        for name, items in files.items():
+            listed = frozenset(digests_.wanted(item, f'files/{name}')
+                               for item in items)
+            if patterns.is_pattern(name):
+                self._globs[name] = listed
+            path = patterns.octets(name, 'files')
+            # Old kernels write '_' for a space.
+            for spelling in {path, path.replace(b' ', b'_')}:
+                both = listed.union(self.paths.get(spelling, ()))
+                self.paths[spelling] = (
+                    tuple(both) if len(both) < 8 else both)
+
+    def _check_templates(self) -> None:
+        for name in self._templates:
+            if templates.lookup(name.encode(errors='replace')) is None:
+                raise errors.Invalid(
+                    _R.POLICY_INVALID, 'templates names the unknown template '
+                    f'{ascii(name)[:96]}.', details={'place': 'templates'})
+
+    def _fingerprint(self, listed: frozenset[bytes]) -> str:
+        """SHA-256 over all of it, the same in every process."""
+        digest = hashlib.sha256(b'IMA rules 1')
+
+        def add(*items: bytes) -> None:
+            digest.update(_PAIR.pack(len(items), sum(map(len, items))))
+            for item in items:
+                digest.update(_PAIR.pack(len(item), 0) + item)
+
+        digest.update(_PAIR.pack(len(listed), 1))
+        digest.update(b''.join(sorted(listed)))
+        for path in sorted(self.paths):
+            add(path, *sorted(self.paths[path]))
+        for name in sorted(self._globs):
+            add(patterns.octets(name, 'files'), *sorted(self._globs[name]))
+        add(*(patterns.octets(text, 'exclude')
+              for text in self._exclude.texts))
+        add(*self._keys.identity)
+        for keyring in sorted(self._keyrings):
+            add(keyring, *sorted(self._keyrings[keyring]))
+        add(*sorted(name.encode() for name in self._templates))
+        add(b'violations' if self._violations else b'')
+        return digest.hexdigest()
+
+    def check(self, entry: Entry) -> Finding | None:
+        """Why these rules do not admit a measurement; None if they do."""
+        if self._templates and entry.template not in self._templates:
+            return _finding(_R.IMA_TEMPLATE, entry, 'was measured with the '
+                            f'template {entry.template}')
+        if entry.violation:
+            return None if self._violations else _finding(
+                _R.IMA_VIOLATION, entry, 'changed while it was measured')
+        if entry.path in BOOT_AGGREGATES:
+            return None
+        key = digests_.key(entry.digest) if entry.digest else b''
+        if key in self.digests or key in self.paths.get(entry.path, ()):
+            return None
+        if entry.buffer:
+            return self._buffer(entry, key)
+        return self._file(entry, key)
+
+    def _file(self, entry: Entry, key: bytes) -> Finding | None:
+        matching = self._patterns.matching(entry.path)
+        if any(key in self._globs[name] for name in matching):
+            return None
+        why = ''
+        if self._keys:
+            why = self._keys.refusal(entry.signature, entry.digest) or ''
+            if not why:
+                return None
+        if entry.path in self.paths or matching:
+            return self._wrong(entry, matching)
+        if self._exclude.match(entry.path):
+            return None
+        if why:
+            return _finding(_R.IMA_SIGNATURE, entry, f'is not known: {why}')
+        return _finding(_R.IMA_UNKNOWN_FILE, entry, 'is not known')
+
+    def _wrong(self, entry: Entry, matching: list[str]) -> Finding:
+        listed = set(self.paths.get(entry.path, ()))
+        for name in matching:
+            listed |= self._globs[name]
+        want = [digests_.text(item) for item in sorted(listed)[:MAX_LISTED]]
+        return _finding(_R.IMA_WRONG_DIGEST, entry,
+                        f'is {entry.digest}, not {want[0]}' if len(want) == 1
+                        else f'is {entry.digest}, which is not listed for it',
+                        want=' '.join(want))
+
+    def _buffer(self, entry: Entry, key: bytes) -> Finding | None:
+        """Keys of keyrings, kexec command lines, critical data."""
+        name = entry.path
+        if key in self._keyrings.get(name, ()):
+            return None
+        if name in self._keyrings or name[:1] in (b'.', b'_'):
+            return _finding(_R.IMA_KEYRING, entry,
+                            f'holds the key {entry.digest}, which is not '
+                            'allowed')
+        return self._file(entry, key)
+
+
+def _cap(count: int, cap: int, place: str) -> None:
+    if count > cap:
+        raise errors.Invalid(_R.POLICY_INVALID,
+                             f'{place} holds more than {cap} items.',
+                             details={'place': place})
+
+
+def _finding(reason: str, entry: Entry, what: str,
+             want: str | None = None) -> Finding:
+    path = printable(entry.path) or '(no path)'
+    details = {'path': path, 'got': entry.digest, 'template': entry.template}
+    if want is not None:
+        details['want'] = want
+    return Finding(reason, f'{path} {what}', details)
