@@ -75,8 +75,8 @@ TRANSFER = schemas.closed({
     'quote': schemas.closed({
         'attest': _BLOB, 'signature': _PUBLIC,
         'pcrs': {'type': 'object', 'maxProperties': 24,
-                 'propertyNames': {'pattern': '^(0|1?[1-9]|10|2[0-3])$',
-                                   'maxLength': 2},
+                 'propertyNames': {
+                     'pattern': '^(0|1?[1-9]|10|2[0-3])' + schemas.END},
                  'additionalProperties': schemas.DIGEST}})})
 
 #: Arguments of the hand-over call.

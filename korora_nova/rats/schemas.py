@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fragments of JSON schemas that several documents share.
 
-Patterns carry a length as well: in Python ``$`` also matches before a
-trailing newline.
+Patterns end with :data:`END`: in Python, unlike in JSON Schema, ``$`` also
+matches before a trailing newline.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from typing import Any
 
 Schema = dict[str, Any]
 
+#: The end of a string and nothing else, in Python and in ECMA-262.
+END = '$(?!\\n)'
+
 
 def hex_string(size: int) -> Schema:
     """Lower-case hex of exactly ``size`` bytes."""
-    return {'type': 'string', 'pattern': f'^[0-9a-f]{{{2 * size}}}$',
-            'maxLength': 2 * size}
+    return {'type': 'string', 'maxLength': 2 * size,
+            'pattern': f'^[0-9a-f]{{{2 * size}}}{END}'}
 
 
 def base64_string(size: int) -> Schema:
     """Standard base64 of at most ``size`` bytes."""
-    return {'type': 'string', 'pattern': '^[A-Za-z0-9+/]*={0,2}$',
+    return {'type': 'string', 'pattern': '^[A-Za-z0-9+/]*={0,2}' + END,
             'maxLength': 4 * ((size + 2) // 3)}
 
 
 def text(size: int, least: int = 1) -> Schema:
     """Printable text of at most ``size`` characters."""
     return {'type': 'string', 'minLength': least, 'maxLength': size,
-            'pattern': '^[^\\x00-\\x1f\\x7f]*$'}
+            'pattern': '^[^\\x00-\\x1f\\x7f]*' + END}
 
 
 def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
@@ -39,16 +42,16 @@ def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
 
 UUID: Schema = {
     'type': 'string', 'maxLength': 36, 'pattern':
-    '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'}
+    '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}' + END}
 DIGEST = hex_string(32)
 #: A TPM name: algorithm id and SHA-256 digest.
 NAME = hex_string(34)
-HOST: Schema = {'type': 'string', 'pattern': '^[A-Za-z0-9._:-]+$',
-                'not': {'pattern': '\\n'}, 'maxLength': 255}
+HOST: Schema = {'type': 'string', 'pattern': '^[A-Za-z0-9._:-]+' + END,
+                'maxLength': 255}
 #: Epochs start at 1.
 EPOCH: Schema = {'type': 'integer', 'minimum': 1, 'maximum': 2**63 - 1}
 COUNTER: Schema = {'type': 'integer', 'minimum': 0, 'maximum': 2**64 - 1}
 TOKEN: Schema = {'type': 'string', 'maxLength': 16384, 'pattern':
-                 '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$'}
+                 '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+' + END}
 VERSION: Schema = {'const': 1}
 TIME: Schema = {'type': 'number', 'minimum': 0}
