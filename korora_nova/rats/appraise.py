@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Appraisal of a host's evidence against reference values.
+"""Appraisal of a host's evidence by policies.
 
 - Until the quote verifies, the evidence may come from anywhere: every
   failure raises, and nothing may be recorded about the host.
 - From there on it is the host's own word about itself: a log that does not
   replay or a state that is not wanted makes it ``contraindicated``.
-- Policy looks at verified PCRs, events and measurements only, and whatever
-  is missing counts against the host.
+- Policies look at verified state only, and whatever is missing counts
+  against the host.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from korora_nova import errors
-from korora_nova.rats import eventlog, ima, policydigest, reference, tpm2
+from korora_nova.rats import eventlog, ima, tpm2
 from korora_nova.rats.evidence import Evidence, qualify
-from korora_nova.rats.finding import Finding, listed, printable
+from korora_nova.rats.finding import Finding
+from korora_nova.rats.policy import BoundPolicy, Judgement
 from korora_nova.rats.quote import Clock, VerifiedQuote, verify_quote
+from korora_nova.rats.state import BANK, Explained, VerifiedState
+
+__all__ = ['AFFIRMING', 'CONTRAINDICATED', 'Appraisal', 'VerifiedState',
+           'appraise']
 
 AFFIRMING = 'affirming'
 CONTRAINDICATED = 'contraindicated'
@@ -32,15 +37,16 @@ class Appraisal:
 
     :param tier: 'affirming' or 'contraindicated'.
     :param reasons: empty if affirming; in the order of the checks.
-    :param events: verified UEFI events, None if the log failed.
-    :param ima: verified IMA entries, None if the list failed.
+    :param state: what policies looked at.
+    :param measured: the measurement list, None if it was refused or, PCR
+        10 being as after a reset, there is none and no policy wants one.
     """
 
     tier: str
     reasons: tuple[Finding, ...]
     quote: VerifiedQuote
-    events: tuple[eventlog.Event, ...] | None
-    ima: tuple[ima.Entry, ...] | None
+    state: VerifiedState
+    measured: ima.Measured | None
 
     @property
     def reason_ids(self) -> tuple[str, ...]:
@@ -60,29 +66,36 @@ class Appraisal:
 
 def appraise(evidence: Evidence, *, ak: tpm2.Public, challenge: bytes,
              purpose: str, host: str, body: bytes,
-             references: Sequence[reference.ReferenceValues],
-             last_clock: Clock | None) -> Appraisal:
+             policies: Sequence[BoundPolicy], last_clock: Clock | None,
+             ima_state: ima.State | None = None) -> Appraisal:
     """Appraise evidence that answers one challenge.
 
     1. the quote; 2. counters not older than ``last_clock``; 3. the UEFI
-    log replays; 4. the IMA list replays, its boot aggregate agrees; 5. no
-    IMA violation; 6. PCRs and measured files match one set of reference
-    values completely.
+    log is compared with the quoted PCRs; 4. the IMA list replays and its
+    boot aggregate agrees; 5. every rule of every policy.
 
-    :param references: those that apply to the host; none means distrust.
+    :param policies: all that apply to the host; none means distrust.
     :param last_clock: of the host's last accepted evidence.
+    :param ima_state: where the list goes on, if not all of it was sent.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
+    :raises Conflict: step 4, IMA_CONTINUITY: send the whole list.
     """
     quote = verify_quote(evidence.quote, ak,
                          qualify(challenge, purpose, host, body))
     _check_clock(quote.clock, last_clock)
-    findings: list[Finding] = []
-    events = _events(evidence.uefi_log, quote, findings)
-    measured = _measured(evidence.ima_log, quote, findings)
-    findings += _policy(quote, measured, references)
+    state = _state(quote, evidence.uefi_log)
+    judged = [bound.judge(state) for bound in policies]
+    measured, fault = _measure(evidence, quote, judged, ima_state)
+    state = dataclasses.replace(state, ima_fault=fault)
+    findings = _faults(state)
+    if not policies:
+        findings.append(Finding(_R.NO_POLICY, errors.REASONS[_R.NO_POLICY]))
+    for judgement in judged:
+        findings += judgement.findings
+        findings += _of_files(judgement, measured)
     tier = CONTRAINDICATED if findings else AFFIRMING
-    return Appraisal(tier, tuple(findings), quote, events, measured)
+    return Appraisal(tier, tuple(findings), quote, state, measured)
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:
@@ -91,55 +104,65 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
     boot = (clock.reset_count, clock.restart_count)
     last_boot = (last.reset_count, last.restart_count)
     if boot < last_boot:
-        raise errors.EvidenceError(_R.CLOCK_WENT_BACK)
+        want, got = '{} {}'.format(*last_boot), '{} {}'.format(*boot)
+        raise errors.EvidenceError(
+            _R.CLOCK_WENT_BACK, 'The TPM counters (resetCount restartCount) '
+            f'are older than those last seen: want {want} or later, '
+            f'got {got}.', place='clockInfo',
+            details={'want': want, 'got': got})
     if boot == last_boot and clock.clock_ms < last.clock_ms:
         raise errors.Retry(message='Newer evidence of this host was '
                            'accepted meanwhile; attest again.')
 
 
-def _events(log: bytes, quote: VerifiedQuote, findings: list[Finding]
-            ) -> tuple[eventlog.Event, ...] | None:
+def _state(quote: VerifiedQuote, uefi_log: bytes) -> VerifiedState:
+    state = VerifiedState(quote.banks, quote.clock, quote.firmware_version)
     try:
-        return eventlog.parse(log).verify(quote.pcrs).events
+        log = eventlog.parse(uefi_log).compare(
+            {index: value for index, value in quote.pcrs.items()
+             if index != ima.IMA_PCR}, BANK)
+        return dataclasses.replace(state, log=Explained.of(log),
+                                   boot=log.boot)
     except errors.EvidenceError as exc:
-        findings.append(Finding(exc.reason, exc.message))
-        return None
+        return dataclasses.replace(state, log_fault=Finding.of(exc))
 
 
-def _measured(log: bytes, quote: VerifiedQuote, findings: list[Finding]
-              ) -> tuple[ima.Entry, ...] | None:
+def _measure(evidence: Evidence, quote: VerifiedQuote,
+             judged: Sequence[Judgement], ima_state: ima.State | None
+             ) -> tuple[ima.Measured | None, Finding | None]:
+    """One pass over the list for all policies, or why it is refused."""
+    offset = evidence.ima_offset
+    if offset and (ima_state is None or ima_state.bytes != offset):
+        raise errors.Conflict(_R.IMA_CONTINUITY)
+    wanted = not judged or any(item.ima is not None for item in judged)
+    if not wanted and not any(quote.pcrs[ima.IMA_PCR]):
+        return None, None
+    rules = {one.fingerprint: one for item in judged
+             if (one := item.ima_rules) is not None}
     try:
-        entries = ima.parse(log).verify(quote.pcrs)
+        return ima.measure(evidence.ima_log, quote.pcrs,
+                           tuple(rules.values()), banks=quote.banks,
+                           state=ima_state if offset else None), None
     except errors.EvidenceError as exc:
-        findings.append(Finding(exc.reason, exc.message))
-        return None
-    violated = [printable(entry.path) for entry in entries
-                if entry.violation]
-    findings += listed(_R.IMA_VIOLATION, violated,
-                        'a violation was recorded for {}')
-    return entries
+        return None, Finding.of(exc)
 
 
-def _policy(quote: VerifiedQuote, measured: tuple[ima.Entry, ...] | None,
-            references: Sequence[reference.ReferenceValues]
-            ) -> list[Finding]:
-    """Findings against the set of reference values that comes closest."""
-    if not references:
-        return [Finding(_R.NO_REFERENCE, errors.REASONS[_R.NO_REFERENCE])]
-    return min((_compare(quote, measured, values) for values in references),
-               key=len)
+def _of_files(judgement: Judgement, measured: ima.Measured | None
+              ) -> tuple[Finding, ...]:
+    rules = judgement.ima_rules
+    if rules is None or measured is None:
+        return ()
+    return judgement.of_files(
+        measured.state.results[rules.fingerprint].findings())
 
 
-def _compare(quote: VerifiedQuote, measured: tuple[ima.Entry, ...] | None,
-             values: reference.ReferenceValues) -> list[Finding]:
-    wrong = [str(index) for index in policydigest.PCRS_POLICY
-             if quote.pcrs[index].hex() not in values.pcrs[index]]
-    findings = [Finding(_R.PCR_NOT_GOLDEN,
-                        f'PCR {index} differs from reference {values.name}')
-                for index in wrong]
-    unknown = {entry.digest: entry.path for entry in measured or ()
-               if entry.digest not in values.ima_digests
-               and entry.path != ima.BOOT_AGGREGATE}
-    return findings + listed(
-        _R.IMA_UNKNOWN_FILE, [printable(path) for path in unknown.values()],
-        f'{{}} is not in reference {values.name}')
+def _faults(state: VerifiedState) -> list[Finding]:
+    """Logs that are refused, whatever policies say.
+
+    A log that is missing, or of another bank, counts for the rules that
+    need one.
+    """
+    log = state.log_fault
+    kept = [log if log and log.reason == _R.UEFI_LOG_MALFORMED else None,
+            state.ima_fault]
+    return [fault for fault in kept if fault is not None]

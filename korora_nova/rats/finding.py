@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from korora_nova import errors
 
 #: Findings of one kind that are listed singly.
 MAX_LISTED = 8
@@ -16,23 +19,35 @@ MAX_TEXT = 256
 class Finding:
     """A reason id, a sentence for operators, and what it is about.
 
-    :param details: e.g. ``want`` and ``got``, or the ``rule``.
+    :param details: e.g. ``want`` and ``got``, ``policy`` and ``rule``.
     """
 
     reason: str
     message: str
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of(cls, exc: errors.KororaError) -> Finding:
+        """The finding that an error amounts to."""
+        return cls(exc.reason, exc.message, exc.details)
 
-def listed(reason: str, items: Sequence[str],
-           template: str) -> list[Finding]:
-    """A finding for each item, one for all beyond ``MAX_LISTED``."""
-    findings = [Finding(reason, template.format(item))
-                for item in items[:MAX_LISTED]]
+    def to_json(self) -> dict[str, Any]:
+        """JSON object with the three fields."""
+        return {'reason': self.reason, 'message': self.message,
+                'details': dict(self.details)}
+
+
+def listed(reason: str, items: Sequence[str], template: str,
+           details: Mapping[str, str] | None = None) -> list[Finding]:
+    """A finding for each item, one for all beyond ``MAX_LISTED``.
+
+    :param details: given to each of them.
+    """
+    shown = [*items[:MAX_LISTED]]
     if len(items) > MAX_LISTED:
-        findings.append(Finding(
-            reason, template.format(f'{len(items) - MAX_LISTED} more')))
-    return findings
+        shown.append(f'{len(items) - MAX_LISTED} more')
+    return [Finding(reason, template.format(item), details or {})
+            for item in shown]
 
 
 def printable(text: bytes | str) -> str:

@@ -25,7 +25,14 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import messages
-from korora_nova.rats import appraise, evidence, reference, result, tpm2
+from korora_nova.rats import (
+    appraise,
+    evidence,
+    policy,
+    reference,
+    result,
+    tpm2,
+)
 from korora_nova.rats.quote import Clock, VerifiedQuote
 from korora_nova.verifier import (
     audit,
@@ -102,7 +109,8 @@ def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
         submitted, ak=ak, challenge=redeemed.challenge,
         purpose=document['purpose'], host=row.name,
         body=document['body'].encode(),
-        references=references.current(verifier), last_clock=_clock(row))
+        policies=[policy.EXACT.bind(references.current(verifier))],
+        last_clock=_clock(row))
     attested = Attested(
         host=row.name, ak=ak, srk_name=bytes.fromhex(row.srk_name or ''),
         challenge=redeemed.challenge, issued=redeemed.issued,
@@ -139,7 +147,9 @@ def _learn(verifier: service.Service, appraisal: appraise.Appraisal,
     if stored == appraisal.quote.quoted_pcr_digest.hex():
         return None
     try:
-        values = reference.learn(host, appraisal)
+        values = reference.learn(
+            host, appraisal.state,
+            appraisal.measured.files() if appraisal.measured else ())
     except errors.Untrusted:
         return None
     return zlib.compress(json.dumps(values.to_json()).encode(), 1)

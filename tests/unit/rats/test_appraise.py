@@ -7,11 +7,23 @@ import hypothesis
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import appraise, evidence, finding, reference, tpm2
+from korora_nova.rats import (
+    appraise,
+    evidence,
+    finding,
+    policy,
+    reference,
+    tpm2,
+)
 from korora_nova.rats.quote import Clock
 from tests.unit import simulator as sim
 
 CHALLENGE = b'c' * 32
+
+
+def learn(name, appraisal):
+    return reference.learn(name, appraisal.state,
+                           appraisal.measured.files())
 
 
 class AppraiseTest(unittest.TestCase):
@@ -22,14 +34,16 @@ class AppraiseTest(unittest.TestCase):
         super().setUp()
         self.host = sim.SimHost(vector=self.vector)
         self.references = ()
-        self.references = (reference.learn('golden', self.appraise()),)
+        self.references = (learn('golden', self.appraise()),)
 
-    def appraise(self, value=None, **changes):
+    def appraise(self, value=None, references=None, **changes):
+        if references is None:
+            references = self.references
         return appraise.appraise(
             value or self.host.attest(CHALLENGE), **{
                 'ak': tpm2.parse_public(self.host.tpm.ak_public),
                 'challenge': CHALLENGE, 'purpose': 'attest', 'host': 'h1',
-                'body': b'{}', 'references': self.references,
+                'body': b'{}', 'policies': [policy.EXACT.bind(references)],
                 'last_clock': None, **changes})
 
     def against(self, *reasons, **changes):
@@ -51,11 +65,25 @@ class AppraiseTest(unittest.TestCase):
         self.assertEqual(('affirming', ()),
                          (appraisal.tier, appraisal.reasons))
         appraisal.require_affirming()
-        self.assertTrue(appraisal.events)
-        self.assertEqual(3, len(appraisal.ima))
+        self.assertEqual((*range(10), *range(11, 16)),
+                         appraisal.state.log.agrees)
+        self.assertIsNone(appraisal.state.log_fault)
+        self.assertIsNone(appraisal.state.ima_fault)
+        self.assertEqual(3, len(list(appraisal.measured.files())))
 
     def test_no_reference(self):
         self.against('NO_REFERENCE', references=())
+
+    def test_no_policy(self):
+        self.against('NO_POLICY', policies=[])
+
+    def test_every_policy_must_hold(self):
+        good = policy.EXACT.bind(self.references)
+        bad = policy.EXACT.bind(())
+        self.assertEqual('affirming',
+                         self.appraise(policies=[good, good]).tier)
+        for policies in ([good, bad], [bad, good]):
+            self.against('NO_REFERENCE', policies=policies)
 
     def test_another_challenge_purpose_host_or_body(self):
         for change in ({'challenge': b'd' * 32}, {'purpose': 'send'},
@@ -82,8 +110,10 @@ class AppraiseTest(unittest.TestCase):
     def test_unknown_file(self):
         self.host.measure('/bin/evil\n\x1b[31m')
         appraisal = self.against('IMA_UNKNOWN_FILE')
-        self.assertEqual('/bin/evil??[31m is not in reference golden',
-                         appraisal.reasons[0].message)
+        found, = appraisal.reasons
+        self.assertIn('/bin/evil??[31m', found.message)
+        self.assertEqual(('exact', 'rules/2/ima'), (
+            found.details['policy'], found.details['rule']))
 
     def test_many_unknown_files_are_summed_up(self):
         for index in range(100):
@@ -115,7 +145,7 @@ class AppraiseTest(unittest.TestCase):
             other, ima_digests=self.references[0].ima_digests)
         appraisal = self.against('IMA_UNKNOWN_FILE',
                                  references=(files, pcrs))
-        self.assertIn('reference other', appraisal.reasons[0].message)
+        self.assertEqual('exact', appraisal.reasons[0].details['policy'])
         self.assertEqual('affirming', self.appraise(
             references=(files, pcrs, *self.references)).tier)
 
@@ -136,6 +166,13 @@ class AppraiseTest(unittest.TestCase):
                                  (clock.reset_count, 1)):
             self.refused('CLOCK_WENT_BACK',
                          last_clock=Clock(0, resets, restarts, True))
+
+    def test_clock_says_what_it_wants(self):
+        with self.assertRaises(errors.EvidenceError) as caught:
+            self.appraise(last_clock=Clock(0, 7, 5, True))
+        self.assertEqual(('7 5', '1 0'), (caught.exception.details['want'],
+                                          caught.exception.details['got']))
+        self.assertIn('want 7 5 or later, got 1 0', str(caught.exception))
 
     def test_findings_come_in_the_order_of_the_checks(self):
         self.host.uefi_log = self.host.uefi_log[:-1]
@@ -162,7 +199,7 @@ class LosingAFieldTest(unittest.TestCase):
         super().setUpClass()
         cls.good = sim.SimHost()
         first = cls.appraise(cls.good, cls.good.attest(CHALLENGE), ())
-        cls.references = (reference.learn('golden', first),)
+        cls.references = (learn('golden', first),)
         cls.bad = [cls.tampered(10), cls.tampered(4), cls.tampered(15)]
 
     @classmethod
@@ -170,7 +207,8 @@ class LosingAFieldTest(unittest.TestCase):
         return appraise.appraise(
             value, ak=tpm2.parse_public(host.tpm.ak_public),
             challenge=CHALLENGE, purpose='attest', host='h1', body=b'{}',
-            references=cls.references if references is None else references,
+            policies=[policy.EXACT.bind(
+                cls.references if references is None else references)],
             last_clock=None)
 
     @staticmethod

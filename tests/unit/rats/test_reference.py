@@ -3,7 +3,7 @@ import json
 import unittest
 
 from korora_nova import errors
-from korora_nova.rats import appraise, reference, tpm2
+from korora_nova.rats import appraise, policy, reference, tpm2
 from tests.unit import simulator as sim
 
 
@@ -11,7 +11,13 @@ def appraised(host):
     return appraise.appraise(
         host.attest(b'c' * 32), ak=tpm2.parse_public(host.tpm.ak_public),
         challenge=b'c' * 32, purpose='attest', host=host.name, body=b'{}',
-        references=[], last_clock=None)
+        policies=[policy.EXACT.bind(())], last_clock=None)
+
+
+def learned(host):
+    appraisal = appraised(host)
+    return reference.learn('golden', appraisal.state,
+                           appraisal.measured.files())
 
 
 class ReferenceTest(unittest.TestCase):
@@ -19,7 +25,7 @@ class ReferenceTest(unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.host = sim.SimHost()
-        self.values = reference.learn('golden', appraised(self.host))
+        self.values = learned(self.host)
 
     def test_learned_values(self):
         self.assertEqual({*range(10), *range(11, 16)},
@@ -38,11 +44,40 @@ class ReferenceTest(unittest.TestCase):
             host = sim.SimHost()
             break_it(host)
             with self.assertRaises(errors.Untrusted):
-                reference.learn('golden', appraised(host))
+                reference.learn('golden', appraised(host).state, ())
 
-    def test_every_pcr_must_be_compared(self):
+    def test_a_pcr_that_is_not_there_never_matches(self):
+        """I7: a reference that lost a PCR admits no more than before."""
+        good = appraised(self.host).state
         for index in self.values.pcrs:
             document = self.values.to_json()
+            del document['pcrs'][str(index)]
+            less = reference.ReferenceValues.from_json(document)
+            self.assertEqual(
+                [('PCR_NOT_GOLDEN', str(index))],
+                [(found.reason, found.details['pcr'])
+                 for found in policy.EXACT.bind([less]).check(good)])
+            document['pcrs'][str(index)] = []
+            with self.assertRaises(errors.Invalid):
+                reference.ReferenceValues.from_json(document)
+        with self.assertRaises(errors.Invalid):
+            reference.ReferenceValues('x', {}, frozenset())
+
+    def test_version_1_is_still_read(self):
+        document = {
+            'version': 1, 'name': 'old',
+            'pcrs': self.values.to_json()['pcrs'],
+            'ima_digests': sorted(self.values.ima_digests)}
+        values = reference.ReferenceValues.from_json(document)
+        self.assertEqual((self.values.pcrs, self.values.ima_digests),
+                         (values.pcrs, values.ima_digests))
+        self.assertEqual((None, None, {}), (
+            values.boot, values.firmware_version, values.measured))
+        self.assertEqual((), policy.EXACT.bind([values]).check(
+            appraised(self.host).state))
+        self.assertEqual(values, reference.ReferenceValues.from_json(
+            values.to_json()))
+        for index in self.values.pcrs:
             for change in (None, []):
                 pcrs = dict(document['pcrs'])
                 if change is None:
@@ -52,15 +87,30 @@ class ReferenceTest(unittest.TestCase):
                 with self.assertRaises(errors.Invalid):
                     reference.ReferenceValues.from_json(
                         {**document, 'pcrs': pcrs})
-        with self.assertRaises(errors.Invalid):
-            reference.ReferenceValues('x', {}, frozenset())
+
+    def test_only_what_the_log_explains_is_learned(self):
+        self.host.tpm.extend(11, b'x' * 32)
+        state = appraised(self.host).state
+        values = reference.learn('golden', state, ())
+        self.assertNotIn(11, values.pcrs)
+        self.assertEqual({*range(10), *range(12, 16)}, set(values.pcrs))
 
     def test_refusals(self):
         document = self.values.to_json()
-        for change in ({'version': 2}, {'name': ''}, {'pcrs': None},
+        for change in ({'version': 1}, {'version': 3}, {'name': ''},
+                       {'pcrs': None}, {'pcrs': {'24': ['a' * 64]}},
+                       {'pcrs': {'0': ['a' * 63]}},
                        {'ima_digests': ['x']}, {'more': 1},
-                       {'ima_digests': [1]},
+                       {'ima_digests': [1]}, {'boot': {'version': 1}},
+                       {'measured': {'0': ['x']}},
+                       {'measured': {'0': [1]}},
+                       {'measured': {'0': ['ab' * 32 + '\n']}},
+                       {'firmware_version': -1},
+                       {'firmware_version': 'x'},
                        {'ima_digests': ['sha256:' + 'a' * 64 + '\n']},
                        {'ima_digests': None}):
-            with self.assertRaises(errors.Invalid):
+            with self.assertRaises(errors.Invalid, msg=str(change)):
                 reference.ReferenceValues.from_json({**document, **change})
+        for garbage in (None, [], 'x', {}):
+            with self.assertRaises(errors.Invalid):
+                reference.ReferenceValues.from_json(garbage)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rule about kernel command lines.
+
+GRUB measures the command line into PCR 8, systemd-stub into PCR 12, the
+kernel's EFI stub into PCR 9. Each of them that the log shows is judged; one
+whose text the log does not have counts against the host unless references
+have all that was measured into its PCR.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from korora_nova import errors
+from korora_nova.rats import schemas
+from korora_nova.rats.eventlog import boot
+from korora_nova.rats.finding import Finding, printable
+from korora_nova.rats.policy import arguments
+from korora_nova.rats.policy.node import (
+    BOOLEAN,
+    Params,
+    Rule,
+    invalid,
+    named,
+    strings,
+)
+from korora_nova.rats.reference import ReferenceValues
+from korora_nova.rats.state import VerifiedState
+
+_R = errors.Reason
+
+PCRS = (8, 9, 12)
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine(Rule):
+    """Kernels were started with allowed arguments only."""
+
+    patterns: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    references: bool
+    learned: frozenset[tuple[str, ...]] = frozenset()
+    #: PCR to measurements, hex, that references have.
+    known: Mapping[int, frozenset[str]] = dataclasses.field(
+        default_factory=dict)
+
+    NAME = 'command-line'
+    HELP = ('Each argument of each kernel command line matches a pattern '
+            '(* and ? as in file names), or the line is one of a reference; '
+            'no argument matches a forbidden pattern.')
+    SCHEMA = schemas.closed({
+        'patterns': strings(1024), 'forbidden': strings(1024),
+        'references': BOOLEAN}, ('patterns', 'forbidden', 'references'))
+
+    @classmethod
+    def parse(cls, params: Params, path: str) -> CommandLine:
+        references = params.get('references', False)
+        if not params.get('patterns') and not references:
+            raise invalid(path, 'it allows nothing: give patterns or '
+                          'references: true')
+        return cls(path, tuple(params.get('patterns', ())),
+                   tuple(params.get('forbidden', ())), references)
+
+    def bind(self, references: Sequence[ReferenceValues]) -> CommandLine:
+        if not self.references:
+            return self
+        return dataclasses.replace(
+            self, learned=frozenset(line for item in references if item.boot
+                                    for line in _lines(item.boot)),
+            known={index: frozenset[str]().union(*(
+                item.measured.get(index, ()) for item in references))
+                for index in PCRS})
+
+    def check(self, state: VerifiedState) -> list[Finding]:
+        found = self.unexplained(state, PCRS)
+        if found or state.boot is None or state.log is None:
+            return found
+        if not self.patterns and not any(self.known.values()):
+            return [self.no_reference('kernel command lines')]
+        measured = state.log.measured
+        unclear = [index for index in PCRS
+                   if not self.known.get(index, frozenset()).issuperset(
+                       measured.get(index, ()))]
+        lines = list(_lines(state.boot))
+        if not lines and (unclear or not any(map(measured.get, PCRS))):
+            return [self.fails(
+                _R.COMMAND_LINE, 'No verified event has a kernel command '
+                'line.')]
+        return self._judge(lines) + self.fails_each(
+            _R.EVENT_UNVERIFIED, [
+                f'{named(index)}: {printable(text) or "its text is missing"}'
+                for index, text in dict.fromkeys(
+                    (item.pcr, item.text)
+                    for item in state.boot.command_lines
+                    if not item.verified and item.pcr in unclear)],
+            'A kernel command line is not what the event log says, in {}')
+
+    def _judge(self, lines: Sequence[tuple[str, ...]]) -> list[Finding]:
+        wrong = dict.fromkeys(word for line in lines
+                              for word in self._unknown(line))
+        bad = dict.fromkeys(
+            word for line in lines
+            for word in arguments.matching(line, self.forbidden))
+        return self.fails_each(
+            _R.COMMAND_LINE, [printable(word) for word in bad],
+            'The kernel argument {} is forbidden'
+        ) + self.fails_each(
+            _R.COMMAND_LINE, [printable(word) for word in wrong
+                              if word not in bad],
+            'The kernel argument {} is not one that the policy allows')
+
+    def _unknown(self, line: tuple[str, ...]) -> list[str]:
+        if line in self.learned:
+            return []
+        good = set(arguments.matching(line, self.patterns))
+        return [word for word in line if word not in good]
+
+
+def _lines(state: boot.BootState) -> Iterator[tuple[str, ...]]:
+    """The arguments of verified command lines."""
+    for item in state.command_lines:
+        if item.verified:
+            yield arguments.split(item.text, item.source)

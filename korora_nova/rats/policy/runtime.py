@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rule about files that IMA measured while the host ran."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from korora_nova import errors
+from korora_nova.rats import ima, schemas
+from korora_nova.rats.finding import Finding
+from korora_nova.rats.policy.node import (
+    BOOLEAN,
+    DIGESTS,
+    Params,
+    Rule,
+    digests,
+    invalid,
+    strings,
+)
+from korora_nova.rats.reference import ReferenceValues
+from korora_nova.rats.state import VerifiedState
+
+#: PEM of a public key, characters.
+MAX_KEY = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Ima(Rule):
+    """Only known files were used.
+
+    :param inline: digests in the document, which may be a million: they
+        are kept once, as its own list.
+    :param options: the other parameters of :class:`ima.Rules`.
+    :param learned: digests of the references, by reference.
+    """
+
+    inline: Sequence[str]
+    options: Params
+    references: bool
+    learned: tuple[frozenset[str], ...] = ()
+
+    NAME = 'ima'
+    HELP = ('Each measured file has a digest that is listed here or in a '
+            'reference, one listed for its path, or a signature by one of '
+            'the keys; or its path is excluded.')
+    SCHEMA = schemas.closed({
+        'digests': DIGESTS,
+        'files': {'type': 'object', 'additionalProperties': DIGESTS},
+        'exclude': strings(4096), 'keys': {
+            'type': 'array', 'maxItems': 256,
+            'items': {'type': 'string', 'maxLength': MAX_KEY}},
+        'keyrings': {'type': 'object', 'additionalProperties': DIGESTS},
+        'templates': strings(256), 'violations': BOOLEAN,
+        'references': BOOLEAN},
+        ('digests', 'files', 'exclude', 'keys', 'keyrings', 'templates',
+         'violations', 'references'))
+
+    @classmethod
+    def parse(cls, params: Params, path: str) -> Ima:
+        references = params.get('references', False)
+        if not references and not any(
+                params.get(key) for key in ('digests', 'files', 'keys')):
+            raise invalid(path, 'it allows no file: give digests, files, '
+                          'keys or references: true')
+        options: dict[str, Any] = {
+            key: value for key, value in params.items()
+            if key not in ('digests', 'references')}
+        for key in ('files', 'keyrings'):
+            for name, items in options.get(key, {}).items():
+                place = name.replace('~', '~0').replace('/', '~1')
+                digests(items, f'{path}/{key}/{place}')
+        inline = params.get('digests', ())
+        digests(inline, f'{path}/digests')
+        rule = cls(path, inline, options, references)
+        rule.compile(())
+        return rule
+
+    def bind(self, references: Sequence[ReferenceValues]) -> Ima:
+        if not self.references:
+            return self
+        return dataclasses.replace(self, learned=tuple(
+            item.ima_digests for item in references))
+
+    @functools.cached_property
+    def rules(self) -> ima.Rules | None:
+        """What to measure lists with; None: there is nothing to judge by.
+
+        Made once, which takes about two seconds for a million digests.
+        """
+        if not self._judges:
+            return None
+        return self.compile(itertools.chain(self.inline, *self.learned))
+
+    def compile(self, listed: Iterable[str]) -> ima.Rules:
+        """The rules with these digests.
+
+        :raises Invalid: POLICY_INVALID.
+        """
+        try:
+            return ima.Rules(listed, **self.options)
+        except errors.Invalid as exc:
+            place = exc.details.get('place', '')
+            raise invalid('/'.join(filter(None, (self.path, place))),
+                          exc.message.rstrip('.')) from None
+
+    @property
+    def _judges(self) -> bool:
+        return bool(self.inline or self.learned
+                    or self.options.get('files') or self.options.get('keys'))
+
+    def check(self, state: VerifiedState) -> list[Finding]:
+        """Whether files can be judged at all; the list is not here."""
+        return [] if self._judges else [self.no_reference('measured files')]
