@@ -83,8 +83,9 @@ def load(data: bytes) -> AttestationKey:
     or PEM. A scheme that the form states must be ECDSA, RSASSA or RSAPSS
     with SHA-256, SHA-384 or SHA-512.
 
-    :raises EvidenceError: QUOTE_KEY, no such key; AK_ATTRIBUTES, a public
-        area of a key that does not sign for the TPM alone.
+    :raises EvidenceError: QUOTE_KEY, no such key; QUOTE_ALGORITHM, another
+        scheme; AK_ATTRIBUTES, a public area of a key that does not sign
+        for the TPM alone.
     """
     if len(data) > MAX_KEY:
         raise _refused('it is too large')
@@ -103,7 +104,7 @@ def of_public(public: structure.Public) -> AttestationKey:
     fixedTPM, restricted and sign, not decrypt: such a key signs no bytes
     from outside that look like the TPM's own.
 
-    :raises EvidenceError: AK_ATTRIBUTES, QUOTE_KEY.
+    :raises EvidenceError: AK_ATTRIBUTES, QUOTE_KEY, QUOTE_ALGORITHM.
     """
     need = structure.FIXED_TPM | structure.RESTRICTED | structure.SIGN
     got = public.attributes & (need | structure.DECRYPT)
@@ -180,7 +181,9 @@ def _jwk(data: bytes) -> AttestationKey:
         return key
     name = document['alg']
     if not isinstance(name, str) or name not in _JWK_ALGORITHMS:
-        raise _refused('its JWK is for another algorithm.', 'alg')
+        raise errors.EvidenceError(
+            _R.QUOTE_ALGORITHM, 'The attestation key cannot be used: its '
+            'JWK is for another algorithm.', place='alg')
     _check_scheme(_JWK_ALGORITHMS[name], key)
     return dataclasses.replace(key, scheme=_JWK_ALGORITHMS[name])
 
@@ -250,9 +253,10 @@ def _checked(key: object, bits: int = 0) -> AttestationKey:
 def _check_scheme(scheme: structure.Scheme, key: AttestationKey) -> None:
     if scheme.algorithm not in key.algorithms or (
             scheme.details[0] not in _SIGNING):
+        got = scheme_name(scheme)
         raise errors.EvidenceError(
-            _R.QUOTE_KEY, 'The attestation key cannot be used: its scheme '
-            f'is {scheme_name(scheme)}.', place='scheme')
+            _R.QUOTE_ALGORITHM, 'The attestation key cannot be used: its '
+            f'scheme is {got}.', place='scheme', details={'got': got})
 
 
 def scheme_name(scheme: structure.Scheme) -> str:

@@ -32,6 +32,9 @@ Values = Mapping[int, bytes]
 Banks = Mapping[str, Values]
 
 _R = errors.Reason
+# TPM_ST of what is attested, as errors show it.
+_TYPES: Mapping[type, str] = {tpm2.QuoteInfo: '8018',
+                              tpm2.CreationInfo: '801a'}
 _Info = TypeVar('_Info', tpm2.QuoteInfo, tpm2.CreationInfo)
 
 
@@ -170,8 +173,8 @@ def _verified(attest: bytes, signed: bytes,
     parsed = tpm2.parse_attest(attest)
     scheme = signature.verify(signed, attest, key, _hash_hint(parsed))
     if not isinstance(parsed.info, kind):
-        raise _differs(_R.QUOTE_TYPE, 'attest: type', kind.__name__,
-                       type(parsed.info).__name__)
+        raise _differs(_R.QUOTE_TYPE, 'attest: type', _TYPES[kind],
+                       _TYPES[type(parsed.info)])
     if not hmac.compare_digest(parsed.extra_data, nonce):
         raise _differs(_R.QUOTE_NONCE, 'attest: extraData', nonce.hex(),
                        parsed.extra_data.hex())

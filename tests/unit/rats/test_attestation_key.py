@@ -118,9 +118,10 @@ class LoadTest(KeyCase):
             public(scheme=b'\0\x10')).scheme)
         for bad in (b'\0\x1a\0\x0b\0\0', b'\0\x1b\0\x12', b'\0\x18\0\4',
                     b'\0\x18\0\x12', b'\0\x19\0\x0b', b'\0\x14\0\x0b'):
-            self.refused(public(scheme=bad))
+            self.refused(public(scheme=bad), 'QUOTE_ALGORITHM')
         for bad in (b'\0\x15', b'\0\x17\0\x0b', b'\0\x14\0\4'):
-            self.refused(quoter.Quoter('rsa2048').public(scheme=bad))
+            self.refused(quoter.Quoter('rsa2048').public(scheme=bad),
+                         'QUOTE_ALGORITHM')
 
     def test_exactly_one_public_area(self):
         good = quoter.Quoter().public()
@@ -211,7 +212,8 @@ class JwkTest(KeyCase):
             self.assertEqual(shown,
                              attestation_key.scheme_name(found.scheme))
         for bad in ('RS256', 'none', 'ECDH-ES', '', None, 1, []):
-            self.refused(json.dumps(jwk(self.key, alg=bad)).encode())
+            self.refused(json.dumps(jwk(self.key, alg=bad)).encode(),
+                         'QUOTE_ALGORITHM')
 
     def test_refusals(self):
         good = jwk(self.key)
