@@ -88,7 +88,7 @@ def appraise(evidence: Evidence, *, ak: tpm2.Public, challenge: bytes,
     judged = [bound.judge(state) for bound in policies]
     measured, fault = _measure(evidence, quote, judged, ima_state)
     state = dataclasses.replace(state, ima_fault=fault)
-    findings = _faults(state)
+    findings = [*state.faults()]
     if not policies:
         findings.append(Finding(_R.NO_POLICY, errors.REASONS[_R.NO_POLICY]))
     for judgement in judged:
@@ -154,15 +154,3 @@ def _of_files(judgement: Judgement, measured: ima.Measured | None
         return ()
     return judgement.of_files(
         measured.state.results[rules.fingerprint].findings())
-
-
-def _faults(state: VerifiedState) -> list[Finding]:
-    """Logs that are refused, whatever policies say.
-
-    A log that is missing, or of another bank, counts for the rules that
-    need one.
-    """
-    log = state.log_fault
-    kept = [log if log and log.reason == _R.UEFI_LOG_MALFORMED else None,
-            state.ima_fault]
-    return [fault for fault in kept if fault is not None]

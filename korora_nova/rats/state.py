@@ -130,6 +130,18 @@ class VerifiedState:
     boot: eventlog.BootState | None = None
     ima_fault: Finding | None = None
 
+    def faults(self) -> tuple[Finding, ...]:
+        """Logs that are refused, whatever policies say.
+
+        An event log that is missing, or of another bank, counts for the
+        rules that need one.
+        """
+        log = self.log_fault
+        if log and log.reason != errors.Reason.UEFI_LOG_MALFORMED:
+            log = None
+        return tuple(fault for fault in (log, self.ima_fault)
+                     if fault is not None)
+
     def to_json(self) -> dict[str, Any]:
         """JSON object, to be stored."""
         clock = self.clock

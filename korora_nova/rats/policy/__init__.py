@@ -19,8 +19,10 @@ from korora_nova.rats.policy.bound import (
     Policy,
     load,
 )
+from korora_nova.rats.policy.difference import Difference, difference
 from korora_nova.rats.policy.document import NOT_APPRAISED, RULES, schema
 from korora_nova.rats.policy.node import HOLDS
 
 __all__ = ['EXACT', 'HOLDS', 'NOT_APPRAISED', 'RULES', 'BoundPolicy',
-           'Judgement', 'Policy', 'load', 'schema']
+           'Difference', 'Judgement', 'Policy', 'difference', 'load',
+           'schema']

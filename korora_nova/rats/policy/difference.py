@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps a host from satisfying a policy, in words to act on.
+
+It takes what is stored of a host: nothing is asked, nothing is decided.
+Names and versions are those of the host's log, there for people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from korora_nova import errors
+from korora_nova.rats.finding import MAX_LISTED, Finding, printable
+from korora_nova.rats.ima import Entry
+from korora_nova.rats.policy import changes
+from korora_nova.rats.policy.boot import words
+from korora_nova.rats.policy.bound import Judgement, Policy
+from korora_nova.rats.reference import File, ReferenceValues
+from korora_nova.rats.state import VerifiedState
+
+_R = errors.Reason
+
+#: Most differences that are told; there are few rules and each sums up.
+MAX_DIFFERENCES = 256
+
+_LEARN = 'openstack attestation reference create NAME --host {host}'
+_EDIT = ('edit /{rule} of the policy, then: openstack attestation policy set '
+         '{policy} --file FILE')
+#: What helps, where it is not to learn or to allow the new state.
+_ADVICE = {
+    _R.UEFI_LOG_MISSING: 'boot {host} in UEFI mode with its TPM enabled, '
+    'with a kernel that shows the event log',
+    _R.UEFI_LOG_MALFORMED: "compare {host}'s firmware version with other "
+    'hosts; keep its event log for its vendor',
+    _R.UEFI_LOG_BANK: "enable the SHA-256 bank in {host}'s firmware setup",
+    _R.UEFI_LOG_REPLAY: 'find out what extends the PCR beside firmware and '
+    'boot loader; if it is meant to be extended, ' + _EDIT,
+    _R.EVENT_UNVERIFIED: 'find out what was measured; if it is as it should '
+    'be: ' + _LEARN,
+    _R.SECURE_BOOT_OFF: "enable Secure Boot in {host}'s firmware setup",
+    _R.SIGNATURE_FORBIDDEN: "remove the entry in {host}'s firmware setup",
+    _R.TPM_CLOCK_UNSAFE: 'shut {host} down in order and start it again; if '
+    'it stays so, look for losses of power',
+    _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
+    'then reboot {host}',
+    _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
+    _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
+    _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
+    _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
+    'before IMA starts'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One thing that the policy does not admit.
+
+    :param rule: path of the rule in the policy, '' if it is any policy's.
+    :param what: e.g. 'kernel 6.1.0-42-amd64 is not in the reference set'.
+    :param last_good: what the newest reference has in its place, or ''.
+    :param advice: what to do, a command where there is one.
+    """
+
+    rule: str
+    reason: str
+    what: str
+    last_good: str
+    advice: str
+
+    def __str__(self) -> str:
+        good = f'; last good was {self.last_good}' if self.last_good else ''
+        return f'{self.what}{good}'
+
+
+def difference(policy: Policy, references: Sequence[ReferenceValues],
+               state: VerifiedState, files: Iterable[File],
+               host: str) -> list[Difference]:
+    """Compare what a host showed last with a policy.
+
+    :param references: those that count, newest last.
+    :param files: what IMA measured on the host.
+    :returns: in the order of the checks, at most ``MAX_DIFFERENCES``;
+        empty if the state satisfies the policy.
+    """
+    judgement = policy.bind(references).judge(state)
+    found = [*state.faults(), *judgement.findings, *_of_files(
+        judgement, files)]
+    newest = next((item for item in reversed(references) if item.boot),
+                  references[-1] if references else None)
+    told: dict[Difference, None] = {}
+    for finding in found:
+        advice = _advice(policy, finding, host)
+        for what, good in _explain(finding, state, newest):
+            told[Difference(finding.details.get('rule', ''), finding.reason,
+                            what.rstrip('.'), good, advice)] = None
+    return list(told)[:MAX_DIFFERENCES]
+
+
+def _explain(finding: Finding, state: VerifiedState,
+             newest: ReferenceValues | None
+             ) -> Iterator[tuple[str, str]]:
+    """What is wrong and what was good, in one or several sentences."""
+    details = finding.details
+    if finding.reason == _R.COMPONENT_UNKNOWN and 'got' in details:
+        item = changes.of_finding(details)
+        yield (f'{words(item)} is not in the reference set',
+               changes.last_component(item, newest))
+    elif finding.reason == _R.PCR_NOT_GOLDEN:
+        yield finding.message, ''
+        yield from changes.inside(int(details['pcr']), state, newest)
+    elif finding.reason == _R.COMMAND_LINE:
+        yield finding.message, changes.last_command_line(newest)
+    elif finding.reason == _R.TPM_FIRMWARE:
+        known = newest.firmware_version if newest else None
+        yield finding.message, '' if known is None else f'{known:#x}'
+    else:
+        yield finding.message, ''
+
+
+def _of_files(judgement: Judgement, files: Iterable[File]
+              ) -> tuple[Finding, ...]:
+    rules = judgement.ima_rules
+    if rules is None or judgement.ima is None:
+        return ()
+    # Templates and signatures are not stored: only the digests count here.
+    template = next(iter(judgement.ima.options.get('templates', ())),
+                    'ima-ng')
+    kinds: dict[str, dict[str, Finding]] = {}
+    for file in files:
+        found = rules.check(Entry(file.digest, file.path, file.violation,
+                                  template))
+        if found is not None:
+            kinds.setdefault(found.reason, {})[found.message] = found
+    return judgement.of_files(
+        finding for reason, listed in sorted(kinds.items())
+        for finding in _summed(reason, list(listed.values())))
+
+
+def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
+    if reason == _R.IMA_SIGNATURE:
+        yield Finding(reason, f'{len(found)} measured files are in no list; '
+                      'the reasons of the host tell whether signatures '
+                      'admit them')
+        return
+    for item in found[:MAX_LISTED]:
+        digest = item.details.get('got', '')
+        named = f'{item.message} ({digest})' if (
+            digest and digest not in item.message) else item.message
+        yield dataclasses.replace(item, message=named)
+    if len(found) > MAX_LISTED:
+        yield Finding(reason, f'{len(found) - MAX_LISTED} more: '
+                      f'{errors.REASONS[reason]}')
+
+
+def _advice(policy: Policy, finding: Finding, host: str) -> str:
+    rule = finding.details.get('rule', '')
+    text = _ADVICE.get(finding.reason)
+    if text is None:
+        learns = params(policy.document, rule).get('references') is True
+        text = _LEARN if learns else _EDIT
+    return text.format(host=printable(host), rule=rule, policy=policy.name)
+
+
+def params(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Parameters of the rule at a path of a policy document, or {}."""
+    found: Any = document
+    for part in path.split('/'):
+        if isinstance(found, list) and part.isdecimal() and (
+                int(part) < len(found)):
+            found = found[int(part)]
+        elif isinstance(found, Mapping):
+            found = found.get(part)
+    return found if isinstance(found, Mapping) else {}
