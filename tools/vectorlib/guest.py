@@ -26,7 +26,7 @@ LIBRARIES = 'usr/lib/x86_64-linux-gnu'
 
 
 def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
-    """For one kernel; without a disk the recipe has no job."""
+    """The initrd for one kernel, the same each time."""
     target = shop.root / f'initrd-{flavour}'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)
@@ -38,8 +38,8 @@ def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
         shutil.copy(here / 'record-init.sh', root / 'init')
         (root / 'init').chmod(0o755)
         shutil.copy(here / 'record.sh', root)
-        (root / 'job').write_text(':\n')
-        target.write_bytes(gzip.compress(labguest._cpio(root), 6))
+        target.write_bytes(gzip.compress(labguest._cpio(root), 6,
+                                           mtime=0))
     return target
 
 
@@ -118,3 +118,9 @@ def ext4(target: pathlib.Path, tree: pathlib.Path, size: int = 64,
     call('truncate', '-s', f'{size}M', target)
     call('mke2fs', '-q', '-t', 'ext4', '-b', '4096', '-O',
          ','.join(('^has_journal', *features)), '-d', tree, target)
+
+
+def job(target: pathlib.Path, text: str) -> pathlib.Path:
+    """A disk with shell commands for the guest."""
+    target.write_bytes(f'#job:\n{text}\n'.encode().ljust(1 << 16, b'\0'))
+    return target

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lablib import paths, ui
-from vectorlib import ima, machine, store, uefi
+from vectorlib import guest, ima, machine, store, uefi
 from vectorlib.packages import Workshop
 from vectorlib.quote import RESTRICTED
 
@@ -73,9 +73,8 @@ def record(shop: Workshop, name: str) -> None:
     """
     recipe = RECIPES[name]
     nonce = _qualify()
-    job = shop.root / 'host-job'
-    job.write_text(WORK.format(nonce=nonce.hex(), attributes=RESTRICTED,
-                               more=recipe.work) + QUOTE)
+    job = guest.job(shop.root / 'job.img', WORK.format(
+        nonce=nonce.hex(), attributes=RESTRICTED, more=recipe.work) + QUOTE)
     boot = _boot(shop, recipe, job)
     got = machine.run(shop, boot)
     files, about = uefi.vector(shop, recipe.about, boot, got)
@@ -102,7 +101,7 @@ def _boot(shop: Workshop, recipe: Recipe, job: pathlib.Path
         shop, recipe.kernel, '' if recipe.secure else 'efi',
         f'ima_policy=tcb {recipe.options} {uefi.CONSOLE}'.replace('  ', ' '))
     disks = (*uefi.shim_disk(shop, menu, recipe.kernel),
-             ima.with_job(shop, ima.disk(shop, ima.keys(shop)), job))
+             ima.disk(shop), job)
     if not recipe.secure:
         return machine.Boot(disks=disks)
     return machine.Boot(

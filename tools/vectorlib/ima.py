@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import shutil
@@ -72,10 +73,9 @@ for _name in ('ima-ng', 'ima-ngv2', 'ima-sig', 'ima-sigv2', 'ima-modsig',
                             f'ima_policy=tcb ima_template={_name}')
 RECIPES['ima'] = Recipe(
     'template ima', 'ima_policy=tcb ima_template=ima ima_hash=sha1')
-for _name in ('sha1', 'sha384', 'sha512'):
-    RECIPES['hash-' + _name] = Recipe(
-        f'files hashed with {_name}',
-        f'ima_policy=tcb ima_template=ima-ng ima_hash={_name}')
+RECIPES['hash-sha1'] = Recipe(
+    'files hashed with SHA-1',
+    'ima_policy=tcb ima_template=ima-ng ima_hash=sha1')
 RECIPES['violations'] = Recipe(
     'open writers and changes after measurement',
     'ima_policy=tcb ima_template=ima-ng', work=WORK + VIOLATIONS)
@@ -99,7 +99,7 @@ measure func=BPRM_CHECK template=ima-ng
 measure func=FILE_CHECK mask=MAY_READ uid=0 fsname=ext4 template=ima-sig
 measure func=MODULE_CHECK template=ima-sigv2
 ''', work=r'''
-for k in rsa p256; do
+for k in rsa p256; do  # Debian's kernel cannot take the latter
   run keyctl padd asymmetric $k @u </keys/$k.der
 done
 run kexec -s -l /vmlinuz --append='root=/dev/vda1 quiet "a b"'
@@ -119,16 +119,15 @@ def record(shop: Workshop, name: str) -> None:
     """Boot and write the vector."""
     recipe = RECIPES[name]
     folder = keys(shop)
-    job = shop.root / 'ima-job'
     rules = recipe.policy.strip()
     load = (f"echo '{rules}' >$SEC/ima/policy || echo policy refused\n"
             if rules else '')
-    job.write_text(f'{load}{recipe.work}\nima\n')
+    job = guest.job(shop.root / 'job.img', f'{load}{recipe.work}\nima\n')
     boot = machine.Boot(
         recipe.boot.tpm, recipe.boot.firmware, kernel=shop.vmlinuz('cloud'),
         initrd=guest.initrd(shop, 'cloud'),
         command_line=f'{uefi.CONSOLE} {recipe.parameters}',
-        disks=(with_job(shop, disk(shop, folder), job),))
+        disks=(disk(shop), job))
     got = machine.run(shop, boot)
     files, about = uefi.vector(shop, recipe.about, boot, got)
     files |= {name: data for name, data in got.items()
@@ -137,15 +136,6 @@ def record(shop: Workshop, name: str) -> None:
               for kind in KEYS}
     about['policy'] = recipe.policy.strip().splitlines()
     store.write('ima/' + name, files, about)
-
-
-def with_job(shop: Workshop, image: pathlib.Path, job: pathlib.Path
-             ) -> pathlib.Path:
-    """The disk with the recipe's job in its root."""
-    target = shop.root / 'ima-job.img'
-    shutil.copy(image, target)
-    call('debugfs', '-w', '-R', f'write {job} job', target)
-    return target
 
 
 def keys(shop: Workshop) -> pathlib.Path:
@@ -164,8 +154,13 @@ def keys(shop: Workshop) -> pathlib.Path:
     return folder
 
 
-def disk(shop: Workshop, folder: pathlib.Path) -> pathlib.Path:
-    """A root with programs, files to measure and signatures on them."""
+@functools.cache
+def disk(shop: Workshop) -> pathlib.Path:
+    """A root with programs, files to measure and signatures on them.
+
+    Made once, for what is recorded together to differ only as told.
+    """
+    folder = keys(shop)
     target = shop.root / 'ima.img'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)

@@ -21,6 +21,10 @@ PACKAGES = (
     'sbsigntool', 'ima-evm-utils', 'libimaevm2', 'keyutils', 'libkeyutils1',
     'attr', 'kexec-tools', 'fsverity',
 )
+#: Libraries that kexec needs; their names go on with a version.
+LIBRARIES = ('libxenmisc', 'libxentoolcore', 'libxentoollog', 'libxencall',
+             'libxenevtchn', 'libxengnttab', 'libxenforeignmemory',
+             'libxendevicemodel')
 #: Meta-packages of the kernels, by what the recipes call them.
 KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
 #: The flavour of the newest generic kernel but one.
@@ -94,7 +98,7 @@ class Workshop:
         """Download and unpack what is not there yet."""
         for folder in (self.debs, self.tree, self.root / 'kernel'):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in PACKAGES:
+        for name in (*PACKAGES, *map(_newest, LIBRARIES)):
             if not (self.tree / 'usr/share/doc' / name).exists():
                 self._fetch(name)
                 call('dpkg-deb', '-x', self._deb(name), self.tree)
@@ -115,6 +119,15 @@ class Workshop:
             # apt's sandbox user may not write into our directory.
             call('apt-get', '-o', 'APT::Sandbox::User=root', 'download',
                  '-qq', name, cwd=self.debs)
+
+
+def _newest(prefix: str) -> str:
+    """The last package of which only the version in the name is unknown."""
+    names = [name for name in call('apt-cache', 'pkgnames', prefix).split()
+             if re.fullmatch(prefix + r'[0-9.]+', name)]
+    if not names:
+        raise ui.LabError(f'apt-get knows no {prefix}*')
+    return max(names)
 
 
 def _kernel(flavour: str) -> str:
