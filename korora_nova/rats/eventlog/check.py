@@ -31,8 +31,10 @@ HASH_DATA = frozenset((
     types.EV_EFI_GPT_EVENT2, types.EV_EFI_VARIABLE_AUTHORITY,
     types.EV_EFI_SPDM_DEVICE_POLICY, types.EV_EFI_SPDM_DEVICE_AUTHORITY))
 
-#: Contents of separators, see quirks.SEPARATOR_VALUE; 1 reports an error.
-SEPARATORS = (b'\0\0\0\0', b'\xff\xff\xff\xff', b'WBCL', b'\1\0\0\0')
+#: Contents of separators, see quirks.SEPARATOR_VALUE.
+SEPARATORS = (b'\0\0\0\0', b'\xff\xff\xff\xff', b'WBCL')
+#: Contents of separators after an error of the firmware (PFP 10.4.1).
+FAILED = (b'\1\0\0\0', b'\0\0\0\1')
 
 
 def hasher(bank: str) -> Hash:
@@ -47,6 +49,12 @@ def hasher(bank: str) -> Hash:
 def separators(bank: str) -> frozenset[bytes]:
     """Digests of separators."""
     return frozenset(map(hasher(bank), SEPARATORS))
+
+
+@functools.lru_cache(maxsize=16)
+def failures(bank: str) -> frozenset[bytes]:
+    """Digests of separators that report an error."""
+    return frozenset(map(hasher(bank), FAILED))
 
 
 def status(event: Event, bank: str) -> str:
@@ -87,7 +95,7 @@ def contents(event: Event) -> Iterator[bytes]:
 def texts(data: bytes) -> Iterator[bytes]:
     """What a boot loader may have hashed, see quirks.GRUB_TEXT."""
     bare = data.rstrip(b'\0')
-    if len(data) > text.MAX_TEXT * 4:
+    if len(data) > text.MAX_TEXT:
         return
     for separator in (b': ', b' '):
         prefix, found, behind = bare.partition(separator)

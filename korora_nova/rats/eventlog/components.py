@@ -75,7 +75,7 @@ def component(event: Event, bank: str, sections: Mapping[int, str]
     if event.index in sections:
         found = Description(SECTION, sections[event.index])
     else:
-        found = _SHOW.get(event.type, _plain)(event)
+        found = _SHOW.get(event.type, _text)(event)
     return Component(
         found.kind, f'{bank}:{event.digests[bank].hex()}',
         found.name[:MAX_NAME], found.path[:MAX_PATH],
@@ -86,11 +86,6 @@ def version(name: str) -> str:
     """A kernel's version from a file name: vmlinuz-6.1.0-42-amd64."""
     match = _VERSION.search(name) or _UKI_VERSION.search(name)
     return match[1] if match else ''
-
-
-def _plain(event: Event) -> Description:
-    kind = FIRMWARE if event.pcr == 0 else CONFIGURATION
-    return Description(kind, types.name(event.type))
 
 
 def _text(event: Event) -> Description:
@@ -126,7 +121,7 @@ def _image(kind: str) -> Callable[[Event], Description]:
 
 
 def _blob(event: Event) -> Description:
-    if len(event.data) != _BLOB.size:
+    if len(event.data) != _BLOB.size or _words(event.data):
         return _text(event)
     base, size = _BLOB.unpack(event.data)
     return Description(FIRMWARE, f'0x{base:x}+0x{size:x}')
@@ -173,6 +168,28 @@ def _ipl(event: Event) -> Description:
                        version(name))
 
 
+def _spdm(kind: str) -> Callable[[Event], Description]:
+    """A device that authenticates itself: its path, if any.
+
+    TCG_DEVICE_SECURITY_EVENT_DATA: signature | u16 version | u16 bytes
+    | u32 hash | u32 device | block: u8 | u8 | u16 bytes, then these;
+    EVENT_DATA2: signature | u16 version | u8 state | u8 | u32 bytes
+    | u32 device | u32 | u32 | u64 sub-header; both: u64 bytes of the
+    device path, then it (PFP 10.2.7).
+    """
+    def show(event: Event) -> Description:
+        data = event.data
+        at = len(data)
+        if data.startswith(b'SPDM Device Sec2'):
+            at = 16 + 28
+        elif data.startswith(b'SPDM Device Sec\0') and len(data) >= 32:
+            at = 32 + int.from_bytes(data[30:32], 'little')
+        size = int.from_bytes(data[at:at + 8], 'little')
+        path = devicepath.render(data[at + 8:at + 8 + size])
+        return Description(kind, types.name(event.type), path)
+    return show
+
+
 def _file_kind(name: str) -> str:
     if _KERNEL.match(name):
         return KERNEL
@@ -191,10 +208,8 @@ def _tagged(event: Event) -> Description:
 
 _SHOW: dict[int, Callable[[Event], Description]] = {
     types.EV_POST_CODE: _blob, types.EV_POST_CODE2: _described(FIRMWARE),
-    types.EV_ACTION: _text, types.EV_EFI_ACTION: _text,
-    types.EV_S_CRTM_CONTENTS: _text, types.EV_S_CRTM_VERSION: _crtm_version,
+    types.EV_S_CRTM_VERSION: _crtm_version,
     types.EV_EVENT_TAG: _tagged, types.EV_IPL: _ipl,
-    types.EV_COMPACT_HASH: _text, types.EV_OMIT_BOOT_DEVICE_EVENTS: _text,
     types.EV_EFI_VARIABLE_DRIVER_CONFIG: _variable,
     types.EV_EFI_VARIABLE_BOOT: _variable,
     types.EV_EFI_VARIABLE_BOOT2: _variable,
@@ -209,4 +224,5 @@ _SHOW: dict[int, Callable[[Event], Description]] = {
     types.EV_EFI_PLATFORM_FIRMWARE_BLOB2: _described(FIRMWARE),
     types.EV_EFI_HANDOFF_TABLES: _tables,
     types.EV_EFI_HANDOFF_TABLES2: _described(CONFIGURATION),
-    types.EV_EFI_HCRTM_EVENT: _text}
+    types.EV_EFI_SPDM_FIRMWARE_BLOB: _spdm(FIRMWARE),
+    types.EV_EFI_SPDM_FIRMWARE_CONFIG: _spdm(CONFIGURATION)}

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from korora_nova import errors
-from korora_nova.rats.eventlog import boot
+from korora_nova.rats.eventlog import boot, text
 
 VERSION = 1
-#: Items of one list, and characters of one text.
+#: Items of one list, and characters of one text with its escapes.
 MAX_ITEMS = 16384
-MAX_TEXT = 65536
+MAX_TEXT = 10 * text.MAX_TEXT
 
 _ROWS: dict[str, type[Any]] = {
     'boot_options': boot.BootOption, 'components': boot.Component,

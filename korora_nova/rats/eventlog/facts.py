@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Most facts of one kind; a boot has some hundreds.
 MAX_FACTS = 8192
+#: Characters of all texts.
+MAX_TEXT = 4 << 20
 
 _ACTIONS = (
     b'Calling EFI Application from Boot Option',
@@ -68,7 +70,7 @@ _CC = Layout(1, (1,), 2, 3, 3, 3, 3, True)
 def decode(log: VerifiedLog) -> boot.BootState:
     """Decode the events of a verified log.
 
-    :raises EvidenceError: UEFI_LOG_MALFORMED: more than ``MAX_FACTS``.
+    :raises EvidenceError: UEFI_LOG_MALFORMED: more than the caps.
     """
     layout = _CC if log.format == formats.CC else _TPM
     registers: dict[int, list[Event]] = {}
@@ -150,7 +152,9 @@ def _check(state: boot.BootState) -> None:
     lists: Sequence[Sequence[object]] = (
         state.databases, state.authorities, state.boot_options,
         state.components, state.commands, state.command_lines)
-    if max(map(len, lists)) > MAX_FACTS:
+    size = sum(len(line.text) for line in (*state.commands,
+                                           *state.command_lines))
+    if max(map(len, lists)) > MAX_FACTS or size > MAX_TEXT:
         raise errors.EvidenceError(
             errors.Reason.UEFI_LOG_MALFORMED,
             'The UEFI event log says more than a boot can have.',

@@ -100,12 +100,14 @@ def stub(found: Commands, events: Sequence[Event], bank: str,
         digest = event.digests[bank]
         if digest in ends or event.index in found.explained:
             continue
-        verified = _is_wide(event.data) and make(event.data) == digest
+        wide = text.is_utf16(event.data)
+        verified = wide and make(event.data) == digest
         if verified:
             found.explained.add(event.index)
         if verified or only:
             found.lines.append(CommandLine(
-                text.either(event.data), 'stub', verified, event.pcr))
+                text.utf16(event.data) if wide else '', 'stub', verified,
+                event.pcr))
 
 
 def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
@@ -153,9 +155,3 @@ def sections(found: Commands, events: Sequence[Event], bank: str) -> None:
             return
         found.explained.add(event.index)
         found.sections[content.index] = name
-
-
-def _is_wide(data: bytes) -> bool:
-    """Whether data is UCS-2 text with its NUL."""
-    return (not len(data) % 2 and data.endswith(b'\0\0')
-            and len(data) <= 2 * text.MAX_TEXT)

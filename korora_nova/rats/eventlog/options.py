@@ -42,7 +42,8 @@ def read(events: Sequence[Event], bank: str, separators: int) -> Options:
     :param separators: after how many of them firmware is done.
     """
     found = Options()
-    make, ends = check.hasher(bank), check.separators(bank)
+    make = check.hasher(bank)
+    ends = check.separators(bank) | check.failures(bank)
     passed = 0
     total = sum(event.digests[bank] in ends for event in events)
     for event in events:

@@ -27,7 +27,7 @@ DATABASES = {'PK': variables.GLOBAL, 'KEK': variables.GLOBAL,
 #: Longest value of another variable that is kept, bytes.
 MAX_VALUE = 4096
 
-# Actions the profile has in this register.
+# Actions the profile has in this register: not authorities.
 _ACTIONS = (b'UEFI Debug Mode', b'DMA Protection Disabled')
 
 
@@ -35,8 +35,7 @@ _ACTIONS = (b'UEFI Debug Mode', b'DMA Protection Disabled')
 class Policy:
     """What the register says.
 
-    :param explained: indices of events that are in a field here, or say
-        nothing that is not known.
+    :param explained: indices of events that are in a field here.
     """
 
     secure_boot: bool | None = None
@@ -72,21 +71,22 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     """Read the events of the register, in their order."""
     policy = Policy()
     digests = [event.digests[bank] for event in events]
-    ends = check.separators(bank)
+    failed = check.failures(bank)
+    ends = check.separators(bank) | failed
     first = next((number for number, digest in enumerate(digests)
                   if digest in ends), None)
-    policy.secure_boot = _secure_boot(digests, first, bank)
-    make = check.hasher(bank)
-    known = ends | _actions(bank)
-    whole = True
+    sound = first is not None and digests[first] not in failed
+    policy.secure_boot = _secure_boot(
+        digests, digests[:first] if sound else (), bank)
+    make, actions = check.hasher(bank), _actions(bank)
+    whole = sound
     for number, event in enumerate(events):
-        if digests[number] in known:
-            policy.explained.add(event.index)
+        if digests[number] in ends or digests[number] in actions:
             continue
         variable = variables.parse(event.data)
         verified = variable is not None and _covers(
             event.data, variable, digests[number], make)
-        if first is not None and number < first:
+        if sound and number < (first or 0):
             _configured(policy, event, variable, verified)
         else:
             whole = whole and verified
@@ -95,14 +95,13 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     return policy
 
 
-def _secure_boot(digests: Sequence[bytes], first: int | None,
+def _secure_boot(digests: Sequence[bytes], firmware: Sequence[bytes],
                  bank: str) -> bool | None:
+    """On if firmware said so, off if anybody did."""
     on, off = _states(bank)
     if not off.isdisjoint(digests):
         return False
-    if first is not None and not on.isdisjoint(digests[:first]):
-        return True
-    return None
+    return None if on.isdisjoint(firmware) else True
 
 
 def _covers(data: bytes, variable: Variable, digest: bytes,
@@ -118,17 +117,29 @@ def _configured(policy: Policy, event: Event, variable: Variable | None,
     if variable is None:
         return
     if DATABASES.get(variable.name) == variable.vendor:
-        found = variables.signatures(variable.value)
-        policy.databases.append(SignatureDatabase(
-            variable.name, verified and found.complete, found.entries))
-    elif verified and variable[:2] == (variables.GLOBAL, 'SecureBoot'):
-        # 1 is among the known digests.
-        if variable.value != b'\1':
-            policy.secure_boot = False
-    elif verified:
-        _keep(policy, variable)
+        _database(policy, variable, verified)
+    elif not verified:
+        return
+    elif variable[:2] != (variables.GLOBAL, 'SecureBoot'):
+        _keep(policy, event, variable)
+        return
+    elif variable.value != b'\1':
+        # The digest of 1 is among those known.
+        policy.secure_boot = False
     if verified:
         policy.explained.add(event.index)
+
+
+def _database(policy: Policy, variable: Variable, verified: bool) -> None:
+    entry = None if variables.is_lists(variable.value) else (
+        variables.authority(variable.value))
+    if entry is not None:
+        # An option ROM was verified before the separator.
+        policy.authorities.append(Authority(variable.name, entry, verified))
+        return
+    found = variables.signatures(variable.value)
+    policy.databases.append(SignatureDatabase(
+        variable.name, verified and found.complete, found.entries))
 
 
 def _used(policy: Policy, event: Event, variable: Variable | None,
@@ -141,29 +152,32 @@ def _used(policy: Policy, event: Event, variable: Variable | None,
         policy.authorities.append(
             Authority(variable.name if variable else '', None, False))
         return
-    policy.explained.add(event.index)
+    entry = variables.authority(variable.value)
     if DATABASES.get(variable.name) == variable.vendor and (
             variables.is_lists(variable.value)):
         # Changed by an update at boot, or an imitation.
         policy.databases.append(SignatureDatabase(
             variable.name, False,
             variables.signatures(variable.value).entries))
-        return
-    entry = variables.authority(variable.value)
-    if entry is not None:
+        policy.explained.add(event.index)
+    elif entry is not None:
         policy.authorities.append(Authority(variable.name, entry, True))
+        policy.explained.add(event.index)
     elif variable.name in DATABASES:
         policy.authorities.append(Authority(variable.name, None, False))
-    elif whole:
-        _keep(policy, variable)
+    elif whole and variable.name != 'SecureBoot':
+        _keep(policy, event, variable)
 
 
-def _keep(policy: Policy, variable: Variable) -> None:
-    value = variable.value[:MAX_VALUE]
-    shown = text.utf8(value)
-    if not value or '\\' in shown or not shown:
-        shown = f'hex:{value.hex()}'
-    policy.variables.setdefault(variable.name, shown)
+def _keep(policy: Policy, event: Event, variable: Variable) -> None:
+    """Keep the first of a name; others stay components."""
+    if len(variable.value) > MAX_VALUE:
+        return
+    shown = text.utf8(variable.value)
+    if not shown or '\\' in shown:
+        shown = f'hex:{variable.value.hex()}'
+    if policy.variables.setdefault(variable.name, shown) == shown:
+        policy.explained.add(event.index)
 
 
 def _contradictions(policy: Policy) -> None:

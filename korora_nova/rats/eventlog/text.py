@@ -7,21 +7,32 @@ control characters, and a hidden byte never matches a pattern.
 
 from __future__ import annotations
 
-#: Longest text that is kept, in characters before escaping.
-MAX_TEXT = 8192
+#: Longest text that is read, bytes; GRUB's submenus have some 10,000.
+MAX_TEXT = 65536
 
 
 def utf8(data: bytes) -> str:
-    """UTF-8 without its trailing NULs, cut to ``MAX_TEXT``."""
-    return escaped(data[:MAX_TEXT * 4].rstrip(b'\0').decode(
+    """UTF-8 without its trailing NULs, cut."""
+    return escaped(data[:MAX_TEXT].rstrip(b'\0').decode(
         errors='backslashreplace'))
 
 
 def utf16(data: bytes) -> str:
     """UCS-2 as firmware writes it, without its trailing NULs, cut."""
-    data = data[:MAX_TEXT * 4]
+    data = data[:MAX_TEXT]
     return escaped(data[:len(data) & ~1].decode(
         'utf-16-le', errors='backslashreplace').rstrip('\0'))
+
+
+def is_utf16(data: bytes) -> bool:
+    """Whether data is printable UCS-2 that ends in one NUL."""
+    if len(data) % 2 or len(data) > MAX_TEXT or data[-2:] != b'\0\0':
+        return False
+    try:
+        found = data[:-2].decode('utf-16-le')
+    except UnicodeDecodeError:
+        return False
+    return found.isprintable()
 
 
 def either(data: bytes) -> str:
@@ -31,8 +42,7 @@ def either(data: bytes) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text with escapes for what is not printable; cut."""
-    text = text[:MAX_TEXT]
+    """Text with escapes for what is not printable."""
     if text.isprintable():
         return text
     return ''.join(

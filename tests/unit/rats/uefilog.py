@@ -5,6 +5,8 @@ import hashlib
 import struct
 import uuid
 
+from korora_nova.rats import eventlog
+
 ALGORITHMS = {'sha1': 0x04, 'sha256': 0x0B, 'sha384': 0x0C, 'sha512': 0x0D,
               'sm3-256': 0x12}
 SIZES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64,
@@ -71,3 +73,66 @@ def extended(*digests, start=bytes(32), bank='sha256'):
     for digest in digests:
         start = hashed(bank, start + digest)
     return start
+
+
+SB = 0x80000001
+AUTHORITY = 0x800000E0
+BOOT = 0x80000002
+SEPARATOR = 4
+IPL = 13
+TAG = 6
+IMAGE = 0x80000003
+
+X509 = uuid.UUID('a5c059a1-94e4-4aa7-87b5-ab155c2bf072')
+IMAGE_HASH = uuid.UUID('c1c41626-504c-4092-aca9-41f936934328')
+OWNER = uuid.UUID('77fa9abd-0359-4d32-bd60-28f4e78f784b')
+
+
+def signature_list(kind, *items, head=b'', owner=OWNER):
+    """EFI_SIGNATURE_LIST of items of one size."""
+    body = b''.join(owner.bytes_le + item for item in items)
+    each = 16 + len(items[0]) if items else 48
+    return (kind.bytes_le + struct.pack(
+        '<III', 28 + len(head) + len(body), len(head), each) + head + body)
+
+
+def separator(pcr, value=bytes(4), banks=('sha256',)):
+    return measured(pcr, SEPARATOR, value, banks=banks)
+
+
+def secure_boot(value=b'\1', pcr=7, kind=SB, banks=('sha256',)):
+    return measured(pcr, kind, variable('SecureBoot', value), banks=banks)
+
+
+def path_node(kind, sub, body):
+    return struct.pack('<BBH', kind, sub, 4 + len(body)) + body
+
+
+def file_path(name):
+    return path_node(4, 4, (name + '\0').encode('utf-16-le'))
+
+
+END = path_node(0x7F, 0xFF, b'')
+
+
+def image(path=b''):
+    """EFI_IMAGE_LOAD_EVENT."""
+    return struct.pack('<QQQQ', 0x1000, 0x2000, 0, len(path)) + path
+
+
+def load_option(description, path=b'', attributes=1):
+    return (struct.pack('<IH', attributes, len(path))
+            + (description + '\0').encode('utf-16-le') + path)
+
+
+def tagged(number, data):
+    return struct.pack('<II', number, len(data)) + data
+
+
+def boot(*records, head=None, bank='sha256', differs=()):
+    """Facts of a log that agrees in all registers but ``differs``."""
+    log = eventlog.parse((head or header()) + b''.join(records))
+    pcrs = log.replay(bank)
+    for index in differs:
+        pcrs[index] = b'x' * len(pcrs[index])
+    return log.compare(pcrs, bank).boot
