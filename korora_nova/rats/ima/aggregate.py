@@ -9,25 +9,33 @@ kernels before 5.8. After kexec another kernel adds another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from korora_nova import errors
 from korora_nova.rats.ima.records import HASHES
 
 _RANGES = (range(10), range(8))
+# Banks a kernel uses for it, besides that of its own hash.
+_USED = {'sha1', 'sha256'}
 _R = errors.Reason
 
 
-def check(aggregates: Iterable[str],
+def check(aggregates: Collection[str],
           banks: Mapping[str, Mapping[int, bytes]]) -> None:
     """Compare boot aggregates with quoted PCRs.
 
     :param banks: quoted values by bank.
     :raises EvidenceError: IMA_BOOT_AGGREGATE.
     """
+    if not aggregates:
+        raise errors.EvidenceError(
+            _R.IMA_BOOT_AGGREGATE, 'The IMA measurement list holds no boot '
+            'aggregate.', place='boot_aggregate')
     for got in aggregates:
         name = got.partition(':')[0]
         pcrs = banks.get(name)
+        if _none(got) and not set(banks) & _USED:
+            continue
         if name not in HASHES or pcrs is None:
             raise errors.EvidenceError(
                 _R.IMA_BOOT_AGGREGATE, f'The boot aggregate is of {name} '
@@ -40,6 +48,11 @@ def check(aggregates: Iterable[str],
                 f'quoted PCRs 0-9 give {want[0]}, 0-7 give {want[1]}.',
                 place='boot_aggregate',
                 details={'want': ' '.join(filter(None, want)), 'got': got})
+
+
+def _none(got: str) -> bool:
+    """What kernels state that find no bank they could use."""
+    return not got.rpartition(':')[2].strip('0')
 
 
 def expected(bank: str, pcrs: Mapping[int, bytes],

@@ -13,13 +13,14 @@ told. The template ``ima`` lacks the last size and its data is::
 
 with a template hash over digest | path padded with NUL to 256 bytes.
 ASCII list: ``%2d`` of the PCR, hex of the template hash, the template's
-name and its fields, each after one space, and a newline; a newline in a
-path forges a line, which the binary list does not suffer from.
+name and its fields, each after one space, and a newline. A newline in a
+path looks like another entry, but the hash tells (not for a violation).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -34,9 +35,13 @@ BINARY, ASCII = 'binary', 'ascii'
 #: Template hashes, and banks that a list can extend.
 HASHES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64}
 
+#: Lines of one entry of an ASCII list: newlines in a path, and one.
+MAX_LINES = 16
+
 _BY_SIZE = {size: name for name, size in HASHES.items()}
 _NAME_SIZE = 256
 _LINE = templates.MAX_TEMPLATE_DATA * 2
+_BEGINS = re.compile(rb'[ 0-9][0-9] [0-9a-f]{40,128} [a-z]')
 _U32 = struct.Struct('<I').unpack_from
 _R = errors.Reason
 
@@ -179,15 +184,49 @@ def matches(record: Record) -> bool:
 def read_ascii(log: bytes, at: int, hash_name: str) -> Record:
     """The entry of an ASCII list at an offset.
 
-    The last line may lack its newline: its hash tells whether it is whole.
+    A path may hold newlines: an entry that does not match its hash, or
+    cannot be read, goes on in the lines that follow if it then does; a
+    violation, which has no hash, goes on up to what begins like an entry.
+    The last line may lack its newline.
 
     :raises EvidenceError: IMA_LOG_MALFORMED, IMA_TEMPLATE.
     """
-    end = log.find(b'\n', at, at + _LINE)
+    first: Record | errors.EvidenceError | None = None
+    end = at
+    for _ in range(MAX_LINES):
+        record: Record | errors.EvidenceError
+        end = _line_end(log, at, end)
+        try:
+            record = _line(log, at, end, hash_name)
+            if (not _begins_within(log, record.end) if record.violation
+                    else matches(record)):
+                return record
+        except errors.EvidenceError as exc:
+            record = exc
+        first = first or record
+        end += 1
+        if end >= len(log):
+            break
+    if isinstance(first, Record):
+        return first
+    raise first or malformed('an empty line', at)
+
+
+def _line_end(log: bytes, at: int, start: int) -> int:
+    end = log.find(b'\n', start, at + _LINE)
     if end < 0:
-        end = len(log)
-    if end - at > _LINE:
-        raise malformed('a line that is too long', at)
+        if len(log) - at > _LINE:
+            raise malformed('a line that is too long', at)
+        return len(log)
+    return end
+
+
+def _begins_within(log: bytes, at: int) -> bool:
+    """Whether the line at an offset is not the beginning of an entry."""
+    return at < len(log) and _BEGINS.match(log, at) is None
+
+
+def _line(log: bytes, at: int, end: int, hash_name: str) -> Record:
     pcr, _, rest = log[at:end].lstrip(b' ').partition(b' ')
     stated, _, rest = rest.partition(b' ')
     name, _, text = rest.partition(b' ')
@@ -203,13 +242,13 @@ def read_ascii(log: bytes, at: int, hash_name: str) -> Record:
     except Malformed as exc:
         raise malformed(str(exc), at) from None
     end += log[end:end + 1] == b'\n'
-    if template.legacy:
-        if len(values[1]) > _NAME_SIZE:
-            raise malformed('a path that is too long', at)
-        return legacy_record(int(pcr), hash_value, values[0],
-                             values[1][:-1], end)
-    return Record(int(pcr), hash_value, template, values,
-                  templates.join(values), end)
+    if not template.legacy:
+        return Record(int(pcr), hash_value, template, values,
+                      templates.join(values), end)
+    if len(values[1]) > _NAME_SIZE:
+        raise malformed('a path that is too long', at)
+    return legacy_record(int(pcr), hash_value, values[0], values[1][:-1],
+                         end)
 
 
 #: How an entry is read, by form of the list.

@@ -124,6 +124,10 @@ class Rules:
         add(b'violations' if self._violations else b'')
         return digest.hexdigest()
 
+    def lists(self, digest: bytes, path: bytes) -> bool:
+        """Whether a digest, as :func:`digests.key`, is listed for a path."""
+        return digest in self.digests or digest in self.paths.get(path, ())
+
     def check(self, entry: Entry) -> Finding | None:
         """Why these rules do not admit a measurement; None if they do."""
         if self._templates and entry.template not in self._templates:
@@ -135,7 +139,7 @@ class Rules:
         if entry.path in BOOT_AGGREGATES:
             return None
         key = digests_.key(entry.digest) if entry.digest else b''
-        if key in self.digests or key in self.paths.get(entry.path, ()):
+        if self.lists(key, entry.path):
             return None
         if entry.buffer:
             return self._buffer(entry, key)
