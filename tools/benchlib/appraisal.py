@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -16,10 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchlib import environment, workload
 from lablib import paths, ui
 from tests.unit import simulator
-
-from benchlib import environment, workload
 
 Json = dict[str, Any]
 #: The recorded boot whose log and PCRs are used: Secure Boot, shim, GRUB.
@@ -35,7 +35,7 @@ class Contender:
 
     def __init__(self, python: str, module: str, load: pathlib.Path) -> None:
         self._process = subprocess.Popen(
-            [python, '-m', f'benchlib.{module}', str(load)],
+            [python, '-m', f'benchlib.{module}', str(load), VECTOR],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=paths.CHECKOUT, env={
                 **os.environ, 'PYTHONPATH':
@@ -86,7 +86,8 @@ def run(runs: int, entries: int) -> Json:
 
 def _aggregate() -> str:
     pcrs = simulator.recorded_pcrs(VECTOR)
-    return simulator.aggregate(pcrs)
+    return hashlib.sha256(b''.join(
+        pcrs[index] for index in range(10))).hexdigest()
 
 
 @contextlib.contextmanager

@@ -14,9 +14,8 @@ import signal
 import sys
 import types
 
-from lablib import paths, setup, ui
-
 from benchlib import environment
+from lablib import paths, setup, ui
 
 
 def parser() -> argparse.ArgumentParser:
