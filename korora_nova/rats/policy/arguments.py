@@ -40,13 +40,15 @@ def normal(argument: str) -> str:
 def matching(arguments: tuple[str, ...],
              patterns: tuple[str, ...]) -> Iterator[str]:
     """Those arguments that match a pattern, ``*`` and ``?`` as in names."""
-    matchers = [_compiled(pattern) for pattern in patterns]
-    for argument in arguments:
-        spelled = normal(argument)
-        if any(matcher.fullmatch(spelled) for matcher in matchers):
-            yield argument
+    if patterns:
+        match = _compiled(patterns).fullmatch
+        for argument in arguments:
+            if match(normal(argument)):
+                yield argument
 
 
-@functools.lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(normal(pattern)))
+@functools.lru_cache(maxsize=256)
+def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    # fnmatch makes stars atomic groups: no backtracking.
+    return re.compile('|'.join(
+        fnmatch.translate(normal(pattern)) for pattern in patterns))

@@ -12,6 +12,9 @@ from korora_nova.rats.policy.boot import SECURE_BOOT_PCR, entry_name, words
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
+#: Characters of a command that are shown.
+MAX_COMMAND = 64
+
 _DIGITS = re.compile('[0-9]+')
 
 
@@ -108,7 +111,7 @@ def _texts(pcr: int, now: BootState, then: BootState
              if item.pcr == pcr and item.text not in known]
     if fresh:
         yield (f'GRUB ran {len(fresh)} new commands, the first: '
-               f'{printable(fresh[0].text)}', '')
+               f'{printable(fresh[0].text[:MAX_COMMAND])}', '')
 
 
 def _on(state: BootState) -> str:

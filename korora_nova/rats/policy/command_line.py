@@ -31,6 +31,8 @@ from korora_nova.rats.state import VerifiedState
 _R = errors.Reason
 
 PCRS = (8, 9, 12)
+#: Arguments of all command lines of a boot; Linux takes 2048 characters.
+MAX_ARGUMENTS = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class CommandLine(Rule):
     """Kernels were started with allowed arguments only."""
 
     patterns: tuple[str, ...]
+    required: tuple[str, ...]
     forbidden: tuple[str, ...]
     references: bool
     learned: frozenset[tuple[str, ...]] = frozenset()
@@ -47,11 +50,13 @@ class CommandLine(Rule):
 
     NAME = 'command-line'
     HELP = ('Each argument of each kernel command line matches a pattern '
-            '(* and ? as in file names), or the line is one of a reference; '
-            'no argument matches a forbidden pattern.')
+            '(* and ? as in file names) and each required pattern an '
+            'argument, or the line is one of a reference; no argument '
+            'matches a forbidden pattern.')
     SCHEMA = schemas.closed({
-        'patterns': strings(1024), 'forbidden': strings(1024),
-        'references': BOOLEAN}, ('patterns', 'forbidden', 'references'))
+        'patterns': strings(1024), 'required': strings(1024),
+        'forbidden': strings(1024), 'references': BOOLEAN},
+        ('patterns', 'required', 'forbidden', 'references'))
 
     @classmethod
     def parse(cls, params: Params, path: str) -> CommandLine:
@@ -60,6 +65,7 @@ class CommandLine(Rule):
             raise invalid(path, 'it allows nothing: give patterns or '
                           'references: true')
         return cls(path, tuple(params.get('patterns', ())),
+                   tuple(params.get('required', ())),
                    tuple(params.get('forbidden', ())), references)
 
     def bind(self, references: Sequence[ReferenceValues]) -> CommandLine:
@@ -82,7 +88,11 @@ class CommandLine(Rule):
         unclear = [index for index in PCRS
                    if not self.known.get(index, frozenset()).issuperset(
                        measured.get(index, ()))]
-        lines = list(_lines(state.boot))
+        lines = list(dict.fromkeys(_lines(state.boot)))
+        if sum(map(len, lines)) > MAX_ARGUMENTS:
+            return [self.fails(
+                _R.COMMAND_LINE, 'The kernel command lines have more than '
+                f'{MAX_ARGUMENTS} arguments.')]
         if not lines and (unclear or not any(map(measured.get, PCRS))):
             return [self.fails(
                 _R.COMMAND_LINE, 'No verified event has a kernel command '
@@ -102,19 +112,30 @@ class CommandLine(Rule):
         bad = dict.fromkeys(
             word for line in lines
             for word in arguments.matching(line, self.forbidden))
+        missing = dict.fromkeys(pattern for line in lines
+                                for pattern in self._missing(line))
         return self.fails_each(
             _R.COMMAND_LINE, [printable(word) for word in bad],
             'The kernel argument {} is forbidden'
         ) + self.fails_each(
             _R.COMMAND_LINE, [printable(word) for word in wrong
                               if word not in bad],
-            'The kernel argument {} is not one that the policy allows')
+            'The kernel argument {} is not one that the policy allows'
+        ) + self.fails_each(
+            _R.COMMAND_LINE, list(missing),
+            'A kernel command line lacks the required argument {}')
 
     def _unknown(self, line: tuple[str, ...]) -> list[str]:
         if line in self.learned:
             return []
         good = set(arguments.matching(line, self.patterns))
         return [word for word in line if word not in good]
+
+    def _missing(self, line: tuple[str, ...]) -> list[str]:
+        if line in self.learned:
+            return []
+        return [pattern for pattern in self.required
+                if not any(arguments.matching(line, (pattern,)))]
 
 
 def _lines(state: boot.BootState) -> Iterator[tuple[str, ...]]:

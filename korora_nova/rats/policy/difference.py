@@ -25,7 +25,8 @@ _R = errors.Reason
 #: Most differences that are told; there are few rules and each sums up.
 MAX_DIFFERENCES = 256
 
-_LEARN = 'openstack attestation reference create NAME --host {host}'
+_LEARN = ('if it is meant to be so: openstack attestation reference create '
+          'NAME --host {host}')
 _EDIT = ('edit /{rule} of the policy, then: openstack attestation policy set '
          '{policy} --file FILE')
 #: What helps, where it is not to learn or to allow the new state.
@@ -37,10 +38,13 @@ _ADVICE = {
     _R.UEFI_LOG_BANK: "enable the SHA-256 bank in {host}'s firmware setup",
     _R.UEFI_LOG_REPLAY: 'find out what extends the PCR beside firmware and '
     'boot loader; if it is meant to be extended, ' + _EDIT,
-    _R.EVENT_UNVERIFIED: 'find out what was measured; if it is as it should '
-    'be: ' + _LEARN,
+    _R.EVENT_UNVERIFIED: 'find out what was measured; ' + _LEARN,
     _R.SECURE_BOOT_OFF: "enable Secure Boot in {host}'s firmware setup",
     _R.SIGNATURE_FORBIDDEN: "remove the entry in {host}'s firmware setup",
+    _R.SIGNATURE_MISSING: 'enrol the entry on {host}; revocations come with '
+    'fwupdmgr update',
+    _R.COMMAND_LINE: "change the settings of {host}'s boot loader and reboot "
+    'it; if the line is wanted, ' + _EDIT,
     _R.TPM_CLOCK_UNSAFE: 'shut {host} down in order and start it again; if '
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
@@ -144,10 +148,8 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
                       'admit them')
         return
     for item in found[:MAX_LISTED]:
-        digest = item.details.get('got', '')
-        named = f'{item.message} ({digest})' if (
-            digest and digest not in item.message) else item.message
-        yield dataclasses.replace(item, message=named)
+        yield item if reason != _R.IMA_UNKNOWN_FILE else dataclasses.replace(
+            item, message=f'{item.message}: {item.details["got"]}')
     if len(found) > MAX_LISTED:
         yield Finding(reason, f'{len(found) - MAX_LISTED} more: '
                       f'{errors.REASONS[reason]}')
