@@ -14,10 +14,12 @@ from typing import Any
 import webob
 
 from korora_nova import errors
-from korora_nova.api import auth, call, faults, policy
+from korora_nova.api import auth, call, faults
+from korora_nova.api import policy as enforcement
 from korora_nova.api.handlers import (
     custody,
     host,
+    policy,
     reference,
     result,
     root,
@@ -25,6 +27,7 @@ from korora_nova.api.handlers import (
 )
 from korora_nova.api.policies import custody as custody_rules
 from korora_nova.api.policies import host as host_rules
+from korora_nova.api.policies import policy as policy_rules
 from korora_nova.api.policies import reference as reference_rules
 from korora_nova.api.policies import result as result_rules
 from korora_nova.api.policies import self_report as self_rules
@@ -61,6 +64,15 @@ ROUTES: dict[str, dict[str, tuple[call.Handler, str | None]]] = {
     '/v1/references/{name}': {
         'GET': (reference.show, reference_rules.SHOW),
         'DELETE': (reference.delete, reference_rules.DELETE)},
+    '/v1/policies': {
+        'GET': (policy.list_policies, policy_rules.LIST),
+        'POST': (policy.create, policy_rules.CREATE)},
+    '/v1/policies/{name}': {
+        'GET': (policy.show, policy_rules.SHOW),
+        'PUT': (policy.update, policy_rules.UPDATE),
+        'DELETE': (policy.delete, policy_rules.DELETE)},
+    '/v1/policies/{name}/differences/{host}': {
+        'GET': (policy.differences, policy_rules.DIFFERENCES)},
     '/v1/servers/{instance}': {
         'GET': (custody.server, custody_rules.SERVER)},
     '/v1/migrations': {
@@ -98,7 +110,7 @@ class Api:
     """
 
     def __init__(self, verifier: service.Service,
-                 enforcer: policy.Enforcer) -> None:
+                 enforcer: enforcement.Enforcer) -> None:
         self._service = verifier
         self._enforcer = enforcer
 

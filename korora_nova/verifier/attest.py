@@ -4,10 +4,12 @@
 1. The challenge is looked at; then the request is read, logs included.
    Nothing is spent on one that is malformed.
 2. The challenge is used up: known, unused, this host's, class, age.
-3. The evidence is appraised, outside of any transaction.
-4. Result, clock and what the host reports are stored, by compare-and-swap
-   on the host's row: of two attestations the one with the older TPM clock
-   loses (RETRY) and changes nothing.
+3. The evidence is appraised by the host's policies, outside of any
+   transaction.  A measurement list that goes on from an earlier one needs
+   its state: without it, the host has to send all of it (IMA_CONTINUITY).
+4. Result, clock, measurements and what the host reports are stored, by
+   compare-and-swap on the host's row: of two attestations the one with the
+   older TPM clock loses (RETRY) and changes nothing.
 5. The purpose is served: not for a contraindicated host, unless it only
    reports facts.
 """
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,21 +26,15 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import messages
-from korora_nova.rats import (
-    appraise,
-    evidence,
-    policy,
-    reference,
-    result,
-    tpm2,
-)
+from korora_nova.rats import appraise, evidence, result, tpm2
 from korora_nova.rats.quote import Clock, VerifiedQuote
 from korora_nova.verifier import (
     audit,
     challenges,
     ledger,
+    measurements,
+    policies,
     purposes,
-    references,
     results,
     service,
 )
@@ -57,8 +52,7 @@ class _Outcome:
     token: str
     expires: float
     findings: list[dict[str, Any]]
-    pcr_digest: str
-    learned: bytes | None
+    measured: measurements.Fresh
 
 
 def attest(verifier: service.Service, host: str,
@@ -66,8 +60,10 @@ def attest(verifier: service.Service, host: str,
     """Serve one request of an agent; see the module for the steps.
 
     :param document: follows ``api.schemas.self_report.EVIDENCE``.
-    :returns: ``result``, ``next_challenge`` and what the purpose adds.
+    :returns: ``result``, ``next_challenge``, ``ima_offset`` and what the
+        purpose adds.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
+    :raises Conflict: IMA_CONTINUITY, and nothing is stored.
     :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
     :raises KororaError: whatever the purpose refuses with.
     """
@@ -77,12 +73,12 @@ def attest(verifier: service.Service, host: str,
     submitted = evidence.Evidence.from_json(document['evidence'])
     redeemed = challenges.redeem(verifier, host, document['challenge'],
                                  purpose.classes)
-    if submitted.ima_offset:
-        raise errors.Conflict(errors.Reason.IMA_CONTINUITY)
     outcome = _appraise(verifier, redeemed, submitted, document)
     answer = _store(verifier, outcome,
                     body if document['purpose'] == 'attest' else None)
-    attested = outcome.attested
+    attested, measured = outcome.attested, outcome.measured
+    if measured.base and measured.segments:
+        measurements.compact(verifier, host)
     if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(errors.Reason.HOST_UNTRUSTED, details={
             'reasons': ' '.join(attested.reasons)})
@@ -105,12 +101,14 @@ def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
               document: dict[str, Any]) -> _Outcome:
     row = redeemed.host
     ak = tpm2.parse_public(row.ak_public or b'')
+    stored = measurements.last(verifier, row.name)
     appraisal = appraise.appraise(
         submitted, ak=ak, challenge=redeemed.challenge,
         purpose=document['purpose'], host=row.name,
         body=document['body'].encode(),
-        policies=[policy.EXACT.bind(references.current(verifier))],
-        last_clock=_clock(row))
+        policies=policies.applicable(verifier, row.name),
+        last_clock=_clock(row),
+        ima_state=stored.state(submitted.ima_offset))
     attested = Attested(
         host=row.name, ak=ak, srk_name=bytes.fromhex(row.srk_name or ''),
         challenge=redeemed.challenge, issued=redeemed.issued,
@@ -126,8 +124,7 @@ def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
         reasons=attested.reasons, issued=attested.issued, expires=expires,
         cloud=verifier.cloud), verifier.signers.result)
     return _Outcome(attested, token, expires, results.findings(appraisal),
-                    appraisal.quote.quoted_pcr_digest.hex(),
-                    _learn(verifier, appraisal, row.name))
+                    measurements.fresh(stored, submitted, appraisal))
 
 
 def _clock(row: models.Host) -> Clock | None:
@@ -135,24 +132,6 @@ def _clock(row: models.Host) -> Clock | None:
         return None
     return Clock(int(row.clock_ms), row.reset_count or 0,
                  row.restart_count or 0, bool(row.clock_safe))
-
-
-def _learn(verifier: service.Service, appraisal: appraise.Appraisal,
-           host: str) -> bytes | None:
-    """What would be learned from this host, if that is not stored yet."""
-    with verifier.db.read() as session:
-        stored = session.scalars(sa.select(
-            models.Measurement.fingerprint).where(
-            models.Measurement.host == host)).one_or_none()
-    if stored == appraisal.quote.quoted_pcr_digest.hex():
-        return None
-    try:
-        values = reference.learn(
-            host, appraisal.state,
-            appraisal.measured.files() if appraisal.measured else ())
-    except errors.Untrusted:
-        return None
-    return zlib.compress(json.dumps(values.to_json()).encode(), 1)
 
 
 @api.retried
@@ -164,13 +143,15 @@ def _store(verifier: service.Service, outcome: _Outcome,
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         _store_result(verifier, session, row, outcome)
-        if outcome.learned is not None:
-            _store_measurement(verifier, session, outcome)
+        measurements.store(verifier, session, attested.host,
+                           outcome.measured)
         if report is not None:
             ledger.hear(verifier, session, attested.host, report,
                         trusted=attested.tier == appraise.AFFIRMING)
-        return {'result': outcome.token, 'next_challenge': challenges.add(
-            verifier, session, attested.host, challenges.STEADY)}
+        return {'result': outcome.token,
+                'ima_offset': outcome.measured.offset,
+                'next_challenge': challenges.add(
+                    verifier, session, attested.host, challenges.STEADY)}
 
 
 def _store_result(verifier: service.Service, session: orm.Session,
@@ -204,12 +185,3 @@ def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
             last.reset_count, last.restart_count, last.clock_ms):
         raise errors.Retry(message='Newer evidence of this host was '
                            'accepted meanwhile; attest again.')
-
-
-def _store_measurement(verifier: service.Service, session: orm.Session,
-                       outcome: _Outcome) -> None:
-    session.merge(models.Measurement(
-        host=outcome.attested.host, fingerprint=outcome.pcr_digest,
-        reset_count=outcome.attested.quote.clock.reset_count,
-        ima_states=b'', document=outcome.learned or b'',
-        measured_at=verifier.clock()))

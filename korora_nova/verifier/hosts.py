@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
-from korora_nova.verifier import audit, results, service
+from korora_nova.verifier import audit, measurements, results, service
 from korora_nova.verifier.db import api, models
 
 
@@ -87,8 +87,8 @@ def delete(verifier: service.Service, name: str, actor: str, *,
         if held and not force:
             raise errors.Conflict(errors.Reason.HOLDS_KEYS,
                                   details={'keys': str(held)})
-        for table in (models.Measurement, models.Challenge,
-                      models.Enrolment):
+        measurements.delete(session, name)
+        for table in (models.Challenge, models.Enrolment):
             session.execute(sa.delete(table).where(table.host == name))
         session.delete(row)
         results.next_seq(session)

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import uuid
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +14,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats.reference import ReferenceValues
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit, measurements, service
 from korora_nova.verifier.db import api, models
 
 
@@ -25,6 +23,7 @@ def create(verifier: service.Service, name: str, host: str,
     """Make the state in which a host attested last a wanted one.
 
     :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
+    :raises Untrusted: NO_REFERENCE, its logs did not verify.
     :raises Conflict: INVALID_REQUEST, the name is taken.
     """
     try:
@@ -42,12 +41,7 @@ def _create(verifier: service.Service, name: str, host: str,
     with verifier.db.write() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        measured = session.get(models.Measurement, host)
-        if measured is None:
-            raise errors.NotFound(
-                errors.Reason.RESULT_MISSING,
-                'The host has not attested yet with logs that verify.')
-        values = dataclasses.replace(_read(measured.document), name=name)
+        values = measurements.learn(session, name, host)
         session.add(models.Reference(
             name=name, uuid=str(uuid.uuid4()), host=host,
             document=_write(values), created_at=verifier.clock()))
@@ -56,23 +50,24 @@ def _create(verifier: service.Service, name: str, host: str,
 
 
 def list_references(verifier: service.Service) -> list[dict[str, Any]]:
-    """All of them, with the number of digests in the place of these."""
+    """All of them, with numbers in the place of long lists."""
     table = models.Reference
-    current(verifier)
+    by_uuid(verifier)
     with verifier.db.read() as session:
         rows = session.execute(sa.select(
             table.uuid, table.name, table.host, table.created_at).order_by(
                 table.name)).all()
-    listed = []
-    for row in rows:
-        values = verifier.references.get(row.uuid)
-        if values is not None:
-            document = values.to_json()
-            del document['ima_digests']
-            listed.append({
-                **document, 'ima_digest_count': len(values.ima_digests),
-                'host': row.host, 'created_at': row.created_at})
-    return listed
+    return [{**_brief(verifier.references[row.uuid]), 'host': row.host,
+             'created_at': row.created_at}
+            for row in rows if row.uuid in verifier.references]
+
+
+def _brief(values: ReferenceValues) -> dict[str, Any]:
+    document = values.to_json()
+    boot = document.pop('boot')
+    del document['ima_digests'], document['measured']
+    return {**document, 'ima_digest_count': len(values.ima_digests),
+            'components': len(boot['components']) if boot else None}
 
 
 def show(verifier: service.Service, name: str) -> dict[str, Any]:
@@ -98,12 +93,12 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
                      action='reference deleted', subject=name)
 
 
-def current(verifier: service.Service) -> Sequence[ReferenceValues]:
-    """Those that count now; each is parsed once per process."""
+def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
+    """Those that count now, newest last; each is parsed once per process."""
     table, cache = models.Reference, verifier.references
     with verifier.db.read() as session:
         ids = session.scalars(sa.select(table.uuid).order_by(
-            table.name)).all()
+            table.created_at, table.name)).all()
         missing = [one for one in ids if one not in cache]
         rows = session.scalars(sa.select(table).where(
             table.uuid.in_(missing))).all() if missing else ()
@@ -112,7 +107,7 @@ def current(verifier: service.Service) -> Sequence[ReferenceValues]:
     for stale in set(cache) - set(ids):
         cache.pop(stale, None)
     known = {**cache, **fresh}
-    return [known[one] for one in ids if one in known]
+    return {one: known[one] for one in ids if one in known}
 
 
 def _row(session: orm.Session, name: str) -> models.Reference:

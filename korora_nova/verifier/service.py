@@ -14,7 +14,7 @@ from oslo_config import cfg
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import endorsement, keys, reference
-from korora_nova.verifier import nova_record
+from korora_nova.verifier import cache, nova_record
 from korora_nova.verifier.db import api
 
 #: What is read below the directory of trusted TPM makers.
@@ -70,11 +70,12 @@ class Signers:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """One per application; its only state is a cache of immutable rows.
+    """One per application; its only state are caches of immutable rows.
 
     :param clock: seconds since 1970.
     :param nova: asked before a permit is signed.
     :param references: reference values by the uuid of their row.
+    :param policies: compiled, by uuid and revision.
     """
 
     db: api.Database
@@ -85,6 +86,8 @@ class Service:
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
         default_factory=dict)
+    policies: cache.BoundPolicies = dataclasses.field(
+        default_factory=cache.BoundPolicies)
 
     @property
     def cloud(self) -> str:

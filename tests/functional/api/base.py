@@ -60,10 +60,12 @@ class ApiTestCase(testtools.TestCase):
 
     @contextlib.contextmanager
     def refused(self, reason: str):
-        """The block must end with this reason id."""
+        """The block must end with this reason id; gives the error."""
+        caught: list[errors.KororaError] = []
         try:
-            yield
+            yield caught
         except errors.KororaError as error:
+            caught.append(error)
             self.assertEqual(reason, error.reason,
                              (error.message, error.details))
         else:

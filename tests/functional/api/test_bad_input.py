@@ -54,6 +54,10 @@ class TestBodies(BadInputTestCase):
               for path, methods in handler.ROUTES.items()
               for method in methods if method in ('POST', 'PUT')]
 
+    #: What has a body that may be large: one that is too large.
+    LARGE = {'evidence': 60 << 20, 'recover': 60 << 20,
+             'policies': (128 << 20) + 1}
+
     def test_not_json(self):
         for method, path in self.WRITES:
             for body in BODIES:
@@ -76,8 +80,8 @@ class TestBodies(BadInputTestCase):
 
     def test_oversize(self):
         for method, path in self.WRITES:
-            limit = (60 << 20 if 'evidence' in path or 'recover' in path
-                     else 70000)
+            limit = next((size for name, size in self.LARGE.items()
+                          if name in path), 70000)
             answer = self.post(path, method=method, body=b' ' * limit,
                                content_type='application/json')
             self.assertEqual('TOO_LARGE', self.assert_refused(answer, 413))
@@ -203,6 +207,25 @@ class TestFields(BadInputTestCase):
                     content_type='application/json').status_code)
                 self.assertEqual('contraindicated', self.tier('h1'))
 
+    def test_policy(self):
+        self.admin.create_policy(POLICY)
+        for method, path, document in (
+                ('POST', '/v1/policies', {'document': POLICY}),
+                ('PUT', '/v1/policies/p', {
+                    'document': POLICY, 'revision': 1})):
+            for mutated in self.mutations(document):
+                answer = self.post(path, method=method,
+                                   body=_dumps(mutated),
+                                   content_type='application/json')
+                # Another name or description is as good.
+                if answer.status_code == 200:
+                    self.assertIsInstance(mutated['document'], dict)
+                    self.admin.delete_policy(answer.json['name'])
+                    if method == 'PUT':
+                        self.admin.create_policy(POLICY)
+                else:
+                    self.assert_refused(answer)
+
     def test_purposes(self):
         host = self.host('h1')
         for purpose, body in PURPOSES.items():
@@ -286,6 +309,15 @@ class TestInternalErrors(BadInputTestCase):
                          answer.json['error']['reason'])
 
 
+POLICY = {
+    'version': 1, 'name': 'p', 'description': 'words', 'hosts': ['h*'],
+    'rules': [
+        {'pcrs': {'registers': [4, 7], 'generations': [
+            {'name': 'g', 'values': {'4': '00' * 32, '7': '11' * 32}}]}},
+        {'any-of': [{'secure-boot': {'enabled': True}},
+                    {'pcrs': {'registers': [4], 'references': True}}]},
+        {'ima': {'digests': ['sha256:' + '00' * 32],
+                 'exclude': ['/tmp/*'], 'violations': False}}]}
 PURPOSES = {
     'attest': {'version': 1, 'receipt_head': '', 'held': [[UUID, 1]]},
     'claim': {'version': 1, 'instance': UUID},

@@ -5,11 +5,12 @@ import concurrent.futures
 import functools
 import json
 import uuid
+from unittest import mock
 
 import sqlalchemy as sa
 
 from korora_nova import errors
-from korora_nova.verifier import receipts
+from korora_nova.verifier import measurements, receipts
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 
@@ -52,6 +53,58 @@ class ConcurrencyMixin:
         with self.korora.service.db.read() as session:
             clock = session.scalars(sa.select(models.Host.clock_ms)).one()
         self.assertEqual(str(host.tpm.clock_ms), clock)
+
+    def test_lists_that_go_on(self):
+        """All from one place: each is stored, overtaken, or repeated."""
+        host = self.host('h1')
+        host.go_on()
+        messages = []
+        for number in range(8):
+            host.measure('/usr/bin/swtpm')
+            messages.append(host.message('attest', REPORT,
+                                         host.challenge()))
+        results = together(*[
+            lambda message=message: host.api.evidence('h1', message)
+            for message in messages])
+        self.assertLessEqual({one for one in results
+                              if isinstance(one, str)},
+                             {'RETRY', 'IMA_CONTINUITY'})
+        stored = [one['ima_offset'] for one in results
+                  if isinstance(one, dict)]
+        host.offset = max(stored)
+        host.measure('/usr/bin/swtpm')
+        host.go_on()
+        self.assertEqual(len(host.ima_log), host.offset)
+        self.assertEqual('affirming', self.tier('h1'))
+
+    def test_compaction(self):
+        """Segments are put together while others are added."""
+        host = self.host('h1')
+        host.go_on()
+        store = functools.partial(measurements.compact,
+                                  self.korora.service, 'h1')
+        with mock.patch.object(measurements, 'MAX_SMALL', 1):
+            for number in range(8):
+                host.measure(f'/usr/lib/{number}')
+                self.assertEqual(
+                    [None, None],
+                    together(lambda: host.go_on() and None, store))
+        self.admin.create_reference('new', 'h1')
+        self.assertEqual(10, len(
+            self.admin.get_reference('new')['ima_digests']))
+
+    def test_policy(self):
+        document = {'version': 1, 'name': 'p', 'rules': [
+            {'pcrs': {'registers': [4], 'references': True}},
+            {'ima': 'not-appraised'}]}
+        results = together(*[
+            lambda: self.admin.create_policy(document)] * 4)
+        self.assertEqual(3, results.count('POLICY_CONFLICT'), results)
+        results = together(*[
+            lambda: self.admin.update_policy('p', document, 1)] * 4)
+        self.assertEqual(3, results.count('POLICY_CONFLICT'), results)
+        self.assertEqual(document,
+                         self.admin.get_policy('p')['document'])
 
     def test_claim(self):
         hosts = [self.host(f'h{number}') for number in range(4)]

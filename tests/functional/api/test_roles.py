@@ -19,11 +19,15 @@ SERVICE = {'GET /v1/results', 'GET /v1/results/{host}'}
 READER = {
     'GET /v1/hosts', 'GET /v1/hosts/{host}', 'GET /v1/results',
     'GET /v1/results/{host}', 'GET /v1/references',
-    'GET /v1/references/{name}', 'GET /v1/servers/{instance}',
+    'GET /v1/references/{name}', 'GET /v1/policies',
+    'GET /v1/policies/{name}', 'GET /v1/policies/{name}/differences/{host}',
+    'GET /v1/servers/{instance}',
     'GET /v1/migrations', 'GET /v1/migrations/{id}', 'GET /v1/receipts'}
 ADMIN = READER | {
     'PUT /v1/hosts/{host}/approval', 'DELETE /v1/hosts/{host}',
     'POST /v1/references', 'DELETE /v1/references/{name}',
+    'POST /v1/policies', 'PUT /v1/policies/{name}',
+    'DELETE /v1/policies/{name}',
     'POST /v1/migrations/{id}/abort', 'POST /v1/ledger/recover'}
 ANYBODY = {'GET /', 'GET /v1/keys'}
 
