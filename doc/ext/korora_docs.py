@@ -10,6 +10,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from korora_nova import errors
+from korora_nova.rats import eventlog, policy
 
 
 class Reasons(Directive):
@@ -28,6 +29,41 @@ class ErrorClasses(Directive):
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, list(_class_table()))
+
+
+class Quirks(Directive):
+    """``.. korora-quirks::``: what event logs do beside their standard."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_quirk_table()))
+
+
+class PolicyRules(Directive):
+    """``.. korora-policy-rules::``: every rule and its parameters."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_rule_table()))
+
+
+def _quirk_table() -> collections.abc.Iterator[str]:
+    yield from _head("Quirk", "Seen", "Handling")
+    for quirk in eventlog.QUIRKS.values():
+        yield from _row(quirk.what, quirk.seen, quirk.handling)
+
+
+def _rule_table() -> collections.abc.Iterator[str]:
+    yield from _head("Rule", "Parameters", "Holds if")
+    for name, rule in policy.RULES.items():
+        needed = rule.SCHEMA.get("required", ())
+        params = ", ".join(
+            f"``{one}``" + ("" if one in needed else " (optional)")
+            for one in rule.SCHEMA["properties"]
+        )
+        yield from _row(f"``{name}``", params, rule.HELP)
 
 
 def _reason_table() -> collections.abc.Iterator[str]:
@@ -73,4 +109,6 @@ def _parse(directive: Directive, lines: list[str]) -> list[nodes.Node]:
 def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive("korora-reasons", Reasons)
     app.add_directive("korora-error-classes", ErrorClasses)
+    app.add_directive("korora-quirks", Quirks)
+    app.add_directive("korora-policy-rules", PolicyRules)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
