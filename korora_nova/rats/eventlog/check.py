@@ -86,8 +86,8 @@ def contents(event: Event) -> Iterator[bytes]:
         variable = variables.parse(data)
         if variable is None:
             return
-        if variable.surplus:
-            yield data[:-variable.surplus]  # see quirks.SHIM_LENGTH
+        for cut in range(1, variable.surplus + 1):
+            yield data[:-cut]  # see quirks.SHIM_LENGTH
         if event.type == types.EV_EFI_VARIABLE_BOOT:
             yield variable.value  # see quirks.VARIABLE_BOOT
 

@@ -4,14 +4,16 @@ sections of unified kernel images.
 
 - GRUB: each command and command line into PCR 8 as EV_IPL, the digest of
   the text behind a prefix (grub-core/commands/tpm.c); files into PCR 9.
-- systemd-boot and systemd-stub: command lines into PCR 12, sections into
-  PCR 11, a section's name before its content (src/boot/measure.c).
+- systemd-boot and systemd-stub: command lines into PCR 12, before version
+  251 into PCR 8, as UCS-2; sections into PCR 11, a section's name before
+  its content (src/boot/measure.c).
 - The kernel's EFI stub: load options and initrd into PCR 9 as EV_EVENT_TAG,
   the digest of the content, which the log does not have
   (drivers/firmware/efi/libstub/efi-stub-helper.c).
 
 A prefix is not covered by the digest. GRUB's command lines start with the
-path of a file and its commands do not, so the text itself tells.
+path of a file and its commands do not, and systemd's text is UCS-2, so the
+text itself tells what it is.
 """
 
 from __future__ import annotations
@@ -77,15 +79,22 @@ def grub(found: Commands, events: Sequence[Event], bank: str,
         content = next((item for item in check.texts(event.data)
                         if make(item) == digest), None)
         found.explained.add(event.index)
-        if content is None:
+        if (told := _ucs2(event.data, digest, make)) is not None:
+            found.lines.append(CommandLine(told, 'stub', True, event.pcr))
+        elif content is None:
             found.lines.append(CommandLine(
                 text.utf8(event.data), 'grub', False, event.pcr))
-            continue
-        line = CommandLine(text.utf8(content), 'grub', True, event.pcr)
-        if _PATH.match(content):
-            found.lines.append(line)
         else:
-            found.commands.append(line)
+            _told(found, content, event.pcr)
+
+
+def _told(found: Commands, content: bytes, pcr: int) -> None:
+    """A text of GRUB's; one that is UCS-2 in truth is no command."""
+    line = CommandLine(text.utf8(content), 'grub', True, pcr)
+    if _PATH.match(content) or b'\0' in content.rstrip(b'\0'):
+        found.lines.append(line)
+    else:
+        found.commands.append(line)
 
 
 def stub(found: Commands, events: Sequence[Event], bank: str,
@@ -100,14 +109,23 @@ def stub(found: Commands, events: Sequence[Event], bank: str,
         digest = event.digests[bank]
         if digest in ends or event.index in found.explained:
             continue
-        wide = text.is_utf16(event.data)
-        verified = wide and make(event.data) == digest
-        if verified:
+        told = _ucs2(event.data, digest, make)
+        if told is not None:
             found.explained.add(event.index)
-        if verified or only:
+        if told is not None or only:
+            shown = text.ucs2(event.data) if told is None else told
             found.lines.append(CommandLine(
-                text.utf16(event.data) if wide else '', 'stub', verified,
-                event.pcr))
+                shown or '', 'stub', told is not None, event.pcr))
+
+
+def _ucs2(data: bytes, digest: bytes, make: check.Hash) -> str | None:
+    """Text of systemd's, if it is what was hashed, NUL or not."""
+    found = text.ucs2(data)
+    if found is None:
+        return None
+    bare = found.encode('utf-16-le')
+    return found if digest in (make(bare + b'\0\0'), make(bare),
+                               make(data)) else None
 
 
 def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:

@@ -59,22 +59,24 @@ QUIRKS = {
         'The bank is incomplete from there on and cannot be compared; '
         'nothing is guessed.'),
     LATE_LOCALITY: Quirk(
-        'StartupLocality behind the first event of PCR 0, or twice.',
-        'firmware that logs in the order of its phases',
+        'StartupLocality behind the first event of PCR 0, or twice, or '
+        'padded with 00.', 'firmware that logs in the order of its phases; '
+        'coreboot',
         'Taken from anywhere if all agree: a wrong start value does not '
         'replay.'),
     NO_ACTION_REGISTER: Quirk(
         'EV_NO_ACTION with register 0xffffffff, or with a digest.',
         'several firmwares', 'Such events never extend.'),
     SEPARATOR_VALUE: Quirk(
-        'Separators of ffffffff or "WBCL" instead of 00000000, or two of '
-        'them in one register.',
-        'BIOS-era firmware; Windows in PCRs 12-14',
+        'Separators of ffffffff or "WBCL" instead of 00000000, two of '
+        'them in one register, or data longer than what was hashed.',
+        'BIOS-era firmware; Windows in PCRs 12-14; coreboot',
         'Known by their digest. The first one ends what firmware says.'),
     SHIM_LENGTH: Quirk(
-        "An authority event is 6 bytes longer than its own lengths say.",
+        'An authority event is 6 bytes longer than its own lengths say, '
+        'and the last of them is not hashed.',
         'shim before 15.3, which counted the padding of its structure',
-        'Surplus bytes are cut off and the digest must be of either.'),
+        'Up to 8 surplus bytes are tolerated, hashed or not.'),
     VARIABLE_BOOT: Quirk(
         'EV_EFI_VARIABLE_BOOT hashes only the value of the variable, or '
         'the whole structure.', 'EDK II and others; PFP up to 1.05',

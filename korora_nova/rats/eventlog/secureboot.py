@@ -23,7 +23,8 @@ from korora_nova.rats.eventlog.variables import Variable
 DATABASES = {'PK': variables.GLOBAL, 'KEK': variables.GLOBAL,
              'db': variables.IMAGE_SECURITY, 'dbx': variables.IMAGE_SECURITY,
              'dbt': variables.IMAGE_SECURITY,
-             'dbr': variables.IMAGE_SECURITY}
+             'dbr': variables.IMAGE_SECURITY,
+             'devdb': variables.DEVICE_SECURITY}
 #: Longest value of another variable that is kept, bytes.
 MAX_VALUE = 4096
 
@@ -107,8 +108,9 @@ def _secure_boot(digests: Sequence[bytes], firmware: Sequence[bytes],
 def _covers(data: bytes, variable: Variable, digest: bytes,
             make: check.Hash) -> bool:
     """Whether the digest is of the variable, its name included."""
-    return make(data) == digest or bool(variable.surplus) and make(
-        data[:-variable.surplus]) == digest
+    # See quirks.SHIM_LENGTH.
+    return any(make(data[:len(data) - cut]) == digest
+               for cut in range(variable.surplus + 1))
 
 
 def _configured(policy: Policy, event: Event, variable: Variable | None,

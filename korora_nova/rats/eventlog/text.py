@@ -24,15 +24,17 @@ def utf16(data: bytes) -> str:
         'utf-16-le', errors='backslashreplace').rstrip('\0'))
 
 
-def is_utf16(data: bytes) -> bool:
-    """Whether data is printable UCS-2 that ends in one NUL."""
-    if len(data) % 2 or len(data) > MAX_TEXT or data[-2:] != b'\0\0':
-        return False
+def ucs2(data: bytes) -> str | None:
+    """Printable UCS-2 without its trailing NULs, or None if it is not."""
+    bare = data.rstrip(b'\0')
+    # Other text has no NUL inside.
+    if b'\0' not in bare or len(bare) > MAX_TEXT:
+        return None
     try:
-        found = data[:-2].decode('utf-16-le')
+        found = (bare + bytes(len(bare) % 2)).decode('utf-16-le')
     except UnicodeDecodeError:
-        return False
-    return found.isprintable()
+        return None
+    return found if found.isprintable() else None
 
 
 def either(data: bytes) -> str:

@@ -17,6 +17,7 @@ from korora_nova.rats.eventlog.boot import SignatureEntry
 
 GLOBAL = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 IMAGE_SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
+DEVICE_SECURITY = 'b9c2b4f4-bf5f-462d-8adf-c5c70ac35dad'
 SHIM = '605dab50-e046-4300-abb6-3dd810dd8b23'
 
 #: Most entries of one database; 48 bytes each fill MAX_EVENT_BYTES.

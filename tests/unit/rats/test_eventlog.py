@@ -180,7 +180,12 @@ class LocalityTest(Case):
         self.malformed(header() + locality(3, pcr=1))
         self.malformed(header() + event(0, 3, data=b'StartupLocality\0'))
         self.malformed(
-            header() + event(0, 3, data=b'StartupLocality\0\3\0'))
+            header() + event(0, 3, data=b'StartupLocality\0\3\1'))
+
+    def test_padded(self):
+        log = eventlog.parse(
+            header() + event(0, 3, data=b'StartupLocality\0\3' + bytes(15)))
+        self.assertEqual(3, log.locality)
 
     def test_only_no_action_events_state_it(self):
         log = header() + event(0, 1, data=b'StartupLocality\0\3')

@@ -137,6 +137,25 @@ class StubTest(unittest.TestCase):
                   for item in state.command_lines))
         self.assertEqual((), state.components)
 
+    def test_older_versions(self):
+        # Into PCR 8, with a byte too much, and with or without the NUL.
+        told = utf16('root=x ro')
+        for pcr in (8, 12):
+            for data in (told, told + b'\0', told[:-2]):
+                for of in (told, told[:-2], data):
+                    state = boot(measured(pcr, IPL, data, of))
+                    self.assertEqual((eventlog.CommandLine(
+                        'root=x ro', 'stub', True, pcr),),
+                        state.command_lines)
+
+    def test_no_command_in_disguise(self):
+        told = utf16('root=x init=/bin/sh')
+        for data in (b'grub_cmd: ' + told, b'grub_cmd ' + told[:-2]):
+            for of in (told, told[:-2], told[:-1]):
+                state = boot(measured(8, IPL, data, of))
+                self.assertEqual((), state.commands)
+                self.assertEqual(1, len(state.command_lines))
+
     def test_load_options_that_nobody_told(self):
         options = tagged(0x8F3B22ED, b'LOADED_IMAGE::LoadOptions\0')
         state = boot(measured(9, TAG, options, utf16('init=/bin/sh')))
@@ -164,8 +183,8 @@ class StubTest(unittest.TestCase):
         self.assertEqual(1, len(state.components))
 
     def test_text_that_is_none(self):
-        for data in (utf16('a\x01'), b'a\0', utf16('a')[:-1],
-                     b'\x00\xd8\0\0'):
+        for data in (utf16('a\x01'), b'ab', b'\x00\xd8a\0', b'',
+                     utf16('a' * 40000)):
             state = boot(measured(12, IPL, data))
             self.assertFalse(state.command_lines[0].verified)
 

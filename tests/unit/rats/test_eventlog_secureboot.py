@@ -323,7 +323,7 @@ class AuthorityTest(unittest.TestCase):
 
     def test_surplus_bytes_of_shim(self):
         data = variable('Shim', self.der, raw.SHIM)
-        for of in (data, data + bytes(6)):
+        for of in (data, data + bytes(5), data + bytes(6)):
             state = boot(ON, END, measured(
                 7, AUTHORITY, data + bytes(6), of))
             self.assertEqual([('Shim', True)], [
