@@ -9,11 +9,10 @@ PCR that the log does not explain are not in it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import jsonschema
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, schemas
@@ -130,6 +129,12 @@ class VerifiedState:
     boot: eventlog.BootState | None = None
     ima_fault: Finding | None = None
 
+    @functools.cached_property
+    def quoted(self) -> Mapping[str, Mapping[int, str]]:
+        """PCR values in hex, bank to index to value."""
+        return {bank: {index: value.hex() for index, value in values.items()}
+                for bank, values in self.pcrs.items()}
+
     def faults(self) -> tuple[Finding, ...]:
         """Logs that are refused, whatever policies say.
 
@@ -203,8 +208,7 @@ def digests_from_json(document: Mapping[str, list[Any]]
 
 
 def _check(schema: schemas.Schema, document: object) -> None:
-    validator = jsonschema.Draft202012Validator(schema)
-    if next(validator.iter_errors(document), None) is not None:
+    if schemas.fault(schema, document) is not None:
         raise _invalid()
 
 

@@ -325,11 +325,8 @@ class BootComponents(Rule):
             name=printable(item.name or item.path),
             version=printable(item.version))
 
-    @property
-    def covers(self) -> frozenset[str]:
-        if {4, 11}.isdisjoint(self.pcrs):
-            return super().covers
-        return super().covers | {'boot'}
+    def pins(self, given: frozenset[str]) -> bool:
+        return not {4, 11}.isdisjoint(self.pcrs)
 
 
 def words(item: boot.Component) -> str:

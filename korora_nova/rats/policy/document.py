@@ -18,8 +18,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
-
 from korora_nova.rats import schemas
 from korora_nova.rats.policy import boot, command_line, registers, runtime
 from korora_nova.rats.policy.node import AllOf, AnyOf, Rule, invalid
@@ -105,7 +103,7 @@ def parse(document: object) -> Parsed:
                       f'{NOT_APPRAISED} if measured files shall not count')
     tree = AllOf('rules', tuple(rule for rule in rules
                                 if not isinstance(rule, runtime.Ima)))
-    if 'boot' not in tree.covers:
+    if not tree.pins(frozenset()):
         raise invalid('rules', 'nothing pins what boots, in each branch of '
                       'any-of: give pcrs with 4, 7 or 11, boot-components '
                       'of PCR 4 or 11, or secure-boot and authorities')
@@ -154,8 +152,7 @@ class _Rules:
 
 
 def _follow(schema: schemas.Schema, document: object, path: str) -> None:
-    validator = jsonschema.Draft202012Validator(schema)
-    fault = next(validator.iter_errors(document), None)
+    fault = schemas.fault(schema, document)
     if fault is not None:
         parts = [path] if path else []
         # RFC 6901, section 3.

@@ -40,6 +40,9 @@ HOLDS = {
     13: 'system extensions', 14: 'MOK lists of shim',
     15: 'identity of the system'}
 
+# Rules that together tell whose code booted.
+_VOUCHED = frozenset(('secure-boot', 'authorities'))
+
 _DIGEST = re.compile('(?:verity:)?(?:%s)' % '|'.join(
     f'{name}:[0-9a-f]{{{2 * size}}}'
     for name, size in templates.DIGEST_SIZES.items()))
@@ -118,9 +121,16 @@ class Rule:
         raise NotImplementedError
 
     @property
-    def covers(self) -> frozenset[str]:
-        """What the rule makes sure of: its name, 'boot' if it pins that."""
+    def kinds(self) -> frozenset[str]:
+        """Names of the rules that hold whenever this one does."""
         return frozenset((self.NAME,))
+
+    def pins(self, given: frozenset[str]) -> bool:
+        """Whether the rule tells which code booted.
+
+        :param given: names of rules that hold besides.
+        """
+        return False
 
     def fails(self, reason: str, message: str,
               **details: str) -> Finding:
@@ -190,12 +200,13 @@ class AllOf(Rule):
                 for finding in rule.check(state)]
 
     @property
-    def covers(self) -> frozenset[str]:
-        covered = frozenset[str]().union(
-            *(rule.covers for rule in self.rules))
-        if {'secure-boot', 'authorities'} <= covered:
-            covered |= {'boot'}
-        return covered
+    def kinds(self) -> frozenset[str]:
+        return frozenset[str]().union(*(rule.kinds for rule in self.rules))
+
+    def pins(self, given: frozenset[str]) -> bool:
+        given |= self.kinds
+        return _VOUCHED <= given or any(
+            rule.pins(given) for rule in self.rules)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +220,10 @@ class AnyOf(AllOf):
         return min((rule.check(state) for rule in self.rules), key=len)
 
     @property
-    def covers(self) -> frozenset[str]:
-        first, *others = (rule.covers for rule in self.rules)
+    def kinds(self) -> frozenset[str]:
+        first, *others = (rule.kinds for rule in self.rules)
         return first.intersection(*others)
+
+    def pins(self, given: frozenset[str]) -> bool:
+        return all(AllOf(self.path, (rule,)).pins(given)
+                   for rule in self.rules)

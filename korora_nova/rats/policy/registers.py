@@ -121,31 +121,27 @@ class Pcrs(Rule):
     def check(self, state: VerifiedState) -> list[Finding]:
         if not self.generations:
             return [self.no_reference('PCRs')]
-        quoted = {index: value.hex() for index, value in
-                  state.pcrs.get(self.bank, {}).items()}
-        return min((self._compare(quoted, generation)
-                    for generation in self.generations), key=len)
+        quoted = state.quoted.get(self.bank, {})
+        wrong, closest = min(
+            (([index for index in self.registers if quoted.get(index)
+               not in generation.values.get(index, ())], generation)
+             for generation in self.generations),
+            key=lambda item: len(item[0]))
+        return [self._differs(index, quoted.get(index), closest)
+                for index in wrong]
 
-    def _compare(self, quoted: Mapping[int, str],
-                 generation: Generation) -> list[Finding]:
-        found = []
-        for index in self.registers:
-            want, got = generation.values.get(index, ()), quoted.get(index)
-            if got is None or got not in want:
-                found.append(self.fails(
-                    _R.PCR_NOT_GOLDEN,
-                    f'{named(index)} differs from {generation.name}: '
-                    f'want {" or ".join(want) or "unknown"}, '
-                    f'got {got or "nothing"}.',
-                    pcr=str(index), generation=generation.name,
-                    want=' '.join(want), got=got or ''))
-        return found
+    def _differs(self, index: int, got: str | None,
+                 generation: Generation) -> Finding:
+        want = generation.values.get(index, ())
+        return self.fails(
+            _R.PCR_NOT_GOLDEN,
+            f'{named(index)} differs from {generation.name}: '
+            f'want {" or ".join(want) or "unknown"}, got {got or "nothing"}.',
+            pcr=str(index), generation=generation.name,
+            want=' '.join(want), got=got or '')
 
-    @property
-    def covers(self) -> frozenset[str]:
-        if _BOOT_CODE.isdisjoint(self.registers):
-            return super().covers
-        return super().covers | {'boot'}
+    def pins(self, given: frozenset[str]) -> bool:
+        return not _BOOT_CODE.isdisjoint(self.registers)
 
 
 def _values(document: Params, registers: Sequence[int], size: int,

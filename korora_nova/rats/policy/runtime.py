@@ -103,7 +103,8 @@ class Ima(Rule):
         try:
             return ima.Rules(listed, **self.options)
         except errors.Invalid as exc:
-            place = exc.details.get('place', '')
+            # Only faults of keys come without a place.
+            place = exc.details.get('place', 'keys')
             raise invalid('/'.join(filter(None, (self.path, place))),
                           exc.message.rstrip('.')) from None
 
