@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -77,8 +76,7 @@ class Approval:
 
         :raises CustodyError: APPROVAL_INVALID.
         """
-        validator = jsonschema.Draft202012Validator(SCHEMA)
-        if next(validator.iter_errors(document), None) is not None:
+        if schemas.fault(SCHEMA, document) is not None:
             raise _bad('The approval does not follow its schema.')
         fields: dict[str, Any] = {
             field: bytes.fromhex(value) if field in _BYTES else value

@@ -11,8 +11,6 @@ import base64
 import json
 from typing import Any
 
-import jsonschema
-
 from korora_nova import errors
 from korora_nova.custody import ledger
 from korora_nova.rats import schemas
@@ -185,8 +183,7 @@ def validate(document: object, schema: schemas.Schema) -> None:
     """
     if not isinstance(document, dict):
         raise _invalid('not an object')
-    error = next(jsonschema.Draft202012Validator(schema).iter_errors(
-        document), None)
+    error = schemas.fault(schema, document)
     if error is not None:
         path = '/'.join(str(step) for step in error.absolute_path)
         raise _invalid(f'{path or "/"} breaks the rule '

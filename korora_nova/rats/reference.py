@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-import jsonschema
-
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima, policydigest, schemas
 from korora_nova.rats.state import (
@@ -99,9 +97,8 @@ class ReferenceValues:
         """
         first = isinstance(document, Mapping) and document.get(
             'version') == 1
-        validator = jsonschema.Draft202012Validator(
-            SCHEMA_1 if first else SCHEMA)
-        if next(validator.iter_errors(document), None) is not None or (
+        schema = SCHEMA_1 if first else SCHEMA
+        if schemas.fault(schema, document) is not None or (
                 not all(map(_is_digest, document['ima_digests']))):
             raise errors.Invalid(errors.Reason.INVALID_REQUEST,
                                  'The reference values do not follow their '

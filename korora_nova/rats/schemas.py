@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
+
 Schema = dict[str, Any]
 
 #: The end of a string and nothing else, in Python and in ECMA-262.
 END = '$(?!\\n)'
+
+
+def fault(schema: Schema, document: object) -> Any | None:
+    """The first ``ValidationError`` of a document, None if it has none.
+
+    One that is nested so deeply that Python gives up is a fault as well.
+    """
+    validator = jsonschema.Draft202012Validator(schema)
+    try:
+        return next(validator.iter_errors(document), None)
+    except RecursionError:
+        return jsonschema.ValidationError('it is nested too deeply',
+                                          validator='depth')
 
 
 def hex_string(size: int) -> Schema:
