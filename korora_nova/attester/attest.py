@@ -233,7 +233,8 @@ class Attester:
     def _note(self, document: dict[str, Any], challenge: Challenge) -> None:
         self.incarnation = challenge.incarnation
         offset = document.get('ima_offset', 0)
-        self._ima_offset = offset if type(offset) is int else 0
+        known = type(offset) is int and 0 <= offset <= evidence.MAX_IMA_OFFSET
+        self._ima_offset = offset if known else 0
         token = document.get('result')
         if not isinstance(token, str):
             return

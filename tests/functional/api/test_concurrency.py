@@ -59,7 +59,7 @@ class ConcurrencyMixin:
         host = self.host('h1')
         host.go_on()
         messages = []
-        for number in range(8):
+        for _ in range(8):
             host.measure('/usr/bin/swtpm')
             messages.append(host.message('attest', REPORT,
                                          host.challenge()))

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents that send what is new in their measurement list, on real TPMs."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+from typing import Any
+
+from korora_nova import errors
+from tests.functional.attester import lab
+
+POLICY = {
+    'version': 1,
+    'name': 'lab',
+    'rules': [
+        {'pcrs': {'registers': [0, 4, 7], 'references': True}},
+        {'ima': 'not-appraised'},
+    ],
+}
+
+
+class ContinuityCase(lab.LabTestCase):
+    HOSTS: tuple[str, ...] = ('h1',)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sent: list[dict[str, Any]] = []
+        for machine in self.machines.values():
+            self.watch(machine)
+        self.step()
+        self.sent.clear()
+
+    def watch(self, machine: lab.Machine) -> None:
+        """Note the evidence that an agent sends."""
+        client = machine.agent.attester.client
+        real = client.evidence
+
+        def evidence(host: str, message: dict[str, Any]) -> Any:
+            self.sent.append(message['evidence'])
+            return real(host, message)
+
+        client.evidence = evidence  # type: ignore[method-assign]
+
+    def step(self) -> None:
+        self.assertEqual(60, self.h1.agent.attestation.step())
+
+    def offsets(self) -> list[int]:
+        return [one.get('ima_offset', 0) for one in self.sent]
+
+    def tier(self) -> str:
+        return str(self.admin.get_host('h1')['tier'])
+
+    @property
+    def size(self) -> int:
+        return (self.h1.directory / 'ima').stat().st_size
+
+    def rewrite(self, old: bytes, new: bytes) -> None:
+        path = self.h1.directory / 'ima'
+        content = path.read_bytes()
+        self.assertEqual(1, content.count(old))
+        path.write_bytes(content.replace(old, new))
+
+
+class ContinuityTest(ContinuityCase):
+    def test_rounds(self) -> None:
+        start = self.size
+        self.step()
+        self.h1.run_file('/usr/bin/swtpm')
+        self.step()
+        after = self.size
+        self.step()
+        self.assertEqual([start, start, after], self.offsets())
+        lists = [base64.b64decode(one['ima_log']) for one in self.sent]
+        self.assertEqual([0, after - start, 0], [*map(len, lists)])
+        self.assertEqual('affirming', self.tier())
+
+    def test_file_that_is_not_known(self) -> None:
+        self.h1.run_file('/tmp/rootkit')
+        self.step()
+        self.assertEqual('contraindicated', self.tier())
+        self.step()
+        self.assertEqual('contraindicated', self.tier())
+        self.assertNotIn(0, self.offsets())
+
+    def test_restart_of_the_agent(self) -> None:
+        self.h1.restart_agent()
+        self.watch(self.h1)
+        self.step()
+        self.step()
+        self.assertEqual([0, self.size], self.offsets())
+
+    def test_reboot(self) -> None:
+        self.h1.reboot()
+        self.watch(self.h1)
+        self.step()
+        self.step()
+        self.assertEqual([0, self.size], self.offsets())
+        self.assertEqual('affirming', self.tier())
+
+    def test_reboot_that_the_agent_survives(self) -> None:
+        """It does not happen, and would be found out."""
+        self.h1.hardware.reboot()
+        self.h1.boot()
+        self.step()
+        self.assertEqual([self.size, 0], self.offsets())
+        self.assertEqual('affirming', self.tier())
+
+    def test_new_reference_and_policy(self) -> None:
+        self.h1.run_file('/usr/bin/new')
+        self.step()
+        self.assertEqual('contraindicated', self.tier())
+        self.admin.create_reference('newer', 'h1')
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        self.assertEqual(0, self.offsets()[-1])
+        self.admin.create_policy(POLICY)
+        self.h1.run_file('/tmp/anything')
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        self.admin.delete_policy('lab')
+        self.step()
+        self.assertEqual('contraindicated', self.tier())
+
+    def test_tampering_with_what_is_new(self) -> None:
+        self.h1.run_file('/tmp/rootkit')
+        self.rewrite(b'/tmp/rootkit', b'/usr/bin/ls1')
+        self.step()
+        self.assertEqual(2, len(self.sent))
+        self.assertEqual(0, self.offsets()[-1])
+        self.assertEqual('contraindicated', self.tier())
+        self.assertIn(
+            'IMA_TEMPLATE_HASH', self.admin.get_host('h1')['reasons']
+        )
+
+    def test_tampering_with_what_was_sent(self) -> None:
+        """It has no effect but on whoever reads that file."""
+        self.h1.run_file('/tmp/rootkit')
+        self.step()
+        self.rewrite(b'/tmp/rootkit', b'/usr/bin/ls1')
+        self.step()
+        self.assertEqual('contraindicated', self.tier())
+        self.assertIn(
+            '/tmp/rootkit',
+            self.admin.get_result('h1')['findings'][0]['message'],
+        )
+
+    def test_list_that_became_shorter(self) -> None:
+        path = self.h1.directory / 'ima'
+        path.write_bytes(path.read_bytes()[:-20])
+        self.step()
+        self.assertEqual([0], self.offsets())
+        self.assertEqual('contraindicated', self.tier())
+
+    def test_service_that_always_asks_for_more(self) -> None:
+        """The agent gives up for this time."""
+        client = self.h1.agent.attester.client
+        asked: list[int] = []
+
+        def refuse(host: str, message: dict[str, Any]) -> Any:
+            asked.append(1)
+            raise errors.Conflict(errors.Reason.IMA_CONTINUITY)
+
+        client.evidence = refuse  # type: ignore[method-assign]
+        self.refused(
+            'IMA_CONTINUITY', self.h1.agent.attester.say, 'attest',
+            {'receipt_head': '', 'held': []},
+        )  # fmt: skip
+        self.assertEqual(2, len(asked))
+
+    def test_answers_with_strange_offsets(self) -> None:
+        client = self.h1.agent.attester.client
+        real = client.evidence
+        for strange in (True, '7', None, 1.5, [], -5):
+
+            def answer(
+                host: str, message: dict[str, Any], strange: Any = strange
+            ) -> Any:
+                return {**real(host, message), 'ima_offset': strange}
+
+            client.evidence = answer  # type: ignore[method-assign]
+            self.step()
+            client.evidence = real  # type: ignore[method-assign]
+            self.step()
+            self.assertEqual(0, self.offsets()[-1], strange)
+
+    def test_many_at_once(self) -> None:
+        """On demand from all sides, while programs start: no live-lock."""
+        attester = self.h1.agent.attester
+
+        def say(number: int) -> str:
+            self.h1.run_file('/usr/bin/swtpm')
+            answer = attester.say('attest', {'receipt_head': '', 'held': []})
+            return str(answer.get('result', str))
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(say, range(12)))
+        self.assertEqual(12, len(results))
+        self.assertEqual('affirming', self.tier())
+        # At worst each lost some races, and repeated once for continuity.
+        self.assertLess(len(self.sent), 12 * 4)
+        self.step()
+        self.step()
+        self.assertEqual(self.size, self.offsets()[-1])
+
+
+class HandoverTest(ContinuityCase):
+    HOSTS = ('h1', 'h2')
+
+    def test_both_ends_have_to_send_everything(self) -> None:
+        """The migration goes on, with a new key and challenge."""
+        self.create(self.h1)
+        self.h2.agent.attestation.step()
+        self.admin.create_policy(POLICY)
+        for machine in self.machines.values():
+            machine.agent.attestation.step()
+        self.admin.delete_policy('lab')
+        self.sent.clear()
+        self.migrate(self.h1, self.h2)
+        self.assertEqual('h2', self.ledger()['holder'])
+        self.assertEqual(2, self.offsets().count(0))
