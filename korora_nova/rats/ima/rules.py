@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
@@ -29,7 +29,7 @@ BOOT_AGGREGATE = b'boot_aggregate'
 #: Kernels that find their TPM late add the second (Linux, ima_init.c).
 BOOT_AGGREGATES = frozenset((BOOT_AGGREGATE, b'boot_aggregate_late'))
 
-_PAIR = struct.Struct('<QQ')
+_COUNT = struct.Struct('<Q')
 _R = errors.Reason
 
 
@@ -104,24 +104,27 @@ class Rules:
         """SHA-256 over all of it, the same in every process."""
         digest = hashlib.sha256(b'IMA rules 1')
 
-        def add(*items: bytes) -> None:
-            digest.update(_PAIR.pack(len(items), sum(map(len, items))))
+        def add(items: Collection[bytes]) -> None:
+            digest.update(_COUNT.pack(len(items)))
             for item in items:
-                digest.update(_PAIR.pack(len(item), 0) + item)
+                digest.update(_COUNT.pack(len(item)) + item)
 
-        digest.update(_PAIR.pack(len(listed), 1))
-        digest.update(b''.join(sorted(listed)))
-        for path in sorted(self.paths):
-            add(path, *sorted(self.paths[path]))
-        for name in sorted(self._globs):
-            add(patterns.octets(name, 'files'), *sorted(self._globs[name]))
-        add(*(patterns.octets(text, 'exclude')
-              for text in self._exclude.texts))
-        add(*self._keys.identity)
-        for keyring in sorted(self._keyrings):
-            add(keyring, *sorted(self._keyrings[keyring]))
-        add(*sorted(name.encode() for name in self._templates))
-        add(b'violations' if self._violations else b'')
+        def add_map(items: Mapping[bytes, Iterable[bytes]]) -> None:
+            add(sorted(items))
+            for name in sorted(items):
+                add(sorted(items[name]))
+
+        # Keys say how long they are.
+        digest.update(_COUNT.pack(len(listed)) + b''.join(sorted(listed)))
+        add_map(self.paths)
+        add_map({patterns.octets(name, 'files'): items
+                 for name, items in self._globs.items()})
+        add([patterns.octets(text, 'exclude')
+             for text in self._exclude.texts])
+        add(self._keys.identity)
+        add_map(self._keyrings)
+        add(sorted(name.encode() for name in self._templates))
+        add([b'violations'] if self._violations else [])
         return digest.hexdigest()
 
     def lists(self, digest: bytes, path: bytes) -> bool:
@@ -150,8 +153,8 @@ class Rules:
         if any(key in self._globs[name] for name in matching):
             return None
         why = ''
-        if self._keys:
-            why = self._keys.refusal(entry.signature, entry.digest) or ''
+        if self._keys and not entry.buffer:
+            why = self._keys.refusal(entry) or ''
             if not why:
                 return None
         if entry.path in self.paths or matching:

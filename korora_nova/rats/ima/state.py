@@ -55,7 +55,8 @@ SCHEMA = schemas.closed({
     'aggregates': {'type': 'array', 'maxItems': MAX_AGGREGATES,
                    'items': {'type': 'string', 'maxLength': 160}},
     'results': {'type': 'object', 'maxProperties': MAX_RULES,
-                'propertyNames': {'pattern': '^[0-9a-f]{64}$'},
+                'propertyNames': {'pattern': '^[0-9a-f]{64}$',
+                                  'maxLength': 64},
                 'additionalProperties': _TALLY}})
 _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
