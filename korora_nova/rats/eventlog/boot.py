@@ -48,6 +48,9 @@ class SignatureDatabase:
 class Authority:
     """What vouched for an image (EV_EFI_VARIABLE_AUTHORITY).
 
+    Firmware and boot loaders measure these behind the separator as well, so
+    an operating system can add to them, but it cannot take one away.
+
     :param variable: db, or shim's Shim, MokList, vendor_db...
     :param entry: None if the data could not be decoded.
     """
@@ -82,8 +85,10 @@ class Component:
 class CommandLine:
     """A command of a boot loader, or a command line of a kernel.
 
-    An event in a register of commands whose text does not match its digest
-    is still listed, unverified: otherwise one could be hidden.
+    An event in a register of command lines whose text does not match its
+    digest is still listed, unverified: otherwise one could be hidden. A
+    verified one says that somebody measured it; that it was the kernel's
+    follows from the boot loader, so judge the images of PCR 4 as well.
 
     :param source: 'grub', 'stub' (systemd's) or 'kernel' (its EFI stub).
     """
@@ -113,7 +118,8 @@ class BootOption:
 class BootState:
     """Facts about a boot.
 
-    :param secure_boot: None: no verified event says so.
+    :param secure_boot: None: no verified event says so. False also if shim
+        was told not to validate (MokSBState).
     :param commands: of GRUB.
     :param variables: other verified variables in the register of Secure
         Boot, name to text or 'hex:...'; e.g. SbatLevel.

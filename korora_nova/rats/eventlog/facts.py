@@ -21,6 +21,7 @@ from korora_nova.rats.eventlog import (
     ipl,
     options,
     secureboot,
+    variables,
 )
 from korora_nova.rats.eventlog.boot import Component
 from korora_nova.rats.eventlog.formats import Event
@@ -154,7 +155,9 @@ def _check(state: boot.BootState) -> None:
         state.components, state.commands, state.command_lines)
     size = sum(len(line.text) for line in (*state.commands,
                                            *state.command_lines))
-    if max(map(len, lists)) > MAX_FACTS or size > MAX_TEXT:
+    entries = sum(len(item.entries) for item in state.databases)
+    if max(map(len, lists)) > MAX_FACTS or size > MAX_TEXT or (
+            entries > variables.MAX_ENTRIES):
         raise errors.EvidenceError(
             errors.Reason.UEFI_LOG_MALFORMED,
             'The UEFI event log says more than a boot can have.',

@@ -33,9 +33,9 @@ _STARTUP_LOCALITY = b'StartupLocality\0'
 #: Localities at which PCR 0 can start (PFP 10.4.5.3): 0, 3, or 4 with a
 #: hardware root of trust for measurement.
 _LOCALITIES = (0, 3, 4)
-# Measurement registers that a confidential VM's boot extends; 0 is of its
-# build (UEFI 38.4.1, Intel TDX).
-_CC_REGISTERS = frozenset(range(1, 5))
+#: Measurement registers that a confidential VM's boot extends; 0 is of its
+#: build (UEFI 38.4.1, Intel TDX).
+CC_REGISTERS = (1, 2, 3, 4)
 
 # TCG_PCR_EVENT: u32 pcr | u32 type | 20 bytes | u32 size, then data.
 _LEGACY = struct.Struct('<II20sI')
@@ -289,11 +289,11 @@ def _digests(log: bytes, at: int, count: int, sizes: _Sizes
 def _is_cc(banks: tuple[str, ...], events: list[Event]) -> bool:
     """Whether registers are a confidential VM's, not a TPM's.
 
-    The format does not say. A TPM has one of the banks below or extends
-    PCR 0; where one is taken for the other, values will differ.
+    The format does not say. A TPM has one of the banks below or separators
+    in PCRs 5-7; where one is taken for the other, values will differ.
     """
-    used = {event.pcr for event in events if event.extends}
-    return bool(used) and used <= _CC_REGISTERS and (
+    used = {event.pcr for event in events if event.extends} - {0}
+    return bool(used) and used.issubset(CC_REGISTERS) and (
         not {'sha1', 'sha256'} & set(banks))
 
 

@@ -83,7 +83,8 @@ def grub(found: Commands, events: Sequence[Event], bank: str,
             found.lines.append(CommandLine(told, 'stub', True, event.pcr))
         elif content is None:
             found.lines.append(CommandLine(
-                text.utf8(event.data), 'grub', False, event.pcr))
+                text.utf8(event.data[:text.MAX_SHOWN]), 'grub', False,
+                event.pcr))
         else:
             _told(found, content, event.pcr)
 
@@ -113,7 +114,7 @@ def stub(found: Commands, events: Sequence[Event], bank: str,
         if told is not None:
             found.explained.add(event.index)
         if told is not None or only:
-            shown = text.ucs2(event.data) if told is None else told
+            shown = told or text.ucs2(event.data[:text.MAX_SHOWN])
             found.lines.append(CommandLine(
                 shown or '', 'stub', told is not None, event.pcr))
 

@@ -161,13 +161,15 @@ class EventLog:
                required: Iterable[int] | None = None) -> VerifiedLog:
         """:meth:`compare`, and insist on what was compared.
 
-        :param required: default: PCRs 0-9 and 11-15 as far as given, and
-            at least one.
+        :param required: default: PCRs 0-9 and 11-15 as far as given, of a
+            confidential VM registers 1-4, and at least one.
         :raises EvidenceError: UEFI_LOG_REPLAY, UEFI_LOG_BANK.
         """
         verified = self.compare(pcrs, bank)
         if required is None:
-            required = [index for index in DEFAULT_PCRS if index in pcrs]
+            usual = (formats.CC_REGISTERS if self.format == formats.CC
+                     else DEFAULT_PCRS)
+            required = [index for index in usual if index in pcrs]
             if not required:
                 raise errors.EvidenceError(
                     _R.UEFI_LOG_REPLAY, 'No PCR was quoted that the UEFI '

@@ -7,8 +7,15 @@ control characters, and a hidden byte never matches a pattern.
 
 from __future__ import annotations
 
+import re
+
 #: Longest text that is read, bytes; GRUB's submenus have some 10,000.
 MAX_TEXT = 65536
+#: Longest text that is shown of data that is not verified.
+MAX_SHOWN = 512
+
+# Runs of control characters but tab and newline: the fast way.
+_CONTROLS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\xa0]+')
 
 
 def utf8(data: bytes) -> str:
@@ -46,6 +53,10 @@ def either(data: bytes) -> str:
 def escaped(text: str) -> str:
     """Text with escapes for what is not printable."""
     if text.isprintable():
+        return text
+    text = _CONTROLS.sub(lambda match: match[0].encode(
+        'unicode_escape').decode(), text)
+    if text.isascii():
         return text
     return ''.join(
         char if char.isprintable() or char in '\n\t'

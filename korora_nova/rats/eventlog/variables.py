@@ -170,7 +170,8 @@ def _certificate(der: bytes) -> tuple[str, str]:
     try:
         subject = text.escaped(
             x509.load_der_x509_certificate(der).subject.rfc4514_string())
-    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
+    except (ValueError, TypeError, x509.InvalidVersion,
+            exceptions.UnsupportedAlgorithm):
         subject = ''
     return f'sha256:{hashlib.sha256(der).hexdigest()}', subject
 

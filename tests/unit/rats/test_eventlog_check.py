@@ -3,6 +3,8 @@ import pathlib
 import re
 import unittest
 
+import yaml
+
 from korora_nova.rats import eventlog
 from korora_nova.rats.eventlog import check, quirks, types
 from tests.unit import simulator as sim
@@ -71,6 +73,25 @@ class StatusTest(unittest.TestCase):
         found = [check.status(event, 'sha256') for event in log.events]
         self.assertEqual({'verified': 34, 'not applicable': 13},
                          {key: found.count(key) for key in set(found)})
+
+
+class OtherReaderTest(unittest.TestCase):
+    """Recorded logs as tpm2_eventlog reads them."""
+
+    def test_every_event(self):
+        for vector in ('secure-boot', 'direct-kernel'):
+            text = (sim.VECTORS / 'uefi' / vector / 'eventlog.yaml'
+                    ).read_text()
+            want = [
+                (item['PCRIndex'], item['EventType'], item['EventSize'],
+                 {digest['AlgorithmId']: digest['Digest']
+                  for digest in item.get('Digests', [])})
+                for item in yaml.safe_load(text)['events']]
+            log = eventlog.parse(sim.recorded_log(vector))
+            self.assertEqual(want, [
+                (event.pcr, types.name(event.type), len(event.data),
+                 {bank: digest.hex() for bank, digest
+                  in event.digests.items()}) for event in log.events])
 
 
 class TableTest(unittest.TestCase):

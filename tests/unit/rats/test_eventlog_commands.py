@@ -64,6 +64,10 @@ class GrubTest(unittest.TestCase):
                               b'a\x1b\xff\tb\nc'))
         self.assertEqual('a\\x1b\\xff\tb\nc', state.commands[0].text)
 
+    def test_text_that_is_not_verified_is_cut(self):
+        state = boot(measured(8, IPL, b'x' * 10000, b'y'))
+        self.assertEqual(512, len(state.command_lines[0].text))
+
     def test_longest_text(self):
         for size, verified in ((65536 - 10, True), (65536, False)):
             text = b'a' * size

@@ -202,10 +202,22 @@ class ConfidentialTest(Case):
             self.assertEqual((1, 2, 3, 4), log.verify(
                 {1: two, 2: one, 3: one, 4: bytes(size)}, bank).agrees)
 
+    def test_the_register_of_the_build_is_not_required(self):
+        log = eventlog.parse(self.log('sha384'))
+        pcrs = {0: b'b' * 48, **log.replay('sha384')}
+        verified = log.verify(pcrs, 'sha384')
+        self.assertEqual(((1, 2, 3), [0]), (verified.agrees,
+                                            list(verified.differs)))
+        self.refused('UEFI_LOG_REPLAY', log.verify, {0: b'b' * 48},
+                     'sha384')
+
     def test_a_tpm_with_one_bank_is_no_confidential_vm(self):
-        log = header((('sha384', 48),)) + event2(
-            7, 4, [('sha384', b'd' * 48)])
-        self.assertEqual('crypto-agile', eventlog.parse(log).format)
+        for pcr in (0, 7):
+            log = header((('sha384', 48),)) + event2(
+                pcr, 4, [('sha384', b'd' * 48)])
+            self.assertEqual('crypto-agile', eventlog.parse(log).format)
+        self.assertEqual('crypto-agile', eventlog.parse(
+            header((('sha384', 48),))).format)
 
 
 class CapsTest(Case):

@@ -286,13 +286,15 @@ class DatabaseTest(unittest.TestCase):
         self.assertFalse(state.databases[0].verified)
 
     def test_certificate_that_does_not_parse(self):
-        der = b'\x30\x82\x01\x00' + bytes(256)
-        state = boot(ON, variable_event(
-            'db', raw.signature_list(raw.X509, der)), END)
-        self.assertEqual(
-            ('x509', f'sha256:{hashlib.sha256(der).hexdigest()}',
-             str(raw.OWNER), ''), state.databases[0].entries[0])
-        self.assertTrue(state.databases[0].verified)
+        version = self.der.replace(bytes.fromhex('a003020102'),
+                                   bytes.fromhex('a003020122'), 1)
+        for der in (b'\x30\x82\x01\x00' + bytes(256), b'x', version):
+            state = boot(ON, variable_event(
+                'db', raw.signature_list(raw.X509, der)), END)
+            self.assertEqual(
+                ('x509', f'sha256:{hashlib.sha256(der).hexdigest()}',
+                 str(raw.OWNER), ''), state.databases[0].entries[0])
+            self.assertTrue(state.databases[0].verified)
 
 
 class AuthorityTest(unittest.TestCase):
