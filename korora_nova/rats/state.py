@@ -135,6 +135,15 @@ class VerifiedState:
         return {bank: {index: value.hex() for index, value in values.items()}
                 for bank, values in self.pcrs.items()}
 
+    @property
+    def facts(self) -> eventlog.BootState:
+        """``boot``, or one that says nothing."""
+        return self.boot or eventlog.BootState()
+
+    def measured(self, pcr: int) -> tuple[str, ...]:
+        """What extended a PCR that the log explains; see `Explained`."""
+        return self.log.measured.get(pcr, ()) if self.log else ()
+
     def faults(self) -> tuple[Finding, ...]:
         """Logs that are refused, whatever policies say.
 

@@ -48,9 +48,9 @@ class SecureBoot(Rule):
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, (SECURE_BOOT_PCR,))
-        if found or state.boot is None or state.boot.secure_boot is True:
+        if found or state.facts.secure_boot is True:
             return found
-        got = 'unknown' if state.boot.secure_boot is None else 'off'
+        got = 'unknown' if state.facts.secure_boot is None else 'off'
         return [self.fails(_R.SECURE_BOOT_OFF,
                            f'Secure Boot: want on, got {got}.',
                            want='on', got=got)]
@@ -128,7 +128,7 @@ class SignatureDatabase(Rule):
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, (SECURE_BOOT_PCR,))
-        databases = self._databases(state.boot)
+        databases = self._databases(state.facts)
         if found:
             return found
         if not databases:
@@ -226,7 +226,7 @@ class Authorities(Rule):
             return found
         if not self.allowed and self.references:
             return [self.no_reference('the authorities of boot images')]
-        items = state.boot.authorities if state.boot else ()
+        items = state.facts.authorities
         if not items:
             return [self.fails(
                 _R.AUTHORITY_UNKNOWN, 'No verified event says who vouched '
@@ -246,8 +246,8 @@ class Authorities(Rule):
         unclear = [printable(item.variable) or 'an unnamed one'
                    for item in items
                    if not item.verified or item.entry is None]
-        if state.log and self.known.issuperset(
-                state.log.measured.get(SECURE_BOOT_PCR, ())):
+        measured = state.measured(SECURE_BOOT_PCR)
+        if measured and self.known.issuperset(measured):
             return []
         return self.fails_each(
             _R.EVENT_UNVERIFIED, unclear, 'What vouched for a boot image is '
@@ -269,7 +269,8 @@ class BootComponents(Rule):
     NAME = 'boot-components'
     HELP = ('Everything measured into these PCRs (default: 4, boot loaders '
             'and kernels) is allowed, whatever the log calls it; those '
-            'required are there.')
+            'required are there. Without Secure Boot, GRUB measures the '
+            'kernel into 9 only.')
     SCHEMA = schemas.closed({
         'pcrs': PCRS, 'allowed': DIGESTS, 'required': DIGESTS,
         'references': BOOLEAN},
@@ -298,12 +299,12 @@ class BootComponents(Rule):
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, self.pcrs)
-        if found or state.boot is None:
+        if found:
             return found
         if not self.allowed and not any(self.learned.values()):
             return [self.no_reference('boot components')]
         # By PCR and digest: kinds and names are the log's own words.
-        items = [item for item in state.boot.components
+        items = [item for item in state.facts.components
                  if item.pcr in self.pcrs]
         if not items:
             return [self.fails(
@@ -326,7 +327,7 @@ class BootComponents(Rule):
             version=printable(item.version))
 
     def pins(self, given: frozenset[str]) -> bool:
-        return not {4, 11}.isdisjoint(self.pcrs)
+        return 4 in self.pcrs
 
 
 def words(item: boot.Component) -> str:

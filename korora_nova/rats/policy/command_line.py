@@ -80,20 +80,20 @@ class CommandLine(Rule):
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, PCRS)
-        if found or state.boot is None or state.log is None:
+        if found:
             return found
         if not self.patterns and not any(self.known.values()):
             return [self.no_reference('kernel command lines')]
-        measured = state.log.measured
-        unclear = [index for index in PCRS
-                   if not self.known.get(index, frozenset()).issuperset(
-                       measured.get(index, ()))]
-        lines = list(dict.fromkeys(_lines(state.boot)))
+        lines = list(dict.fromkeys(_lines(state.facts)))
         if sum(map(len, lines)) > MAX_ARGUMENTS:
             return [self.fails(
                 _R.COMMAND_LINE, 'The kernel command lines have more than '
                 f'{MAX_ARGUMENTS} arguments.')]
-        if not lines and (unclear or not any(map(measured.get, PCRS))):
+        measured = [index for index in PCRS if state.measured(index)]
+        pinned = [index for index in measured
+                  if self.known.get(index, frozenset()).issuperset(
+                      state.measured(index))]
+        if not lines and (not pinned or pinned != measured):
             return [self.fails(
                 _R.COMMAND_LINE, 'No verified event has a kernel command '
                 'line.')]
@@ -102,8 +102,8 @@ class CommandLine(Rule):
                 f'{named(index)}: {printable(text) or "its text is missing"}'
                 for index, text in dict.fromkeys(
                     (item.pcr, item.text)
-                    for item in state.boot.command_lines
-                    if not item.verified and item.pcr in unclear)],
+                    for item in state.facts.command_lines
+                    if not item.verified and item.pcr not in pinned)],
             'A kernel command line is not what the event log says, in {}')
 
     def _judge(self, lines: Sequence[tuple[str, ...]]) -> list[Finding]:

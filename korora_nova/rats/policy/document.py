@@ -105,8 +105,8 @@ def parse(document: object) -> Parsed:
                                 if not isinstance(rule, runtime.Ima)))
     if not tree.pins(frozenset()):
         raise invalid('rules', 'nothing pins what boots, in each branch of '
-                      'any-of: give pcrs with 4, 7 or 11, boot-components '
-                      'of PCR 4 or 11, or secure-boot and authorities')
+                      'any-of: give pcrs with 4 or 7, boot-components of '
+                      'PCR 4, or secure-boot and authorities')
     return Parsed(document['name'], document.get('description', ''),
                   tuple(document.get('hosts', ('*',))),
                   document.get('one-reference', False), tree,

@@ -26,7 +26,7 @@ _R = errors.Reason
 BANKS = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64,
          'sm3-256': 32}
 #: PCRs that tell which code booted.
-_BOOT_CODE = frozenset((4, 7, 11))
+_BOOT_CODE = frozenset((4, 7))
 _HEX = re.compile('[0-9a-f]+')
 
 

@@ -176,7 +176,7 @@ class DocumentTest(unittest.TestCase):
         for rules in ([log], [on], [keys], [log, on],
                       [{'pcrs': {'registers': [0, 1, 2],
                                  'references': True}}],
-                      [{'boot-components': {'pcrs': [9],
+                      [{'boot-components': {'pcrs': [9, 11],
                                             'references': True}}],
                       [{'any-of': [PCRS, log]}],
                       [{'any-of': [on, keys]}],
