@@ -6,35 +6,27 @@ tests/vectors/README.md says what a case can hold.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from korora_nova import errors
-from korora_nova.rats import attestation_key, eventlog, quote
-from tests.unit import vectors
+from tests.unit import vectorcalls, vectors
 
 Case = dict[str, Any]
+CASES = sorted((vectors.ROOT / 'cases').glob('*.yaml'))
 
-
-def plain(value: Any) -> Any:
-    """Results as YAML can state them: bytes become hex digits."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if dataclasses.is_dataclass(value):
-        return {item.name: plain(getattr(value, item.name))
-                for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if hasattr(value, '_asdict'):
-        return plain(value._asdict())
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return [plain(item) for item in value]
-    return value
+#: Reasons that some case must give.
+ABOUT_EVIDENCE = (
+    'QUOTE_', 'UEFI_LOG_', 'IMA_', 'SECURE_BOOT_', 'SIGNATURE_', 'AUTHORITY_',
+    'COMPONENT_', 'COMMAND_LINE', 'EVENT_', 'TPM_FIRMWARE', 'TPM_CLOCK_',
+    'PCR_NOT_', 'NO_REFERENCE', 'NO_POLICY', 'POLICY_INVALID',
+    'AK_ATTRIBUTES', 'CLOCK_')
+#: Creations of keys are not evidence that could be recorded.
+ELSEWHERE = frozenset(('QUOTE_CREATION',))
 
 
 def mismatch(want: Any, got: Any, path: str = '') -> str:
@@ -86,56 +78,21 @@ _LOOSE: dict[str, Callable[[Any, Any, str], str]] = {
     'has': _has, 'lacks': _lacks, 'count': _count, 'match': _match}
 
 
-# -- what cases call ------------------------------------------------------
-
-def call_uefi(vector: vectors.Vector, case: Case) -> Any:
-    """Parse, compare, require if told; facts of log and boot."""
-    bank = case.get('bank', 'sha256')
-    log = eventlog.parse(vector.files[vectors.UEFI])
-    facts = {'format': log.format, 'banks': log.banks,
-             'events': log.events, 'incomplete': log.incomplete,
-             'locality': log.locality}
-    if bank is None:
-        return plain(facts)
-    if case.get('verify'):
-        verified = log.verify(vector.pcrs[bank], bank)
-    else:
-        verified = log.compare(vector.pcrs[bank], bank)
-        if 'require' in case:
-            verified.require(case['require'])
-    boot = verified.boot
-    if eventlog.BootState.from_json(boot.to_json()) != boot:
-        raise AssertionError('the document of the boot differs')
-    facts |= {'agrees': verified.agrees, 'differs': verified.differs}
-    return plain(facts) | plain(boot)
-
-
-def call_quote(vector: vectors.Vector, case: Case) -> Any:
-    """Load a key, verify a quote; what it proves."""
-    key = attestation_key.load(vector.files[case.get('key', 'ak.tpm2b')])
-    selection = case.get('select', vector.about['selection'])
-    given = {bank: {index: vector.pcrs[bank][index]
-                    for index in indices if index in vector.pcrs[bank]}
-             for bank, indices in case.get(
-                 'give', vector.about['selection']).items()
-             if bank in vector.pcrs}
-    return plain(quote.verify(
-        vector.files['attest'],
-        vector.files[case.get('signature', 'signature')], key, vector.nonce,
-        given, selection))
-
-
-CALLS: dict[str, tuple[Callable[[vectors.Vector, Case], Any], str]] = {
-    'uefi': (call_uefi, vectors.UEFI), 'quote': (call_quote, 'attest')}
-
-
 class VectorsTest(unittest.TestCase):
     """Has a method for each case; see :func:`_add`."""
 
     maxDiff = None
 
+    def test_every_reason_about_evidence_has_a_case(self) -> None:
+        seen = ' '.join(path.read_text() for path in CASES)
+        wanted = [reason for reason in errors.REASONS
+                  if reason.startswith(ABOUT_EVIDENCE)
+                  and reason not in ELSEWHERE]
+        self.assertEqual([], [reason for reason in wanted
+                              if not re.search(rf'\b{reason}\b', seen)])
+
     def check(self, case: Case) -> None:
-        function, file = CALLS[case['call']]
+        function, file = vectorcalls.CALLS[case['call']]
         vector = vectors.change(vectors.load(case['vector']),
                                 case.get('change', []), file)
         expect = case['expect']
@@ -164,7 +121,7 @@ def _add(file: str, case: Case) -> None:
 
 
 def _cases() -> None:
-    for path in sorted((vectors.ROOT / 'cases').glob('*.yaml')):
+    for path in CASES:
         document = yaml.safe_load(path.read_text())
         for case in document['cases']:
             _add(path.stem, {**document.get('defaults', {}), **case})

@@ -248,6 +248,12 @@ def _drop(vector: Vector, name: str, numbers: int | list[int]) -> None:
 
 
 @_step
+def _keep(vector: Vector, name: str, count: int) -> None:
+    """The first records only."""
+    vector.files[name] = b''.join(_parts(vector, name)[:count])
+
+
+@_step
 def _duplicate(vector: Vector, name: str, number: int) -> None:
     parts = _parts(vector, name)
     parts.insert(number, parts[number])
@@ -302,6 +308,13 @@ def _data(vector: Vector, name: str, value: dict[str, Any]) -> None:
         new = old.replace(_bytes(value['find']), _bytes(value['with']))
     vector.files[name] = (data[:item.data - 4] + struct.pack('<I', len(new))
                           + new + data[item.end:])
+
+
+@_step
+def _flip_data(vector: Vector, name: str, value: dict[str, int]) -> None:
+    """Flip a bit of a record's data."""
+    _flip(vector, name,
+          _record(vector, name, value['record']).data + value['at'])
 
 
 @_step

@@ -38,7 +38,7 @@ for disk in /dev/vda /dev/vdb /dev/vdc; do
   . /tmp/job
 done
 
-[ -e /tmp/out/pcrs ] || pcrs /tmp/out/pcrs
+[ -e /tmp/out/pcrs ] || ima
 uname -r >/tmp/out/kernel
 cat /proc/cmdline >/tmp/out/cmdline
 for f in $SEC/tpm0/binary_bios_measurements; do

@@ -10,6 +10,9 @@ from typing import Any
 from vectorlib import guest, machine, store
 from vectorlib.packages import Workshop, call
 
+#: Logs that every vector has.
+KEPT = ('binary_bios_measurements', 'binary_runtime_measurements',
+        'ascii_runtime_measurements')
 CONSOLE = 'console=ttyS0 panic=-1'
 Recipe = Callable[[Workshop], machine.Boot]
 
@@ -36,8 +39,7 @@ def vector(shop: Workshop, about: str, boot: machine.Boot,
            got: dict[str, bytes]) -> tuple[dict[str, bytes],
                                            dict[str, Any]]:
     """The files to keep and what vector.json says."""
-    log = 'binary_bios_measurements'
-    return {log: got[log]} if log in got else {}, {
+    return {name: got[name] for name in KEPT if name in got}, {
         'about': about,
         'made': {'firmware': boot.firmware or 'SeaBIOS',
                  'kernel': got['kernel'].decode().strip(),
