@@ -152,7 +152,8 @@ def _named(item: Component, kernel: Component | None
 def _check(state: boot.BootState) -> None:
     lists: Sequence[Sequence[object]] = (
         state.databases, state.authorities, state.boot_options,
-        state.components, state.commands, state.command_lines)
+        state.components, state.commands, state.command_lines,
+        state.boot_order)
     size = sum(len(line.text) for line in (*state.commands,
                                            *state.command_lines))
     entries = sum(len(item.entries) for item in state.databases)

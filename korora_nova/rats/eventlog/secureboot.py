@@ -75,10 +75,10 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     failed = check.failures(bank)
     ends = check.separators(bank) | failed
     first = next((number for number, digest in enumerate(digests)
-                  if digest in ends), None)
-    sound = first is not None and digests[first] not in failed
-    policy.secure_boot = _secure_boot(
-        digests, digests[:first] if sound else (), bank)
+                  if digest in ends), -1)
+    sound = first >= 0 and digests[first] not in failed
+    firmware = first if sound else 0
+    policy.secure_boot = _secure_boot(digests, digests[:firmware], bank)
     make, actions = check.hasher(bank), _actions(bank)
     whole = sound
     for number, event in enumerate(events):
@@ -87,7 +87,7 @@ def read(events: Sequence[Event], bank: str) -> Policy:
         variable = variables.parse(event.data)
         verified = variable is not None and _covers(
             event.data, variable, digests[number], make)
-        if sound and number < (first or 0):
+        if number < firmware:
             _configured(policy, event, variable, verified)
         else:
             whole = whole and verified
