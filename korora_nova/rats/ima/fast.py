@@ -38,8 +38,10 @@ class Shape(NamedTuple):
         digits of the digest.
     :param skip: bytes before the data, or those digits.
     :param head: of the field with the digest, with its size.
-    :param cut: bytes of that field, with its size.
+    :param cut: offset of the path in the data.
     :param third: whether a signature follows the path.
+    :param early: where a path ends that may be a boot aggregate's, and
+        ``late``.
     """
 
     unpack: Any
@@ -48,6 +50,8 @@ class Shape(NamedTuple):
     head: bytes
     cut: int
     third: bool
+    early: int
+    late: int
 
 
 def shape(record: Record, form: str) -> Shape | None:
@@ -56,16 +60,19 @@ def shape(record: Record, form: str) -> Shape | None:
     if template.fields not in (('d-ng', 'n-ng'), ('d-ng', 'n-ng', 'sig')):
         return None
     field, third = record.values[0], len(template.fields) == 3
-    cut, name = 4 + len(field), template.name.encode()
+    cut, name = 8 + len(field), template.name.encode()
+    ends = [cut + size for size in _AGGREGATES]
     label = field.partition(b':\0')[0]
     head = _PACK(len(field)) + label + b':\0'
     size = len(record.stated)
     if form == records.ASCII:
         tag = b' ' + name + b' ' + label + b':'
-        return Shape(None, tag, 3 + 2 * size + len(tag), head, cut, third)
+        return Shape(None, tag, 3 + 2 * size + len(tag), head, cut, third,
+                     *ends)
     tag = _PACK(len(name)) + name
     unpack = struct.Struct(f'<I{size}s{len(tag)}sI')
-    return Shape(unpack.unpack_from, tag, unpack.size, head, cut, third)
+    return Shape(unpack.unpack_from, tag, unpack.size, head, cut, third,
+                 *ends)
 
 
 def warm_binary(way: Pass, target: bytes) -> None:
@@ -106,80 +113,80 @@ def warm_ascii(way: Pass, target: bytes) -> None:
 
 def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
     """Read entries in full, at most ``rounds`` of them."""
-    log, at, pcr, length = way.log, way.at, way.pcr, len(way.log)
+    log, at, pcr, length, count = way.log, way.at, way.pcr, len(way.log), 0
     u32, in_list, in_bank, reuse = _U32, way.in_list, way.bank, way.reuse
     digests, paths, others = way.digests, way.paths, way.others
     index, kept = way.settings.pcr, way.memo.entries
     most, begun = way.room, at
-    unpack, tag, skip, _, cut, third = way.shape or _NONE
-    for _ in range(rounds):
-        if at >= length or pcr == target:
-            break
-        way.count += 1
+    unpack, tag, skip, _, cut, third, early, late = way.shape or _NONE
+    for count in range(1, rounds + 1):  # noqa: B007 used below
         try:
             in_pcr, stated, named, size = unpack(log, at)
             start = at + skip
             end = start + size
             data = log[start:end]
-            stop = cut + 4 + u32(data, cut)[0]
-            digest = data[:cut]
+            stop = cut + u32(data, cut - 4)[0]
+            digest = data[:cut - 4]
             if (named == tag and in_pcr == index and end <= length
                     and (digest in digests or digest in paths(
-                        data[cut + 4:stop - 1], ()))
+                        data[cut:stop - 1], ()))
                     and (stop == size or third and size
                          == stop + 4 + u32(data, stop)[0])
-                    and data.find(0, cut + 4) == stop - 1
+                    and data.find(0, cut) == stop - 1
                     and in_list(data).digest() == stated
-                    and (stop - cut - 4) not in _AGGREGATES
+                    and stop != early and stop != late
                     and (others is None or others(
-                        digest, data[cut + 4:stop - 1]))):
+                        digest, data[cut:stop - 1]))):
                 extension = (in_bank(data).digest() if reuse is None
                              else stated + reuse)
                 pcr = in_bank(pcr + extension).digest()
                 if size < most:
                     kept[log[at:end]] = extension
                 at = end
+                if pcr == target or at >= length:
+                    break
                 continue
         except struct.error:
             pass
         at, pcr = way.slow(at, pcr)
-        unpack, tag, skip, _, cut, third = way.shape or _NONE
+        if pcr == target or at >= length:
+            break
+        unpack, tag, skip, _, cut, third, early, late = way.shape or _NONE
     way.at, way.pcr = at, pcr
+    way.count += count
     if most:
-        way.memo.taken += at - begun + rounds * memo.OVERHEAD
+        way.memo.taken += at - begun + count * memo.OVERHEAD
 
 
 def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
     """Read lines in full, at most ``rounds`` of them."""
-    log, at, pcr, length = way.log, way.at, way.pcr, len(way.log)
+    log, at, pcr, length, count = way.log, way.at, way.pcr, len(way.log), 0
     unhex, find, pack = binascii.unhexlify, way.log.find, _PACK
     in_list, in_bank, reuse = way.in_list, way.bank, way.reuse
     digests, paths, others = way.digests, way.paths, way.others
     kept, most, begun = way.memo.entries, way.room, at
     index = b'%2d ' % way.settings.pcr
     hash_end = 3 + 2 * HASHES[way.settings.template_hash]
-    _, tag, skip, head, cut, third = way.shape or _NONE
-    for _ in range(rounds):
-        if at >= length or pcr == target:
-            break
-        way.count += 1
+    _, tag, skip, head, cut, third, early, late = way.shape or _NONE
+    for count in range(1, rounds + 1):  # noqa: B007 used below
         end = find(b'\n', at)
         line = log[at:end]
         try:
-            path_at = skip + 2 * (cut - len(head)) + 1
+            path_at = skip + 2 * (cut - 4 - len(head)) + 1
             digest = head + unhex(line[skip:path_at - 1])
             path, rest = line[path_at:], b''
             if third:
                 path, _, rest = path.rpartition(b' ')
                 rest = unhex(rest)
                 rest = pack(len(rest)) + rest
+            stop = cut + len(path) + 1
             if (end >= 0 and line[:3] == index and line[hash_end:skip] == tag
                     and line[path_at - 1:path_at] == b' '
                     and (digest in digests or digest in paths(path, ()))
                     and path and 0 not in path
-                    and (len(path) + 1) not in _AGGREGATES
+                    and stop != early and stop != late
                     and (others is None or others(digest, path))):
-                data = (digest + pack(len(path) + 1) + path + b'\0' + rest)
+                data = digest + pack(len(path) + 1) + path + b'\0' + rest
                 stated = in_list(data).digest()
                 if stated == unhex(line[3:hash_end]):
                     extension = (in_bank(data).digest() if reuse is None
@@ -188,14 +195,19 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
                     if end - at < most:
                         kept[line] = extension
                     at = end + 1
+                    if pcr == target or at >= length:
+                        break
                     continue
         except binascii.Error:
             pass
         at, pcr = way.slow(at, pcr)
-        _, tag, skip, head, cut, third = way.shape or _NONE
+        if pcr == target or at >= length:
+            break
+        _, tag, skip, head, cut, third, early, late = way.shape or _NONE
     way.at, way.pcr = at, pcr
+    way.count += count
     if most:
-        way.memo.taken += at - begun + rounds * memo.OVERHEAD
+        way.memo.taken += at - begun + count * memo.OVERHEAD
 
 
 def _unread(log: bytes, at: int) -> Any:
@@ -203,4 +215,4 @@ def _unread(log: bytes, at: int) -> Any:
 
 
 # Before the first entry was read: everything goes the long way.
-_NONE = Shape(_unread, b'', 0, b'', 0, False)
+_NONE = Shape(_unread, b'', 0, b'', 4, False, 0, 0)

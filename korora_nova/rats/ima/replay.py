@@ -120,7 +120,7 @@ class Pass:
             # The boot aggregate must be looked at.
             if self.memo.entries and not self.first:
                 warm(self, target)
-                if self.pcr == target:
+                if self.pcr == target or self.at >= length:
                     break
             rounds = 1 if self.count > before else min(2 * rounds, _MOST)
             self._hits += self.count - before
