@@ -126,8 +126,10 @@ def _configured(policy: Policy, event: Event, variable: Variable | None,
         _keep(policy, event, variable)
         return
     elif variable.value != b'\1':
-        # The digest of 1 is among those known.
         policy.secure_boot = False
+    elif policy.secure_boot is None:
+        # With a name or a length that the known digests are not of.
+        policy.secure_boot = True
     if verified:
         policy.explained.add(event.index)
 

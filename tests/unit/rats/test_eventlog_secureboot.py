@@ -70,6 +70,15 @@ class StateTest(unittest.TestCase):
             self.assertIs(False, boot(
                 ON, secure_boot(value), END).secure_boot)
 
+    def test_name_with_a_nul(self):
+        for value, want in ((b'\1', True), (b'\0', False), (b'', False)):
+            odd = measured(7, SB, variable('SecureBoot\0', value))
+            self.assertIs(want, boot(odd, END).secure_boot)
+            self.assertIs(want, boot(ON, odd, END).secure_boot)
+            self.assertIsNot(True, boot(OFF, odd, END).secure_boot)
+            self.assertIsNone(boot(END, odd).secure_boot)
+            self.assertIsNone(boot(changed(odd, data=b''), END).secure_boot)
+
     def test_nothing_said(self):
         self.assertIsNone(boot(END).secure_boot)
         self.assertIsNone(boot().secure_boot)
