@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -56,18 +57,22 @@ def load(data: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(trimmed(data))
 
 
-_BLOCK = re.compile(
-    rb'-----BEGIN ([A-Z0-9 ]+)-----\s*?\n(.*?)-----END \1-----', re.DOTALL)
+_MARKER = re.compile(rb'-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----')
 
 
 def pem_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Label and DER of each PEM block (RFC 7468); broken base64 is empty."""
-    for label, text in _BLOCK.findall(data):
-        try:
-            der = base64.b64decode(b''.join(text.split()), validate=True)
-        except ValueError:
-            der = b''
-        yield label.decode(), der
+    """Label and DER of each PEM block (RFC 7468); broken base64 is empty.
+
+    A block is a BEGIN whose next marker is its END.
+    """
+    for begin, end in pairwise(_MARKER.finditer(data)):
+        if (begin[1], end[1]) == (b'BEGIN', b'END') and begin[2] == end[2]:
+            text = data[begin.end():end.start()]
+            try:
+                der = base64.b64decode(b''.join(text.split()), validate=True)
+            except ValueError:
+                der = b''
+            yield begin[2].decode(), der
 
 
 def bare_key(cert: x509.Certificate) -> bytes:

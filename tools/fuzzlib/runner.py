@@ -18,7 +18,7 @@ import atheris  # type: ignore[import-not-found]
 with atheris.instrument_imports(include=['korora_nova']):
     from fuzzlib import targets
 
-from fuzzlib import environment
+from fuzzlib import environment, mutate
 from korora_nova import errors
 
 #: Failures that are told apart; one input of each is kept.
@@ -102,7 +102,8 @@ def main() -> None:
         [sys.argv[0], f'-atheris_runs={inputs}', f'-seed={seed}',
          f'-timeout={hang}', f'-rss_limit_mb={rss}',
          f'-max_len={run.target.size}', '-print_final_stats=0',
-         *corpus(name)], run.feed)
+         *corpus(name)], run.feed,
+        **({'custom_mutator': mutate.document} if run.target.json else {}))
     atheris.Fuzz()
 
 

@@ -39,11 +39,14 @@ NONCE = bytes(range(32))
 
 @dataclass(frozen=True)
 class Target:
-    """:param size: longest input that is made, bytes."""
+    """:param size: longest input that is made, bytes.
+    :param json: inputs are mutated as documents.
+    """
 
     run: Callable[[bytes], object]
     seeds: Callable[[], Iterator[bytes]]
     size: int = 4096
+    json: bool = False
 
 
 def files(*names: str) -> Iterator[bytes]:
@@ -61,8 +64,17 @@ def uefi(data: bytes) -> None:
         if bank in log.incomplete:
             continue
         verified = log.compare(log.replay(bank), bank)
-        document = verified.boot.to_json()
-        eventlog.BootState.from_json(json.loads(json.dumps(document)))
+        _kept(verified.boot)
+
+
+def _kept(value: eventlog.BootState | ima.State) -> None:
+    """What was accepted must survive being stored."""
+    document = json.loads(json.dumps(value.to_json()))
+    try:
+        again = type(value).from_json(document)
+    except errors.KororaError as exc:
+        raise AssertionError(str(exc)) from exc
+    assert again == value
 
 
 def uefi_events(data: bytes) -> None:
@@ -94,7 +106,7 @@ def _ima(data: bytes, form: str) -> None:
     pcrs = {index: bytes(32) for index in range(10)}
     measured = ima.measure(data, {**pcrs, 10: pcr}, rules())
     list(measured.files())
-    ima.State.from_json(json.loads(json.dumps(measured.state.to_json())))
+    _kept(measured.state)
 
 
 def aggregate() -> tuple[bytes, bytes]:
@@ -285,13 +297,13 @@ def evidence_seeds() -> Iterator[bytes]:
 
 
 TARGETS = {
-    'uefi': Target(uefi, lambda: files('binary_bios_measurements'), 65536),
-    'uefi-events': Target(uefi_events, uefi_event_seeds, 16384),
+    'uefi': Target(uefi, lambda: files('binary_bios_measurements'), 32768),
+    'uefi-events': Target(uefi_events, uefi_event_seeds),
     'ima-binary': Target(ima_binary, ima_binary_seeds),
     'ima-ascii': Target(ima_ascii, ima_ascii_seeds),
     'quote': Target(quotes, quote_seeds, 1024),
     'key': Target(attestation_key.load, key_seeds, 2048),
     'ek': Target(eks, ek_seeds, 2048),
-    'policy': Target(policies, policy_seeds),
-    'evidence': Target(evidences, evidence_seeds),
+    'policy': Target(policies, policy_seeds, json=True),
+    'evidence': Target(evidences, evidence_seeds, json=True),
 }
