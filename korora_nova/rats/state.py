@@ -25,9 +25,9 @@ BANK = 'sha256'
 MAX_MEASUREMENTS = 16384
 _HEX = re.compile('[0-9a-f]{40,128}')
 
-_INDEX = '^([0-9]|1[0-9]|2[0-3])$'
+_INDEX = '^([0-9]|1[0-9]|2[0-3])' + schemas.END
 _HEX_VALUE: schemas.Schema = {'type': 'string', 'maxLength': 128,
-                              'pattern': '^[0-9a-f]*$'}
+                              'pattern': '^[0-9a-f]*' + schemas.END}
 _PCR: schemas.Schema = {'type': 'integer', 'minimum': 0, 'maximum': 23}
 _FINDING: schemas.Schema = {'type': ['object', 'null'], 'properties': {
     'reason': schemas.text(64), 'message': {'type': 'string'},

@@ -41,13 +41,14 @@ _FINDING = schemas.closed({
                 'additionalProperties': _LONG}})
 _TALLY = schemas.closed({
     'counts': {'type': 'object', 'maxProperties': MAX_REASONS,
-               'propertyNames': {'pattern': '^[A-Z_]{1,64}$'},
+               'propertyNames': {'pattern': '^[A-Z_]{1,64}' + schemas.END},
                'additionalProperties': _COUNT},
     'listed': {'type': 'array', 'items': _FINDING,
                'maxItems': MAX_REASONS * MAX_LISTED}})
 SCHEMA = schemas.closed({
     'version': schemas.VERSION, 'entries': _COUNT, 'bytes': _COUNT,
-    'pcr': {'type': 'string', 'pattern': '^[0-9a-f]+$', 'maxLength': 128},
+    'pcr': {'type': 'string', 'maxLength': 128,
+            'pattern': '^[0-9a-f]+' + schemas.END},
     'index': {'type': 'integer', 'minimum': 0, 'maximum': 23},
     'bank': {'enum': list(HASHES)}, 'form': {'enum': [BINARY, ASCII]},
     'template_hash': {'enum': list(HASHES)},
@@ -55,7 +56,7 @@ SCHEMA = schemas.closed({
     'aggregates': {'type': 'array', 'maxItems': MAX_AGGREGATES,
                    'items': {'type': 'string', 'maxLength': 160}},
     'results': {'type': 'object', 'maxProperties': MAX_RULES,
-                'propertyNames': {'pattern': '^[0-9a-f]{64}$',
+                'propertyNames': {'pattern': '^[0-9a-f]{64}' + schemas.END,
                                   'maxLength': 64},
                 'additionalProperties': _TALLY}})
 _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

@@ -39,7 +39,7 @@ NOT_APPRAISED = 'not-appraised'
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 _TOP = schemas.closed({
     'version': {'const': 1},
-    'name': {**schemas.text(255), 'pattern': f'^{_NAME.pattern}$'},
+    'name': {**schemas.text(255), 'pattern': f'^{_NAME.pattern}{schemas.END}'},
     'description': {'type': 'string', 'maxLength': 4096},
     'hosts': {'type': 'array', 'minItems': 1, 'maxItems': MAX_HOSTS,
               'items': schemas.text(255)},

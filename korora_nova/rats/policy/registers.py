@@ -174,7 +174,7 @@ class Tpm(Rule):
         'firmware-versions': {'type': 'array', 'maxItems': 4096, 'items': {
             'anyOf': [schemas.COUNTER,
                       {'type': 'string', 'maxLength': 18,
-                       'pattern': '^0x[0-9a-fA-F]{1,16}$'}]}},
+                       'pattern': '^0x[0-9a-fA-F]{1,16}' + schemas.END}]}},
         'clock-safe': {'const': True}, 'references': BOOLEAN},
         ('firmware-versions', 'clock-safe', 'references')),
         'minProperties': 1}

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import pathlib
+import re
 import unittest
 
 import jsonschema
 
+import korora_nova
 from korora_nova.rats import schemas
 
 GOOD = {
@@ -47,3 +50,11 @@ class SchemasTest(unittest.TestCase):
         self.assertTrue(valid(schema, {'a': 1}))
         for bad in ({}, {'b': 1}, {'a': 1, 'c': 1}, [], 'a'):
             self.assertFalse(valid(schema, bad))
+
+    def test_no_pattern_ends_with_a_bare_dollar(self):
+        found = []
+        for path in pathlib.Path(korora_nova.__file__).parent.rglob('*.py'):
+            text = path.read_text()
+            for match in re.finditer(r"""'pattern':\s*f?'[^'\n]*\$'""", text):
+                found.append(f'{path.name}: {match[0]}')
+        self.assertEqual([], found)
