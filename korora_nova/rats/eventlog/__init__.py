@@ -19,6 +19,11 @@ register in the bank that was compared, and nothing else:
 
 So a fact here never follows from a type, and whatever is in an agreeing
 register is listed somewhere: a label cannot hide a digest.
+
+Where to look: formats (bytes to events), types, log (replay, comparison),
+check (data against digests), facts (events to :class:`BootState`, by way of
+secureboot, options, ipl and components), document (BootState as JSON),
+quirks (what real logs do).
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from korora_nova.rats.eventlog.boot import (
     SignatureDatabase,
     SignatureEntry,
 )
+from korora_nova.rats.eventlog.check import status
 from korora_nova.rats.eventlog.formats import (
     MAX_ALGORITHMS,
     MAX_EVENT_BYTES,
@@ -54,4 +60,4 @@ __all__ = [
     'MAX_EVENT_BYTES', 'MAX_LOG_BYTES', 'QUIRKS', 'Authority', 'BootOption',
     'BootState', 'CommandLine', 'Component', 'Difference', 'Event',
     'EventLog', 'Quirk', 'SignatureDatabase', 'SignatureEntry',
-    'VerifiedLog', 'parse']
+    'VerifiedLog', 'parse', 'status']

@@ -312,12 +312,17 @@ def _incomplete(banks: tuple[str, ...], events: list[Event],
 
 
 def _locality(events: list[Event], met: set[str]) -> int:
-    """Where PCR 0 starts: StartupLocality (PFP 10.4.5.3)."""
+    """Where PCR 0 starts: StartupLocality (PFP 10.4.5.3).
+
+    Not stated, it is 4 behind a hardware root of trust, which measures
+    before TPM2_Startup (TPM 2.0 part 1, 34.3), and 0 otherwise.
+    """
     values: set[int] = set()
-    extended = False
+    first: int | None = None
     for event in events:
         if event.type != types.EV_NO_ACTION:
-            extended = extended or event.pcr == 0
+            if event.pcr == 0 and first is None:
+                first = event.type
             continue
         if event.pcr > MAX_PCR:
             met.add(quirks.NO_ACTION_REGISTER)
@@ -328,10 +333,12 @@ def _locality(events: list[Event], met: set[str]) -> int:
                 value[1:].strip(b'\0')):
             raise bad('StartupLocality has no valid value', event.offset)
         # See quirks.LATE_LOCALITY.
-        if values or extended or len(value) > 1:
+        if values or first is not None or len(value) > 1:
             met.add(quirks.LATE_LOCALITY)
         values.add(value[0])
         if len(values) > 1:
             raise bad('StartupLocality contradicts an earlier one',
                       event.offset)
-    return values.pop() if values else 0
+    if values:
+        return values.pop()
+    return 4 if first == types.EV_EFI_HCRTM_EVENT else 0

@@ -125,7 +125,8 @@ class EventLog:
         for event in self.events:
             if event.type != types.EV_NO_ACTION:
                 index = event.pcr
-                before = pcrs.get(index) or _start(index, size)
+                # A dynamic launch cleared 17-22 if they were extended.
+                before = pcrs.get(index) or bytes(size)
                 pcrs[index] = digest(before + event.digests[bank]).digest()
         return pcrs
 

@@ -116,6 +116,12 @@ class ReplayTest(Case):
                  23: bytes(32)}
         self.assertEqual((16, 17, 22, 23), log.compare(start).agrees)
 
+    def test_registers_of_a_dynamic_launch(self):
+        log = eventlog.parse(header() + event(17, 0x402) + event(18, 0x40A))
+        value = extended(b'd' * 32)
+        self.assertEqual((17, 18, 19), log.compare(
+            {17: value, 18: value, 19: b'\xff' * 32}).agrees)
+
     def test_event_dropped_doubled_or_swapped(self):
         one, two = event(4, digest=b'1' * 32), event(4, digest=b'2' * 32)
         pcrs = self.pcrs(p4=extended(b'1' * 32, b'2' * 32))
@@ -186,6 +192,17 @@ class LocalityTest(Case):
         log = eventlog.parse(
             header() + event(0, 3, data=b'StartupLocality\0\3' + bytes(15)))
         self.assertEqual(3, log.locality)
+
+    def test_hardware_root_of_trust(self):
+        crtm = event(0, 0x80000010, data=b'HCRTM')
+        start = bytes(31) + b'\4'
+        pcrs = self.pcrs(p0=extended(b'd' * 32, b'd' * 32, start=start))
+        for log in (crtm + event(0), locality(4) + crtm + event(0)):
+            self.assertEqual(4, eventlog.parse(header() + log).locality)
+            eventlog.parse(header() + log).verify(pcrs)
+        for log, want in ((event(0) + crtm, 0), (locality(3) + crtm, 3),
+                          (event(1, 0x80000010), 0)):
+            self.assertEqual(want, eventlog.parse(header() + log).locality)
 
     def test_only_no_action_events_state_it(self):
         log = header() + event(0, 1, data=b'StartupLocality\0\3')
