@@ -114,16 +114,17 @@ class Pass:
             IMA_TEMPLATE_HASH.
         """
         warm, cold = _WAYS[self.settings.form]
-        length, rounds = len(self.log), 1
+        length, known = len(self.log), bool(self.memo.entries)
+        rounds = 1 if known else _MOST
         while self.pcr != target and self.at < length:
             before = self.count
             # The boot aggregate must be looked at.
-            if self.memo.entries and not self.first:
+            if known and not self.first:
                 warm(self, target)
+                self._hits += self.count - before
                 if self.pcr == target or self.at >= length:
                     break
-            rounds = 1 if self.count > before else min(2 * rounds, _MOST)
-            self._hits += self.count - before
+                rounds = 1 if self.count > before else min(2 * rounds, _MOST)
             self.room = 0 if self.memo.full else memo.MAX_ENTRY
             cold(self, target, rounds)
             if self.count > MAX_ENTRIES:
@@ -140,7 +141,8 @@ class Pass:
         #: Whether the others admit a digest, for a path.
         self.others: Callable[[bytes, bytes], bool] | None = None
         if self.rules:
-            self.digests = self.rules[0].digests
+            # An empty tuple does not even hash what it is asked for.
+            self.digests = self.rules[0].digests or ()
             self.paths = self.rules[0].paths.get
         if len(self.rules) > 1:
             more = self.rules[1:]

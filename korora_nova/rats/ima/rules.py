@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
@@ -59,7 +59,7 @@ class Rules:
         _cap(len(listed), MAX_DIGESTS, 'digests')
         _cap(len(files or ()), MAX_FILES, 'files')
         #: The lookups of the hot loop, by the field d-ng with its size.
-        self.digests: Container[bytes] = listed
+        self.digests: Collection[bytes] = listed
         self.paths: dict[bytes, tuple[bytes, ...] | frozenset[bytes]] = {}
         self._globs: dict[str, frozenset[bytes]] = {}
         self._add_files(files or {})
@@ -115,7 +115,9 @@ class Rules:
                 add(sorted(items[name]))
 
         # Keys say how long they are.
-        digest.update(_COUNT.pack(len(listed)) + b''.join(sorted(listed)))
+        digest.update(_COUNT.pack(len(listed)))
+        for item in sorted(listed):
+            digest.update(item)
         add_map(self.paths)
         add_map({patterns.octets(name, 'files'): items
                  for name, items in self._globs.items()})

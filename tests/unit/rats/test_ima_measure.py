@@ -590,6 +590,18 @@ class MemoTest(Case):
             ima.measure(log.binary, log.pcrs, rules)
             self.assertEqual(0, len(memo._memos))
 
+    def test_a_full_one_that_helps_is_kept(self):
+        self.addCleanup(setattr, memo, 'MAX_BYTES', memo.MAX_BYTES)
+        log = ima_lists.List()
+        for number in range(600):
+            log.file(f'/{number}', b'a' * 32)
+        rules = [ima.Rules(['sha256:' + '61' * 32])]
+        ima.measure(log.binary, log.pcrs, rules)
+        memo.MAX_BYTES = 1
+        ima.measure(log.binary, log.pcrs, rules)
+        kept, = memo._memos.values()
+        self.assertEqual(600, len(kept.entries))
+
     def test_threads(self):
         log = ima_lists.List()
         rules = [ima.Rules([log.file(f'/{n}') for n in range(300)])]
