@@ -18,10 +18,10 @@ from korora_nova.rats import (
     algorithms,
     attestation_key,
     policydigest,
-    signature,
     structure,
     tpm2,
 )
+from korora_nova.rats import signature as signatures
 from korora_nova.rats.tpm2 import Clock
 
 __all__ = ['Clock', 'Quote', 'VerifiedQuote', 'verify', 'verify_creation',
@@ -83,8 +83,8 @@ class VerifiedQuote:
         return policydigest.pcr_digest(self.pcrs, policydigest.PCRS_QUOTED)
 
 
-def verify(attest: bytes, signed: bytes, key: attestation_key.AttestationKey,
-           nonce: bytes, pcrs: Banks,
+def verify(attest: bytes, signature: bytes,
+           key: attestation_key.AttestationKey, nonce: bytes, pcrs: Banks,
            select: Mapping[str, Iterable[int]] | None = None
            ) -> VerifiedQuote:
     """Verify a quote and that these are the values it is about.
@@ -96,7 +96,7 @@ def verify(attest: bytes, signed: bytes, key: attestation_key.AttestationKey,
     the banks as listed, indices ascending (part 3 section 18.4).
 
     :param attest: TPMS_ATTEST, also with a TPM2B's size before it.
-    :param signed: TPMT_SIGNATURE, or a bare signature; see
+    :param signature: TPMT_SIGNATURE, or a bare signature; see
         :func:`korora_nova.rats.signature.verify`.
     :param pcrs: bank ('sha1', 'sha256', ...) to index to value; a bank
         without values counts as not given.
@@ -104,7 +104,7 @@ def verify(attest: bytes, signed: bytes, key: attestation_key.AttestationKey,
     :raises EvidenceError: QUOTE_* with the step that failed, ``place``,
         and in ``details`` what was wanted and found.
     """
-    parsed, info, scheme = _verified(attest, signed, key, nonce,
+    parsed, info, scheme = _verified(attest, signature, key, nonce,
                                      tpm2.QuoteInfo)
     covered = _covered(info)
     if select is not None:
@@ -165,13 +165,13 @@ def _differs(reason: str, place: str, want: str, got: str
         f'got {got}.', place=place, details={'want': want, 'got': got})
 
 
-def _verified(attest: bytes, signed: bytes,
+def _verified(attest: bytes, signature: bytes,
               key: attestation_key.AttestationKey, nonce: bytes,
               kind: type[_Info]
               ) -> tuple[tpm2.Attest, _Info, structure.Scheme]:
     attest = _bare(attest)
     parsed = tpm2.parse_attest(attest)
-    scheme = signature.verify(signed, attest, key, _hash_hint(parsed))
+    scheme = signatures.verify(signature, attest, key, _hash_hint(parsed))
     if not isinstance(parsed.info, kind):
         raise _differs(_R.QUOTE_TYPE, 'attest: type', _TYPES[kind],
                        _TYPES[type(parsed.info)])
