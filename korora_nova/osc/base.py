@@ -4,15 +4,19 @@
 import argparse
 import collections.abc
 import datetime
+import textwrap
 import typing
 
 import jwt
+from cliff import columns
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.command import command
 
 from korora_nova import client, errors
 
+# Generic in newer releases of cliff only.
+_Column: typing.Any = columns.FormattableColumn
 Row = collections.abc.Mapping[str, typing.Any]
 Table = tuple[tuple[str, ...], list[tuple[typing.Any, ...]]]
 Record = tuple[tuple[str, ...], tuple[typing.Any, ...]]
@@ -47,6 +51,17 @@ class Listing(format_columns.ListColumn):
 
     def human_readable(self) -> str:
         return ", ".join(str(item) for item in self._value)
+
+
+class Text(_Column):  # type: ignore[misc]
+    """A sentence, in lines that leave room for other columns."""
+
+    width = 44
+
+    def human_readable(self) -> str:
+        return textwrap.fill(
+            self._value, self.width, break_on_hyphens=False
+        )
 
 
 def when(stamp: float | str | None) -> str | None:

@@ -22,6 +22,7 @@ DIFFERENCES = {
     "Last Good": "last_good",
     "Advice": "advice",
 }
+SENTENCES = ("what", "last_good", "advice")
 STAMPS = ("created_at", "updated_at")
 
 
@@ -171,4 +172,7 @@ class DiffPolicy(_OnePolicy, base.Lister):
         answer: dict[str, typing.Any] = self.attestation.policy_differences(
             parsed_args.name, parsed_args.host
         )
-        return base.table(DIFFERENCES, answer["differences"])
+        return base.table(DIFFERENCES, [
+            {**one, **{name: base.Text(one[name]) for name in SENTENCES}}
+            for one in answer["differences"]
+        ])  # fmt: skip

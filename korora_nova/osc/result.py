@@ -2,6 +2,7 @@
 """``openstack attestation result ...``: what the service says of hosts."""
 
 import argparse
+import textwrap
 import time
 
 from korora_nova.osc import base
@@ -16,12 +17,16 @@ COLUMNS = {
 
 
 class _Findings(base.Listing):
-    """One line each for people, the whole for machines."""
+    """A sentence each for people, the whole for machines."""
 
     def human_readable(self) -> str:
         return "\n".join(
-            f"{one['reason']}: {one['message']}" for one in self._value
-        )
+            textwrap.fill(
+                f"{one['reason']}: {one['message']}", 100,
+                subsequent_indent="  ", break_on_hyphens=False,
+            )
+            for one in self._value
+        )  # fmt: skip
 
 
 def _readable(result: base.Row, now: float) -> dict[str, object]:

@@ -194,6 +194,13 @@ class TestCommands(PolicyTest):
             }],
             self.run_json(policy.DiffPolicy, "debian", "h3"),
         )  # fmt: skip
+        self.app.stdout.truncate(0)
+        self.app.stdout.seek(0)
+        printed = self.run_command(
+            policy.DiffPolicy, "debian", "h3", "-f", "table"
+        )
+        self.assertLess(max(map(len, printed.splitlines())), 180)
+        self.assertIn("| kernel 6.1.0-42-amd64 is not in the ", printed)
 
 
 class TestDocuments(PolicyTest):
