@@ -193,12 +193,17 @@ class CompleteTest(unittest.TestCase):
                     self.assertTrue(found or listed)
 
     def test_too_many(self):
-        log = raw.header() + event(9) * (facts.MAX_FACTS + 1)
-        parsed = eventlog.parse(log)
-        verified = parsed.compare(parsed.replay())
-        with self.assertRaises(errors.EvidenceError) as caught:
-            verified.boot.components  # noqa: B018
-        self.assertEqual('UEFI_LOG_MALFORMED', caught.exception.reason)
+        order = variable('BootOrder', bytes(2 * facts.MAX_FACTS + 2))
+        lists = variable('dbx', raw.signature_list(
+            raw.IMAGE_HASH, *[b'1' * 32] * 9000), raw.SECURITY)
+        text = b'grub_cmd: ' + b'a' * 60000
+        for records in (
+                event(9) * (facts.MAX_FACTS + 1), measured(1, BOOT, order),
+                measured(7, raw.SB, lists) * 2,
+                measured(8, IPL, text, text[10:]) * 70):
+            with self.assertRaises(errors.EvidenceError) as caught:
+                boot(records)
+            self.assertEqual('UEFI_LOG_MALFORMED', caught.exception.reason)
 
 
 class RecordedTest(unittest.TestCase):
