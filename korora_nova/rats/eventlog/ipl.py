@@ -76,17 +76,18 @@ def grub(found: Commands, events: Sequence[Event], bank: str,
         digest = event.digests[bank]
         if digest in ends or not only and not _PREFIXED.match(event.data):
             continue
-        content = next((item for item in check.texts(event.data)
-                        if make(item) == digest), None)
         found.explained.add(event.index)
         if (told := _ucs2(event.data, digest, make)) is not None:
             found.lines.append(CommandLine(told, 'stub', True, event.pcr))
-        elif content is None:
+            continue
+        for content in check.texts(event.data):
+            if make(content) == digest:
+                _told(found, content, event.pcr)
+                break
+        else:
             found.lines.append(CommandLine(
                 text.utf8(event.data[:text.MAX_SHOWN]), 'grub', False,
                 event.pcr))
-        else:
-            _told(found, content, event.pcr)
 
 
 def _told(found: Commands, content: bytes, pcr: int) -> None:

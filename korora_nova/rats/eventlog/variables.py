@@ -8,6 +8,7 @@ import functools
 import hashlib
 import struct
 import uuid
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from cryptography import exceptions, x509
@@ -123,8 +124,12 @@ def signatures(value: bytes) -> Signatures:
                 (end - first) % each) or (
                 len(entries) + (end - first) // each > MAX_ENTRIES):
             return Signatures(tuple(entries), False)
-        for start in range(first, end, each):
-            entries.append(_entry(kind, value[start:start + each]))
+        name, digest = _BY_BYTES.get(kind) or (_guid(kind), None)
+        if digest is None or each < _OWNER + digest:
+            entries += (_entry(name, value[start:start + each])
+                        for start in range(first, end, each))
+        else:
+            entries += _hashes(name, digest, each, value[first:end])
         at = end
     return Signatures(tuple(entries), True)
 
@@ -146,17 +151,24 @@ def authority(value: bytes) -> SignatureEntry | None:
     return None
 
 
-def _entry(kind: bytes, data: bytes) -> SignatureEntry:
+def _entry(name: str, data: bytes) -> SignatureEntry:
     owner, content = data[:_OWNER], data[_OWNER:]
-    name, size = _BY_BYTES.get(kind) or (_guid(kind), None)
     if name == 'x509':
         return _x509(content, owner)
-    if size is None or len(content) < size:
-        digest = f'sha256:{hashlib.sha256(content).hexdigest()}'
-    else:
-        algorithm = name.rpartition('-')[2]
-        digest = f'{algorithm}:{content[:size].hex()}'
+    digest = f'sha256:{hashlib.sha256(content).hexdigest()}'
     return SignatureEntry(name, digest, _guid(owner), '')
+
+
+def _hashes(name: str, digest: int, each: int, body: bytes
+            ) -> Iterator[SignatureEntry]:
+    """Entries that start with a digest; a dbx has hundreds."""
+    algorithm = name.rpartition('-')[2] + ':'
+    digits = body.hex()
+    for at in range(0, len(body), each):
+        first = 2 * (at + _OWNER)
+        yield SignatureEntry(
+            name, algorithm + digits[first:first + 2 * digest],
+            _guid(body[at:at + _OWNER]), '')
 
 
 def _x509(der: bytes, owner: bytes) -> SignatureEntry:

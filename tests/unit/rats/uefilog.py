@@ -136,3 +136,17 @@ def boot(*records, head=None, bank='sha256', differs=()):
     for index in differs:
         pcrs[index] = b'x' * len(pcrs[index])
     return log.compare(pcrs, bank).boot
+
+
+def changed(record, kind=None, data=None):
+    """A record with other labels and the same digest."""
+    item = eventlog.parse(header() + record).events[1]
+    return event(item.pcr, item.type if kind is None else kind,
+                 item.digests['sha256'],
+                 item.data if data is None else data)
+
+
+def variable_event(name, value, vendor=None, kind=SB):
+    vendor = vendor or (GLOBAL if name in ('PK', 'KEK')
+                        else SECURITY)
+    return measured(7, kind, variable(name, value, vendor))
