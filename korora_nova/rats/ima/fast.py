@@ -57,7 +57,7 @@ class Shape(NamedTuple):
 def shape(record: Record, form: str) -> Shape | None:
     """The shape of entries like this one; None: not for the short way."""
     template = record.template
-    if template.fields not in (('d-ng', 'n-ng'), ('d-ng', 'n-ng', 'sig')):
+    if not template.plain:
         return None
     field, third = record.values[0], len(template.fields) == 3
     cut, name = 8 + len(field), template.name.encode()
@@ -115,7 +115,7 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
     """Read entries in full, at most ``rounds`` of them."""
     log, at, pcr, length, count = way.log, way.at, way.pcr, len(way.log), 0
     u32, in_list, in_bank, reuse = _U32, way.in_list, way.bank, way.reuse
-    digests, paths, others = way.digests, way.paths, way.others
+    digests, paths, admitted = way.digests, way.paths, way.admitted
     index, kept = way.settings.pcr, way.memo.entries
     most, begun = way.room, at
     unpack, tag, skip, _, cut, third, early, late = way.shape or _NONE
@@ -128,15 +128,14 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
             stop = cut + u32(data, cut - 4)[0]
             digest = data[:cut - 4]
             if (named == tag and in_pcr == index and end <= length
-                    and (digest in digests or digest in paths(
-                        data[cut:stop - 1], ()))
+                    and (digest in digests
+                         or digest in paths(data[cut:stop - 1], ())
+                         or admitted(digest, data[cut:stop - 1]))
                     and (stop == size or third and size
                          == stop + 4 + u32(data, stop)[0])
                     and data.find(0, cut) == stop - 1
                     and in_list(data).digest() == stated
-                    and stop != early and stop != late
-                    and (others is None or others(
-                        digest, data[cut:stop - 1]))):
+                    and stop != early and stop != late):
                 extension = (in_bank(data).digest() if reuse is None
                              else stated + reuse)
                 pcr = in_bank(pcr + extension).digest()
@@ -163,7 +162,7 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
     log, at, pcr, length, count = way.log, way.at, way.pcr, len(way.log), 0
     unhex, find, pack = binascii.unhexlify, way.log.find, _PACK
     in_list, in_bank, reuse = way.in_list, way.bank, way.reuse
-    digests, paths, others = way.digests, way.paths, way.others
+    digests, paths, admitted = way.digests, way.paths, way.admitted
     kept, most, begun = way.memo.entries, way.room, at
     index = b'%2d ' % way.settings.pcr
     hash_end = 3 + 2 * HASHES[way.settings.template_hash]
@@ -182,10 +181,10 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
             stop = cut + len(path) + 1
             if (end >= 0 and line[:3] == index and line[hash_end:skip] == tag
                     and line[path_at - 1:path_at] == b' '
-                    and (digest in digests or digest in paths(path, ()))
                     and path and 0 not in path
                     and stop != early and stop != late
-                    and (others is None or others(digest, path))):
+                    and (digest in digests or digest in paths(path, ())
+                         or admitted(digest, path))):
                 data = digest + pack(len(path) + 1) + path + b'\0' + rest
                 stated = in_list(data).digest()
                 if stated == unhex(line[3:hash_end]):

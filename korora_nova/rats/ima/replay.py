@@ -45,13 +45,6 @@ class Settings(NamedTuple):
     extension: str
 
 
-class _Any(Container[bytes]):
-    """What no rules admit: every digest of a known kind."""
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, bytes) and digests.is_key(key)
-
-
 class Pass:
     """A pass over a list; see :meth:`run`.
 
@@ -134,20 +127,21 @@ class Pass:
         return self.pcr == target
 
     def _lookups(self) -> None:
-        """What the short way looks up, for one of the rules or for all."""
-        #: Digests and paths that the first rules admit.
-        self.digests: Container[bytes] = _Any()
+        """What the short way looks up."""
+        #: What the rules list, if there is one set of them. An empty tuple
+        #: does not even hash what it is asked for.
+        self.digests: Container[bytes] = ()
         self.paths: Callable[..., Container[bytes]] = {}.get
-        #: Whether the others admit a digest, for a path.
-        self.others: Callable[[bytes, bytes], bool] | None = None
-        if self.rules:
-            # An empty tuple does not even hash what it is asked for.
+        if len(self.rules) == 1:
             self.digests = self.rules[0].digests or ()
             self.paths = self.rules[0].paths.get
-        if len(self.rules) > 1:
-            more = self.rules[1:]
-            self.others = lambda digest, path: all(
-                item.lists(digest, path) for item in more)
+
+    def admitted(self, digest: bytes, path: bytes) -> bool:
+        """Whether all rules list a digest, as a key, or excuse the path."""
+        for item in self.rules:
+            if not item.lists(digest, path) and not item.excuses(path):
+                return False
+        return digests.is_key(digest)
 
     def slow(self, at: int, pcr: bytes) -> tuple[int, bytes]:
         """Any entry: the offset behind it, and the PCR then."""

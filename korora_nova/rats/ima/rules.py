@@ -133,6 +133,11 @@ class Rules:
         """Whether a digest, as :func:`digests.key`, is listed for a path."""
         return digest in self.digests or digest in self.paths.get(path, ())
 
+    def excuses(self, path: bytes) -> bool:
+        """Whether a file may have any digest, by its path."""
+        return self._exclude.match(path) and path not in self.paths and (
+            not self._patterns.match(path))
+
     def check(self, entry: Entry) -> Finding | None:
         """Why these rules do not admit a measurement; None if they do."""
         if self._templates and entry.template not in self._templates:
@@ -161,7 +166,7 @@ class Rules:
                 return None
         if entry.path in self.paths or matching:
             return self._wrong(entry, matching)
-        if self._exclude.match(entry.path):
+        if self.excuses(entry.path):
             return None
         if why:
             return _finding(_R.IMA_SIGNATURE, entry, f'is not known: {why}')

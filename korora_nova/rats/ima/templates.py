@@ -95,12 +95,17 @@ class Template:
     fields: tuple[str, ...]
     legacy: bool = False
 
-    @property
+    @functools.cached_property
+    def plain(self) -> bool:
+        """Whether it is d-ng|n-ng or d-ng|n-ng|sig, as nearly all are."""
+        return self.fields in (('d-ng', 'n-ng'), ('d-ng', 'n-ng', 'sig'))
+
+    @functools.cached_property
     def digest(self) -> int | None:
         """Index of the field with the digest."""
         return _index(self.fields, _DIGESTS)
 
-    @property
+    @functools.cached_property
     def path(self) -> int | None:
         """Index of the field with the path."""
         return _index(self.fields, _NAMES)
@@ -184,6 +189,10 @@ def entry(template: Template, values: Sequence[bytes],
 
     :raises Malformed: a value is not what its field holds.
     """
+    if template.plain:
+        return Entry(digest_text('d-ng', values[0], violation),
+                     _name(values[1]), violation, template.name,
+                     b''.join(values[2:]))
     digest, path, signature, buffer = '', b'', b'', b''
     extra: list[tuple[str, bytes]] = []
     at_digest, at_path = template.digest, template.path
