@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--work', type=pathlib.Path,
                         default=pathlib.Path('/var/tmp/korora-vectors'),
                         help='scratch directory (%(default)s)')
-    parser.add_argument('command', choices=('list', 'record'))
+    parser.add_argument('command', nargs='?', default='record',
+                        choices=('list', 'record'))
     parser.add_argument('names', nargs='*', default=['*'],
                         help="patterns of names; default: all")
     args = parser.parse_args(argv)

@@ -69,7 +69,7 @@ def _libraries(shop: Workshop, name: str) -> set[str]:
 def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
     order = []
     for name in MODULES:
-        found = next(kernel.glob(f'lib/modules/*/kernel/**/{name}.ko*'), None)
+        found = next(kernel.glob(f'**/modules/*/kernel/**/{name}.ko*'), None)
         if found is None:
             continue
         data = found.read_bytes()

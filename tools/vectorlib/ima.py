@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 
-from vectorlib import guest, machine, store, uefi
-from vectorlib.packages import Workshop, call
+from vectorlib import guest, machine, signing, store, uefi
+from vectorlib.packages import Workshop
 
 LISTS = ('binary_runtime_measurements', 'ascii_runtime_measurements')
 BANKS = ('sha1', 'sha256', 'sha384', 'sha512')
@@ -29,9 +29,6 @@ FILES = {
     'signed-p384.sh': b'#!/bin/sh\necho p384\n',
     'signed-portable.sh': b'#!/bin/sh\necho portable\n',
 }
-KEYS = {'rsa': ('rsa:2048',), 'p256': ('ec', '-pkeyopt',
-                                       'ec_paramgen_curve:P-256'),
-        'p384': ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384')}
 
 #: What a host does: runs programs, reads files, root's and others'.
 WORK = r'''
@@ -63,6 +60,7 @@ class Recipe:
     policy: str = ''
     work: str = WORK
     boot: machine.Boot = field(default_factory=machine.Boot)
+    kernel: str = 'cloud'
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -110,6 +108,25 @@ for _banks in ('sha1', 'sha256', 'sha384', 'sha256,sha384'):
     RECIPES['banks-' + _banks.replace(',', '-')] = Recipe(
         f'a TPM with the banks {_banks}',
         boot=machine.Boot(machine.Tpm(_banks)))
+for _name in ('ima-ng', 'ima-sigv2'):
+    RECIPES[f'newer-kernel-{_name}'] = Recipe(
+        f'a kernel with a list for each bank, {_name}',
+        f'ima_policy=tcb ima_template={_name}', work=WORK + VIOLATIONS,
+        kernel='next')
+RECIPES['newer-kernel-sha512'] = Recipe(
+    'files hashed with SHA-512', 'ima_policy=tcb ima_hash=sha512',
+    kernel='next')
+RECIPES['verity'] = Recipe(
+    'digests and signatures of fs-verity',
+    'ima_policy=critical_data ima_template=ima-sig',
+    'measure func=FILE_CHECK digest_type=verity mask=MAY_READ uid=0 '
+    'fsname=ext4 template=ima-ngv2\n'
+    'measure func=BPRM_CHECK template=ima-sigv2\n', work=r'''
+for f in plain.txt script.sh data.txt; do
+  run fsverity enable /work/$f
+  run fsverity measure /work/$f
+done
+''' + WORK)
 RECIPES['tpm12'] = Recipe(
     'SeaBIOS and TPM 1.2', boot=machine.Boot(
         machine.Tpm(None, 'tpm-tis'), firmware=None))
@@ -118,14 +135,15 @@ RECIPES['tpm12'] = Recipe(
 def record(shop: Workshop, name: str) -> None:
     """Boot and write the vector."""
     recipe = RECIPES[name]
-    folder = keys(shop)
+    folder = signing.keys(shop)
     rules = recipe.policy.strip()
     load = (f"echo '{rules}' >$SEC/ima/policy || echo policy refused\n"
             if rules else '')
     job = guest.job(shop.root / 'job.img', f'{load}{recipe.work}\nima\n')
     boot = machine.Boot(
-        recipe.boot.tpm, recipe.boot.firmware, kernel=shop.vmlinuz('cloud'),
-        initrd=guest.initrd(shop, 'cloud'),
+        recipe.boot.tpm, recipe.boot.firmware,
+        kernel=shop.vmlinuz(recipe.kernel),
+        initrd=guest.initrd(shop, recipe.kernel),
         command_line=f'{uefi.CONSOLE} {recipe.parameters}',
         disks=(disk(shop), job))
     got = machine.run(shop, boot)
@@ -133,25 +151,9 @@ def record(shop: Workshop, name: str) -> None:
     files |= {name: data for name, data in got.items()
               if '_runtime_measurements' in name}
     files |= {f'key-{kind}.pem': (folder / f'{kind}.pem').read_bytes()
-              for kind in KEYS}
+              for kind in signing.KEYS}
     about['policy'] = recipe.policy.strip().splitlines()
     store.write('ima/' + name, files, about)
-
-
-def keys(shop: Workshop) -> pathlib.Path:
-    """Signing keys with certificates, made once for each workshop."""
-    folder = shop.root / 'keys'
-    folder.mkdir(exist_ok=True)
-    for name, kind in KEYS.items():
-        if (folder / f'{name}.der').exists():
-            continue
-        call('openssl', 'req', '-x509', '-newkey', *kind, '-nodes', '-days',
-             '36500', '-subj', f'/CN=IMA {name}', '-addext',
-             'keyUsage=digitalSignature', '-keyout', folder / f'{name}.key',
-             '-out', folder / f'{name}.pem')
-        call('openssl', 'x509', '-in', folder / f'{name}.pem', '-outform',
-             'DER', '-out', folder / f'{name}.der')
-    return folder
 
 
 @functools.cache
@@ -160,7 +162,7 @@ def disk(shop: Workshop) -> pathlib.Path:
 
     Made once, for what is recorded together to differ only as told.
     """
-    folder = keys(shop)
+    folder = signing.keys(shop)
     target = shop.root / 'ima.img'
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)
@@ -177,12 +179,12 @@ def disk(shop: Workshop) -> pathlib.Path:
             path = root / 'work' / name
             path.write_bytes(data)
             path.chmod(0o755 if name.endswith('.sh') else 0o644)
-        for kind in KEYS:
+        for kind in signing.KEYS:
             shop.run('evmctl', 'ima_sign', '--hashalgo', 'sha256', '--key',
                      folder / f'{kind}.key', root / f'work/signed-{kind}.sh')
         shop.run('evmctl', 'sign', '--portable', '--imasig', '--hashalgo',
                  'sha256', '--key', folder / 'rsa.key',
                  root / 'work/signed-portable.sh')
         os.chown(root / 'work/plain.txt', 1000, 1001)
-        guest.ext4(target, root, 96)
+        guest.ext4(target, root, 96, ('verity',))
     return target

@@ -19,7 +19,7 @@ BOOTED = ('ovmf', 'shim-signed', 'grub-efi-amd64-signed',
 PACKAGES = (
     *BOOTED, 'shim-helpers-amd64-signed', 'mtools', 'dosfstools',
     'sbsigntool', 'ima-evm-utils', 'libimaevm2', 'keyutils', 'libkeyutils1',
-    'attr', 'kexec-tools', 'fsverity',
+    'attr', 'kexec-tools', 'fsverity', 'libfsverity0',
 )
 #: Libraries that kexec needs; their names go on with a version.
 LIBRARIES = ('libxenmisc', 'libxentoolcore', 'libxentoollog', 'libxencall',
@@ -29,6 +29,8 @@ LIBRARIES = ('libxenmisc', 'libxentoolcore', 'libxentoollog', 'libxencall',
 KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
 #: The flavour of the newest generic kernel but one.
 PREVIOUS = 'previous'
+#: The flavour of a later release's cloud kernel, and that release.
+NEXT, NEXT_SUITE = 'next', 'trixie'
 
 
 def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
@@ -83,6 +85,20 @@ class Workshop:
     def run(self, name: str, *argv: str | pathlib.Path) -> str:
         return call(self.tool(name), *argv, env=self.environment)
 
+    def variables(self, name: str, target: pathlib.Path,
+                  *argv: str | pathlib.Path) -> None:
+        """Enrol keys in a copy of a file of UEFI variables.
+
+        ``virt-firmware`` of PyPI does it.
+        """
+        folder = self.root / 'python'
+        if not folder.exists():
+            call('python3', '-m', 'pip', 'install', '--quiet', '--target',
+                 folder, 'virt-firmware')
+        call('python3', '-m', 'virt.firmware.vars', '--input',
+             self.tree / 'usr/share/OVMF' / name, '--output', target, *argv,
+             env={**self.environment, 'PYTHONPATH': str(folder)})
+
     @property
     def versions(self) -> dict[str, str]:
         """Package to version, of what boots and what it boots in."""
@@ -104,21 +120,43 @@ class Workshop:
                 call('dpkg-deb', '-x', self._deb(name), self.tree)
         for flavour in (*KERNELS, PREVIOUS):
             if not self.kernel(flavour).exists():
-                name = _kernel(flavour)
-                self._fetch(name)
-                call('dpkg-deb', '-x', self._deb(name),
-                     self.kernel(flavour))
+                self._unpack_kernel(flavour, _kernel(flavour))
+        if not self.kernel(NEXT).exists():
+            options = self._other_release()
+            self._unpack_kernel(NEXT, _depends(KERNELS['cloud'], *options),
+                                *options)
+
+    def _unpack_kernel(self, flavour: str, name: str, *options: str) -> None:
+        self._fetch(name, *options)
+        call('dpkg-deb', '-x', self._deb(name), self.kernel(flavour))
+
+    def _other_release(self) -> tuple[str, ...]:
+        """Options for apt to see another release than this machine's."""
+        folder = self.root / 'apt'
+        for name in ('lists/partial', 'cache/archives/partial', 'sources'):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / 'sources/next.sources').write_text(
+            'Types: deb\nURIs: http://deb.debian.org/debian\n'
+            f'Suites: {NEXT_SUITE}\nComponents: main\nSigned-By: '
+            '/usr/share/keyrings/debian-archive-keyring.gpg\n')
+        options = ('-o', 'Dir::Etc::sourcelist=/dev/null',
+                   '-o', f'Dir::Etc::sourceparts={folder}/sources/',
+                   '-o', f'Dir::State::lists={folder}/lists',
+                   '-o', f'Dir::Cache={folder}/cache',
+                   '-o', 'APT::Sandbox::User=root')
+        call('apt-get', *options, 'update')
+        return options
 
     def _deb(self, name: str) -> pathlib.Path:
         return next(self.debs.glob(f'{name}_*.deb'))
 
-    def _fetch(self, name: str) -> None:
+    def _fetch(self, name: str, *options: str) -> None:
         if any(self.debs.glob(f'{name}_*.deb')):
             return
         with ui.step(f'download {name}'):
             # apt's sandbox user may not write into our directory.
-            call('apt-get', '-o', 'APT::Sandbox::User=root', 'download',
-                 '-qq', name, cwd=self.debs)
+            call('apt-get', '-o', 'APT::Sandbox::User=root', *options,
+                 'download', '-qq', name, cwd=self.debs)
 
 
 def _newest(prefix: str) -> str:
@@ -145,9 +183,9 @@ def _kernel(flavour: str) -> str:
     return f'{stem}-{max(older)}{last}'
 
 
-def _depends(meta: str) -> str:
+def _depends(meta: str, *options: str) -> str:
     """The kernel that a meta-package names today."""
-    out = call('apt-cache', 'depends', '--important', meta)
+    out = call('apt-cache', *options, 'depends', '--important', meta)
     names: list[str] = re.findall(r'Depends: (linux-image-\d\S+)', out)
     if not names:
         raise ui.LabError(f'apt-get knows no {meta}')

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
-from vectorlib import guest, machine, store
+from vectorlib import guest, machine, signing, store
 from vectorlib.packages import Workshop, call
 
 #: Logs that every vector has.
@@ -50,9 +52,12 @@ def vector(shop: Workshop, about: str, boot: machine.Boot,
         'pcrs': store.pcrs(got['pcrs'])}
 
 
-def shim_disk(shop: Workshop, config: bytes, flavour: str = 'generic'
-              ) -> tuple[pathlib.Path]:
-    """shim, GRUB, a kernel and the initrd, as the distribution signs them."""
+def shim_disk(shop: Workshop, config: bytes, flavour: str = 'generic',
+              kernel: pathlib.Path | None = None) -> tuple[pathlib.Path]:
+    """shim, GRUB, a kernel and the initrd, as the distribution signs them.
+
+    :param kernel: instead of the flavour's own.
+    """
     target = shop.root / 'esp.img'
     guest.esp(shop, target, {
         'EFI/BOOT/BOOTX64.EFI': shop.tree / 'usr/lib/shim/shimx64.efi.signed',
@@ -60,7 +65,7 @@ def shim_disk(shop: Workshop, config: bytes, flavour: str = 'generic'
         'EFI/BOOT/grubx64.efi': (
             shop.tree / 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed'),
         'EFI/debian/grub.cfg': config,
-        shop.vmlinuz(flavour).name: shop.vmlinuz(flavour),
+        shop.vmlinuz(flavour).name: kernel or shop.vmlinuz(flavour),
         'initrd.img': guest.initrd(shop, flavour)})
     return (target,)
 
@@ -165,6 +170,44 @@ def _uki_secure(shop: Workshop) -> machine.Boot:
         disks=_efi_disk(shop, {
             'EFI/BOOT/BOOTX64.EFI': shop.root / 'boot.signed',
             'EFI/Linux/debian.efi': shop.root / 'uki.signed'}))
+
+
+OWNER = 'a4ac4d6e-7a6a-4b0a-9f0e-5b0e6f0f7c11'
+
+
+@recipe('mok', 'a machine owner\'s certificate and hash enrolled in shim; the '
+        'kernel is signed by that owner')
+def _mok(shop: Workshop) -> machine.Boot:
+    name = shop.vmlinuz('generic').name
+    keys = signing.keys(shop)
+    bare, signed = shop.root / 'bare', shop.root / name
+    shutil.copy(shop.vmlinuz('generic'), bare)
+    shop.run('sbattach', '--remove', bare)
+    shop.run('sbsign', '--key', keys / 'rsa.key', '--cert', keys / 'rsa.pem',
+             '--output', signed, bare)
+    shop.variables('OVMF_VARS_4M.ms.fd', shop.root / 'mok.fd', '--add-mok',
+                   OWNER, keys / 'rsa.pem', '--add-mok-hash', OWNER,
+                   'ab' * 32)
+    return machine.Boot(
+        firmware='OVMF_CODE_4M.ms.fd', variables=shop.root / 'mok.fd',
+        disks=shim_disk(shop, menu(shop), kernel=signed))
+
+
+@recipe('many-keys', 'Secure Boot with all of Microsoft\'s certificates of '
+        '2011 and 2023, hashes in db, and a dbx of hashes and a certificate')
+def _many_keys(shop: Workshop) -> machine.Boot:
+    keys = signing.keys(shop)
+    hashes = [item for number in range(120) for item in (
+        '--add-dbx-hash', OWNER,
+        hashlib.sha256(b'revoked %d' % number).hexdigest())]
+    shop.variables('OVMF_VARS_4M.fd', shop.root / 'many.fd',
+                   '--enroll-cert', keys / 'p256.pem', '--microsoft-db',
+                   'all', '--add-db-hash', OWNER, 'cd' * 32, *hashes,
+                   '--add-dbx-cert', OWNER, keys / 'p384.pem',
+                   '--sb')
+    return machine.Boot(
+        firmware='OVMF_CODE_4M.ms.fd', variables=shop.root / 'many.fd',
+        disks=shim_disk(shop, menu(shop)))
 
 
 SYSTEMD_BOOT = 'usr/lib/systemd/boot/efi/systemd-bootx64.efi'
