@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from korora_nova import errors
 from korora_nova.rats.finding import Finding
-from korora_nova.rats.ima import aggregate, records, state
+from korora_nova.rats.ima import aggregate, digests, records, state
 from korora_nova.rats.ima.records import HASHES, IMA_PCR
 from korora_nova.rats.ima.replay import Pass, Settings, entry_of
-from korora_nova.rats.ima.rules import Rules
+from korora_nova.rats.ima.rules import BOOT_AGGREGATE, Rules
 from korora_nova.rats.ima.state import State
-from korora_nova.rats.ima.templates import Entry
+from korora_nova.rats.ima.templates import Entry, Malformed
 
 _R = errors.Reason
 
@@ -57,7 +57,8 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
     4. findings: whatever the rules do not admit.
 
     :param pcrs: quoted values of ``bank``: 0-9 and ``index``.
-    :param banks: other quoted banks; a SHA-1 boot aggregate needs theirs.
+    :param banks: other quoted banks; a SHA-1 boot aggregate needs theirs,
+        or all rules must list it.
     :param form: 'binary' or 'ascii', None: detected; so is
         ``template_hash``, the hash in the list.
     :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
@@ -71,9 +72,20 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
                          template_hash)
     else:
         covered = _suffix(log, target, rules, state, index, bank)
-    aggregate.check(covered.aggregates, {**(banks or {}), bank: pcrs})
+    aggregate.check(covered.aggregates, {**(banks or {}), bank: pcrs},
+                    lambda digest: _listed(rules, digest))
     _tail(covered, state)
     return _measured(covered, rules, state)
+
+
+def _listed(rules: Sequence[Rules], digest: str) -> bool:
+    """Whether all rules list a boot aggregate."""
+    try:
+        key = digests.key(digest)
+    except Malformed:
+        return False
+    return bool(rules) and all(item.lists(key, BOOT_AGGREGATE)
+                               for item in rules)
 
 
 def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> bytes:

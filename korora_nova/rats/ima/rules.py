@@ -5,7 +5,8 @@ A file is admitted if its digest is in ``digests``, or in ``files`` for its
 path, or if one of ``keys`` signed it. ``exclude`` admits any other file
 whose path matches, but none that ``files`` names. Buffers: a key that was
 loaded into a keyring must be in ``keyrings`` (or ``digests``); any other is
-like a file. The boot aggregate is compared with the PCRs instead.
+like a file. The boot aggregate is compared with the PCRs instead; if those
+of its bank were not quoted, it has to be listed.
 """
 
 from __future__ import annotations

@@ -328,6 +328,18 @@ class BootAggregateTest(Case):
         log = ima_lists.List(aggregate='sha1', over=8)
         error = self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, [])
         self.assertIn('sha1', error.message)
+        got = error.details['got']
+        other = 'sha1:' + '0' * 40
+        for good in ([ima.Rules([got])],
+                     [ima.Rules(files={'boot_aggregate': [got]})]):
+            ima.measure(log.binary, log.pcrs, good)
+        for bad in ([ima.Rules([other])], [ima.Rules([got]), ima.Rules()],
+                    [ima.Rules(files={'/bin/a': [got]})],
+                    [ima.Rules(exclude=['*'])]):
+            self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, bad)
+            self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs,
+                         [ima.Rules([got])],
+                         banks={'sha1': {**log.banks['sha1'], 0: b'0' * 20}})
 
     def test_zeros(self):
         """A kernel that found neither a SHA-1 nor a SHA-256 bank."""
