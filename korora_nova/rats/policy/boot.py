@@ -21,6 +21,7 @@ from korora_nova.rats.policy.node import (
     Params,
     Rule,
     digests,
+    indices,
     invalid,
     named,
 )
@@ -284,7 +285,7 @@ class BootComponents(Rule):
         if not lists['allowed'] and not references:
             raise invalid(path, 'it allows nothing: give allowed or '
                           'references: true')
-        return cls(path, tuple(params.get('pcrs', (4,))), lists['allowed'],
+        return cls(path, indices(params.get('pcrs', (4,))), lists['allowed'],
                    lists['required'], references)
 
     def bind(self, references: Sequence[ReferenceValues]

@@ -25,8 +25,8 @@ _R = errors.Reason
 #: Most differences that are told; there are few rules and each sums up.
 MAX_DIFFERENCES = 256
 
-_LEARN = ('if it is meant to be so: openstack attestation reference create '
-          'NAME --host {host}')
+_LEARN = ('if that is your change, approve with: openstack attestation '
+          'reference create NAME --host {host}')
 _EDIT = ('edit /{rule} of the policy, then: openstack attestation policy set '
          '{policy} --file FILE')
 #: What helps, where it is not to learn or to allow the new state.

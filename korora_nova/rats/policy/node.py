@@ -92,6 +92,11 @@ def digests(items: Sequence[Any], path: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def indices(items: Sequence[int | float]) -> tuple[int, ...]:
+    """PCR indices; to a JSON schema 4.0 is an integer as well."""
+    return tuple(map(int, items))
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """One rule, at ``path`` of its policy: 'rules/3/boot-components'."""

@@ -15,6 +15,7 @@ from korora_nova.rats.policy.node import (
     PCRS,
     Params,
     Rule,
+    indices,
     invalid,
     named,
 )
@@ -45,7 +46,7 @@ class EventLog(Rule):
     def parse(cls, params: Params, path: str) -> EventLog:
         if 10 in params['pcrs']:
             raise invalid(f'{path}/pcrs', 'PCR 10 is the ima rule\'s')
-        return cls(path, tuple(params['pcrs']))
+        return cls(path, indices(params['pcrs']))
 
     def check(self, state: VerifiedState) -> list[Finding]:
         log = state.log
@@ -94,7 +95,8 @@ class Pcrs(Rule):
 
     @classmethod
     def parse(cls, params: Params, path: str) -> Pcrs:
-        bank, registers = params.get('bank', BANK), params['registers']
+        bank = params.get('bank', BANK)
+        registers = indices(params['registers'])
         if params.get('references') and bank != BANK:
             raise invalid(f'{path}/references', f'references have values of '
                           f'the {BANK} bank only')
@@ -108,7 +110,7 @@ class Pcrs(Rule):
         if not generations and not params.get('references'):
             raise invalid(path, 'it compares with nothing: give generations '
                           'or references: true')
-        return cls(path, tuple(registers), bank, generations,
+        return cls(path, registers, bank, generations,
                    params.get('references', False))
 
     def bind(self, references: Sequence[ReferenceValues]) -> Pcrs:
@@ -185,7 +187,7 @@ class Tpm(Rule):
         references = params.get('references', False)
         if versions == [] and not references:
             raise invalid(f'{path}/firmware-versions', 'it is empty')
-        known = frozenset(item if isinstance(item, int) else int(item, 16)
+        known = frozenset(int(item, 16) if isinstance(item, str) else int(item)
                           for item in versions or ())
         return cls(path, known if versions is not None or references
                    else None, params.get('clock-safe', False), references)

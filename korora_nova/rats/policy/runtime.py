@@ -71,6 +71,8 @@ class Ima(Rule):
             if key not in ('digests', 'references')}
         for key in ('files', 'keyrings'):
             for name, items in options.get(key, {}).items():
+                if not isinstance(name, str):
+                    raise invalid(f'{path}/{key}', 'its keys are texts')
                 place = name.replace('~', '~0').replace('/', '~1')
                 digests(items, f'{path}/{key}/{place}')
         inline = params.get('digests', ())

@@ -10,8 +10,8 @@ from korora_nova.rats.state import VerifiedState
 from tests.unit.rats import states
 
 DEBIAN = 'host/debian-12'
-LEARN = ('if it is meant to be so: openstack attestation reference create '
-         'NAME --host h3')
+LEARN = ('if that is your change, approve with: openstack attestation '
+         'reference create NAME --host h3')
 
 
 class DifferenceTest(unittest.TestCase):

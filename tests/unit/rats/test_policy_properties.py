@@ -13,6 +13,7 @@ from korora_nova.rats import eventlog, policy, reference
 from korora_nova.rats.state import VerifiedState
 from tests.unit import vectors
 from tests.unit.rats import states
+from tests.unit.rats.test_policy_document import EVERYTHING
 
 GOLDEN = 'host/debian-12'
 BAD = ('host/debian-12-insecure', 'host/debian-12-option',
@@ -96,6 +97,65 @@ class LosingAFieldTest(unittest.TestCase):
                             states.recorded(host),
                             (reference.ReferenceValues.from_json(less),)),
                             (name, host, path, emptied))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(
+        max_size=8) | st.sampled_from(['sha256:' + 'a' * 64, 'a' * 64]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.text(max_size=4), inner, max_size=4), max_leaves=8)
+
+
+class AnyDocumentTest(unittest.TestCase):
+    """Documents are refused with a typed error, whatever they hold."""
+
+    @hypothesis.given(st.data())
+    @SETTINGS
+    def test_policies(self, data):
+        document = copy.deepcopy(EVERYTHING)
+        for _ in range(data.draw(st.integers(1, 3))):
+            self.change(data, document)
+        try:
+            loaded = policy.load(document)
+        except errors.Invalid as exc:
+            self.assertEqual('POLICY_INVALID', exc.reason)
+            self.assertIn('pointer', exc.details)
+            return
+        loaded.bind([states.learned(GOLDEN)]).check(states.recorded(BAD[0]))
+
+    @hypothesis.given(st.data())
+    @SETTINGS
+    def test_states_and_references(self, data):
+        for read, document in (
+                (VerifiedState.from_json, states.recorded(GOLDEN).to_json()),
+                (reference.ReferenceValues.from_json,
+                 states.learned(GOLDEN).to_json())):
+            self.change(data, document)
+            try:
+                read(document)
+            except errors.Invalid as exc:
+                self.assertEqual('INVALID_REQUEST', exc.reason)
+
+    @hypothesis.given(JSON)
+    @SETTINGS
+    def test_anything(self, document):
+        for read in (VerifiedState.from_json, policy.load,
+                     reference.ReferenceValues.from_json):
+            with self.assertRaises(errors.Invalid):
+                read(document)
+
+    def change(self, data, document):
+        """Put anything in the place of one value, list items too."""
+        inner = document
+        while True:
+            keys = (sorted(inner) if isinstance(inner, dict)
+                    else range(len(inner)))
+            key = data.draw(st.sampled_from(keys))
+            if not isinstance(inner[key], (dict, list)) or (
+                    not inner[key]) or data.draw(st.booleans()):
+                inner[key] = data.draw(JSON)
+                return
+            inner = inner[key]
 
 
 class FewerReferencesTest(unittest.TestCase):
