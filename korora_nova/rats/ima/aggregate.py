@@ -45,7 +45,7 @@ def check(aggregates: Collection[str],
             raise errors.EvidenceError(
                 _R.IMA_BOOT_AGGREGATE, f'The boot aggregate {got} is of '
                 f'{name} PCRs, which were not quoted; quote that bank too, '
-                'or list the digest for the file boot_aggregate.',
+                'or list it for the path boot_aggregate.',
                 place='boot_aggregate', details={'got': got})
         want = [expected(name, pcrs, indices) for indices in _RANGES]
         if got not in want:

@@ -58,7 +58,7 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
 
     :param pcrs: quoted values of ``bank``: 0-9 and ``index``.
     :param banks: other quoted banks; a SHA-1 boot aggregate needs theirs,
-        or all rules must list it.
+        or all rules must list it among ``files``.
     :param form: 'binary' or 'ascii', None: detected; so is
         ``template_hash``, the hash in the list.
     :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
@@ -79,12 +79,12 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
 
 
 def _listed(rules: Sequence[Rules], digest: str) -> bool:
-    """Whether all rules list a boot aggregate."""
+    """Whether all rules list a boot aggregate, as such."""
     try:
         key = digests.key(digest)
     except Malformed:
         return False
-    return bool(rules) and all(item.lists(key, BOOT_AGGREGATE)
+    return bool(rules) and all(key in item.paths.get(BOOT_AGGREGATE, ())
                                for item in rules)
 
 

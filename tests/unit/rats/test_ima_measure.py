@@ -330,15 +330,15 @@ class BootAggregateTest(Case):
         self.assertIn('sha1', error.message)
         got = error.details['got']
         other = 'sha1:' + '0' * 40
-        for good in ([ima.Rules([got])],
-                     [ima.Rules(files={'boot_aggregate': [got]})]):
-            ima.measure(log.binary, log.pcrs, good)
-        for bad in ([ima.Rules([other])], [ima.Rules([got]), ima.Rules()],
+        good = ima.Rules(files={'boot_aggregate': [got]})
+        ima.measure(log.binary, log.pcrs, [good])
+        for bad in ([ima.Rules([got])], [good, ima.Rules()],
                     [ima.Rules(files={'/bin/a': [got]})],
+                    [ima.Rules(files={'boot_aggregate': [other]})],
                     [ima.Rules(exclude=['*'])]):
             self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, bad)
             self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs,
-                         [ima.Rules([got])],
+                         [good],
                          banks={'sha1': {**log.banks['sha1'], 0: b'0' * 20}})
 
     def test_zeros(self):
