@@ -146,7 +146,7 @@ def _der(data: bytes) -> object:
     except certificate.BROKEN:
         pass
     try:
-        return certificate.load(data).public_key()
+        return certificate.load(data).x509.public_key()
     except certificate.BROKEN:
         raise _refused('it is neither a public key nor a certificate in '
                        'DER.') from None

@@ -12,7 +12,11 @@ from collections.abc import Iterator, Sequence
 from cryptography import x509
 
 from korora_nova import errors
-from korora_nova.rats.certificate import BROKEN
+from korora_nova.rats.certificate import (
+    BROKEN,
+    Certificate,
+    check_signature,
+)
 from korora_nova.rats.finding import printable
 
 #: Longest path: leaf, intermediates, root.
@@ -24,7 +28,7 @@ _UNDERSTOOD = frozenset((
     x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid,
     x509.CertificatePolicies.oid))
 
-Path = tuple[x509.Certificate, ...]
+Path = tuple[Certificate, ...]
 
 
 def shown(name: x509.Name) -> str:
@@ -35,72 +39,70 @@ def shown(name: x509.Name) -> str:
         return '(unreadable name)'
 
 
-def understood(cert: x509.Certificate) -> None:
+def understood(cert: Certificate) -> None:
     """Insist that no critical extension is unknown here.
 
     :raises EvidenceError: EK_CHAIN.
     """
-    for extension in cert.extensions:
+    for extension in cert.x509.extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             oid = extension.oid.dotted_string
             raise errors.EvidenceError(
-                errors.Reason.EK_CHAIN, f'The certificate of '
-                f'{shown(cert.subject)} has the critical extension {oid}, '
-                'which is not understood.', place='extensions',
+                errors.Reason.EK_CHAIN, 'The certificate of '
+                f'{shown(cert.x509.subject)} has the critical extension '
+                f'{oid}, which is not understood.', place='extensions',
                 details={'got': oid})
 
 
 class Search:
     """Finds paths among certificates; remembers where none goes on."""
 
-    def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
-        self._by_subject: dict[bytes, list[x509.Certificate]] = {}
+    def __init__(self, certificates: Sequence[Certificate]) -> None:
+        self._by_subject: dict[bytes, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
-                cert.subject.public_bytes(), []).append(cert)
-        self._signed: dict[tuple[x509.Certificate, x509.Certificate],
-                           bool] = {}
+                cert.x509.subject.public_bytes(), []).append(cert)
+        self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._ends: list[Path] = []
 
     def paths(self, path: Path) -> Iterator[Path]:
         """Extend a path, leaf first, to each self-signed certificate."""
         if len(path) >= MAX_PATH:
             return
-        issuers = [issuer for issuer in self.named(path[-1].issuer)
+        issuers = [issuer for issuer in self.named(path[-1].x509.issuer)
                    if issuer not in path
                    and self._issued(path[-1], issuer, len(path) - 1)]
         if not issuers:
             self._ends.append(path)
         for issuer in issuers:
             longer = (*path, issuer)
-            if issuer.issuer == issuer.subject and (
+            if issuer.x509.issuer == issuer.x509.subject and (
                     self.signed(issuer, issuer)):
                 yield longer
             else:
                 yield from self.paths(longer)
 
-    def named(self, name: x509.Name) -> Sequence[x509.Certificate]:
+    def named(self, name: x509.Name) -> Sequence[Certificate]:
         """The certificates of this subject."""
         return self._by_subject.get(name.public_bytes(), ())
 
-    def signed(self, cert: x509.Certificate,
-               issuer: x509.Certificate) -> bool:
-        """Whether names agree and the signature verifies; remembered."""
+    def signed(self, cert: Certificate, issuer: Certificate) -> bool:
+        """Whether the signature verifies; remembered."""
         known = self._signed.get((cert, issuer))
         if known is None:
             try:
-                cert.verify_directly_issued_by(issuer)
+                check_signature(cert, issuer)
                 known = True
             except BROKEN:
                 known = False
             self._signed[cert, issuer] = known
         return known
 
-    def _issued(self, cert: x509.Certificate, issuer: x509.Certificate,
+    def _issued(self, cert: Certificate, issuer: Certificate,
                 below: int) -> bool:
         """Whether an authority with ``below`` CAs under it signed."""
         try:
-            basic = issuer.extensions.get_extension_for_class(
+            basic = issuer.x509.extensions.get_extension_for_class(
                 x509.BasicConstraints).value
             understood(issuer)
             usable = basic.ca and _may_sign(issuer) and (
@@ -117,8 +119,9 @@ class Search:
                 errors.Reason.EK_CHAIN, 'The path from the EK certificate '
                 f'to a root is longer than {MAX_PATH} certificates.',
                 place='ek_cert')
-        issuer, subject = shown(path[-1].issuer), shown(path[-1].subject)
-        count = len(self.named(path[-1].issuer))
+        last = path[-1].x509
+        issuer, subject = shown(last.issuer), shown(last.subject)
+        count = len(self.named(last.issuer))
         got = (f'{count} of that name, of which none signed it as an '
                'authority' if count else 'none of that name')
         return errors.EvidenceError(
@@ -128,9 +131,9 @@ class Search:
             details={'want': issuer, 'got': got})
 
 
-def _may_sign(issuer: x509.Certificate) -> bool:
+def _may_sign(issuer: Certificate) -> bool:
     try:
-        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage)
+        usage = issuer.x509.extensions.get_extension_for_class(x509.KeyUsage)
     except x509.ExtensionNotFound:
         return True
     return usage.value.key_cert_sign

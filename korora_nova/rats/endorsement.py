@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from korora_nova import errors
 from korora_nova.rats import certificate, certpath, revocation, tpm2
-from korora_nova.rats.certificate import BROKEN
+from korora_nova.rats.certificate import BROKEN, Certificate
 from korora_nova.rats.certpath import shown
 from korora_nova.rats.finding import MAX_LISTED
 
@@ -30,6 +30,8 @@ from korora_nova.rats.finding import MAX_LISTED
 EKU_EK = x509.ObjectIdentifier('2.23.133.8.1')
 #: Most paths that are judged before a certificate is refused.
 MAX_PATHS = 32
+#: Shortest digest that an EK certificate may be signed over, bytes.
+MIN_DIGEST = 32
 
 _RSAES_OAEP = x509.ObjectIdentifier('1.2.840.113549.1.1.7')
 _PEM_CERTIFICATES = ('CERTIFICATE', 'X509 CERTIFICATE')
@@ -48,7 +50,7 @@ class Endorsers:
         read; nobody can tell that a certificate is not on it.
     """
 
-    certificates: tuple[x509.Certificate, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     revocations: tuple[revocation.Crl, ...] = ()
     unread: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class Endorsers:
         A file is one DER certificate or list, or any number of either in
         PEM. What is called ``.crl`` must hold a list.
         """
-        certificates: dict[bytes, x509.Certificate] = {}
+        certificates: dict[bytes, Certificate] = {}
         lists: dict[bytes, revocation.Crl] = {}
         unread: dict[str, bool] = {}
         broken: dict[str, bool] = {}
@@ -92,14 +94,11 @@ def _parts(name: str, data: bytes) -> list[tuple[bool, bytes]]:
     return parts or [(False, b'')]
 
 
-def _certificate(der: bytes) -> x509.Certificate | None:
+def _certificate(der: bytes) -> Certificate | None:
     try:
-        cert = certificate.load(der)
-        # Names are read lazily, and everything is found by them.
-        cert.subject, cert.issuer  # noqa: B018
+        return certificate.load(der)
     except BROKEN:
         return None
-    return cert
 
 
 def _list(der: bytes) -> revocation.Crl | None:
@@ -131,7 +130,7 @@ def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
     try:
         leaf = certificate.load(cert_der)
         same = _same_key(leaf, ek)
-        extensions = leaf.extensions
+        extensions = leaf.x509.extensions
     except BROKEN:
         raise errors.EvidenceError(
             _R.EK_MISMATCH, 'The EK certificate is malformed.',
@@ -148,15 +147,15 @@ def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
             _R.EK_CHAIN, 'A certificate of the EK chain has a field that '
             'cannot be read.', place='ek_cert',
             details={'error': type(exc).__name__}) from None
-    return certificate.trimmed(cert_der)
+    return leaf.der
 
 
-def _same_key(leaf: x509.Certificate, ek: tpm2.Public) -> bool:
+def _same_key(leaf: Certificate, ek: tpm2.Public) -> bool:
     key = ek.key
     try:
-        return _spki(leaf.public_key()) == _spki(key)
+        return _spki(leaf.x509.public_key()) == _spki(key)
     except UnsupportedAlgorithm:
-        if leaf.public_key_algorithm_oid != _RSAES_OAEP:
+        if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
             raise
     return certificate.bare_key(leaf) == key.public_bytes(
         Encoding.DER, PublicFormat.PKCS1)
@@ -190,9 +189,15 @@ def _check_leaf(extensions: x509.Extensions) -> None:
                                    'of a certification authority.')
 
 
-def _check_paths(leaf: x509.Certificate, endorsers: Endorsers,
+def _check_paths(leaf: Certificate, endorsers: Endorsers,
                  now: datetime.datetime) -> None:
     certpath.understood(leaf)
+    algorithm = leaf.x509.signature_hash_algorithm
+    # Of the certificates that the operator provides, the hash matters less.
+    if algorithm is None or algorithm.digest_size < MIN_DIGEST:
+        raise errors.EvidenceError(
+            _R.EK_CHAIN, 'The EK certificate is signed with a weak hash '
+            'algorithm.', place='ek_cert')
     search = certpath.Search(endorsers.certificates)
     first: errors.EvidenceError | None = None
     for path, _ in zip(search.paths((leaf,)), range(MAX_PATHS), strict=False):
@@ -212,12 +217,14 @@ def _check_paths(leaf: x509.Certificate, endorsers: Endorsers,
 def _check_path(path: certpath.Path, endorsers: Endorsers,
                 search: certpath.Search, now: datetime.datetime) -> None:
     for cert in path:
-        since, until = cert.not_valid_before_utc, cert.not_valid_after_utc
+        fields = cert.x509
+        since, until = (fields.not_valid_before_utc,
+                        fields.not_valid_after_utc)
         if not since <= now <= until:
             raise errors.EvidenceError(
-                _R.EK_VALIDITY, f'The certificate of {shown(cert.subject)}, '
-                f'issued by {shown(cert.issuer)}, is valid from {since} to '
-                f'{until}, not on {now}.', place=shown(cert.subject),
+                _R.EK_VALIDITY, f'The certificate of {shown(fields.subject)}, '
+                f'issued by {shown(fields.issuer)}, is valid from {since} to '
+                f'{until}, not on {now}.', place=shown(fields.subject),
                 details={'want': str(now), 'got': f'{since} - {until}'})
     if endorsers.broken:
         names = ' '.join(endorsers.broken[:MAX_LISTED])

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from korora_nova import errors
 from korora_nova.rats import certpath
-from korora_nova.rats.certificate import BROKEN
+from korora_nova.rats.certificate import BROKEN, Certificate
 from korora_nova.rats.certpath import shown
 
 Crl = x509.CertificateRevocationList
@@ -22,7 +22,7 @@ Crl = x509.CertificateRevocationList
 _R = errors.Reason
 
 
-def check(cert: x509.Certificate, issuer: x509.Certificate,
+def check(cert: Certificate, issuer: Certificate,
           lists: Sequence[Crl], search: certpath.Search,
           now: datetime.datetime) -> None:
     """Insist that no list of its issuer has this certificate.
@@ -36,22 +36,23 @@ def check(cert: x509.Certificate, issuer: x509.Certificate,
     :raises EvidenceError: EK_REVOKED; EK_CRL, a list is not signed by its
         issuer, is from the future, too old, or of an unsupported kind.
     """
-    mine = [crl for crl in lists if crl.issuer == issuer.subject
+    mine = [crl for crl in lists if crl.issuer == issuer.x509.subject
             and _mine(crl, issuer, search)]
     for crl in _newest(mine):
         _check_age(crl, now)
         try:
             found = crl.get_revoked_certificate_by_serial_number(
-                cert.serial_number)
+                cert.x509.serial_number)
         except BROKEN:
             raise _unusable(crl, 'is malformed') from None
         if found is not None:
             raise errors.EvidenceError(
-                _R.EK_REVOKED, f'The certificate {cert.serial_number:x} of '
-                f'{shown(cert.subject)} was revoked by '
+                _R.EK_REVOKED, 'The certificate '
+                f'{cert.x509.serial_number:x} of '
+                f'{shown(cert.x509.subject)} was revoked by '
                 f'{shown(crl.issuer)} on {found.revocation_date_utc}.',
                 place=shown(crl.issuer),
-                details={'got': f'{cert.serial_number:x}'})
+                details={'got': f'{cert.x509.serial_number:x}'})
 
 
 def _newest(lists: Sequence[Crl]) -> list[Crl]:
@@ -65,8 +66,7 @@ def _newest(lists: Sequence[Crl]) -> list[Crl]:
     return list(newest.values())
 
 
-def _mine(crl: Crl, issuer: x509.Certificate,
-          search: certpath.Search) -> bool:
+def _mine(crl: Crl, issuer: Certificate, search: certpath.Search) -> bool:
     if _signed(crl, issuer):
         return True
     if any(_signed(crl, other) for other in search.named(crl.issuer)):
@@ -74,17 +74,17 @@ def _mine(crl: Crl, issuer: x509.Certificate,
     raise _unusable(crl, 'is not signed by its issuer')
 
 
-def _signed(crl: Crl, issuer: x509.Certificate) -> bool:
+def _signed(crl: Crl, issuer: Certificate) -> bool:
     try:
         return _may_revoke(issuer) and crl.is_signature_valid(
-            issuer.public_key())  # type: ignore[arg-type]
+            issuer.x509.public_key())  # type: ignore[arg-type]
     except BROKEN:
         return False
 
 
-def _may_revoke(issuer: x509.Certificate) -> bool:
+def _may_revoke(issuer: Certificate) -> bool:
     try:
-        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage)
+        usage = issuer.x509.extensions.get_extension_for_class(x509.KeyUsage)
     except x509.ExtensionNotFound:
         return True
     return usage.value.crl_sign

@@ -14,6 +14,7 @@ from tests.unit import makers
 from tests.unit import simulator as sim
 from tests.unit.makers import DAY, NOW, named
 
+ECDSA_SHA256 = bytes.fromhex('300a06082a8648ce3d040302')
 _EK = rsa.generate_private_key(65537, 2048)
 
 
@@ -196,14 +197,13 @@ class EndorsementTest(unittest.TestCase):
         self.assertEqual(1, tbs.count(plain))
         tbs = tbs.replace(plain, oaep)
         signature = self.root.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
-        algorithm = bytes.fromhex('300a06082a8648ce3d040302')
-        cert = der(0x30, tbs + algorithm + der(3, b'\0' + signature))
+        cert = der(0x30, tbs + ECDSA_SHA256 + der(3, b'\0' + signature))
         self.assertEqual(cert, self.verify(cert))
         self.assertEqual(
             der(0x30, b''.join(der(2, number.to_bytes(
                 number.bit_length() // 8 + 1, 'big'))
                 for number in (numbers.n, numbers.e))),
-            certificate.bare_key(x509.load_der_x509_certificate(cert)))
+            certificate.bare_key(certificate.load(cert)))
         other = rsa.generate_private_key(65537, 2048).public_key()
         self.refused('EK_MISMATCH', cert, ek=tpm2.parse_public(
             sim.rsa_public(other)))
@@ -230,6 +230,93 @@ class EndorsementTest(unittest.TestCase):
         except errors.EvidenceError:
             return
         self.assertEqual(good, cert)
+
+
+class OddNamesTest(unittest.TestCase):
+    """Names as Nuvoton writes them, and what must not pass for them."""
+
+    def setUp(self):
+        super().setUp()
+        self.ek = tpm2.parse_public(sim.rsa_public(_EK.public_key()))
+        self.maker = Authority('maker')
+        self.maker.name = x509.Name([x509.RelativeDistinguishedName([
+            x509.NameAttribute(oid, text) for oid, text in (
+                (x509.NameOID.COMMON_NAME, 'CN'),
+                (x509.NameOID.ORGANIZATION_NAME, 'Organisation'),
+                (x509.NameOID.COUNTRY_NAME, 'TW'))])])
+
+    def disordered(self, good):
+        """The certificate with the SET of each name turned round."""
+        cert = x509.load_der_x509_certificate(good)
+        name = self.maker.name.public_bytes()
+        # SEQUENCE, SET, and three attributes of which each says its size.
+        parts, at = [], 4
+        while at < len(name):
+            parts.append(name[at:at + 2 + name[at + 1]])
+            at += len(parts[-1])
+        turned = name[:4] + b''.join(reversed(parts))
+        self.assertNotEqual(name, turned)
+        tbs = cert.tbs_certificate_bytes.replace(name, turned)
+        signature = self.maker.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+        return der(0x30, tbs + ECDSA_SHA256 + der(3, b'\0' + signature))
+
+    def authority(self):
+        builder = makers.certificate(
+            self.maker.key.public_key(), self.maker.name, self.maker.name,
+            NOW + DAY).add_extension(x509.BasicConstraints(True, 0), True)
+        return builder.sign(self.maker.key, hashes.SHA256()).public_bytes(
+            Encoding.DER)
+
+    def test_accepted_and_kept_as_it_is(self):
+        root = self.disordered(self.authority())
+        cert = self.disordered(self.maker.certify())
+        for value in (root, cert):
+            with self.assertRaises(ValueError):
+                x509.load_der_x509_certificate(value)
+        for authority in (root, self.authority()):
+            self.assertEqual(cert, endorsement.verify_ek(
+                cert + bytes(9), self.ek, read([authority]), NOW))
+
+    def test_the_signature_is_over_the_bytes_as_they_are(self):
+        good = self.maker.certify()
+        tbs = certificate.load(self.disordered(good)).tbs
+        signature = x509.load_der_x509_certificate(good).signature
+        forged = der(0x30, tbs + ECDSA_SHA256 + der(3, b'\0' + signature))
+        with self.assertRaises(errors.EvidenceError) as caught:
+            endorsement.verify_ek(forged, self.ek, read([self.authority()]),
+                                  NOW)
+        self.assertEqual('EK_CHAIN', caught.exception.reason)
+
+    def test_every_bit_counts(self):
+        cert = self.disordered(self.maker.certify())
+        endorsers = read([self.disordered(self.authority())])
+        for at in range(0, len(cert), 3):
+            bad = bytearray(cert)
+            bad[at] ^= 1
+            with self.assertRaises(errors.EvidenceError):
+                endorsement.verify_ek(bytes(bad), self.ek, endorsers, NOW)
+
+    def test_two_signature_algorithms(self):
+        good = self.maker.certify()
+        other = good.replace(bytes.fromhex('2a8648ce3d040302'),
+                             bytes.fromhex('2a8648ce3d040303'))
+        tail = good.rindex(bytes.fromhex('2a8648ce3d040302'))
+        for bad in (other[:tail] + good[tail:], good[:tail] + other[tail:]):
+            with self.assertRaises(errors.EvidenceError) as caught:
+                endorsement.verify_ek(bad, self.ek, read(
+                    [self.authority()]), NOW)
+            self.assertEqual('EK_MISMATCH', caught.exception.reason)
+
+    def test_weak_hash(self):
+        cert = makers.certificate(
+            _EK.public_key(), x509.Name([]), self.maker.name,
+            NOW + DAY).add_extension(x509.ExtendedKeyUsage(
+                [endorsement.EKU_EK]), False).sign(
+            self.maker.key, hashes.SHA224()).public_bytes(Encoding.DER)
+        with self.assertRaises(errors.EvidenceError) as caught:
+            endorsement.verify_ek(cert, self.ek, read([self.authority()]),
+                                  NOW)
+        self.assertIn('weak', caught.exception.message)
 
 
 class EndorsersTest(unittest.TestCase):
