@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 import struct
 
@@ -243,7 +244,12 @@ def recorded_log(vector: str) -> bytes:
 
 
 def recorded_pcrs(vector: str) -> dict[int, bytes]:
-    """The SHA-256 bank of a recorded boot, 0-23."""
+    """The SHA-256 bank of a recorded boot, 0-23 or 0-15."""
+    about = VECTORS / 'uefi' / vector / 'vector.json'
+    if about.exists():
+        bank = json.loads(about.read_text())['pcrs']['sha256']
+        return {int(index): bytes.fromhex(value)
+                for index, value in bank.items()}
     values, bank = {}, ''
     text = (VECTORS / 'uefi' / vector / 'pcrread.txt').read_text()
     for line in text.splitlines():

@@ -146,6 +146,17 @@ class WholeHostTest(unittest.TestCase):
             self.assertEqual(('affirming', ()),
                              (appraisal.tier, appraisal.reasons))
 
+    def test_other_boots(self):
+        """Each recorded boot is affirmed by what was learned from it."""
+        for vector in ('shim-grub', 'uki-secure', 'many-keys'):
+            self.host = sim.SimHost(vector=vector)
+            first = self.appraise([policy.EXACT.bind(())])
+            self.golden = reference.learn(vector, first.state,
+                                          first.measured.files())
+            for name in ('debian', 'ubuntu', 'exact'):
+                appraisal = self.appraise([self.starter(name)])
+                self.assertEqual((), appraisal.reasons, msg=vector)
+
     def test_all_at_once(self):
         names = ('debian', 'ubuntu', 'exact')
         bound = [self.starter(name) for name in names]
