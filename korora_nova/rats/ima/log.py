@@ -73,7 +73,7 @@ def parse(log: bytes, *, form: str | None = None,
           template_hash: str | None = None) -> ImaLog:
     """Parse a list and rehash every entry's template data.
 
-    :param form: 'binary' or 'ascii', None: detected; so is
+    :param form: as in :class:`State`, None: detected; so is
         ``template_hash``, the hash in the list, e.g. 'sha1'.
     :raises EvidenceError: IMA_LOG_MALFORMED, place gives the offset;
         IMA_TEMPLATE, IMA_TEMPLATE_HASH.

@@ -59,7 +59,7 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
     :param pcrs: quoted values of ``bank``: 0-9 and ``index``.
     :param banks: other quoted banks; a SHA-1 boot aggregate needs theirs,
         or all rules must list it among ``files``.
-    :param form: 'binary' or 'ascii', None: detected; so is
+    :param form: as in :class:`State`, None: detected; so is
         ``template_hash``, the hash in the list.
     :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
         IMA_TEMPLATE_HASH, IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.

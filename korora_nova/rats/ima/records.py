@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entries as they stand in a list, one at a time.
 
-Binary list (Linux, security/integrity/ima/ima_fs.c), little-endian::
+Binary list (Linux, security/integrity/ima/ima_fs.c), little-endian, or as
+the machine is (without ima_canonical_fmt on a big-endian one)::
 
     u32 pcr | template hash | u32 size | template name
     | u32 size | template data
@@ -19,6 +20,7 @@ path looks like another entry, but the hash tells (not for a violation).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import struct
@@ -31,7 +33,7 @@ from korora_nova.rats.ima.templates import Malformed, Template
 
 #: PCR of the lists, unless CONFIG_IMA_MEASURE_PCR_IDX says otherwise.
 IMA_PCR = 10
-BINARY, ASCII = 'binary', 'ascii'
+BINARY, BIG_ENDIAN, ASCII = 'binary', 'binary-big-endian', 'ascii'
 #: Template hashes, and banks that a list can extend.
 HASHES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64}
 
@@ -42,7 +44,7 @@ _BY_SIZE = {size: name for name, size in HASHES.items()}
 _NAME_SIZE = 256
 _LINE = templates.MAX_TEMPLATE_DATA * 2
 _BEGINS = re.compile(rb'[ 0-9][0-9] [0-9a-f]{40,128} [a-z]')
-_U32 = struct.Struct('<I').unpack_from
+_U32 = {order: struct.Struct(f'{order}I').unpack_from for order in '<>'}
 _R = errors.Reason
 
 
@@ -77,9 +79,11 @@ def malformed(what: str, at: int) -> errors.EvidenceError:
 
 
 def detect_form(log: bytes) -> str:
-    """'binary' or 'ascii': a PCR in text is two characters and a space."""
+    """The form of a list, by how the PCR of its first entry is written."""
     if log[:2].strip(b' ').isdigit() and log[2:3] == b' ':
         return ASCII
+    if log[:3] == bytes(3) and log[3:4] > b'\0':
+        return BIG_ENDIAN
     return BINARY
 
 
@@ -93,9 +97,9 @@ def detect_hash(log: bytes, form: str) -> str:
         if size in (40, 64, 96, 128):
             return _BY_SIZE[size // 2]
         raise malformed('a template hash of unknown size', 0)
-    likely = b''
+    likely, order = b'', '>' if form == BIG_ENDIAN else '<'
     for name, size in HASHES.items():
-        template = _template_name(log, 4 + size)
+        template = _template_name(log, 4 + size, order)
         if templates.lookup(template) is not None:
             return name
         if template and template.isascii() and not likely:
@@ -105,15 +109,18 @@ def detect_hash(log: bytes, form: str) -> str:
     raise malformed('an unknown template or template hash', 0)
 
 
-def _template_name(log: bytes, at: int) -> bytes:
-    size = int.from_bytes(log[at:at + 4], 'little')
+def _template_name(log: bytes, at: int, order: str) -> bytes:
+    if at + 4 > len(log):
+        return b''
+    size, = _U32[order](log, at)
     if not 0 < size <= templates.MAX_TEMPLATE_NAME:
         return b''
     name = log[at + 4:at + 4 + size]
     return name if len(name) == size else b''
 
 
-def read_binary(log: bytes, at: int, hash_name: str) -> Record:
+def read_binary(log: bytes, at: int, hash_name: str,
+                order: str = '<') -> Record:
     """The entry of a binary list at an offset.
 
     :raises EvidenceError: IMA_LOG_MALFORMED, IMA_TEMPLATE.
@@ -121,8 +128,8 @@ def read_binary(log: bytes, at: int, hash_name: str) -> Record:
     name_at = at + 4 + HASHES[hash_name]
     if name_at + 8 > len(log):
         raise malformed('a truncated entry', at)
-    pcr, = _U32(log, at)
-    name = _template_name(log, name_at)
+    pcr, = _U32[order](log, at)
+    name = _template_name(log, name_at, order)
     template = templates.lookup(name)
     data_at = name_at + 4 + len(name)
     if not name:
@@ -133,28 +140,28 @@ def read_binary(log: bytes, at: int, hash_name: str) -> Record:
         raise templates.unsupported(name, f'offset {at}')
     stated = log[at + 4:name_at]
     if template.legacy:
-        return _legacy(log, at, data_at, pcr, stated)
-    size, = _U32(log, data_at)
+        return _legacy(log, at, data_at, pcr, stated, order)
+    size, = _U32[order](log, data_at)
     end = data_at + 4 + size
     if size > templates.MAX_TEMPLATE_DATA or end > len(log):
         raise malformed('template data that is truncated or too long', at)
     data = log[data_at + 4:end]
     try:
-        values = templates.split(template, data)
+        values = templates.split(template, data, order)
     except Malformed as exc:
         raise malformed(str(exc), at) from None
     return Record(pcr, stated, template, values, data, end)
 
 
-def _legacy(log: bytes, at: int, data_at: int, pcr: int,
-            stated: bytes) -> Record:
+def _legacy(log: bytes, at: int, data_at: int, pcr: int, stated: bytes,
+            order: str) -> Record:
     """An entry of the template ``ima``: SHA-1 unless only MD5 explains it."""
     found = None
     for size in (20, 16):
         path_at = data_at + size + 4
         if path_at > len(log):
             continue
-        length, = _U32(log, path_at - 4)
+        length, = _U32[order](log, path_at - 4)
         end = path_at + length
         if length >= _NAME_SIZE or end > len(log):
             continue
@@ -253,4 +260,5 @@ def _line(log: bytes, at: int, end: int, hash_name: str) -> Record:
 
 #: How an entry is read, by form of the list.
 READERS: dict[str, Callable[[bytes, int, str], Record]] = {
-    BINARY: read_binary, ASCII: read_ascii}
+    BINARY: read_binary, ASCII: read_ascii,
+    BIG_ENDIAN: functools.partial(read_binary, order='>')}

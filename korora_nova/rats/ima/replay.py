@@ -92,8 +92,9 @@ class Pass:
         self._shapes: dict[tuple[str, bytes], fast.Shape] = {}
         self.shape: fast.Shape | None = None
         # The short way knows SHA-1 of the data only if the list states it.
-        self.plain = settings.extension == state.OWN or (
-            settings.template_hash == 'sha1')
+        self.plain = settings.form != records.BIG_ENDIAN and (
+            settings.extension == state.OWN
+            or settings.template_hash == 'sha1')
         self._lookups()
         #: Longest entry that is kept now.
         self.room = 0
@@ -226,6 +227,7 @@ class Pass:
 
 
 _WAYS = {records.BINARY: (fast.warm_binary, fast.cold_binary),
+         records.BIG_ENDIAN: (fast.warm_binary, fast.cold_binary),
          records.ASCII: (fast.warm_ascii, fast.cold_ascii)}
 
 

@@ -17,7 +17,7 @@ import jsonschema
 from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.finding import MAX_LISTED, Finding
-from korora_nova.rats.ima.records import ASCII, BINARY, HASHES
+from korora_nova.rats.ima.records import HASHES, READERS
 
 #: Sets of rules a state keeps results for.
 MAX_RULES = 64
@@ -50,7 +50,7 @@ SCHEMA = schemas.closed({
     'pcr': {'type': 'string', 'maxLength': 128,
             'pattern': '^[0-9a-f]+' + schemas.END},
     'index': {'type': 'integer', 'minimum': 0, 'maximum': 23},
-    'bank': {'enum': list(HASHES)}, 'form': {'enum': [BINARY, ASCII]},
+    'bank': {'enum': list(HASHES)}, 'form': {'enum': list(READERS)},
     'template_hash': {'enum': list(HASHES)},
     'extension': {'enum': list(EXTENSIONS)},
     'aggregates': {'type': 'array', 'maxItems': MAX_AGGREGATES,
@@ -109,7 +109,7 @@ class State:
     :param entries: covered entries; ``bytes``: offset in the list behind
         the last of them.
     :param pcr: value of PCR ``index`` there, hex, in ``bank``.
-    :param form: 'binary' or 'ascii'.
+    :param form: 'binary', 'binary-big-endian' or 'ascii'.
     :param template_hash: algorithm of the list's template hash.
     :param extension: how the kernel extends the bank, of ``EXTENSIONS``.
     :param aggregates: the boot aggregates, "ALG:HEX".

@@ -57,6 +57,7 @@ _DIGESTS = ('d-ng', 'd-ngv2', 'd')
 _NAMES = ('n-ng', 'n')
 _MAY_BE_EMPTY = ('xattrnames', 'd-modsig', 'iuid', 'igid', 'imode')
 _LENGTH = struct.Struct('<I')
+_SIZE = {order: struct.Struct(f'{order}I').unpack_from for order in '<>'}
 _R = errors.Reason
 
 
@@ -160,8 +161,9 @@ def unsupported(name: bytes, place: str) -> errors.EvidenceError:
         f"template '{shown}', which is not supported.", place=place)
 
 
-def split(template: Template, data: bytes) -> list[bytes]:
-    """The values in template data.
+def split(template: Template, data: bytes,
+          order: str = '<') -> list[bytes]:
+    """The values in template data, whose sizes are in a byte order.
 
     :raises Malformed: they do not fill it exactly.
     """
@@ -171,7 +173,7 @@ def split(template: Template, data: bytes) -> list[bytes]:
         start = at + 4
         if start > len(data):
             raise Malformed('the template data is too short')
-        at = start + _LENGTH.unpack_from(data, start - 4)[0]
+        at = start + _SIZE[order](data, start - 4)[0]
         values.append(data[start:at])
     if at != len(data):
         raise Malformed('the fields do not fill the template data')

@@ -142,6 +142,33 @@ class TemplatesTest(unittest.TestCase):
         self.assertEqual('verity:sha256:' + '61' * 32,
                          self.parsed(log)[1].digest)
 
+    def test_big_endian(self):
+        """As s390x writes it without ima_canonical_fmt."""
+        pcrs = ima_lists.pcrs()
+        aggregate = hashlib.sha256(b''.join(
+            pcrs[index] for index in range(10))).digest()
+        log = b''
+        for digest, path in ((aggregate, b'boot_aggregate\0'),
+                             (b'a' * 32, b'/bin/a\0'),
+                             (b'b' * 32, b'/bin/b\0')):
+            size = struct.Struct('>I').pack
+            field = b'sha256:\0' + digest
+            data = (size(len(field)) + field + size(len(path)) + path)
+            log += (size(10) + hashlib.sha1(data).digest() + size(6)
+                    + b'ima-ng' + size(len(data)) + data)
+            pcrs[10] = hashlib.sha256(
+                pcrs[10] + hashlib.sha256(data).digest()).digest()
+        self.assertEqual(b'/bin/b', ima.parse(log).verify(pcrs)[2].path)
+        rules = ima.Rules(['sha256:' + '61' * 32])
+        for _ in range(2):
+            measured = ima.measure(log, pcrs, [rules])
+            self.assertEqual('binary-big-endian', measured.state.form)
+            self.assertEqual(['/bin/b'], [
+                item.details['path'] for item in measured.findings[0]])
+        for size in range(1, len(log)):
+            with self.assertRaises(errors.EvidenceError):
+                ima.measure(log[:size], pcrs, [rules])
+
     def test_path_with_spaces(self):
         for template in ('ima-ng', 'ima-sig', 'ima-buf'):
             log = ima_lists.List(template)
