@@ -261,6 +261,15 @@ def _duplicate(vector: Vector, name: str, number: int) -> None:
 
 
 @_step
+def _take(vector: Vector, name: str, value: dict[str, Any]) -> None:
+    """A ``record`` ``from`` another vector, before ``at`` or at the end."""
+    parts = _parts(vector, name)
+    taken = _parts(load(value['from']), name)[value['record']]
+    parts.insert(value.get('at', len(parts)), taken)
+    vector.files[name] = b''.join(parts)
+
+
+@_step
 def _swap(vector: Vector, name: str, pair: list[int]) -> None:
     parts = _parts(vector, name)
     one, two = pair
