@@ -29,8 +29,8 @@ def show(verifier: service.Service, name: str, host: str) -> dict[str, Any]:
     with verifier.db.read() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        state, files, measured_at = measurements.load(session, host)
-    found = policy.difference(wanted, known, state, files, host)
+        state, entries, measured_at = measurements.load(session, host)
+    found = policy.difference(wanted, known, state, entries, host)
     return {'policy': name, 'revision': revision, 'host': host,
             'measured_at': measured_at,
             'differences': [dataclasses.asdict(one) for one in found]}

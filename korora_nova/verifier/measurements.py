@@ -4,7 +4,7 @@
 - The state is what references are learned from and policies compared
   with.  It is written when it changes; PCR 10 and the clock, which change
   all the time and which neither looks at, may be older than the rest.
-- The files are segments: an incremental attestation adds what is new.
+- The list is kept in segments, as sent: incremental evidence adds one.
 - The last few states of the measurement list are kept: evidence that was
   under way while newer evidence was stored may still continue its own.
 """
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -30,22 +31,12 @@ from korora_nova.verifier.db import api, models
 
 #: States of a list that are remembered.
 MAX_STATES = 4
-#: Bytes of JSON in one segment, before compression: one row, one statement.
-SEGMENT = 4 << 20
-#: This many segments below SMALL bytes are put together.
-MAX_SMALL = 64
-SMALL = 256 << 10
-
+#: Bytes of a compressed segment in one row.
+PART = 4 << 20
+#: Rows of segments of one host; of more, all but the first are made one.
+MAX_ROWS = 64
 
 _R = errors.Reason
-
-
-class File(NamedTuple):
-    """A measured file, as references are learned from."""
-
-    digest: str
-    path: bytes
-    violation: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +74,8 @@ class Fresh:
     :param fingerprint: stands for the state without PCR 10 and clock.
     :param document: the state, None if it is stored already.
     :param ima_state: of the list, None if it was refused.
-    :param segments: new files; None if they are stored already.
+    :param segment: compressed, new in the list; None if it is stored
+        already; empty if the list was refused.
     """
 
     base: int
@@ -91,7 +83,7 @@ class Fresh:
     reset_count: int
     document: bytes | None
     ima_state: dict[str, Any] | None
-    segments: Sequence[bytes] | None
+    segment: bytes | None
 
     @property
     def offset(self) -> int:
@@ -113,14 +105,21 @@ def fresh(stored: Last, submitted: Evidence,
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
     state = measured.state.to_json() if measured else None
-    same = known and bool(stored.states) and (
-        state is not None and state['bytes'] == stored.states[0]['bytes'])
-    files = measured.files() if measured and not same else ()
+    same = known and _end(stored.states) == (
+        state['bytes'] if state else 0)
     return Fresh(
         submitted.ima_offset, fingerprint,
         appraisal.quote.clock.reset_count,
-        None if known else _pack(appraisal.state.to_json()),
-        state, None if same else list(_segments(files)))
+        None if known else _pack(appraisal.state.to_json()), state,
+        None if same else _covered(submitted, appraisal))
+
+
+def _covered(submitted: Evidence, appraisal: appraise.Appraisal) -> bytes:
+    """What of a list was covered by the quote, compressed."""
+    if appraisal.measured is None:
+        return b''
+    size = appraisal.measured.state.bytes - submitted.ima_offset
+    return zlib.compress(submitted.ima_log[:size], 1)
 
 
 def store(verifier: service.Service, session: orm.Session, host: str,
@@ -138,8 +137,7 @@ def store(verifier: service.Service, session: orm.Session, host: str,
         raise errors.Conflict(_R.IMA_CONTINUITY)
     if new.document is None and (
             row is None or row.fingerprint != new.fingerprint) or (
-            new.segments is None and (
-                not known or known[0]['bytes'] != new.offset)):
+            new.segment is None and _end(known) != new.offset):
         raise api.Lost()
     states = [] if new.ima_state is None else [new.ima_state, *(
         one for one in known if one['bytes'] != new.offset)][:MAX_STATES]
@@ -149,8 +147,8 @@ def store(verifier: service.Service, session: orm.Session, host: str,
     if new.document is not None:
         values.update(fingerprint=new.fingerprint, document=new.document,
                       reset_count=new.reset_count)
-    if new.segments is not None:
-        _store_segments(session, host, new)
+    if new.segment is not None:
+        _store_segment(session, host, new.base, new.segment)
     if values:
         _write(session, row, host, {
             **values, 'measured_at': verifier.clock()})
@@ -166,38 +164,31 @@ def _write(session: orm.Session, row: models.Measurement | None, host: str,
 
 
 def compact(verifier: service.Service, host: str) -> None:
-    """Put small segments together when there are many."""
+    """Make one of many small segments."""
     table = models.MeasurementSegment
-    small = sa.func.length(table.document) < SMALL
     with verifier.db.read() as session:
         count = session.scalar(sa.select(sa.func.count()).select_from(
-            table).where(table.host == host, small)) or 0
-    if count > MAX_SMALL:
-        _compact(verifier, host, small)
+            table).where(table.host == host)) or 0
+    if count > MAX_ROWS:
+        _compact(verifier, host)
 
 
 @api.retried
-def _compact(verifier: service.Service, host: str, small: Any) -> None:
-    table = models.MeasurementSegment
+def _compact(verifier: service.Service, host: str) -> None:
     with verifier.db.write() as session:
         # An attestation that is being stored has to look again.
         session.execute(sa.update(models.Host).where(
             models.Host.name == host).values(
                 version=models.Host.version + 1))
-        rows = session.scalars(sa.select(table).where(
-            table.host == host, small)).all()
-        merged = dict.fromkeys(
-            file for row in rows for file in _files(row.document))
-        first = _next_seq(session, host)
-        for row in rows:
-            session.delete(row)
-        session.flush()
-        _add_segments(session, host, first, list(_segments(merged)))
+        later = dict(_segments(session, host, after=0))
+        if later:
+            _store_segment(session, host, min(later), zlib.compress(
+                b''.join(later.values()), 1))
 
 
 def load(session: orm.Session, host: str
-         ) -> tuple[VerifiedState, list[File], float]:
-    """A host's state, its files, and when they changed last.
+         ) -> tuple[VerifiedState, list[ima.Entry], float]:
+    """A host's state, what it measured, and when that changed last.
 
     :raises NotFound: RESULT_MISSING.
     """
@@ -207,11 +198,14 @@ def load(session: orm.Session, host: str
             _R.RESULT_MISSING,
             'The host has not attested since it was enrolled, or since the '
             'service was upgraded.')
-    table = models.MeasurementSegment
-    documents = session.scalars(sa.select(table.document).where(
-        table.host == host).order_by(table.seq))
-    files = [file for document in documents for file in _files(document)]
-    return (VerifiedState.from_json(_unpack(row.document)), files,
+    state, entries = _states(row), []
+    if state:
+        entries = [
+            entry for _, segment in _segments(session, host)
+            for entry in ima.parse(
+                segment, form=state[0]['form'],
+                template_hash=state[0]['template_hash']).entries]
+    return (VerifiedState.from_json(_unpack(row.document)), entries,
             row.measured_at)
 
 
@@ -222,8 +216,8 @@ def learn(session: orm.Session, name: str,
     :raises NotFound: RESULT_MISSING.
     :raises Untrusted: NO_REFERENCE, there is nothing to learn from it.
     """
-    state, files, _ = load(session, host)
-    return reference.learn(name, state, files)
+    state, entries, _ = load(session, host)
+    return reference.learn(name, state, entries)
 
 
 def delete(session: orm.Session, host: str) -> None:
@@ -253,57 +247,34 @@ def _states(row: models.Measurement | None) -> list[dict[str, Any]]:
     return states
 
 
-def _store_segments(session: orm.Session, host: str, new: Fresh) -> None:
-    first = 0
-    if not new.base:
-        table = models.MeasurementSegment
-        session.execute(sa.delete(table).where(table.host == host))
-    else:
-        first = _next_seq(session, host)
-    _add_segments(session, host, first, new.segments or ())
-
-
-def _next_seq(session: orm.Session, host: str) -> int:
+def _store_segment(session: orm.Session, host: str, start: int,
+                   content: bytes) -> None:
+    """Add a segment; it replaces whatever reaches further than its start."""
     table = models.MeasurementSegment
-    last = session.scalar(sa.select(sa.func.max(table.seq)).where(
-        table.host == host))
-    return 0 if last is None else last + 1
-
-
-def _add_segments(session: orm.Session, host: str, first: int,
-                  segments: Sequence[bytes]) -> None:
-    for seq, document in enumerate(segments, first):
-        session.add(models.MeasurementSegment(
-            host=host, seq=seq, document=document))
+    session.execute(sa.delete(table).where(
+        table.host == host, table.start >= start))
+    for part in range(0, len(content), PART):
+        session.add(table(host=host, start=start, part=part // PART,
+                          content=content[part:part + PART]))
         # One by one: together they are more than one statement may hold.
         session.flush()
 
 
-def _segments(files: Iterable[reference.File]) -> Iterator[bytes]:
-    """Files as compressed JSON, each once."""
-    lines: list[str] = []
-    size = 0
-    seen: set[File] = set()
-    for entry in files:
-        file = File(entry.digest, entry.path, entry.violation)
-        if file in seen:
-            continue
-        seen.add(file)
-        lines.append(json.dumps([
-            file.digest, file.path.decode(errors='surrogateescape'),
-            int(file.violation)]))
-        size += len(lines[-1])
-        if size > SEGMENT:
-            yield zlib.compress(f'[{",".join(lines)}]'.encode(), 1)
-            lines, size = [], 0
-    if lines:
-        yield zlib.compress(f'[{",".join(lines)}]'.encode(), 1)
+def _segments(session: orm.Session, host: str, after: int = -1
+              ) -> Iterator[tuple[int, bytes]]:
+    """Segments and their places, those after a place only."""
+    table = models.MeasurementSegment
+    rows = session.execute(sa.select(table.start, table.content).where(
+        table.host == host, table.start > after).order_by(
+            table.start, table.part))
+    for start, parts in itertools.groupby(rows, lambda row: row.start):
+        yield int(start), zlib.decompress(b''.join(
+            row.content for row in parts))
 
 
-def _files(document: bytes) -> Iterator[File]:
-    for digest, path, violation in _unpack(document):
-        yield File(digest, path.encode(errors='surrogateescape'),
-                   bool(violation))
+def _end(states: Sequence[dict[str, Any]]) -> int:
+    """How far the list is known, bytes."""
+    return int(states[0]['bytes']) if states else 0
 
 
 def _pack(document: Any) -> bytes:

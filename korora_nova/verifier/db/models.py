@@ -131,18 +131,21 @@ class Measurement(Base):
 
 
 class MeasurementSegment(Base):
-    """A part of the files that a host measured, compressed JSON.
+    """A part of a host's measurement list as sent, compressed.
 
-    Each attestation appends the new ones; one over the whole list replaces
-    all.  Segments may overlap: together they are a set.
+    ``start`` is its offset in the list; together the segments are the list
+    up to where it was covered.  A long one is in parts, for a database takes
+    no more than ``max_allowed_packet``, by default 16 MiB, in one statement.
     """
 
     __tablename__ = 'measurement_segments'
     host: orm.Mapped[str] = orm.mapped_column(
         sa.String(NAME), primary_key=True)
-    seq: orm.Mapped[int] = orm.mapped_column(
+    start: orm.Mapped[int] = orm.mapped_column(
         sa.BigInteger, primary_key=True, autoincrement=False)
-    document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
+    part: orm.Mapped[int] = orm.mapped_column(
+        sa.Integer, primary_key=True, autoincrement=False)
+    content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
 class Reference(Base):
@@ -177,8 +180,7 @@ class Policy(Base):
 class PolicyPart(Base):
     """A part of a policy's document, compressed JSON.
 
-    In parts, for a database takes no more than ``max_allowed_packet``, by
-    default 16 MiB, in one statement.
+    In parts for the reason that :class:`MeasurementSegment` has.
     """
 
     __tablename__ = 'policy_parts'

@@ -83,7 +83,7 @@ class ConcurrencyMixin:
         host.go_on()
         store = functools.partial(measurements.compact,
                                   self.korora.service, 'h1')
-        with mock.patch.object(measurements, 'MAX_SMALL', 1):
+        with mock.patch.object(measurements, 'MAX_ROWS', 1):
             for number in range(8):
                 host.measure(f'/usr/lib/{number}')
                 self.assertEqual(

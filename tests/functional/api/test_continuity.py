@@ -106,7 +106,7 @@ class Continuity(ContinuityTestCase):
 
     def test_many_segments_become_few(self):
         host = self.host()
-        with mock.patch.object(measurements, 'MAX_SMALL', 4):
+        with mock.patch.object(measurements, 'MAX_ROWS', 4):
             for number in range(11):
                 host.measure(f'/usr/lib/{number}')
                 host.go_on()

@@ -44,9 +44,11 @@ def _measurement_segments() -> None:
     op.create_table(
         'measurement_segments',
         sa.Column('host', sa.String(255), primary_key=True),
-        sa.Column('seq', sa.BigInteger(), primary_key=True,
+        sa.Column('start', sa.BigInteger(), primary_key=True,
                   autoincrement=False),
-        sa.Column('document', _DOCUMENT, nullable=False),
+        sa.Column('part', sa.Integer(), primary_key=True,
+                  autoincrement=False),
+        sa.Column('content', _DOCUMENT, nullable=False),
         **_OPTIONS)
 
 
