@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
 from korora_nova.rats.ima import digests as digests_
-from korora_nova.rats.ima import patterns, templates
+from korora_nova.rats.ima import patterns, table, templates
 from korora_nova.rats.ima.signature import Keys
 from korora_nova.rats.ima.templates import Entry
 
@@ -55,12 +55,12 @@ class Rules:
                  keyrings: Mapping[str, Iterable[str]] | None = None,
                  templates: Iterable[str] = (),
                  violations: bool = False) -> None:
-        listed = frozenset(digests_.wanted(item, 'digests')
-                           for item in digests)
+        listed = table.collect(digests_.wanted(item, 'digests')
+                               for item in digests)
         _cap(len(listed), MAX_DIGESTS, 'digests')
         _cap(len(files or ()), MAX_FILES, 'files')
         #: The lookups of the hot loop, by the field d-ng with its size.
-        self.digests: Collection[bytes] = listed
+        self.digests = listed
         self.paths: dict[bytes, tuple[bytes, ...] | frozenset[bytes]] = {}
         self._globs: dict[str, frozenset[bytes]] = {}
         self._add_files(files or {})
@@ -74,7 +74,7 @@ class Rules:
         self._templates = frozenset(templates)
         self._check_templates()
         self._violations = violations
-        self.fingerprint = self._fingerprint(listed)
+        self.fingerprint = self._fingerprint()
 
     @classmethod
     def make(cls, digests: Iterable[str] = (), **rules: object) -> Rules:
@@ -101,7 +101,7 @@ class Rules:
                     _R.POLICY_INVALID, 'templates names the unknown template '
                     f'{ascii(name)[:96]}.', details={'place': 'templates'})
 
-    def _fingerprint(self, listed: frozenset[bytes]) -> str:
+    def _fingerprint(self) -> str:
         """SHA-256 over all of it, the same in every process."""
         digest = hashlib.sha256(b'IMA rules 1')
 
@@ -116,8 +116,8 @@ class Rules:
                 add(sorted(items[name]))
 
         # Keys say how long they are.
-        digest.update(_COUNT.pack(len(listed)))
-        for item in sorted(listed):
+        digest.update(_COUNT.pack(len(self.digests)))
+        for item in table.ordered(self.digests):
             digest.update(item)
         add_map(self.paths)
         add_map({patterns.octets(name, 'files'): items
