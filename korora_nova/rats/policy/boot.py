@@ -8,6 +8,7 @@ measured as well proves little, for root can extend any PCR after the boot.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from korora_nova import errors
@@ -33,6 +34,13 @@ _R = errors.Reason
 SECURE_BOOT_PCR = 7
 #: Databases whose entries forbid: of these more is better.
 FORBIDDING = frozenset(('dbx',))
+#: PCRs of which the log tells other things than components: boot options,
+#: Secure Boot, GRUB's commands, IMA, systemd-stub's command line.
+_NO_COMPONENTS = frozenset((1, 5, 7, 8, 10, 12))
+# PFP 3.3.4.8: measured if a debugger may have changed what runs.
+_DEBUG_MODE = frozenset(
+    hashlib.sha256(b'UEFI Debug Mode' + end).hexdigest()
+    for end in (b'', b'\0'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +57,14 @@ class SecureBoot(Rule):
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, (SECURE_BOOT_PCR,))
-        if found or state.facts.secure_boot is True:
+        if found:
             return found
+        if not _DEBUG_MODE.isdisjoint(state.measured(SECURE_BOOT_PCR)):
+            return [self.fails(
+                _R.SECURE_BOOT_OFF, 'Firmware runs in UEFI debug mode, where '
+                'Secure Boot does not count.', want='on', got='debug mode')]
+        if state.facts.secure_boot is True:
+            return []
         got = 'unknown' if state.facts.secure_boot is None else 'off'
         return [self.fails(_R.SECURE_BOOT_OFF,
                            f'Secure Boot: want on, got {got}.',
@@ -270,8 +284,8 @@ class BootComponents(Rule):
     NAME = 'boot-components'
     HELP = ('Everything measured into these PCRs (default: 4, boot loaders '
             'and kernels) is allowed, whatever the log calls it; those '
-            'required are there. Without Secure Boot, GRUB measures the '
-            'kernel into 9 only.')
+            'required are there. Command lines are another rule. Without '
+            'Secure Boot, GRUB measures the kernel into 9 only.')
     SCHEMA = schemas.closed({
         'pcrs': PCRS, 'allowed': DIGESTS, 'required': DIGESTS,
         'references': BOOLEAN},
@@ -285,8 +299,14 @@ class BootComponents(Rule):
         if not lists['allowed'] and not references:
             raise invalid(path, 'it allows nothing: give allowed or '
                           'references: true')
-        return cls(path, indices(params.get('pcrs', (4,))), lists['allowed'],
-                   lists['required'], references)
+        pcrs = indices(params.get('pcrs', (4,)))
+        wrong = _NO_COMPONENTS.intersection(pcrs)
+        if wrong:
+            raise invalid(f'{path}/pcrs', f'{named(min(wrong))} has no '
+                          'components; pcrs, signature-database or '
+                          'command-line judge it')
+        return cls(path, pcrs, lists['allowed'], lists['required'],
+                   references)
 
     def bind(self, references: Sequence[ReferenceValues]
              ) -> BootComponents:

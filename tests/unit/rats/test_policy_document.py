@@ -125,6 +125,10 @@ class DocumentTest(unittest.TestCase):
                  '/signature-database/allowed/1'),
                 ({'authorities': {}}, '/authorities'),
                 ({'boot-components': {'allowed': []}}, '/boot-components'),
+                *(({'boot-components': {'pcrs': [4, pcr],
+                                        'references': True}},
+                   '/boot-components/pcrs')
+                  for pcr in (1, 5, 7, 8, 10, 12)),
                 ({'boot-components': {'allowed': [
                     {'digest': A, 'more': 1}]}},
                  '/boot-components/allowed/0'),

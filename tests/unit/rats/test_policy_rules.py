@@ -155,6 +155,16 @@ class SecureBootTest(RuleTestCase):
         self.rests_on(7, self.RULE)
         self.needs_a_log(self.RULE)
 
+    def test_debug_mode(self):
+        state = states.recorded(SECURE)
+        for text in (b'UEFI Debug Mode', b'UEFI Debug Mode\0'):
+            digest = hashlib.sha256(text).hexdigest()
+            log = dataclasses.replace(state.log, measured={
+                **state.log.measured, 7: (*state.measured(7), digest)})
+            self.assertEqual('debug mode', self.fails(
+                'SECURE_BOOT_OFF', self.RULE, dataclasses.replace(
+                    state, log=log)).details['got'])
+
     def test_unknown_is_not_on(self):
         state = dataclasses.replace(states.recorded(SECURE),
                                     boot=eventlog.BootState())
