@@ -225,6 +225,15 @@ class Forger:
             + len(event.data).to_bytes(4, 'little') + event.data)
 
 
+#: What says nothing of a host: separators, actions, names of sections.
+CONSTANTS = {hashlib.sha256(text).hexdigest() for text in (
+    bytes(4), b'\xff' * 4, b'WBCL', b'\1\0\0\0',
+    b'Calling EFI Application from Boot Option',
+    b'Returning from EFI Application from Boot Option',
+    *(f'.{name}\0'.encode() for name in (
+        'linux', 'osrel', 'cmdline', 'initrd', 'ucode', 'splash', 'dtb',
+        'dtbauto', 'hwids', 'efifw', 'uname', 'sbat', 'pcrpkey',
+        'profile')))}
 KINDS = (0x04, 0x05, 0x06, 0x0D, 0x80000001, 0x80000002, 0x80000003,
          0x80000004, 0x80000007, 0x80000008, 0x800000E0, 0x12345)
 
@@ -254,6 +263,28 @@ class ForgedLogTest(unittest.TestCase):
                                         max_size=12)):
             forger.append(event)
         self.assertNotEqual((), bound('debian').check(forger.state()))
+
+    @hypothesis.given(st.data())
+    @SETTINGS
+    def test_every_measurement_is_a_component(self, data):
+        """What boot-components rests on, whatever the log says."""
+        forger = Forger(data.draw(st.sampled_from((GOLDEN, *BAD))))
+        for event in forger.events():
+            if data.draw(st.booleans()):
+                forger.retype(event, data.draw(st.sampled_from(KINDS)))
+            if data.draw(st.booleans()):
+                forger.redact(event, data.draw(st.binary(max_size=32)))
+        state = forger.state()
+        for pcr in (0, 2, 3, 4, 6, 9, 11, 13, 14):
+            listed = {item.digest.removeprefix('sha256:')
+                      for item in state.boot.components if item.pcr == pcr}
+            self.assertLessEqual(
+                set(state.measured(pcr)) - listed - CONSTANTS, {
+                    hashlib.sha256(item.text.encode('utf-16-le') + end
+                                   ).hexdigest()
+                    for item in state.boot.command_lines
+                    if item.verified and item.pcr == pcr
+                    for end in (b'', bytes(2))})
 
     def test_the_whole_golden_boot_behind_the_bad_one(self):
         for host in BAD[:4]:
