@@ -39,7 +39,7 @@ SCHEMA = schemas.closed({
     'boot': {'type': ['object', 'null']},
     'firmware_version': {**schemas.COUNTER, 'type': ['integer', 'null']}})
 # A list can be long, and a schema takes 10 us for each of its items.
-_DIGEST = re.compile('[a-z0-9-]{1,16}:[0-9a-f]{32,128}')
+_DIGEST = re.compile('(?:verity:)?[a-z0-9-]{1,16}:[0-9a-f]{32,128}')
 
 
 class File(Protocol):
@@ -141,5 +141,5 @@ def learn(name: str, state: VerifiedState,
         name, {index: (quoted[index].hex(),) for index in state.log.agrees
                if index != ima.IMA_PCR},
         frozenset(entry.digest for entry in known
-                  if entry.path != ima.BOOT_AGGREGATE),
+                  if entry.digest and entry.path not in ima.BOOT_AGGREGATES),
         state.log.measured, state.boot, state.firmware_version)

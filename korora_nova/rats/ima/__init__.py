@@ -8,9 +8,10 @@
     ima.measure(new, later.pcrs, rules, state=measured.state)  # what is new
 
 The module to look in, by question: what an entry may hold, ``templates``;
-how it stands in a list, ``records``; how a list is replayed, ``replay`` and
-``memo``; what is appraised, ``measure``, ``aggregate`` and ``state``; what
-is admitted, ``rules``, ``patterns``, ``digests`` and ``signature``.
+how it stands in a list, ``records``; how a list is replayed, ``replay``,
+``fast`` and ``memo``; what is appraised, ``measure``, ``aggregate`` and
+``state``; what is admitted, ``rules``, ``patterns``, ``digests``, ``table``
+and ``signature``; a list as objects, ``log``.
 """
 
 from korora_nova.rats.ima.log import MAX_ENTRIES, ImaLog, parse

@@ -76,11 +76,6 @@ class Rules:
         self._violations = violations
         self.fingerprint = self._fingerprint()
 
-    @classmethod
-    def make(cls, digests: Iterable[str] = (), **rules: object) -> Rules:
-        """The same as the constructor."""
-        return cls(digests, **rules)  # type: ignore[arg-type]
-
     def _add_files(self, files: Mapping[str, Iterable[str]]) -> None:
         for name, items in files.items():
             listed = frozenset(digests_.wanted(item, f'files/{name}')

@@ -3,7 +3,7 @@ import json
 import unittest
 
 from korora_nova import errors
-from korora_nova.rats import appraise, policy, reference, tpm2
+from korora_nova.rats import appraise, ima, policy, reference, tpm2
 from tests.unit import simulator as sim
 
 
@@ -94,6 +94,16 @@ class ReferenceTest(unittest.TestCase):
         values = reference.learn('golden', state, ())
         self.assertNotIn(11, values.pcrs)
         self.assertEqual({*range(10), *range(12, 16)}, set(values.pcrs))
+
+    def test_files_of_any_kind_are_learned(self):
+        """fs-verity digests; entries without one; the boot aggregate."""
+        files = [ima.Entry('verity:sha256:' + 'a' * 64, b'/a', False),
+                 ima.Entry('', b'/b', False, 'n-ng|sig'),
+                 ima.Entry('sha256:' + 'b' * 64, b'boot_aggregate', False)]
+        values = reference.learn('golden', appraised(self.host).state, files)
+        self.assertEqual({files[0].digest}, values.ima_digests)
+        self.assertEqual(values, reference.ReferenceValues.from_json(
+            values.to_json()))
 
     def test_refusals(self):
         document = self.values.to_json()
