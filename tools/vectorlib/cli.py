@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable
 
 from lablib import ui
-from vectorlib import host, ima, quote, uefi
+from vectorlib import host, ima, quote, store, uefi
 from vectorlib.packages import Workshop
 
 
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--work', type=pathlib.Path,
                         default=pathlib.Path('/var/tmp/korora-vectors'),
                         help='scratch directory (%(default)s)')
+    parser.add_argument('--out', type=pathlib.Path, default=store.VECTORS,
+                        help='where vectors go (%(default)s)')
     parser.add_argument('command', nargs='?', default='record',
                         choices=('list', 'record'))
     parser.add_argument('names', nargs='*', default=['*'],
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, (about, _) in chosen.items():
             print(f'{name:30} {about}')
         return 0
-    shop = Workshop(args.work)
+    shop = Workshop(args.work, args.out)
     try:
         shop.prepare()
         for name, (_, record) in chosen.items():

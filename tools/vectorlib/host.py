@@ -44,6 +44,7 @@ class Recipe:
     kernel: str = 'generic'
     options: str = ''
     work: str = ''
+    uki: bool = False
 
 
 RECIPES = {
@@ -60,6 +61,10 @@ RECIPES = {
         'the same host, and a program ran that is not of its image',
         work='printf "#!/bin/sh\\nexit 0\\n" >/work/miner.sh\n'
         'chmod 755 /work/miner.sh; /work/miner.sh'),
+    'uki': Recipe('a host with systemd-boot and a unified kernel image, '
+                  'Secure Boot with its owner\'s keys', uki=True),
+    'newer-kernel': Recipe('the same host as debian-12 with a kernel of the '
+                           'next release', kernel='next'),
     'debian-12-violation': Recipe(
         'the same host, and a file changed while it was read',
         work='cd /work' + ima.VIOLATIONS + 'cd /tmp'),
@@ -86,20 +91,24 @@ def record(shop: Workshop, name: str) -> None:
                       for index in store.KEPT)
     if hashlib.sha256(values).digest() not in got['attest']:
         raise ui.LabError('PCR 10 moved between the list and the quote')
-    store.write('host/' + name, files, about)
+    store.write(shop.out, 'host/' + name, files, about)
 
 
 def _qualify() -> bytes:
     sys.path.insert(0, str(paths.CHECKOUT))
     from korora_nova.rats import evidence
-    return evidence.qualify(CHALLENGE, 'attest', HOST, BODY)
+    nonce: bytes = evidence.qualify(CHALLENGE, 'attest', HOST, BODY)
+    return nonce
 
 
 def _boot(shop: Workshop, recipe: Recipe, job: pathlib.Path
           ) -> machine.Boot:
-    menu = uefi.menu(
-        shop, recipe.kernel, '' if recipe.secure else 'efi',
-        f'ima_policy=tcb {recipe.options} {uefi.CONSOLE}'.replace('  ', ' '))
+    more = f'ima_policy=tcb {recipe.options} {uefi.CONSOLE}'.replace(
+        '  ', ' ')
+    if recipe.uki:
+        return uefi.secure_uki(shop, more, (ima.disk(shop), job))
+    menu = uefi.menu(shop, recipe.kernel, '' if recipe.secure else 'efi',
+                     more)
     disks = (*uefi.shim_disk(shop, menu, recipe.kernel),
              ima.disk(shop), job)
     if not recipe.secure:

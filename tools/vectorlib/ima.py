@@ -153,7 +153,7 @@ def record(shop: Workshop, name: str) -> None:
     files |= {f'key-{kind}.pem': (folder / f'{kind}.pem').read_bytes()
               for kind in signing.KEYS}
     about['policy'] = recipe.policy.strip().splitlines()
-    store.write('ima/' + name, files, about)
+    store.write(shop.out, 'ima/' + name, files, about)
 
 
 @functools.cache

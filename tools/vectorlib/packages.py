@@ -48,9 +48,13 @@ def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
 
 @dataclass(frozen=True)
 class Workshop:
-    """A scratch directory: packages, images and runs."""
+    """A scratch directory: packages, images and runs.
+
+    :param out: where vectors go.
+    """
 
     root: pathlib.Path
+    out: pathlib.Path
 
     @property
     def debs(self) -> pathlib.Path:

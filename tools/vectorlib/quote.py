@@ -150,7 +150,7 @@ def record(shop: Workshop, name: str) -> None:
         files |= keyforms.forms(made.read('ak.pem'))
         files |= {'ak.tpm2b': made.read('ak.tpm2b'),
                   'ak.tpmt': made.read('ak.tpmt')}
-    store.write('quote/' + name, files, about)
+    store.write(shop.out, 'quote/' + name, files, about)
 
 
 def _key(made: Tpm, recipe: Recipe) -> None:

@@ -31,8 +31,8 @@ def pcrs(text: bytes) -> Pcrs:
     return banks
 
 
-def write(name: str, files: dict[str, bytes], about: dict[str, Any],
-          root: pathlib.Path = VECTORS) -> pathlib.Path:
+def write(root: pathlib.Path, name: str, files: dict[str, bytes],
+          about: dict[str, Any]) -> pathlib.Path:
     """Make ``root/name`` anew.
 
     :param name: kind and name, "uefi/shim-grub".

@@ -33,7 +33,7 @@ def record(shop: Workshop, name: str) -> None:
     """Boot and write the vector."""
     about, make = RECIPES[name]
     boot = make(shop)
-    store.write('uefi/' + name, *vector(shop, about, boot,
+    store.write(shop.out, 'uefi/' + name, *vector(shop, about, boot,
                                         machine.run(shop, boot)))
 
 
@@ -155,8 +155,18 @@ def _systemd_boot_entry(shop: Workshop) -> machine.Boot:
 @recipe('uki-secure', 'Secure Boot with own keys (OVMF\'s test keys); '
         'systemd-boot and a unified kernel image signed by them')
 def _uki_secure(shop: Workshop) -> machine.Boot:
+    return secure_uki(shop)
+
+
+def secure_uki(shop: Workshop, more: str = CONSOLE,
+               disks: tuple[pathlib.Path, ...] = ()) -> machine.Boot:
+    """systemd-boot and a unified kernel image, signed with OVMF's key.
+
+    :param more: of the command line.
+    :param disks: besides the one with both.
+    """
     keys = shop.tree / 'usr/share/ovmf'
-    plain = {'boot': shop.tree / SYSTEMD_BOOT, 'uki': uki(shop)}
+    plain = {'boot': shop.tree / SYSTEMD_BOOT, 'uki': uki(shop, more)}
     for name, path in plain.items():
         # The test key's passphrase is "snakeoil".
         call('openssl', 'rsa', '-passin', 'pass:snakeoil', '-in',
@@ -167,9 +177,9 @@ def _uki_secure(shop: Workshop) -> machine.Boot:
     return machine.Boot(
         firmware='OVMF_CODE_4M.secboot.fd',
         variables='OVMF_VARS_4M.snakeoil.fd',
-        disks=_efi_disk(shop, {
+        disks=(*_efi_disk(shop, {
             'EFI/BOOT/BOOTX64.EFI': shop.root / 'boot.signed',
-            'EFI/Linux/debian.efi': shop.root / 'uki.signed'}))
+            'EFI/Linux/debian.efi': shop.root / 'uki.signed'}), *disks))
 
 
 OWNER = 'a4ac4d6e-7a6a-4b0a-9f0e-5b0e6f0f7c11'
@@ -219,12 +229,12 @@ def _efi_disk(shop: Workshop, files: dict[str, bytes | pathlib.Path]
     return (shop.root / 'esp.img',)
 
 
-def uki(shop: Workshop) -> pathlib.Path:
+def uki(shop: Workshop, more: str = CONSOLE) -> pathlib.Path:
     """Sections at the addresses that systemd 252's documentation uses."""
     target = shop.root / 'uki.efi'
     (shop.root / 'os-release').write_text(
         'ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
-    (shop.root / 'cmdline').write_text(f'root=LABEL=x ro {CONSOLE}')
+    (shop.root / 'cmdline').write_text(f'root=LABEL=x ro {more}')
     (shop.root / 'uname').write_text(
         shop.vmlinuz('cloud').name.removeprefix('vmlinuz-'))
     argv: list[str | pathlib.Path] = []

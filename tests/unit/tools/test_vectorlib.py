@@ -48,8 +48,9 @@ class StoreTest(unittest.TestCase):
 
     def test_large_files_are_compressed(self) -> None:
         data = b'x' * (store.COMPRESS + 1)
-        folder = store.write('a/b', {'big': data, 'small': b's'},
-                             {'about': 'ā'}, self.root)
+        folder = store.write(self.root, 'a/b',
+                             {'big': data, 'small': b's'},
+                             {'about': 'ā'})
         self.assertEqual(data, gzip.decompress(
             (folder / 'big.gz').read_bytes()))
         self.assertEqual(b's', (folder / 'small').read_bytes())
@@ -57,8 +58,8 @@ class StoreTest(unittest.TestCase):
             (folder / 'vector.json').read_text()))
 
     def test_nothing_of_an_older_recording_stays(self) -> None:
-        store.write('a/b', {'old': b''}, {}, self.root)
-        folder = store.write('a/b', {'new': b''}, {}, self.root)
+        store.write(self.root, 'a/b', {'old': b''}, {})
+        folder = store.write(self.root, 'a/b', {'new': b''}, {})
         self.assertEqual({'new', 'vector.json'},
                          {path.name for path in folder.iterdir()})
 
