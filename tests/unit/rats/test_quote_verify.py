@@ -205,6 +205,21 @@ class ContentTest(VerifyCase):
         self.refused('QUOTE_SIGNATURE', attest=self.signer.attest(self.pcrs),
                      signature=signature)
 
+    def test_every_bit_counts(self):
+        for kind, scheme in KINDS[:4]:
+            self.signer = quoter.Quoter(kind, scheme)
+            attest = self.signer.attest(self.pcrs)
+            for signature in (self.signer.sign(attest),
+                              self.signer.raw(attest)):
+                good = {'attest': attest, 'signature': signature}
+                self.verify(**good)
+                for field, value in good.items():
+                    for at in range(0, len(value), 2):
+                        bad = bytearray(value)
+                        bad[at] ^= 1 << at % 8
+                        with self.assertRaises(errors.EvidenceError):
+                            self.verify(**{**good, field: bytes(bad)})
+
     def test_another_key(self):
         self.refused('QUOTE_SIGNATURE', signature=b'\0\x18\0\x0b'
                      + 2 * quoter.sized(b'\1' * 32))
