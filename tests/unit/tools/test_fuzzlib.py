@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import hashlib
+import json
+import pathlib
 import struct
+import sys
+import tempfile
 import unittest
+from unittest import mock
 
 from fuzzlib import cli, repair, targets
 from korora_nova import errors
@@ -27,6 +33,72 @@ class TargetsTest(unittest.TestCase):
         # What is not an error of the project must not be swallowed.
         with self.assertRaises(TypeError):
             targets.TARGETS['uefi'].run(None)
+
+
+class RunnerTest(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.state = pathlib.Path(directory.name)
+        modules = mock.patch.dict(sys.modules, {'atheris': mock.MagicMock()})
+        modules.start()
+        self.addCleanup(modules.stop)
+        from fuzzlib import runner
+        self.runner = runner
+        kept = mock.patch.object(runner.environment, 'STATE', self.state)
+        kept.start()
+        self.addCleanup(kept.stop)
+
+    def run_target(self, run, *inputs, limit=9.0):
+        made = self.runner.Run('key', limit)
+        made.target = dataclasses.replace(made.target, run=run)
+        for data in inputs:
+            made.feed(data)
+        report = made.report()
+        return report, cli._failed(report), cli._line(report)
+
+    def test_values_and_errors_of_the_project_are_fine(self):
+        report, failed, line = self.run_target(
+            targets.TARGETS['key'].run, *targets.key_seeds(), b'rubbish')
+        self.assertFalse(failed)
+        self.assertLess(100, report['accepted'])
+        self.assertLess(report['accepted'], report['inputs'])
+        self.assertIn(f'{report["inputs"]} inputs', line)
+
+    def test_anything_else_fails_and_is_kept(self):
+        def run(data):
+            errors.EvidenceError(data.decode())
+            raise RecursionError
+        report, failed, line = self.run_target(run, b'a', b'b', b'\xff')
+        self.assertTrue(failed)
+        self.assertEqual(
+            {'RecursionError at outside', 'UnicodeDecodeError at outside'},
+            set(report['failures']))
+        self.assertIn('RecursionError', line)
+        self.assertEqual({b'a', b'\xff'}, {
+            path.read_bytes() for path in (self.state / 'failed').iterdir()})
+
+    def test_slow_inputs_fail(self):
+        report, failed, line = self.run_target(
+            lambda data: sum(range(10_000)), b'a', b'b', limit=0.0)
+        self.assertTrue(failed)
+        self.assertEqual(2, report['slow'])
+        self.assertIn('2 too slow', line)
+
+    def test_a_process_that_died_fails(self):
+        self.assertTrue(cli._failed({'failures': {}, 'died': 'out of memory'}))
+
+    def test_documents_stay_documents(self):
+        from fuzzlib import mutate
+        mutate.atheris.Mutate = lambda data, size: b''
+        good = next(targets.policy_seeds())
+        made = {mutate.document(good, 4096, seed) for seed in range(200)}
+        self.assertLess(100, len(made))
+        for data in made - {b''}:
+            json.loads(data)
+            self.assertLessEqual(len(data), 4096)
 
 
 class RepairTest(unittest.TestCase):
