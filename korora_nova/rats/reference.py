@@ -125,14 +125,13 @@ def learn(name: str, state: VerifiedState,
     Of the PCRs, those are learned that the event log explains: a PCR that
     user space extends as well says nothing that could be compared.
 
-    :param files: what IMA measured, of the whole list.
+    :param files: what IMA measured, of the whole list. A violation has no
+        digest, so nothing is learned of it.
     :raises Untrusted: NO_REFERENCE; a log was refused, explains nothing or
-        is missing, or a violation occurred: there is no state to learn.
+        is missing: there is no state to learn.
     """
-    known = tuple(files)
     if state.log is None or not state.log.agrees or (
-            state.ima_fault is not None) or any(
-            entry.violation for entry in known):
+            state.ima_fault is not None):
         raise errors.Untrusted(
             errors.Reason.NO_REFERENCE, 'Nothing can be learned from a host '
             'whose logs do not verify.')
@@ -140,6 +139,7 @@ def learn(name: str, state: VerifiedState,
     return ReferenceValues(
         name, {index: (quoted[index].hex(),) for index in state.log.agrees
                if index != ima.IMA_PCR},
-        frozenset(entry.digest for entry in known
-                  if entry.digest and entry.path not in ima.BOOT_AGGREGATES),
+        frozenset(entry.digest for entry in files
+                  if entry.digest and not entry.violation
+                  and entry.path not in ima.BOOT_AGGREGATES),
         state.log.measured, state.boot, state.firmware_version)

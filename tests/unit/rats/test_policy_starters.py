@@ -177,6 +177,22 @@ class WholeHostTest(unittest.TestCase):
         self.assertEqual(('IMA_UNKNOWN_FILE',), self.appraise(
             [self.starter('exact')]).reason_ids)
 
+    def test_violations(self):
+        """Nothing covers a violation's path: no exclusion excuses it."""
+        for path in ('/var/log/syslog', '/usr/bin/qemu'):
+            host = self.host = sim.SimHost(vector='secure-boot')
+            data = (b'\x1a\0\0\0sha1:\0' + bytes(20)
+                    + (len(path) + 1).to_bytes(4, 'little')
+                    + path.encode() + b'\0')
+            host.ima_log += (b'\x0a\0\0\0' + bytes(20) + b'\6\0\0\0ima-ng'
+                             + len(data).to_bytes(4, 'little') + data)
+            host.tpm.extend(10, b'\xff' * 32)
+            appraisal = self.appraise([self.starter('debian')])
+            self.assertEqual(('IMA_VIOLATION',), appraisal.reason_ids)
+            learned = reference.learn('x', appraisal.state,
+                                      appraisal.measured.files())
+            self.assertEqual(self.golden.ima_digests, learned.ima_digests)
+
     def test_user_space_extends_a_pcr(self):
         """systemd extends 11 and 15: starters do not mind, exact does."""
         for pcr in (11, 15):
