@@ -69,4 +69,5 @@ COUNTER: Schema = {'type': 'integer', 'minimum': 0, 'maximum': 2**64 - 1}
 TOKEN: Schema = {'type': 'string', 'maxLength': 16384, 'pattern':
                  '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+' + END}
 VERSION: Schema = {'const': 1}
-TIME: Schema = {'type': 'number', 'minimum': 0}
+#: Seconds since 1970.
+TIME: Schema = {'type': 'number', 'minimum': 0, 'maximum': 2**53}

@@ -89,6 +89,9 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
         raise TokenError('unknown version')
     if schemas.fault(kind.schema, claims) is not None:
         raise TokenError('claims do not follow their schema')
+    # NaN is neither below a minimum nor above a maximum.
+    if any(value != value for value in claims.values()):
+        raise TokenError('a claim is not a number')
     if claims['cloud'] != ring.cloud:
         raise TokenError('issued for another cloud')
     return {**claims, 'kid': kid}

@@ -199,6 +199,9 @@ class DocumentsTest(unittest.TestCase):
 
 class TokensTest(unittest.TestCase):
 
+    good = {'sub': 'h1', 'ak_name': '00' * 34, 'tier': 'affirming',
+            'reasons': [], 'iat': 1000.0, 'exp': 2000.0, 'cloud': 'cloud'}
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -230,16 +233,24 @@ class TokensTest(unittest.TestCase):
             # Only the spare bits of base64's last digits may differ.
             self.assertEqual(len(self.token), len(text))
 
+    def test_times_that_never_come(self):
+        for claim in ('iat', 'exp'):
+            for value in (float('nan'), float('inf'), -float('inf'),
+                          10**400, -1, True):
+                token = result.tokens.sign({
+                    **self.good, claim: value}, self.key, result.KIND,
+                    'cloud')
+                with self.assertRaises(errors.Untrusted) as caught:
+                    self.verify(token)
+                self.assertEqual('RESULT_FORGED', caught.exception.reason)
+
     @hypothesis.given(st.dictionaries(st.sampled_from(
         ('sub', 'ak_name', 'tier', 'reasons', 'iat', 'exp', 'cloud', 'iss',
          'aud', 'version', 'x')), JSON, max_size=3))
     @hypothesis.settings(QUICK, max_examples=200)
     def test_any_claims_that_are_signed(self, changes):
-        good = {'sub': 'h1', 'ak_name': '00' * 34, 'tier': 'affirming',
-                'reasons': [], 'iat': 1000.0, 'exp': 2000.0,
-                'cloud': 'cloud'}
         try:
-            token = result.tokens.sign({**good, **changes}, self.key,
+            token = result.tokens.sign({**self.good, **changes}, self.key,
                                        result.KIND, 'cloud')
         except (TypeError, ValueError):
             return
