@@ -188,13 +188,31 @@ def _asked(vector: vectors.Vector) -> tuple[bytes, str, str, bytes]:
 def _appraise(vector: vectors.Vector, case: Case,
               policies: list[policy.BoundPolicy]) -> appraise.Appraisal:
     sent, ak = _evidence(vector, case)
+    state = _earlier(case, policies) if 'state' in case else None
+    if state is not None:
+        offset = state.bytes + case.get('skip', 0)
+        sent = dataclasses.replace(sent, ima_log=sent.ima_log[offset:],
+                                   ima_offset=offset)
     sent = evidence.Evidence.from_json(sent.to_json())
     challenge, purpose, host, body = _asked(vector)
     last = case.get('last_clock')
     return appraise.appraise(
         sent, ak=ak, challenge=challenge, purpose=purpose,
         host=case.get('host', host), body=body, policies=policies,
-        last_clock=quote.Clock(*last) if last else None)
+        last_clock=quote.Clock(*last) if last else None,
+        ima_state=state)
+
+
+def _earlier(case: Case, policies: list[policy.BoundPolicy]
+             ) -> ima.State:
+    """What an appraisal of the first entries left, as it is stored."""
+    before = vectors.change(
+        vectors.load(case['vector']),
+        [{'keep': case['state']}, {'replay': True}], vectors.IMA)
+    result = _appraise(before, {'vector': case['vector'], 'sign': True},
+                       policies)
+    assert result.measured is not None, result.reasons
+    return ima.State.from_json(result.measured.state.to_json())
 
 
 @functools.cache
