@@ -38,16 +38,21 @@ class Finding:
 
 
 def listed(reason: str, items: Sequence[str], template: str,
-           details: Mapping[str, str] | None = None) -> list[Finding]:
+           details: Mapping[str, str] | None = None,
+           key: str = '') -> list[Finding]:
     """A finding for each item, one for all beyond ``MAX_LISTED``.
 
     :param details: given to each of them.
+    :param key: under which the item is in the details: 'want' or 'got'.
     """
-    shown = [*items[:MAX_LISTED]]
+    shared = dict(details or {})
+    found = [Finding(reason, template.format(item),
+                     {**shared, key: item} if key else shared)
+             for item in items[:MAX_LISTED]]
     if len(items) > MAX_LISTED:
-        shown.append(f'{len(items) - MAX_LISTED} more')
-    return [Finding(reason, template.format(item), details or {})
-            for item in shown]
+        found.append(Finding(reason, template.format(
+            f'{len(items) - MAX_LISTED} more'), shared))
+    return found
 
 
 def printable(text: bytes | str) -> str:

@@ -179,7 +179,7 @@ class SignatureDatabase(Rule):
             missing |= min((one - present.keys() for one in self.revoked),
                            key=len, default=frozenset())
         found += self._each(_R.SIGNATURE_MISSING, names, sorted(missing),
-                            'lacks {}')
+                            'lacks {}', 'want')
         found += self._each(
             _R.SIGNATURE_FORBIDDEN, names,
             sorted(self.forbidden & present.keys()),
@@ -187,10 +187,11 @@ class SignatureDatabase(Rule):
         return found
 
     def _each(self, reason: str, names: Mapping[str, str],
-              wrong: Sequence[str], what: str) -> list[Finding]:
+              wrong: Sequence[str], what: str, key: str = 'got'
+              ) -> list[Finding]:
         return self.fails_each(
             reason, [entry_name(digest, names.get(digest, ''))
-                     for digest in wrong], f'{self.variable} {what}')
+                     for digest in wrong], f'{self.variable} {what}', key)
 
 
 def entry_name(digest: str, subject: str) -> str:
@@ -337,7 +338,7 @@ class BootComponents(Rule):
         missing = self.required.difference(item.digest for item in items)
         return self.summed(found) + self.fails_each(
             _R.COMPONENT_MISSING, sorted(missing),
-            'The boot component {} is required and was not measured')
+            'The boot component {} is required and was not measured', 'want')
 
     def _unknown(self, item: boot.Component) -> Finding:
         return self.fails(

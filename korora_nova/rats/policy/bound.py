@@ -82,7 +82,8 @@ class BoundPolicy:
         chosen = [index for index, found in enumerate(judged)
                   if len(found) == fewest]
         findings = judged[chosen[0]]
-        files = self._bind_files(chosen)
+        # The closest one will do to tell an unsatisfying host its files.
+        files = self._bind_files(chosen[:1] if findings else chosen)
         if files is not None:
             findings = findings + files.check(state)
         return Judgement(self.name, mark(

@@ -123,7 +123,7 @@ class CommandLine(Rule):
             'The kernel argument {} is not one that the policy allows'
         ) + self.fails_each(
             _R.COMMAND_LINE, list(missing),
-            'A kernel command line lacks the required argument {}')
+            'A kernel command line lacks the required argument {}', 'want')
 
     def _unknown(self, line: tuple[str, ...]) -> list[str]:
         if line in self.learned:

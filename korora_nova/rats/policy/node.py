@@ -143,9 +143,12 @@ class Rule:
         return Finding(reason, message, {'rule': self.path, **details})
 
     def fails_each(self, reason: str, items: Sequence[str],
-                   template: str) -> list[Finding]:
-        """A finding for each item; many are summed up."""
-        return listed(reason, items, template, {'rule': self.path})
+                   template: str, key: str = 'got') -> list[Finding]:
+        """A finding for each item; many are summed up.
+
+        :param key: 'want' or 'got': what the items are.
+        """
+        return listed(reason, items, template, {'rule': self.path}, key)
 
     def summed(self, found: list[Finding]) -> list[Finding]:
         """Findings of one reason, those beyond the cap as one."""

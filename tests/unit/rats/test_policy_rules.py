@@ -211,6 +211,7 @@ class SignatureDatabaseTest(RuleTestCase):
         found = self.fails('SIGNATURE_MISSING',
                            self.rule(required=[OTHER]), SECURE)
         self.assertIn(OTHER, found.message)
+        self.assertEqual(OTHER, found.details['want'])
 
     def test_forbidden(self):
         self.holds(self.rule(forbidden=[OTHER]), SECURE)
@@ -463,6 +464,7 @@ class CommandLineTest(RuleTestCase):
         found = self.fails('COMMAND_LINE', self.rule(),
                            'host/debian-12-option')
         self.assertIn('module.sig_enforce=0', found.message)
+        self.assertEqual('module.sig_enforce=0', found.details['got'])
 
     def test_forbidden(self):
         found = self.fails('COMMAND_LINE', self.rule(
@@ -476,6 +478,7 @@ class CommandLineTest(RuleTestCase):
         found = self.fails('COMMAND_LINE', rule, 'uefi/shim-grub')
         self.assertIn('lacks the required argument ima_policy=*',
                       found.message)
+        self.assertEqual('ima_policy=*', found.details['want'])
 
     def test_references(self):
         self.holds(self.RULE, DEBIAN, states.learned(DEBIAN))
