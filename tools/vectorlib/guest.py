@@ -108,6 +108,21 @@ def esp(shop: Workshop, target: pathlib.Path,
             shop.run('mcopy', '-i', target, source, '::/' + name)
 
 
+def partitioned(shop: Workshop, target: pathlib.Path,
+                esp: pathlib.Path) -> pathlib.Path:
+    """A GPT disk with a FAT image as its EFI system partition."""
+    start, size = 2048, esp.stat().st_size // 512
+    with target.open('wb') as disk:
+        disk.truncate((2 * start + size) * 512)
+        disk.seek(start * 512)
+        disk.write(esp.read_bytes())
+    shop.run('sfdisk', '--quiet', '--label', 'gpt', target,
+             text='label-id: 5c3e8f0a-19c6-4d7b-9f0e-6b6f726f7261\n'
+             f'start={start}, size={size}, type=U, name=ESP, '
+             'uuid=0a1b2c3d-4e5f-4a6b-8c7d-6b6f726f7262\n')
+    return target
+
+
 def ext4(target: pathlib.Path, tree: pathlib.Path, size: int = 64,
          features: Sequence[str] = ()) -> None:
     """An ext4 disk with the files of a directory, extended attributes too.

@@ -41,6 +41,7 @@ class Boot:
         absolute; it is copied.
     :param kernel: loaded by QEMU, with ``initrd`` and ``command_line``.
     :param disks: images, the first one bootable.
+    :param devices: more of them, as QEMU's ``-device`` names them.
     """
 
     tpm: Tpm = Tpm()
@@ -51,6 +52,7 @@ class Boot:
     command_line: str = ''
     disks: tuple[pathlib.Path, ...] = ()
     memory: int = 512
+    devices: tuple[str, ...] = ()
 
     @property
     def secure(self) -> bool:
@@ -114,6 +116,8 @@ def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
         argv += ['-drive', f'if=none,id=d{number},format=raw,file={disk},'
                  'snapshot=on', '-device',
                  f'virtio-blk-pci,drive=d{number},bootindex={number + 1}']
+    for device in boot.devices:
+        argv += ['-device', device]
     process = subprocess.Popen(argv)
     began = time.monotonic()
     try:

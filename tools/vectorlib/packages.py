@@ -18,8 +18,9 @@ BOOTED = ('ovmf', 'shim-signed', 'grub-efi-amd64-signed',
 #: What the recipes boot or run, besides the kernels.
 PACKAGES = (
     *BOOTED, 'shim-helpers-amd64-signed', 'mtools', 'dosfstools',
-    'sbsigntool', 'ima-evm-utils', 'libimaevm2', 'keyutils', 'libkeyutils1',
-    'attr', 'kexec-tools', 'fsverity', 'libfsverity0',
+    'sbsigntool', 'fdisk', 'libfdisk1', 'ima-evm-utils', 'libimaevm2',
+    'keyutils', 'libkeyutils1', 'attr', 'kexec-tools', 'fsverity',
+    'libfsverity0',
 )
 #: Libraries that kexec needs; their names go on with a version.
 LIBRARIES = ('libxenmisc', 'libxentoolcore', 'libxentoollog', 'libxencall',
@@ -34,13 +35,14 @@ NEXT, NEXT_SUITE = 'next', 'trixie'
 
 
 def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
-         env: dict[str, str] | None = None) -> str:
+         env: dict[str, str] | None = None, text: str = '') -> str:
     """Run a program to its end.
 
+    :param text: for its standard input.
     :raises LabError: it failed.
     """
     done = subprocess.run([str(item) for item in argv], cwd=cwd, env=env,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, input=text)
     if done.returncode:
         raise ui.LabError(f'{argv[0]}: {done.stderr.strip()[-400:]}')
     return done.stdout
@@ -86,8 +88,9 @@ class Workshop:
                 'LD_LIBRARY_PATH': str(
                     self.tree / 'usr/lib/x86_64-linux-gnu')}
 
-    def run(self, name: str, *argv: str | pathlib.Path) -> str:
-        return call(self.tool(name), *argv, env=self.environment)
+    def run(self, name: str, *argv: str | pathlib.Path,
+            text: str = '') -> str:
+        return call(self.tool(name), *argv, env=self.environment, text=text)
 
     def variables(self, name: str, target: pathlib.Path,
                   *argv: str | pathlib.Path) -> None:

@@ -182,6 +182,25 @@ def secure_uki(shop: Workshop, more: str = CONSOLE,
             'EFI/Linux/debian.efi': shop.root / 'uki.signed'}), *disks))
 
 
+@recipe('gpt-option-rom', 'a GPT disk and a network card whose option ROM is '
+        'a driver, Secure Boot off')
+def _gpt(shop: Workshop) -> machine.Boot:
+    plain, = shim_disk(shop, menu(shop, efi='efi'))
+    return machine.Boot(
+        disks=(guest.partitioned(shop, shop.root / 'gpt.img', plain),),
+        devices=('virtio-net-pci',))
+
+
+@recipe('gpt-secure', 'a GPT disk, and a network card whose option ROM is not '
+        'signed, Secure Boot on')
+def _gpt_secure(shop: Workshop) -> machine.Boot:
+    plain, = shim_disk(shop, menu(shop))
+    return machine.Boot(
+        firmware='OVMF_CODE_4M.ms.fd', variables='OVMF_VARS_4M.ms.fd',
+        disks=(guest.partitioned(shop, shop.root / 'gpt.img', plain),),
+        devices=('virtio-net-pci',))
+
+
 OWNER = 'a4ac4d6e-7a6a-4b0a-9f0e-5b0e6f0f7c11'
 
 
