@@ -30,8 +30,8 @@ def trimmed(data: bytes) -> bytes:
     kept, and then refused by whoever parses it.
     """
     size = _size(data)
-    padding = data[size:]
-    if size and padding in (bytes(len(padding)), b'\xff' * len(padding)):
+    rest = data[size:]
+    if size and rest in (bytes(len(rest)), b'\xff' * len(rest)):
         return data[:size]
     return data
 
