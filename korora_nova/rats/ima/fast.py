@@ -17,7 +17,7 @@ import binascii
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from korora_nova.rats.ima import memo, records
+from korora_nova.rats.ima import digests, memo, records, templates
 from korora_nova.rats.ima.records import HASHES, Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Shape(NamedTuple):
     :param tag: what stands between the template hash and the data, or the
         digits of the digest.
     :param skip: bytes before the data, or those digits.
-    :param head: of the field with the digest, with its size.
+    :param head: of the digest as rules list it.
+    :param label: the same as the list has it, None if that is the same.
     :param cut: offset of the path in the data.
     :param third: whether a signature follows the path.
     :param early: where a path ends that may be a boot aggregate's, and
@@ -48,6 +49,7 @@ class Shape(NamedTuple):
     tag: bytes
     skip: int
     head: bytes
+    label: bytes | None
     cut: int
     third: bool
     early: int
@@ -62,17 +64,20 @@ def shape(record: Record, form: str) -> Shape | None:
     field, third = record.values[0], len(template.fields) == 3
     cut, name = 8 + len(field), template.name.encode()
     ends = [cut + size for size in _AGGREGATES]
-    label = field.partition(b':\0')[0]
-    head = _PACK(len(field)) + label + b':\0'
+    text, _, octets = field.partition(b':\0')
+    key = digests.key(templates.digest_text(template.fields[0], field))
+    head = key[:-len(octets)]
+    here = _PACK(len(field)) + text + b':\0'
+    label = None if here == head else here
     size = len(record.stated)
     if form == records.ASCII:
-        tag = b' ' + name + b' ' + label + b':'
-        return Shape(None, tag, 3 + 2 * size + len(tag), head, cut, third,
-                     *ends)
+        tag = b' ' + name + b' ' + text + b':'
+        return Shape(None, tag, 3 + 2 * size + len(tag), head, label, cut,
+                     third, *ends)
     tag = _PACK(len(name)) + name
     unpack = struct.Struct(f'<I{size}s{len(tag)}sI')
-    return Shape(unpack.unpack_from, tag, unpack.size, head, cut, third,
-                 *ends)
+    return Shape(unpack.unpack_from, tag, unpack.size, head, label, cut,
+                 third, *ends)
 
 
 def warm_binary(way: Pass, target: bytes) -> None:
@@ -118,7 +123,8 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
     digests, paths, admitted = way.digests, way.paths, way.admitted
     index, kept = way.settings.pcr, way.memo.entries
     most, begun = way.room, at
-    unpack, tag, skip, _, cut, third, early, late = way.shape or _NONE
+    (unpack, tag, skip, head, label, cut, third, early, late
+     ) = way.shape or _NONE
     for count in range(1, rounds + 1):  # noqa: B007 used below
         try:
             in_pcr, stated, named, size = unpack(log, at)
@@ -127,12 +133,15 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
             data = log[start:end]
             stop = cut + u32(data, cut - 4)[0]
             digest = data[:cut - 4]
+            if label is not None:
+                # With another label it is no key: it is too long.
+                digest = head + digest.removeprefix(label)
             if (named == tag and in_pcr == index and end <= length
                     and (digest in digests
                          or digest in paths(data[cut:stop - 1], ())
                          or admitted(digest, data[cut:stop - 1]))
-                    and (stop == size or third and size
-                         == stop + 4 + u32(data, stop)[0])
+                    and size == (stop + 4 + u32(data, stop)[0] if third
+                                 else stop)
                     and data.find(0, cut) == stop - 1
                     and in_list(data).digest() == stated
                     and stop != early and stop != late):
@@ -150,7 +159,8 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        unpack, tag, skip, _, cut, third, early, late = way.shape or _NONE
+        (unpack, tag, skip, head, label, cut, third, early, late
+         ) = way.shape or _NONE
     way.at, way.pcr = at, pcr
     way.count += count
     if most:
@@ -166,13 +176,15 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
     kept, most, begun = way.memo.entries, way.room, at
     index = b'%2d ' % way.settings.pcr
     hash_end = 3 + 2 * HASHES[way.settings.template_hash]
-    _, tag, skip, head, cut, third, early, late = way.shape or _NONE
+    (_, tag, skip, head, label, cut, third, early, late
+     ) = way.shape or _NONE
     for count in range(1, rounds + 1):  # noqa: B007 used below
         end = find(b'\n', at)
         line = log[at:end]
         try:
-            path_at = skip + 2 * (cut - 4 - len(head)) + 1
-            digest = head + unhex(line[skip:path_at - 1])
+            path_at = skip + 2 * (cut - 4 - len(label or head)) + 1
+            octets = unhex(line[skip:path_at - 1])
+            digest = head + octets
             path, rest = line[path_at:], b''
             if third:
                 path, _, rest = path.rpartition(b' ')
@@ -185,7 +197,8 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
                     and stop != early and stop != late
                     and (digest in digests or digest in paths(path, ())
                          or admitted(digest, path))):
-                data = digest + pack(len(path) + 1) + path + b'\0' + rest
+                data = ((label or head) + octets + pack(len(path) + 1)
+                        + path + b'\0' + rest)
                 stated = in_list(data).digest()
                 if stated == unhex(line[3:hash_end]):
                     extension = (in_bank(data).digest() if reuse is None
@@ -202,7 +215,8 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        _, tag, skip, head, cut, third, early, late = way.shape or _NONE
+        (_, tag, skip, head, label, cut, third, early, late
+         ) = way.shape or _NONE
     way.at, way.pcr = at, pcr
     way.count += count
     if most:
@@ -214,4 +228,4 @@ def _unread(log: bytes, at: int) -> Any:
 
 
 # Before the first entry was read: everything goes the long way.
-_NONE = Shape(_unread, b'', 0, b'', 4, False, 0, 0)
+_NONE = Shape(_unread, b'', 0, b'', None, 4, False, 0, 0)

@@ -98,8 +98,9 @@ class Template:
 
     @functools.cached_property
     def plain(self) -> bool:
-        """Whether it is d-ng|n-ng or d-ng|n-ng|sig, as nearly all are."""
-        return self.fields in (('d-ng', 'n-ng'), ('d-ng', 'n-ng', 'sig'))
+        """Whether it is a digest and a path, and perhaps a signature."""
+        return (self.fields[0] in ('d-ng', 'd-ngv2')
+                and self.fields[1:] in (('n-ng',), ('n-ng', 'sig')))
 
     @functools.cached_property
     def digest(self) -> int | None:
@@ -192,7 +193,7 @@ def entry(template: Template, values: Sequence[bytes],
     :raises Malformed: a value is not what its field holds.
     """
     if template.plain:
-        return Entry(digest_text('d-ng', values[0], violation),
+        return Entry(digest_text(template.fields[0], values[0], violation),
                      _name(values[1]), violation, template.name,
                      b''.join(values[2:]))
     digest, path, signature, buffer = '', b'', b'', b''

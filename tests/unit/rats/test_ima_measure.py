@@ -577,6 +577,19 @@ class MemoTest(Case):
         found = ima.measure(log.binary, log.pcrs, [ima.Rules()]).findings[0]
         self.assertEqual('IMA_UNKNOWN_FILE', found[0].reason)
 
+    def test_known_at_the_end_in_another_shape(self):
+        """Where the header of one template ends, another has its data."""
+        log = ima_lists.List()
+        rules = [ima.Rules([log.file('/bin/a'), log.file('/bin/b')])]
+        ima.measure(log.binary, log.pcrs, rules)
+        log = ima_lists.List('ima-sig')
+        log.file('/bin/b')
+        log.file('/bin/a', template='ima-ng')
+        for _ in range(2):
+            state = ima.measure(log.binary, log.pcrs, rules).state
+            self.assertEqual((len(log.binary), 3),
+                             (state.bytes, state.entries))
+
     def test_bounds(self):
         for name, value in (('MAX_BYTES', 20_000), ('MAX_TOTAL', 50_000)):
             self.addCleanup(setattr, memo, name, getattr(memo, name))
