@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from korora_nova import errors
-from tests.unit import vectorcalls, vectors
+from tests.unit import vectorcalls, vectors, vectorsteps
 
 Case = dict[str, Any]
 CASES = sorted((vectors.ROOT / 'cases').glob('*.yaml'))
@@ -92,15 +92,18 @@ class VectorsTest(unittest.TestCase):
                               if not re.search(rf'\b{reason}\b', seen)])
 
     def check(self, case: Case) -> None:
-        function, file = vectorcalls.CALLS[case['call']]
-        vector = vectors.change(vectors.load(case['vector']),
-                                case.get('change', []), file)
+        call = vectorcalls.CALLS[case['call']]
+        self.assertEqual(set(), set(case) - vectorcalls.KEYS - call.keys)
+        vector = vectorsteps.change(vectors.load(case['vector']),
+                                    case.get('change', []), call.file)
         expect = case['expect']
+        self.assertTrue(expect, 'the case expects nothing')
         if 'reason' not in expect:
-            self.assertEqual('', mismatch(expect, function(vector, case)))
+            self.assertEqual('', mismatch(
+                expect, call.function(vector, case)))
             return
         with self.assertRaises(errors.KororaError) as caught:
-            function(vector, case)
+            call.function(vector, case)
         got = {'reason': caught.exception.reason,
                'place': getattr(caught.exception, 'place', None),
                'message': caught.exception.message,

@@ -21,7 +21,7 @@ from korora_nova.rats import (
     reference,
     tpm2,
 )
-from tests.unit import simulator, vectors
+from tests.unit import simulator, vectors, vectorsteps
 
 Case = dict[str, Any]
 PCRS = range(16)
@@ -139,7 +139,7 @@ def listed(vector: vectors.Vector, case: Case) -> Any:
 
 def _state(case: Case, rules: ima.Rules, bank: str) -> ima.State:
     """Of the first entries of the list as it was recorded."""
-    earlier = vectors.change(
+    earlier = vectorsteps.change(
         vectors.load(case['vector']),
         [{'keep': case['state']}, {'replay': True}], vectors.IMA)
     measured = ima.measure(
@@ -206,7 +206,7 @@ def _appraise(vector: vectors.Vector, case: Case,
 def _earlier(case: Case, policies: list[policy.BoundPolicy]
              ) -> ima.State:
     """What an appraisal of the first entries left, as it is stored."""
-    before = vectors.change(
+    before = vectorsteps.change(
         vectors.load(case['vector']),
         [{'keep': case['state']}, {'replay': True}], vectors.IMA)
     result = _appraise(before, {'vector': case['vector'], 'sign': True},
@@ -256,7 +256,30 @@ def appraised(vector: vectors.Vector, case: Case) -> Any:
     return facts
 
 
-CALLS: dict[str, tuple[Callable[[vectors.Vector, Case], Any], str]] = {
-    'uefi': (uefi, vectors.UEFI), 'quote': (signed, 'attest'),
-    'ima': (listed, vectors.IMA), 'ima-parse': (read, vectors.IMA),
-    'appraise': (appraised, vectors.UEFI)}
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """:param file: the file that steps change unless told otherwise.
+    :param keys: of cases, besides :data:`KEYS`.
+    """
+
+    function: Callable[[vectors.Vector, Case], Any]
+    file: str
+    keys: frozenset[str]
+
+
+#: Keys of every case.
+KEYS = frozenset(('name', 'vector', 'call', 'change', 'expect'))
+
+
+def _call(function: Callable[[vectors.Vector, Case], Any], file: str,
+          keys: str) -> Call:
+    return Call(function, file, frozenset(keys.split()))
+
+
+CALLS = {
+    'uefi': _call(uefi, vectors.UEFI, 'bank verify require'),
+    'quote': _call(signed, 'attest', 'key signature select give'),
+    'ima': _call(listed, vectors.IMA, 'bank banks file rules state'),
+    'ima-parse': _call(read, vectors.IMA, 'bank file'),
+    'appraise': _call(appraised, vectors.UEFI, 'policy references host '
+                      'last_clock sign clock_safe diff state skip')}
