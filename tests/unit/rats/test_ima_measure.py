@@ -583,11 +583,12 @@ class MemoTest(Case):
         rules = [ima.Rules([log.file('/bin/a'), log.file('/bin/b')])]
         ima.measure(log.binary, log.pcrs, rules)
         log = ima_lists.List('ima-sig')
-        log.file('/bin/b')
+        for _ in range(2):
+            log.file('/bin/b')
         log.file('/bin/a', template='ima-ng')
         for _ in range(2):
             state = ima.measure(log.binary, log.pcrs, rules).state
-            self.assertEqual((len(log.binary), 3),
+            self.assertEqual((len(log.binary), 4),
                              (state.bytes, state.entries))
 
     def test_bounds(self):
