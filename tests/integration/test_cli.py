@@ -4,11 +4,20 @@
 import json
 import os
 import subprocess
+import tempfile
 import typing
 import unittest
 
 from lablib import paths, processes
 
+POLICY = """\
+version: 1
+name: rehearsal
+hosts: [nobody]
+rules:
+- pcrs: {registers: [0, 2, 4, 7], references: true}
+- ima: not-appraised
+"""
 WRONG_HASH = '00' * 32
 
 
@@ -84,6 +93,33 @@ class CommandLineTest(unittest.TestCase):
         self.attestation('reference', 'delete', 'cli')
         self.refused('NOT_FOUND', 'reference', 'show', 'cli')
 
+    def test_policies(self) -> None:
+        """A rehearsal: the policy names no host of the lab."""
+        with tempfile.NamedTemporaryFile('w', suffix='.yaml') as file:
+            file.write(POLICY)
+            file.flush()
+            made = self.attestation('policy', 'create', '--file', file.name,
+                                    'cli', '-f', 'json')
+            self.assertEqual(1, made['revision'])
+            self.refused('POLICY_CONFLICT', 'policy', 'create', '--file',
+                         file.name, 'cli')
+            made = self.attestation('policy', 'set', 'cli', '--file',
+                                    file.name, '-f', 'json')
+            self.assertEqual(2, made['revision'])
+        names = [one['Name'] for one in self.attestation(
+            'policy', 'list', '-f', 'json')]
+        self.assertIn('cli', names)
+        shown = self.attestation('policy', 'show', 'cli', '-f', 'json')
+        self.assertEqual('cli', shown['document']['name'])
+        for policy in ('cli', 'exact'):
+            self.assertEqual([], self.attestation(
+                'policy', 'diff', policy, 'h1', '-f', 'json'))
+            rows = self.attestation(
+                'policy', 'diff', policy, 'h3', '-f', 'json')
+            self.assertIn('PCR_NOT_GOLDEN', [row['Reason'] for row in rows])
+        self.attestation('policy', 'delete', 'cli')
+        self.refused('NOT_FOUND', 'policy', 'show', 'cli')
+
     def test_what_may_be_empty(self) -> None:
         for noun in ('migration', 'receipt'):
             self.assertIsInstance(
@@ -98,6 +134,8 @@ class CommandLineTest(unittest.TestCase):
         self.refused('FORBIDDEN', 'reference', 'create', 'x', '--host', 'h1',
                      **agent)
         self.refused('FORBIDDEN', 'reference', 'delete', 'lab', **agent)
+        self.refused('FORBIDDEN', 'policy', 'list', **agent)
+        self.refused('FORBIDDEN', 'policy', 'delete', 'x', **agent)
 
     def test_manage(self) -> None:
         done = self.manage('korora-manage', 'audit', 'verify')
