@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 MAX_CERTIFICATE = 8192
 
 #: What ``cryptography`` raises for a certificate, a key or a revocation
-#: list that is not one, at loading or when a field is read.
-BROKEN = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm,
-          x509.DuplicateExtension, x509.InvalidVersion,
-          x509.UnsupportedGeneralNameType)
+#: list that is not one, at loading or when a field is read; release 43
+#: raises KeyError for an unknown type of string.
+BROKEN = (ValueError, TypeError, KeyError, InvalidSignature,
+          UnsupportedAlgorithm, x509.DuplicateExtension,
+          x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def trimmed(data: bytes) -> bytes:

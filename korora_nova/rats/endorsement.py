@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -152,11 +151,8 @@ def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
 
 def _same_key(leaf: Certificate, ek: tpm2.Public) -> bool:
     key = ek.key
-    try:
+    if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
         return _spki(leaf.x509.public_key()) == _spki(key)
-    except UnsupportedAlgorithm:
-        if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
-            raise
     return certificate.bare_key(leaf) == key.public_bytes(
         Encoding.DER, PublicFormat.PKCS1)
 
