@@ -51,7 +51,7 @@ BOOLEAN: schemas.Schema = {'type': 'boolean'}
 #: The items are checked by :func:`digests`: a schema takes 10 us for each.
 DIGESTS: schemas.Schema = {'type': 'array', 'maxItems': MAX_DIGESTS}
 PCRS: schemas.Schema = {
-    'type': 'array', 'minItems': 1, 'uniqueItems': True,
+    'type': 'array', 'minItems': 1, 'maxItems': 16, 'uniqueItems': True,
     'items': {'type': 'integer', 'minimum': 0, 'maximum': 15}}
 
 

@@ -26,6 +26,8 @@ from korora_nova.rats.state import VerifiedState
 
 #: PEM of a public key, characters.
 MAX_KEY = 8192
+#: Name to digests, of which there may be a million: checked by hand.
+_BY_NAME: schemas.Schema = {'type': 'object'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Ima(Rule):
             'the keys; or its path is excluded.')
     SCHEMA = schemas.closed({
         'digests': DIGESTS,
-        'files': {'type': 'object', 'additionalProperties': DIGESTS},
+        'files': _BY_NAME,
         'exclude': strings(4096), 'keys': {
             'type': 'array', 'maxItems': 256,
             'items': {'type': 'string', 'maxLength': MAX_KEY}},
-        'keyrings': {'type': 'object', 'additionalProperties': DIGESTS},
+        'keyrings': _BY_NAME,
         'templates': strings(256), 'violations': BOOLEAN,
         'references': BOOLEAN},
         ('digests', 'files', 'exclude', 'keys', 'keyrings', 'templates',
@@ -71,14 +73,15 @@ class Ima(Rule):
             if key not in ('digests', 'references')}
         for key in ('files', 'keyrings'):
             for name, items in options.get(key, {}).items():
-                if not isinstance(name, str):
-                    raise invalid(f'{path}/{key}', 'its keys are texts')
-                place = name.replace('~', '~0').replace('/', '~1')
-                digests(items, f'{path}/{key}/{place}')
+                _check_named(f'{path}/{key}', name, items)
         inline = params.get('digests', ())
         digests(inline, f'{path}/digests')
         rule = cls(path, inline, options, references)
-        rule.compile(())
+        # What references cannot change is made here, once.
+        if references:
+            rule.compile(())
+        else:
+            _ = rule.rules
         return rule
 
     def bind(self, references: Sequence[ReferenceValues]) -> Ima:
@@ -118,3 +121,12 @@ class Ima(Rule):
     def check(self, state: VerifiedState) -> list[Finding]:
         """Whether files can be judged at all; the list is not here."""
         return [] if self._judges else [self.no_reference('measured files')]
+
+
+def _check_named(path: str, name: object, items: object) -> None:
+    if not isinstance(name, str):
+        raise invalid(path, 'its keys are texts')
+    path = f'{path}/{name.replace("~", "~0").replace("/", "~1")}'
+    if not isinstance(items, list):
+        raise invalid(path, 'it is not a list of digests')
+    digests(items, path)

@@ -152,6 +152,11 @@ class DocumentTest(unittest.TestCase):
                 ({'digests': [A + '\n']}, '/digests/0'),
                 ({'digests': A}, '/digests'),
                 ({'files': {'/a/b~c': ['x']}}, '/files/~1a~1b~0c/0'),
+                ({'files': {'/a': A}}, '/files/~1a'),
+                ({'files': {1: [A]}}, '/files'),
+                ({'files': [A]}, '/files'),
+                ({'digests': [A], 'keyrings': {'.ima': [1]}},
+                 '/keyrings/.ima/0'),
                 ({'digests': [A], 'exclude': ['*' * 5 + 'a*' * 20]},
                  '/exclude'),
                 ({'keys': ['no key']}, '/keys'),
@@ -208,6 +213,16 @@ class DocumentTest(unittest.TestCase):
             {'all-of': many}, {'all-of': many}, FILES))
         self.assertEqual('/rules', self.rules(
             *[PCRS] * documents.MAX_RULES, FILES))
+
+    def test_hostile_documents_take_no_time(self):
+        many = [{'x': index} for index in range(200_000)]
+        for rule in ({'event-log': {'pcrs': many}},
+                     {'tpm': {'firmware-versions': many}},
+                     {'command-line': {'patterns': many}},
+                     {'pcrs': {'registers': [4], 'generations': many}},
+                     {'ima': {'digests': many}}, {'any-of': many}):
+            self.rules(rule, FILES)
+        self.fault({**GOOD, 'hosts': many})
 
     def test_fingerprint(self):
         first = policy.load(EVERYTHING).fingerprint
