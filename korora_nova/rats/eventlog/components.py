@@ -48,6 +48,9 @@ _UKI_VERSION = re.compile(r'-(\d+\.\d[\w.+~-]*?)(?:\.efi)$', re.I)
 _KERNEL = re.compile(r'vmlinu[xz]|bzimage|(?:linux|kernel)(?![a-z])', re.I)
 _INITRD = re.compile(r'initrd|initramfs', re.I)
 _SPLIT = re.compile(r'[/\\]')
+_SLASH = re.compile('/')
+# See quirks.SHIM_NAME.
+_MAX_SURPLUS = 8
 
 # Media that QEMU and systemd-stub give to kernels that they load.
 _KERNEL_MEDIA = ('VenMedia(1428F772-B64A-441E-B8C3-9EBDD7F893C7)',
@@ -162,8 +165,14 @@ def _partitions(event: Event) -> Description:
 
 def _ipl(event: Event) -> Description:
     """A file that a boot loader read, or a variable of shim's."""
-    path = text.either(event.data[:2 * MAX_PATH])
-    name = _SPLIT.split(path)[-1] if '/' in path or '\\' in path else path
+    data = event.data[:2 * MAX_PATH]
+    bare, _, surplus = data.partition(b'\0')
+    # See quirks.SHIM_NAME; of UCS-2 only one character is before a NUL.
+    if len(bare) > 1 and len(surplus) <= _MAX_SURPLUS:
+        data = bare
+    path = text.either(data)
+    # An escape is no separator.
+    name = (_SPLIT if b'\\' in data else _SLASH).split(path)[-1]
     return Description(_file_kind(name), name, path if path != name else '',
                        version(name))
 
@@ -191,11 +200,12 @@ def _spdm(kind: str) -> Callable[[Event], Description]:
 
 
 def _file_kind(name: str) -> str:
+    # GRUB has a linux.mod.
+    if name.endswith('.mod'):
+        return MODULE
     if _KERNEL.match(name):
         return KERNEL
-    if _INITRD.search(name):
-        return INITRD
-    return MODULE if name.endswith('.mod') else CONFIGURATION
+    return INITRD if _INITRD.search(name) else CONFIGURATION
 
 
 def _tagged(event: Event) -> Description:

@@ -32,6 +32,7 @@ LATE_LOCALITY = 'late-locality'
 NO_ACTION_REGISTER = 'no-action-register'
 SEPARATOR_VALUE = 'separator-value'
 SHIM_LENGTH = 'shim-length'
+SHIM_NAME = 'shim-name'
 VARIABLE_BOOT = 'variable-boot'
 GRUB_TEXT = 'grub-text'
 SECURE_BOOT_EMPTY = 'secure-boot-empty'
@@ -77,6 +78,11 @@ QUIRKS = {
         'and the last of them is not hashed.',
         'shim before 15.3, which counted the padding of its structure',
         'Up to 8 surplus bytes are tolerated, hashed or not.'),
+    SHIM_NAME: Quirk(
+        'The name of a variable of shim, in PCR 14, has a byte of memory '
+        'behind its NUL.', 'shim 15',
+        'Up to 8 bytes behind a NUL are left out of a name, which is for '
+        'people and not verified.'),
     VARIABLE_BOOT: Quirk(
         'EV_EFI_VARIABLE_BOOT hashes only the value of the variable, or '
         'the whole structure.', 'EDK II and others; PFP up to 1.05',

@@ -86,6 +86,10 @@ class GrubTest(unittest.TestCase):
                   '5.14.0-503.el9.x86_64'),
                  '(hd0,gpt1)/grub/x86_64-efi/ext2.mod':
                  ('module', 'ext2.mod', ''),
+                 '(hd0,gpt1)/grub/x86_64-efi/linux.mod':
+                 ('module', 'linux.mod', ''),
+                 '/initrd.mod': ('module', 'initrd.mod', ''),
+                 '/linux': ('kernel', 'linux', ''),
                  '(hd0)/EFI/debian/grub.cfg': ('configuration', 'grub.cfg',
                                                '')}
         for path, want in names.items():
@@ -97,6 +101,22 @@ class GrubTest(unittest.TestCase):
             self.assertEqual(
                 f'sha256:{raw.hashed("sha256", b"file content").hex()}',
                 item.digest)
+
+    def test_name_with_surplus_bytes(self):
+        # Quirk shim-name, and what is none.
+        for data, want in (
+                (b'MokList\0j', ('MokList', '')),
+                (b'MokListX\0', ('MokListX', '')),
+                (b'/boot/vmlinuz\0\xff\0', ('vmlinuz', '/boot/vmlinuz')),
+                (b'MokList\0' + b'j' * 9,
+                 ('MokList\\x00jjjjjjjjj', '')),
+                (b'a/b\x1bc', ('b\\x1bc', 'a/b\\x1bc')),
+                (b'a\\b\x1bc', ('x1bc', 'a\\b\\x1bc')),
+                (utf16('EFI\\x.efi'), ('x.efi', 'EFI\\x.efi')),
+                (b'\0', ('', '')), (b'a\0', ('a', '')),
+                (b'', ('', ''))):
+            item, = boot(measured(14, IPL, data, b'content')).components
+            self.assertEqual(want, (item.name, item.path))
 
     def test_image_of_a_file_that_was_read(self):
         state = boot(
