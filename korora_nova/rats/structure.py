@@ -63,6 +63,12 @@ def malformed(what: str) -> errors.EvidenceError:
         place=what)
 
 
+def _other(place: str, got: int) -> errors.EvidenceError:
+    return errors.EvidenceError(
+        _R.QUOTE_ALGORITHM, f'{errors.REASONS[_R.QUOTE_ALGORITHM]} '
+        f'{place} is {got:04x}.', place=place, details={'got': f'{got:04x}'})
+
+
 class Reader:
     """Reads one structure; every read is bounded."""
 
@@ -183,7 +189,7 @@ class Public:
                     _CURVES[self.curve]()).public_key()
         except ValueError:
             raise malformed('public: not a key') from None
-        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='public')
+        raise _other('public: curve', self.curve)
 
 
 def parse_public(data: bytes) -> Public:
@@ -202,10 +208,10 @@ def parse_public(data: bytes) -> Public:
     kind, name_alg, attributes = inner.u16(), inner.u16(), inner.u32()
     policy = inner.sized(64)
     if name_alg not in _NAME_ALGORITHMS:
-        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='nameAlg')
+        raise _other('public: nameAlg', name_alg)
     readers = {ALG_ECC: _ecc, ALG_RSA: _rsa, ALG_KEYEDHASH: _keyedhash}
     if kind not in readers:
-        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='public type')
+        raise _other('public: type', kind)
     specific = readers[kind](inner)
     inner.end()
     return dataclasses.replace(
@@ -239,8 +245,8 @@ def _rsa(data: Reader) -> Public:
 
 def _keyedhash(data: Reader) -> Public:
     # 12.2.3.3 TPMS_KEYEDHASH_PARMS: only data objects, scheme NULL.
-    if data.u16() != ALG_NULL:
-        raise errors.EvidenceError(_R.QUOTE_ALGORITHM, place='keyedhash')
+    if (scheme := data.u16()) != ALG_NULL:
+        raise _other('public: scheme', scheme)
     return dataclasses.replace(_BLANK, unique=(data.sized(64),))
 
 
