@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from korora_nova.rats.ima.replay import Pass
 
 _LENGTH = struct.Struct('<I')
+_SPACE = ord(' ')
 _U32, _PACK = _LENGTH.unpack_from, _LENGTH.pack
 # Sizes of a name field that may be a boot aggregate's.
 _AGGREGATES = (len(b'boot_aggregate\0'), len(b'boot_aggregate_late\0'))
@@ -38,8 +39,9 @@ class Shape(NamedTuple):
         digits of the digest.
     :param skip: bytes before the data, or those digits.
     :param head: of the digest as rules list it.
-    :param label: the same as the list has it, None if that is the same.
-    :param cut: offset of the path in the data.
+    :param label: the same as the list has it.
+    :param other: whether these differ.
+    :param cut: offset of the path in the data; ``path``: in the line.
     :param third: whether a signature follows the path.
     :param early: where a path ends that may be a boot aggregate's, and
         ``late``.
@@ -49,8 +51,10 @@ class Shape(NamedTuple):
     tag: bytes
     skip: int
     head: bytes
-    label: bytes | None
+    label: bytes
+    other: bool
     cut: int
+    path: int
     third: bool
     early: int
     late: int
@@ -67,17 +71,17 @@ def shape(record: Record, form: str) -> Shape | None:
     text, _, octets = field.partition(b':\0')
     key = digests.key(templates.digest_text(template.fields[0], field))
     head = key[:-len(octets)]
-    here = _PACK(len(field)) + text + b':\0'
-    label = None if here == head else here
+    label = _PACK(len(field)) + text + b':\0'
     size = len(record.stated)
     if form == records.ASCII:
         tag = b' ' + name + b' ' + text + b':'
-        return Shape(None, tag, 3 + 2 * size + len(tag), head, label, cut,
-                     third, *ends)
+        skip = 3 + 2 * size + len(tag)
+        return Shape(None, tag, skip, head, label, label != head, cut,
+                     skip + 2 * len(octets) + 1, third, *ends)
     tag = _PACK(len(name)) + name
     unpack = struct.Struct(f'<I{size}s{len(tag)}sI')
-    return Shape(unpack.unpack_from, tag, unpack.size, head, label, cut,
-                 third, *ends)
+    return Shape(unpack.unpack_from, tag, unpack.size, head, label,
+                 label != head, cut, 0, third, *ends)
 
 
 def warm_binary(way: Pass, target: bytes) -> None:
@@ -123,7 +127,7 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
     digests, paths, admitted = way.digests, way.paths, way.admitted
     index, kept = way.settings.pcr, way.memo.entries
     most, begun = way.room, at
-    (unpack, tag, skip, head, label, cut, third, early, late
+    (unpack, tag, skip, head, label, other, cut, _, third, early, late
      ) = way.shape or _NONE
     for count in range(1, rounds + 1):  # noqa: B007 used below
         try:
@@ -133,7 +137,7 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
             data = log[start:end]
             stop = cut + u32(data, cut - 4)[0]
             digest = data[:cut - 4]
-            if label is not None:
+            if other:
                 # With another label it is no key: it is too long.
                 digest = head + digest.removeprefix(label)
             if (named == tag and in_pcr == index and end <= length
@@ -159,7 +163,7 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        (unpack, tag, skip, head, label, cut, third, early, late
+        (unpack, tag, skip, head, label, other, cut, _, third, early, late
          ) = way.shape or _NONE
     way.at, way.pcr = at, pcr
     way.count += count
@@ -176,13 +180,12 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
     kept, most, begun = way.memo.entries, way.room, at
     index = b'%2d ' % way.settings.pcr
     hash_end = 3 + 2 * HASHES[way.settings.template_hash]
-    (_, tag, skip, head, label, cut, third, early, late
+    (_, tag, skip, head, label, _, cut, path_at, third, early, late
      ) = way.shape or _NONE
     for count in range(1, rounds + 1):  # noqa: B007 used below
         end = find(b'\n', at)
         line = log[at:end]
         try:
-            path_at = skip + 2 * (cut - 4 - len(label or head)) + 1
             octets = unhex(line[skip:path_at - 1])
             digest = head + octets
             path, rest = line[path_at:], b''
@@ -192,13 +195,13 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
                 rest = pack(len(rest)) + rest
             stop = cut + len(path) + 1
             if (end >= 0 and line[:3] == index and line[hash_end:skip] == tag
-                    and line[path_at - 1:path_at] == b' '
+                    and line[path_at - 1] == _SPACE
                     and path and 0 not in path
                     and stop != early and stop != late
                     and (digest in digests or digest in paths(path, ())
                          or admitted(digest, path))):
-                data = ((label or head) + octets + pack(len(path) + 1)
-                        + path + b'\0' + rest)
+                data = (label + octets + pack(len(path) + 1) + path
+                        + b'\0' + rest)
                 stated = in_list(data).digest()
                 if stated == unhex(line[3:hash_end]):
                     extension = (in_bank(data).digest() if reuse is None
@@ -210,12 +213,12 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
                     if pcr == target or at >= length:
                         break
                     continue
-        except binascii.Error:
+        except (binascii.Error, IndexError):
             pass
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        (_, tag, skip, head, label, cut, third, early, late
+        (_, tag, skip, head, label, _, cut, path_at, third, early, late
          ) = way.shape or _NONE
     way.at, way.pcr = at, pcr
     way.count += count
@@ -228,4 +231,4 @@ def _unread(log: bytes, at: int) -> Any:
 
 
 # Before the first entry was read: everything goes the long way.
-_NONE = Shape(_unread, b'', 0, b'', None, 4, False, 0, 0)
+_NONE = Shape(_unread, b'', 0, b'', b'', False, 4, 1, False, 0, 0)

@@ -133,14 +133,17 @@ class Pass:
         #: does not even hash what it is asked for.
         self.digests: Container[bytes] = ()
         self.paths: Callable[..., Container[bytes]] = {}.get
+        self._each = [(item.digests, item.paths.get, item)
+                      for item in self.rules]
         if len(self.rules) == 1:
             self.digests = self.rules[0].digests or ()
             self.paths = self.rules[0].paths.get
 
     def admitted(self, digest: bytes, path: bytes) -> bool:
         """Whether all rules list a digest, as a key, or excuse the path."""
-        for item in self.rules:
-            if not item.lists(digest, path) and not item.excuses(path):
+        for listed, paths, item in self._each:
+            if (digest not in listed and digest not in paths(path, ())
+                    and not item.excuses(path)):
                 return False
         return digests.is_key(digest)
 

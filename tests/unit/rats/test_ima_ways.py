@@ -137,6 +137,17 @@ class OddTest(unittest.TestCase):
                         errors.EvidenceError):
                     ima.measure(log.ascii, log.pcrs, rules)
 
+    def test_short_lines(self):
+        for template in ('ima-ng', 'ima-sig'):
+            log, rules = self.log(template)
+            before = len(log.ascii)
+            log.file('/bin/0')
+            last = log.ascii[before:-1]
+            for size in range(1, len(last) - 8):
+                log.ascii = log.ascii[:before] + last[:size] + b'\n'
+                with self.assertRaises(errors.EvidenceError):
+                    ima.measure(log.ascii, log.pcrs, rules)
+
     def test_nul_in_a_line(self):
         for template in ('ima-ng', 'ima-sig'):
             log, rules = self.log(template)
