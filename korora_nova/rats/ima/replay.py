@@ -209,7 +209,7 @@ class Pass:
 
     def _keep(self, raw: bytes, extension: bytes) -> None:
         if self.settings.form == records.ASCII:
-            raw = raw[:-1]
+            raw = raw.removesuffix(b'\n')
         if len(raw) <= memo.MAX_ENTRY and not self.memo.full:
             self.memo.entries[raw] = extension
             self.memo.taken += len(raw) + memo.OVERHEAD

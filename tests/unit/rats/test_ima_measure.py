@@ -570,6 +570,16 @@ class MemoTest(Case):
         for kept in memo._memos.values():
             self.assertEqual({}, kept.entries)
 
+    def test_a_last_line_without_newline(self):
+        """It is kept as it is, not without its last character."""
+        log = ima_lists.List()
+        rules = [ima.Rules([log.file('/bin/ab')])]
+        ima.measure(log.ascii[:-1], log.pcrs, rules)
+        kept, = memo._memos.values()
+        self.assertEqual({log.ascii.splitlines()[1]}, set(kept.entries))
+        self.refused('IMA_TEMPLATE_HASH', log.ascii[:-2] + b'\n', log.pcrs,
+                     rules)
+
     def test_rules_do_not_share(self):
         log = ima_lists.List()
         digest = log.file('/bin/a')
