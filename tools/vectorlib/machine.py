@@ -88,7 +88,8 @@ def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
     process = subprocess.Popen([
         'swtpm', 'socket', *(['--tpm2'] if tpm.banks else []),
         '--tpmstate', f'dir={folder}/tpm',
-        '--ctrl', f'type=unixio,path={folder}/tpm.sock'])
+        '--ctrl', f'type=unixio,path={folder}/tpm.sock'],
+        stderr=subprocess.DEVNULL)
     try:
         ui.wait('swtpm', (folder / 'tpm.sock').exists, 10)
         yield

@@ -118,7 +118,8 @@ def tpm() -> Iterator[Tpm]:
             'swtpm', 'socket', '--tpm2', '--tpmstate', f'dir={folder}/tpm',
             '--server', f'type=unixio,path={folder}/sock',
             '--ctrl', f'type=unixio,path={folder}/sock.ctrl',
-            '--flags', 'not-need-init,startup-clear'])
+            '--flags', 'not-need-init,startup-clear'],
+            stderr=subprocess.DEVNULL)
         try:
             ui.wait('swtpm', (folder / 'sock').exists, 10)
             made = Tpm(folder)
