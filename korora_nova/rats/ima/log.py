@@ -90,9 +90,8 @@ def parse(log: bytes, *, form: str | None = None,
         record = read(log, at, template_hash)
         if record.pcr != IMA_PCR:
             raise malformed(f'an entry for PCR {record.pcr}', at)
-        if not record.violation and not records.matches(record):
-            raise errors.EvidenceError(_R.IMA_TEMPLATE_HASH,
-                                       place=f'offset {at}')
+        if not record.violation:
+            records.check_hash(record, at)
         entries.append(entry_of(record, at))
         hashed.append(None if record.violation else record.hashed)
         at = record.end

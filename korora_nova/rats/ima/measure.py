@@ -108,18 +108,20 @@ def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
         raise errors.EvidenceError(
             _R.IMA_BOOT_AGGREGATE, f'PCR {index} was never extended: the '
             'kernel found no TPM when it began to measure.')
+    got = ''
     for extension in _extensions(bank):
         attempt = Pass(log, Settings(form, template_hash, bank, index,
                                      extension), rules, zeros)
         if attempt.run(target):
             return attempt
+        got = got or attempt.pcr.hex()
         if extension == state.PADDED and not attempt.violations:
             break
     raise errors.EvidenceError(
         _R.IMA_LOG_REPLAY, f'The IMA measurement list does not replay to '
-        f'the quoted PCR {index}: its {attempt.count} entries do not give '
-        f'{target.hex()}.', place=f'pcr {index}',
-        details={'want': target.hex(), 'entries': str(attempt.count)})
+        f'the quoted PCR {index}: want {target.hex()}, its {attempt.count} '
+        f'entries give {got}.', place=f'pcr {index}',
+        details={'want': target.hex(), 'got': got})
 
 
 def _extensions(bank: str) -> tuple[str, ...]:

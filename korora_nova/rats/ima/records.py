@@ -184,8 +184,27 @@ def legacy_record(pcr: int, stated: bytes, digest: bytes, path: bytes,
 
 def matches(record: Record) -> bool:
     """Whether the stated hash is that of the template data."""
-    return hashlib.new(_BY_SIZE[len(record.stated)],
-                       record.hashed).digest() == record.stated
+    return _hash(record) == record.stated
+
+
+def check_hash(record: Record, at: int) -> None:
+    """Insist on the stated hash, of an entry that begins at an offset.
+
+    :raises EvidenceError: IMA_TEMPLATE_HASH.
+    """
+    want = _hash(record)
+    if want != record.stated:
+        details = {'want': want.hex(), 'got': record.stated.hex()}
+        raise errors.EvidenceError(
+            _R.IMA_TEMPLATE_HASH, 'An entry of the IMA measurement list does '
+            'not match its hash: want {want}, got {got} (offset {at}).'
+            .format(**details, at=at), place=f'offset {at}', details=details)
+
+
+def _hash(record: Record) -> bytes:
+    made: bytes = getattr(hashlib, _BY_SIZE[len(record.stated)])(
+        record.hashed).digest()
+    return made
 
 
 def read_ascii(log: bytes, at: int, hash_name: str) -> Record:

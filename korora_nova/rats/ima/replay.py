@@ -156,12 +156,8 @@ class Pass:
                 f'an entry for PCR {record.pcr} in a list of PCR '
                 f'{self.settings.pcr}', at)
         violation = record.violation
-        if not violation and self.in_list(
-                record.hashed).digest() != record.stated:
-            raise errors.EvidenceError(
-                _R.IMA_TEMPLATE_HASH, 'An entry of the IMA measurement list '
-                f'does not match its hash (offset {at}).',
-                place=f'offset {at}')
+        if not violation:
+            records.check_hash(record, at)
         entry = entry_of(record, at)
         extension = self._extension(record, violation)
         clean = self._judge(entry) and not violation

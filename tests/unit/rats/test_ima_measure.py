@@ -158,22 +158,24 @@ class MeasureTest(Case):
         stated = log.binary.index(octets) - 4 - 8 - 4 - 4 - 7 - 4 - 20
         damaged = bytearray(log.binary)
         damaged[stated + 4] ^= 1
-        place = self.refused('IMA_TEMPLATE_HASH', bytes(damaged), log.pcrs,
-                             rules).place
-        self.assertRegex(place, r'offset \d+')
+        error = self.refused('IMA_TEMPLATE_HASH', bytes(damaged), log.pcrs,
+                             rules)
+        self.assertEqual(f'offset {stated}', error.place)
+        self.assertEqual(damaged[stated + 4:stated + 24].hex(),
+                         error.details['got'])
+        self.assertEqual(log.binary[stated + 4:stated + 24].hex(),
+                         error.details['want'])
 
     def test_entries_left_out_added_or_swapped(self):
         log, digests = self.typical('ima-ng', 3)
-        parts, at = [], 0
-        for line in log.ascii.splitlines(keepends=True):
-            parts.append(line)
+        parts = log.ascii.splitlines(keepends=True)
         for lines in (parts[:1] + parts[2:], parts[:-1],
                       [*parts[:2], parts[1], *parts[2:]],
                       [parts[0], parts[2], parts[1], parts[3]]):
             error = self.refused('IMA_LOG_REPLAY', b''.join(lines),
                                  log.pcrs, [ima.Rules(digests)])
             self.assertEqual(log.pcrs[10].hex(), error.details['want'])
-        del at
+            self.assertIn(error.details['got'], error.message)
 
     def test_tail_behind_the_quote_is_left_out(self):
         for form in FORMS:
