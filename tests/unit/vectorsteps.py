@@ -232,6 +232,22 @@ def _digest(vector: Vector, name: str, value: dict[str, Any]) -> None:
     vector.files[name] = bytes(data)
 
 
+@_step
+def _drop_digest(vector: Vector, name: str, value: dict[str, Any]) -> None:
+    """Leave ``bank`` out of the events ``from`` a number on."""
+    data, parts = vector.files[name], []
+    for number, item in enumerate(records(name, data)):
+        part = data[item.start:item.end]
+        if number >= value['from']:
+            at = item.digests[value['bank']] - item.start
+            size = hashlib.new(value['bank']).digest_size
+            count = struct.unpack_from('<I', part, 8)[0] - 1
+            part = (part[:8] + struct.pack('<I', count) + part[12:at - 2]
+                    + part[at + size:])
+        parts.append(part)
+    vector.files[name] = b''.join(parts)
+
+
 # -- registers ------------------------------------------------------------
 
 @_step
