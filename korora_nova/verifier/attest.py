@@ -77,7 +77,7 @@ def attest(verifier: service.Service, host: str,
     answer = _store(verifier, outcome,
                     body if document['purpose'] == 'attest' else None)
     attested, measured = outcome.attested, outcome.measured
-    if measured.base and measured.segment:
+    if document['purpose'] == 'attest' and measured.base and measured.segment:
         measurements.compact(verifier, host)
     if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(errors.Reason.HOST_UNTRUSTED, details={

@@ -9,7 +9,13 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
-from korora_nova.verifier import audit, measurements, results, service
+from korora_nova.verifier import (
+    audit,
+    measurements,
+    policies,
+    results,
+    service,
+)
 from korora_nova.verifier.db import api, models
 
 
@@ -29,7 +35,7 @@ def list_hosts(verifier: service.Service) -> list[dict[str, Any]]:
 
 
 def show(verifier: service.Service, name: str) -> dict[str, Any]:
-    """One host.
+    """One host, and the policies that judge it.
 
     :raises NotFound: HOST_UNKNOWN.
     """
@@ -37,7 +43,8 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        return _view(verifier, row)
+        return {**_view(verifier, row),
+                'policies': policies.judging(session, name)}
 
 
 def approve(verifier: service.Service, name: str, ek_hash: str,

@@ -128,7 +128,7 @@ def store(verifier: service.Service, session: orm.Session, host: str,
 
     :raises Conflict: IMA_CONTINUITY, the list went on from something that
         is not stored any more, or from another boot.
-    :raises Lost: what was stored is not what it was compared with.
+    :raises Retry: what was stored is not what it was compared with.
     """
     row = session.get(models.Measurement, host)
     stored = _states(row)
@@ -138,7 +138,7 @@ def store(verifier: service.Service, session: orm.Session, host: str,
     if new.document is None and (
             row is None or row.fingerprint != new.fingerprint) or (
             new.segment is None and _end(known) != new.offset):
-        raise api.Lost()
+        raise errors.Retry()
     states = [] if new.ima_state is None else [new.ima_state, *(
         one for one in known if one['bytes'] != new.offset)][:MAX_STATES]
     values: dict[str, Any] = {}

@@ -186,6 +186,15 @@ def applicable(verifier: service.Service, host: str
                     lambda key: _stored(verifier, key))
 
 
+def judging(session: orm.Session, host: str) -> list[str]:
+    """Names of the policies that judge a host."""
+    table = models.Policy
+    rows = session.execute(sa.select(table.name, table.summary).order_by(
+        table.name))
+    return [row.name for row in rows
+            if names(row.summary['hosts'], host)] or [EXACT]
+
+
 def names(patterns: Sequence[str], host: str) -> bool:
     """Whether one of the patterns names a host."""
     return any(fnmatch.fnmatchcase(host, pattern) for pattern in patterns)

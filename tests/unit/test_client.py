@@ -122,6 +122,25 @@ class TestClient(testtools.TestCase):
         self.answer(304)
         self.assertIsNone(self.client.results(etag='"3-x"'))
 
+    def test_policies(self):
+        self.answer(200, json={'policies': [{'name': 'p'}]})
+        self.assertEqual([{'name': 'p'}], self.client.list_policies())
+        self.client.create_policy({'name': 'p'})
+        self.assertEqual({'document': {'name': 'p'}},
+                         self.mock.last_request.json())
+        # The service reads and compiles it before it answers.
+        self.assertEqual(client.POLICY_TIMEOUT,
+                         self.mock.last_request.timeout)
+        self.client.update_policy('p', {'name': 'p'}, 3)
+        self.assertEqual(
+            ('PUT', '/v1/policies/p', 3), (
+                self.mock.last_request.method, self.mock.last_request.path,
+                self.mock.last_request.json()['revision']))
+        self.client.policy_differences('p', 'h/1')
+        self.assertEqual('/v1/policies/p/differences/h%2f1',
+                         self.mock.last_request.path)
+        self.assertEqual(client.TIMEOUT, self.mock.last_request.timeout)
+
     def test_bodies_are_not_logged(self):
         logs = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.answer(200, json={'status': 'pending', 'x': 'canary-answer'})

@@ -124,6 +124,8 @@ class Policies(base.ApiTestCase):
         self.assertEqual('affirming', self.judged(one)[0])
         self.assertEqual(('contraindicated', ['SECURE_BOOT_OFF']),
                          self.judged(two))
+        self.assertEqual(['loose', 'secure'],
+                         self.admin.get_host('h2')['policies'])
         finding, = self.admin.get_result('h2')['findings']
         self.assertEqual(('secure', 'rules/1/secure-boot'), (
             finding['details']['policy'], finding['details']['rule']))
@@ -132,6 +134,7 @@ class Policies(base.ApiTestCase):
         host = self.host('h1')
         host.measure('/tmp/new')
         self.admin.create_policy({**LOOSE, 'hosts': ['h10', 'H1', '?']})
+        self.assertEqual(['exact'], self.admin.get_host('h1')['policies'])
         self.assertEqual(('contraindicated', ['IMA_UNKNOWN_FILE']),
                          self.judged(host))
 
