@@ -16,6 +16,7 @@ from __future__ import annotations
 #: What one memo may take, bytes by estimate, and all of them together.
 MAX_BYTES = 48 << 20
 MAX_TOTAL = 96 << 20
+MAX_MEMOS = 64
 #: Entries that are longer are not kept.
 MAX_ENTRY = 4096
 #: Of an entry: objects, slot and spare slots of the dict.
@@ -49,11 +50,11 @@ def find(key: Key) -> Memo:
     """The memo of a kind of list and rules, now the one used last."""
     memo = _memos.pop(key, None) or Memo()
     _memos[key] = memo
-    if sum(item.taken for item in tuple(_memos.values())) > MAX_TOTAL:
-        for other in tuple(_memos):
-            if other != key:
-                _memos.pop(other, None)
-                break
+    taken = sum(item.taken for item in tuple(_memos.values()))
+    if taken > MAX_TOTAL or len(_memos) > MAX_MEMOS:
+        oldest = next(iter(tuple(_memos)), key)
+        if oldest != key:
+            _memos.pop(oldest, None)
     return memo
 
 

@@ -248,7 +248,8 @@ def _one(data: bytes, pem: bool) -> Key:
     for read in (_certificate, _public):
         try:
             return read(data, pem)
-        except (ValueError, UnsupportedAlgorithm):
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion,
+                x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             continue
     raise _invalid('one is neither a public key nor a certificate, or of '
                    'an unsupported algorithm')

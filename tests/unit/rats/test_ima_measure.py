@@ -617,6 +617,13 @@ class MemoTest(Case):
                     for raw in kept.entries)
         self.assertLess(total, 300_000)
 
+    def test_rules_come_and_go(self):
+        log = ima_lists.List()
+        for number in range(memo.MAX_MEMOS + 20):
+            ima.measure(log.binary, log.pcrs,
+                        [ima.Rules([f'sha256:{number:064x}'])])
+        self.assertEqual(memo.MAX_MEMOS, len(memo._memos))
+
     def test_a_full_one_that_does_not_help_is_dropped(self):
         self.addCleanup(setattr, memo, 'MAX_BYTES', memo.MAX_BYTES)
         memo.MAX_BYTES = 20_000
