@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 
 from korora_nova import errors
-from korora_nova.rats.ima import aggregate, records
+from korora_nova.rats.ima import aggregate, records, state
 from korora_nova.rats.ima.records import HASHES, IMA_PCR, malformed
 from korora_nova.rats.ima.replay import entry_of
 from korora_nova.rats.ima.rules import BOOT_AGGREGATES
@@ -34,36 +34,54 @@ class ImaLog:
     entries: tuple[Entry, ...]
     hashed: tuple[bytes | None, ...]
 
-    def verify(self, pcrs: Mapping[int, bytes],
-               bank: str = 'sha256') -> tuple[Entry, ...]:
+    def verify(self, pcrs: Mapping[int, bytes], bank: str = 'sha256', *,
+               banks: Mapping[str, Mapping[int, bytes]] | None = None
+               ) -> tuple[Entry, ...]:
         """Replay against quoted PCRs; return the entries PCR 10 covers.
 
         IMA measures on between the quote and the reading of the list, so
         the list may go on behind the quoted state: that tail is left out.
 
+        :param banks: other quoted banks; a SHA-1 boot aggregate needs
+            theirs.
         :raises EvidenceError: IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.
         """
         covered = self._covered(pcrs.get(IMA_PCR, b''), bank)
         if covered is None:
             raise errors.EvidenceError(_R.IMA_LOG_REPLAY)
         entries = self.entries[:covered]
-        if not entries or entries[0].path not in BOOT_AGGREGATES:
+        # A template without a name leaves the first entry without one.
+        if not entries or entries[0].path and (
+                entries[0].path not in BOOT_AGGREGATES):
             raise errors.EvidenceError(_R.IMA_BOOT_AGGREGATE)
-        aggregate.check([entry.digest for entry in entries
-                         if entry.path in BOOT_AGGREGATES], {bank: pcrs})
+        aggregate.check([entries[0].digest, *(
+            entry.digest for entry in entries[1:]
+            if entry.path in BOOT_AGGREGATES)], {**(banks or {}), bank: pcrs})
         return entries
 
     def _covered(self, target: bytes, bank: str) -> int | None:
         size = HASHES.get(bank)
         if size is None or len(target) != size:
             return None
-        pcr, extend = bytes(size), getattr(hashlib, bank)
+        for extension in state.extensions(bank):
+            count = self._count(target, bank, extension)
+            if count is not None:
+                return count
+        return None
+
+    def _count(self, target: bytes, bank: str, extension: str
+               ) -> int | None:
+        extend = getattr(hashlib, bank)
+        in_list = extend if extension == state.OWN else hashlib.sha1
+        size, digest_size = HASHES[bank], in_list().digest_size
+        violated = b'\xff' * (digest_size if extension == state.PADDED
+                              else size)
+        pcr = bytes(size)
         if pcr == target:
             return 0
         for count, data in enumerate(self.hashed, 1):
-            extension = (b'\xff' * size if data is None
-                         else extend(data).digest())
-            pcr = extend(pcr + extension).digest()
+            value = violated if data is None else in_list(data).digest()
+            pcr = extend(pcr + value.ljust(size, b'\0')).digest()
             if pcr == target:
                 return count
         return None

@@ -109,7 +109,7 @@ def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
             _R.IMA_BOOT_AGGREGATE, f'PCR {index} was never extended: the '
             'kernel found no TPM when it began to measure.')
     got = ''
-    for extension in _extensions(bank):
+    for extension in state.extensions(bank):
         attempt = Pass(log, Settings(form, template_hash, bank, index,
                                      extension), rules, zeros)
         if attempt.run(target):
@@ -122,11 +122,6 @@ def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
         f'the quoted PCR {index}: want {target.hex()}, its {attempt.count} '
         f'entries give {got}.', place=f'pcr {index}',
         details={'want': target.hex(), 'got': got})
-
-
-def _extensions(bank: str) -> tuple[str, ...]:
-    """How a kernel can extend a bank, likely ones first."""
-    return (state.OWN,) if bank == 'sha1' else state.EXTENSIONS
 
 
 def _suffix(log: bytes, target: bytes, rules: Sequence[Rules], last: State,

@@ -30,6 +30,12 @@ MAX_AGGREGATES = 8
 OWN, PADDED, PADDED_ALL = 'own', 'sha1-padded', 'sha1-padded-ff'
 EXTENSIONS = (OWN, PADDED, PADDED_ALL)
 
+
+def extensions(bank: str) -> tuple[str, ...]:
+    """How a kernel can extend a bank, likely ones first."""
+    return (OWN,) if bank == 'sha1' else EXTENSIONS
+
+
 _R = errors.Reason
 _COUNT: schemas.Schema = {'type': 'integer', 'minimum': 0,
                           'maximum': 2**53 - 1}

@@ -33,6 +33,8 @@ class RecordedTest(unittest.TestCase):
             parsed = [ima.parse(log) for log in logs]
             self.assertEqual(parsed[0], parsed[1])
             for bank, pcrs in banks.items():
+                self.assertEqual(parsed[0].entries, parsed[0].verify(
+                    pcrs, bank, banks=banks))
                 for log in logs:
                     measured = ima.measure(log, pcrs, [ima.Rules()],
                                            bank=bank, banks=banks)
