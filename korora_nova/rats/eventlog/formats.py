@@ -29,6 +29,8 @@ MAX_EVENT_BYTES = 1 << 20
 MAX_PCR = 23
 
 _SPEC_ID = b'Spec ID Event03\0'
+#: Registers of the Spec ID event: 0; 1 is EDK II's in a confidential VM.
+_SPEC_REGISTERS = (0, 1)
 _STARTUP_LOCALITY = b'StartupLocality\0'
 #: Localities at which PCR 0 can start (PFP 10.4.5.3): 0, 3, or 4 with a
 #: hardware root of trust for measurement.
@@ -104,6 +106,8 @@ def read(log: bytes) -> Parsed:
     if log[_LEGACY.size:_LEGACY.size + len(_SPEC_ID)] == _SPEC_ID:
         banks, events = _agile(log, end, met)
         format_ = CC if _is_cc(banks, events) else AGILE
+        if events[0].pcr and format_ != CC:
+            raise bad('the Spec ID event is for another register', 0)
     else:
         format_, banks, events = _headerless(log, end, met)
     return Parsed(format_, banks, tuple(events),
@@ -145,7 +149,7 @@ def _agile(log: bytes, end: int, met: set[str]
 def _spec_id(event: Event) -> tuple[_Sizes, int]:
     """Digest sizes, and the offset of vendorInfoSize in the log."""
     data = event.data
-    if event.type != types.EV_NO_ACTION or event.pcr != 0:
+    if event.type != types.EV_NO_ACTION or event.pcr not in _SPEC_REGISTERS:
         raise bad('the Spec ID event has a wrong type or register', 0)
     offset = len(_SPEC_ID) + _SPEC.size
     if len(data) < offset:
@@ -289,12 +293,13 @@ def _digests(log: bytes, at: int, count: int, sizes: _Sizes
 def _is_cc(banks: tuple[str, ...], events: list[Event]) -> bool:
     """Whether registers are a confidential VM's, not a TPM's.
 
-    The format does not say. A TPM has one of the banks below or separators
-    in PCRs 5-7; where one is taken for the other, values will differ.
+    EDK II says it with the register of the Spec ID event, others do not. A
+    TPM has one of the banks below or separators in PCRs 5-7; where one is
+    taken for the other, values will differ.
     """
     used = {event.pcr for event in events if event.extends} - {0}
-    return bool(used) and used.issubset(CC_REGISTERS) and (
-        not {'sha1', 'sha256'} & set(banks))
+    return bool(used or events[0].pcr) and used.issubset(
+        CC_REGISTERS) and not {'sha1', 'sha256'} & set(banks)
 
 
 def _incomplete(banks: tuple[str, ...], events: list[Event],

@@ -202,6 +202,25 @@ class ConfidentialTest(Case):
             self.assertEqual((1, 2, 3, 4), log.verify(
                 {1: two, 2: one, 3: one, 4: bytes(size)}, bank).agrees)
 
+    def test_spec_id_for_the_first_register(self):
+        # EDK II has it there for Intel TDX.
+        for bank in ('sha384', 'sm3-256'):
+            log = eventlog.parse(b'\1' + self.log(bank)[1:])
+            self.assertEqual(('cc', 1, {}), (
+                log.format, log.events[0].pcr, log.events[0].digests))
+            self.assertEqual(eventlog.parse(self.log(bank)).replay(bank),
+                             log.replay(bank))
+        empty = eventlog.parse(b'\1' + header((('sha384', 48),))[1:])
+        self.assertEqual(('cc', {}), (empty.format, empty.replay('sha384')))
+
+    def test_spec_id_for_a_register_that_is_none(self):
+        self.malformed(b'\1' + (header() + event(1))[1:])
+        self.malformed(b'\1' + header()[1:])
+        self.malformed(b'\1' + header((('sha384', 48),))[1:] + event2(
+            7, 4, [('sha384', b'd' * 48)]))
+        for pcr in (b'\2', b'\xff'):
+            self.malformed(pcr + self.log('sha384')[1:])
+
     def test_the_register_of_the_build_is_not_required(self):
         log = eventlog.parse(self.log('sha384'))
         pcrs = {0: b'b' * 48, **log.replay('sha384')}
