@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import pathlib
 import sys
@@ -20,7 +21,6 @@ from korora_nova.rats import (
     quote,
     tpm2,
 )
-from korora_nova.rats.ima import memo
 from tests.unit import simulator
 
 CHALLENGE = b'c' * 32
@@ -76,11 +76,17 @@ def prepare(directory: str, vector: str
     return load, host, policy.load(document(load, host)).bind(())
 
 
-def cold(task: Callable[[], object]) -> worker.Task:
-    """A task for which nothing of any list was seen before."""
+def cold(task: Callable[[], object],
+         prepare: Callable[[], object] = lambda: None) -> worker.Task:
+    """A task for which nothing of any list was seen before.
+
+    :param prepare: what compiling the policy does.
+    """
 
     def run() -> dict[str, Any]:
-        memo.forget()
+        ima.forget()
+        prepare()
+        gc.collect()
         began = time.perf_counter()
         task()
         return {'s': time.perf_counter() - began}
@@ -92,8 +98,9 @@ def again(task: Callable[[], object]) -> worker.Task:
     """A task for which another host of the fleet had the same list."""
 
     def run() -> dict[str, Any]:
-        memo.forget()
+        ima.forget()
         task()
+        gc.collect()
         return _seconds(task, 1)
 
     return run
@@ -113,8 +120,21 @@ def main() -> None:
     covered, after = first.quote.pcrs, more.quote.pcrs
     log, quoted = host.uefi_log, whole.quote
 
-    def measure(log: bytes) -> Callable[[], object]:
-        return lambda: ima.measure(log, covered, [files])
+    digests = ima.Rules(f'sha256:{item}' for item in load.files.values())
+
+    def measure(log: bytes, rules: ima.Rules = files
+                ) -> Callable[[], object]:
+        def run() -> None:
+            measured = ima.measure(log, covered, [rules])
+            assert measured.findings == ((),), measured.findings
+
+        return run
+
+    def as_text() -> None:
+        ima.prepare(files, form='ascii')
+
+    def as_binary() -> None:
+        ima.prepare(files)
 
     def uefi() -> None:
         for _ in range(20):
@@ -126,15 +146,21 @@ def main() -> None:
             quote.verify_quote(quoted, host.ak, qualifying)
 
     worker.serve({
-        'text': cold(measure(text)), 'binary': cold(measure(load.binary)),
-        'again': again(measure(load.binary)),
+        'text': cold(measure(text), as_text),
+        'binary': cold(measure(load.binary), as_binary),
+        'text, digests': cold(measure(text, digests)),
+        'binary, digests': cold(measure(load.binary, digests)),
+        'again, digests': again(measure(load.binary, digests)),
         'uefi': lambda: _seconds(uefi, 20),
         'quote': lambda: _seconds(verify, 20),
-        'full': cold(lambda: host.appraise(whole, bound)),
+        'full': cold(lambda: host.appraise(whole, bound), as_binary),
         'incremental': cold(
+            lambda: host.appraise(more, bound, state), as_binary),
+        'incremental, unprepared': cold(
             lambda: host.appraise(more, bound, state)),
-        'incremental ima': cold(
-            lambda: ima.measure(suffix, after, [files], state=state)),
+        'incremental, list only': cold(
+            lambda: ima.measure(suffix, after, [files], state=state),
+            as_binary),
         'million': million,
     }, state_bytes=len(str(state.to_json())))
 
@@ -196,7 +222,7 @@ def _lookup(rules: ima.Rules, listed: list[str]) -> int:
     pcrs[10] = pcr
     took = []
     for _ in range(9):
-        memo.forget()
+        ima.forget()
         began = time.perf_counter()
         measured = ima.measure(log, pcrs, [rules])
         took.append(time.perf_counter() - began)

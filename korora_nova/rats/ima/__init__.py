@@ -9,14 +9,15 @@
 
 The module to look in, by question: what an entry may hold, ``templates``;
 how it stands in a list, ``records``; how a list is replayed, ``replay``,
-``fast`` and ``memo``; what is appraised, ``measure``, ``aggregate`` and
-``state``; what is admitted, ``rules``, ``patterns``, ``digests``, ``table``
-and ``signature``; a list as objects, ``log``.
+``fast``, ``memo`` and ``prepare``; what is appraised, ``measure``,
+``aggregate`` and ``state``; what is admitted, ``rules``, ``patterns``,
+``digests``, ``table`` and ``signature``; a list as objects, ``log``.
 """
 
 from korora_nova.rats.ima.log import MAX_ENTRIES, ImaLog, parse
 from korora_nova.rats.ima.measure import Measured, measure
 from korora_nova.rats.ima.memo import forget
+from korora_nova.rats.ima.prepare import prepare
 from korora_nova.rats.ima.records import IMA_PCR
 from korora_nova.rats.ima.rules import (
     BOOT_AGGREGATE,
@@ -31,4 +32,5 @@ __all__ = [
     'BOOT_AGGREGATE', 'BOOT_AGGREGATES', 'Entry', 'IMA_PCR', 'ImaLog',
     'MAX_DIGESTS', 'MAX_ENTRIES', 'MAX_TEMPLATE_DATA', 'Measured', 'Rules',
     'State', 'Tally', 'forget', 'measure', 'parse',
+    'prepare',
 ]

@@ -71,7 +71,7 @@ class Rules:
             patterns.octets(name, 'keyrings'): frozenset(
                 digests_.wanted(item, f'keyrings/{name}') for item in items)
             for name, items in (keyrings or {}).items()}
-        self._templates = frozenset(templates)
+        self.templates = frozenset(templates)
         self._check_templates()
         self._violations = violations
         self.fingerprint = self._fingerprint()
@@ -90,7 +90,7 @@ class Rules:
                     tuple(both) if len(both) < 8 else both)
 
     def _check_templates(self) -> None:
-        for name in self._templates:
+        for name in self.templates:
             if templates.lookup(name.encode(errors='replace')) is None:
                 raise errors.Invalid(
                     _R.POLICY_INVALID, 'templates names the unknown template '
@@ -121,7 +121,7 @@ class Rules:
              for text in self._exclude.texts])
         add(self._keys.identity)
         add_map(self._keyrings)
-        add(sorted(name.encode() for name in self._templates))
+        add(sorted(name.encode() for name in self.templates))
         add([b'violations'] if self._violations else [])
         return digest.hexdigest()
 
@@ -136,7 +136,7 @@ class Rules:
 
     def check(self, entry: Entry) -> Finding | None:
         """Why these rules do not admit a measurement; None if they do."""
-        if self._templates and entry.template not in self._templates:
+        if self.templates and entry.template not in self.templates:
             return _finding(_R.IMA_TEMPLATE, entry, 'was measured with the '
                             f'template {entry.template}')
         if entry.violation:

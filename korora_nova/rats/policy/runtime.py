@@ -98,7 +98,9 @@ class Ima(Rule):
         """
         if not self._judges:
             return None
-        return self.compile(itertools.chain(self.inline, *self.learned))
+        made = self.compile(itertools.chain(self.inline, *self.learned))
+        ima.prepare(made)
+        return made
 
     def compile(self, listed: Iterable[str]) -> ima.Rules:
         """The rules with these digests.

@@ -169,12 +169,16 @@ class WaysTest(unittest.TestCase):
     @hypothesis.given(
         st.lists(st.one_of(FILE, FILE, FILE, ODD), max_size=24),
         st.lists(RULES, min_size=1, max_size=3), st.integers(0, 24),
-        st.sampled_from(['sha1', 'sha256']))
+        st.sampled_from(['sha1', 'sha256']), st.booleans())
     @hypothesis.settings(
         deadline=None, database=None, max_examples=150, suppress_health_check=[
             hypothesis.HealthCheck.too_slow])
-    def test_all_ways_agree(self, items, rules, cut, template_hash):
+    def test_all_ways_agree(self, items, rules, cut, template_hash,
+                            prepared):
         ima.forget()
+        if prepared:
+            for form in ('binary', 'ascii'):
+                ima.prepare(rules[0], form=form, template_hash=template_hash)
         log = ima_lists.List(template_hash=template_hash)
         parts = {}
         for number, item in enumerate(items):
