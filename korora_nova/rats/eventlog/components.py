@@ -47,6 +47,8 @@ _VERSION = re.compile(
 _UKI_VERSION = re.compile(r'-(\d+\.\d[\w.+~-]*?)(?:\.efi)$', re.I)
 _KERNEL = re.compile(r'vmlinu[xz]|bzimage|(?:linux|kernel)(?![a-z])', re.I)
 _INITRD = re.compile(r'initrd|initramfs', re.I)
+# OVMF measures what QEMU configures: "QEMU FW CFG", NUL, an item's name.
+_TITLED = re.compile(rb'([ -~]{4,})\0([ -~]{4,})\0*')
 _SPLIT = re.compile(r'[/\\]')
 _SLASH = re.compile('/')
 # See quirks.SHIM_NAME.
@@ -99,7 +101,11 @@ def _text(event: Event) -> Description:
 
 def _words(data: bytes) -> str:
     """Text if it is text, '' else."""
-    shown = text.either(data[:2 * MAX_NAME])
+    data = data[:2 * MAX_NAME]
+    titled = _TITLED.fullmatch(data)
+    if titled:
+        data = b' '.join(titled.groups())
+    shown = text.either(data)
     return '' if '\\' in shown else shown
 
 

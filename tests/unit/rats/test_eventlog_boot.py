@@ -117,6 +117,15 @@ class ComponentTest(unittest.TestCase):
         self.assertEqual(('configuration', 'GCE NonHostInfo', ''),
                          self.one(3, 0x11, b'GCE NonHostInfo\0'))
 
+    def test_configuration_of_qemu(self):
+        data = b'QEMU FW CFG\0' + b'BootMenu'.ljust(56, b'\0')
+        self.assertEqual(('configuration', 'QEMU FW CFG BootMenu', ''),
+                         self.one(1, 0xA, data))
+        for data in (b'AB\0\0CD\0', b'QEMU FW CFG\0Boot\0Menu',
+                     b'QEMU FW CFG\0Boot\1Menu'):
+            self.assertEqual('EV_PLATFORM_CONFIG_FLAGS',
+                             self.one(1, 0xA, data)[1])
+
     def test_crtm_version(self):
         item, = boot(measured(0, 8, utf16('1.2.3'))).components
         self.assertEqual(('firmware', '1.2.3'), (item.kind, item.version))
