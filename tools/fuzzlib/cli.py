@@ -48,16 +48,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         environment.ensure()
-        results = [_run(name, options)
-                   for name in options.targets or TARGETS]
+        results = []
+        for name in options.targets or TARGETS:
+            results.append(_run(name, options))
+            ui.note(_line(results[-1]))
     except ui.LabError as e:
         ui.fail(str(e))
         return 2
     except KeyboardInterrupt:
         ui.fail('interrupted; nothing was left running')
         return 130
-    for result in results:
-        ui.note(_line(result))
     if options.json:
         with open(options.json, 'w') as file:
             json.dump(results, file, indent=1)
