@@ -110,8 +110,11 @@ def _words(data: bytes) -> str:
 
 
 def _crtm_version(event: Event) -> Description:
-    return Description(FIRMWARE, types.name(event.type),
-                       version=_words(event.data))
+    """Text or a GUID (PFP 10.4.1)."""
+    shown = _words(event.data)
+    if not shown and len(event.data) == 16:
+        shown = variables.guid(event.data)
+    return Description(FIRMWARE, types.name(event.type), version=shown)
 
 
 def _image(kind: str) -> Callable[[Event], Description]:

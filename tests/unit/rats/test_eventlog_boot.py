@@ -129,6 +129,12 @@ class ComponentTest(unittest.TestCase):
     def test_crtm_version(self):
         item, = boot(measured(0, 8, utf16('1.2.3'))).components
         self.assertEqual(('firmware', '1.2.3'), (item.kind, item.version))
+        item, = boot(measured(0, 8, raw.OWNER.bytes_le)).components
+        self.assertEqual(('firmware', str(raw.OWNER)),
+                         (item.kind, item.version))
+        for unknown in (b'', bytes(2), b'\1\2\3'):
+            item, = boot(measured(0, 8, unknown)).components
+            self.assertEqual('', item.version)
 
     def test_tables_and_partitions(self):
         tables = (1).to_bytes(8, 'little') + raw.uuid.UUID(
