@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernel command lines as arguments.
 
-A policy compares arguments, not text: their order does not matter, quotes
-do not hide them, and Linux and systemd take ``-`` and ``_`` in a name for
-the same.
+A policy compares arguments, not text: their order does not matter, and
+Linux and systemd take ``-`` and ``_`` in a name for the same. Who reads a
+line splits it in his own way: Linux minds double quotes, scripts of an
+initrd do not. So a word that anybody could see has to be allowed, and one
+that is required has to be seen by Linux for certain.
 """
 
 from __future__ import annotations
@@ -12,23 +14,64 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
+# What Linux reads of a line: COMMAND_LINE_SIZE of x86 and arm64, less a NUL.
+_SIZE = 2047
 # Linux (lib/cmdline.c, next_arg) splits at white space outside of double
 # quotes. To it the byte a0 is space, which is part of letters in UTF-8:
-# anything that is not printable ASCII separates here.
-_ARGUMENT = re.compile('(?:"[\x20-\x7e]*?(?:"|$)|[\x21\x23-\x7e])+')
+# anything that is not printable ASCII may separate.
+_QUOTED = re.compile('(?:"[\x20-\x7e]*?(?:"|$)|[\x21\x23-\x7e])+')
+_WORD = re.compile('[\x21-\x7e]+')
+# The same without what may or may not separate.
+_ARGUMENT = re.compile('(?:"[^"]*(?:"|$)|[^" \t\n])+')
+_CLEAN = re.compile('[\x20\x21\x23-\x7e]+')
+# What :mod:`korora_nova.rats.eventlog.text` makes of unprintable bytes.
+_ESCAPE = re.compile(r'\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])')
+_PATH = ('/', '(', '"/', '"(')
 
 
-def split(text: str, source: str = '') -> tuple[str, ...]:
-    """The arguments of a command line, without quotes.
+class Line(NamedTuple):
+    """A command line.
 
-    :param source: 'grub' puts the kernel's path in front, which is none.
+    :param words: all that anybody could read in it, without quotes.
+    :param arguments: those that Linux reads for certain.
     """
-    found = tuple(match[0].replace('"', '')
-                  for match in _ARGUMENT.finditer(text))
-    if source == 'grub' and found and found[0].startswith(('/', '(')):
-        return found[1:]
-    return found
+
+    words: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+def split(text: str, source: str = '') -> Line:
+    """The arguments of a command line.
+
+    :param source: 'grub' puts the kernel's path in front, which is none;
+        a text of the 'stub' has no escapes.
+    """
+    plain = text if source == 'stub' else _ESCAPE.sub('\0', text)
+    found: list[str] = []
+    for pattern in (_QUOTED, _WORD):
+        words = pattern.findall(plain)
+        if source == 'grub' and words and words[0].startswith(_PATH):
+            del words[0]
+        found += (word.replace('"', '') for word in words)
+    return Line(tuple(filter(None, dict.fromkeys(found))),
+                tuple(_arguments(text[:_SIZE])))
+
+
+def _arguments(text: str) -> Iterator[str]:
+    for word in _ARGUMENT.findall(text):
+        quoted = word.startswith('"')
+        name, equals, value = word[quoted:].partition('=')
+        if value.startswith('"'):
+            value, quoted = value[1:], True
+        found = name + equals + value
+        if quoted:
+            found = found.removesuffix('"')
+        if found == '--':
+            return  # The rest is for init.
+        if _CLEAN.fullmatch(found) and not _ESCAPE.search(found):
+            yield found
 
 
 def normal(argument: str) -> str:

@@ -4,7 +4,11 @@
 GRUB measures the command line into PCR 8, systemd-stub into PCR 12, the
 kernel's EFI stub into PCR 9. Each of them that the log shows is judged; one
 whose text the log does not have counts against the host unless references
-have all that was measured into its PCR.
+have all that was measured into its PCR. GRUB does not say which of its texts
+is a command line, so those of commands that start something count as well.
+
+Nothing tells that the kernel which runs was given a line that was measured:
+that follows from what was started, PCR 4, and from its order.
 """
 
 from __future__ import annotations
@@ -33,6 +37,9 @@ _R = errors.Reason
 PCRS = (8, 9, 12)
 #: Arguments of all command lines of a boot; Linux takes 2048 characters.
 MAX_ARGUMENTS = 16384
+# GRUB's commands that start something.
+_LOADERS = frozenset(('linux', 'linux16', 'linuxefi', 'chainloader',
+                      'multiboot', 'multiboot2', 'xen_hypervisor'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +50,7 @@ class CommandLine(Rule):
     required: tuple[str, ...]
     forbidden: tuple[str, ...]
     references: bool
-    learned: frozenset[tuple[str, ...]] = frozenset()
+    learned: frozenset[arguments.Line] = frozenset()
     #: PCR to measurements, hex, that references have.
     known: Mapping[int, frozenset[str]] = dataclasses.field(
         default_factory=dict)
@@ -52,7 +59,9 @@ class CommandLine(Rule):
     HELP = ('Each argument of each kernel command line matches a pattern '
             '(* and ? as in file names) and each required pattern an '
             'argument, or the line is one of a reference; no argument '
-            'matches a forbidden pattern.')
+            'matches a forbidden pattern. Use it together with '
+            'boot-components or pcrs of PCR 4 with references: true, which '
+            'tell that nothing else was started than GRUB and its kernel.')
     SCHEMA = schemas.closed({
         'patterns': strings(1024), 'required': strings(1024),
         'forbidden': strings(1024), 'references': BOOLEAN},
@@ -72,8 +81,9 @@ class CommandLine(Rule):
         if not self.references:
             return self
         return dataclasses.replace(
-            self, learned=frozenset(line for item in references if item.boot
-                                    for line in _lines(item.boot)),
+            self, learned=frozenset(
+                line for item in references if item.boot
+                for line in (*_lines(item.boot), *_started(item.boot))),
             known={index: frozenset[str]().union(*(
                 item.measured.get(index, ()) for item in references))
                 for index in PCRS})
@@ -84,8 +94,9 @@ class CommandLine(Rule):
             return found
         if not self.patterns and not any(self.known.values()):
             return [self.no_reference('kernel command lines')]
-        lines = list(dict.fromkeys(_lines(state.facts)))
-        if sum(map(len, lines)) > MAX_ARGUMENTS:
+        told = tuple(_lines(state.facts))
+        lines = list(dict.fromkeys((*told, *_started(state.facts))))
+        if sum(len(line.words) for line in lines) > MAX_ARGUMENTS:
             return [self.fails(
                 _R.COMMAND_LINE, 'The kernel command lines have more than '
                 f'{MAX_ARGUMENTS} arguments.')]
@@ -93,7 +104,7 @@ class CommandLine(Rule):
         pinned = [index for index in measured
                   if self.known.get(index, frozenset()).issuperset(
                       state.measured(index))]
-        if not lines and (not pinned or pinned != measured):
+        if not told and (not pinned or pinned != measured):
             return [self.fails(
                 _R.COMMAND_LINE, 'No verified event has a kernel command '
                 'line.')]
@@ -106,12 +117,12 @@ class CommandLine(Rule):
                     if not item.verified and item.pcr not in pinned)],
             'A kernel command line is not what the event log says, in {}')
 
-    def _judge(self, lines: Sequence[tuple[str, ...]]) -> list[Finding]:
+    def _judge(self, lines: Sequence[arguments.Line]) -> list[Finding]:
         wrong = dict.fromkeys(word for line in lines
                               for word in self._unknown(line))
         bad = dict.fromkeys(
             word for line in lines
-            for word in arguments.matching(line, self.forbidden))
+            for word in arguments.matching(line.words, self.forbidden))
         missing = dict.fromkeys(pattern for line in lines
                                 for pattern in self._missing(line))
         return self.fails_each(
@@ -125,21 +136,30 @@ class CommandLine(Rule):
             _R.COMMAND_LINE, list(missing),
             'A kernel command line lacks the required argument {}', 'want')
 
-    def _unknown(self, line: tuple[str, ...]) -> list[str]:
+    def _unknown(self, line: arguments.Line) -> list[str]:
         if line in self.learned:
             return []
-        good = set(arguments.matching(line, self.patterns))
-        return [word for word in line if word not in good]
+        good = set(arguments.matching(line.words, self.patterns))
+        return [word for word in line.words if word not in good]
 
-    def _missing(self, line: tuple[str, ...]) -> list[str]:
+    def _missing(self, line: arguments.Line) -> list[str]:
         if line in self.learned:
             return []
         return [pattern for pattern in self.required
-                if not any(arguments.matching(line, (pattern,)))]
+                if not any(arguments.matching(line.arguments, (pattern,)))]
 
 
-def _lines(state: boot.BootState) -> Iterator[tuple[str, ...]]:
+def _lines(state: boot.BootState) -> Iterator[arguments.Line]:
     """The arguments of verified command lines."""
     for item in state.command_lines:
         if item.verified:
             yield arguments.split(item.text, item.source)
+
+
+def _started(state: boot.BootState) -> Iterator[arguments.Line]:
+    """The arguments of what GRUB's commands started, or could have."""
+    for item in state.commands:
+        name, _, rest = item.text.partition(' ')
+        if name in _LOADERS or name.startswith('"'):
+            yield arguments.split(rest if name in _LOADERS else item.text,
+                                  item.source)

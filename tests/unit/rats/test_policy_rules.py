@@ -444,10 +444,10 @@ class CommandLineTest(RuleTestCase):
         return {'command-line': {
             'patterns': list(patterns or self.PATTERNS), **params}}
 
-    def changed(self, *lines, name=SECURE):
+    def changed(self, *lines, name=SECURE, commands=()):
         state = states.recorded(name)
         return dataclasses.replace(state, boot=dataclasses.replace(
-            state.boot, command_lines=lines))
+            state.boot, command_lines=lines, commands=commands))
 
     def line(self, text, source='grub', verified=True, pcr=8):
         return eventlog.CommandLine(text, source, verified, pcr)
@@ -536,35 +536,83 @@ class CommandLineTest(RuleTestCase):
         self.assertTrue(found)
 
     def test_too_many(self):
+        words = ' '.join(map(str, range(4000)))
         self.fails('COMMAND_LINE', self.rule('*'), self.changed(
-            *(self.line(f'/vmlinuz {number} ' + 'ro ' * 4000)
+            *(self.line(f'/vmlinuz {number} {words}')
               for number in range(5))))
+
+    def test_what_linux_reads_counts(self):
+        """Required arguments that Linux does not see are not there."""
+        rule = self.rule('*', required=['ima_policy=tcb*'])
+        for text in ('ima_policy=tcb', 'a ima_policy="tcb" b',
+                     '"ima_policy=tcb"', 'a="b c" ima_policy=tcb'):
+            self.holds(rule, self.changed(self.line(f'/vmlinuz {text}')))
+        for text in ('i"m"a_policy=tcb', 'x=\u00e9ima_policy=tcb',
+                     'ima_policy=tcb\u00e9', 'ima_policy=tcb\\xff',
+                     'x="a ima_policy=tcb b"', '-- ima_policy=tcb',
+                     'x=\\x07ima_policy=tcb', 'ima_policy=tcb"',
+                     'x=' + 'y' * 2048 + ' ima_policy=tcb'):
+            self.fails('COMMAND_LINE', rule,
+                       self.changed(self.line(f'/vmlinuz {text}')))
+
+    def test_whatever_anybody_reads_counts(self):
+        rule = self.rule('x=*', forbidden=['init=*'])
+        for text in ('x="a init=/e b"', '"x=a init=/e b"',
+                     'x=a\\x0binit=/e', 'x=a\\xa0init=/e',
+                     'x=a\\rinit=/e', 'x=a\u3000init=/e'):
+            found = self.found(rule, self.changed(
+                self.line(f'/vmlinuz {text}')))
+            self.assertEqual('The kernel argument init=/e is forbidden',
+                             found[0].message, msg=text)
+        self.fails('COMMAND_LINE', rule, self.changed(
+            self.line('"/a init=/e vmlinuz" x=a')))
+
+    def test_what_commands_start(self):
+        """A line that looks like a command was given by one."""
+        good = self.line('/vmlinuz ro')
+        for text in ('linux /vmlinuz ro', 'linux (hd0)/vmlinuz ro',
+                     'chainloader /vmlinuz ro', 'search --set=root',
+                     'menuentry "linux /vmlinuz rw"'):
+            self.holds(self.rule(), self.changed(
+                good, commands=(self.line(text),)))
+        for text in ('linux vmlinuz init=/evil', 'linux16 /vmlinuz rw',
+                     'chainloader /vmlinuz init=/evil',
+                     '"/my vmlinuz" init=/evil'):
+            self.fails('COMMAND_LINE', self.rule(), self.changed(
+                good, commands=(self.line(text),)))
 
 
 class ArgumentsTest(unittest.TestCase):
 
-    def test_split(self):
+    def test_words(self):
         for text, words in (
                 ('', ()), ('  ro   quiet ', ('ro', 'quiet')),
                 ('a\tb\nc', ('a', 'b', 'c')),
-                ('dyndbg="file a +p" ro', ('dyndbg=file a +p', 'ro')),
+                ('dyndbg="file a +p" ro', (
+                    'dyndbg=file a +p', 'ro', 'dyndbg=file', 'a', '+p')),
                 ('"init=/bin/sh" ro', ('init=/bin/sh', 'ro')),
                 ('init="/bin/sh"', ('init=/bin/sh',)),
                 ('in"it=/bin/s"h', ('init=/bin/sh',)),
-                ('a "b c', ('a', 'b c')),
+                ('a "b c', ('a', 'b c', 'b', 'c')),
                 ('x\u00a0init=/bin/sh', ('x', 'init=/bin/sh')),
                 ('\u00e0init=/bin/sh', ('init=/bin/sh',)),
-                ('a\x00b', ('a', 'b'))):
-            self.assertEqual(words, arguments.split(text), msg=repr(text))
+                ('a\x00b', ('a', 'b')), ('a\\x0bb', ('a', 'b'))):
+            self.assertEqual(words, arguments.split(text).words,
+                             msg=repr(text))
+        # The text of systemd-stub is never escaped.
+        self.assertEqual(('initrd=\\root',), arguments.split(
+            'initrd=\\root', 'stub').words)
 
     def test_the_image_is_no_argument(self):
         for text in ('/vmlinuz ro', '(hd0,gpt2)/vmlinuz ro'):
-            self.assertEqual(('ro',), arguments.split(text, 'grub'))
-            self.assertEqual(2, len(arguments.split(text, 'stub')))
-        self.assertEqual(('init=/x',), arguments.split('init=/x', 'grub'))
+            self.assertEqual(('ro',), arguments.split(text, 'grub').words)
+            self.assertEqual(2, len(arguments.split(text, 'stub').words))
+        self.assertEqual(('init=/x',),
+                         arguments.split('init=/x', 'grub').words)
 
     def matching(self, text, *patterns):
-        return list(arguments.matching(arguments.split(text), patterns))
+        return list(arguments.matching(arguments.split(text).words,
+                                       patterns))
 
     def test_matching(self):
         self.assertEqual(['root=UUID=1', 'ro'], self.matching(
