@@ -278,15 +278,18 @@ class BootComponents(Rule):
     allowed: frozenset[str]
     required: frozenset[str]
     references: bool
-    #: PCR to digests that references have there.
-    learned: Mapping[int, frozenset[str]] = dataclasses.field(
+    #: PCR to what each reference has there, in its order.
+    learned: Mapping[int, frozenset[tuple[str, ...]]] = dataclasses.field(
         default_factory=dict)
 
     NAME = 'boot-components'
     HELP = ('Everything measured into these PCRs (default: 4, boot loaders '
             'and kernels) is allowed, whatever the log calls it; those '
-            'required are there. Command lines are another rule. Without '
-            'Secure Boot, GRUB measures the kernel into 9 only.')
+            'required are there. With references: true, what is not listed '
+            'is for each PCR what one reference has, in its order: a kernel '
+            'that was started without the boot loader is another boot. '
+            'Command lines are another rule. Without Secure Boot, GRUB '
+            'measures the kernel into 9 only.')
     SCHEMA = schemas.closed({
         'pcrs': PCRS, 'allowed': DIGESTS, 'required': DIGESTS,
         'references': BOOLEAN},
@@ -315,15 +318,21 @@ class BootComponents(Rule):
             return self
         return dataclasses.replace(self, learned={
             index: frozenset(
-                item.digest for one in references if one.boot
-                for item in one.boot.components if item.pcr == index)
+                self._sequence(one.boot.components, index)
+                for one in references if one.boot)
             for index in self.pcrs})
+
+    def _sequence(self, items: Sequence[boot.Component], pcr: int
+                  ) -> tuple[str, ...]:
+        """What was measured into a PCR, those left out that are listed."""
+        return tuple(item.digest for item in items if item.pcr == pcr
+                     and item.digest not in self.allowed)
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, self.pcrs)
         if found:
             return found
-        if not self.allowed and not any(self.learned.values()):
+        if not self.allowed and not any(map(any, self.learned.values())):
             return [self.no_reference('boot components')]
         # By PCR and digest: kinds and names are the log's own words.
         items = [item for item in state.facts.components
@@ -332,13 +341,26 @@ class BootComponents(Rule):
             return [self.fails(
                 _R.COMPONENT_MISSING, 'Nothing was measured into '
                 f'{" or ".join(map(named, self.pcrs))}.')]
-        found = [self._unknown(item) for item in items
-                 if item.digest not in self.allowed and item.digest
-                 not in self.learned.get(item.pcr, ())]
+        found = [finding for index in self.pcrs
+                 for finding in self._check(items, index)]
         missing = self.required.difference(item.digest for item in items)
         return self.summed(found) + self.fails_each(
             _R.COMPONENT_MISSING, sorted(missing),
             'The boot component {} is required and was not measured', 'want')
+
+    def _check(self, items: Sequence[boot.Component], pcr: int
+               ) -> list[Finding]:
+        learned = self.learned.get(pcr, frozenset())
+        sequence = self._sequence(items, pcr)
+        if not sequence or sequence in learned:
+            return []
+        known = self.allowed.union(*learned)
+        return [self._unknown(item) for item in items if item.pcr == pcr
+                and item.digest not in known] or [self.fails(
+                    _R.COMPONENT_UNKNOWN, f'{named(pcr)}: no reference has '
+                    'all of this in this order: ' + printable(', '.join(
+                        words(item) for item in items if item.pcr == pcr)),
+                    pcr=str(pcr))]
 
     def _unknown(self, item: boot.Component) -> Finding:
         return self.fails(

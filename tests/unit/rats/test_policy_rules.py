@@ -399,6 +399,27 @@ class BootComponentsTest(RuleTestCase):
                    states.learned(INSECURE))
         self.holds(self.RULE, state, states.learned(SECURE))
 
+    def test_order_and_number_count(self):
+        """Root can extend a PCR with what is missing, but too late."""
+        state = states.recorded(DEBIAN)
+        started = [item for item in state.boot.components if item.pcr == 4]
+        shim, grub, kernel, again = started
+        self.assertEqual(kernel.digest, again.digest)
+        rule = {'boot-components': {'references': True}}
+        for items in ((shim, kernel, again), (shim, kernel, again, grub),
+                      (*started, kernel), (shim, *started), (shim, grub)):
+            state = dataclasses.replace(state, boot=dataclasses.replace(
+                state.boot, components=items))
+            found = self.fails('COMPONENT_UNKNOWN', rule, state,
+                               states.learned(DEBIAN))
+            self.assertIn('in this order', found.message)
+        listed = {'boot-components': {
+            'references': True, 'allowed': [kernel.digest]}}
+        self.holds(listed, dataclasses.replace(
+            state, boot=dataclasses.replace(
+                state.boot, components=(shim, kernel, grub))),
+            states.learned(DEBIAN))
+
     def test_required(self):
         kernel, = states.recorded(INSECURE).boot.components[3:4]
         rule = {'boot-components': {'references': True,

@@ -61,7 +61,8 @@ class StarterTest(unittest.TestCase):
                     ('debian-12', set()),
                     ('debian-12-insecure', {
                         'SECURE_BOOT_OFF', 'PCR_NOT_GOLDEN',
-                        'SIGNATURE_MISSING', 'AUTHORITY_UNKNOWN'}),
+                        'SIGNATURE_MISSING', 'AUTHORITY_UNKNOWN',
+                        'COMPONENT_UNKNOWN'}),
                     ('debian-12-option', {'COMMAND_LINE'}),
                     ('debian-12-previous-kernel', {
                         'COMPONENT_UNKNOWN', 'IMA_UNKNOWN_FILE'}),
