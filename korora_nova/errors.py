@@ -172,6 +172,7 @@ class Reason:
     IMA_WRONG_DIGEST = 'IMA_WRONG_DIGEST'
     IMA_SIGNATURE = 'IMA_SIGNATURE'
     IMA_KEYRING = 'IMA_KEYRING'
+    IMA_KEXEC = 'IMA_KEXEC'
     SECURE_BOOT_OFF = 'SECURE_BOOT_OFF'
     SIGNATURE_UNKNOWN = 'SIGNATURE_UNKNOWN'
     SIGNATURE_MISSING = 'SIGNATURE_MISSING'
@@ -326,6 +327,8 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
                       'missing, of an unknown key, or wrong.'),
     'IMA_KEYRING': (Untrusted, 'A key was loaded into a kernel keyring that '
                     'the policy does not allow.'),
+    'IMA_KEXEC': (Untrusted, 'Another kernel was started with kexec; no log '
+                  'tells which one, or with what command line.'),
     'SECURE_BOOT_OFF': (Untrusted, 'The verified event log does not say that '
                         'Secure Boot is on.'),
     'SIGNATURE_UNKNOWN': (Untrusted, 'A Secure Boot database has an entry '

@@ -177,12 +177,13 @@ class Pass:
 
     def _judge(self, entry: Entry) -> bool:
         """Whether all rules admit an entry; count why not."""
-        if entry.path in BOOT_AGGREGATES or self.first:
+        first = self.first
+        if entry.path in BOOT_AGGREGATES or first:
             self._aggregate(entry)
-            entry = entry._replace(path=BOOT_AGGREGATE)
+            entry = entry._replace(path=entry.path or BOOT_AGGREGATE)
         clean = True
         for rules, counter in zip(self.rules, self.counters, strict=True):
-            finding = rules.check(entry)
+            finding = rules.check(entry, first)
             if finding is not None:
                 counter.add(finding)
                 clean = False

@@ -45,6 +45,8 @@ class Rules:
     :param templates: names of the only templates that may occur; empty:
         any.
     :param violations: admit violations.
+    :param kexec: admit kernels that were started with kexec: a further boot
+        aggregate. No event log tells of them.
     :raises Invalid: POLICY_INVALID.
     """
 
@@ -54,7 +56,7 @@ class Rules:
                  keys: Iterable[str | bytes] = (),
                  keyrings: Mapping[str, Iterable[str]] | None = None,
                  templates: Iterable[str] = (),
-                 violations: bool = False) -> None:
+                 violations: bool = False, kexec: bool = True) -> None:
         listed = table.collect(digests_.wanted(item, 'digests')
                                for item in digests)
         _cap(len(listed), MAX_DIGESTS, 'digests')
@@ -73,7 +75,7 @@ class Rules:
             for name, items in (keyrings or {}).items()}
         self.templates = frozenset(templates)
         self._check_templates()
-        self._violations = violations
+        self._violations, self._kexec = violations, kexec
         self.fingerprint = self._fingerprint()
 
     def _add_files(self, files: Mapping[str, Iterable[str]]) -> None:
@@ -123,6 +125,8 @@ class Rules:
         add_map(self._keyrings)
         add(sorted(name.encode() for name in self.templates))
         add([b'violations'] if self._violations else [])
+        if not self._kexec:
+            add([b'no kexec'])
         return digest.hexdigest()
 
     def lists(self, digest: bytes, path: bytes) -> bool:
@@ -134,8 +138,11 @@ class Rules:
         return self._exclude.match(path) and path not in self.paths and (
             not self._patterns.match(path))
 
-    def check(self, entry: Entry) -> Finding | None:
-        """Why these rules do not admit a measurement; None if they do."""
+    def check(self, entry: Entry, first: bool = True) -> Finding | None:
+        """Why these rules do not admit a measurement; None if they do.
+
+        :param first: whether it is the first of its list.
+        """
         if self.templates and entry.template not in self.templates:
             return _finding(_R.IMA_TEMPLATE, entry, 'was measured with the '
                             f'template {entry.template}')
@@ -143,7 +150,10 @@ class Rules:
             return None if self._violations else _finding(
                 _R.IMA_VIOLATION, entry, 'changed while it was measured')
         if entry.path in BOOT_AGGREGATES:
-            return None
+            again = not first and entry.path == BOOT_AGGREGATE
+            return None if self._kexec or not again else _finding(
+                _R.IMA_KEXEC, entry, 'was measured again: another kernel '
+                'was started with kexec')
         key = digests_.key(entry.digest) if entry.digest else b''
         if self.lists(key, entry.path):
             return None

@@ -49,6 +49,7 @@ _ADVICE = {
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
     'then reboot {host}',
+    _R.IMA_KEXEC: 'reboot {host} by way of its firmware',
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
@@ -131,9 +132,9 @@ def _of_files(judgement: Judgement, files: Iterable[File]
     template = next(iter(judgement.ima.options.get('templates', ())),
                     'ima-ng')
     kinds: dict[str, dict[str, Finding]] = {}
-    for file in files:
+    for index, file in enumerate(files):
         found = rules.check(Entry(file.digest, file.path, file.violation,
-                                  template))
+                                  template), not index)
         if found is not None:
             kinds.setdefault(found.reason, {})[found.message] = found
     return judgement.of_files(

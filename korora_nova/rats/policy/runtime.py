@@ -48,7 +48,8 @@ class Ima(Rule):
     NAME = 'ima'
     HELP = ('Each measured file has a digest that is listed here or in a '
             'reference, one listed for its path, or a signature by one of '
-            'the keys; or its path is excluded.')
+            'the keys; or its path is excluded. A kernel that was started '
+            'with kexec is refused unless kexec: true admits any.')
     SCHEMA = schemas.closed({
         'digests': DIGESTS,
         'files': _BY_NAME,
@@ -57,9 +58,9 @@ class Ima(Rule):
             'items': {'type': 'string', 'maxLength': MAX_KEY}},
         'keyrings': _BY_NAME,
         'templates': strings(256), 'violations': BOOLEAN,
-        'references': BOOLEAN},
+        'kexec': BOOLEAN, 'references': BOOLEAN},
         ('digests', 'files', 'exclude', 'keys', 'keyrings', 'templates',
-         'violations', 'references'))
+         'violations', 'kexec', 'references'))
 
     @classmethod
     def parse(cls, params: Params, path: str) -> Ima:
@@ -68,7 +69,7 @@ class Ima(Rule):
                 params.get(key) for key in ('digests', 'files', 'keys')):
             raise invalid(path, 'it allows no file: give digests, files, '
                           'keys or references: true')
-        options: dict[str, Any] = {
+        options: dict[str, Any] = {'kexec': False} | {
             key: value for key, value in params.items()
             if key not in ('digests', 'references')}
         for key in ('files', 'keyrings'):

@@ -377,6 +377,28 @@ class BootAggregateTest(Case):
         measured = ima.measure(log.binary, log.pcrs, [])
         self.assertEqual(2, len(measured.state.aggregates))
 
+    def test_kexec_is_refused(self):
+        """Whether the list is sent in one part or in two."""
+        log = ima_lists.List()
+        rules = [ima.Rules([log.file('/bin/a')], kexec=False)]
+        values = b''.join(log.pcrs[index] for index in range(10))
+        log.file('boot_aggregate_late', hashlib.sha256(values).digest())
+        for form in FORMS:
+            measured = ima.measure(log.form(form), log.pcrs, rules)
+            self.assertEqual(((),), measured.findings)
+        sizes = {form: len(log.form(form)) for form in FORMS}
+        early = dict(log.pcrs)
+        log.boot_aggregate()
+        for form in FORMS:
+            whole = ima.measure(log.form(form), log.pcrs, rules)
+            state = ima.measure(log.form(form)[:sizes[form]], early,
+                                rules).state
+            rest = ima.measure(log.form(form)[sizes[form]:], log.pcrs,
+                               rules, state=state)
+            for measured in (whole, rest):
+                self.assertEqual(['IMA_KEXEC'], [
+                    item.reason for item in measured.findings[0]])
+
     def test_a_later_one_that_is_wrong(self):
         for path in ('boot_aggregate', 'boot_aggregate_late'):
             log = ima_lists.List()
