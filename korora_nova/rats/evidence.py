@@ -21,8 +21,9 @@ MAX_IMA_LOG = 32 << 20
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
 _OPTIONAL = frozenset(('ima_offset',))
-#: No list is longer: what a host may claim to have sent before, bytes.
-MAX_IMA_OFFSET = 1 << 40
+#: What a host may have sent before, bytes: all of it is kept, so that it can
+#: be learned from. A list of a million entries has some 110 MB.
+MAX_IMA_OFFSET = 128 << 20
 
 
 def qualify(challenge: bytes, purpose: str, host: str,

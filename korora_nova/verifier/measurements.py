@@ -249,7 +249,7 @@ def _states(row: models.Measurement | None) -> list[dict[str, Any]]:
 
 def _store_segment(session: orm.Session, host: str, start: int,
                    content: bytes) -> None:
-    """Add a segment; it replaces whatever reaches further than its start."""
+    """Add a segment; it replaces whatever begins there or behind."""
     table = models.MeasurementSegment
     session.execute(sa.delete(table).where(
         table.host == host, table.start >= start))
@@ -262,14 +262,23 @@ def _store_segment(session: orm.Session, host: str, start: int,
 
 def _segments(session: orm.Session, host: str, after: int = -1
               ) -> Iterator[tuple[int, bytes]]:
-    """Segments and their places, those after a place only."""
+    """Segments and their places, those after a place only.
+
+    Each ends where the next begins, even if it reached further: evidence
+    may go on from any state that is remembered.
+    """
     table = models.MeasurementSegment
     rows = session.execute(sa.select(table.start, table.content).where(
         table.host == host, table.start > after).order_by(
             table.start, table.part))
-    for start, parts in itertools.groupby(rows, lambda row: row.start):
-        yield int(start), zlib.decompress(b''.join(
-            row.content for row in parts))
+    last: tuple[int, bytes] | None = None
+    for place, parts in itertools.groupby(rows, lambda row: row.start):
+        start = int(place)
+        if last is not None:
+            yield last[0], last[1][:start - last[0]]
+        last = start, zlib.decompress(b''.join(row.content for row in parts))
+    if last is not None:
+        yield last
 
 
 def _end(states: Sequence[dict[str, Any]]) -> int:

@@ -25,6 +25,7 @@ def create(verifier: service.Service, name: str, host: str,
     :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
     :raises Untrusted: NO_REFERENCE, its logs did not verify.
     :raises Conflict: INVALID_REQUEST, the name is taken.
+    :raises Invalid: INVALID_REQUEST, it has more than a reference holds.
     """
     try:
         _create(verifier, name, host, actor)
@@ -42,6 +43,8 @@ def _create(verifier: service.Service, name: str, host: str,
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         values = measurements.learn(session, name, host)
+        # What cannot be read again would stop the appraisal of every host.
+        ReferenceValues.from_json(values.to_json())
         session.add(models.Reference(
             name=name, uuid=str(uuid.uuid4()), host=host,
             document=_write(values), created_at=verifier.clock()))
@@ -52,14 +55,14 @@ def _create(verifier: service.Service, name: str, host: str,
 def list_references(verifier: service.Service) -> list[dict[str, Any]]:
     """All of them, with numbers in the place of long lists."""
     table = models.Reference
-    by_uuid(verifier)
+    known = by_uuid(verifier)
     with verifier.db.read() as session:
         rows = session.execute(sa.select(
             table.uuid, table.name, table.host, table.created_at).order_by(
                 table.name)).all()
-    return [{**_brief(verifier.references[row.uuid]), 'host': row.host,
+    return [{**_brief(known[row.uuid]), 'host': row.host,
              'created_at': row.created_at}
-            for row in rows if row.uuid in verifier.references]
+            for row in rows if row.uuid in known]
 
 
 def _brief(values: ReferenceValues) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
     """
     with verifier.db.read() as session:
         row = _row(session, name)
-        return {**_read(row.document).to_json(), 'host': row.host,
+        return {**_read(row).to_json(), 'host': row.host,
                 'created_at': row.created_at}
 
 
@@ -94,7 +97,10 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
 
 
 def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
-    """Those that count now, newest last; each is parsed once per process."""
+    """Those that count now, newest last; each is parsed once per process.
+
+    :raises Unavailable: INTERNAL, one cannot be read.
+    """
     table, cache = models.Reference, verifier.references
     with verifier.db.read() as session:
         ids = session.scalars(sa.select(table.uuid).order_by(
@@ -102,7 +108,7 @@ def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
         missing = [one for one in ids if one not in cache]
         rows = session.scalars(sa.select(table).where(
             table.uuid.in_(missing))).all() if missing else ()
-        fresh = {row.uuid: _read(row.document) for row in rows}
+        fresh = {row.uuid: _read(row) for row in rows}
     cache.update(fresh)
     for stale in set(cache) - set(ids):
         cache.pop(stale, None)
@@ -117,8 +123,14 @@ def _row(session: orm.Session, name: str) -> models.Reference:
     return row
 
 
-def _read(document: bytes) -> ReferenceValues:
-    return ReferenceValues.from_json(json.loads(zlib.decompress(document)))
+def _read(row: models.Reference) -> ReferenceValues:
+    try:
+        return ReferenceValues.from_json(json.loads(
+            zlib.decompress(row.document)))
+    except errors.Invalid as exc:
+        raise errors.Unavailable(
+            errors.Reason.INTERNAL, f'The reference values {row.name} cannot '
+            'be read by this release.') from exc
 
 
 def _write(values: ReferenceValues) -> bytes:

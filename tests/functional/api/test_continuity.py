@@ -7,6 +7,7 @@ from unittest import mock
 
 import sqlalchemy as sa
 
+from korora_nova.rats import evidence, reference
 from korora_nova.verifier import measurements
 from korora_nova.verifier.db import models
 from tests.fixtures import agent
@@ -149,7 +150,7 @@ class Continuity(ContinuityTestCase):
     def test_offsets_that_are_not_known(self):
         host = self.host()
         right = host.offset
-        for offset in (1, right - 1, right + 1, 2**40):
+        for offset in (1, right - 1, right + 1, 2**27):
             host.offset = offset
             message = self.message(host)
             message['evidence']['ima_offset'] = offset
@@ -157,7 +158,7 @@ class Continuity(ContinuityTestCase):
                 self.send(host, message)
         host.offset = right
         message = self.message(host)
-        for offset in (-1, 2**40 + 1, 1.5, '1', True, None, [1]):
+        for offset in (-1, 2**27 + 1, 1.5, '1', True, None, [1]):
             message['evidence']['ima_offset'] = offset
             with self.refused('INVALID_REQUEST'):
                 self.send(host, message)
@@ -255,6 +256,59 @@ class Continuity(ContinuityTestCase):
         self.send(host, two)
         host.go_on()
         self.assertEqual(5, len(self.learned()))
+
+    def test_segments_that_overlap(self):
+        """What goes on from an older state repeats what newer ones had."""
+        host = self.host()
+        host.measure('/usr/lib/a')
+        one = self.message(host)
+        host.measure('/usr/lib/b')
+        two = self.message(host)
+        first = self.send(host, one)['ima_offset']
+        self.send(host, two)
+        host.offset = first
+        host.measure('/usr/lib/c')
+        with mock.patch.object(measurements, 'MAX_ROWS', 2):
+            host.go_on()
+        with self.korora.service.db.read() as session:
+            log = b''.join(content for _, content in
+                           measurements._segments(session, 'h1'))
+        self.assertEqual(host.ima_log, log)
+        self.assertEqual(2, len(self.rows(models.MeasurementSegment)))
+
+    def test_list_without_end(self):
+        """What is kept of one host has a bound."""
+        host = self.host()
+        with mock.patch.object(evidence, 'MAX_IMA_OFFSET', host.offset):
+            host.measure('/usr/lib/a')
+            host.go_on()
+            host.measure('/usr/lib/b')
+            with self.refused('INVALID_REQUEST'):
+                host.attest_now()
+
+    def test_reference_that_could_not_be_read_again(self):
+        """It would stop the appraisal of every host."""
+        host = self.host()
+        host.measure('/usr/lib/a')
+        host.go_on()
+        with mock.patch.dict(
+                reference.SCHEMA['properties']['ima_digests'], maxItems=2):
+            with self.refused('INVALID_REQUEST'):
+                self.admin.create_reference(NEWER, 'h1')
+            host.go_on()
+        self.assertEqual(1, len(self.admin.list_references()))
+        with self.korora.service.db.write() as session:
+            row = session.scalars(sa.select(models.Reference)).one()
+            session.add(models.Reference(
+                name='x', uuid='x', host='h1', created_at=row.created_at,
+                document=measurements._pack({'version': 3})))
+        with self.refused('INTERNAL') as caught:
+            host.attest_now()
+        self.assertIn('x', caught[0].message)
+        self.admin.delete_reference('x')
+        host.offset = 0
+        host.attest_now()
+        self.assertEqual('contraindicated', self.tier('h1'))
 
     def test_old_states_are_forgotten(self):
         host = self.host()
