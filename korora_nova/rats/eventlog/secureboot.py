@@ -25,6 +25,9 @@ DATABASES = {'PK': variables.GLOBAL, 'KEK': variables.GLOBAL,
              'dbt': variables.IMAGE_SECURITY,
              'dbr': variables.IMAGE_SECURITY,
              'devdb': variables.DEVICE_SECURITY}
+#: Variables of shim that vouch for nothing (its mok.c).
+SHIM_STATE = frozenset(('SbatLevel', 'MokSBState', 'MokDBState',
+                        'MokListTrusted', 'MokPolicy', 'HSIStatus'))
 #: Longest value of another variable that is kept, bytes.
 MAX_VALUE = 4096
 
@@ -135,8 +138,7 @@ def _configured(policy: Policy, event: Event, variable: Variable | None,
 
 
 def _database(policy: Policy, variable: Variable, verified: bool) -> None:
-    entry = None if variables.is_lists(variable.value) else (
-        variables.authority(variable.value))
+    entry = variables.authority(variable.value)
     if entry is not None:
         # An option ROM was verified before the separator.
         policy.authorities.append(Authority(variable.name, entry, verified))
@@ -156,20 +158,22 @@ def _used(policy: Policy, event: Event, variable: Variable | None,
         policy.authorities.append(
             Authority(variable.name if variable else '', None, False))
         return
-    entry = variables.authority(variable.value)
-    if DATABASES.get(variable.name) == variable.vendor and (
+    state = variable.vendor == variables.SHIM and (
+        variable.name in SHIM_STATE)
+    entry = None if state else variables.authority(variable.value)
+    if entry is not None:
+        policy.authorities.append(Authority(variable.name, entry, True))
+        policy.explained.add(event.index)
+    elif DATABASES.get(variable.name) == variable.vendor and (
             variables.is_lists(variable.value)):
         # Changed by an update at boot, or an imitation.
         policy.databases.append(SignatureDatabase(
             variable.name, False,
             variables.signatures(variable.value).entries))
         policy.explained.add(event.index)
-    elif entry is not None:
-        policy.authorities.append(Authority(variable.name, entry, True))
-        policy.explained.add(event.index)
-    elif variable.name in DATABASES:
+    elif not state:
         policy.authorities.append(Authority(variable.name, None, False))
-    elif whole and variable.name != 'SecureBoot':
+    elif whole:
         _keep(policy, event, variable)
 
 

@@ -144,8 +144,7 @@ def authority(value: bytes) -> SignatureEntry | None:
                         (value[:_OWNER], value[_OWNER:])):
         if _is_der(data):
             return _x509(data, owner)
-    # shim's SbatLevel is text and can have that length.
-    if len(value) == _OWNER + 32 and not value.isascii():
+    if len(value) == _OWNER + 32:
         return SignatureEntry('sha256', f'sha256:{value[_OWNER:].hex()}',
                               guid(value[:_OWNER]), '')
     return None

@@ -225,6 +225,25 @@ class AuthorityTest(unittest.TestCase):
                      self.authority('SbatLevel', level, raw.SHIM))
         self.assertEqual({'SbatLevel': level.decode()}, state.variables)
 
+    def test_what_vouches_is_never_a_mere_variable(self):
+        """Digest and owner of what was enrolled are chosen by somebody."""
+        for name, vendor in (('MokList', raw.SHIM), ('MokListRT', raw.SHIM),
+                             ('vendor_db', raw.SHIM), ('db', raw.SECURITY)):
+            for owner in (raw.OWNER.bytes_le, raw.X509.bytes_le,
+                          raw.IMAGE_HASH.bytes_le, b'sbat,1,202502180'):
+                for end, kind in ((b'#' * 32, 'sha256'), (self.der, 'x509')):
+                    state = boot(ON, END,
+                                 self.authority(name, owner + end, vendor))
+                    self.assertEqual(((name, kind),), tuple(
+                        (item.variable, item.entry and item.entry.kind)
+                        for item in state.authorities))
+                    self.assertEqual((), state.databases)
+            state = boot(ON, END, self.authority(name, b'a' * 40, vendor))
+            self.assertEqual(((name, None, False),), tuple(
+                (item.variable, item.entry, item.verified)
+                for item in state.authorities))
+            self.assertEqual({}, state.variables)
+
     def test_variables_behind_an_unexplained_event(self):
         one = self.authority('SbatLevel', b'sbat,1\n', raw.SHIM)
         two = self.authority('SbatLevel', b'sbat,9\n', raw.SHIM)
