@@ -54,6 +54,8 @@ class CommandLine(Rule):
     #: PCR to measurements, hex, that references have.
     known: Mapping[int, frozenset[str]] = dataclasses.field(
         default_factory=dict)
+    #: PCRs in which references have a command line.
+    places: frozenset[int] = frozenset()
 
     NAME = 'command-line'
     HELP = ('Each argument of each kernel command line matches a pattern '
@@ -86,7 +88,9 @@ class CommandLine(Rule):
                 for line in (*_lines(item.boot), *_started(item.boot))),
             known={index: frozenset[str]().union(*(
                 item.measured.get(index, ()) for item in references))
-                for index in PCRS})
+                for index in PCRS},
+            places=frozenset(line.pcr for item in references if item.boot
+                             for line in item.boot.command_lines))
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, PCRS)
@@ -108,7 +112,7 @@ class CommandLine(Rule):
             return [self.fails(
                 _R.COMMAND_LINE, 'No verified event has a kernel command '
                 'line.')]
-        return self._judge(lines) + self.fails_each(
+        return self._judge(lines) + self._strange(state) + self.fails_each(
             _R.EVENT_UNVERIFIED, [
                 f'{named(index)}: {printable(text) or "its text is missing"}'
                 for index, text in dict.fromkeys(
@@ -116,6 +120,16 @@ class CommandLine(Rule):
                     for item in state.facts.command_lines
                     if not item.verified and item.pcr not in pinned)],
             'A kernel command line is not what the event log says, in {}')
+
+    def _strange(self, state: VerifiedState) -> list[Finding]:
+        """Lines where no reference has any: root can extend PCR 12, while
+        the line that counts is in a PCR where its text is not known."""
+        found = {item.pcr for item in state.facts.command_lines}
+        return self.fails_each(
+            _R.COMMAND_LINE, [named(index) for index in sorted(
+                found - self.places if self.places else ())],
+            'A kernel command line was measured into {}, where no reference '
+            'has any')
 
     def _judge(self, lines: Sequence[arguments.Line]) -> list[Finding]:
         wrong = dict.fromkeys(word for line in lines

@@ -588,6 +588,17 @@ class CommandLineTest(RuleTestCase):
         self.fails('COMMAND_LINE', rule, self.changed(
             self.line('"/a init=/e vmlinuz" x=a')))
 
+    def test_lines_where_references_have_none(self):
+        """Extended by root, who hides what the EFI stub measured."""
+        forged = self.line('root=UUID=1 ro', 'stub', True, 12)
+        state = self.changed(forged, name='uefi/efi-stub')
+        self.holds(self.rule(), state)
+        found = self.fails('COMMAND_LINE', self.rule(references=True), state,
+                           states.learned('uefi/efi-stub'))
+        self.assertIn('into PCR 12', found.message)
+        self.holds(self.rule(references=True), state, dataclasses.replace(
+            states.learned('uefi/efi-stub'), boot=None))
+
     def test_what_commands_start(self):
         """A line that looks like a command was given by one."""
         good = self.line('/vmlinuz ro')
