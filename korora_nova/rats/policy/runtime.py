@@ -69,6 +69,10 @@ class Ima(Rule):
                 params.get(key) for key in ('digests', 'files', 'keys')):
             raise invalid(path, 'it allows no file: give digests, files, '
                           'keys or references: true')
+        for index, pattern in enumerate(params.get('exclude', ())):
+            if not pattern.strip('/*?'):
+                raise invalid(f'{path}/exclude/{index}', 'it excludes every '
+                              'file: write ima: not-appraised')
         options: dict[str, Any] = {'kexec': False} | {
             key: value for key, value in params.items()
             if key not in ('digests', 'references')}

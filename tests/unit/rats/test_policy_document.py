@@ -157,6 +157,7 @@ class DocumentTest(unittest.TestCase):
                 ({'files': [A]}, '/files'),
                 ({'digests': [A], 'keyrings': {'.ima': [1]}},
                  '/keyrings/.ima/0'),
+                ({'digests': [A], 'exclude': ['/a', '/*']}, '/exclude/1'),
                 ({'digests': [A], 'exclude': ['*' * 5 + 'a*' * 20]},
                  '/exclude'),
                 ({'keys': ['no key']}, '/keys'),
