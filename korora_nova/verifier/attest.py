@@ -145,6 +145,10 @@ def _store(verifier: service.Service, outcome: _Outcome,
         _store_result(verifier, session, row, outcome)
         measurements.store(verifier, session, attested.host,
                            outcome.measured)
+        # Late: all hosts wait for this number, and a list can be long.
+        session.execute(sa.update(models.Host).where(
+            models.Host.name == attested.host).values(
+                seq=results.next_seq(session)))
         if report is not None:
             ledger.hear(verifier, session, attested.host, report,
                         trusted=attested.tier == appraise.AFFIRMING)
@@ -171,8 +175,7 @@ def _store_result(verifier: service.Service, session: orm.Session,
             attested_at=verifier.clock(), tier=attested.tier,
             reasons=list(attested.reasons), findings=outcome.findings,
             token=outcome.token,
-            issued=attested.issued, expires=outcome.expires,
-            seq=results.next_seq(session)))
+            issued=attested.issued, expires=outcome.expires))
 
 
 def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:

@@ -276,6 +276,27 @@ class Continuity(ContinuityTestCase):
         self.assertEqual(host.ima_log, log)
         self.assertEqual(2, len(self.rows(models.MeasurementSegment)))
 
+    def test_long_lists_do_not_hold_up_other_hosts(self):
+        """The number that all hosts wait for is taken last."""
+        host = self.host()
+        host.measure('/usr/lib/a')
+        seen = []
+
+        def note(connection, cursor, statement, *more):
+            seen.extend(name for name in (
+                'INTO measurement_segments', 'UPDATE counters')
+                if name in statement)
+
+        engine = self.korora.service.db.engine
+        sa.event.listen(engine, 'before_cursor_execute', note)
+        self.addCleanup(sa.event.remove, engine, 'before_cursor_execute',
+                        note)
+        known = self.rows(models.Host)[0].seq
+        host.go_on()
+        self.assertEqual(['INTO measurement_segments', 'UPDATE counters'],
+                         seen)
+        self.assertEqual(known + 1, self.rows(models.Host)[0].seq)
+
     def test_list_without_end(self):
         """What is kept of one host has a bound."""
         host = self.host()
