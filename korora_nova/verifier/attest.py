@@ -114,16 +114,16 @@ def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
         challenge=redeemed.challenge, issued=redeemed.issued,
         quote=appraisal.quote, tier=appraisal.tier,
         reasons=appraisal.reason_ids)
-    for finding in appraisal.reasons:
-        LOG.info('Host %(host)s: %(reason)s: %(message)s', {
-            'host': row.name, 'reason': finding.reason,
-            'message': finding.message})
+    findings = results.findings(appraisal)
+    for finding in findings:
+        LOG.info('Host %(host)s: %(reason)s: %(message)s',
+                 {'host': row.name, **finding})
     expires = redeemed.issued + verifier.settings.result_ttl
     token = result.sign_result(result.Result(
         host=row.name, ak_name=attested.ak_name, tier=attested.tier,
         reasons=attested.reasons, issued=attested.issued, expires=expires,
         cloud=verifier.cloud), verifier.signers.result)
-    return _Outcome(attested, token, expires, results.findings(appraisal),
+    return _Outcome(attested, token, expires, findings,
                     measurements.fresh(stored, submitted, appraisal))
 
 

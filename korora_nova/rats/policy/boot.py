@@ -156,7 +156,7 @@ class SignatureDatabase(Rule):
                 'event log is not what was measured.',
                 variable=self.variable)]
         # Each of them if there are several: the host may have added one.
-        return [finding for item in databases
+        return [finding for item in dict.fromkeys(databases)
                 for finding in self._compare(item.entries)]
 
     def _compare(self, entries: Sequence[boot.SignatureEntry]

@@ -274,6 +274,14 @@ class SignatureDatabaseTest(RuleTestCase):
             self.fails('EVENT_UNVERIFIED', self.rule(allowed=[MICROSOFT]),
                        self.changed('db', *databases))
 
+    def test_measured_again_and_again(self):
+        state = states.recorded(SECURE)
+        db, = (item for item in state.boot.databases if item.name == 'db')
+        rule = {'signature-database': {'variable': 'db', 'allowed': [OTHER]}}
+        again = dataclasses.replace(state, boot=dataclasses.replace(
+            state.boot, databases=(db,) * 1000))
+        self.assertEqual(self.found(rule, state), self.found(rule, again))
+
     def test_unverified_is_not_learned(self):
         loose = dataclasses.replace(
             states.learned(SECURE), boot=self.changed('db', self.database(
