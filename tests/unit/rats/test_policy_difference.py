@@ -79,6 +79,27 @@ class DifferenceTest(unittest.TestCase):
                        '/work/log.txt changed while it was measured'),
                       [(item.reason, item.what) for item in found])
 
+    def test_kexec(self):
+        files = states.files(DEBIAN)
+        found, = policy.difference(
+            policy.load(states.starter('debian')), [states.learned(DEBIAN)],
+            states.recorded(DEBIAN), (*files, files[0]), 'h3')
+        self.assertEqual(
+            ('IMA_KEXEC', 'boot_aggregate was measured again: another kernel '
+             'was started with kexec', 'reboot h3 by way of its firmware'),
+            (found.reason, found.what, found.advice))
+
+    def test_another_order(self):
+        state = states.recorded(DEBIAN)
+        without = tuple(item for item in state.boot.components
+                        if item.name != 'grubx64.efi')
+        found, = self.differences(
+            'debian', DEBIAN, state=dataclasses.replace(
+                state, boot=dataclasses.replace(
+                    state.boot, components=without)))
+        self.assertIn('in this order', found.what)
+        self.assertIn('reference create', found.advice)
+
     def test_many_files_are_summed_up(self):
         found = self.differences('debian', 'host/debian-12-previous-kernel')
         files = [item for item in found if item.rule == 'rules/10/ima']
