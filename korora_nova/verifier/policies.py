@@ -7,7 +7,6 @@ one if none does.  A change counts from the host's next attestation on.
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import uuid
 import zlib
@@ -181,7 +180,7 @@ def applicable(verifier: service.Service, host: str
                 table.name)).all()
     held.keep([*((row.uuid, row.revision) for row in rows), _EXACT_KEY])
     wanted = [(row.uuid, row.revision) for row in rows
-              if names(row.summary['hosts'], host)]
+              if policy.names(row.summary['hosts'], host)]
     return held.get(wanted or [_EXACT_KEY], references.by_uuid(verifier),
                     lambda key: _stored(verifier, key))
 
@@ -192,12 +191,7 @@ def judging(session: orm.Session, host: str) -> list[str]:
     rows = session.execute(sa.select(table.name, table.summary).order_by(
         table.name))
     return [row.name for row in rows
-            if names(row.summary['hosts'], host)] or [EXACT]
-
-
-def names(patterns: Sequence[str], host: str) -> bool:
-    """Whether one of the patterns names a host."""
-    return any(fnmatch.fnmatchcase(host, pattern) for pattern in patterns)
+            if policy.names(row.summary['hosts'], host)] or [EXACT]
 
 
 def _stored(verifier: service.Service, key: cache.Key) -> policy.Policy:

@@ -97,12 +97,14 @@ def rules() -> list[ima.Rules]:
 
 
 def _ima(data: bytes, form: str) -> None:
-    log = ima.parse(data, form=form)
-    pcr = bytes(32)
-    for hashed in log.hashed:
-        extension = b'\xff' * 32 if hashed is None else hashlib.sha256(
-            hashed).digest()
-        pcr = hashlib.sha256(pcr + extension).digest()
+    ima.parse(data, form=form)
+    pcr, at = bytes(32), 0
+    while at < len(data):
+        record = records.READERS[form](
+            data, at, records.detect_hash(data, form))
+        extension = b'\xff' * 32 if record.violation else hashlib.sha256(
+            record.hashed).digest()
+        pcr, at = hashlib.sha256(pcr + extension).digest(), record.end
     pcrs = {index: bytes(32) for index in range(10)}
     measured = ima.measure(data, {**pcrs, 10: pcr}, rules())
     list(measured.files())

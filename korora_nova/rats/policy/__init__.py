@@ -18,11 +18,12 @@ from korora_nova.rats.policy.bound import (
     Judgement,
     Policy,
     load,
+    names,
 )
 from korora_nova.rats.policy.difference import Difference, difference
 from korora_nova.rats.policy.document import NOT_APPRAISED, RULES, schema
 from korora_nova.rats.policy.node import HOLDS
 
 __all__ = ['EXACT', 'HOLDS', 'NOT_APPRAISED', 'RULES', 'BoundPolicy',
-           'Difference', 'Judgement', 'Policy', 'difference', 'load',
+           'Difference', 'Judgement', 'Policy', 'difference', 'load', 'names',
            'schema']

@@ -106,6 +106,11 @@ class BoundPolicy:
         return found
 
 
+def names(patterns: Iterable[str], host: str) -> bool:
+    """Whether one of the patterns names a host."""
+    return any(fnmatch.fnmatchcase(host, pattern) for pattern in patterns)
+
+
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """What an operator demands of hosts.
@@ -131,8 +136,7 @@ class Policy:
 
     def applies(self, host: str) -> bool:
         """Whether the policy judges a host of this name."""
-        return any(fnmatch.fnmatchcase(host, pattern)
-                   for pattern in self.hosts)
+        return names(self.hosts, host)
 
     def bind(self, references: Sequence[ReferenceValues]) -> BoundPolicy:
         """Compile with reference values; do it once, not per host.

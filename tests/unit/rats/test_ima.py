@@ -76,7 +76,7 @@ class ImaTest(unittest.TestCase):
         kept = self.log
         self.measure('/bin/evil')
         self.refused('IMA_LOG_REPLAY', kept)
-        self.refused('IMA_LOG_REPLAY', b'')
+        self.refused('IMA_LOG_MISSING', b'')
 
     def test_pcr_10_alone_was_tampered_with(self):
         """T27: rubbish in PCR 10."""
@@ -85,7 +85,7 @@ class ImaTest(unittest.TestCase):
 
     def test_ima_off_is_not_good(self):
         self.pcrs[10] = bytes(32)
-        self.refused('IMA_BOOT_AGGREGATE', b'')
+        self.refused('IMA_LOG_MISSING', b'')
         self.refused('IMA_BOOT_AGGREGATE')
 
     def test_boot_aggregate(self):

@@ -186,7 +186,7 @@ class WaysTest(unittest.TestCase):
                 parts = self.part(log)
             add(log, item)
         parts = parts or self.part(log)
-        entries = ima.parse(log.binary).verify(log.pcrs)
+        entries = ima.parse(log.binary).entries
         want = [self.slowly(one, entries) for one in rules]
         for form in ('binary', 'ascii'):
             size, early = parts[form]
