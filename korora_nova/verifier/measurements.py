@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import zlib
@@ -231,6 +233,8 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
     clock = quote.clock
     fault = appraisal.state.ima_fault
     content = json.dumps([
+        # Another release may read more in the same log.
+        _release(),
         sorted((index, value.hex()) for index, value in quote.pcrs.items()
                if index != ima.IMA_PCR),
         clock.reset_count, clock.restart_count, clock.safe,
@@ -238,6 +242,14 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
         hashlib.sha256(submitted.uefi_log).hexdigest(),
         fault.to_json() if fault else None])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+@functools.cache
+def _release() -> str:
+    try:
+        return importlib.metadata.version('korora-nova')
+    except importlib.metadata.PackageNotFoundError:
+        return ''
 
 
 def _states(row: models.Measurement | None) -> list[dict[str, Any]]:
