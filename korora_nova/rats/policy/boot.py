@@ -352,8 +352,14 @@ class BootComponents(Rule):
                ) -> list[Finding]:
         learned = self.learned.get(pcr, frozenset())
         sequence = self._sequence(items, pcr)
-        if not sequence or sequence in learned:
+        if sequence in learned:
             return []
+        if not sequence:
+            some = not learned or any(item.pcr == pcr for item in items)
+            return [] if some else [self.fails(
+                _R.COMPONENT_MISSING, f'Nothing was measured into '
+                f'{named(pcr)}, where references have something.',
+                pcr=str(pcr))]
         known = self.allowed.union(*learned)
         return [self._unknown(item) for item in items if item.pcr == pcr
                 and item.digest not in known] or [self.fails(

@@ -375,8 +375,9 @@ class BootComponentsTest(RuleTestCase):
     def test_of_another_pcr(self):
         """What may be read by GRUB may not be started by firmware."""
         state = states.recorded(SECURE)
-        moved = [dataclasses.replace(item, pcr=4) if item.pcr == 9 else item
-                 for item in state.boot.components]
+        moved = [*state.boot.components, *(
+            dataclasses.replace(item, pcr=4)
+            for item in state.boot.components if item.pcr == 9)]
         self.fails('COMPONENT_UNKNOWN', self.RULE, dataclasses.replace(
             state, boot=dataclasses.replace(
                 state.boot, components=tuple(moved))),
@@ -406,6 +407,17 @@ class BootComponentsTest(RuleTestCase):
         self.fails('COMPONENT_UNKNOWN', self.RULE, state,
                    states.learned(INSECURE))
         self.holds(self.RULE, state, states.learned(SECURE))
+
+    def test_a_pcr_with_nothing_is_not_what_references_have(self):
+        state = states.recorded(DEBIAN)
+        for missing in (4, 14):
+            left = tuple(item for item in state.boot.components
+                         if item.pcr != missing)
+            self.fails('COMPONENT_MISSING', {'boot-components': {
+                'pcrs': [4, 14], 'references': True}}, dataclasses.replace(
+                    state, boot=dataclasses.replace(
+                        state.boot, components=left)),
+                states.learned(DEBIAN))
 
     def test_order_and_number_count(self):
         """Root can extend a PCR with what is missing, but too late."""
@@ -451,7 +463,8 @@ class BootComponentsTest(RuleTestCase):
             'module', f'sha256:{index:064x}', 'x', '', '', 9)
             for index in range(1000))
         found = self.found(self.RULE, dataclasses.replace(
-            state, boot=dataclasses.replace(state.boot, components=many)),
+            state, boot=dataclasses.replace(
+                state.boot, components=state.boot.components + many)),
             states.learned(SECURE))
         self.assertEqual(9, len(found))
         self.assertIn('992 more', found[-1].message)
