@@ -318,7 +318,7 @@ class World(client.Cloud):
     def start_service(self) -> None:
         processes.restart(self.lab, 'korora')
         processes.wait_for(self.lab, 'korora',
-                           processes.listening(self.lab, 'korora'), 60)
+                           processes.answering(paths.url('korora', '/')), 60)
 
     # -- what is looked for ----------------------------------------------
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -275,5 +276,24 @@ def listening(lab: paths.Lab, name: str) -> Callable[[], bool]:
         except FileNotFoundError:
             return False
         return any(row[1] == local and row[3] == '0A' for row in rows)
+
+    return check
+
+
+def answering(url: str) -> Callable[[], bool]:
+    """A check whether a service answers HTTP, from where it can be reached.
+
+    One that listens may still be loading its application.
+    """
+
+    # A proxy of this machine knows nothing of the lab's networks.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def check() -> bool:
+        try:
+            with opener.open(url, timeout=5):
+                return True
+        except OSError:
+            return False
 
     return check
