@@ -103,7 +103,7 @@ def _certificate(der: bytes) -> Certificate | None:
 def _list(der: bytes) -> revocation.Crl | None:
     try:
         crl = x509.load_der_x509_crl(der)
-        crl.issuer  # noqa: B018
+        crl.issuer  # noqa: B018 read lazily; lists are found by it
     except BROKEN:
         return None
     return crl

@@ -80,7 +80,18 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """What the bytes of a log are, see :class:`log.EventLog`."""
+    """What the bytes of a log are, see :class:`.log.EventLog`.
+
+    :param format: 'crypto-agile', 'sha1' or 'cc' (a confidential VM's:
+        ``pcr`` is the index of a measurement register).
+    :param banks: the hash algorithms of its digests; one unknown here is
+        named by its number, '0x0031'.
+    :param events: all of them, in order.
+    :param incomplete: banks that do not cover all events, and the number
+        of the first event without them.
+    :param locality: where PCR 0 started: 0, 3 or 4.
+    :param quirks: names of :data:`quirks.QUIRKS` that the log shows.
+    """
 
     format: str
     banks: tuple[str, ...]

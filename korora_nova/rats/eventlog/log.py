@@ -87,26 +87,8 @@ class VerifiedLog:
 
 
 @dataclasses.dataclass(frozen=True)
-class EventLog:
-    """A parsed log, unverified.
-
-    :param format: 'crypto-agile', 'sha1' or 'cc' (a confidential VM's:
-        ``pcr`` is the index of a measurement register).
-    :param banks: the hash algorithms of its digests; one unknown here is
-        named by its number, '0x0031'.
-    :param events: all of them, in order.
-    :param incomplete: banks that do not cover all events, and the number
-        of the first event without them.
-    :param locality: where PCR 0 started: 0, 3 or 4.
-    :param quirks: names of :data:`quirks.QUIRKS` that the log shows.
-    """
-
-    format: str
-    banks: tuple[str, ...]
-    events: tuple[Event, ...]
-    incomplete: Mapping[str, int]
-    locality: int
-    quirks: frozenset[str]
+class EventLog(formats.Parsed):
+    """A parsed log, unverified."""
 
     def replay(self, bank: str = 'sha256') -> dict[int, bytes]:
         """The registers as the log says they must be.
@@ -212,6 +194,4 @@ def parse(log: bytes) -> EventLog:
     :raises EvidenceError: UEFI_LOG_MISSING: empty, or fill only;
         UEFI_LOG_MALFORMED: place gives the offset.
     """
-    parsed = formats.read(log)
-    return EventLog(parsed.format, parsed.banks, parsed.events,
-                    parsed.incomplete, parsed.locality, parsed.quirks)
+    return EventLog(**vars(formats.read(log)))

@@ -8,6 +8,8 @@ event's data, never whether to believe it.
 
 from __future__ import annotations
 
+from korora_nova.rats import algorithms
+
 EV_PREBOOT_CERT = 0x00000000
 EV_POST_CODE = 0x00000001
 EV_UNUSED = 0x00000002
@@ -59,10 +61,8 @@ def name(kind: int) -> str:
 
 
 #: TPM_ALG_ID (TCG Algorithm Registry) -> bank name and digest bytes.
-ALGORITHMS = {0x0004: ('sha1', 20), 0x000B: ('sha256', 32),
-              0x000C: ('sha384', 48), 0x000D: ('sha512', 64),
-              0x0012: ('sm3-256', 32), 0x0027: ('sha3-256', 32),
-              0x0028: ('sha3-384', 48), 0x0029: ('sha3-512', 64)}
+ALGORITHMS = {item.id: (item.name, item.size)
+              for item in algorithms.BY_ID.values()}
 #: Bank name -> what hashlib calls its algorithm.
 HASHES = {'sha1': 'sha1', 'sha256': 'sha256', 'sha384': 'sha384',
           'sha512': 'sha512', 'sm3-256': 'sm3', 'sha3-256': 'sha3_256',

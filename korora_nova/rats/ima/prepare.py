@@ -30,8 +30,7 @@ def prepare(rules: Rules, *, form: str = records.BINARY,
             templates: Iterable[str] = TEMPLATES) -> int:
     """Remember the entries that listed files will make, as memory allows.
 
-    Takes about 3 us for each file and template. Only lists that are
-    measured with these rules alone profit.
+    Only lists that are measured with these rules alone profit.
 
     :param form: 'binary' or 'ascii'.
     :param templates: of :data:`TEMPLATES`, likely ones first.

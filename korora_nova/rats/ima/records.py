@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from korora_nova import errors
+from korora_nova.rats import algorithms
 from korora_nova.rats.ima import templates
 from korora_nova.rats.ima.templates import Malformed, Template
 
@@ -35,7 +36,8 @@ from korora_nova.rats.ima.templates import Malformed, Template
 IMA_PCR = 10
 BINARY, BIG_ENDIAN, ASCII = 'binary', 'binary-big-endian', 'ascii'
 #: Template hashes, and banks that a list can extend.
-HASHES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64}
+HASHES = {name: algorithms.BY_NAME[name].size for name in (
+    'sha1', 'sha256', 'sha384', 'sha512')}
 
 #: Lines of one entry of an ASCII list: newlines in a path, and one.
 MAX_LINES = 16

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many digests in little memory.
 
-A million bytes objects in a frozenset take 126 MB; in a table, 51 MB. A
-lookup takes 0.3 us instead of 0.1, however many there are.
+A set of bytes objects takes more than twice the memory of what they hold.
+What a table costs in time, loading and looking up, is in tools/bench.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,6 @@ from korora_nova.rats import ima as measurements
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy import document as documents
 from korora_nova.rats.policy import runtime
-from korora_nova.rats.policy.node import AllOf
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
@@ -112,27 +109,8 @@ def names(patterns: Iterable[str], host: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
-    """What an operator demands of hosts.
-
-    :param hosts: patterns of the names of hosts that it judges.
-    :param one_reference: all rules must hold with one reference, and files
-        be those of references with which they do; else rules unite what
-        references have.
-    :param kinds: names of the rules at the top.
-    :param document: what it was loaded from.
-    :param fingerprint: SHA-256 of that, hex.
-    """
-
-    name: str
-    description: str
-    hosts: tuple[str, ...]
-    one_reference: bool
-    rules: AllOf
-    ima: runtime.Ima | None
-    kinds: tuple[str, ...]
-    document: Mapping[str, Any] = dataclasses.field(repr=False)
-    fingerprint: str
+class Policy(documents.Parsed):
+    """What an operator demands of hosts."""
 
     def applies(self, host: str) -> bool:
         """Whether the policy judges a host of this name."""
@@ -155,14 +133,7 @@ def load(document: Mapping[str, Any]) -> Policy:
     :raises Invalid: POLICY_INVALID, details have the ``pointer`` (RFC 6901)
         of the first fault.
     """
-    parsed = documents.parse(document)
-    return Policy(
-        parsed.name, parsed.description, parsed.hosts, parsed.one_reference,
-        parsed.rules, parsed.ima,
-        tuple(next(iter(rule)) for rule in document['rules']), document,
-        hashlib.sha256(json.dumps(
-            document, sort_keys=True,
-            separators=(',', ':')).encode()).hexdigest())
+    return Policy(**vars(documents.parse(document)))
 
 
 def _exact() -> Policy:

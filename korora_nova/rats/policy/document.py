@@ -71,9 +71,15 @@ def schema() -> schemas.Schema:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """A document's rules.
+    """What a document says, see :class:`.bound.Policy`.
 
+    :param hosts: patterns of the names of hosts that it judges.
+    :param one_reference: all rules must hold with one reference, and files
+        be those of references with which they do; else rules unite what
+        references have.
     :param ima: None if files are not appraised.
+    :param kinds: names of the rules at the top.
+    :param document: what all of it was read from.
     """
 
     name: str
@@ -82,6 +88,8 @@ class Parsed:
     one_reference: bool
     rules: AllOf
     ima: runtime.Ima | None
+    kinds: tuple[str, ...]
+    document: Mapping[str, Any] = dataclasses.field(repr=False)
 
 
 def parse(document: object) -> Parsed:
@@ -110,7 +118,9 @@ def parse(document: object) -> Parsed:
     return Parsed(document['name'], document.get('description', ''),
                   tuple(document.get('hosts', ('*',))),
                   document.get('one-reference', False), tree,
-                  files[0] if files else None)
+                  files[0] if files else None,
+                  tuple(next(iter(rule)) for rule in document['rules']),
+                  document)
 
 
 class _Rules:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.rats import schemas
+from korora_nova.rats import algorithms, schemas
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy.node import (
     BOOLEAN,
@@ -24,8 +24,8 @@ from korora_nova.rats.state import BANK, VerifiedState
 
 _R = errors.Reason
 #: Digest bytes of the banks that can be compared.
-BANKS = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64,
-         'sm3-256': 32}
+BANKS = {name: algorithms.BY_NAME[name].size for name in (
+    'sha1', 'sha256', 'sha384', 'sha512', 'sm3-256')}
 #: PCRs that tell which code booted.
 _BOOT_CODE = frozenset((4, 7))
 _HEX = re.compile('[0-9a-f]+')

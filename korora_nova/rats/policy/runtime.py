@@ -99,7 +99,7 @@ class Ima(Rule):
     def rules(self) -> ima.Rules | None:
         """What to measure lists with; None: there is nothing to judge by.
 
-        Made once, which takes about two seconds for a million digests.
+        Made once: a million digests take seconds.
         """
         if not self._judges:
             return None
