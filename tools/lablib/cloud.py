@@ -172,7 +172,7 @@ def tamper(lab: paths.Lab, name: str, how: str) -> None:
     """Attack a running host."""
     if is_stock(lab):
         raise ui.LabError('the hosts of a stock lab have no TPM')
-    machine.TAMPER[how](lab, name)
+    machine.tamper(lab, name, how)
     ui.say(f'ok  tampered with {name} ({how})')
 
 

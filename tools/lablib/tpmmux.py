@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 HEADER = struct.Struct('>HII')
 SHUTDOWN_CLEAR = struct.pack('>HIIH', 0x8001, 12, 0x145, 0)
@@ -118,8 +119,13 @@ def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
     threading.Thread(target=accept, daemon=True).start()
 
 
-def main() -> int:
-    state, path = sys.argv[1:]
+def serve(
+    state: str, path: str, power_on: Callable[[Tpm], None]
+) -> int:
+    """Serve until TERM (0) or until the emulator ends (1).
+
+    :param power_on: done before the first client is served.
+    """
     stop = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     for old in (path, path + '.ctrl'):
         if os.path.exists(old):
@@ -127,6 +133,7 @@ def main() -> int:
     tpm = Tpm(state)
     # Not before: swtpm would inherit it and never end.
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    power_on(tpm)
     listen(path + '.ctrl', serve_control, tpm)
     listen(path, serve_data, tpm)
     if tpm.process.poll() is not None:
@@ -140,4 +147,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(serve(*sys.argv[1:3], power_on=lambda tpm: None))
