@@ -8,6 +8,7 @@ if is_service_enabled korora; then
     case "$1:${2:-}" in
         stack:pre-install)
             check_korora
+            install_korora_packages
             ;;
         stack:install)
             echo_summary "Installing Kororā"
