@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git repositories for GIT_BASE, out of a directory of local mirrors."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+
+from lablib import paths as lab_paths
+from lablib import ui
+from devstacklib import paths
+
+NAMES = (
+    'devstack', 'nova', 'keystone', 'glance', 'neutron', 'placement',
+    'requirements', 'barbican', 'tempest', 'os-test-images',
+)  # fmt: skip
+DEPTH = 3
+# Enough for pbr to find a release's tag.
+SINCE = '--shallow-since=2025-09-01'
+PLUGIN = 'korora-nova'
+PLUGIN_BRANCH = 'tested'
+OVS_NETDEV = pathlib.Path(__file__).with_name('ovs-netdev')
+
+HOW_TO = """\
+--mirror names a directory with bare clones, for instance
+    for n in {names}; do
+        git clone --mirror https://opendev.org/openstack/$n DIR/openstack/$n.git
+    done"""
+
+
+def find(directory: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Repositories below a directory by the last word of their names.
+
+    ``openstack/nova.git``, ``openstack/nova``, ``nova.git`` and
+    ``openstack+nova/repo`` are all nova.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in _repositories(directory, DEPTH):
+        inside = path.relative_to(directory)
+        if inside.name in ('repo', '.git') and len(inside.parts) > 1:
+            inside = inside.parent
+        name = inside.name.rpartition('+')[2].removesuffix('.git')
+        found.setdefault(name, path)
+    return found
+
+
+def _repositories(
+    directory: pathlib.Path, depth: int
+) -> Iterator[pathlib.Path]:
+    if (directory / 'HEAD').is_file() and (directory / 'objects').is_dir():
+        yield directory
+    elif depth and directory.is_dir():
+        for path in sorted(directory.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                yield from _repositories(path, depth - 1)
+
+
+def lay_out(
+    work: paths.Work, mirror: pathlib.Path, branches: Iterable[str]
+) -> None:
+    """Make GIT_BASE; what has not changed is left. Raises LabError."""
+    found = find(mirror)
+    if missing := sorted(set(NAMES) - set(found)):
+        raise ui.LabError(
+            f'no mirror of {", ".join(missing)} in {mirror}\n'
+            + HOW_TO.format(names=' '.join(missing))
+        )
+    with ui.step(f'git repositories out of {mirror}'):
+        for name, source in sorted(found.items()):
+            _serve(source, work.git / 'openstack' / f'{name}.git', branches)
+        _plugin(work.git / f'{PLUGIN}.git')
+        _ovs_netdev(work.git / 'ovs-netdev.git')
+
+
+def _serve(
+    source: pathlib.Path, target: pathlib.Path, branches: Iterable[str]
+) -> None:
+    """A bare clone of the branches, with what is there of their history.
+
+    Mirrors may lack old objects; a clone that leaves out the oldest history
+    works all the same.
+    """
+    heads = git('rev-parse', *present(source, branches), at=source)
+    stamp = target / 'korora-served'
+    if stamp.exists() and stamp.read_text() == heads:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    git('init', '-q', '--bare', at=target)
+    chosen = present(source, branches)
+    whole = ui.LabError('')
+    for limit in ((), (SINCE,)):
+        try:
+            git('fetch', '-q', '--tags', *limit, f'file://{source}',
+                *(f'+{name}:{name}' for name in chosen), at=target)
+            break
+        except ui.LabError as exc:
+            whole = exc
+    else:
+        raise whole
+    git('symbolic-ref', 'HEAD', f'refs/heads/{chosen[0]}', at=target)
+    stamp.write_text(heads)
+
+
+def present(source: pathlib.Path, branches: Iterable[str]) -> list[str]:
+    """Those of the branches that a repository has, master always first."""
+    there = set(git(
+        'for-each-ref', '--format=%(refname:short)', 'refs/heads', at=source,
+    ).split())  # fmt: skip
+    return [name for name in dict.fromkeys(('master', *branches))
+            if name in there]  # fmt: skip
+
+
+def _plugin(target: pathlib.Path) -> None:
+    """HEAD of this checkout: commits count, the work tree does not."""
+    shutil.rmtree(target, ignore_errors=True)
+    git('clone', '-q', '--bare', str(lab_paths.CHECKOUT), str(target))
+    head = git('rev-parse', 'HEAD', at=lab_paths.CHECKOUT).strip()
+    git('update-ref', f'refs/heads/{PLUGIN_BRANCH}', head, at=target)
+
+
+def _ovs_netdev(target: pathlib.Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(OVS_NETDEV, target)
+    git('init', '-q', '-b', 'master', at=target)
+    git('add', '-A', at=target)
+    git('-c', 'user.name=korora', '-c', 'user.email=korora@localhost',
+        'commit', '-q', '-m', 'User-space datapath', at=target)
+
+
+def git(*arguments: str, at: pathlib.Path | None = None) -> str:
+    where = ['-C', str(at)] if at else []
+    done = subprocess.run(
+        ['git', '-c', 'safe.directory=*', *where, *arguments],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode:
+        raise ui.LabError(
+            f'git {arguments[0]} in {at}: {done.stderr.strip()[-300:]}'
+        )
+    return done.stdout

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bare Debian that nodes start from: systemd, git, a user "stack"."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+import shutil
+import subprocess
+
+from devstacklib import paths
+from lablib import ui
+
+RELEASE = 'bookworm'
+PACKAGES = (
+    'systemd', 'systemd-sysv', 'dbus', 'sudo', 'ca-certificates', 'git',
+    'python3', 'python3-venv', 'python3-pip', 'python3-dev', 'iproute2',
+    'procps', 'kmod', 'bridge-utils', 'lsb-release', 'curl', 'wget',
+    'openssl', 'gnupg', 'locales', 'iputils-ping', 'netbase', 'hostname',
+    'apt-utils', 'udev', 'psmisc', 'libpam-systemd', 'ncurses-bin', 'tar',
+    'util-linux', 'gettext', 'e2fsprogs', 'kpartx', 'openssh-server',
+)  # fmt: skip
+# They manage hardware, networks and clocks, which are the machine's here.
+MASKED = (
+    'systemd-networkd', 'systemd-resolved', 'systemd-timesyncd',
+    'systemd-networkd-wait-online', 'systemd-udevd',
+    'systemd-udev-trigger', 'systemd-modules-load', 'getty@tty1',
+    'console-getty', 'systemd-logind',
+)  # fmt: skip
+# Without iSCSI in the kernel iscsid ends at once, and whether DevStack's
+# restart of it then fails is a race.
+ISCSID = """\
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+PIDFile=
+ExecStartPre=
+ExecStart=
+ExecStart=/bin/true
+"""
+INSIDE = """\
+set -e
+update-ca-certificates >/dev/null 2>&1
+echo 'en_US.UTF-8 UTF-8' > /etc/locale.gen
+locale-gen >/dev/null
+groupadd stack
+useradd -g stack -s /bin/bash -d /opt/stack -m stack
+chmod 755 /opt/stack
+echo 'stack ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/50_stack_sh
+chmod 440 /etc/sudoers.d/50_stack_sh
+install -d -o stack -g stack -m 700 /opt/stack/.ssh
+ssh-keygen -q -t ed25519 -N '' -f /opt/stack/.ssh/id_ed25519
+cp /opt/stack/.ssh/id_ed25519.pub /opt/stack/.ssh/authorized_keys
+printf 'Host *\\n  StrictHostKeyChecking no\\n  LogLevel ERROR\\n' \\
+  > /opt/stack/.ssh/config
+chown -R stack:stack /opt/stack/.ssh
+mkdir -p /opt/git /opt/images
+"""
+
+
+def ensure(work: paths.Work) -> pathlib.Path:
+    """Make it once; LabError. A half-made one is made anew."""
+    made = work.debian
+    if made.exists():
+        return made
+    unfinished = made.with_name('debian.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with ui.step(f'a bare Debian ({RELEASE}) by debootstrap'):
+        _run(work, [
+            'debootstrap', '--variant=minbase',
+            '--include=' + ','.join(PACKAGES), RELEASE, str(unfinished),
+            _mirror(),
+        ])  # fmt: skip
+        _as_this_machine(unfinished)
+        _configure(unfinished)
+        _run(work, ['chroot', str(unfinished), 'bash', '-c', INSIDE])
+        unfinished.rename(made)
+    return made
+
+
+def _run(work: paths.Work, argv: list[str]) -> None:
+    path = work.log / 'debian.log'
+    with path.open('a') as log:
+        code = subprocess.call(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    if code:
+        tail = '\n  '.join(path.read_text().splitlines()[-8:])
+        raise ui.LabError(f'{argv[0]} ended with {code}:\n  {tail}')
+
+
+def _sources() -> list[pathlib.Path]:
+    etc = pathlib.Path('/etc/apt')
+    return [
+        path
+        for path in (etc / 'sources.list', *(etc / 'sources.list.d').glob('*'))
+        if path.is_file() and 'debian.org' in path.read_text()
+        or path.name in ('sources.list', 'debian.sources') and path.is_file()
+    ]
+
+
+def _mirror() -> str:
+    """Where this machine gets its Debian from."""
+    for path in _sources():
+        for line in path.read_text().splitlines():
+            for word in line.split():
+                if word.startswith(('http://', 'https://')) and (
+                    not line.startswith('#')
+                ):
+                    return word
+    return 'http://deb.debian.org/debian'
+
+
+def pip_settings() -> dict[str, str]:
+    """This machine's settings of pip, the environment's left out."""
+    out = subprocess.run(
+        ['python3', '-m', 'pip', 'config', 'list'],
+        capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    pairs = (
+        line.removeprefix('global.').partition('=')[::2]
+        for line in out.splitlines()
+        if line.startswith('global.')
+    )
+    return {name: shlex.split(value)[0] for name, value in pairs if value}
+
+
+def local_directories() -> list[str]:
+    """Directories that pip's settings name: nodes see them too."""
+    words = ' '.join(pip_settings().values()).split()
+    found = (pathlib.Path(w.removeprefix('file://')) for w in words)
+    return sorted({
+        str(path) for path in found
+        if path.is_absolute() and path.exists()
+        and not str(path).startswith('/etc/ssl/')
+    })  # fmt: skip
+
+
+def _as_this_machine(root: pathlib.Path) -> None:
+    """Package sources, certificates and pip's settings as they are here."""
+    apt = root / 'etc/apt'
+    (apt / 'sources.list').unlink(missing_ok=True)
+    for path in _sources():
+        target = root / str(path).lstrip('/')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    for path in pathlib.Path('/etc/apt/apt.conf.d').glob('99*'):
+        shutil.copy(path, apt / 'apt.conf.d')
+    (apt / 'apt.conf.d/99korora').write_text(
+        'APT::Install-Recommends "false";\n'
+        'DPkg::Options { "--force-confdef"; "--force-confold"; };\n'
+    )
+    local = root / 'usr/local/share/ca-certificates'
+    for path in pathlib.Path('/usr/local/share/ca-certificates').glob('*.crt'):
+        shutil.copy(path, local)
+    settings = {**pip_settings(), 'disable-pip-version-check': 'true'}
+    (root / 'etc/pip.conf').write_text('[global]\n' + ''.join(
+        f'{name} = {value}\n' for name, value in settings.items()
+    ))  # fmt: skip
+
+
+def _configure(root: pathlib.Path) -> None:
+    etc = root / 'etc'
+    (etc / 'gitconfig').write_text(
+        '[safe]\n\tdirectory = *\n[advice]\n\tdetachedHead = false\n'
+    )
+    # The name server that slirp4netns offers.
+    (etc / 'resolv.conf').unlink(missing_ok=True)
+    (etc / 'resolv.conf').write_text('nameserver 10.0.2.3\n')
+    units = etc / 'systemd/system'
+    for name in MASKED:
+        (units / f'{name}.service').unlink(missing_ok=True)
+        (units / f'{name}.service').symlink_to('/dev/null')
+    (units / 'default.target').unlink(missing_ok=True)
+    (units / 'default.target').symlink_to(
+        '/lib/systemd/system/multi-user.target'
+    )
+    (units / 'iscsid.service.d').mkdir()
+    (units / 'iscsid.service.d/korora.conf').write_text(ISCSID)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tempest on a stacked cloud: our plugin's tests, and upstream's."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from devstacklib import paths
+from devstacklib.cloud import Cloud
+from lablib import ui
+
+HOME = f'{paths.STACK_HOME}/tempest'
+BIN = f'{HOME}/.tox/tempest/bin'
+TIMEOUT = 5400
+
+OURS = r'^korora_tempest_plugin\.'
+UPSTREAM = '|'.join((
+    r'^tempest\.api\.compute\.servers\.test_server_actions\.',
+    r'^tempest\.api\.compute\.servers\.test_create_server\.',
+    r'^tempest\.api\.compute\.servers\.test_servers\.',
+    r'^tempest\.api\.compute\.servers\.test_server_metadata\.',
+    r'^tempest\.api\.compute\.admin\.test_servers\.',
+    r'^tempest\.api\.compute\.admin\.test_hypervisor\.',
+    r'^tempest\.api\.compute\.admin\.test_flavors_extra_specs\.',
+    r'^tempest\.api\.compute\.admin\.test_live_migration\.',
+    r'^whitebox_tempest_plugin\.api\.compute\.test_vtpm\.',
+))  # fmt: skip
+
+# The summary of "stestr last".
+NUMBERS = {
+    'passed': re.compile(r'^ - Passed: (\d+)', re.M),
+    'failed': re.compile(r'^ - Failed: (\d+)', re.M),
+    'skipped': re.compile(r'^ - Skipped: (\d+)', re.M),
+}
+# "tempest run" prints one line per test.
+SKIP = re.compile(r'^\{\d+\} (\S+).* \.\.\. SKIPPED: (.*)$', re.M)
+FAIL = re.compile(r'^\{\d+\} (\S+).* \.\.\. FAILED$', re.M)
+
+
+def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
+    """Run the tests that match.
+
+    :returns: passed, failed, skipped, the failed tests' names, and the
+        skipped ones with their reasons.
+    """
+    log = f'tempest-{name}.log'
+    (cloud.work.log / log).unlink(missing_ok=True)
+    with ui.step(f'Tempest: {name} ({cloud.work.log}/{log})'):
+        cloud.controller.run(
+            f"cd {HOME} && {BIN}/tempest run --concurrency 1 --regex '{regex}'",
+            log, timeout=TIMEOUT,
+        )  # fmt: skip
+    return read((cloud.work.log / log).read_text(errors='replace'))
+
+
+def read(output: str) -> dict[str, Any]:
+    """What a run printed; LabError if it ran nothing."""
+    counts: dict[str, Any] = {}
+    for name, pattern in NUMBERS.items():
+        if not (found := pattern.findall(output)):
+            tail = '\n  '.join(output.splitlines()[-8:])
+            raise ui.LabError(f'Tempest did not finish:\n  {tail}')
+        counts[name] = int(found[-1])
+    counts['failures'] = FAIL.findall(output)
+    counts['skips'] = dict(SKIP.findall(output))
+    return counts

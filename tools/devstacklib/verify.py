@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that has to be true on DevStack, in one run and one report."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from devstacklib import cloud, network, paths, scenarios, tempest
+from devstacklib.node import Node
+from lablib import ui
+
+# What a node may have of ours: all of it gone after clean.sh.
+LEFTOVERS = (
+    '/etc/korora', '/var/lib/korora', '/run/korora',
+    '/opt/stack/data/korora-tpm', '/opt/stack/data/korora-handout',
+    '/opt/stack/nova/nova/virt/korora',
+    '/etc/systemd/system/devstack@korora-*',
+    '/etc/apache2/sites-*/korora-*', '/var/run/uwsgi/korora-*',
+)  # fmt: skip
+LEFT = f'ls -d {" ".join(LEFTOVERS)} 2>/dev/null; true'
+OWNED_BY_ROOT = 'find /opt/stack/korora-nova -user root 2>/dev/null; true'
+RUNNING = 'pgrep -af "korora|software-tpm" | grep -v pgrep; true'
+NOVA_STATUS = 'git -C /opt/stack/nova status --porcelain'
+Report = dict[str, Any]
+
+
+def single(made: cloud.Cloud, report: Report) -> scenarios.World:
+    """Stack, try, restack twice, the second time offline."""
+    ctl = made.controller
+    made.prepare(ctl)
+    report['devstack'] = made.commit()
+    report['stack_rc'] = _stacked(made, ctl)
+    report['nova'] = ctl.output(
+        f'{paths.VENV_BIN}/pip show nova | sed -n "s/^Version: //p"', 'stack'
+    ).strip()
+    world = scenarios.World(made)
+    report['scenarios'] = scenarios.run(world, *scenarios.SCENARIOS)
+    report['affirming'] = report['scenarios'][0]['ok']
+    return world
+
+
+def restacks(
+    made: cloud.Cloud, world: scenarios.World, report: Report
+) -> None:
+    """Restack twice over a running protected server."""
+    ctl = made.controller
+
+    def again(key: str, **how: bool) -> None:
+        made.unstack(ctl)
+        if dirty := ctl.output(NOVA_STATUS, 'stack').strip():
+            raise scenarios.Failed(f"unstack.sh left in Nova's tree: {dirty}")
+        report[key] = made.stack(ctl, **how)
+        if report[key]:
+            raise scenarios.Failed(f'stack.sh ended with {report[key]}')
+        scenarios.affirming(world)
+        scenarios.boot(world)
+        scenarios.stop_start(world)
+
+    def restack(_: scenarios.World) -> None:
+        again('restack_rc')
+        network.close_way_out(made.work, ctl.name)
+        try:
+            again('offline_rc', offline=True)
+        finally:
+            network.open_way_out(made.work, ctl.name)
+
+    report['scenarios'] += scenarios.run(world, restack)
+
+
+def multinode(
+    made: cloud.Cloud, world: scenarios.World, report: Report
+) -> None:
+    """A protected server to a subnode and back; not to a tampered one."""
+    found = report['multinode'] = {
+        'migrated': False, 'back': False, 'refused': False,
+    }  # fmt: skip
+    ctl, sub = made.controller, made.node(paths.SUBNODES[0])
+    report['subnode_rc'] = made.join(sub)
+    world.affirming(sub.name)
+    world.delete('vtpm')
+    world.flavors()
+    world.create('mover', scenarios.PROTECTED, host=ctl.name)
+
+    def migrate(target: str) -> None:
+        made.openstack(
+            'server migrate --os-compute-api-version 2.95 --live-migration '
+            f'--host {target} mover'
+        )
+        world.status('mover', 'ACTIVE')
+
+    def there(key: str, target: Node) -> None:
+        with ui.step(f'live migration to {target.name}'):
+            migrate(target.name)
+            found[key] = world.host_of('mover') == target.name
+            if not found[key]:
+                raise scenarios.Failed(f'the server is not on {target.name}')
+
+    there('migrated', sub)
+    there('back', ctl)
+    with ui.step('live migration to a tampered subnode'):
+        with world.tampered(sub):
+            try:
+                migrate(sub.name)
+            except ui.LabError as exc:
+                ui.note(f'          refused: {str(exc)[-160:]}')
+            world.status('mover', 'ACTIVE')
+            found['refused'] = world.host_of('mover') == ctl.name
+    world.delete('mover')
+
+
+def clean(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
+    """clean.sh takes everything away."""
+    report['left_after_clean'] = []
+
+    def clean(_: scenarios.World) -> None:
+        for name in (paths.SUBNODES[0], paths.CONTROLLER):
+            node = made.node(name)
+            if node.leader() is None:
+                continue
+            made.clean(node)
+            left = ''.join(
+                node.output(what) for what in (LEFT, OWNED_BY_ROOT, RUNNING)
+            ).splitlines()
+            left += node.output(NOVA_STATUS, 'stack').splitlines()
+            report['left_after_clean'] += [f'{name}: {x}' for x in left]
+        if report['left_after_clean']:
+            raise scenarios.Failed('; '.join(report['left_after_clean']))
+
+    report['scenarios'] += scenarios.run(world, clean)
+
+
+def _stacked(made: cloud.Cloud, node: Node) -> int:
+    code = made.stack(node)
+    if code:
+        raise ui.LabError(
+            f'stack.sh on {node.name} ended with {code}; see '
+            f'{made.work.log}/{node.name}.stack.log'
+        )
+    return code
+
+
+def run(made: cloud.Cloud, write: Callable[[Report], None]) -> Report:
+    """All of it; `write` gets the report after each part."""
+    report: Report = {}
+    made.down()
+    world = single(made, report)
+    write(report)
+    for part in (restacks, multinode):
+        try:
+            part(made, world, report)
+        except ui.LabError as exc:
+            ui.note(f'          {exc}')
+            report.setdefault('failed', []).append(str(exc))
+        write(report)
+    report['tempest'] = {}
+    for name, regex in (('ours', tempest.OURS),
+                        ('upstream', tempest.UPSTREAM)):  # fmt: skip
+        report['tempest'][name] = tempest.run(made, name, regex)
+        write(report)
+    clean(made, world, report)
+    write(report)
+    return report
+
+
+def good(report: Report) -> bool:
+    """Whether all is as it should be."""
+    tests = report['tempest']
+    return (
+        not report.get('failed')
+        and [report[k] for k in ('stack_rc', 'restack_rc', 'offline_rc')]
+        == [0, 0, 0]
+        and all(row['ok'] for row in report['scenarios'])
+        and all(report['multinode'].values())
+        and not tests['ours']['failed'] and not tests['upstream']['failed']
+        and tests['ours']['passed'] >= 40
+        and tests['upstream']['passed'] >= 52
+        and not report['left_after_clean']
+    )  # fmt: skip
+
+
+def writable(path: pathlib.Path | None) -> None:
+    """Fail now rather than after an hour."""
+    if path is not None:
+        try:
+            path.open('a').close()
+        except OSError as exc:
+            raise ui.LabError(f'cannot write to {path}: {exc.strerror}') from exc
