@@ -100,6 +100,13 @@ class Root:
 
     def close(self) -> None:
         """End everything inside and remove the files."""
+        if self._leader:
+            # With its first process all of the container ends, and then
+            # what holds it, in order.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._leader, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._processes[0].wait(10)
         self._leader = 0
         for process in self._processes:
             process.kill()

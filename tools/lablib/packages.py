@@ -39,9 +39,8 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
             'this set-up needs Debian or Ubuntu (no apt-get here)'
         )
     _finish()
-    have = _installed([*names, *optional])
-    missing = [p for p in names if p not in have]
-    if not missing:
+    absent = missing(names)
+    if not absent:
         return
     try:
         with ui.step('apt-get update'):
@@ -49,11 +48,10 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     except ui.LabError as error:
         # One broken source of many is no reason to give up.
         ui.note(f'{error}\ngoing on with the lists of packages at hand')
-    wanted = missing + [p for p in optional if p not in have]
-    available = _available(wanted)
-    if absent := sorted(set(missing) - available):
+    available = _available([*absent, *missing(optional)])
+    if unknown := sorted(set(absent) - available):
         raise ui.LabError(
-            'apt-get has no package ' + ', '.join(absent)
+            'apt-get has no package ' + ', '.join(unknown)
             + ' on this machine; check its package sources '
             '(README.rst says on which releases the tools run)'
         )
@@ -66,6 +64,12 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
         with _no_services():
             _apt('install', '-y', '-q', *wanted)
     _finish()
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Those that are not installed."""
+    have = _installed(names)
+    return [name for name in names if name not in have]
 
 
 def planned(simulation: str) -> list[str]:

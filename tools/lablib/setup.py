@@ -62,8 +62,9 @@ def ensure() -> None:
 def install(names: Sequence[str]) -> None:
     """Only packages, for a tool that needs no more. Raises LabError."""
     ui.require_root()
-    with _exclusive():
-        packages.install(names)
+    if packages.missing(names):
+        with _exclusive():
+            packages.install(names)
 
 
 def again_in_the_venv(command: str) -> NoReturn:
