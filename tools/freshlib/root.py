@@ -18,7 +18,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import IO
@@ -195,8 +194,9 @@ class Root:
         with os.fdopen(read, 'rb') as ready:
             try:
                 self._spawn(
-                    'setpriv', '--pdeathsig', 'KILL', 'slirp4netns', '--configure', '--mtu=1500',
-                    '--disable-host-loopback', f'--ready-fd={write}',
+                    'setpriv', '--pdeathsig', 'KILL', 'slirp4netns',
+                    '--configure', '--mtu=1500', '--disable-host-loopback',
+                    f'--ready-fd={write}',
                     str(self._leader), 'tap0', pass_fds=(write,))
             finally:
                 os.close(write)
