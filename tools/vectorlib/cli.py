@@ -9,14 +9,16 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-from lablib import ui
-from vectorlib import host, ima, quote, store, uefi
-from vectorlib.packages import Workshop
+from lablib import paths, setup, signals, ui
+
+Recipes = dict[str, tuple[str, Callable[..., None]]]
 
 
-def recipes() -> dict[str, tuple[str, Callable[[Workshop], None]]]:
+def recipes() -> Recipes:
     """Every vector: what it is, and how it is recorded."""
-    table: dict[str, tuple[str, Callable[[Workshop], None]]] = {}
+    # Only the virtual environment has what these import.
+    from vectorlib import host, ima, quote, uefi
+    table: Recipes = {}
     for name, (about, _) in uefi.RECIPES.items():
         table['uefi/' + name] = about, functools.partial(uefi.record,
                                                          name=name)
@@ -26,31 +28,50 @@ def recipes() -> dict[str, tuple[str, Callable[[Workshop], None]]]:
     return table | quote.recipes() | host.recipes()
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser('vectors', description=__doc__)
-    parser.add_argument('--work', type=pathlib.Path,
-                        default=pathlib.Path('/var/tmp/korora-vectors'),
-                        help='scratch directory (%(default)s)')
-    parser.add_argument('--out', type=pathlib.Path, default=store.VECTORS,
-                        help='where vectors go (%(default)s)')
-    parser.add_argument('command', nargs='?', default='record',
-                        choices=('list', 'record'))
-    parser.add_argument('names', nargs='*', default=['*'],
-                        help="patterns of names; default: all")
-    args = parser.parse_args(argv)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser('tools/vectors', description=__doc__)
+    made.add_argument('--no-setup', action='store_true',
+                      help=argparse.SUPPRESS)
+    made.add_argument('--work', type=pathlib.Path,
+                      default=pathlib.Path('/var/tmp/korora-vectors'),
+                      help='scratch directory (%(default)s)')
+    made.add_argument('--out', type=pathlib.Path,
+                      default=paths.CHECKOUT / 'tests' / 'vectors',
+                      help='where vectors go (%(default)s)')
+    made.add_argument('command', nargs='?', default='record',
+                      choices=('list', 'record'))
+    made.add_argument('names', nargs='*', default=['*'],
+                      help='patterns of names; default: all')
+    return made
+
+
+def main() -> int:
+    args = parser().parse_args()
+    signals.take_over()
+    try:
+        if not args.no_setup:
+            setup.ensure()
+            setup.again_in_the_venv('vectors')
+        _run(args)
+    except ui.LabError as exc:
+        ui.fail(str(exc))
+        return 1
+    except KeyboardInterrupt:
+        ui.fail('interrupted')
+        return 130
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    from vectorlib.packages import Workshop
     chosen = {name: item for name, item in recipes().items()
               if any(fnmatch.fnmatch(name, p) for p in args.names)}
     if args.command == 'list':
         for name, (about, _) in chosen.items():
             print(f'{name:30} {about}')
-        return 0
+        return
     shop = Workshop(args.work, args.out)
-    try:
-        shop.prepare()
-        for name, (_, record) in chosen.items():
-            with ui.step(name):
-                record(shop)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 1
-    return 0
+    shop.prepare()
+    for name, (_, record) in chosen.items():
+        with ui.step(name):
+            record(shop)

@@ -2,6 +2,7 @@
 import io
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -109,6 +110,13 @@ class TestChildren(testtools.TestCase):
         "print(p.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
+
+    def setUp(self) -> None:
+        super().setUp()
+        # As signals.take_over() has it for the runner and its children,
+        # however this process was started.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
 
     def gone(self, pid: int) -> bool:
         for _ in range(100):
