@@ -9,8 +9,6 @@ import fcntl
 import json
 import os
 import pathlib
-import shutil
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,13 +21,12 @@ from devstacklib import (
     tempest,
     verify,
 )
-from lablib import ui
+from lablib import setup, signals, ui
 
 WORK = '/var/tmp/korora-devstack'
-NEEDED = {
-    'debootstrap': 'debootstrap', 'systemd-nspawn': 'systemd-container',
-    'slirp4netns': 'slirp4netns', 'git': 'git', 'ip': 'iproute2',
-}  # fmt: skip
+PACKAGES = (
+    'debootstrap', 'systemd-container', 'slirp4netns', 'git', 'iproute2',
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,11 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _ready(made: cloud.Cloud, mirror: pathlib.Path) -> None:
-    missing = [p for tool, p in NEEDED.items() if not shutil.which(tool)]
-    if missing:
-        raise ui.LabError(
-            f'install first: apt-get install {" ".join(missing)}'
-        )
+    setup.install(PACKAGES)
     made.work.make()
     mirrors.lay_out(made.work, mirror, [made.branch])
     root.ensure(made.work)
@@ -164,14 +157,9 @@ def _exclusive() -> Iterator[None]:
         yield
 
 
-def _interrupted(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     args = parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupted)
+    signals.take_over()
     try:
         return _run(args)
     except ui.LabError as exc:

@@ -90,16 +90,12 @@ def _serve(
     target.mkdir(parents=True)
     git('init', '-q', '--bare', at=target)
     chosen = present(source, branches)
-    whole = ui.LabError('')
-    for limit in ((), (SINCE,)):
-        try:
-            git('fetch', '-q', '--tags', *limit, f'file://{source}',
-                *(f'+{name}:{name}' for name in chosen), at=target)
-            break
-        except ui.LabError as exc:
-            whole = exc
-    else:
-        raise whole
+    refs = [f'+{name}:{name}' for name in chosen]
+    try:
+        git('fetch', '-q', '--tags', f'file://{source}', *refs, at=target)
+    except ui.LabError:
+        # Without --tags: old ones lead to old objects.
+        git('fetch', '-q', SINCE, f'file://{source}', *refs, at=target)
     git('symbolic-ref', 'HEAD', f'refs/heads/{chosen[0]}', at=target)
     stamp.write_text(heads)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from devstacklib import network, paths, root
+from freshlib import sources
 from lablib import ui
 
 CGROUPS = ('/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified',
@@ -85,7 +86,7 @@ class Node:
             '--capability=all', '--drop-capability=' + ','.join(DENIED),
             f'--system-call-filter={SYSTEM_CALLS}', '--console=pipe',
             f'--bind-ro={self.work.git}:{paths.GIT}',
-            *(f'--bind-ro={path}' for path in root.local_directories()),
+            *(f'--bind-ro={path}' for path in sources.binds(os.environ)),
             *(f'--bind={path}' for path in devices),
         ]  # fmt: skip
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-import shlex
 import shutil
 import subprocess
 
 from devstacklib import paths
+from freshlib import sources
 from lablib import ui
 
 RELEASE = 'bookworm'
@@ -45,6 +46,7 @@ echo 'en_US.UTF-8 UTF-8' > /etc/locale.gen
 locale-gen >/dev/null
 groupadd stack
 useradd -g stack -s /bin/bash -d /opt/stack -m stack
+cp -r /etc/skel/. /opt/stack
 chmod 755 /opt/stack
 echo 'stack ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/50_stack_sh
 chmod 440 /etc/sudoers.d/50_stack_sh
@@ -53,7 +55,7 @@ ssh-keygen -q -t ed25519 -N '' -f /opt/stack/.ssh/id_ed25519
 cp /opt/stack/.ssh/id_ed25519.pub /opt/stack/.ssh/authorized_keys
 printf 'Host *\\n  StrictHostKeyChecking no\\n  LogLevel ERROR\\n' \\
   > /opt/stack/.ssh/config
-chown -R stack:stack /opt/stack/.ssh
+chown -R stack:stack /opt/stack
 mkdir -p /opt/git /opt/images
 """
 
@@ -69,7 +71,7 @@ def ensure(work: paths.Work) -> pathlib.Path:
         _run(work, [
             'debootstrap', '--variant=minbase',
             '--include=' + ','.join(PACKAGES), RELEASE, str(unfinished),
-            _mirror(),
+            sources.this_mirror().archive,
         ])  # fmt: skip
         _as_this_machine(unfinished)
         _configure(unfinished)
@@ -89,74 +91,32 @@ def _run(work: paths.Work, argv: list[str]) -> None:
         raise ui.LabError(f'{argv[0]} ended with {code}:\n  {tail}')
 
 
-def _sources() -> list[pathlib.Path]:
-    etc = pathlib.Path('/etc/apt')
-    return [
-        path
-        for path in (etc / 'sources.list', *(etc / 'sources.list.d').glob('*'))
-        if path.is_file() and 'debian.org' in path.read_text()
-        or path.name in ('sources.list', 'debian.sources') and path.is_file()
-    ]
-
-
-def _mirror() -> str:
-    """Where this machine gets its Debian from."""
-    for path in _sources():
-        for line in path.read_text().splitlines():
-            for word in line.split():
-                if word.startswith(('http://', 'https://')) and (
-                    not line.startswith('#')
-                ):
-                    return word
-    return 'http://deb.debian.org/debian'
-
-
-def pip_settings() -> dict[str, str]:
-    """This machine's settings of pip, the environment's left out."""
-    out = subprocess.run(
-        ['python3', '-m', 'pip', 'config', 'list'],
-        capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    pairs = (
-        line.removeprefix('global.').partition('=')[::2]
-        for line in out.splitlines()
-        if line.startswith('global.')
-    )
-    return {name: shlex.split(value)[0] for name, value in pairs if value}
-
-
-def local_directories() -> list[str]:
-    """Directories that pip's settings name: nodes see them too."""
-    words = ' '.join(pip_settings().values()).split()
-    found = (pathlib.Path(w.removeprefix('file://')) for w in words)
-    return sorted({
-        str(path) for path in found
-        if path.is_absolute() and path.exists()
-        and not str(path).startswith('/etc/ssl/')
-    })  # fmt: skip
-
-
 def _as_this_machine(root: pathlib.Path) -> None:
-    """Package sources, certificates and pip's settings as they are here."""
+    """Package sources, certificates and pip's options as they are here."""
     apt = root / 'etc/apt'
-    (apt / 'sources.list').unlink(missing_ok=True)
-    for path in _sources():
-        target = root / str(path).lstrip('/')
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
-    for path in pathlib.Path('/etc/apt/apt.conf.d').glob('99*'):
-        shutil.copy(path, apt / 'apt.conf.d')
-    (apt / 'apt.conf.d/99korora').write_text(
-        'APT::Install-Recommends "false";\n'
+    (apt / 'sources.list').write_text(
+        sources.this_mirror().sources(RELEASE)
+    )
+    (apt / 'apt.conf.d/90machine').write_text(
+        sources.this_apt_settings()
+        + 'APT::Install-Recommends "false";\n'
         'DPkg::Options { "--force-confdef"; "--force-confold"; };\n'
     )
-    local = root / 'usr/local/share/ca-certificates'
-    for path in pathlib.Path('/usr/local/share/ca-certificates').glob('*.crt'):
-        shutil.copy(path, local)
-    settings = {**pip_settings(), 'disable-pip-version-check': 'true'}
-    (root / 'etc/pip.conf').write_text('[global]\n' + ''.join(
-        f'{name} = {value}\n' for name, value in settings.items()
-    ))  # fmt: skip
+    if sources.CERTIFICATES.is_dir():
+        shutil.copytree(
+            sources.CERTIFICATES,
+            root / str(sources.CERTIFICATES).lstrip('/'),
+            dirs_exist_ok=True,
+        )
+    # Its files are bound; its variables become the user's own file, since
+    # DevStack's scripts do not hand them on.
+    options = ''.join(
+        f'{name.removeprefix("PIP_").lower().replace("_", "-")} = {value}\n'
+        for name, value in sources.pip_variables(os.environ).items()
+    )
+    own = root / 'opt/stack/.config/pip/pip.conf'
+    own.parent.mkdir(parents=True)
+    own.write_text('[global]\n' + options)
 
 
 def _configure(root: pathlib.Path) -> None:
