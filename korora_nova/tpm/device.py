@@ -185,7 +185,9 @@ class Tpm:
         with self.operation() as operation:
             for first in (_TRANSIENT, _LOADED_SESSIONS, _SAVED_SESSIONS):
                 _more, data = operation.esys.get_capability(
-                    TPM2_CAP.HANDLES, first, _HANDLES_PER_QUERY
+                    capability=TPM2_CAP.HANDLES,
+                    prop=first,
+                    property_count=_HANDLES_PER_QUERY,
                 )
                 # data owns the memory that its handles point into
                 for handle in [int(h) for h in data.data.handles]:

@@ -99,20 +99,26 @@ def create_msk(
     esys = operation.esys
     # The private blob would reload after a reboot: it is never kept
     private, public, data, digest, ticket = esys.create(
-        identity.srk(operation),
-        TPM2B_SENSITIVE_CREATE(),
-        templates.msk(),
-        outside_info,
-        templates.NO_PCRS,
+        parent_handle=identity.srk(operation),
+        in_sensitive=TPM2B_SENSITIVE_CREATE(),
+        in_public=templates.msk(),
+        outside_info=outside_info,
+        creation_pcr=templates.NO_PCRS,
     )
-    loaded = operation.own(esys.load(identity.srk(operation), private, public))
+    loaded = operation.own(
+        esys.load(
+            parent_handle=identity.srk(operation),
+            in_private=private,
+            in_public=public,
+        )
+    )
     attest, signature = esys.certify_creation(
-        identity.ak(operation),
-        loaded,
-        qualify(bytes(public.marshal())),
-        digest,
-        templates.NO_SIG_SCHEME,
-        ticket,
+        sign_handle=identity.ak(operation),
+        object_handle=loaded,
+        qualifying_data=qualify(bytes(public.marshal())),
+        creation_hash=digest,
+        in_scheme=templates.NO_SIG_SCHEME,
+        creation_ticket=ticket,
     )
     context = esys.context_save(loaded)
     operation.flush(loaded)
@@ -171,9 +177,16 @@ def import_transfer(
         raise seal.refused(error, errors.Reason.UNSEAL_REFUSED) from None
     try:
         private = esys.import_(
-            msk, b'', public, duplicate, seed, templates.NO_SYMMETRIC
+            parent_handle=msk,
+            encryption_key=b'',
+            object_public=public,
+            duplicate=duplicate,
+            in_sym_seed=seed,
+            symmetric_alg=templates.NO_SYMMETRIC,
         )
-        loaded = operation.own(esys.load(msk, private, public))
+        loaded = operation.own(
+            esys.load(parent_handle=msk, in_private=private, in_public=public)
+        )
     except TSS2_Exception as error:
         raise seal.refused(error, errors.Reason.TRANSFER_INVALID) from None
     operation.flush(msk)

@@ -115,7 +115,9 @@ def provision(operation: Operation) -> Identity:
 
 
 def _handles(operation: Operation, first: int) -> set[int]:
-    _more, data = operation.esys.get_capability(TPM2_CAP.HANDLES, first, 64)
+    _more, data = operation.esys.get_capability(
+        capability=TPM2_CAP.HANDLES, prop=first, property_count=64
+    )
     # data owns the memory that its handles point into
     return {int(handle) for handle in data.data.handles}
 
@@ -154,7 +156,9 @@ def _require_parent(parent: _Key, handle: int, child: _Key) -> None:
 
 
 def _persist(operation: Operation, loaded: ESYS_TR, handle: int) -> _Key:
-    operation.esys.evict_control(ESYS_TR.OWNER, loaded, handle)
+    operation.esys.evict_control(
+        auth=ESYS_TR.OWNER, object_handle=loaded, persistent_handle=handle
+    )
     operation.flush(loaded)
     return _read(operation, handle)
 
@@ -166,7 +170,9 @@ def _create_primary(
     hierarchy: ESYS_TR,
 ) -> _Key:
     created = operation.esys.create_primary(
-        TPM2B_SENSITIVE_CREATE(), template, primary_handle=hierarchy
+        in_sensitive=TPM2B_SENSITIVE_CREATE(),
+        in_public=template,
+        primary_handle=hierarchy,
     )
     return _persist(operation, operation.own(created[0]), handle)
 
@@ -174,7 +180,12 @@ def _create_primary(
 def _ek_session(operation: Operation) -> ESYS_TR:
     session = templates.plain_policy_session(operation)
     operation.esys.policy_secret(
-        ESYS_TR.ENDORSEMENT, session, b'', b'', b'', 0
+        auth_handle=ESYS_TR.ENDORSEMENT,
+        policy_session=session,
+        nonce_tpm=b'',
+        cp_hash_a=b'',
+        policy_ref=b'',
+        expiration=0,
     )
     return session
 
@@ -182,15 +193,20 @@ def _ek_session(operation: Operation) -> ESYS_TR:
 def _create_ak(operation: Operation, ek: _Key) -> _Key:
     session = _ek_session(operation)
     private, public, *_ = operation.esys.create(
-        ek.handle,
-        TPM2B_SENSITIVE_CREATE(),
-        templates.ak(),
+        parent_handle=ek.handle,
+        in_sensitive=TPM2B_SENSITIVE_CREATE(),
+        in_public=templates.ak(),
         session1=session,
     )
     operation.disown(session)
     session = _ek_session(operation)
     loaded = operation.own(
-        operation.esys.load(ek.handle, private, public, session1=session)
+        operation.esys.load(
+            parent_handle=ek.handle,
+            in_private=private,
+            in_public=public,
+            session1=session,
+        )
     )
     operation.disown(session)
     return _persist(operation, loaded, AK_HANDLE)
@@ -207,7 +223,9 @@ def _read_ek_certificate(operation: Operation) -> bytes:
     content = b''
     while len(content) < size:
         want = min(_NV_READ_BYTES, size - len(content))
-        content += bytes(esys.nv_read(index, want, len(content)))
+        content += bytes(
+            esys.nv_read(nv_index=index, size=want, offset=len(content))
+        )
     return content[: _der_length(content)]
 
 
@@ -237,10 +255,10 @@ def activate_credential(
         session = _ek_session(operation)
         proof = bytes(
             esys.activate_credential(
-                identity.ak(operation),
-                identity.ek(operation),
-                blob,
-                encrypted,
+                activate_handle=identity.ak(operation),
+                key_handle=identity.ek(operation),
+                credential_blob=blob,
+                secret=encrypted,
                 session1=ESYS_TR.PASSWORD,
                 session2=session,
             )
@@ -293,7 +311,9 @@ def quote(
     ak = identity.ak(operation)
     selection = pcr_selection(tuple(policydigest.PCRS_QUOTED))
     for _ in range(_QUOTE_ATTEMPTS):
-        quoted, signature = operation.esys.quote(ak, selection, qualifying)
+        quoted, signature = operation.esys.quote(
+            sign_handle=ak, pcr_select=selection, qualifying_data=qualifying
+        )
         values = read_pcrs(operation)
         digest = hashlib.sha256(
             b''.join(values[index] for index in sorted(values))
@@ -318,8 +338,8 @@ def authenticate(
     :returns: TPMS_ATTEST and TPMT_SIGNATURE.
     """
     quoted, signature = operation.esys.quote(
-        identity.ak(operation),
-        pcr_selection(policydigest.PCRS_POLICY),
-        qualifying,
+        sign_handle=identity.ak(operation),
+        pcr_select=pcr_selection(policydigest.PCRS_POLICY),
+        qualifying_data=qualifying,
     )
     return bytes(quoted.attestationData), bytes(signature.marshal())

@@ -55,9 +55,11 @@ def seal(
     srk = identity.srk(operation)
     session = templates.secret_session(operation, srk)
     private, public, *_ = operation.esys.create(
-        srk,
-        TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(data=key.reveal())),
-        templates.sealed(policy),
+        parent_handle=srk,
+        in_sensitive=TPM2B_SENSITIVE_CREATE(
+            TPMS_SENSITIVE_CREATE(data=key.reveal())
+        ),
+        in_public=templates.sealed(policy),
         session1=session,
     )
     operation.disown(session)
@@ -111,7 +113,9 @@ def unseal_in_session(
         satisfy()
         try:
             key = Secret(
-                bytes(operation.esys.unseal(loaded, session1=session))
+                bytes(
+                    operation.esys.unseal(item_handle=loaded, session1=session)
+                )
             )
         except TSS2_Exception as error:
             if error.rc != device.RC_PCR_CHANGED:
@@ -135,15 +139,20 @@ def assert_state(
     """PCRs as attested, same boot, before ``deadline`` (TPM clock, ms)."""
     esys = operation.esys
     selection = keys.pcr_selection(tuple(policydigest.PCRS_POLICY))
-    esys.policy_pcr(session, pcr_digest, selection)
-    esys.policy_counter_timer(
-        session, reset_restart, TPM2_EO.EQ, _COUNTERS_OFFSET
+    esys.policy_pcr(
+        policy_session=session, pcr_digest=pcr_digest, pcrs=selection
     )
     esys.policy_counter_timer(
-        session,
-        deadline.to_bytes(8, 'big'),
-        TPM2_EO.UNSIGNED_LT,
-        _CLOCK_OFFSET,
+        policy_session=session,
+        operand_b=reset_restart,
+        operation=TPM2_EO.EQ,
+        offset=_COUNTERS_OFFSET,
+    )
+    esys.policy_counter_timer(
+        policy_session=session,
+        operand_b=deadline.to_bytes(8, 'big'),
+        operation=TPM2_EO.UNSIGNED_LT,
+        offset=_CLOCK_OFFSET,
     )
 
 
@@ -162,7 +171,11 @@ def _load(operation: Operation, srk: ESYS_TR, sealed: SealedKey) -> ESYS_TR:
     attributes = public.publicArea.objectAttributes
     if attributes != templates.SEALED_AT_REST:
         raise errors.CustodyError(errors.Reason.VAULT_DAMAGED)
-    return operation.own(operation.esys.load(srk, private, public))
+    return operation.own(
+        operation.esys.load(
+            parent_handle=srk, in_private=private, in_public=public
+        )
+    )
 
 
 def _verify(
@@ -171,7 +184,9 @@ def _verify(
     """The approval key's Name and the TPM's ticket that it signed."""
     esys = operation.esys
     public = TPM2B_PUBLIC.unmarshal(approval_public)[0]
-    key = operation.own(esys.load_external(public, hierarchy=ESYS_TR.OWNER))
+    key = operation.own(
+        esys.load_external(in_public=public, hierarchy=ESYS_TR.OWNER)
+    )
     signature = TPMT_SIGNATURE(
         sigAlg=TPM2_ALG.ECDSA,
         signature=TPMU_SIGNATURE(
@@ -183,7 +198,9 @@ def _verify(
         ),
     )
     try:
-        ticket = esys.verify_signature(key, approval.signed_digest, signature)
+        ticket = esys.verify_signature(
+            key_handle=key, digest=approval.signed_digest, signature=signature
+        )
     except TSS2_Exception as error:
         raise refused(error, errors.Reason.APPROVAL_INVALID) from None
     operation.flush(key)
@@ -205,7 +222,11 @@ def _satisfy(
         approval.deadline,
     )
     esys = operation.esys
-    esys.policy_command_code(session, TPM2_CC.Unseal)
+    esys.policy_command_code(policy_session=session, code=TPM2_CC.Unseal)
     esys.policy_authorize(
-        session, approval.approved_policy, key_name, ticket, approval.ref
+        policy_session=session,
+        approved_policy=approval.approved_policy,
+        key_sign=key_name,
+        check_ticket=ticket,
+        policy_ref=approval.ref,
     )

@@ -205,7 +205,9 @@ def _session(
             auth_hash=TPM2_ALG.SHA256,
         )
     )
-    operation.esys.trsess_set_attributes(session, attributes)
+    operation.esys.trsess_set_attributes(
+        session=session, attributes=attributes
+    )
     return session
 
 

@@ -217,7 +217,8 @@ def extend(esapi: ESAPI, pcr: int, digest: bytes) -> None:
     """Extend one SHA-256 digest."""
     value = TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=TPMU_HA(sha256=digest))
     esapi.pcr_extend(
-        getattr(ESYS_TR, f'PCR{pcr}'), TPML_DIGEST_VALUES([value])
+        pcr_handle=getattr(ESYS_TR, f'PCR{pcr}'),
+        digests=TPML_DIGEST_VALUES([value]),
     )
 
 

@@ -217,7 +217,10 @@ class SwTpm:
             ]
         )
         with ESAPI(self.tcti) as esapi:
-            esapi.pcr_extend(getattr(constants.ESYS_TR, f'PCR{pcr}'), values)
+            esapi.pcr_extend(
+                pcr_handle=getattr(constants.ESYS_TR, f'PCR{pcr}'),
+                digests=values,
+            )
 
     def transient_objects(self) -> int:
         """How many transient objects and sessions occupy the TPM."""
@@ -225,7 +228,9 @@ class SwTpm:
         with ESAPI(self.tcti) as esapi:
             for first in (0x80000000, 0x02000000, 0x03000000):
                 _more, data = esapi.get_capability(
-                    constants.TPM2_CAP.HANDLES, first, 32
+                    capability=constants.TPM2_CAP.HANDLES,
+                    prop=first,
+                    property_count=32,
                 )
                 # data owns the memory that its handles point into
                 found += len(list(data.data.handles))

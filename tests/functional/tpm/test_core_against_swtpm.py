@@ -67,9 +67,15 @@ class CoreTestCase(base.TpmTestCase):
 
     def session(self, kind: TPM2_SE) -> ESYS_TR:
         session = self.esys.start_auth_session(
-            ESYS_TR.NONE, ESYS_TR.NONE, kind, NO_SYM, TPM2_ALG.SHA256
+            tpm_key=ESYS_TR.NONE,
+            bind=ESYS_TR.NONE,
+            session_type=kind,
+            symmetric=NO_SYM,
+            auth_hash=TPM2_ALG.SHA256,
         )
-        self.esys.trsess_set_attributes(session, TPMA_SESSION.CONTINUESESSION)
+        self.esys.trsess_set_attributes(
+            session=session, attributes=TPMA_SESSION.CONTINUESESSION
+        )
         self.addCleanup(self.esys.flush_context, session)
         return session
 
@@ -93,7 +99,9 @@ class CoreTestCase(base.TpmTestCase):
     def quote(
         self, nonce: bytes = NONCE, selection: TPML_PCR_SELECTION = QUOTED
     ) -> quote.Quote:
-        attest, signature = self.esys.quote(self.ak(), selection, nonce)
+        attest, signature = self.esys.quote(
+            sign_handle=self.ak(), pcr_select=selection, qualifying_data=nonce
+        )
         return quote.Quote(
             bytes(attest.attestationData),
             bytes(signature.marshal()),
@@ -114,7 +122,9 @@ class PolicyTest(CoreTestCase):
             self.read_pcrs(), policydigest.PCRS_POLICY
         )
         session = self.session(TPM2_SE.TRIAL)
-        self.esys.policy_pcr(session, b'', POLICY)
+        self.esys.policy_pcr(
+            policy_session=session, pcr_digest=b'', pcrs=POLICY
+        )
         expected = policydigest.policy_pcr(
             policydigest.START,
             policydigest.selection(policydigest.PCRS_POLICY),
@@ -125,12 +135,19 @@ class PolicyTest(CoreTestCase):
             (b'\0' * 8, 16, TPM2_EO.EQ, policydigest.EO_EQ),
             (b'\1' * 8, 8, TPM2_EO.UNSIGNED_LT, policydigest.EO_UNSIGNED_LT),
         ):
-            self.esys.policy_counter_timer(session, operand, operation, offset)
+            self.esys.policy_counter_timer(
+                policy_session=session,
+                operand_b=operand,
+                operation=operation,
+                offset=offset,
+            )
             expected = policydigest.policy_counter_timer(
                 expected, operand, offset, number
             )
             self.assertEqual(expected, self.digest(session))
-        self.esys.policy_command_code(session, TPM2_CC.Unseal)
+        self.esys.policy_command_code(
+            policy_session=session, code=TPM2_CC.Unseal
+        )
         expected = policydigest.policy_command_code(
             expected, policydigest.CC_UNSEAL
         )
@@ -151,13 +168,23 @@ class PolicyTest(CoreTestCase):
         deadline: int,
         command: int | None,
     ) -> None:
-        self.esys.policy_pcr(session, b'', POLICY)
-        self.esys.policy_counter_timer(session, reset_restart, TPM2_EO.EQ, 16)
+        self.esys.policy_pcr(
+            policy_session=session, pcr_digest=b'', pcrs=POLICY
+        )
         self.esys.policy_counter_timer(
-            session, struct.pack('>Q', deadline), TPM2_EO.UNSIGNED_LT, 8
+            policy_session=session,
+            operand_b=reset_restart,
+            operation=TPM2_EO.EQ,
+            offset=16,
+        )
+        self.esys.policy_counter_timer(
+            policy_session=session,
+            operand_b=struct.pack('>Q', deadline),
+            operation=TPM2_EO.UNSIGNED_LT,
+            offset=8,
         )
         if command is not None:
-            self.esys.policy_command_code(session, command)
+            self.esys.policy_command_code(policy_session=session, code=command)
 
     def test_state_of_a_quote_is_the_state_of_a_session(self) -> None:
         """The TPM compares its counters and clock with the quote's."""
@@ -188,14 +215,16 @@ class PolicyTest(CoreTestCase):
         public = TPM2B_PUBLIC.unmarshal(tpm2.external_ecc_public(key.public))[
             0
         ]
-        loaded = self.esys.load_external(public, hierarchy=ESYS_TR.OWNER)
+        loaded = self.esys.load_external(
+            in_public=public, hierarchy=ESYS_TR.OWNER
+        )
         self.addCleanup(self.esys.flush_context, loaded)
         _, name, _ = self.esys.read_public(loaded)
         self.assertEqual(bytes(name), tpm2.external_ecc_name(key.public))
         ticket = self.esys.verify_signature(
-            loaded,
-            TPM2B_DIGEST(signed.signed_digest),
-            TPMT_SIGNATURE(
+            key_handle=loaded,
+            digest=TPM2B_DIGEST(signed.signed_digest),
+            signature=TPMT_SIGNATURE(
                 sigAlg=TPM2_ALG.ECDSA,
                 signature=TPMU_SIGNATURE(
                     ecdsa=TPMS_SIGNATURE_ECC(
@@ -210,7 +239,11 @@ class PolicyTest(CoreTestCase):
         self.walk(session, counters, deadline, policydigest.CC_UNSEAL)
         self.assertEqual(signed.approved_policy, self.digest(session))
         self.esys.policy_authorize(
-            session, signed.approved_policy, bytes(name), ticket, ref
+            policy_session=session,
+            approved_policy=signed.approved_policy,
+            key_sign=bytes(name),
+            check_ticket=ticket,
+            policy_ref=ref,
         )
         self.assertEqual(
             policydigest.policy_authorize(bytes(name), ref),
@@ -246,7 +279,10 @@ class AttestTest(CoreTestCase):
     def test_other_attestations(self) -> None:
         handle = self.esys.tr_deserialize(self.identity.srk_tr)
         attest, signature = self.esys.certify(
-            handle, self.ak(), NONCE, NO_SCHEME
+            object_handle=handle,
+            sign_handle=self.ak(),
+            qualifying_data=NONCE,
+            in_scheme=NO_SCHEME,
         )
         self.refused(
             'QUOTE_TYPE',
@@ -261,12 +297,22 @@ class AttestTest(CoreTestCase):
         template.publicArea.objectAttributes |= structure.ST_CLEAR
         outside = hashlib.sha256(b'outside').digest()
         private, public, data, digest, ticket = self.esys.create(
-            parent, TPM2B_SENSITIVE_CREATE(), template, outside
+            parent_handle=parent,
+            in_sensitive=TPM2B_SENSITIVE_CREATE(),
+            in_public=template,
+            outside_info=outside,
         )
-        loaded = self.esys.load(parent, private, public)
+        loaded = self.esys.load(
+            parent_handle=parent, in_private=private, in_public=public
+        )
         self.addCleanup(self.esys.flush_context, loaded)
         attest, signature = self.esys.certify_creation(
-            self.ak(), loaded, NONCE, digest, NO_SCHEME, ticket
+            sign_handle=self.ak(),
+            object_handle=loaded,
+            qualifying_data=NONCE,
+            creation_hash=digest,
+            in_scheme=NO_SCHEME,
+            creation_ticket=ticket,
         )
         parsed = tpm2.parse_public(bytes(public.marshal()))
         tpm2.check_msk(parsed)
@@ -317,13 +363,18 @@ class AttestTest(CoreTestCase):
             )
             session = self.session(TPM2_SE.POLICY)
             self.esys.policy_secret(
-                ESYS_TR.ENDORSEMENT, session, b'', b'', b'', 0
+                auth_handle=ESYS_TR.ENDORSEMENT,
+                policy_session=session,
+                nonce_tpm=b'',
+                cp_hash_a=b'',
+                policy_ref=b'',
+                expiration=0,
             )
             opened = self.esys.activate_credential(
-                self.ak(),
-                handle,
-                TPM2B_ID_OBJECT.unmarshal(blob)[0],
-                TPM2B_ENCRYPTED_SECRET.unmarshal(seed)[0],
+                activate_handle=self.ak(),
+                key_handle=handle,
+                credential_blob=TPM2B_ID_OBJECT.unmarshal(blob)[0],
+                secret=TPM2B_ENCRYPTED_SECRET.unmarshal(seed)[0],
                 session2=session,
             )
             self.assertEqual(secret, bytes(opened))

@@ -59,14 +59,24 @@ class IdentityTest(base.TpmTestCase):
         with ESAPI(machine.hardware.tcti) as esapi:
             # the storage key where the attestation key should be
             esapi.evict_control(
-                ESYS_TR.OWNER,
-                esapi.tr_from_tpmpublic(keys.AK_HANDLE),
-                keys.AK_HANDLE,
+                auth=ESYS_TR.OWNER,
+                object_handle=esapi.tr_from_tpmpublic(keys.AK_HANDLE),
+                persistent_handle=keys.AK_HANDLE,
             )
             parent = esapi.tr_from_tpmpublic(keys.SRK_HANDLE)
-            private, public, *_ = esapi.create(parent, None, templates.ak())
-            loaded = esapi.load(parent, private, public)
-            esapi.evict_control(ESYS_TR.OWNER, loaded, keys.AK_HANDLE)
+            private, public, *_ = esapi.create(
+                parent_handle=parent,
+                in_sensitive=None,
+                in_public=templates.ak(),
+            )
+            loaded = esapi.load(
+                parent_handle=parent, in_private=private, in_public=public
+            )
+            esapi.evict_control(
+                auth=ESYS_TR.OWNER,
+                object_handle=loaded,
+                persistent_handle=keys.AK_HANDLE,
+            )
             esapi.flush_context(loaded)
         with machine.tpm.operation() as operation:
             error = self.assertRaises(
@@ -178,7 +188,9 @@ class DeviceTest(base.TpmTestCase):
         with ESAPI(machine.hardware.tcti) as esapi:
             for _ in range(3):
                 esapi.create_primary(
-                    None, templates.srk(), primary_handle=ESYS_TR.OWNER
+                    in_sensitive=None,
+                    in_public=templates.srk(),
+                    primary_handle=ESYS_TR.OWNER,
                 )
         self.assertEqual(3, machine.hardware.transient_objects())
         self.assertEqual(3, machine.tpm.reclaim())

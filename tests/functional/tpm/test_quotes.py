@@ -50,7 +50,9 @@ class QuotesTest(testtools.TestCase):
         self.addCleanup(self.esys.close)
         for pcr in (0, 1, 2, 7, 10):
             handle = getattr(ESYS_TR, f'PCR{pcr}')
-            self.esys.pcr_event(handle, b'event %d' % pcr)
+            self.esys.pcr_event(
+                pcr_handle=handle, event_data=b'event %d' % pcr
+            )
 
     def read(self, banks: dict[str, tuple[int, ...]]) -> quote.Banks:
         found: dict[str, dict[int, bytes]] = {}
@@ -62,9 +64,11 @@ class QuotesTest(testtools.TestCase):
 
     def check(self, algorithm: str, scheme: str) -> None:
         handle, public, *_ = self.esys.create_primary(
-            TPM2B_SENSITIVE_CREATE(),
-            TPM2B_PUBLIC.parse(algorithm, objectAttributes=ATTRIBUTES),
-            ESYS_TR.ENDORSEMENT,
+            in_sensitive=TPM2B_SENSITIVE_CREATE(),
+            in_public=TPM2B_PUBLIC.parse(
+                algorithm, objectAttributes=ATTRIBUTES
+            ),
+            primary_handle=ESYS_TR.ENDORSEMENT,
         )
         self.addCleanup(self.esys.flush_context, handle)
         pem = serialization.load_pem_public_key(public.to_pem()).public_bytes(
@@ -78,7 +82,9 @@ class QuotesTest(testtools.TestCase):
                 f'{bank}:{",".join(map(str, indices))}'
                 for bank, indices in banks.items()
             )
-            attest, signature = self.esys.quote(handle, selection, NONCE)
+            attest, signature = self.esys.quote(
+                sign_handle=handle, pcr_select=selection, qualifying_data=NONCE
+            )
             self.check_forms(
                 (bytes(attest), attest.marshal()),
                 (signature.marshal(), bytes(signature)),
