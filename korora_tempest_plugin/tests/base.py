@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +52,7 @@ class BaseAttestationTest(test.BaseTestCase):  # type: ignore[misc]
             what, prefix=CONF.resource_name_prefix))
 
     def assert_refused(self, exception: type[Exception], reason: str,
-                       call: Callable[..., Any], *args: Any,
+                       call: Callable[..., Any], /, *args: Any,
                        **kwargs: Any) -> Json:
         """Insist on an error of the API; returns what is in it."""
         raised = self.assertRaises(exception, call, *args, **kwargs)
@@ -116,6 +118,13 @@ class BaseAttestationTest(test.BaseTestCase):  # type: ignore[misc]
             call(*args, **kwargs)
         except lib_exc.NotFound:
             pass
+
+
+def claims(token: str) -> Json:
+    """What a signed token says; it is not verified here."""
+    payload = token.split('.')[1]
+    return dict(json.loads(base64.urlsafe_b64decode(
+        payload + '=' * (-len(payload) % 4))))
 
 
 def policy_document(name: str, hosts: str = NOWHERE,

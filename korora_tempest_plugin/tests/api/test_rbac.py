@@ -105,9 +105,14 @@ class RbacTests(base.BaseAttestationTest):
         super().setup_credentials()
         cls.caller = cls.os_admin
         if cls.roles:
+            cls.ensure_roles()
             scope = 'system' if cls.user == SYSTEM_READER else 'project'
             cls.caller = cls.get_client_manager(
                 roles=cls.roles, force_new=True, scope=scope)
+
+    @classmethod
+    def ensure_roles(cls) -> None:
+        """Every cloud with the service has them."""
 
     @classmethod
     def setup_clients(cls) -> None:
@@ -279,12 +284,11 @@ class ReaderTest(RbacTests):
     _made: str = ''
 
     @classmethod
-    def setup_credentials(cls) -> None:
-        roles = cls.get_client_manager('admin').identity_v3.RolesClient()
+    def ensure_roles(cls) -> None:
+        roles = cls.os_admin.identity_v3.RolesClient()
         if READER not in [role['name']
                           for role in roles.list_roles()['roles']]:
             cls._made = roles.create_role(name=READER)['role']['id']
-        super().setup_credentials()
 
     @classmethod
     def clear_credentials(cls) -> None:
