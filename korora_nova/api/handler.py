@@ -87,7 +87,8 @@ ROUTES: dict[str, dict[str, tuple[call.Handler, str | None]]] = {
         'POST': (custody.recover, custody_rules.RECOVER)},
 }
 
-_NAME = r'[A-Za-z0-9._:-]{1,255}'
+# Clients and proxies resolve '.' and '..', so nothing could have that name.
+_NAME = r'(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:-]{1,255}'
 _UUID = r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 _PLACEHOLDERS = {'host': _NAME, 'name': _NAME, 'instance': _UUID,
                  'id': _UUID}

@@ -61,8 +61,9 @@ UUID: Schema = {
 DIGEST = hex_string(32)
 #: A TPM name: algorithm id and SHA-256 digest.
 NAME = hex_string(34)
-HOST: Schema = {'type': 'string', 'pattern': '^[A-Za-z0-9._:-]+' + END,
-                'maxLength': 255}
+#: Of hosts and references; '.' and '..' cannot be in the path of a URL.
+HOST: Schema = {'type': 'string', 'maxLength': 255, 'pattern':
+                '^(?!\\.{1,2}' + END + ')[A-Za-z0-9._:-]+' + END}
 #: Epochs start at 1.
 EPOCH: Schema = {'type': 'integer', 'minimum': 1, 'maximum': 2**63 - 1}
 COUNTER: Schema = {'type': 'integer', 'minimum': 0, 'maximum': 2**64 - 1}

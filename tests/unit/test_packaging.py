@@ -51,7 +51,10 @@ class TestPackaging(testtools.TestCase):
         self.assertEqual(promised, written)
 
     def test_every_file_says_its_license(self) -> None:
-        trees = ("korora_nova", "nova", "tests", "tools", "doc", "api-ref")
+        trees = (
+            "korora_nova", "korora_tempest_plugin", "nova", "tests", "tools",
+            "doc", "api-ref",
+        )  # fmt: skip
         without = [
             str(path.relative_to(ROOT))
             for tree in trees
@@ -75,12 +78,14 @@ class TestRequirements(testtools.TestCase):
 
     def imported(self) -> set[str]:
         owners = importlib.metadata.packages_distributions()
+        ours = {"korora_nova", "korora_tempest_plugin"}
         found = set()
-        for path in (ROOT / "korora_nova").rglob("*.py"):
-            for target in layering.imports(path.read_text(), "korora_nova"):
-                top = target.target.split(".")[0]
-                if top not in sys.stdlib_module_names | {"korora_nova"}:
-                    found |= {_normal(owner) for owner in owners[top]}
+        for package in ours:
+            for path in (ROOT / package).rglob("*.py"):
+                for target in layering.imports(path.read_text(), package):
+                    top = target.target.split(".")[0]
+                    if top not in sys.stdlib_module_names | ours:
+                        found |= {_normal(owner) for owner in owners[top]}
         return found
 
     def test_requirements_are_the_imports(self) -> None:

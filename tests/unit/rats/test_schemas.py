@@ -45,6 +45,12 @@ class SchemasTest(unittest.TestCase):
         self.assertTrue(valid(schemas.text(3, 0), ''))
         self.assertFalse(valid(schemas.base64_string(3), 'A' * 8))
 
+    def test_names_that_paths_swallow(self):
+        for bad in ('.', '..', '', 'a/b'):
+            self.assertFalse(valid(schemas.HOST, bad), bad)
+        for good in ('...', '.a', '..a', 'a..', 'a.b', '-', '::1'):
+            self.assertTrue(valid(schemas.HOST, good), good)
+
     def test_closed(self):
         schema = schemas.closed({'a': {}, 'b': {}}, ('b',))
         self.assertTrue(valid(schema, {'a': 1}))

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which role may make which call: every call as every kind of user.
+
+A call is made with arguments that change nothing: a user who may make it is
+told that there is no such thing or that the request is malformed, one who
+may not is told so, whatever the arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from tempest.lib import decorators
+from tempest.lib import exceptions as lib_exc
+
+from korora_tempest_plugin.services import attestation
+from korora_tempest_plugin.tests import base
+
+#: Users, by what makes them one.
+ADMIN, READER, ATTESTER, SERVICE, MEMBER, PROJECT_READER, SYSTEM_READER = (
+    USERS := ('admin', 'attestation_reader', 'attester', 'service', 'member',
+              'project reader', 'system reader'))
+
+ADMINS = frozenset({ADMIN})
+READERS = frozenset({ADMIN, READER, SYSTEM_READER})
+ATTESTERS = frozenset({ATTESTER})
+RELYING = READERS | {ATTESTER, SERVICE}
+ANYBODY = frozenset(USERS)
+
+_NOBODY = str(uuid.UUID(int=0))
+_HOST = base.NOWHERE
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of the API.
+
+    :param users: who may make it.
+    :param status: what they are answered, with these arguments.
+    """
+
+    users: frozenset[str]
+    status: int
+    make: Callable[[attestation.AttestationClient], attestation.Body]
+
+
+#: Name of the policy rule, without ``attestation:``, and its call.
+CALLS = {
+    'keys:show': Call(ANYBODY, 200, lambda c: c.show_keys()),
+    'hosts:list': Call(READERS, 200, lambda c: c.list_hosts()),
+    'hosts:show': Call(READERS | ATTESTERS, 404,
+                       lambda c: c.show_host(_HOST)),
+    'hosts:approve': Call(ADMINS, 400, lambda c: c.approve_host(_HOST)),
+    'hosts:delete': Call(ADMINS, 404, lambda c: c.delete_host(_HOST)),
+    'enrolment:create': Call(ATTESTERS, 400, lambda c: c.enrol(_HOST)),
+    'enrolment:prove': Call(ATTESTERS, 400,
+                            lambda c: c.prove_enrolment(_HOST)),
+    'challenges:create': Call(
+        ATTESTERS, 404, lambda c: c.create_challenge(_HOST, 'steady')),
+    'evidence:create': Call(ATTESTERS, 400,
+                            lambda c: c.send_evidence(_HOST)),
+    'results:list': Call(RELYING, 200, lambda c: c.list_results()),
+    'results:show': Call(RELYING, 404, lambda c: c.show_result(_HOST)),
+    'references:create': Call(ADMINS, 400, lambda c: c.create_reference()),
+    'references:list': Call(READERS, 200, lambda c: c.list_references()),
+    'references:show': Call(READERS, 404,
+                            lambda c: c.show_reference(_HOST)),
+    'references:delete': Call(ADMINS, 404,
+                              lambda c: c.delete_reference(_HOST)),
+    'policies:create': Call(ADMINS, 400, lambda c: c.create_policy(None)),
+    'policies:list': Call(READERS, 200, lambda c: c.list_policies()),
+    'policies:show': Call(READERS, 200, lambda c: c.show_policy('exact')),
+    'policies:update': Call(ADMINS, 400,
+                            lambda c: c.update_policy(_HOST, None, 1)),
+    'policies:delete': Call(ADMINS, 404, lambda c: c.delete_policy(_HOST)),
+    'policies:differences': Call(
+        READERS, 404, lambda c: c.show_policy_differences('exact', _HOST)),
+    'servers:show': Call(READERS | ATTESTERS, 404,
+                         lambda c: c.show_server(_NOBODY)),
+    'migrations:list': Call(READERS, 200, lambda c: c.list_migrations()),
+    'migrations:show': Call(READERS | ATTESTERS, 404,
+                            lambda c: c.show_migration(_NOBODY)),
+    'migrations:abort': Call(ADMINS, 400,
+                             lambda c: c.abort_migration(_NOBODY)),
+    'receipts:list': Call(READERS | ATTESTERS, 200,
+                          lambda c: c.list_receipts()),
+    'ledger:recover': Call(ADMINS, 400,
+                           lambda c: c.recover_ledger(['no receipt'])),
+}
+
+
+class RbacTests(base.BaseAttestationTest):
+    """The calls; its subclasses are the users."""
+
+    #: One of USERS.
+    user: str
+    #: Roles of the user, its project's or the system's; none: an admin.
+    roles: list[str] = []
+
+    @classmethod
+    def setup_credentials(cls) -> None:
+        super().setup_credentials()
+        cls.caller = cls.os_admin
+        if cls.roles:
+            cls.ensure_roles()
+            scope = 'system' if cls.user == SYSTEM_READER else 'project'
+            cls.caller = cls.get_client_manager(
+                roles=cls.roles, force_new=True, scope=scope)
+
+    @classmethod
+    def ensure_roles(cls) -> None:
+        """Every cloud with the service has them."""
+
+    @classmethod
+    def setup_clients(cls) -> None:
+        super().setup_clients()
+        cls.caller_client = cls.caller.attestation.AttestationClient()
+
+    def check(self, rule: str) -> None:
+        call = CALLS[rule]
+        status, error = self._make(call)
+        if self.user in call.users:
+            self.assertEqual(call.status, status, error)
+            self.assertNotEqual('FORBIDDEN', error.get('reason'))
+        else:
+            self.assertEqual((403, 'FORBIDDEN', f'attestation:{rule}'), (
+                status, error.get('reason'),
+                error.get('details', {}).get('rule')))
+
+    def _make(self, call: Call) -> tuple[int, Any]:
+        try:
+            return call.make(self.caller_client).response.status, {}
+        except lib_exc.RestClientException as exc:
+            return exc.resp.status, exc.resp_body
+
+    @decorators.idempotent_id('21a9dc6e-1755-41af-857c-5c31c5a25d4a')
+    def test_show_keys(self) -> None:
+        self.check('keys:show')
+
+    @decorators.idempotent_id('4485a184-1e28-4f38-ba7e-292847054b71')
+    def test_list_hosts(self) -> None:
+        self.check('hosts:list')
+
+    @decorators.idempotent_id('13ea6a91-0ddb-454f-9c7e-da85851bc2fe')
+    def test_show_host(self) -> None:
+        self.check('hosts:show')
+
+    @decorators.idempotent_id('98f18544-a1ec-402a-a8e6-a0f8e040223b')
+    def test_approve_host(self) -> None:
+        self.check('hosts:approve')
+
+    @decorators.idempotent_id('74802d87-754f-45a0-ad32-af95529b716d')
+    def test_delete_host(self) -> None:
+        self.check('hosts:delete')
+
+    @decorators.idempotent_id('1ce4f89e-fa41-47ff-81ec-b540dcbbca4e')
+    def test_enrol(self) -> None:
+        self.check('enrolment:create')
+
+    @decorators.idempotent_id('6f19692f-76fc-4182-963a-39423297a609')
+    def test_prove_enrolment(self) -> None:
+        self.check('enrolment:prove')
+
+    @decorators.idempotent_id('eda0e4e2-df8b-44b3-b0d1-4caa31f2c2dd')
+    def test_create_challenge(self) -> None:
+        self.check('challenges:create')
+
+    @decorators.idempotent_id('8e165d84-9ad1-45d8-a0a1-807dbd3e647d')
+    def test_send_evidence(self) -> None:
+        self.check('evidence:create')
+
+    @decorators.idempotent_id('a3ee1ec5-f2d9-4a05-becd-4a8efe67ee15')
+    def test_list_results(self) -> None:
+        self.check('results:list')
+
+    @decorators.idempotent_id('4506c1be-d8dd-4396-a8f9-dbc051dd98bd')
+    def test_show_result(self) -> None:
+        self.check('results:show')
+
+    @decorators.idempotent_id('7ad4652a-01ca-49bc-bab7-8322268defb0')
+    def test_create_reference(self) -> None:
+        self.check('references:create')
+
+    @decorators.idempotent_id('ddcd4031-a221-4231-839a-728b4e30c619')
+    def test_list_references(self) -> None:
+        self.check('references:list')
+
+    @decorators.idempotent_id('21ce7920-41e7-40e6-9b45-5c49c29a2bb4')
+    def test_show_reference(self) -> None:
+        self.check('references:show')
+
+    @decorators.idempotent_id('d25c3ea6-211e-48de-8a58-a94c46baaa70')
+    def test_delete_reference(self) -> None:
+        self.check('references:delete')
+
+    @decorators.idempotent_id('087df43e-9254-414f-ab3e-772a4b70b757')
+    def test_create_policy(self) -> None:
+        self.check('policies:create')
+
+    @decorators.idempotent_id('810306af-49c7-4af5-a7e1-112084533b78')
+    def test_list_policies(self) -> None:
+        self.check('policies:list')
+
+    @decorators.idempotent_id('48dd0a71-c53e-4496-93db-a9beddb99f43')
+    def test_show_policy(self) -> None:
+        self.check('policies:show')
+
+    @decorators.idempotent_id('a18de1bc-678a-4bca-9c08-61c40a0aa40c')
+    def test_update_policy(self) -> None:
+        self.check('policies:update')
+
+    @decorators.idempotent_id('90f710a7-a8ba-4d65-bb17-ce61623b60bb')
+    def test_delete_policy(self) -> None:
+        self.check('policies:delete')
+
+    @decorators.idempotent_id('81d0ede4-1a76-49cb-a129-dc448a53042a')
+    def test_show_policy_differences(self) -> None:
+        self.check('policies:differences')
+
+    @decorators.idempotent_id('06ffe798-fb05-42f1-b16a-98fe0b6ba2c0')
+    def test_show_server(self) -> None:
+        self.check('servers:show')
+
+    @decorators.idempotent_id('c71d231a-732e-4ff9-9dd7-82db9b5e51aa')
+    def test_list_migrations(self) -> None:
+        self.check('migrations:list')
+
+    @decorators.idempotent_id('aabf604b-2dd8-4d0e-821c-32a5b0f613bf')
+    def test_show_migration(self) -> None:
+        self.check('migrations:show')
+
+    @decorators.idempotent_id('bdf944d0-a4c1-4a0d-8f31-a2bf23fbac81')
+    def test_abort_migration(self) -> None:
+        self.check('migrations:abort')
+
+    @decorators.idempotent_id('470a2de2-dc84-4120-b042-1d8278242bca')
+    def test_list_receipts(self) -> None:
+        self.check('receipts:list')
+
+    @decorators.idempotent_id('9e640e23-4993-4ef1-9912-77ad3f577f21')
+    def test_recover_ledger(self) -> None:
+        self.check('ledger:recover')
+
+
+class AdminTest(RbacTests):
+    user = ADMIN
+
+
+class AttesterTest(RbacTests):
+    user = ATTESTER
+    roles = ['attester']
+
+
+class ServiceTest(RbacTests):
+    user = SERVICE
+    roles = ['service']
+
+
+class MemberTest(RbacTests):
+    user = MEMBER
+    roles = ['member']
+
+
+class ProjectReaderTest(RbacTests):
+    """Whoever is a member of any project is its reader: too many."""
+
+    user = PROJECT_READER
+    roles = ['reader']
+
+
+class SystemReaderTest(RbacTests):
+    user = SYSTEM_READER
+    roles = ['reader']
+
+
+class ReaderTest(RbacTests):
+    """A role that operators make if they want it; so does this test."""
+
+    user = READER
+    roles = [READER]
+    _made: str = ''
+
+    @classmethod
+    def ensure_roles(cls) -> None:
+        roles = cls.os_admin.identity_v3.RolesClient()
+        if READER not in [role['name']
+                          for role in roles.list_roles()['roles']]:
+            cls._made = roles.create_role(name=READER)['role']['id']
+
+    @classmethod
+    def clear_credentials(cls) -> None:
+        try:
+            if cls._made:
+                cls.os_admin.identity_v3.RolesClient().delete_role(cls._made)
+                cls._made = ''
+        finally:
+            super().clear_credentials()
+
+
+# What a loader finds here are the users.
+del RbacTests
