@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     up = add('up', 'stack a controller', True)
     up.add_argument('--subnode', action='store_true', help='and a subnode')
     add('restack', 'unstack and stack the controller again', True)
+    add('replug', "run the plugin's phases only, on what is stacked", True)
     tests = add('tempest', 'run Tempest on the controller')
     tests.add_argument('regex', nargs='?', default=tempest.OURS,
                        help='which tests (default: those of the plugin)')
@@ -137,6 +138,8 @@ def _changing(made: cloud.Cloud, args: argparse.Namespace) -> int:
     if args.command == 'restack':
         made.unstack(made.controller)
         return made.stack(made.controller)
+    if args.command == 'replug':
+        return made.replug(made.controller)
     if args.command == 'scenarios':
         rows = scenarios.run(scenarios.World(made), *scenarios.SCENARIOS)
         return 0 if all(row['ok'] for row in rows) else 1

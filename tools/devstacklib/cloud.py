@@ -13,7 +13,9 @@ from lablib import ui
 OPENSTACK = (
     f'env OS_CLOUD=devstack-admin OS_CACERT= {paths.VENV_BIN}/openstack'
 )
-SERVICES = 'devstack@korora-api', 'devstack@korora-agent'
+REPLUG = pathlib.Path(__file__).with_name('replug.sh')
+PHASES = ('unstack', 'stack:pre-install', 'stack:install',
+          'stack:post-config', 'stack:extra', 'stack:test-config')  # fmt: skip
 
 
 class Cloud:
@@ -61,13 +63,7 @@ class Cloud:
 
     def stack(self, node: Node, *, offline: bool = False) -> int:
         """stack.sh with the plugin's newest commit; its exit code."""
-        node.put(
-            localconf.render(node.name, self.branch, offline=offline),
-            f'{paths.DEVSTACK}/local.conf',
-        )
-        if not offline:
-            # DevStack does not update a plugin that is there.
-            node.output(f'rm -rf {paths.STACK_HOME}/{mirrors.PLUGIN}')
+        self._write(node, offline)
         how = ' without a way out' if offline else ''
         with ui.step(f'stack.sh on {node.name}{how} '
                      f'({self.work.log}/{node.name}.stack.log)'):  # fmt: skip
@@ -76,11 +72,31 @@ class Cloud:
                 f'{node.name}.stack.log',
             )
 
+    def _write(self, node: Node, offline: bool = False) -> None:
+        """local.conf; DevStack does not update a plugin that is there."""
+        node.put(
+            localconf.render(node.name, self.branch, offline=offline),
+            f'{paths.DEVSTACK}/local.conf',
+        )
+        if not offline:
+            node.output(f'rm -rf {paths.STACK_HOME}/{mirrors.PLUGIN}')
+
     def unstack(self, node: Node) -> int:
         with ui.step(f'unstack.sh on {node.name}'):
             return node.run(
                 f'cd {paths.DEVSTACK} && ./unstack.sh',
                 f'{node.name}.unstack.log',
+            )
+
+    def replug(self, node: Node) -> int:
+        """The plugin's phases only, on a cloud that is up."""
+        self._write(node)
+        node.put(REPLUG.read_text(), f'{paths.STACK_HOME}/replug.sh')
+        with ui.step(f'phases of the plugin on {node.name} '
+                     f'({self.work.log}/{node.name}.replug.log)'):  # fmt: skip
+            return node.run(
+                f'bash {paths.STACK_HOME}/replug.sh {" ".join(PHASES)}',
+                f'{node.name}.replug.log',
             )
 
     def clean(self, node: Node) -> int:
