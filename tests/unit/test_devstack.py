@@ -16,20 +16,40 @@ set -eu
 say() { local IFS='|'; echo "$*"; }
 for f in iniset iniset_multiline setup_develop install_package run_process \
     stop_process write_uwsgi_config remove_uwsgi_config setup_logging \
-    configure_keystone_authtoken_middleware get_or_create_role \
-    create_service_user get_or_create_service get_or_create_endpoint \
-    recreate_database rpc_backend_add_vhost sudo; do
+    configure_keystone_authtoken_middleware configure_keystoneauth \
+    get_or_create_role create_service_user get_or_create_user \
+    get_or_add_user_project_role get_or_create_service \
+    get_or_create_endpoint recreate_database rpc_backend_add_vhost \
+    wait_for_service; do
     eval "$f() { say $f \"\$@\"; }"
 done
-is_service_enabled() { [[ " $ENABLED " == *" $1 "* ]]; }
-get_python_exec_prefix() { echo /venv/bin; }
+sudo() {
+    case "$1" in
+        find | grep | env) command "$@" ;;
+        sed) echo tss ;;
+        *) say sudo "$@" ;;
+    esac
+}
+install() { say install "$@"; }
+echo_summary() { :; }
+trueorfalse() { local value=${!2:-$1}; echo "$value"; }
+define_plugin() { :; }
+enable_service() { :; }
+die() { shift; echo "$*" >&2; exit 1; }
+get_plugin_packages() { echo gcc swtpm; }
+is_service_enabled() {
+    [[ " $ENABLED " == *" $1 "* ]] || \
+        [[ "$1" == korora && " $ENABLED " == *" korora-"* ]]
+}
+get_python_exec_prefix() { echo "$BIN"; }
 database_connection_url() { echo "mysql+pymysql://db/$1"; }
 get_transport_url() { echo "rabbit://bus/$1"; }
-iniget() { echo "OldFilter"; }
+iniget() { echo "${FILTERS:-OldFilter}"; }
 iniget_multiline() { echo "${AVAILABLE:-}"; }
 rm() { say rm "$@"; }
 uwsgi() { :; }
 which() { echo "/usr/bin/$1"; }
+source "$PLUGIN_DIR/settings"
 """
 
 
@@ -38,29 +58,84 @@ class TestPlugin(testtools.TestCase):
         super().setUp()
         self.temp = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         (self.temp / "nova/nova/virt").mkdir(parents=True)
+        manage = self.temp / "bin/korora-manage"
+        manage.parent.mkdir()
+        manage.write_text('#!/bin/sh\necho "manage|$*"\n')
+        manage.chmod(0o755)
+
+    def run_bash(
+        self, *phase: str, enabled: str, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        env = {
+            "PATH": "/usr/bin:/bin", "ENABLED": enabled, "NOUNSET": "",
+            "PLUGIN_DIR": str(PLUGIN.parent), "BIN": str(self.temp / "bin"),
+            "NOVA_DIR": str(self.temp / "nova"), "NOVA_CONF": "nova.conf",
+            "TEMPEST_CONFIG": "tempest.conf", "SERVICE_TIMEOUT": "60",
+            "STACK_USER": "stack", "HOST_IP": "192.0.2.1",
+            "SERVICE_HOST": "192.0.2.1", "SERVICE_PROTOCOL": "http",
+            "SERVICE_PASSWORD": "secret", "REGION_NAME": "R",
+            "SERVICE_DOMAIN_NAME": "Default", "SERVICE_PROJECT_NAME": "s",
+            "KEYSTONE_SERVICE_URI": "http://k", "DATA_DIR": str(self.temp),
+            "ENABLE_DEBUG_LOG_LEVEL": "True", **variables,
+        }  # fmt: skip
+        return subprocess.run(
+            ["bash", "-c", STANDINS + 'source "$0" "$@"', PLUGIN, *phase],
+            env=env, capture_output=True, text=True, cwd="/",
+        )  # fmt: skip
 
     def run_phase(
         self, *phase: str, enabled: str, **variables: str
     ) -> list[str]:
         """The calls that a phase makes."""
-        env = {
-            "PATH": "/usr/bin:/bin", "ENABLED": enabled,
-            "NOVA_DIR": str(self.temp / "nova"), "NOVA_CONF": "nova.conf",
-            "STACK_USER": "stack", "HOST_IP": "192.0.2.1",
-            "SERVICE_HOST": "192.0.2.1", "SERVICE_PROTOCOL": "http",
-            "SERVICE_PASSWORD": "secret", "REGION_NAME": "R",
-            "SERVICE_DOMAIN_NAME": "Default", "SERVICE_PROJECT_NAME": "s",
-            "KEYSTONE_SERVICE_URI": "http://k", "KORORA_EK_ROOTS": "",
-            "KORORA_TRUSTED_KEYS": "", "KORORA_TCTI": "device:/dev/tpmrm0",
-            "ENABLE_DEBUG_LOG_LEVEL": "True", **variables,
-        }  # fmt: skip
-        done = subprocess.run(
-            ["bash", "-c", STANDINS + 'source "$0" "$@"', PLUGIN, *phase],
-            env=env, capture_output=True, text=True, cwd="/",
-        )  # fmt: skip
+        done = self.run_bash(*phase, enabled=enabled, **variables)
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertEqual("", done.stderr)
         return done.stdout.splitlines()
+
+    def refusal(self, enabled: str, **variables: str) -> str:
+        """The sentence with which stack.sh ends before it installs."""
+        done = self.run_bash(
+            "stack", "pre-install", enabled=enabled, **variables
+        )
+        self.assertEqual(1, done.returncode)
+        self.assertEqual("", done.stdout)
+        return done.stderr
+
+    def test_ends_early_without_a_key_manager(self) -> None:
+        self.assertIn(
+            "enable_plugin barbican",
+            self.refusal("korora-api", KORORA_TPM="swtpm"),
+        )
+        for enabled, manager in (
+            ("korora-api barbican", "barbican"), ("korora-api", "external"),
+        ):  # fmt: skip
+            self.assertEqual(
+                ["install_package|gcc|swtpm"],
+                self.run_phase(
+                    "stack", "pre-install", enabled=enabled,
+                    KORORA_TPM="swtpm", KORORA_KEY_MANAGER=manager,
+                ),
+            )  # fmt: skip
+
+    def test_ends_early_without_a_tpm_or_who_vouches_for_it(self) -> None:
+        both = "korora-api korora-agent barbican"
+        self.assertIn(
+            "no TPM at /nowhere",
+            self.refusal(
+                both, KORORA_TCTI="device:/nowhere", KORORA_EK_ROOTS="/x"
+            ),
+        )
+        self.assertIn(
+            "KORORA_EK_ROOTS",
+            self.refusal(both, KORORA_TCTI="device:/dev/null"),
+        )
+        self.assertIn("device or swtpm", self.refusal(both, KORORA_TPM="x"))
+
+    def test_a_subnode_ends_early_without_the_handout(self) -> None:
+        self.assertIn(
+            "korora-handout",
+            self.refusal("korora-agent", KORORA_TPM="swtpm"),
+        )
 
     def test_install_links_the_driver_into_novas_tree(self) -> None:
         calls = self.run_phase(
@@ -70,34 +145,45 @@ class TestPlugin(testtools.TestCase):
         link = self.temp / "nova/nova/virt/korora"
         self.assertEqual(ROOT / "nova/virt/korora", link.resolve())
         self.assertTrue((link / "__init__.py").exists())
+        self.assertIn(
+            f"rm|-f|{link}", self.run_phase("unstack", enabled="korora-api")
+        )
 
     def test_a_controller_needs_no_tpm_library(self) -> None:
-        self.assertEqual(
-            [], self.run_phase("stack", "pre-install", enabled="korora-api")
-        )
         self.assertIn(
             f"setup_develop|{ROOT}",
             self.run_phase("stack", "install", enabled="korora-api"),
         )
 
-    def test_the_filter_joins_those_that_are_there(self) -> None:
-        calls = self.run_phase("stack", "post-config", enabled="n-sch")
+    def test_nothing_where_nothing_is_enabled(self) -> None:
+        for phase in (("stack", "install"), ("unstack",), ("clean",)):
+            self.assertEqual([], self.run_phase(*phase, enabled="n-cpu"))
+
+    def test_the_filter_joins_those_that_are_there_once(self) -> None:
+        enabled = "n-sch korora-api"
+        calls = self.run_phase("stack", "post-config", enabled=enabled)
         self.assertIn(
             "iniset|nova.conf|filter_scheduler|enabled_filters|"
             "OldFilter,AttestationFilter", calls,
         )  # fmt: skip
+        ours = "korora_nova.relying_party.filter.AttestationFilter"
         self.assertIn(
             "iniset_multiline|nova.conf|filter_scheduler|available_filters|"
-            "nova.scheduler.filters.all_filters|"
-            "korora_nova.relying_party.filter.AttestationFilter", calls,
+            f"nova.scheduler.filters.all_filters|{ours}", calls,
         )  # fmt: skip
-        again = self.run_phase(
-            "stack", "post-config", enabled="n-sch", AVAILABLE="one two"
-        )
         self.assertIn(
             "iniset_multiline|nova.conf|filter_scheduler|available_filters|"
-            "one|two|korora_nova.relying_party.filter.AttestationFilter",
-            again,
+            f"one|two|{ours}",
+            self.run_phase(
+                "stack", "post-config", enabled=enabled, AVAILABLE="one two"
+            ),
+        )
+        again = self.run_phase(
+            "stack", "post-config", enabled=enabled,
+            FILTERS="OldFilter,AttestationFilter", AVAILABLE=f"one {ours}",
+        )  # fmt: skip
+        self.assertEqual(
+            [], [call for call in again if "filter_scheduler" in call]
         )
 
     def test_the_driver_only_where_an_agent_runs(self) -> None:
@@ -105,32 +191,115 @@ class TestPlugin(testtools.TestCase):
             "iniset|nova.conf|DEFAULT|compute_driver|"
             "korora.KororaLibvirtDriver"
         )
-        self.assertIn(driver, self.run_phase(
-            "stack", "post-config", enabled="n-cpu korora-agent rabbit"
-        ))  # fmt: skip
+        compute = self.run_phase(
+            "stack", "post-config",
+            enabled="n-cpu korora-api korora-agent rabbit",
+        )  # fmt: skip
+        self.assertIn(driver, compute)
+        for option in (
+            "swtpm_enabled|True", "swtpm_user|tss", "swtpm_group|tss",
+            "live_migration_inbound_addr|192.0.2.1",
+        ):  # fmt: skip
+            self.assertIn(f"iniset|nova.conf|libvirt|{option}", compute)
         self.assertNotIn(driver, self.run_phase(
-            "stack", "post-config", enabled="n-cpu"
+            "stack", "post-config", enabled="n-cpu korora-api"
         ))  # fmt: skip
+
+    def test_the_agents_user_has_one_role(self) -> None:
+        calls = self.run_phase("stack", "post-config", enabled="korora-api")
+        self.assertEqual(
+            ["get_or_create_user|korora-agent|secret|Default",
+             "get_or_add_user_project_role|attester|korora-agent|s|Default|"
+             "Default"],
+            [c for c in calls if "korora-agent|s" in c or
+             c.startswith("create_service_user|korora-agent")],
+        )  # fmt: skip
+
+    def test_database_keys_and_state_are_made_anew_together(self) -> None:
+        calls = self.run_phase("stack", "post-config", enabled="korora-api")
+        wanted = [
+            "stop_process|korora-agent", "sudo|rm|-rf|/var/lib/korora",
+            "recreate_database|korora",
+            "sudo|rm|-rf|/etc/korora/private|/etc/korora/keys.json",
+            "manage|--config-file /etc/korora/korora.conf keys create",
+        ]  # fmt: skip
+        self.assertEqual(
+            wanted, [call for call in calls if call in wanted]
+        )
+
+    def test_a_subnode_forgets_when_the_keys_are_new(self) -> None:
+        handout = self.temp / "korora-handout"
+        handout.mkdir()
+        (handout / "keys.json").write_text("new")
+        pinned = self.temp / "etc/keys.json"
+        pinned.parent.mkdir()
+        forget = "sudo|rm|-rf|/var/lib/korora"
+
+        def stacked() -> list[str]:
+            return self.run_phase(
+                "stack", "post-config", enabled="korora-agent",
+                KORORA_CONF_DIR=str(pinned.parent),
+            )  # fmt: skip
+
+        self.assertIn(forget, stacked())
+        pinned.write_text("new")
+        self.assertNotIn(forget, stacked())
+
+    def test_only_certificates_become_roots(self) -> None:
+        given = self.temp / "given"
+        given.mkdir()
+        certificate = "-----BEGIN CERTIFICATE-----\n"
+        for name, text in (
+            ("ca.pem", certificate), ("signkey.pem", "BEGIN PRIVATE KEY"),
+            ("both.pem", certificate + "BEGIN PRIVATE KEY"),
+            ("maker.der", "\x30"), ("list.crl", "x"), ("serial", "1"),
+        ):  # fmt: skip
+            (given / name).write_text(text)
+        target = self.temp / "etc/ek-roots"
+        target.mkdir(parents=True)
+        (target / "standing.pem").touch()
+        calls = self.run_phase(
+            "stack", "post-config", enabled="korora-api",
+            KORORA_EK_ROOTS=str(given), KORORA_CONF_DIR=str(target.parent),
+        )  # fmt: skip
+        self.assertIn(f"sudo|rm|-rf|{target}", calls)
+        taken = {
+            pathlib.Path(call.rpartition("|")[2]).name
+            for call in calls
+            if call.startswith("sudo|install|-o|stack|-m|0644|-t")
+        }
+        self.assertEqual({"ca.pem", "maker.der", "list.crl"}, taken)
+
+    def test_large_bodies_are_buffered(self) -> None:
+        self.assertIn(
+            "iniset|/etc/korora/korora-uwsgi.ini|uwsgi|post-buffering|65536",
+            self.run_phase("stack", "post-config", enabled="korora-api"),
+        )
 
     def test_processes(self) -> None:
         calls = self.run_phase(
             "stack", "extra", enabled="korora-api korora-agent"
         )
         self.assertIn(
-            "run_process|korora-agent|/venv/bin/korora-agent "
-            "--config-file /etc/korora/agent.conf|root|root", calls,
+            f"run_process|korora-agent|{self.temp}/bin/korora-agent "
+            "--config-file /etc/korora/agent.conf|root|root|"
+            "PYTHONDONTWRITEBYTECODE=1", calls,
         )  # fmt: skip
-        self.assertEqual(
-            ["stop_process|korora-agent", "stop_process|korora-api"],
-            self.run_phase("unstack", enabled=""),
-        )
-
-    def test_clean_removes_the_link(self) -> None:
-        self.run_phase("stack", "install", enabled="n-cpu")
-        calls = self.run_phase("clean", enabled="")
-        self.assertIn(f"rm|-f|{self.temp}/nova/nova/virt/korora", calls)
         self.assertIn(
-            "sudo|rm|-rf|/etc/korora|/var/lib/korora|/run/korora", calls
+            "wait_for_service|60|http://192.0.2.1/attestation", calls
+        )
+        self.assertEqual(
+            ["stop_process|korora-agent", "stop_process|korora-api",
+             "stop_process|korora-tpm"],
+            self.run_phase("unstack", enabled="korora-agent"),
+        )  # fmt: skip
+
+    def test_clean_removes_what_was_made(self) -> None:
+        calls = self.run_phase("clean", enabled="korora-api")
+        self.assertIn(
+            "sudo|rm|-rf|/etc/korora|/var/lib/korora|"
+            f"{self.temp}/korora-tpm|{self.temp}/korora-handout|/run/korora",
+            calls,
         )
 
     def test_options_exist(self) -> None:
@@ -138,16 +307,23 @@ class TestPlugin(testtools.TestCase):
         from oslo_config import cfg
 
         from korora_nova import conf as options
+        from korora_tempest_plugin import config as tempest
 
         conf = cfg.ConfigOpts()
         options.register_attester_opts(conf)
+        options.register_verifier_opts(conf)
+        conf.register_opts(tempest.OPTIONS, tempest.GROUP)
         conf([])
-        calls = self.run_phase(
-            "stack", "post-config", enabled="korora-agent rabbit"
-        )
-        sections = ("attester", "handover")
-        written = [c.split("|") for c in calls if c.startswith("iniset|")]
-        ours = [c for c in written if c[2] in sections]
-        self.assertNotEqual([], ours)
+        enabled = "korora-agent korora-api korora-tpm tempest rabbit"
+        calls = [
+            call.split("|")
+            for phase in ("post-config", "test-config")
+            for call in self.run_phase(
+                "stack", phase, enabled=enabled
+            )
+        ]
+        sections = ("attester", "handover", "verifier", "attestation")
+        ours = [c for c in calls if c[0] == "iniset" and c[2] in sections]
+        self.assertEqual(set(sections), {call[2] for call in ours})
         for _, _, section, option, _ in ours:
             self.assertIn(option, conf[section])
