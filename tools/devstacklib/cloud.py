@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""stack, unstack and clean of DevStack's own scripts, as its users run them."""
+"""stack, unstack and clean: DevStack's own scripts, as users run them."""
 
 from __future__ import annotations
 

@@ -94,4 +94,5 @@ def render(name: str, branch: str, *, offline: bool = False) -> str:
 
 
 def _plugin(name: str, repository: str, branch: str) -> str:
-    return f'enable_plugin {name} file://{paths.GIT}/{repository}.git {branch}\n'
+    url = f'file://{paths.GIT}/{repository}.git'
+    return f'enable_plugin {name} {url} {branch}\n'

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 
+from devstacklib import paths
 from lablib import paths as lab_paths
 from lablib import ui
-from devstacklib import paths
 
 NAMES = (
     'devstack', 'nova', 'keystone', 'glance', 'neutron', 'placement',
@@ -26,7 +26,7 @@ OVS_NETDEV = pathlib.Path(__file__).with_name('ovs-netdev')
 HOW_TO = """\
 --mirror names a directory with bare clones, for instance
     for n in {names}; do
-        git clone --mirror https://opendev.org/openstack/$n DIR/openstack/$n.git
+        git clone --mirror https://opendev.org/openstack/$n DIR/$n.git
     done"""
 
 

@@ -20,7 +20,9 @@ CGROUPS = ('/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified',
            '/sys/fs/cgroup')  # fmt: skip
 SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
 DENIED = ('CAP_SYS_RESOURCE',)
-SYSTEM_CALLS = 'bpf @keyring @clock mlock mlockall perf_event_open open_by_handle_at'
+SYSTEM_CALLS = (
+    'bpf @keyring @clock mlock mlockall perf_event_open open_by_handle_at'
+)
 
 
 class Node:

@@ -48,7 +48,8 @@ def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
     (cloud.work.log / log).unlink(missing_ok=True)
     with ui.step(f'Tempest: {name} ({cloud.work.log}/{log})'):
         cloud.controller.run(
-            f"cd {HOME} && {BIN}/tempest run --concurrency 1 --regex '{regex}'",
+            f'cd {HOME} && {BIN}/tempest run --concurrency 1 '
+            f"--regex '{regex}'",
             log, timeout=TIMEOUT,
         )  # fmt: skip
     return read((cloud.work.log / log).read_text(errors='replace'))
