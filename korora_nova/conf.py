@@ -122,9 +122,11 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         help='libvirt in which the agent defines the secrets of vTPMs.'),
     cfg.StrOpt(
         'address',
-        help='Address at which this host receives live migrations, '
-             'exactly as nova-compute announces it '
-             '([libvirt] live_migration_inbound_addr or my_ip).'),
+        help='Host name or address at which this host receives live '
+             'migrations, exactly as its nova-compute has it: [libvirt] '
+             'live_migration_inbound_addr, or [DEFAULT] host where that is '
+             'not set. Nova does not use my_ip for live migration. Default: '
+             'the name of this host.'),
     cfg.StrOpt(
         'tls_name',
         help='Name in the TLS certificate with which this host receives '

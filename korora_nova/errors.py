@@ -419,8 +419,8 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
     'UNSEAL_REFUSED': (CustodyError, 'The TPM refused to open the key.'),
     'SECRET_IN_MIGRATE_DATA': (CustodyError, 'The migrate data carries a '
                                'secret; it must not.'),
-    'ADDRESS_MISMATCH': (CustodyError, "The migration's target differs from "
-                         'the permit.'),
+    'ADDRESS_MISMATCH': (CustodyError, 'Nova and the agents name different '
+                         'addresses for the live migration.'),
     'POSTCOPY_FORBIDDEN': (CustodyError, 'Post-copy cannot be used with a '
                            'protected server.'),
     'COLD_MIGRATION_UNSUPPORTED': (CustodyError, 'Cold migration and resize '

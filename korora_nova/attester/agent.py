@@ -87,7 +87,7 @@ class Agent:
             self._last,
             self.statements.relinquish,
             self.settler.resolve,
-            options.address,
+            options.address or self.host,
             options.tls_name,
         )
         self.server = server.Server(
@@ -140,6 +140,7 @@ class Agent:
             'open': self.rest.open,
             'close': self.rest.close,
             'announce': self.source.announce,
+            'check_address': self.destination.check_address,
             'receive': self.destination.receive,
             'start': self.source.start,
             'forget': self.statements.forget,

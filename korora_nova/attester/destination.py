@@ -44,8 +44,8 @@ class _Plan:
 class Destination:
     """Gets a key: for one migration, into this TPM, once.
 
-    :param address: at which this host receives migrations, if configured;
-        what its own Nova announces must then agree.
+    :param address: name or address at which this host receives migrations;
+        what its own Nova tells sources must agree.
     :param tls_name: name in this host's certificate, if configured.
     """
 
@@ -56,7 +56,7 @@ class Destination:
         last: LastHandover,
         relinquish: Callable[[str, str], None],
         resolve: Callable[[str], Record | None],
-        address: str | None = None,
+        address: str,
         tls_name: str | None = None,
     ) -> None:
         self._host = host
@@ -99,6 +99,22 @@ class Destination:
             'tpm_commands': count.total(),
         }
 
+    def check_address(self, address: str) -> dict[str, Any]:
+        """Compare what this host's own Nova tells sources.
+
+        :raises errors.CustodyError: ADDRESS_MISMATCH.
+        """
+        if address != self._address:
+            raise errors.CustodyError(
+                errors.Reason.ADDRESS_MISMATCH,
+                f'nova-compute of this host receives live migrations at '
+                f'{address} ([libvirt] live_migration_inbound_addr, else '
+                f'[DEFAULT] host), its agent at {self._address} ([attester] '
+                'address, else host): set both to the same.',
+                details={'nova': address, 'agent': self._address},
+            )
+        return {}
+
     def _plan(
         self,
         instance: str,
@@ -107,13 +123,7 @@ class Destination:
         address: str,
         tls_name: str | None,
     ) -> _Plan:
-        if self._address and address != self._address:
-            raise errors.CustodyError(
-                errors.Reason.ADDRESS_MISMATCH,
-                "Nova announces another migration address than this host's "
-                'agent has in [attester] address.',
-                details={'nova': address, 'agent': self._address},
-            )
+        self.check_address(address)
         name = (self._tls_name or tls_name) if tls_name else ''
         return _Plan(migration, instance, source, address, name or '')
 

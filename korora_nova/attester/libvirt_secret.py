@@ -123,7 +123,8 @@ class Libvirt:
             # The text may name anything; the code tells enough
             raise errors.Unavailable(
                 errors.Reason.LIBVIRT_UNAVAILABLE,
-                details={'code': str(error.get_error_code())},
+                f'libvirt at [attester] libvirt_uri = {self._uri} failed '
+                f'with error {error.get_error_code()}.',
             ) from None
 
     def _connect(self) -> Any:

@@ -137,7 +137,8 @@ class Bus:
         except bus_errors.MessagingException as error:
             raise errors.Unavailable(
                 errors.Reason.BUS_UNAVAILABLE,
-                details={'error': type(error).__name__},
+                f'The agent of host {source} did not answer over the bus of '
+                f'[handover] transport_url: {type(error).__name__}.',
             ) from None
         return _transfer(answer)
 

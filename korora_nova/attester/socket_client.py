@@ -50,8 +50,8 @@ class AgentClient:
             )
             answer = json.loads(content)
         except (OSError, ValueError, RecursionError) as error:
-            raise _unavailable(type(error).__name__) from None
-        return _result(answer)
+            raise self._unavailable(_cause(error)) from None
+        return self._result(answer)
 
     def _exchange(self, request: bytes, timeout: float) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -62,6 +62,34 @@ class AgentClient:
             if length > MAX_MESSAGE:
                 raise ValueError('the answer is too long')
             return receive(connection, length)
+
+    def _result(self, answer: Any) -> dict[str, Any]:
+        if not isinstance(answer, dict) or answer.get('version') != 1:
+            raise self._unavailable('what answers is no agent')
+        if answer.get('ok') is True:
+            return {
+                key: value
+                for key, value in answer.items()
+                if key not in ('version', 'ok')
+            }
+        reported = answer.get('error')
+        if not isinstance(reported, dict):
+            raise self._unavailable('what answers is no agent')
+        details = reported.get('details')
+        raise errors.from_reason(
+            str(reported.get('reason')),
+            str(reported.get('message')),
+            {str(k): str(v) for k, v in details.items()}
+            if isinstance(details, dict)
+            else None,
+        )
+
+    def _unavailable(self, cause: str) -> errors.Unavailable:
+        return errors.Unavailable(
+            errors.Reason.AGENT_UNAVAILABLE,
+            f'The korora-agent of this host does not answer on '
+            f'{self._path}: {cause}.',
+        )
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
@@ -78,29 +106,9 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return bytes(content)
 
 
-def _result(answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, dict) or answer.get('version') != 1:
-        raise _unavailable('not an answer')
-    if answer.get('ok') is True:
-        return {
-            key: value
-            for key, value in answer.items()
-            if key not in ('version', 'ok')
-        }
-    reported = answer.get('error')
-    if not isinstance(reported, dict):
-        raise _unavailable('not an answer')
-    details = reported.get('details')
-    raise errors.from_reason(
-        str(reported.get('reason')),
-        str(reported.get('message')),
-        {str(k): str(v) for k, v in details.items()}
-        if isinstance(details, dict)
-        else None,
-    )
-
-
-def _unavailable(what: str) -> errors.Unavailable:
-    return errors.Unavailable(
-        errors.Reason.AGENT_UNAVAILABLE, details={'what': what}
-    )
+def _cause(error: Exception) -> str:
+    """Why there is no answer; never its content."""
+    if isinstance(error, TimeoutError):
+        return 'it took too long'
+    strerror = getattr(error, 'strerror', None)
+    return strerror or type(error).__name__

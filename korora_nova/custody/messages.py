@@ -102,6 +102,7 @@ _OPERATIONS: dict[str, tuple[schemas.Schema, tuple[str, ...]]] = {
     'open': (_INSTANCE, ()),
     'close': (_INSTANCE, ()),
     'announce': (_INSTANCE, ()),
+    'check_address': ({'address': schemas.text(255)}, ()),
     'receive': ({**_MIGRATION, 'source': schemas.HOST,
                  'address': schemas.text(255),
                  'tls_name': {'anyOf': [schemas.text(255, 0),

@@ -119,9 +119,15 @@ class VerifiedPermit:
         :raises CustodyError: ADDRESS_MISMATCH.
         """
         permit = self.permit
-        if (dest, address, tls_name or '') != (
-                permit.dest, permit.address, permit.tls_name):
-            raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
+        told = (dest, address, tls_name or '')
+        permitted = (permit.dest, permit.address, permit.tls_name)
+        if told != permitted:
+            raise errors.CustodyError(
+                errors.Reason.ADDRESS_MISMATCH,
+                'Nova would send the server to another host, address or TLS '
+                'name than the permit has.',
+                details={'nova': ' '.join(told),
+                         'permit': ' '.join(permitted)})
 
     def _check(self, **expected: str | int) -> None:
         for field, value in expected.items():

@@ -69,6 +69,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     'rollback_live_migration_at_destination': (
         f'{_START} block_device_info destroy_disks migrate_data',),
     'init_host': ('host',),
+    'cleanup_host': ('host',),
     '_get_or_create_secret_for_vtpm': ('context instance',),
     '_add_vtpm_secret_to_live_migrate_data': ('instance dest_check_data',),
     '_create_guest': (
@@ -79,14 +80,10 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
         'context live_snapshot current_power_state instance',),
     '_resume_guest_after_snapshot': (
         'context live_snapshot original_power_state instance guest',),
+    '_migrate_uri': ('',),  # static: of its one parameter none is left
     '_live_migration_operation': (
         'context instance dest block_migration migrate_data guest '
         'device_names',),
-}
-
-#: Absent in Nova 33.
-OPTIONAL: Mapping[str, tuple[str, ...]] = {
-    'process_instances_at_startup': ('context instances',),
 }
 
 
@@ -95,11 +92,8 @@ def differences(stock: type) -> list[str]:
 
     :param stock: Nova's LibvirtDriver, not ours.
     """
-    found = [name for name, shapes in SHAPES.items()
-             if _shape(stock, name) not in shapes]
-    found += [name for name, shapes in OPTIONAL.items()
-              if _shape(stock, name) not in (None, *shapes)]
-    return found
+    return [name for name, shapes in SHAPES.items()
+            if _shape(stock, name) not in shapes]
 
 
 def _shape(stock: type, name: str) -> str | None:

@@ -38,11 +38,13 @@ LOG = logging.getLogger(__name__)
 class Outgoing:
     """A stream that this host sends.
 
+    :param address: where the permit sends it.
     :param tls_name: the name its TLS must find, if it uses TLS.
     :param streaming: libvirt was about to be called.
     """
 
     migration: str
+    address: str
     tls_name: str | None
     streaming: bool = False
 
@@ -64,12 +66,25 @@ class MigrationDriver(lifecycle.LifecycleDriver):
             **kwargs: Any) -> Any:
         # Before super(), which leaves a file on shared storage.
         try:
-            self._gate.admit(self._standing(instance))
+            standing = self._standing(instance)
+            self._gate.admit(standing)
+            if standing.custody:
+                self._check_address()
         except errors.KororaError as exc:
             refusal.log(exc, 'receive the server', instance)
             raise refusal.precheck(exc) from exc
         return super().check_can_live_migrate_destination(
             context, instance, *args, **kwargs)
+
+    def _check_address(self) -> None:
+        """Compare where a source would send to, by Nova's own rules.
+
+        :raises CustodyError: ADDRESS_MISMATCH.
+        """
+        self._gate.call(
+            'check_address',
+            address=(CONF.libvirt.live_migration_inbound_addr
+                     or self._nova_host))
 
     def check_can_live_migrate_source(
             self, context: Any, instance: Any, dest_check_data: Any,
@@ -230,15 +245,18 @@ class MigrationDriver(lifecycle.LifecycleDriver):
         address = _target_address(migrate_data) or dest
         if not (libvirt_utils.is_valid_hostname(dest)
                 and libvirt_utils.is_valid_hostname(address)):
-            raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
+            raise errors.CustodyError(
+                errors.Reason.ADDRESS_MISMATCH,
+                'Nova sends the server to what is no host name or address.',
+                details={'nova': f'{dest} {address}'})
         tls = CONF.libvirt.live_migration_with_native_tls
         migration = migrate_data.migration.uuid
         answer = self._gate.call(
             'start', instance=instance.uuid, migration=migration, dest=dest,
             address=address, tls_name=dest if tls else None)
-        if not tls:
-            return Outgoing(migration, None)
-        return Outgoing(migration, str(answer.get('tls_name') or dest))
+        return Outgoing(
+            migration, address,
+            str(answer.get('tls_name') or dest) if tls else None)
 
     def _live_migration_operation(
             self, context: Any, instance: Any, dest: Any,
@@ -248,7 +266,8 @@ class MigrationDriver(lifecycle.LifecycleDriver):
         if outgoing is not None:
             outgoing.streaming = True
             guest = libvirt_guest.Guest(stream.StreamDomain(
-                guest._domain, libvirt_driver.libvirt, outgoing.tls_name))
+                guest._domain, libvirt_driver.libvirt, outgoing.tls_name,
+                self._migrate_uri(outgoing.address)))
         super()._live_migration_operation(
             context, instance, dest, block_migration, migrate_data, guest,
             device_names)

@@ -9,6 +9,7 @@ ephemeral) for as long as the start takes, and closed in any case.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from korora_nova import errors
 from korora_nova import secret as secrets
 from korora_nova.relying_party import base, gate, refusal
 
+CONF = base.CONF
 LOG = logging.getLogger(__name__)
 
 #: Neither of Nova's modes: it closes the secret after the start.
@@ -50,6 +52,13 @@ class OpenSecret:
 class SecretDriver(base.BaseDriver):
     """Gates starts and supplies the key."""
 
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        super().__init__(virtapi, read_only)
+        #: Servers whose key is being taken into custody beside a start.
+        self._onboarding: dict[str, threading.Event] = {}
+        #: Servers that are being started.
+        self._beginning: set[str] = set()
+
     @contextlib.contextmanager
     def _starting(self, instance: Any, *, image_meta: Any = None
                   ) -> Iterator[gate.Ticket]:
@@ -61,6 +70,19 @@ class SecretDriver(base.BaseDriver):
         if running is not None:
             yield running
             return
+        self._beginning.add(instance.uuid)
+        try:
+            onboarding = self._onboarding.get(instance.uuid)
+            if onboarding is not None:
+                onboarding.wait(CONF.korora.agent_timeout)
+            with self._admitted(instance, image_meta) as ticket:
+                yield ticket
+        finally:
+            self._beginning.discard(instance.uuid)
+
+    @contextlib.contextmanager
+    def _admitted(self, instance: Any, image_meta: Any
+                  ) -> Iterator[gate.Ticket]:
         ticket = self._gate.begin(
             self._standing(instance, image_meta=image_meta, ledger=True))
         self._tickets[instance.uuid] = ticket
@@ -130,14 +152,28 @@ class SecretDriver(base.BaseDriver):
         except libvirt_driver.libvirt.libvirtError:
             return None  # private: not one of stock Nova's
 
-    def _onboard(self, instance: Any) -> None:
+    def _onboard(self, instance: Any) -> bool:
         """Take a running stock server's key into custody.
 
         Stock Nova keeps it in libvirt, persistent and readable, for as long
         as the server is there. The agent undefines that.
 
+        :returns: False if it has to wait for a start under way.
         :raises KororaError: refused; the secret stays where it is.
         """
+        done = threading.Event()
+        # Each looks for the other only after it can be seen itself.
+        self._onboarding[instance.uuid] = done
+        try:
+            if instance.uuid in self._beginning:
+                return False
+            self._onboard_now(instance)
+            return True
+        finally:
+            self._onboarding.pop(instance.uuid, None)
+            done.set()
+
+    def _onboard_now(self, instance: Any) -> None:
         standing = self._standing(instance, ledger=True)
         if not standing.custody or standing.known:
             return

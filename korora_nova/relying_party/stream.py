@@ -17,22 +17,28 @@ class StreamDomain:
     :param libvirt: the module, for its constants.
     :param tls_name: the name in the destination's certificate; None for a
         stream without TLS.
+    :param uri: where the memory goes. Without one the destination's libvirt
+        chooses, and Nova gives one only if its address is configured.
     """
 
-    def __init__(self, domain: Any, libvirt: Any,
-                 tls_name: str | None) -> None:
+    def __init__(self, domain: Any, libvirt: Any, tls_name: str | None,
+                 uri: str | None = None) -> None:
         self._domain = domain
         self._libvirt = libvirt
         self._tls_name = tls_name
+        self._uri = uri
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._domain, name)
 
     def migrateToURI3(self, dconnuri: str,  # noqa: N802 libvirt's name
                       params: Any = None, flags: int = 0) -> Any:
-        """Never post-copy: it cannot be aborted. TLS to the permitted name."""
+        """Never post-copy: it cannot be aborted. Where the permit says."""
         flags &= ~self._libvirt.VIR_MIGRATE_POSTCOPY
         params = dict(params or {})
+        # A tunnel is part of the connection to the destination's libvirt.
+        if self._uri and not flags & self._libvirt.VIR_MIGRATE_TUNNELLED:
+            params['migrate_uri'] = self._uri
         if self._tls_name is not None:
             flags |= self._libvirt.VIR_MIGRATE_TLS
             params[self._libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION] = (

@@ -48,6 +48,8 @@ class Tombstones:
                 return
             try:
                 os.unlink(os.path.join(self._directory, instance))
+            except FileNotFoundError:
+                pass  # another thread told the agent, too
             except OSError as exc:
                 LOG.warning('Cannot drop the tombstone of %(server)s: '
                             '%(error)s', {'server': instance, 'error': exc})

@@ -162,7 +162,8 @@ def refused(error: TSS2_Exception, reason: str) -> Exception:
     The operation around makes TPM_UNAVAILABLE of the latter.
     """
     if not device.is_refusal(error):
-        return error
+        broken: Exception = error
+        return broken
     return errors.CustodyError(reason, details={'rc': f'0x{error.rc:08x}'})
 
 

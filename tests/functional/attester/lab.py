@@ -178,6 +178,7 @@ class Machine:
             'state_dir': str(self.state_dir),
             'trusted_keys': self.korora.keys_file,
             'interval': 60,
+            'address': ADDRESS.get(self.name),
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(

@@ -539,6 +539,15 @@ class StartTest(AttackCase):
         answer = self.start(self.h1, self.h2, self.migration)
         self.assertEqual({'address': '192.0.2.2', 'tls_name': 'h2'}, answer)
 
+    def test_a_redirection_names_what_was_permitted(self) -> None:
+        error = self.assertRaises(
+            errors.CustodyError,
+            self.start, self.h1, self.h2, self.migration,
+            address='192.0.2.66',
+        )  # fmt: skip
+        self.assertEqual('h2 192.0.2.66 h2', error.details['nova'])
+        self.assertEqual('h2 192.0.2.2 h2', error.details['permit'])
+
     def test_destination_turned_bad(self) -> None:
         self.h2.run_file('/tmp/rootkit')
         self.h2.agent.attestation.step()

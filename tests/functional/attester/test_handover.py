@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from korora_nova import errors
+from korora_nova.attester.agent import Agent
 from tests.functional.attester import lab
 
 
@@ -47,3 +48,35 @@ class HandoverTest(lab.LabTestCase):
         self.assertEqual('destination', dest['role'])
         self.assertEqual(0, self.h1.hardware.transient_objects())
         self.assertEqual(0, self.h2.hardware.transient_objects())
+
+
+class AddressTest(lab.LabTestCase):
+    def test_an_address_that_is_not_the_agents_is_named(self) -> None:
+        """Before anything is touched, and so that one can mend it."""
+        self.create(self.h1)
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.h2.agent.destination._address = 'h2'
+        wanted = (
+            '192.0.2.2 ([libvirt] live_migration_inbound_addr',
+            'h2 ([attester] address',
+        )
+        for call in (
+            lambda: self.receive(self.h1, self.h2, migration),
+            lambda: self.h2.client.call('check_address', address='192.0.2.2'),
+        ):
+            error = self.assertRaises(errors.CustodyError, call)
+            self.assertEqual(errors.Reason.ADDRESS_MISMATCH, error.reason)
+            for part in wanted:
+                self.assertIn(part, error.message)
+            self.assertEqual('none', self.h2.state(self.instance))
+            self.assertEqual('held', self.h1.state(self.instance))
+        self.h2.agent.destination._address = '192.0.2.2'
+        self.receive(self.h1, self.h2, migration)
+
+    def test_the_default_is_the_hosts_name(self) -> None:
+        conf = self.h1._conf()
+        conf.clear_override('address', 'attester')
+        agent = Agent(conf, self.h1.agent._client, self.h1.libvirt)
+        check = agent.operations()['check_address']
+        self.assertEqual({}, check(address='h1'))
+        self.assertRaises(errors.CustodyError, check, address='192.0.2.1')

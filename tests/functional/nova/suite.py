@@ -22,7 +22,14 @@ from nova.virt.libvirt import driver as libvirt_driver
 
 import tests.functional.nova  # noqa: F401 decides Nova's concurrency
 from korora_nova import conf, errors
-from korora_nova.relying_party import base, driver, facts, gate, requirement
+from korora_nova.relying_party import (
+    arrival,
+    base,
+    driver,
+    facts,
+    gate,
+    requirement,
+)
 from tests.functional.nova import base as nova_base
 
 #: What the driver overrides, and what calls it; the rest is inherited code.
@@ -75,6 +82,8 @@ def install() -> None:
             return gate.Server('?', requirement.Requirement())
     facts.of_instance = tolerant
     base.BaseDriver._make_agent = lambda self, timeout: QuietAgent()
+    # No threads beside tests that have no database.
+    arrival.Arrival.start = lambda self: None
     ours, theirs = driver.KororaLibvirtDriver, libvirt_driver.LibvirtDriver
     for name, value in vars(theirs).items():
         # Fixtures patch static methods where they are defined only.

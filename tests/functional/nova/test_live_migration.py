@@ -128,6 +128,67 @@ class TestAllowed(Base):
         self.assert_on('h2', server)
 
 
+class TestAddress(Base):
+    """Where a stream goes is Nova's choice, and the agents' to confirm."""
+
+    def uris(self):
+        return [(uri, params.get('migrate_uri'))
+                for uri, params, _ in self.streams]
+
+    def test_without_inbound_address_it_is_the_host_name(self):
+        """For the memory, too, which Nova leaves to h2's libvirt."""
+        self.migrate(self.protect())
+        self.migrate(self.create(host='h1'))
+        self.assertEqual([('qemu+tcp://h2/system', 'tcp://h2'),
+                          ('qemu+tcp://h2/system', None)], self.uris())
+
+    def test_with_inbound_address(self):
+        # Of both hosts: one process has one configuration.
+        self.flags(live_migration_inbound_addr='h2.storage',
+                   group='libvirt')
+        self.h2.address = 'h2.storage'
+        self.migrate(self.protect())
+        self.assertEqual([('qemu+tcp://h2.storage/system',
+                           'tcp://h2.storage')], self.uris())
+        self.assertEqual(
+            'h2.storage', dict(self.h2.calls)['receive']['address'])
+
+    def test_my_ip_does_not_count(self):
+        self.flags(my_ip='192.0.2.7')
+        self.h2.address = '192.0.2.7'
+        server = self.protect()
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'ADDRESS_MISMATCH')
+        # Both are for the operator; the log has them, the user has not.
+        self.assertIn('h2 or 192.0.2.7?', self.stdlog.logger.output)
+        # Nothing was prepared, and nobody else was bothered.
+        self.assertNotIn('receive', self.h2.ops())
+        self.assertEqual([], self.h1.ops())
+        self.h2.address = 'h2'
+        self.retry(server)
+
+    def test_nova_configured_anew_in_between(self):
+        server = self.protect()
+        driver = self.computes['h2'].driver
+        stock = driver.check_source_migrate_data_at_dest
+
+        def change(*args, **kwargs):
+            data = stock(*args, **kwargs)
+            self.flags(live_migration_inbound_addr='other', group='libvirt')
+            return data
+        driver.check_source_migrate_data_at_dest = change
+        self.migrate(server, status='failed')
+        self.assert_stays(server, 'ADDRESS_MISMATCH')
+        self.assertEqual([], self.streams)
+
+    def test_servers_without_key_do_not_care(self):
+        self.h2.address = 'elsewhere'
+        for specs in ({}, base.TRUSTED):
+            server = self.create(specs, host='h1')
+            self.migrate(server)
+            self.assert_on('h2', server)
+
+
 class TestAfterTheStream(Base):
     """P4: nothing that we do there fails the migration, or erases."""
 

@@ -44,7 +44,8 @@ class TestSocket(base.Base):
                 self.path(host), frozenset((os.getuid(),)),
                 {op: self.handler(agent, op) for op in (
                     'status', 'attest', 'verdict', 'protection', 'seal',
-                    'open', 'close', 'announce', 'receive', 'start',
+                    'open', 'close', 'announce', 'check_address', 'receive',
+                    'start',
                     'stream_completed', 'never_started', 'activated',
                     'no_domain', 'forget')})
             server.start()

@@ -83,12 +83,14 @@ class FakeAgent:
     :ivar calls: (op, fields) of every call, in order.
     :ivar fail: op -> error to raise instead of answering.
     :ivar alive: a dead agent answers nothing.
+    :ivar address: [attester] address, or its default.
     """
 
     def __init__(self, cloud: Cloud, host: str) -> None:
         self.cloud = cloud
         self.host = host
         self.alive = True
+        self.address = host
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.fail: dict[str, errors.KororaError] = {}
         self.vault: dict[str, dict[str, Any]] = {}
@@ -101,7 +103,8 @@ class FakeAgent:
     def ops(self, *but: str) -> list[str]:
         """Names of the calls made, questions left out."""
         return [op for op, _ in self.calls
-                if op not in ('protection', 'status', *but)]
+                if op not in (
+                    'protection', 'status', 'check_address', *but)]
 
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
@@ -176,8 +179,15 @@ class FakeAgent:
         self.announced.add(instance)
         return {}
 
+    def _check_address(self, address: str) -> dict[str, Any]:
+        if address != self.address:
+            raise errors.CustodyError(
+                R.ADDRESS_MISMATCH, f'{address} or {self.address}?')
+        return {}
+
     def _receive(self, migration: str, instance: str, source: str,
                  address: str, tls_name: str) -> dict[str, Any]:
+        self._check_address(address)
         self.cloud.check(self.host)
         self.cloud.check(source)
         sender = self.cloud.agents[source]
