@@ -15,7 +15,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from oslo_log import log as logging
@@ -106,6 +106,7 @@ class Results:
         self._fresh_at: float | None = None
         self._etag: str | None = None
         self._raw: dict[str, str] = {}
+        self._pending: dict[str, errors.KororaError] = {}
         self._verdicts: dict[
             str, results.VerifiedResult | errors.KororaError] = {}
         self._ring: keys.KeyRing | None = None
@@ -166,15 +167,17 @@ class Results:
         if self._client is None:
             self._client = self._make_client()
         bulk = self._client.results(etag=self._etag)
-        raw = self._raw if bulk is None else {
-            str(item['host']): str(item['token'])
-            for item in bulk.results if item.get('token')}
+        raw, pending = (self._raw, self._pending) if bulk is None else (
+            {str(item['host']): str(item['token'])
+             for item in bulk.results if item.get('token')},
+            _pending(bulk.results))
         verdicts = (self._verdicts if bulk is None and not changed
-                    else self._verify(raw, changed))
+                    else {**pending, **self._verify(raw, changed)})
         with self._lock:
             if self._fetch is not fetch:
                 return
             self._raw, self._verdicts = raw, verdicts
+            self._pending = pending
             if bulk is not None:
                 self._etag = bulk.etag
             self._fresh_at = fetch.started
@@ -214,3 +217,15 @@ class Results:
         self._ring = keys.KeyRing.load(self._keys_path)
         self._ring_stamp = stamp
         return True
+
+
+def _pending(rows: Iterable[dict[str, Any]]
+             ) -> dict[str, errors.KororaError]:
+    """Hosts without result that wait for approval.
+
+    Nothing of it is signed: it only tells one refusal from another.
+    """
+    return {
+        str(row['host']): errors.Untrusted(errors.Reason.HOST_PENDING)
+        for row in rows if not row.get('token')
+        and errors.Reason.HOST_PENDING in (row.get('reasons') or ())}

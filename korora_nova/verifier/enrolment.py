@@ -26,7 +26,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats import endorsement, tpm2
-from korora_nova.verifier import audit, decode, hosts, service
+from korora_nova.verifier import audit, decode, hosts, results, service
 from korora_nova.verifier.db import api, models
 
 LOG = logging.getLogger(__name__)
@@ -181,6 +181,7 @@ def _bind(verifier: service.Service, session: orm.Session, host: str,
         for name, value in identity.items():
             setattr(row, name, value)
         row.enrolled_at = verifier.clock()
+        results.next_seq(session)
         audit.record(verifier, session, actor=host, action='enrolled',
                      subject=host, note=row.ek_hash)
         session.flush()

@@ -74,6 +74,7 @@ def _approve(verifier: service.Service, name: str, ek_hash: str,
             raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
         else:
             row.approved = True
+            results.next_seq(session)
         audit.record(verifier, session, actor=actor, action='approved',
                      subject=name, note=ek_hash)
 

@@ -55,10 +55,16 @@ def next_seq(session: orm.Session) -> int:
 def current(row: models.Host, now: float) -> tuple[str, list[str]]:
     """Tier and reasons of a host now: an expired result is none."""
     if row.tier is None or row.expires is None:
-        return 'none', [errors.Reason.RESULT_MISSING]
+        return 'none', [_missing(row)]
     if now >= row.expires:
         return 'none', [errors.Reason.RESULT_EXPIRED]
     return row.tier, list(row.reasons)
+
+
+def _missing(row: models.Host) -> str:
+    """Why a host has no result: what an operator has to do differs."""
+    return (errors.Reason.RESULT_MISSING if row.approved
+            else errors.Reason.HOST_PENDING)
 
 
 def since(text: str | None) -> int | float | None:
@@ -86,14 +92,20 @@ def since(text: str | None) -> int | float | None:
 
 def list_results(verifier: service.Service,
                  changed: int | float | None = None) -> dict[str, Any]:
-    """Results of all hosts, or of those that attested since then."""
+    """Results of all hosts, or of those that attested since then.
+
+    The list of all has hosts that wait for approval, too, without token.
+    """
     table = models.Host
-    query = sa.select(table).where(table.token.is_not(None)).order_by(
-        table.name)
-    if isinstance(changed, float):
-        query = query.where(table.attested_at >= changed)
-    elif changed is not None:
-        query = query.where(table.seq > changed)
+    query = sa.select(table).order_by(table.name)
+    if changed is None:
+        query = query.where(sa.or_(
+            table.token.is_not(None), table.approved.is_(False)))
+    elif isinstance(changed, float):
+        query = query.where(table.token.is_not(None),
+                            table.attested_at >= changed)
+    else:
+        query = query.where(table.token.is_not(None), table.seq > changed)
     with verifier.db.read() as session:
         # The number first: rows may be newer than it, never older.
         seq, incarnation = _seq(session), _incarnation(session)
@@ -118,14 +130,14 @@ def etag(verifier: service.Service) -> str:
 def show(verifier: service.Service, host: str) -> dict[str, Any]:
     """The result of one host, and what its last attestation found.
 
-    :raises NotFound: HOST_UNKNOWN, or RESULT_MISSING.
+    :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
     """
     with verifier.db.read() as session:
         row = session.get(models.Host, host)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         if row.token is None:
-            raise errors.NotFound(errors.Reason.RESULT_MISSING)
+            raise errors.NotFound(_missing(row))
         return {**_view(row, verifier.clock()),
                 'findings': row.findings or []}
 

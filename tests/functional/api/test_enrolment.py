@@ -156,6 +156,34 @@ class TestHosts(base.ApiTestCase):
             self.admin.approve_host('h1', '00' * 32)
         self.assertEqual('pending', self.admin.get_host('h1')['status'])
 
+    def test_a_pending_host_is_not_one_that_fell_silent(self):
+        """What is to be done differs: approve it, or look at its agent."""
+        quiet, tag = self.host('h0'), self.admin.results().etag
+        host = self.stranger('h1')
+        with self.refused('HOST_UNKNOWN'):
+            self.admin.get_result('h1')
+        host.enrol()
+        with self.refused('HOST_PENDING'):
+            self.admin.get_result('h1')
+        self.assertEqual(['HOST_PENDING'],
+                         self.admin.get_host('h1')['reasons'])
+        waiting = self.admin.results(etag=tag)
+        self.assertEqual(
+            [('h0', []), ('h1', ['HOST_PENDING'])],
+            [(row['host'], row['reasons']) for row in waiting.results])
+        self.assertIsNone(waiting.results[1]['token'])
+        # Who asks for changes wants signed results only.
+        self.assertEqual(
+            (), self.admin.results(changes_since=waiting.seq).results)
+        self.admin.approve_host('h1', host.ek_hash)
+        approved = self.admin.results(etag=waiting.etag)
+        self.assertEqual(['h0'], [row['host'] for row in approved.results])
+        with self.refused('RESULT_MISSING'):
+            self.admin.get_result('h1')
+        host.attest_now()
+        self.assertEqual('affirming', self.tier('h1'))
+        self.assertEqual('affirming', self.tier(quiet.name))
+
     def test_preload_a_tpm_of_another_host(self):
         host = self.stranger('h1')
         host.join(self.admin)

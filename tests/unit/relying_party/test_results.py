@@ -29,6 +29,7 @@ class Client:
 
     def __init__(self):
         self.rows = {}
+        self.reasons = {}
         self.etag = 1
         self.calls = []
         self.error = None
@@ -47,7 +48,8 @@ class Client:
         if etag == str(self.etag):
             return None
         return Bulk(str(self.etag), tuple(
-            {'host': host, 'tier': 'affirming', 'token': token}
+            {'host': host, 'tier': 'affirming', 'token': token,
+             'reasons': self.reasons.get(host, [])}
             for host, token in self.rows.items()))
 
 
@@ -110,6 +112,31 @@ class TestDecision(Base):
     def test_no_token(self):
         self.client.put('h1', None)
         self.refused('RESULT_MISSING', 'h1')
+
+    def test_no_token_because_of_an_operator(self):
+        self.client.reasons['h1'] = ['HOST_PENDING']
+        self.client.put('h1', None)
+        self.refused('HOST_PENDING', 'h1')
+        # Also from the cache, and with keys read again.
+        self.clock += 10
+        self.refused('HOST_PENDING', 'h1')
+        self.pin(self.key, keys.SigningKey.generate())
+        self.clock += 10
+        self.refused('HOST_PENDING', 'h1')
+        self.client.put('h1', self.token('h1'))
+        self.clock += 10
+        self.require('h1')
+
+    def test_unsigned_words_never_admit(self):
+        """They tell one refusal from another, and change no verdict."""
+        self.client.put('h1', self.token('h1'))
+        self.client.reasons['h1'] = ['HOST_PENDING']
+        self.require('h1')
+        for reasons in ([], ['affirming'], None, 'HOST'):
+            self.client.reasons['h2'] = reasons
+            self.client.put('h2', None)
+            self.clock += 10
+            self.refused('RESULT_MISSING', 'h2')
 
     def test_contraindicated(self):
         self.client.put('h1', self.token(
