@@ -77,6 +77,7 @@ class TestPackages(testtools.TestCase):
         record = self.useFixture(fixtures.TempDir()).join('record.json')
         self.patch(packages, 'RECORD', pathlib.Path(record))
         packages._record(packages=['lib', 'old', 'tool'])
+        self.patch(packages, 'BOOTED', packages.RECORD.with_name('booted'))
         self.installed = {'lib', 'tool', 'theirs'}
         self.needs: dict[str, set[str]] = {'tool': {'lib'}}
         self.patch(packages, '_apt', self.apt)
@@ -116,6 +117,20 @@ class TestPackages(testtools.TestCase):
         error = self.assertRaises(ui.LabError, packages.remove)
         self.assertIn('theirs', str(error))
         self.assertEqual({'lib', 'tool', 'theirs'}, self.installed)
+
+    def test_the_init_that_runs_stays(self) -> None:
+        packages._record(packages=['lib', 'systemd-sysv', 'tool'])
+        self.installed.add('systemd-sysv')
+        self.patch(packages, 'BOOTED', packages.RECORD.parent)
+        self.assertEqual(['systemd-sysv'], packages.remove())
+        self.assertEqual({'systemd-sysv', 'theirs'}, self.installed)
+
+    def test_nothing_is_removed_to_install(self) -> None:
+        self.patch(packages, 'missing', list)
+        self.patch(packages, '_available', set)
+        self.patch(packages, '_apt', lambda *a: 'Remv theirs [1]\n')
+        error = self.assertRaises(ui.LabError, packages.install, ['tool'])
+        self.assertIn('theirs', str(error))
 
     def test_upgrades_are_no_installations(self) -> None:
         self.assertEqual(['libnew'], packages.planned(SIMULATED))
