@@ -24,6 +24,7 @@ RECORD = pathlib.Path('/var/lib/korora-setup.json')
 POLICY = pathlib.Path('/usr/sbin/policy-rc.d')
 UNITS = pathlib.Path('/etc/systemd/system')
 SCRIPTS = pathlib.Path('/etc')
+DATABASES = pathlib.Path('/var/lib/mysql')
 BOOTED = pathlib.Path('/run/systemd/system')
 """There if systemd is what this machine was booted with."""
 # Lists of packages and their downloads are not kept for our sake.
@@ -243,12 +244,23 @@ def remove() -> list[str]:
             # On a system that came without an init, systemd is one of ours.
             _apt('purge', '-y', '-q', '--allow-remove-essential',
                  *sorted(going))
+            if 'mariadb-server' in going:
+                _remove_empty_database()
     RECORD.unlink(missing_ok=True)
     return sorted(kept)
 
 
-def _known(names: Iterable[str]) -> set[str]:
+def _remove_empty_database() -> None:
+    """What MariaDB's package makes and keeps, unless somebody used it."""
+    inside = {path.name for path in DATABASES.glob('*') if path.is_dir()}
+    if inside <= {'mysql', 'performance_schema', 'sys'}:
+        shutil.rmtree(DATABASES, ignore_errors=True)
+
+
+def _known(names: set[str]) -> set[str]:
     """Those of which dpkg has anything left."""
+    if not names:
+        return set()  # dpkg-query would list all there are
     out = subprocess.run(
         ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n',
          *names], capture_output=True, text=True,

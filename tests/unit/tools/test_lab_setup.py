@@ -81,6 +81,7 @@ class TestPackages(testtools.TestCase):
         self.installed = {'lib', 'tool', 'theirs'}
         self.needs: dict[str, set[str]] = {'tool': {'lib'}}
         self.patch(packages, '_apt', self.apt)
+        self.known = packages._known
         self.patch(packages, '_known', lambda names:
                    set(names) & self.installed)
         self.patch(packages, '_needs', lambda names:
@@ -105,6 +106,23 @@ class TestPackages(testtools.TestCase):
     def test_twice(self) -> None:
         packages.remove()
         self.assertEqual([], packages.remove())
+
+    def test_no_record_is_nothing_to_remove(self) -> None:
+        self.patch(packages, '_known', self.known)
+        packages.RECORD.unlink()
+        self.assertEqual([], packages.remove())
+        self.assertEqual({'lib', 'tool', 'theirs'}, self.installed)
+
+    def test_databases_of_somebody_stay(self) -> None:
+        data = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'mysql')
+        self.patch(packages, 'DATABASES', data)
+        (data / 'shop').mkdir(parents=True)
+        packages._remove_empty_database()
+        self.assertTrue(data.exists())
+        (data / 'shop').rename(data / 'sys')
+        packages._remove_empty_database()
+        self.assertFalse(data.exists())
+        packages._remove_empty_database()
 
     def test_what_others_need_stays(self) -> None:
         self.needs['theirs'] = {'lib'}
