@@ -141,8 +141,12 @@ class Root:
         include = ['--include=ca-certificates'] \
             if self.mirror.archive.startswith('https:') else []
         with ui.step(f'debootstrap {self.release} (a minute or two)'):
-            _call('debootstrap', '--variant=minbase', *include,
-                  self.release, str(made), self.mirror.archive)
+            try:
+                _call('debootstrap', '--variant=minbase', *include,
+                      self.release, str(made), self.mirror.archive)
+            except BaseException:
+                remove(made)
+                raise
         stamp.write_text(self.mirror.archive)
         return made
 
