@@ -4,46 +4,27 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Sequence
-
-from oslo_log import log as logging
-
-from korora_nova import conf as korora_conf
-from korora_nova import errors
-from korora_nova.attester.agent import Agent
-
-LOG = logging.getLogger(__name__)
-
-_CONFIG_FILE = '/etc/korora/agent.conf'
 
 
 def main() -> None:
     """The command; leaves at once, also threads that wait for a broker."""
-    code = run(sys.argv[1:])
+    _without_eventlet()
+    from korora_nova.attester import process
+
+    code = process.run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def run(args: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; 1 if the configuration is unusable."""
-    conf = korora_conf.parse(args, [_CONFIG_FILE])
-    korora_conf.register_attester_opts(conf)
-    logging.setup(conf, 'korora')
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        agent = Agent.from_conf(conf)
-        agent.start()
-    except (errors.KororaError, OSError) as error:
-        LOG.error('korora-agent cannot start: %s', error)
-        return 1
-    LOG.info('korora-agent serves %s', agent.host)
-    stop.wait()
-    LOG.info('korora-agent stops')
-    agent.stop()
-    return 0
+def _without_eventlet() -> None:
+    """Let oslo's libraries use threads; they ask when they are imported.
+
+    Some import eventlet wherever it is installed, needed or not, and it
+    warns about itself.
+    """
+    sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
+    from oslo_service import backend
+
+    backend.init_backend(backend.BackendType.THREADING)

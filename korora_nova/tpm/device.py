@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
+import re
 import threading
 from collections.abc import Iterator
 
@@ -31,6 +33,8 @@ _TRANSIENT = 0x80000000
 _LOADED_SESSIONS = 0x02000000
 _SAVED_SESSIONS = 0x03000000
 _HANDLES_PER_QUERY = 64
+# Of a device or a socket, wherever it stands in a TCTI string
+_PATH = re.compile('/[^,]*')
 
 
 def is_refusal(error: TSS2_Exception) -> bool:
@@ -47,13 +51,28 @@ def is_refusal(error: TSS2_Exception) -> bool:
     return bool(code & _FMT1) or (code & _WARNING) != _WARNING
 
 
-def unavailable(error: TSS2_Exception) -> errors.Unavailable:
-    """The error for a TPM that does not work."""
+def unavailable(error: TSS2_Exception, tcti: str) -> errors.Unavailable:
+    """The error for a TPM that does not work, with where it is and why."""
+    # The text of the stack is a function of the code, so no secret (I1)
     return errors.Unavailable(
         errors.Reason.TPM_UNAVAILABLE,
-        'The TPM of this host does not answer as it should.',
-        details={'rc': f'0x{error.rc:08x}'},
+        f'The TPM of this host, [attester] tcti = {tcti}, does not answer '
+        f'as it should: {_obstacle(tcti) or error}.',
+        details={'tcti': tcti, 'rc': f'0x{error.rc:08x}'},
     )
+
+
+def _obstacle(tcti: str) -> str | None:
+    """What the stack does not tell of a path: all is "IO failure" to it."""
+    found = _PATH.search(tcti)
+    if found is None:
+        return None
+    path = found[0]
+    if not os.path.exists(path):
+        return f'there is no {path}'
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f'{path} is not for the user of this process'
+    return None
 
 
 class _CountingTcti(PyTCTI):  # type: ignore[misc]
@@ -153,8 +172,7 @@ class Tpm:
                 with self._connect(count) as operation:
                     yield operation
             except TSS2_Exception as error:
-                # Its text names commands and handles only, yet drop it: I1
-                raise unavailable(error) from None
+                raise unavailable(error, self.tcti) from None
             finally:
                 self.count.update(count)
                 tally = getattr(self._tallies, 'count', None)

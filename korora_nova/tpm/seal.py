@@ -156,10 +156,13 @@ def assert_state(
     )
 
 
-def refused(error: TSS2_Exception, reason: str) -> errors.KororaError:
-    """``reason`` if the TPM said no, else that the TPM is unavailable."""
+def refused(error: TSS2_Exception, reason: str) -> Exception:
+    """``reason`` if the TPM said no; what is no answer stays as it is.
+
+    The operation around makes TPM_UNAVAILABLE of the latter.
+    """
     if not device.is_refusal(error):
-        return device.unavailable(error)
+        return error
     return errors.CustodyError(reason, details={'rc': f'0x{error.rc:08x}'})
 
 

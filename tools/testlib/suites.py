@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 from lablib import paths, ui
-from testlib import children
+from testlib import children, series
 from testlib.stream import Totals, count
 
 ROOT = paths.CHECKOUT
@@ -28,7 +28,9 @@ SUITE_TIMEOUT = 600.0
 INTEGRATION_TIMEOUT = 1500.0
 
 
-def environment() -> dict[str, str]:
+def environment(
+    python: pathlib.Path = pathlib.Path(sys.executable),
+) -> dict[str, str]:
     """The caller's, without what could change the outcome of a test."""
     kept = {
         name: value
@@ -37,8 +39,8 @@ def environment() -> dict[str, str]:
     }
     return {
         **kept,
-        "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHON": sys.executable,
+        "PATH": f"{python.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHON": str(python),
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
@@ -78,8 +80,23 @@ def functional(verbose: bool) -> Totals:
     for path in sorted((TESTS / "functional").iterdir()):
         if any(path.rglob("test_*.py")):
             totals.add(stestr(f"functional/{path.name}", path, verbose))
+    if BIN == paths.BIN:  # tox has an environment of its own for these
+        totals.add(constrained(verbose))
     if not totals.ran:
         totals.fail("functional", "no tests were found")
+    return totals
+
+
+def constrained(verbose: bool) -> Totals:
+    """What talks to TPMs, with the versions of each series."""
+    totals = Totals()
+    for one in series.distinct():
+        python = one.ensure()
+        for name in series.SUITES:
+            totals.add(stestr(
+                f"functional/{name}@{one.name}", TESTS / "functional" / name,
+                verbose, python=python,
+            ))  # fmt: skip
     return totals
 
 
@@ -124,16 +141,17 @@ def stestr(
     verbose: bool,
     workers: int = WORKERS,
     timeout: float = SUITE_TIMEOUT,
+    python: pathlib.Path = pathlib.Path(sys.executable),
 ) -> Totals:
     """Run the tests below a directory; none at all counts as a failure."""
     totals = Totals()
     with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
         argv = [
-            f"{BIN}/stestr", "--repo-url", scratch,
+            f"{python.parent}/stestr", "--repo-url", scratch,
             "--test-path", str(path), "--top-dir", str(ROOT),
             "run", "--subunit", "--concurrency", str(workers),
         ]  # fmt: skip
-        env = {**environment(), "TMPDIR": scratch}
+        env = {**environment(python), "TMPDIR": scratch}
         noise = pathlib.Path(scratch, "output")
         with noise.open("wb") as other, children.child(
             argv, env, str(ROOT), subprocess.PIPE, other, timeout
@@ -141,6 +159,11 @@ def stestr(
             assert process.stdout is not None
             totals.add(count(process.stdout, name, verbose, other))
         _account_for(process, name, totals, noise)
+    # A test's own name does not say with which versions it failed.
+    totals.failures = [
+        (what if what == name else f"{name}: {what}", why)
+        for what, why in totals.failures
+    ]
     return totals
 
 

@@ -89,6 +89,24 @@ class ProcessTest(testtools.TestCase):
         self.assertEqual(0, process.wait(20))
         self.assertFalse((self.directory / 'agent.sock').exists())
 
+    def test_starts_without_eventlet_or_its_warnings(self) -> None:
+        """It is installed: other parts of OpenStack still need it."""
+        code = (
+            'import os, sys\n'
+            'os._exit = lambda code: None\n'
+            f'{_COMMAND}\n'
+            'sys.exit(sys.modules["eventlet"] is not None)\n'
+        )
+        self.config.write_text('[service_auth]\nauth_type = no_such\n')
+        done = subprocess.run(
+            [sys.executable, '-c', code, '--config-file', str(self.config)],
+            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        self.assertEqual(0, done.returncode, done)
+        self.assertNotIn('Warning', done.stderr)
+        self.assertIn('cannot start', done.stdout)
+
     def test_unusable_configuration(self) -> None:
         self.config.write_text('[service_auth]\nauth_type = no_such\n')
         self.assertEqual(1, self.start().wait(30))

@@ -186,6 +186,7 @@ class RestTest(CustodyTestCase):
         self.host.hardware.kill()
         error = self.assertRaises(errors.Unavailable, self.unseal, approval)
         self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+        self.assertIn(self.host.hardware.tcti, error.message)
 
 
 class HandoverTest(CustodyTestCase):

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import pathlib
+from unittest import mock
 
+import fixtures
 from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR
 
@@ -180,8 +183,36 @@ class DeviceTest(base.TpmTestCase):
 
         error = self.assertRaises(errors.Unavailable, use)
         self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+        self.assertIn(f'tcti = {machine.hardware.tcti}', error.message)
         machine.hardware.start()
         use()
+
+    def why(self, tcti: str) -> str:
+        """What is said of a TPM that cannot be used."""
+        with device.Tpm(tcti).operation() as operation:
+            keys.read_pcrs(operation)
+        raise AssertionError('it can be used')
+
+    def test_what_is_wrong_is_named(self) -> None:
+        locked = self.useFixture(fixtures.TempDir()).join('tpm')
+        pathlib.Path(locked).write_bytes(b'not a TPM')
+        for tcti, cause in (
+            ('device:/no/tpm', 'there is no /no/tpm'),
+            ('swtpm:path=/no/socket,x=y', 'there is no /no/socket.'),
+            (f'device:{locked}', 'tcti:'),
+            ('nonsense', 'tcti:'),
+        ):
+            error = self.assertRaises(errors.Unavailable, self.why, tcti)
+            self.assertEqual(errors.Reason.TPM_UNAVAILABLE, error.reason)
+            self.assertIn(f'tcti = {tcti}, ', error.message)
+            self.assertIn(cause, error.message)
+            self.assertEqual(tcti, error.details['tcti'])
+
+    def test_a_device_of_others_is_named(self) -> None:
+        tcti = 'device:/dev/null'
+        with mock.patch('os.access', return_value=False):
+            error = self.assertRaises(errors.Unavailable, self.why, tcti)
+        self.assertIn('/dev/null is not for the user', error.message)
 
     def test_reclaims_what_a_crash_left(self) -> None:
         machine = self.machine()

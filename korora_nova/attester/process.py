@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent as a process: from its configuration to a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+
+from oslo_log import log as logging
+
+from korora_nova import conf as korora_conf
+from korora_nova import errors
+from korora_nova.attester.agent import Agent
+
+LOG = logging.getLogger(__name__)
+
+_CONFIG_FILE = '/etc/korora/agent.conf'
+
+
+def run(args: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT; 1 if the configuration is unusable."""
+    conf = korora_conf.parse(args, [_CONFIG_FILE])
+    korora_conf.register_attester_opts(conf)
+    logging.setup(conf, 'korora')
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        agent = Agent.from_conf(conf)
+        agent.start()
+    except (errors.KororaError, OSError) as error:
+        LOG.error('korora-agent cannot start: %s', error)
+        return 1
+    LOG.info('korora-agent serves %s', agent.host)
+    stop.wait()
+    LOG.info('korora-agent stops')
+    agent.stop()
+    return 0
