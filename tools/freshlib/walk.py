@@ -53,6 +53,24 @@ class Failed(Exception):
     """A command of the guide does not do what the guide says."""
 
 
+def values(lab: paths.Lab) -> dict[str, str]:
+    """What the reader's words in capitals stand for here."""
+    return {
+        'REPOSITORY': 'file://' + nodes.REPOSITORY,
+        'CONSTRAINTS': '/srv/constraints.txt',
+        'NOVA_VENV': str(paths.VENV),
+        'LISTEN_ADDRESS': paths.CTL_IP,
+        'SERVICE_URL': f"http://controller:{paths.PORTS['korora']}",
+        'COMPUTE': nodes.HOST,
+        'COMPUTE_ADDRESS': paths.HOSTS[nodes.HOST],
+        'TPM_CA_FILES': '/srv/tpm-makers/*',
+        'IMAGE': 'guest',
+        'NOVA_PASSWORD': lab.password,
+        **{f'{name}_PASSWORD': secrets.token_hex(12)
+           for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS')},
+    }
+
+
 class Walk:
     """The reader: two nodes, the cloud, and what words stand for."""
 
@@ -61,20 +79,7 @@ class Walk:
         self.lab = lab
         self.nodes = {'controller': nodes.controller(lab, top, shown),
                       'compute': nodes.compute(lab, top, shown)}
-        self.values = {
-            'REPOSITORY': 'file://' + nodes.REPOSITORY,
-            'CONSTRAINTS': '/srv/constraints.txt',
-            'NOVA_VENV': str(paths.VENV),
-            'LISTEN_ADDRESS': paths.CTL_IP,
-            'SERVICE_URL': f"http://controller:{paths.PORTS['korora']}",
-            'COMPUTE': nodes.HOST,
-            'COMPUTE_ADDRESS': paths.HOSTS[nodes.HOST],
-            'TPM_CA_FILES': '/srv/tpm-makers/*',
-            'IMAGE': 'guest',
-            'NOVA_PASSWORD': lab.password,
-            **{f'{name}_PASSWORD': secrets.token_hex(12)
-               for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS')},
-        }
+        self.values = values(lab)
         self.passed = 0
 
     # -- one block --------------------------------------------------------
