@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
-import signal
-import sys
-import types
 
 from benchlib import environment
-from lablib import paths, setup, ui
+from lablib import setup, signals, ui
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,13 +42,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.take_over()
     try:
         _check(options)
         if not options.no_setup:
             setup.ensure()
             environment.ensure()
-            _again_in_the_venv()
+            setup.again_in_the_venv('bench')
         # Only the virtual environment has what this imports.
         from benchlib import appraisal
         report = appraisal.run(options.runs, options.entries)
@@ -79,14 +75,3 @@ def _check(options: argparse.Namespace) -> None:
         except OSError as exc:
             raise ui.LabError(
                 f'cannot write {options.json}: {exc.strerror}') from exc
-
-
-def _again_in_the_venv() -> None:
-    """Replace this process by one that can import the project."""
-    python = str(paths.BIN / 'python')
-    sys.stdout.flush()
-    os.execv(python, [python, sys.argv[0], '--no-setup', *sys.argv[1:]])
-
-
-def _interrupt(number: int, frame: types.FrameType | None) -> None:
-    raise KeyboardInterrupt

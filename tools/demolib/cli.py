@@ -9,14 +9,12 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
 import sys
 import tempfile
 import time
-import types
 import typing
 
-from lablib import paths, processes, setup, ui
+from lablib import paths, processes, setup, signals, ui
 from testlib import children
 
 LAB = str(paths.CHECKOUT / 'tools' / 'lab')
@@ -44,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.take_over()
     try:
         return _demo(options)
     except ui.LabError as exc:
@@ -53,10 +51,6 @@ def main() -> int:
     except KeyboardInterrupt:
         ui.fail('interrupted; nothing was left running')
         return 130
-
-
-def _interrupt(number: int, frame: types.FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _demo(options: argparse.Namespace) -> int:

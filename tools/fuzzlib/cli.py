@@ -6,13 +6,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import tempfile
-from types import FrameType
 
 from fuzzlib import environment
-from lablib import paths, ui
+from lablib import paths, signals, ui
 
 TARGETS = ('uefi', 'uefi-events', 'ima-binary', 'ima-ascii', 'quote', 'key',
            'ek', 'policy', 'evidence')
@@ -45,7 +43,7 @@ def main() -> int:
     options = parser().parse_args()
     if unknown := set(options.targets) - set(TARGETS):
         parser().error('no such target: ' + ' '.join(sorted(unknown)))
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.take_over()
     try:
         environment.ensure()
         results = []
@@ -62,10 +60,6 @@ def main() -> int:
         with open(options.json, 'w') as file:
             json.dump(results, file, indent=1)
     return 1 if any(map(_failed, results)) else 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _run(name: str, options: argparse.Namespace) -> dict[str, object]:

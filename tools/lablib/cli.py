@@ -8,13 +8,12 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lablib import cloud, net, paths, processes, setup, ui
+from lablib import cloud, net, paths, processes, setup, signals, ui
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,7 +27,11 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
-    add('setup', 'install packages and the virtual environment, no more')
+    set_up = add('setup', 'install packages and the virtual environment, '
+                 'no more')
+    set_up.add_argument('--undo', action='store_true',
+                        help='remove what set-up, demo and tests have left: '
+                        'packages, environments, caches, state')
     up = add('up', 'bring the cloud up')
     up.add_argument('--stock', action='store_true',
                     help='the same cloud without Korora: the baseline')
@@ -138,7 +141,9 @@ def _exclusive(lab: paths.Lab) -> Iterator[None]:
 
 def _changing(lab: paths.Lab, args: argparse.Namespace) -> None:
     """The commands that change the lab."""
-    if args.command == 'up':
+    if args.command == 'setup':
+        cloud.undo(lab)
+    elif args.command == 'up':
         cloud.up(lab, args.stock)
     elif args.command == 'down':
         cloud.down(lab, args.keep)
@@ -165,7 +170,7 @@ def _running(lab: paths.Lab) -> None:
 def _run(args: argparse.Namespace) -> int:
     lab = paths.Lab.default()
     ui.require_root()
-    if args.command == 'setup':
+    if args.command == 'setup' and not args.undo:
         setup.ensure()
     elif args.command == 'status':
         found = _status(lab)
@@ -188,19 +193,11 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _interrupted(number: int, frame: object) -> None:
-    # A second signal must not stop the cleaning up.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = _parser().parse_args(argv)
     if args.command in ('up', 'down', 'reboot', 'tamper', 'setup'):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupted)
+        signals.take_over()
     try:
         return _run(args)
     except ui.LabError as error:

@@ -56,11 +56,7 @@ def up(lab: paths.Lab, stock: bool) -> None:
             )
         ui.note(f'the lab is already up ({lab.root})')
         return
-    if OWNER.exists() and OWNER.read_text() != str(lab.root):
-        raise ui.LabError(
-            f'there is a lab in {OWNER.read_text()}; take that down first '
-            f'(KORORA_LAB_DIR={OWNER.read_text()} lab down)'
-        )
+    _nowhere_else(lab)
     setup.ensure()
     if processes.names(lab) or any(map(net.exists, net.all_names())):
         with ui.step('clear what an earlier lab has left'):
@@ -73,6 +69,14 @@ def up(lab: paths.Lab, stock: bool) -> None:
         processes.resume()
         down(lab, keep=True, quiet=True)
         raise
+
+
+def _nowhere_else(lab: paths.Lab) -> None:
+    if OWNER.exists() and OWNER.read_text() != str(lab.root):
+        raise ui.LabError(
+            f'there is a lab in {OWNER.read_text()}; take that down first '
+            f'(KORORA_LAB_DIR={OWNER.read_text()} lab down)'
+        )
 
 
 def _up(lab: paths.Lab, stock: bool) -> None:
@@ -215,6 +219,13 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
         shutil.rmtree(path, ignore_errors=True)
     if not quiet:
         ui.say('ok  the lab is down')
+
+
+def undo(lab: paths.Lab) -> None:
+    """Take the lab down and undo the set-up. Raises LabError."""
+    _nowhere_else(lab)
+    down(lab)
+    setup.undo(lab)
 
 
 def _remove_mount_points(lab: paths.Lab) -> None:

@@ -11,7 +11,7 @@ import sys
 import venv
 from collections.abc import Sequence
 
-from lablib import ui
+from lablib import setup, ui
 
 
 def ensure(
@@ -43,7 +43,8 @@ def ensure(
              '--disable-pip-version-check', *options,
              *(word for option, path in lists
                for word in (option, str(path)))],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            env=setup.pip_environment())
         if done.returncode:
             lines = done.stderr.splitlines()[-12:]
             raise ui.LabError(

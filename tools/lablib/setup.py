@@ -21,12 +21,22 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
-from lablib import paths, ui
+from lablib import packages, paths, ui
 
 HERE = pathlib.Path(__file__).resolve().parent
 STAMP = paths.VENV / 'lab-setup.json'
 LOG = paths.VENV / 'lab-setup.log'
+LOCK = pathlib.Path('/run/korora-lab-setup.lock')
+# What the tools make, beside a lab's own directory.
+LEFT = (
+    *(paths.CHECKOUT / name for name in (
+        '.venv', '.venv-keylime', '.fuzz', 'build', 'korora_nova.egg-info',
+        '.mypy_cache', '.ruff_cache', '.hypothesis')),
+    pathlib.Path('/var/tmp/korora-fresh'),
+    pathlib.Path('/var/tmp/korora-vectors'),
+)
 
 PACKAGES = (
     'ca-certificates', 'git', 'gcc', 'pkg-config', 'python3-dev',
@@ -39,99 +49,57 @@ PACKAGES = (
 # Split out of the packages above in newer releases only.
 OPTIONAL = ('libvirt-daemon-driver-qemu', 'libvirt-daemon-log')
 
-POLICY = pathlib.Path('/usr/sbin/policy-rc.d')
-
 
 def ensure() -> None:
     """Make the machine ready; cheap when it is. Raises LabError."""
     ui.require_root()
-    if not shutil.which('apt-get') or not shutil.which('dpkg-query'):
-        raise ui.LabError(
-            'this set-up needs Debian or Ubuntu (no apt-get here)'
-        )
-    _packages()
-    with open('/run/korora-lab-setup.lock', 'w') as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with _exclusive():
+        packages.install(PACKAGES, OPTIONAL)
         _environment()
         _project()
 
 
-# -- Debian packages ------------------------------------------------------
-
-def _installed(names: Sequence[str]) -> set[str]:
-    out = subprocess.run(
-        ['dpkg-query', '-W', '-f', '${binary:Package} ${db:Status-Abbrev}\n',
-         *names], capture_output=True, text=True,
-    ).stdout
-    pairs = (line.split()[:2] for line in out.splitlines())
-    return {name.split(':')[0] for name, state in pairs if state == 'ii'}
+def install(names: Sequence[str]) -> None:
+    """Only packages, for a tool that needs no more. Raises LabError."""
+    ui.require_root()
+    if packages.missing(names):
+        with _exclusive():
+            packages.install(names)
 
 
-def _available(names: Sequence[str]) -> set[str]:
-    """Those names for which apt knows a version to install."""
-    out = subprocess.run(
-        ['apt-cache', 'policy', *names], capture_output=True, text=True,
-        env={**os.environ, 'LC_ALL': 'C'},
-    ).stdout
-    found, name = set(), ''
-    for line in out.splitlines():
-        if not line.startswith(' '):
-            name = line.rstrip(':')
-        elif 'Candidate:' in line and '(none)' not in line:
-            found.add(name)
-    return found
+def again_in_the_venv(command: str) -> NoReturn:
+    """Replace this process by one that can import the project."""
+    python = str(paths.BIN / 'python')
+    sys.stdout.flush()
+    os.execv(python, [
+        python, str(paths.CHECKOUT / 'tools/launch.py'), command,
+        '--no-setup', *sys.argv[1:],
+    ])
 
 
-def _packages() -> None:
-    missing = [p for p in PACKAGES if p not in _installed(PACKAGES)]
-    if not missing:
-        return
-    try:
-        with ui.step('apt-get update'):
-            _apt('update', '-q')
-    except ui.LabError as error:
-        # One broken source of many is no reason to give up.
-        ui.note(f'{error}\ngoing on with the lists of packages at hand')
-    wanted = missing + [p for p in OPTIONAL if p not in _installed(OPTIONAL)]
-    available = _available(wanted)
-    if absent := sorted(set(missing) - available):
-        raise ui.LabError(
-            'apt-get has no package ' + ', '.join(absent)
-            + ' on this machine; check its package sources '
-            '(supported: Debian 12, Debian 13, Ubuntu 24.04)'
-        )
-    wanted = [p for p in wanted if p in available]
-    with ui.step('install Debian packages: ' + ' '.join(wanted)):
-        with _no_services():
-            _apt('install', '-y', '-q', '--no-install-recommends', *wanted)
+def undo(lab: paths.Lab) -> None:
+    """Remove all that `ensure` and its callers have left. Raises LabError.
 
-
-def _apt(*arguments: str) -> None:
-    done = subprocess.run(
-        ['apt-get', '-o', 'DPkg::Lock::Timeout=300', *arguments],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'},
-    )
-    if done.returncode:
-        lines = (done.stdout + done.stderr).splitlines()[-12:]
-        raise ui.LabError(
-            'apt-get {} failed:\n  {}'.format(arguments[0], '\n  '.join(lines))
-        )
+    :param lab: one that is down.
+    """
+    with _exclusive():
+        for path in (*LEFT, lab.cache):
+            if path.exists():
+                with ui.step(f'remove {path}'):
+                    shutil.rmtree(path)
+        with contextlib.suppress(OSError):
+            lab.root.rmdir()  # not there, or holds what is not ours
+        if kept := packages.remove():
+            ui.note('kept, since packages that came later need them: '
+                    + ', '.join(kept))
+    LOCK.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _no_services() -> Iterator[None]:
-    """Keep dpkg from starting daemons on the machine itself."""
-    ours = "#!/bin/sh\n# Korora's lab, during its set-up\nexit 101\n"
-    if POLICY.exists() and POLICY.read_text() != ours:
+def _exclusive() -> Iterator[None]:
+    with LOCK.open('w') as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-        return
-    POLICY.write_text(ours)
-    POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        POLICY.unlink(missing_ok=True)
 
 
 # -- Python ---------------------------------------------------------------
@@ -161,7 +129,7 @@ def _environment() -> None:
     want = _digest(lists, sys.version, str(paths.VENV))
     if _stamp().get('environment') == want:
         return
-    with ui.step(f'virtual environment {paths.VENV} (a minute or two)'):
+    with ui.step('virtual environment .venv (a minute or two)'):
         if _stamp().get('environment') or not (paths.BIN / 'pip').exists():
             shutil.rmtree(paths.VENV, ignore_errors=True)
             venv.create(paths.VENV, with_pip=True)
@@ -196,9 +164,15 @@ def _project() -> None:
         _set_stamp(project=want)
 
 
+def pip_environment() -> dict[str, str]:
+    """The caller's, with a cache of our own, which `undo` removes."""
+    cache = paths.Lab.default().cache / 'pip'
+    return {'PIP_CACHE_DIR': str(cache), **os.environ}
+
+
 def _pip(*arguments: str) -> None:
     env = {
-        **os.environ,
+        **pip_environment(),
         'SKIP_GENERATE_AUTHORS': '1', 'SKIP_WRITE_GIT_CHANGELOG': '1',
     }
     if subprocess.run(

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_START = time.monotonic()
+# Programs that are started by others go on with their clock.
+_START = float(os.environ.setdefault(
+    'KORORA_STARTED', f'{time.monotonic():.3f}'))
 _LOCK = threading.Lock()
 _REMINDER = 15.0
 _active: dict[str, float] = {}
@@ -21,7 +23,7 @@ class LabError(Exception):
 
 
 def say(text: str) -> None:
-    """Print one line with the seconds since the program started."""
+    """Print one line with the seconds since the command was typed."""
     with _LOCK:
         print(f'{time.monotonic() - _START:7.1f}s  {text}', flush=True)
 

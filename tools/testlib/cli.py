@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import sys
-from types import FrameType
 
-from lablib import paths, setup, ui
+from lablib import setup, signals, ui
 
 PARTS = ("pep8", "unit", "functional", "integration")
 
@@ -43,11 +39,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.take_over()
     try:
         if not options.no_setup:
             setup.ensure()
-            _again_in_the_venv()
+            setup.again_in_the_venv("test")
         return _run(options)
     except ui.LabError as e:
         ui.fail(str(e))
@@ -55,17 +51,6 @@ def main() -> int:
     except KeyboardInterrupt:
         ui.fail("interrupted; nothing was left running")
         return 130
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _again_in_the_venv() -> None:
-    """Replace this process by one that has the test tools."""
-    python = str(paths.BIN / "python")
-    sys.stdout.flush()
-    os.execv(python, [python, *sys.argv, "--no-setup"])
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def integration(verbose: bool) -> Totals:
 @contextlib.contextmanager
 def lab(totals: Totals) -> Iterator[bool]:
     """A fresh lab, taken down on every way out; logs stay after a failure."""
-    argv = [sys.executable, str(ROOT / "tools" / "lab")]
+    argv = [str(ROOT / "tools" / "lab")]
     env = {**environment(), "PYTHONPATH": ""}
     children.run([*argv, "down"], env, str(ROOT))
     try:

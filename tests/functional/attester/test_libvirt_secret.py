@@ -25,6 +25,8 @@ PASSPHRASE = Secret(bytes(range(256)) * 2)
 _SCRIPT = """
 mount --bind {root}/etc /etc/libvirt
 mount --bind {root}/lib /var/lib/libvirt
+mount -t tmpfs tmpfs /run  # where libvirt never ran there is no /run/libvirt
+mkdir /run/libvirt
 mount --bind {root}/run /run/libvirt
 mount --bind {root}/log /var/log/libvirt
 mount --bind {root}/cache /var/cache/libvirt
