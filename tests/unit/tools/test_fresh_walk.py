@@ -8,10 +8,11 @@ import re
 
 import fixtures
 import testtools
+
 from freshlib import document, units, walk
 from lablib import paths
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "doc" / "source" / "install"
 SAMPLES = ROOT / "etc" / "korora"
 # Capitals with an underscore, but for variables and keywords of the shell.
