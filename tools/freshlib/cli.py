@@ -20,9 +20,9 @@ def parser() -> argparse.ArgumentParser:
         description="Run a command of the README as a stranger would: on a "
         'bare Debian, in a clone of HEAD, after what the README says to '
         'install first and nothing else; or, with "docs", follow the '
-        'installation guide up to a protected server. Needs root on a Debian, installs '
-        + ', '.join(root.PACKAGES) + ', and leaves only the bare systems '
-        'for the next time.')
+        'installation guide up to a protected server. Needs root on a '
+        'Debian, installs ' + ', '.join(root.PACKAGES) + ', and leaves only '
+        'the bare systems for the next time.')
     made.add_argument('release', nargs='?', choices=sources.RELEASES,
                       default=sources.RELEASES[-1],
                       help='of Debian (default: %(default)s)')
