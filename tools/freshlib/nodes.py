@@ -94,14 +94,14 @@ class Node:
     def start(self, name: str) -> None:
         """Start a unit as systemd would. Raises LabError, UnitError."""
         unit = units.read(self.read(f'/etc/systemd/system/{name}.service'))
-        env, ready = {}, None
+        env, ready = {'PATH': PATH, 'LANG': 'C.UTF-8'}, None
         if unit.notify:
             ready = self._notified()
             env['NOTIFY_SOCKET'] = NOTIFY
         with self.log.open('ab') as log:
             process = subprocess.Popen(
                 [*self._into, 'unshare', '--mount', '--propagation',
-                 'private', 'chroot', str(self.root), *environment(env),
+                 'private', 'chroot', str(self.root), *_bare(env),
                  'sh', '-c', unit.script],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._services[name] = process
@@ -155,13 +155,16 @@ def _await(ready: socket.socket, process: subprocess.Popen[bytes],
 
 def environment(env: Mapping[str, str] | None) -> list[str]:
     """A login's environment, as a command prefix."""
-    given = {
+    return _bare({
         'PATH': PATH, 'HOME': '/root', 'LANG': 'C.UTF-8', 'TERM': 'dumb',
         'DEBIAN_FRONTEND': 'noninteractive',
         **{k: v for k, v in os.environ.items() if k.startswith('PIP_')},
         **(env or {}),
-    }
-    return ['env', '-i', *(f'{k}={v}' for k, v in given.items())]
+    })
+
+
+def _bare(env: Mapping[str, str]) -> list[str]:
+    return ['env', '-i', *(f'{k}={v}' for k, v in env.items())]
 
 
 def call(argv: list[str]) -> str:

@@ -231,7 +231,8 @@ def bus(lab: paths.Lab) -> dict[str, str]:
 
 def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
     """A stock cloud, and a TPM for h1. Raises LabError."""
-    nodes.call([str(paths.CHECKOUT / 'tools/lab'), 'up', '--stock'])
+    if subprocess.call([paths.CHECKOUT / 'tools/lab', 'up', '--stock']):
+        raise ui.LabError('there is no cloud')
     with ui.step('take Kororā out of the cloud'):
         nodes.call([str(paths.BIN / 'python'), '-m', 'pip', 'uninstall',
                     '-qy', 'korora-nova'])
