@@ -99,6 +99,25 @@ def settings(text: str) -> Iterator[tuple[str, str, str]]:
             yield section, name.strip(), value.strip()
 
 
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Section and option of what is shown as configuration in a document.
+
+    A section on a line of its own begins it; it ends with a line that is
+    no option. What DevStack's [[...]] hold are shell variables, but for
+    sections in them.
+    """
+    section = ""
+    for line in text.splitlines():
+        line = line.strip()
+        if found := re.fullmatch(r"\[(\w+)\]", line):
+            section = found[1]
+        elif found := re.fullmatch(r"([a-z]\w*)\s*=.*", line):
+            if section:
+                yield section, found[1]
+        elif line and not line.startswith("#"):
+            section = ""
+
+
 class TestOptions(testtools.TestCase):
     def test_options_in_documents_exist(self) -> None:
         exist, seen, missing = everything(), 0, []
@@ -109,6 +128,20 @@ class TestOptions(testtools.TestCase):
                     missing.append(f"{where(path)}: [{section}] {name}")
         self.assertEqual([], missing)
         self.assertGreater(seen, 20)
+
+    def test_options_in_blocks_exist(self) -> None:
+        exist = everything()
+        samples = [path for path in (ROOT / "devstack").rglob("*.conf*")]
+        for path in (*documents(), *samples):
+            for section, name in blocks(path.read_text()):
+                self.assertIn(name, exist.get(section, ()), where(path))
+
+    def test_blocks_are_found(self) -> None:
+        self.assertEqual(
+            [("libvirt", "swtpm_enabled"), ("DEFAULT", "my_ip")],
+            list(blocks("[[post-config|$NOVA_CONF]]\nX=1\n[libvirt]\n"
+                        "# text\nswtpm_enabled = true\n\n[DEFAULT]\n"
+                        "my_ip=1\nText.\nother = 1\n")))
 
     def test_a_name_that_does_not_exist_is_found(self) -> None:
         exist = everything()
