@@ -34,8 +34,9 @@ NUMBERS = {
     'skipped': re.compile(r'^ - Skipped: (\d+)', re.M),
 }
 # "tempest run" prints one line per test.
-SKIP = re.compile(r'^\{\d+\} (\S+).* \.\.\. SKIPPED: (.*)$', re.M)
-FAIL = re.compile(r'^\{\d+\} (\S+).* \.\.\. FAILED$', re.M)
+TEST = r'^\{\d+\} (\S+(?: \(\S+\))?).* \.\.\. '
+SKIP = re.compile(TEST + r'SKIPPED: (.*)$', re.M)
+FAIL = re.compile(TEST + r'FAILED$', re.M)
 
 
 def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
