@@ -162,7 +162,7 @@ class BaseServersTest(base.BaseAttestationTest):
                 self._action(server, action['request_id'])['events']):
             if reason := self._reason(event):
                 return reason
-        return ''
+        return self._reason({'details': self.show(server).get('fault')})
 
     @staticmethod
     def _reason(event: Json) -> str:
