@@ -81,6 +81,9 @@ def multinode(
     }  # fmt: skip
     ctl, sub = made.controller, made.node(paths.SUBNODES[0])
     report['subnode_rc'] = made.join(sub)
+    if report['subnode_rc']:
+        raise scenarios.Failed('stack.sh on the subnode failed')
+    made.tell_tempest('compute', 'min_compute_nodes', '2')
     world.affirming(sub.name)
     world.delete('vtpm')
     world.flavors()
@@ -88,7 +91,7 @@ def multinode(
 
     def migrate(target: str) -> None:
         made.openstack(
-            'server migrate --os-compute-api-version 2.95 --live-migration '
+            '--os-compute-api-version 2.95 server migrate --live-migration '
             f'--host {target} mover'
         )
         world.status('mover', 'ACTIVE')
