@@ -39,7 +39,8 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     """
     if not shutil.which('apt-get') or not shutil.which('dpkg-query'):
         raise ui.LabError(
-            'this set-up needs Debian or Ubuntu (no apt-get here)'
+            'this set-up needs apt-get; README.rst says on which releases '
+            'the tools run'
         )
     _finish()
     absent = missing(names)

@@ -169,12 +169,15 @@ class TestSignals(testtools.TestCase):
 
     def told(self, number: int, ignored: int) -> str:
         """What a program says that was started to ignore a signal."""
+        def start() -> None:
+            for each in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
+                signal.signal(each, signal.SIG_DFL)
+            signal.signal(ignored, signal.SIG_IGN)
+
         return subprocess.run(
             [sys.executable, '-c', self.SCRIPT, str(number)],
             env={**os.environ, 'PYTHONPATH': TOOLS}, text=True,
-            capture_output=True, timeout=60,
-            preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN),
-        ).stdout
+            capture_output=True, timeout=60, preexec_fn=start).stdout
 
     def test_even_if_started_to_ignore_sigint(self) -> None:
         self.assertEqual('in order\n',
