@@ -67,11 +67,15 @@ OPTIONS = [
              'DEBUG, such as "ssh stack@{host} sudo journalctl -u '
              'devstack@n-cpu". ' + _ON_HOST + ' Tests that need it are '
              'skipped without it.'),
+    cfg.StrOpt(
+        'vault_directory', default='/var/lib/korora/vault',
+        help='Directory on a compute host in which its agent keeps sealed '
+             'keys.'),
     cfg.IntOpt(
         'flavor_ram', default=64, min=1,
         help='MiB of memory of the flavors that the tests make.'),
     cfg.IntOpt(
-        'flavor_disk', default=1, min=0,
+        'flavor_disk', default=1, min=1,
         help='GiB of disk of the flavors that the tests make.'),
     cfg.IntOpt(
         'slow_migration_ram', default=2048, min=0,

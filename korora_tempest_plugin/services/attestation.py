@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from urllib import parse
 
 from tempest.lib.common import rest_client
 
-Body = rest_client.ResponseBody
+#: Tempest's ResponseBody: a dict, with the response as an attribute.
+Body: TypeAlias = Any
 Json = dict[str, Any]
 
 
-class AttestationClient(rest_client.RestClient):  # type: ignore[misc]
+class AttestationClient(rest_client.RestClient):
     """The API with the credentials of one user."""
 
     # Versions and keys
@@ -142,7 +143,8 @@ class AttestationClient(rest_client.RestClient):  # type: ignore[misc]
             method, path, headers={**self.get_headers(), **(headers or {})},
             body=text)
         self.expected_success([200, 204, 304], response.status)
-        return Body(response, json.loads(answer) if answer else {})
+        return rest_client.ResponseBody(
+            response, json.loads(answer) if answer else {})
 
     def exchange(self, method: str, path: str, *,
                  body: str | bytes | None = None,

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 NOWHERE = 'tempest-nowhere'
 
 
-class BaseAttestationTest(test.BaseTestCase):  # type: ignore[misc]
+class BaseAttestationTest(test.BaseTestCase):
     """A test with an administrator of the attestation service."""
 
     credentials: list[Any] = ['admin']

@@ -75,7 +75,8 @@ class TestPlugin(testtools.TestCase):
             "SERVICE_HOST": "192.0.2.1", "SERVICE_PROTOCOL": "http",
             "SERVICE_PASSWORD": "secret", "REGION_NAME": "R",
             "SERVICE_DOMAIN_NAME": "Default", "SERVICE_PROJECT_NAME": "s",
-            "KEYSTONE_SERVICE_URI": "http://k", "DATA_DIR": str(self.temp),
+            "KEYSTONE_SERVICE_URI": "http://k", "SYSTEMD_DIR": "/units",
+            "DATA_DIR": str(self.temp),
             "ENABLE_DEBUG_LOG_LEVEL": "True", **variables,
         }  # fmt: skip
         return subprocess.run(
@@ -298,7 +299,8 @@ class TestPlugin(testtools.TestCase):
         calls = self.run_phase("clean", enabled="korora-api")
         self.assertIn(
             "sudo|rm|-rf|/etc/korora|/var/lib/korora|"
-            f"{self.temp}/korora-tpm|{self.temp}/korora-handout|/run/korora",
+            f"{self.temp}/korora-tpm|{self.temp}/korora-handout|"
+            "/units/devstack@korora-agent.service.d|/run/korora",
             calls,
         )
 

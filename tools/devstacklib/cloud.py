@@ -109,16 +109,21 @@ class Cloud:
     def join(self, node: Node) -> int:
         """Stack a subnode and let the controller's Nova find it."""
         self.prepare(node)
-        with ui.step(f'keys of this test for {node.name}'):
-            self.controller.copy_to(f'{paths.STACK_HOME}/.ssh', node)
-            node.output(f'chown -R stack:stack {paths.STACK_HOME}/.ssh')
-            self.controller.copy_to(paths.HANDOUT, node)
+        self.controller.copy_to(paths.HANDOUT, node)
         code = self.stack(node)
         if code == 0:
             self.controller.output(
                 f'cd {paths.DEVSTACK} && ./tools/discover_hosts.sh', 'stack'
             )
         return code
+
+    def tell_tempest(self, section: str, option: str, value: str) -> None:
+        """Change tempest.conf, as DevStack does."""
+        self.controller.output(
+            f'source {paths.DEVSTACK}/functions && iniset '
+            f'{paths.STACK_HOME}/tempest/etc/tempest.conf {section} {option} '
+            f'{value}', 'stack',
+        )  # fmt: skip
 
     def down(self) -> None:
         """Stop and remove every node; the bare Debian and git stay."""

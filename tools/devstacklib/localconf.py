@@ -9,6 +9,8 @@ from devstacklib import mirrors, paths
 
 IMAGE = '/opt/images/tiny.img'
 PASSWORD = 'secret'
+# Plugins of Tempest out of the package index; the first needs the second.
+OTHERS = ('whitebox-tempest-plugin', 'barbican-tempest-plugin')
 
 CONTROLLER_SERVICES = (
     'key', 'mysql', 'rabbit', 'placement-api', 'placement-client', 'g-api',
@@ -47,7 +49,7 @@ IMAGE_URLS=file://{IMAGE}
 DEFAULT_IMAGE_NAME=tiny
 TEMPEST_VENV_UPPER_CONSTRAINTS={paths.STACK_HOME}/requirements/\
 upper-constraints.txt
-TEMPEST_PLUGINS="{paths.STACK_HOME}/korora-nova whitebox-tempest-plugin"
+TEMPEST_PLUGINS="{paths.STACK_HOME}/korora-nova {' '.join(OTHERS)}"
 LIVE_MIGRATION_AVAILABLE=True
 USE_BLOCK_MIGRATION_FOR_LIVE_MIGRATION=True
 KORORA_RUN_ON_HOST="ssh -o StrictHostKeyChecking=no stack@{{host}} sudo"

@@ -91,9 +91,12 @@ class World:
 
     def create(self, name: str, flavor: str, *, host: str = '') -> None:
         """Boot a server and wait until it runs; admins may name a host."""
-        where = f'--os-compute-api-version 2.74 --host {host} ' if host else ''
+        version, where = (
+            ('--os-compute-api-version 2.74 ', f'--host {host} ') if host
+            else ('', '')
+        )  # fmt: skip
         self.cloud.openstack(
-            f'server create {where}--flavor {flavor} --image tiny '
+            f'{version}server create {where}--flavor {flavor} --image tiny '
             f'--network private {name}'
         )
         self.status(name, 'ACTIVE')

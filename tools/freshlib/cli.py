@@ -8,8 +8,10 @@ import json
 import pathlib
 import time
 
-from freshlib import root, sources, stranger
+from freshlib import docs, root, sources, stranger
 from lablib import signals, ui
+
+COMMANDS = (*stranger.COMMANDS, 'docs')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,13 +19,14 @@ def parser() -> argparse.ArgumentParser:
         prog='tools/fresh',
         description="Run a command of the README as a stranger would: on a "
         'bare Debian, in a clone of HEAD, after what the README says to '
-        'install first and nothing else. Needs root on a Debian, installs '
-        + ', '.join(root.PACKAGES) + ', and leaves only the bare systems '
-        'for the next time.')
+        'install first and nothing else; or, with "docs", follow the '
+        'installation guide up to a protected server. Needs root on a '
+        'Debian, installs ' + ', '.join(root.PACKAGES) + ', and leaves only '
+        'the bare systems for the next time.')
     made.add_argument('release', nargs='?', choices=sources.RELEASES,
                       default=sources.RELEASES[-1],
                       help='of Debian (default: %(default)s)')
-    made.add_argument('command', nargs='?', choices=stranger.COMMANDS,
+    made.add_argument('command', nargs='?', choices=COMMANDS,
                       default='demo', help='default: %(default)s')
     made.add_argument('--json', metavar='FILE', type=pathlib.Path,
                       help='write the report to FILE')
@@ -55,10 +58,13 @@ def _fresh(options: argparse.Namespace) -> int:
     where = options.dir.absolute()
     log = where / f'{options.release}-{options.command}.log'
     with root.exclusive(where), root.Root(where, options.release) as bare:
+        if options.command == 'docs':
+            docs.lay_out(bare)
         stranger.set_up(bare)
         setup_s = time.monotonic() - began
         ui.say(f'... ./tools/{options.command} on {options.release}')
-        outcome = stranger.run(bare, options.command, log)
+        outcome = (docs.run(bare, log) if options.command == 'docs'
+                   else stranger.run(bare, options.command, log))
     total_s = time.monotonic() - began
     ui.say(f'{options.release} {options.command}: exit code {outcome.rc}, '
            f'{outcome.passed} passed, {outcome.failed} failed ({log})')

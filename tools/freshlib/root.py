@@ -141,8 +141,12 @@ class Root:
         include = ['--include=ca-certificates'] \
             if self.mirror.archive.startswith('https:') else []
         with ui.step(f'debootstrap {self.release} (a minute or two)'):
-            _call('debootstrap', '--variant=minbase', *include,
-                  self.release, str(made), self.mirror.archive)
+            try:
+                _call('debootstrap', '--variant=minbase', *include,
+                      self.release, str(made), self.mirror.archive)
+            except BaseException:
+                remove(made)
+                raise
         stamp.write_text(self.mirror.archive)
         return made
 
@@ -226,12 +230,12 @@ class Root:
     def into(self, cwd: str = '/root') -> list[str]:
         """The command prefix that runs something inside, as root.
 
-        Its environment is that of a login on such a machine, and pip's
-        options if this machine has some in its own.
+        Its environment is that of a login on such a machine, with proxies
+        and pip's options if this machine has some in its own.
         """
         environment = {
             'PATH': PATH, 'HOME': '/root', 'USER': 'root', 'SHELL':
-            '/bin/bash', 'TERM': 'dumb', **sources.pip_variables(os.environ)}
+            '/bin/bash', 'TERM': 'dumb', **sources.variables(os.environ)}
         return [
             'nsenter', '--target', str(self._leader), '--mount', '--uts',
             '--ipc', '--net', '--pid', '--cgroup', f'--wdns={cwd}', '--',

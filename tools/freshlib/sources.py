@@ -57,9 +57,14 @@ def mirror(targets: str) -> Mirror:
 
 def this_mirror() -> Mirror:
     """Of this machine. Debian's own on one that is no Debian."""
-    return mirror(_output(
-        'apt-get', 'indextargets', '--format',
-        '$(ORIGIN) $(CODENAME) $(REPO_URI)', 'Created-By: Packages'))
+    query = ('apt-get', 'indextargets', '--format',
+             '$(ORIGIN) $(CODENAME) $(REPO_URI)', 'Created-By: Packages')
+    targets = _output(*query)
+    if 'Debian ' not in targets:
+        # Whose a source is stands in what apt has fetched of it.
+        _output('apt-get', 'update', '-q')
+        targets = _output(*query)
+    return mirror(targets)
 
 
 def apt_settings(dump: str) -> str:
@@ -98,9 +103,10 @@ def pip_files(environ: Mapping[str, str]) -> list[pathlib.Path]:
     return [place for place in places if place.exists()]
 
 
-def pip_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """pip's options in the environment."""
-    return {k: v for k, v in environ.items() if k.startswith('PIP_')}
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """pip's options in the environment, and proxies."""
+    return {k: v for k, v in environ.items()
+            if k.startswith('PIP_') or k.lower().endswith('_proxy')}
 
 
 def named_paths(texts: Iterable[str]) -> list[str]:
@@ -125,7 +131,7 @@ def binds(
     certificates of the system are its own.
     """
     files = pip_files(environ)
-    texts = list(pip_variables(environ).values())
+    texts = list(variables(environ).values())
     for place in files:
         for path in [place] if place.is_file() else place.rglob('*.conf'):
             texts.append(path.read_text(errors='replace'))

@@ -24,6 +24,9 @@ RECORD = pathlib.Path('/var/lib/korora-setup.json')
 POLICY = pathlib.Path('/usr/sbin/policy-rc.d')
 UNITS = pathlib.Path('/etc/systemd/system')
 SCRIPTS = pathlib.Path('/etc')
+DATABASES = pathlib.Path('/var/lib/mysql')
+BOOTED = pathlib.Path('/run/systemd/system')
+"""There if systemd is what this machine was booted with."""
 # Lists of packages and their downloads are not kept for our sake.
 _APT = ('apt-get', '-o', 'DPkg::Lock::Timeout=300',
         '-o', 'APT::Keep-Downloaded-Packages=false')
@@ -36,7 +39,8 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     """
     if not shutil.which('apt-get') or not shutil.which('dpkg-query'):
         raise ui.LabError(
-            'this set-up needs Debian or Ubuntu (no apt-get here)'
+            'this set-up needs apt-get; README.rst says on which releases '
+            'the tools run'
         )
     _finish()
     absent = missing(names)
@@ -56,7 +60,14 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
             '(README.rst says on which releases the tools run)'
         )
     wanted = ['--no-install-recommends', *sorted(available)]
-    new = planned(_apt('install', '-s', *wanted))
+    simulation = _apt('install', '-s', *wanted)
+    if conflicts := _removals(simulation):
+        raise ui.LabError(
+            'what is to be installed conflicts with what is there: '
+            + ', '.join(sorted(conflicts))
+            + '; remove that first, or use another machine'
+        )
+    new = planned(simulation)
     with ui.step(f'install {len(new)} Debian packages'):
         # Before, so that an interrupted installation is known, too.
         _record(packages=sorted({*_recorded('packages'), *new}),
@@ -218,6 +229,9 @@ def remove() -> list[str]:
     ours = set(_recorded('packages'))
     going = _known(ours)
     kept: set[str] = set()
+    if BOOTED.is_dir():
+        kept = going & {'systemd-sysv', *_needs(['systemd-sysv'])}
+        going -= kept
     while going and (others := _removed(going) - ours):
         needed = _needs(others) & going
         if not needed:
@@ -228,13 +242,26 @@ def remove() -> list[str]:
         kept |= needed
     if going:
         with ui.step(f'remove {len(going)} Debian packages'):
-            _apt('purge', '-y', '-q', *sorted(going))
+            # On a system that came without an init, systemd is one of ours.
+            _apt('purge', '-y', '-q', '--allow-remove-essential',
+                 *sorted(going))
+            if 'mariadb-server' in going:
+                _remove_empty_database()
     RECORD.unlink(missing_ok=True)
     return sorted(kept)
 
 
-def _known(names: Iterable[str]) -> set[str]:
+def _remove_empty_database() -> None:
+    """What MariaDB's package makes and keeps, unless somebody used it."""
+    inside = {path.name for path in DATABASES.glob('*') if path.is_dir()}
+    if inside <= {'mysql', 'performance_schema', 'sys'}:
+        shutil.rmtree(DATABASES, ignore_errors=True)
+
+
+def _known(names: set[str]) -> set[str]:
     """Those of which dpkg has anything left."""
+    if not names:
+        return set()  # dpkg-query would list all there are
     out = subprocess.run(
         ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n',
          *names], capture_output=True, text=True,
@@ -244,8 +271,11 @@ def _known(names: Iterable[str]) -> set[str]:
 
 
 def _removed(names: Iterable[str]) -> set[str]:
-    words = (line.split() for line in
-             _apt('purge', '-s', *sorted(names)).splitlines())
+    return _removals(_apt('purge', '-s', *sorted(names)))
+
+
+def _removals(simulation: str) -> set[str]:
+    words = (line.split() for line in simulation.splitlines())
     return {w[1] for w in words if w and w[0] in ('Remv', 'Purg')}
 
 

@@ -129,7 +129,7 @@ def _environment() -> None:
     want = _digest(lists, sys.version, str(paths.VENV))
     if _stamp().get('environment') == want:
         return
-    with ui.step('virtual environment .venv (a minute or two)'):
+    with ui.step('virtual environment .venv (a few minutes)'):
         if _stamp().get('environment') or not (paths.BIN / 'pip').exists():
             shutil.rmtree(paths.VENV, ignore_errors=True)
             venv.create(paths.VENV, with_pip=True)

@@ -10,12 +10,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-# Programs that are started by others go on with their clock.
-_START = float(os.environ.setdefault(
-    'KORORA_STARTED', f'{time.monotonic():.3f}'))
+_CLOCK = 'KORORA_STARTED'
 _LOCK = threading.Lock()
 _REMINDER = 15.0
 _active: dict[str, float] = {}
+
+
+def _started() -> float:
+    """When the command was typed: its children go on with its clock."""
+    now = time.monotonic()
+    try:
+        started = float(os.environ[_CLOCK])
+    except (KeyError, ValueError):
+        started = -1.0
+    if not 0 <= started <= now:
+        started = now
+        os.environ[_CLOCK] = f'{now:.3f}'
+    return started
+
+
+_START = _started()
 
 
 class LabError(Exception):
@@ -57,7 +71,7 @@ def _remind() -> None:
         time.sleep(_REMINDER)
         now = time.monotonic()
         late = [
-            f'{what} ({now - began:.0f} s)'
+            f'{what.partition(" (")[0]} ({now - began:.0f} s)'
             for what, began in list(_active.items())
             if now - began >= _REMINDER
         ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from tempest.lib import decorators
 
@@ -15,7 +16,7 @@ JSON = {'Content-Type': 'application/json', 'Accept': 'application/json'}
 class RequestsNegativeTest(base.BaseAttestationTest):
 
     def assert_answer(self, status: int, reason: str, method: str, path: str,
-                      **kwargs: object) -> None:
+                      **kwargs: Any) -> None:
         response, answer = self.client.exchange(method, path, **kwargs)
         self.assertEqual((status, reason), (
             response.status, answer.get('error', {}).get('reason')),

@@ -85,7 +85,7 @@ class ProtectedServerTest(base.BaseServersTest):
 
     @decorators.idempotent_id('83d14e61-a58a-4792-b159-1d602c02530b')
     def test_delete(self) -> None:
-        """The key goes, with a receipt, and the ledger's row with it."""
+        """The key goes, with a receipt, and its epoch stays spent."""
         server = self.create_server()
         host = self.host_of(server)
         self.delete_server(server)
@@ -95,8 +95,9 @@ class ProtectedServerTest(base.BaseServersTest):
         self.assertEqual(('deleted', 1, host, ''), (
             receipt['outcome'], receipt['epoch'], receipt['source'],
             receipt['migration']))
-        self.assert_refused(lib_exc.NotFound, 'NOT_FOUND',
-                            self.client.show_server, server)
+        self.assertEqual(
+            {'instance': server, 'holder': None, 'epoch': 1, 'max_epoch': 1,
+             'pending': None}, self.ledger(server))
 
     @decorators.idempotent_id('e7810bc1-b9d3-4c13-9e2d-10fb057db116')
     def test_delete_stopped_server(self) -> None:

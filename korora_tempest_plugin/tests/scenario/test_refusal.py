@@ -6,10 +6,14 @@ The tests are serial: meanwhile nobody else can start one there either.
 
 from __future__ import annotations
 
+from tempest import config
 from tempest.lib import decorators
 
+from korora_tempest_plugin.common import commands
 from korora_tempest_plugin.tests import base as tests_base
 from korora_tempest_plugin.tests.scenario import base
+
+CONF = config.CONF
 
 
 class Refusals(base.BaseServersTest):
@@ -72,16 +76,29 @@ class PolicyRefusalTest(Refusals):
 
     @decorators.idempotent_id('f3205090-9ba8-4f4b-ae52-f9702235c4f9')
     def test_running_server(self) -> None:
-        """It stays as it is, and a reboot is refused before it harms."""
+        """It stays as it is, and a reboot is refused before it harms.
+
+        Nova tells users that a reboot worked if the server still runs; that
+        it is the same domain is seen on the host.
+        """
         server = self.create_server()
         host, before = self.host_of(server), self.ledger(server)
         self.distrust(host)
         self.wait_for_tier(host, 'contraindicated')
         self.assert_status('ACTIVE', server)
-        self.assertNotEqual('', self.act(
-            self.servers.reboot_server, server, type='HARD'))
+        domain = self.domain(server, host)
+        self.act(self.servers.reboot_server, server, type='HARD')
         self.assert_status('ACTIVE', server)
         self.assertEqual(before, self.ledger(server))
+        self.assertEqual(domain, self.domain(server, host))
+
+    def domain(self, server: str, host: str) -> str:
+        """libvirt's number of the running domain, if hosts can be asked."""
+        if not CONF.attestation.host_command:
+            return ''
+        return commands.run(
+            CONF.attestation.host_command, host, 'virsh', 'domid', server,
+            timeout=CONF.attestation.host_command_timeout).output.strip()
 
     @decorators.idempotent_id('1e11f9e6-7ba7-4173-98b1-6eda73484bca')
     def test_new_server_past_the_scheduler(self) -> None:
@@ -96,14 +113,21 @@ class PolicyRefusalTest(Refusals):
 
     @decorators.idempotent_id('b00a23ae-ac47-44f5-a9a0-61774b676c4e')
     def test_delete_from_untrusted_host(self) -> None:
-        """Nobody is kept from deleting a server."""
+        """Nobody is kept from deleting a server.
+
+        That its key went too is the host's word, and counts when the host
+        is trusted again.
+        """
         server = self.create_server()
-        host = self.host_of(server)
-        self.distrust(host)
+        host, before = self.host_of(server), self.ledger(server)
+        policy = self.distrust(host)
         self.wait_for_tier(host, 'contraindicated')
         self.delete_server(server)
+        self.assertEqual(before, self.ledger(server))
+        self.client.delete_policy(policy)
         self.wait_until(lambda: bool(self.receipts_about(server)),
                         f'the key of {server} stays')
+        self.assertIsNone(self.ledger(server)['holder'])
 
 
 @decorators.serial

@@ -41,9 +41,10 @@ class NeedsHosts(base.BaseServersTest):
         """The libvirt secret that a running domain's vTPM names."""
         domain = ElementTree.fromstring(
             self.on_host(host, 'virsh', 'dumpxml', server).output)
-        encryption = domain.find('./devices/tpm/backend/encryption')
-        self.assertIsNotNone(encryption, 'The vTPM is not encrypted.')
-        return str(encryption.get('secret'))
+        found = [one.get('secret') for one in domain.findall(
+            './devices/tpm/backend/encryption')]
+        self.assertEqual(1, len(found), 'The vTPM is not encrypted.')
+        return str(found[0])
 
     def assert_no_readable_secret(self, server: str, host: str,
                                   secret: str) -> None:
@@ -59,6 +60,11 @@ class NeedsHosts(base.BaseServersTest):
                     definition.get('private'), definition.get('ephemeral')))
         listed = self.on_host(host, 'ls', SECRETS, check=False).output
         self.assertNotIn(secret, listed)
+
+    def in_vault(self, server: str, host: str) -> bool:
+        """Whether the host's agent keeps a sealed key of the server."""
+        listed = self.on_host(host, 'ls', CONF.attestation.vault_directory)
+        return server in listed.output
 
     def secrets(self, host: str) -> list[str]:
         """The ids of all secrets that libvirt knows."""
@@ -83,9 +89,12 @@ class SecretsTest(NeedsHosts):
         secret = self.secret_of(server, host)
         self.assertEqual('', self.act(self.servers.stop_server, server))
         self.assert_no_readable_secret(server, host, secret)
+        self.assertTrue(self.in_vault(server, host))
         self.delete_server(server)
         self.assert_no_readable_secret(server, host, secret)
         self.assertNotIn(secret, self.secrets(host))
+        self.wait_until(lambda: not self.in_vault(server, host),
+                        f'the sealed key of {server} stays')
 
 
 class MigratedSecretsTest(NeedsHosts, base.NeedsTwoHosts):
@@ -103,6 +112,9 @@ class MigratedSecretsTest(NeedsHosts, base.NeedsTwoHosts):
         for host in (source, dest):
             self.assert_no_readable_secret(server, host, secret)
         self.assertNotIn(secret, self.secrets(source))
+        self.assertTrue(self.in_vault(server, dest))
+        self.wait_until(lambda: not self.in_vault(server, source),
+                        f'the sealed key of {server} stays on its source')
 
 
 class MigrateDataTest(base.NeedsTwoHosts):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import collections.abc
 import pathlib
+import re
 import uuid
 
 import stevedore
@@ -101,3 +102,36 @@ class TestSources(testtools.TestCase):
             if layering.within(one.target, "korora_nova")
         ]
         self.assertEqual([], found)
+
+
+class TestDocument(testtools.TestCase):
+    """doc/source/contributor/tempest.rst tells of what is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        root = pathlib.Path(__file__).resolve().parents[3]
+        self.text = (root / "doc/source/contributor/tempest.rst").read_text()
+
+    def test_options(self) -> None:
+        told = re.findall(r"^``(\w+)`` {2,}\S", self.text, re.MULTILINE)
+        options = {one.dest for one in config.OPTIONS}
+        self.assertEqual(options, set(told) & options)
+        set_there = re.findall(r"^  (\w+) = ", self.text, re.MULTILINE)
+        self.assertEqual(set(), set(set_there) - options)
+
+    def test_defaults(self) -> None:
+        for one in config.OPTIONS:
+            if isinstance(one.default, int):
+                row = re.search(rf"^``{one.dest}``.*?(?=^``|^==)", self.text,
+                                re.MULTILINE | re.DOTALL)  # fmt: skip
+                assert row is not None
+                self.assertIn(f"({one.default})", row[0])
+
+    def test_classes(self) -> None:
+        classes = {
+            node.name for _, tree in sources() for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+        }  # fmt: skip
+        told = set(re.findall(r"``(\w+Test)``", self.text))
+        self.assertNotEqual(set(), told)
+        self.assertEqual(set(), told - classes)

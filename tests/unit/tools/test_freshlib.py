@@ -57,6 +57,12 @@ class TestSources(testtools.TestCase):
              '/wheels'], named)
 
 
+    def test_proxies_and_pips_options_are_taken_along(self) -> None:
+        environ = {'PIP_INDEX_URL': 'a', 'https_proxy': 'b', 'NO_PROXY': 'c'}
+        self.assertEqual(environ, sources.variables(
+            {**environ, 'OS_TOKEN': 'd', 'HOME': '/e'}))
+
+
 class TestBinds(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import fixtures
 import testtools
@@ -77,9 +78,11 @@ class TestPackages(testtools.TestCase):
         record = self.useFixture(fixtures.TempDir()).join('record.json')
         self.patch(packages, 'RECORD', pathlib.Path(record))
         packages._record(packages=['lib', 'old', 'tool'])
+        self.patch(packages, 'BOOTED', packages.RECORD.with_name('booted'))
         self.installed = {'lib', 'tool', 'theirs'}
         self.needs: dict[str, set[str]] = {'tool': {'lib'}}
         self.patch(packages, '_apt', self.apt)
+        self.known = packages._known
         self.patch(packages, '_known', lambda names:
                    set(names) & self.installed)
         self.patch(packages, '_needs', lambda names:
@@ -105,6 +108,23 @@ class TestPackages(testtools.TestCase):
         packages.remove()
         self.assertEqual([], packages.remove())
 
+    def test_no_record_is_nothing_to_remove(self) -> None:
+        self.patch(packages, '_known', self.known)
+        packages.RECORD.unlink()
+        self.assertEqual([], packages.remove())
+        self.assertEqual({'lib', 'tool', 'theirs'}, self.installed)
+
+    def test_databases_of_somebody_stay(self) -> None:
+        data = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'mysql')
+        self.patch(packages, 'DATABASES', data)
+        (data / 'shop').mkdir(parents=True)
+        packages._remove_empty_database()
+        self.assertTrue(data.exists())
+        (data / 'shop').rename(data / 'sys')
+        packages._remove_empty_database()
+        self.assertFalse(data.exists())
+        packages._remove_empty_database()
+
     def test_what_others_need_stays(self) -> None:
         self.needs['theirs'] = {'lib'}
         self.assertEqual(['lib'], packages.remove())
@@ -116,6 +136,20 @@ class TestPackages(testtools.TestCase):
         error = self.assertRaises(ui.LabError, packages.remove)
         self.assertIn('theirs', str(error))
         self.assertEqual({'lib', 'tool', 'theirs'}, self.installed)
+
+    def test_the_init_that_runs_stays(self) -> None:
+        packages._record(packages=['lib', 'systemd-sysv', 'tool'])
+        self.installed.add('systemd-sysv')
+        self.patch(packages, 'BOOTED', packages.RECORD.parent)
+        self.assertEqual(['systemd-sysv'], packages.remove())
+        self.assertEqual({'systemd-sysv', 'theirs'}, self.installed)
+
+    def test_nothing_is_removed_to_install(self) -> None:
+        self.patch(packages, 'missing', list)
+        self.patch(packages, '_available', set)
+        self.patch(packages, '_apt', lambda *a: 'Remv theirs [1]\n')
+        error = self.assertRaises(ui.LabError, packages.install, ['tool'])
+        self.assertIn('theirs', str(error))
 
     def test_upgrades_are_no_installations(self) -> None:
         self.assertEqual(['libnew'], packages.planned(SIMULATED))
@@ -135,12 +169,15 @@ class TestSignals(testtools.TestCase):
 
     def told(self, number: int, ignored: int) -> str:
         """What a program says that was started to ignore a signal."""
+        def start() -> None:
+            for each in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
+                signal.signal(each, signal.SIG_DFL)
+            signal.signal(ignored, signal.SIG_IGN)
+
         return subprocess.run(
             [sys.executable, '-c', self.SCRIPT, str(number)],
             env={**os.environ, 'PYTHONPATH': TOOLS}, text=True,
-            capture_output=True, timeout=60,
-            preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN),
-        ).stdout
+            capture_output=True, timeout=60, preexec_fn=start).stdout
 
     def test_even_if_started_to_ignore_sigint(self) -> None:
         self.assertEqual('in order\n',
@@ -155,14 +192,23 @@ class TestSignals(testtools.TestCase):
 
 
 class TestClock(testtools.TestCase):
-    def test_a_child_goes_on_with_its_parents(self) -> None:
+    def seconds(self, started: str) -> float:
+        """What a program says whose parent began then."""
         said = subprocess.run(
             [sys.executable, '-c', 'from lablib import ui; ui.say("x")'],
             env={**os.environ, 'PYTHONPATH': TOOLS,
-                 'KORORA_STARTED': f'{ui.time.monotonic() - 1000:.3f}'},
+                 'KORORA_STARTED': started},
             text=True, capture_output=True, timeout=60).stdout
-        self.assertThat(float(said.split('s')[0]),
-                        testtools.matchers.GreaterThan(999))
+        return float(said.split('s')[0])
+
+    def test_a_child_goes_on_with_its_parents(self) -> None:
+        said = self.seconds(f'{time.monotonic() - 1000:.3f}')
+        self.assertTrue(1000 <= said < 1060, said)
+
+    def test_nonsense_is_no_time(self) -> None:
+        for started in ('', 'yesterday', '1e99', 'nan'):
+            said = self.seconds(started)
+            self.assertTrue(0 <= said < 60, (started, said))
 
 
 class TestLauncher(testtools.TestCase):

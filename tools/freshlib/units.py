@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""systemd's units where there is no systemd: one service, as it would start.
+
+The nodes share network, process ids and sockets with the lab's cloud, which
+a systemd booted in a container of its own would not see. So the few
+directives that our units have are done here by util-linux, and a unit with
+any other directive is refused.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+# Order among units, and what happens after the first start.
+PASSED = frozenset((
+    'Unit.Description', 'Unit.After', 'Unit.Before', 'Unit.Wants',
+    'Install.WantedBy', 'Service.Restart', 'Service.RestartSec',
+    'Service.NotifyAccess',
+))
+DONE = frozenset('Service.' + name for name in (
+    'Type', 'User', 'Group', 'ExecStart', 'ExecStartPost', 'UMask',
+    'LimitCORE', 'NoNewPrivileges', 'PrivateTmp', 'ProtectHome',
+    'ProtectSystem', 'RuntimeDirectory', 'StateDirectory',
+    'StateDirectoryMode',
+))
+_READ_ONLY = {'full': '/usr /boot /etc', 'yes': '/usr /boot'}
+
+
+class UnitError(Exception):
+    """The unit cannot be started as systemd would."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A service. `script` is shell that becomes its main process."""
+
+    script: str
+    notify: bool
+    after: str | None
+
+
+def read(text: str) -> Unit:
+    """Take a unit's text apart. Raises UnitError."""
+    found: dict[str, str] = {}
+    section = ''
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line[0] in '#;':
+            continue
+        if line.startswith('['):
+            section = line.strip('[]')
+            continue
+        name, _, value = line.partition('=')
+        name = f'{section}.{name}'
+        if name not in PASSED | DONE:
+            raise UnitError(f'no way here to do {name}={value}')
+        if name in found:
+            raise UnitError(f'{name} stands there twice')
+        found[name] = value
+    if 'Install.WantedBy' not in found:
+        raise UnitError('nothing to enable: no WantedBy')
+    service = {name.partition('.')[2]: value for name, value in found.items()
+               if name.startswith('Service.')}
+    kind = service.get('Type', 'simple')
+    if kind not in ('simple', 'notify'):
+        raise UnitError(f'no way here to do Type={kind}')
+    return Unit(_script(service), kind == 'notify',
+                service.get('ExecStartPost'))
+
+
+def _script(service: dict[str, str]) -> str:
+    user, group = service.get('User', 'root'), service.get('Group')
+    group = group or user
+    lines = ['set -e', f'umask {service.get("UMask", "0022")}']
+    for kind, where in (('Runtime', '/run'), ('State', '/var/lib')):
+        if name := service.get(f'{kind}Directory'):
+            mode = service.get(f'{kind}DirectoryMode', '0755')
+            lines.append(f'install -d -o {user} -g {group} -m {mode} '
+                         f'{where}/{name}')
+    lines += _sandbox(service)
+    words = ['exec', 'prlimit', f'--core={service["LimitCORE"]}'] \
+        if 'LimitCORE' in service else ['exec']
+    words += ['setpriv', f'--reuid={user}', f'--regid={group}',
+              '--init-groups']
+    if service.get('NoNewPrivileges') == 'yes':
+        words.append('--no-new-privs')
+    try:
+        words += shlex.split(service['ExecStart'])
+    except KeyError:
+        raise UnitError('no ExecStart') from None
+    return '\n'.join([*lines, shlex.join(words)])
+
+
+def _sandbox(service: dict[str, str]) -> list[str]:
+    """Mounts, to be made in a mount namespace of the service's own."""
+    lines = []
+    if service.get('ProtectHome') == 'yes':
+        lines += [f'[ ! -d {path} ] || mount -t tmpfs -o ro tmpfs {path}'
+                  for path in ('/home', '/root', '/run/user')]
+    if service.get('PrivateTmp') == 'yes':
+        lines += [f'mount -t tmpfs tmpfs {path}'
+                  for path in ('/tmp', '/var/tmp')]
+    kind = service.get('ProtectSystem')
+    if kind is not None:
+        if kind not in _READ_ONLY:
+            raise UnitError(f'no way here to do ProtectSystem={kind}')
+        lines += [f'mount --rbind {path} {path}; '
+                  f'mount -o remount,bind,ro {path}'
+                  for path in _READ_ONLY[kind].split()]
+    return lines
