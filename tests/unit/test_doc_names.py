@@ -82,7 +82,8 @@ def service() -> Known:
 
 def everything() -> Known:
     merged = service()
-    for group, names in known("nova.conf").items():
+    # Tempest lists those of its plugins, ours among them.
+    for group, names in known("nova.conf", "tempest.config").items():
         merged.setdefault(group, set()).update(names)
     return merged
 
