@@ -84,8 +84,7 @@ def service() -> Known:
 @functools.cache
 def everything() -> Known:
     merged = service()
-    # Tempest lists those of its plugins, ours among them.
-    for group, names in known("nova.conf", "tempest.config").items():
+    for group, names in known("nova.conf").items():
         merged.setdefault(group, set()).update(names)
     return merged
 
@@ -95,6 +94,7 @@ def for_document(path: pathlib.Path) -> Known:
     exist = everything()
     if path.stem != "tempest":
         return exist
+    # It lists those of its plugins, ours among them.
     theirs = known("tempest.config")
     return {group: exist.get(group, set()) | theirs.get(group, set())
             for group in {*exist, *theirs}}
