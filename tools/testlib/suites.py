@@ -62,7 +62,8 @@ def style() -> Totals:
     """Two checks: ruff, mypy."""
     trees = [
         name
-        for name in ("korora_nova", "nova", "tests", "tools", "doc")
+        for name in ("korora_nova", "korora_tempest_plugin", "nova", "tests",
+                     "tools", "doc")
         if (ROOT / name).exists()
     ]
     totals = command("ruff", f"{BIN}/ruff", "check", "--quiet", *trees)

@@ -56,7 +56,7 @@ class RequestsNegativeTest(base.BaseAttestationTest):
     @decorators.idempotent_id('f691366f-c20e-45d8-bc91-dae890ef75f7')
     @decorators.attr(type='negative')
     def test_wrong_content_type(self) -> None:
-        path, body = self.approval(), '{"ek_hash": "%s"}' % 'a' * 64
+        path, body = self.approval(), '{"ek_hash": "%s"}' % ('a' * 64)
         for content_type in ('text/plain', 'application/x-yaml',
                              'application/x-www-form-urlencoded',
                              'multipart/form-data', 'application/jsonx'):
