@@ -67,7 +67,7 @@ class TestSoftwareTpm(testtools.TestCase):
         programs = ima.parse(
             (logs / 'binary_runtime_measurements').read_bytes()
         ).verify(pcrs)
-        self.assertIn('/usr/bin/swtpm', [entry.path for entry in programs])
+        self.assertIn(b'/usr/bin/swtpm', [entry.path for entry in programs])
 
     def test_tampering_shows_until_the_next_boot(self) -> None:
         process = self.power_on()
