@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from freshlib.root import Root
 from lablib import paths, ui
@@ -117,16 +119,17 @@ def versions(bare: Root) -> dict[str, str]:
     return found
 
 
-class Tee:
+class Tee(io.TextIOBase):
     """Writes to the terminal and to a file."""
 
-    def __init__(self, file: object) -> None:
+    def __init__(self, file: TextIO) -> None:
         self._files = (sys.stdout, file)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         for file in self._files:
-            file.write(text)  # type: ignore[attr-defined]
+            file.write(text)
+        return len(text)
 
     def flush(self) -> None:
         for file in self._files:
-            file.flush()  # type: ignore[attr-defined]
+            file.flush()
