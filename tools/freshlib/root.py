@@ -20,7 +20,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from io import TextIOBase
+from typing import Protocol
 
 from freshlib import sources
 from lablib import setup, ui
@@ -68,6 +68,14 @@ def remove(path: pathlib.Path) -> None:
         capture_output=True, text=True)
     if done.returncode:
         raise ui.LabError(f'cannot remove {path}: {done.stderr.strip()}')
+
+
+class Sink(Protocol):
+    """Where output goes, such as a file."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class Root:
@@ -243,7 +251,7 @@ class Root:
             '--ipc', '--net', '--pid', '--cgroup', f'--wdns={cwd}', '--',
             'env', '-i', *(f'{k}={v}' for k, v in environment.items())]
 
-    def run(self, command: str, tell: TextIOBase | None = None,
+    def run(self, command: str, tell: Sink | None = None,
             cwd: str = '/root') -> tuple[int, list[str]]:
         """Run a line of shell to its end.
 

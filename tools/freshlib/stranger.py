@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 import re
 import subprocess
@@ -119,16 +118,15 @@ def versions(bare: Root) -> dict[str, str]:
     return found
 
 
-class Tee(io.TextIOBase):
+class Tee:
     """Writes to the terminal and to a file."""
 
     def __init__(self, file: TextIO) -> None:
         self._files = (sys.stdout, file)
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> None:
         for file in self._files:
             file.write(text)
-        return len(text)
 
     def flush(self) -> None:
         for file in self._files:
