@@ -62,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     whole = add('verify', 'everything that has to be true, from nothing', True)
     whole.add_argument('--json', type=pathlib.Path, metavar='FILE',
                        help='write the report to FILE')
+    whole.add_argument('--resume', action='store_true',
+                       help='go on with the parts that FILE does not have, '
+                       'on the nodes as they are')
     up = add('up', 'stack a controller', True)
     up.add_argument('--subnode', action='store_true', help='and a subnode')
     add('restack', 'unstack and stack the controller again', True)
@@ -94,16 +97,28 @@ def _up(made: cloud.Cloud, subnode: bool) -> int:
     return code
 
 
-def _verify(made: cloud.Cloud, path: pathlib.Path | None) -> int:
+def _begun(path: pathlib.Path | None) -> verify.Report:
+    """The report of a run that was stopped."""
+    try:
+        found = json.loads(path.read_text()) if path else {}
+    except (OSError, ValueError) as exc:
+        raise ui.LabError(f'cannot resume from {path}: {exc}') from exc
+    found.pop('failed', None)
+    return {**found}
+
+
+def _verify(
+    made: cloud.Cloud, path: pathlib.Path | None, resume: bool
+) -> int:
     def write(report: verify.Report) -> None:
         if path is not None:
             path.write_text(json.dumps(report, indent=2) + '\n')
 
-    report = verify.run(made, write)
+    report = verify.run(made, _begun(path) if resume else {}, write)
     ok = verify.good(report)
     for row in report['scenarios']:
         ui.note(f'{"ok   " if row["ok"] else "WRONG"} {row["id"]}')
-    for name, counts in report['tempest'].items():
+    for name, counts in report.get('tempest', {}).items():
         ui.note(f'Tempest, {name}: {counts["passed"]} passed, '
                 f'{counts["failed"]} failed, {counts["skipped"]} skipped')
     ui.note('all as it should be' if ok else 'NOT all as it should be')
@@ -132,7 +147,7 @@ def _changing(made: cloud.Cloud, args: argparse.Namespace) -> int:
     if 'mirror' in args:
         _ready(made, args.mirror)
     if args.command == 'verify':
-        return _verify(made, args.json)
+        return _verify(made, args.json, args.resume)
     if args.command == 'up':
         return _up(made, args.subnode)
     if args.command == 'restack':

@@ -80,7 +80,8 @@ def render(name: str, branch: str, *, offline: bool = False) -> str:
         ),
     )
     if offline:
-        text += 'OFFLINE=True\n'
+        # DevStack installs Tempest anew from the package index in any case.
+        text += 'OFFLINE=True\ndisable_service tempest\n'
     if not has_openvswitch():
         text += 'OVS_DATAPATH_TYPE=netdev\n'
         text += _plugin('ovs-netdev', 'ovs-netdev', 'master')

@@ -29,25 +29,31 @@ OURS, UPSTREAM = 40, 52
 Report = dict[str, Any]
 
 
-def single(made: cloud.Cloud, report: Report) -> scenarios.World:
-    """Stack, try, restack twice, the second time offline."""
+def single(
+    made: cloud.Cloud, world: scenarios.World, report: Report
+) -> None:
+    """Stack, and try the scenarios. LabError: nothing can follow."""
     ctl = made.controller
+    made.down()
     made.prepare(ctl)
     report['devstack'] = made.commit()
-    report['stack_rc'] = _stacked(made, ctl)
+    report['stack_rc'] = made.stack(ctl)
+    if report['stack_rc']:
+        raise ui.LabError(
+            f'stack.sh ended with {report["stack_rc"]}; see '
+            f'{made.work.log}/{ctl.name}.stack.log'
+        )
     report['nova'] = ctl.output(
         f'{paths.VENV_BIN}/pip show nova | sed -n "s/^Version: //p"', 'stack'
     ).strip()
-    world = scenarios.World(made)
     report['scenarios'] = scenarios.run(world, *scenarios.SCENARIOS)
     report['affirming'] = report['scenarios'][0]['ok']
-    return world
 
 
 def restacks(
     made: cloud.Cloud, world: scenarios.World, report: Report
 ) -> None:
-    """Restack twice over a running protected server."""
+    """Restack twice over a running protected server, offline first."""
     ctl = made.controller
 
     def again(key: str, **how: bool) -> None:
@@ -62,12 +68,12 @@ def restacks(
         scenarios.stop_start(world)
 
     def restack(_: scenarios.World) -> None:
-        again('restack_rc')
         network.close_way_out(made.work, ctl.name)
         try:
             again('offline_rc', offline=True)
         finally:
             network.open_way_out(made.work, ctl.name)
+        again('restack_rc')
 
     report['scenarios'] += scenarios.run(world, restack)
 
@@ -137,37 +143,43 @@ def clean(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
     report['scenarios'] += scenarios.run(world, clean)
 
 
-def _stacked(made: cloud.Cloud, node: Node) -> int:
-    code = made.stack(node)
-    if code:
-        raise ui.LabError(
-            f'stack.sh on {node.name} ended with {code}; see '
-            f'{made.work.log}/{node.name}.stack.log'
-        )
-    return code
-
-
-def run(made: cloud.Cloud, write: Callable[[Report], None]) -> Report:
-    """All of it; `write` gets the report after each part."""
-    report: Report = {}
-    made.down()
-    world = single(made, report)
-    write(report)
-    for part in (restacks, multinode):
-        try:
-            part(made, world, report)
-        except ui.LabError as exc:
-            ui.note(f'          {exc}')
-            report.setdefault('failed', []).append(str(exc))
-        write(report)
-    report['tempest'] = {}
+def tests(
+    made: cloud.Cloud, world: scenarios.World, report: Report
+) -> None:
+    """Tempest: the plugin's tests and upstream's."""
+    found = report['tempest'] = {}
     for name, regex in (('ours', tempest.OURS),
                         ('upstream', tempest.UPSTREAM)):  # fmt: skip
-        report['tempest'][name] = tempest.run(made, name, regex)
-        write(report)
-    report['tempest']['upstream']['excluded'] = tempest.EXCLUDED
-    clean(made, world, report)
-    write(report)
+        found[name] = tempest.run(made, name, regex)
+    found['upstream']['excluded'] = tempest.EXCLUDED
+
+
+PARTS = (single, restacks, multinode, tests, clean)
+
+
+def run(
+    made: cloud.Cloud, report: Report, write: Callable[[Report], None]
+) -> Report:
+    """What the report does not have yet; `write` gets it after each part.
+
+    A part that breaks off is told of and does not end the others, but for
+    the first one.
+    """
+    world = scenarios.World(made)
+    done = report.setdefault('parts', [])
+    for part in PARTS:
+        if part.__name__ in done:
+            continue
+        try:
+            part(made, world, report)
+            done.append(part.__name__)
+        except ui.LabError as exc:
+            if part is single:
+                raise
+            ui.note(f'          {exc}')
+            report.setdefault('failed', []).append(str(exc))
+        finally:
+            write(report)
     return report
 
 
@@ -176,7 +188,8 @@ def good(report: Report) -> bool:
     try:
         ours, theirs = (report['tempest'][k] for k in ('ours', 'upstream'))
         return (
-            not report.get('failed')
+            len(report['parts']) == len(PARTS)
+            and not report.get('failed')
             and not any(report[k] for k in CODES)
             and all(row['ok'] for row in report['scenarios'])
             and all(report['multinode'].values())

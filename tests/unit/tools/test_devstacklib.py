@@ -105,6 +105,7 @@ class TestVerify(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.report: verify.Report = {
+            'parts': [part.__name__ for part in verify.PARTS],
             'stack_rc': 0, 'restack_rc': 0, 'offline_rc': 0,
             'affirming': True, 'scenarios': [{'id': 'boot', 'ok': True}],
             'multinode': {'migrated': True, 'back': True, 'refused': True},
@@ -132,7 +133,8 @@ class TestVerify(testtools.TestCase):
             self.assertFalse(verify.good({**self.report, **broken}), broken)
 
     def test_a_part_that_did_not_run_is_not_good(self) -> None:
-        for name in ('multinode', 'tempest', 'offline_rc', 'scenarios'):
+        for name in ('multinode', 'tempest', 'offline_rc', 'scenarios',
+                     'parts'):  # fmt: skip
             report = {k: v for k, v in self.report.items() if k != name}
             self.assertFalse(verify.good(report), name)
 
