@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         description='Set up this machine, start a real OpenStack cloud '
         'with three compute hosts, and show that a server with a vTPM '
         'migrates between trusted hosts only. The same cloud without '
-        'Kororā follows, for comparison. Takes about seven minutes.')
+        'Kororā follows, for comparison. Takes about six minutes on two '
+        'cores; the first time, the set-up adds as much.')
     made.add_argument('--json', metavar='FILE', type=pathlib.Path,
                       help='write the report to FILE')
     made.add_argument('--no-stock', action='store_true',
