@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Mapping
+from unittest import mock
 
 import fixtures
 import testtools
 
-from freshlib import document, units, walk
+from freshlib import document, nodes, units, walk
 from lablib import paths
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -104,3 +106,118 @@ class TestGuide(testtools.TestCase):
         self.assertEqual(secret, set(modes))
         self.assertEqual(set(), {mode for mode in modes.values()
                                  if not mode.endswith("0")})
+
+
+class StandIn:
+    """A node on which everything goes well, and which remembers it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.root = pathlib.Path("/node")
+        self.done: list[str] = []
+        self.files: dict[str, str] = {
+            "/etc/nova/nova.conf": "[libvirt]\nswtpm_user = old\n",
+            "/etc/korora/keys.json": "{}",
+        }
+        self.tiers = ["", "pending", "NO_REFERENCE", "affirming"]
+        self.fails = ""
+
+    def read(self, path: str) -> str:
+        sample = SAMPLES / f"{pathlib.Path(path).name}.snippet"
+        if path not in self.files and not sample.exists():
+            sample = SAMPLES / pathlib.Path(path).name
+        return self.files.get(path) or sample.read_text()
+
+    def write(self, path: str, text: str) -> None:
+        self.files[path] = text
+
+    def run(self, text: str, env: Mapping[str, str] | None = None,
+            ) -> tuple[int, str]:
+        self.done.append(text)
+        if self.fails and self.fails in text:
+            return 3, "no such thing"
+        if "host list" in text:
+            tier = self.tiers.pop(0) if self.tiers[1:] else self.tiers[0]
+            return 0, f"| h1 | {tier} |"
+        if "tpm2_nvread" in text:
+            return 0, "WARN: something\nc0ffee  -\n"
+        return 0, "| holder | h1 |" if "ledger show" in text else ""
+
+    def start(self, name: str) -> None:
+        self.done.append(f"start {name}")
+
+    def check(self) -> None:
+        return
+
+
+class TestWalk(testtools.TestCase):
+    """The whole guide, on nodes that are not there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab = paths.Lab(pathlib.Path(
+            self.useFixture(fixtures.TempDir()).path))
+        self.lab.make()
+        self.controller = StandIn("controller")
+        self.compute = StandIn("compute")
+        for target, name, value in (
+            (nodes, "controller", mock.Mock(return_value=self.controller)),
+            (nodes, "compute", mock.Mock(return_value=self.compute)),
+            (nodes, "call", mock.Mock()),
+            (walk.processes, "into", mock.Mock(return_value=["true"])),
+            (walk.processes, "stop", mock.Mock()),
+            (walk.processes, "restart", mock.Mock()),
+            (walk.processes, "wait_for", mock.Mock()),
+            (walk.control, "consumers", mock.Mock()),
+            (walk.time, "sleep", mock.Mock()),
+            (walk.ui, "say", mock.Mock()),
+        ):
+            self.useFixture(fixtures.MockPatchObject(target, name, value))
+        self.walk = walk.Walk(self.lab, self.lab.root, [])
+
+    def follow(self) -> None:
+        for page in document.pages(GUIDE / "index.rst"):
+            for step in document.steps(page):
+                self.walk.step(step)
+
+    def test_to_the_end(self) -> None:
+        self.follow()
+        done = self.controller.done
+        self.assertIn("start korora-api", done)
+        self.assertIn("start korora-agent", self.compute.done)
+        self.assertIn("openstack attestation host approve h1 c0ffee", done)
+        self.assertLess(
+            done.index("openstack attestation reference create "
+                       "compute-2026-11 --host h1"),
+            next(at for at, text in enumerate(done) if "first" in text))
+        restarted = [call.args[1] for call
+                     in walk.processes.restart.call_args_list]
+        self.assertEqual(
+            ["h1/nova-compute", "nova-scheduler", "nova"], restarted)
+        self.assertEqual("{}", self.compute.files["/root/keys.json"])
+        agent = self.compute.files["/etc/korora/agent.conf"]
+        self.assertIn("address = 10.77.0.11\n", agent)
+        self.assertIn("tcti = swtpm:", agent)
+        for node in (self.controller, self.compute):
+            for path, text in node.files.items():
+                self.assertEqual([], WORD.findall(text), path)
+        self.assertIn("\nswtpm_user = tss\n",
+                      self.compute.files["/etc/nova/nova.conf"])
+        self.assertGreater(self.walk.passed, 45)
+
+    def test_a_failure_names_its_place(self) -> None:
+        self.compute.fails = "-m venv"
+        error = self.assertRaises(walk.Failed, self.follow)
+        self.assertRegex(str(error), r"^agent\.rst:\d+ compute: python3 -m "
+                         r"venv /opt/korora\nit ended with 3:\nno such")
+
+    def test_what_is_waited_for_has_to_come(self) -> None:
+        self.controller.tiers = ["contraindicated"]
+        self.useFixture(fixtures.MockPatchObject(walk, "PATIENCE", 0.01))
+        error = self.assertRaises(walk.Failed, self.follow)
+        self.assertRegex(str(error), r"^trust\.rst:17 ")
+
+    def test_an_unknown_service_is_refused(self) -> None:
+        for words in ("restart sshd", "enable korora-api", "stop nova-api"):
+            self.assertRaises(walk.Failed, self.walk._systemctl,
+                              "controller", words.split())
