@@ -78,6 +78,18 @@ def restacks(
     report['scenarios'] += scenarios.run(world, restack)
 
 
+def subnode(
+    made: cloud.Cloud, world: scenarios.World, report: Report
+) -> None:
+    """A compute node joins, and is affirming with no hand."""
+    sub = made.node(paths.SUBNODES[0])
+    report['subnode_rc'] = made.join(sub)
+    if report['subnode_rc']:
+        raise scenarios.Failed('stack.sh on the subnode failed')
+    tempest.two_nodes(made)
+    world.affirming(sub.name)
+
+
 def multinode(
     made: cloud.Cloud, world: scenarios.World, report: Report
 ) -> None:
@@ -86,12 +98,7 @@ def multinode(
         'migrated': False, 'back': False, 'refused': False,
     }  # fmt: skip
     ctl, sub = made.controller, made.node(paths.SUBNODES[0])
-    report['subnode_rc'] = made.join(sub)
-    if report['subnode_rc']:
-        raise scenarios.Failed('stack.sh on the subnode failed')
-    tempest.two_nodes(made)
-    world.affirming(sub.name)
-    world.delete('vtpm')
+    world.delete('vtpm', 'mover')
     world.flavors()
     world.create('mover', scenarios.PROTECTED, host=ctl.name)
 
@@ -154,7 +161,7 @@ def tests(
     found['upstream']['excluded'] = tempest.EXCLUDED
 
 
-PARTS = (single, restacks, multinode, tests, clean)
+PARTS = (single, restacks, subnode, multinode, tests, clean)
 
 
 def run(
