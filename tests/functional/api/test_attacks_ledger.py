@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on the ledger, against the real service; see tests/faults.py."""
+
+import contextlib
+import os
+import shutil
+import tracemalloc
+import uuid
+
+from korora_nova import errors
+from korora_nova.verifier import recovery
+from tests import faults
+from tests.functional.api import base
+from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
+
+GHOST = str(uuid.UUID(int=666))
+BIGINT = 2 ** 63 - 1
+
+
+class WordTest(CustodyTestCase):
+    """One affirming host, h3, reports keys that nobody gave it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.liar = self.host('h3')
+
+    @faults.not_yet('A1a', 'custody', today='LEDGER_BEHIND')
+    def test_a_reported_key_freezes_nobody_else(self):
+        """A1a: one host's word stops the whole cloud; only its own should."""
+        self.liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
+        self.source.approve((SERVER, 1))
+        self.handed_over(self.source, self.dest, SERVER)
+
+    @faults.not_yet('A1b', 'custody', today='LEDGER_CONFLICT')
+    def test_recovery_believes_no_word(self):
+        """A1b: recovery makes the liar the holder; a word moves nothing."""
+        self.liar.attest_now(held=((GHOST, 7),))
+        self.admin.recover_ledger([])
+        self.dest.claim(GHOST)
+
+    @faults.not_yet('A6', 'custody', today='LEDGER_CONFLICT')
+    def test_squatting(self):
+        """A6: any host may claim any server; Nova's record should decide."""
+        self.korora.nova.servers[GHOST] = 'h2'
+        with contextlib.suppress(errors.KororaError):
+            self.liar.claim(GHOST)
+        self.dest.claim(GHOST)
+
+    @faults.not_yet('C2', 'custody', today='no operation')
+    def test_a_host_that_is_gone(self):
+        """C2: its servers' keys stay with it; they should be reissued."""
+        self.admin.delete_host('h1', force=True)
+        reissue = getattr(self.admin, 'reissue_server', None)
+        self.assertIsNotNone(reissue, 'no operation gives it a new key')
+        reissue(SERVER, 'h1 burned down')
+        self.dest.claim(SERVER)
+
+
+class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
+
+    @faults.not_yet('A1c', 'custody', today='INTERNAL')
+    def test_epochs_have_a_cap(self):
+        """A1c: a reported epoch ends recovery for ever (BIGINT overflow)."""
+        liar = self.host('h3')
+        liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
+        self.admin.recover_ledger([])
+        self.admin.delete_host('h3', force=True)
+        # Whoever freezes it next: an operator, or another liar.
+        recovery.freeze(self.korora.service.db, 'restored')
+        self.admin.recover_ledger([])
+        self.source.approve((SERVER, 1))
+
+
+class RestoredTest(CustodyTestCase):
+    """The database went back; what hosts keep or hide decides too much."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.third = self.host('h3')
+        self.source.claim(OTHER)
+        self.path = os.path.join(self.korora.directory, 'korora.db')
+        shutil.copy(self.path, self.path + '.backup')
+
+    def moved(self, instance: str) -> str:
+        migration, _ = self.handed_over(self.source, self.dest, instance)
+        return self.dest.state(migration, 'activated')
+
+    def restore(self) -> None:
+        shutil.copy(self.path + '.backup', self.path)
+        self.korora.service.references.clear()
+
+    def assert_released(self, instance: str) -> None:
+        """h1 handed this key over: its copy must stay closed (I13)."""
+        with self.refused('LEDGER_BEHIND'):
+            self.source.approve((instance, 1))
+
+    @faults.not_yet('A3a', 'custody', today='not refused')
+    def test_released_copy_while_its_holder_is_silent(self):
+        """A3a: nobody told V; an anchor outside its database should."""
+        self.moved(SERVER)
+        self.restore()
+        self.source.attest_now(held=((SERVER, 1), (OTHER, 1)))
+        self.assert_released(SERVER)
+
+    @faults.not_yet('A3b', 'custody', today='not refused')
+    def test_recovery_with_a_gap(self):
+        """A3b: receipt 2 of 2 opens all servers, also that of receipt 1."""
+        self.moved(OTHER)
+        last = self.moved(SERVER)
+        self.restore()
+        self.dest.attest_now(head=last)
+        self.admin.recover_ledger([last])
+        self.dest.approve((SERVER, 2))
+        self.assert_released(OTHER)
+
+    @faults.not_yet('A9', 'custody', today='LEDGER_BEHIND')
+    def test_withheld_receipt(self):
+        """A9: one lost receipt freezes all at will; V should keep it."""
+        token = self.moved(SERVER)
+        self.restore()
+        self.dest.measure('/tmp/rootkit')
+        self.dest.attest_now(head=token)
+        self.admin.recover_ledger([])
+        self.dest.attest_now(head=token)
+        self.third.claim(GHOST)
+        self.assertIn(token, self.admin.list_receipts())
+
+
+class ClockTest(CustodyTestCase):
+
+    @faults.not_yet('A11', 'custody', today='CHALLENGE_EXPIRED')
+    def test_worker_whose_clock_is_behind(self):
+        """A11: 50 ms between two workers refuse evidence; allow for them."""
+        challenge = self.source.challenge()
+        self.korora.clock.advance(-0.05)
+        self.source.say('attest', challenge, receipt_head='', held=[])
+
+
+class BodyTest(CustodyTestCase):
+    #: Of a body of this size; 47 million bytes are admitted.
+    SIZE = 1_000_000
+
+    def peak(self, path: str) -> int:
+        """Bytes that the service has allocated at most, for its answer."""
+        item = b'{"":0},'
+        body = b'{"":[' + item * (self.SIZE // len(item)) + b'0]}'
+        tracemalloc.start()
+        try:
+            answer = self.korora.request(
+                'POST', path, roles='attester', body=body,
+                content_type='application/json')
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertIn(answer.status_code, (400, 404, 413))
+        return peak
+
+    @faults.not_yet('A7', 'custody', today='times the body')
+    def test_memory_for_a_host_that_nobody_knows(self):
+        """A7: empty objects take 28 times their size; ask who it is first."""
+        times = self.peak('/v1/hosts/nobody/evidence') / self.SIZE
+        self.assertLess(times, 4, 'memory, as times the body')
