@@ -75,6 +75,9 @@ class Cloud:
         else:
             source[move.instance]['state'] = 'held'
             dest.pop(move.instance, None)
+            if source[move.instance].get('forget'):
+                self.agents[move.source].call(
+                    'forget', instance=move.instance)
 
 
 class FakeAgent:
@@ -238,6 +241,11 @@ class FakeAgent:
 
     def _forget(self, instance: str,
                 wait: float | None = None) -> dict[str, Any]:
+        record = self.vault.get(instance, {})
+        if record.get('state') in ('outgoing', 'moving'):
+            # Whose key it is has to be decided first.
+            record['forget'] = True
+            return {'queued': True}
         self.vault.pop(instance, None)
         if self.cloud.ledger.get(instance, {}).get('holder') == self.host:
             # As in the service: the row stays, its epochs are dead.
