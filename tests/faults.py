@@ -127,8 +127,7 @@ def _cases(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
 
 def main() -> None:
     for fault in found():
-        print(f'{fault.about}\n    {fault.where}: mended by '
-              f'{TOPICS[fault.topic]}')
+        print(f'{fault.about}\n    {fault.where} ({TOPICS[fault.topic]})')
 
 
 if __name__ == '__main__':

@@ -96,7 +96,7 @@ class TestClient(testtools.TestCase):
 
     @faults.not_yet('M7b', 'lifecycle', today='all of it was read')
     def test_answer_without_end(self):
-        """M7b: an answer of any size is taken; read up to a cap."""
+        """M7b: an answer of any size is read; there should be a cap."""
         size = 50_000_000
         blanks = Blanks(size)
         self.answer(200, body=blanks)

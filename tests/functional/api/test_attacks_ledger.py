@@ -7,8 +7,11 @@ import shutil
 import tracemalloc
 import uuid
 
+import sqlalchemy as sa
+
 from korora_nova import errors
 from korora_nova.verifier import recovery
+from korora_nova.verifier.db import models
 from tests import faults
 from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
@@ -26,21 +29,21 @@ class WordTest(CustodyTestCase):
 
     @faults.not_yet('A1a', 'custody', today='LEDGER_BEHIND')
     def test_a_reported_key_freezes_nobody_else(self):
-        """A1a: one host's word stops the whole cloud; only its own should."""
+        """A1a: one host's word freezes the cloud; it should move nothing."""
         self.liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
         self.source.approve((SERVER, 1))
         self.handed_over(self.source, self.dest, SERVER)
 
     @faults.not_yet('A1b', 'custody', today='LEDGER_CONFLICT')
     def test_recovery_believes_no_word(self):
-        """A1b: recovery makes the liar the holder; a word moves nothing."""
+        """A1b: recovery makes the liar the holder; its word is no proof."""
         self.liar.attest_now(held=((GHOST, 7),))
         self.admin.recover_ledger([])
         self.dest.claim(GHOST)
 
     @faults.not_yet('A6', 'custody', today='LEDGER_CONFLICT')
     def test_squatting(self):
-        """A6: any host may claim any server; Nova's record should decide."""
+        """A6: any host can claim any server; Nova's record should decide."""
         self.korora.nova.servers[GHOST] = 'h2'
         with contextlib.suppress(errors.KororaError):
             self.liar.claim(GHOST)
@@ -48,7 +51,7 @@ class WordTest(CustodyTestCase):
 
     @faults.not_yet('C2', 'custody', today='no operation')
     def test_a_host_that_is_gone(self):
-        """C2: its servers' keys stay with it; they should be reissued."""
+        """C2: its servers never start again; an operator should reissue."""
         self.admin.delete_host('h1', force=True)
         reissue = getattr(self.admin, 'reissue_server', None)
         self.assertIsNotNone(reissue, 'no operation gives it a new key')
@@ -60,7 +63,7 @@ class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
 
     @faults.not_yet('A1c', 'custody', today='INTERNAL')
     def test_epochs_have_a_cap(self):
-        """A1c: a reported epoch ends recovery for ever (BIGINT overflow)."""
+        """A1c: a huge reported epoch ends all recovery; epochs need a cap."""
         liar = self.host('h3')
         liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
         self.admin.recover_ledger([])
@@ -96,7 +99,7 @@ class RestoredTest(CustodyTestCase):
 
     @faults.not_yet('A3a', 'custody', today='not refused')
     def test_released_copy_while_its_holder_is_silent(self):
-        """A3a: nobody told V; an anchor outside its database should."""
+        """A3a: V approves the released copy; its anchor should forbid it."""
         self.moved(SERVER)
         self.restore()
         self.source.attest_now(held=((SERVER, 1), (OTHER, 1)))
@@ -104,7 +107,7 @@ class RestoredTest(CustodyTestCase):
 
     @faults.not_yet('A3b', 'custody', today='not refused')
     def test_recovery_with_a_gap(self):
-        """A3b: receipt 2 of 2 opens all servers, also that of receipt 1."""
+        """A3b: receipt 2 of 2 opens all; the server of 1 should stay shut."""
         self.moved(OTHER)
         last = self.moved(SERVER)
         self.restore()
@@ -115,7 +118,7 @@ class RestoredTest(CustodyTestCase):
 
     @faults.not_yet('A9', 'custody', today='LEDGER_BEHIND')
     def test_withheld_receipt(self):
-        """A9: one lost receipt freezes all at will; V should keep it."""
+        """A9: a host freezes the cloud at will; V should keep the receipt."""
         token = self.moved(SERVER)
         self.restore()
         self.dest.measure('/tmp/rootkit')
@@ -128,15 +131,27 @@ class RestoredTest(CustodyTestCase):
 
 class ClockTest(CustodyTestCase):
 
-    @faults.not_yet('A11', 'custody', today='CHALLENGE_EXPIRED')
+    @faults.not_yet('A11a', 'custody', today='CHALLENGE_EXPIRED')
     def test_worker_whose_clock_is_behind(self):
-        """A11: 50 ms between two workers refuse evidence; allow for them."""
+        """A11a: 50 ms between two workers spoil evidence; admit small skew."""
         challenge = self.source.challenge()
         self.korora.clock.advance(-0.05)
         self.source.say('attest', challenge, receipt_head='', held=[])
 
+    @faults.not_yet('A11b', 'custody', today='still trusted')
+    def test_clock_that_was_a_day_ahead(self):
+        """A11b: a silent host stays affirming; its result should end."""
+        self.korora.clock.advance(86400)
+        self.dest.attest_now()
+        self.korora.clock.advance(-86400)
+        self.korora.clock.advance(20000)
+        self.assertNotEqual('affirming', self.tier('h1'))
+        self.assertNotEqual('affirming', self.tier('h2'), 'still trusted')
 
-class BodyTest(CustodyTestCase):
+
+class FloodTest(CustodyTestCase):
+    #: Challenges that nobody answers.
+    MANY = 48
     #: Of a body of this size; 47 million bytes are admitted.
     SIZE = 1_000_000
 
@@ -155,8 +170,19 @@ class BodyTest(CustodyTestCase):
         self.assertIn(answer.status_code, (400, 404, 413))
         return peak
 
-    @faults.not_yet('A7', 'custody', today='times the body')
+    @faults.not_yet('A7a', 'custody', today='times the body')
     def test_memory_for_a_host_that_nobody_knows(self):
-        """A7: empty objects take 28 times their size; ask who it is first."""
+        """A7a: empty objects cost 28 times their size; ask for proof first."""
         times = self.peak('/v1/hosts/nobody/evidence') / self.SIZE
         self.assertLess(times, 4, 'memory, as times the body')
+
+    @faults.not_yet('A7b', 'custody', today='all are kept')
+    def test_challenges_in_the_name_of_another(self):
+        """A7b: one credential fills the database; requests need limits."""
+        for _ in range(self.MANY):
+            with contextlib.suppress(errors.KororaError):
+                self.source.api.challenge('h2', 'steady')
+        with self.korora.service.db.read() as session:
+            rows = session.scalar(
+                sa.select(sa.func.count()).select_from(models.Challenge))
+        self.assertLess(rows, self.MANY, 'all are kept')

@@ -32,7 +32,7 @@ class LongListTest(base.ApiTestCase):
 
     @faults.not_yet('field 06a', 'field', today='IMA_CONTINUITY|TOO_LARGE')
     def test_attestation_after_a_change_of_references(self):
-        """field 06a: the list is wanted anew and too long; judge what is."""
+        """field 06a: a list too long is wanted again; rules should suffice."""
         self.korora.clock.advance(1)
         self.admin.create_reference('newer', 'h1')
         self.old.go_on()
@@ -40,7 +40,7 @@ class LongListTest(base.ApiTestCase):
 
     @faults.not_yet('field 06b', 'field', today='IMA_CONTINUITY|TOO_LARGE')
     def test_migration_away(self):
-        """field 06b: protected servers cannot leave it; send it in chunks."""
+        """field 06b: protected servers cannot leave it; they should."""
         self.korora.clock.advance(1)
         self.admin.create_reference('newer', 'h1')
         self.handed_over(self.old, self.host('h2'), SERVER)

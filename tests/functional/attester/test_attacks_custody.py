@@ -50,7 +50,7 @@ class LostPermitTest(RecoveryCase):
 
     @faults.not_yet('A2b', 'custody', today="'h2' != 'h1'")
     def test_after_the_stream(self) -> None:
-        """A2b: the guest is on D and V says S; their permit shows more."""
+        """A2b: D runs the guest and V names S; the permit should prove D."""
         migration = self.moving()
         self.stream(self.h1, self.h2)
         self.restore()
@@ -81,7 +81,7 @@ class LiarsTest(RecoveryCase):
 
     @faults.not_yet('A4a', 'custody', today='erased under its guest')
     def test_arrived_before_the_stream(self) -> None:
-        """A4a: D says "activated" too early and S erases; V must know."""
+        """A4a: D says "activated" too early, S erases; V should refuse it."""
         migration = self.begun()
         self.lie(self.h2, 'commit', 'activated', migration)
         with contextlib.suppress(errors.KororaError):
@@ -91,7 +91,7 @@ class LiarsTest(RecoveryCase):
 
     @faults.not_yet('A4b', 'custody', today='erased under its guest')
     def test_never_started_after_the_stream(self) -> None:
-        """A4b: S says "never_started" too late and D erases; V must know."""
+        """A4b: S says "never_started" too late, D erases; V should refuse."""
         migration = self.moving()
         self.stream(self.h1, self.h2)
         self.lie(self.h1, 'abort', 'never_started', migration)
@@ -100,7 +100,7 @@ class LiarsTest(RecoveryCase):
 
     @faults.not_yet('A5', 'custody', today='nobody holds the key')
     def test_transfer_held_back(self) -> None:
-        """A5: S starts and erases, D never got the key; D must confirm."""
+        """A5: S erases a key that D never got; D should confirm it first."""
         migration = self.nova_migrates(self.h1, self.h2)
         genuine = self.h2.agent.bus.ask
 
@@ -146,13 +146,13 @@ class RepeatedClaimTest(lab.LabTestCase):
 
     @faults.not_yet('A8a', 'custody', today='CHALLENGE_USED')
     def test_first_start(self) -> None:
-        """A8a: the first start fails; the same claim twice is one claim."""
+        """A8a: the first start fails; a repeated claim should be the same."""
         with self.repeated():
             self.create(self.h1)
 
     @faults.not_yet('A8b', 'custody', today='LEDGER_CONFLICT')
     def test_next_start(self) -> None:
-        """A8b: the key is erased and the server never starts; keep it."""
+        """A8b: the key is erased, no start succeeds; it should be kept."""
         with self.repeated(), contextlib.suppress(errors.KororaError):
             self.create(self.h1)
         self.create(self.h1)
@@ -178,7 +178,7 @@ class ReplacedKeyTest(lab.LabTestCase):
 
     @faults.not_yet('A10', 'custody', today='UNSEAL_REFUSED')
     def test_migration_after_it(self) -> None:
-        """A10: D seals under the old key, nobody opens; the permit says."""
+        """A10: D seals under the old key; the permit should name the key."""
         self.replace_approval_key()
         self.create(self.h1)
         self.migrate(self.h1, self.h2)
@@ -209,7 +209,7 @@ class FullDiskTest(RecoveryCase):
 
     @faults.not_yet('A12a', 'custody', today='the sweep ended')
     def test_other_records(self) -> None:
-        """A12a: one record ends the sweep of all; catch it for each."""
+        """A12a: one record ends the sweep; the others should be settled."""
         self.completed()
         with self.full():
             try:
@@ -219,7 +219,7 @@ class FullDiskTest(RecoveryCase):
 
     @faults.not_yet('A12b', 'custody', today="!= ''$")
     def test_receipt(self) -> None:
-        """A12b: what was torn spoils the next receipt; truncate it."""
+        """A12b: a torn line spoils the next receipt; it should be cut off."""
         self.completed()
         with self.full(), contextlib.suppress(OSError):
             self.h1.settle()
@@ -234,7 +234,7 @@ class FullDiskTest(RecoveryCase):
 class ManyKeysTest(RecoveryCase):
     @faults.not_yet('H4b', 'custody', today='TOO_LARGE|INVALID_REQUEST')
     def test_attestation(self) -> None:
-        """H4b: 4,097 keys end a host's attestation; report them in pages."""
+        """H4b: 4,097 keys end attestation; reports should come in pages."""
         record = self.h1.agent.vault.get(self.instance)
         assert record is not None
         many = [

@@ -6,6 +6,7 @@ import time
 from unittest import mock
 
 import fixtures
+from nova import context as nova_context
 from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
@@ -43,9 +44,16 @@ class Base(test_lifecycle.Base):
 
 class TestEnds(Base):
 
+    def assert_buried(self, server):
+        """Soon after the delete, h1 has no key for it."""
+        end = time.monotonic() + 3
+        while self.h1.vault and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertNotIn(server['id'], self.h1.vault, 'the key stays')
+
     @faults.not_yet('H1', 'lifecycle', today='the key is gone')
     def test_restored(self):
-        """H1: a restored server has lost its key; only a delete buries."""
+        """H1: a restored server has lost its key; only deletes should bury."""
         self.flags(reclaim_instance_interval=3600)
         server = self.protect()
         self.api.delete_server(server['id'])
@@ -57,7 +65,7 @@ class TestEnds(Base):
 
     @faults.not_yet('H4a', 'lifecycle', today='the key stays')
     def test_deleted_while_it_is_built(self):
-        """H4a: nobody forgets its key; each delete should bury."""
+        """H4a: its key stays for ever; every delete should bury."""
         go, inside = threading.Event(), threading.Event()
         create = fakelibvirt.Domain.createWithFlags
 
@@ -78,14 +86,29 @@ class TestEnds(Base):
             self.api.delete_server(server['id'])
             go.set()
             self._wait_until_deleted(server)
-        end = time.monotonic() + 3
-        while self.h1.vault and time.monotonic() < end:
-            time.sleep(0.1)
-        self.assertNotIn(server['id'], self.h1.vault, 'the key stays')
+        self.assert_buried(server)
+
+    @faults.not_yet('H4c', 'lifecycle', today='the key stays')
+    def test_deleted_while_the_host_is_down(self):
+        """H4c: without a domain its key stays; a sweep should find it."""
+        server = self.protect()
+        self.computes['h1'].stop()
+        service = self.computes['h1'].service_ref.uuid
+        self.api.put_service(service, {'forced_down': True})
+        self._delete_server(server)
+        domain = self.domain('h1', server)
+        domain.destroy()
+        domain.undefine()
+        self.api.put_service(service, {'forced_down': False})
+        self.restart_compute_service('h1')
+        self.flags(running_deleted_instance_timeout=0)
+        self.computes['h1'].manager._cleanup_running_deleted_instances(
+            nova_context.get_admin_context())
+        self.assert_buried(server)
 
     @faults.not_yet('M6', 'lifecycle', today='the guest is off')
     def test_rescue_refused(self):
-        """M6: the guest is off before the refusal; ask before that."""
+        """M6: the guest is off by then; the refusal should come before."""
         server = self.create(base.TRUSTED, host='h1')
         self.cloud.untrusted.add('h1')
         self.act(server, 'rescue', {'rescue_image_ref': RESCUE_IMAGE})
@@ -98,7 +121,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('H2a', 'lifecycle', today='does not start')
     def test_reboot_that_is_refused(self):
-        """H2a: a refused reboot ends nova-compute's start; it never may."""
+        """H2a: a refusal ends nova-compute's start; it should be noted."""
         server = self.interrupted()
         self.cloud.untrusted.add('h1')
         self.power_fails(server)
@@ -106,7 +129,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('H2b', 'lifecycle', today='does not start')
     def test_reboot_without_agent(self):
-        """H2b: the same with a dead agent; start, and try again later."""
+        """H2b: so does a dead agent; the start should be tried again later."""
         server = self.interrupted()
         self.h1.alive = False
         self.power_fails(server)
@@ -122,7 +145,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('M1', 'lifecycle', today='seconds in all')
     def test_agent_that_hangs(self):
-        """M1: each server waits by itself; one budget should be for all."""
+        """M1: each server waits by itself; all should share one budget."""
         servers = [self.protect() for _ in range(4)]
         self.flags(resume_guests_state_on_host_boot=True)
         self.flags(agent_timeout=1, group='korora')
@@ -168,7 +191,7 @@ class TestUserMode(Base):
 
     @faults.not_yet('H5a', 'lifecycle', today='SHUTOFF')
     def test_start_while_the_service_is_down(self):
-        """H5a: it cannot start without the service; stock Nova starts it."""
+        """H5a: it is refused without the service; stock Nova starts it."""
         server = self.create(self.SPECS, host='h1')
         self.protected.discard(server['id'])
         self._stop_server(server)
@@ -191,7 +214,7 @@ class TestDefining(Base):
 
     @faults.not_yet('L4', 'lifecycle', today='admitted')
     def test_start_beside_a_definition(self):
-        """L4: what only defines a guest admits its start in a thread."""
+        """L4: its ticket admits a start; that should be judged by itself."""
         instance = self.instance(self.protect())
         self.cloud.untrusted.add('h1')
         outcome = []
@@ -216,7 +239,7 @@ class TestStockDriver(base.Base):
 
     @faults.not_yet('H3', 'lifecycle', today="'h2' != 'h1'")
     def test_attested_host_without_our_driver(self):
-        """H3: the filter passes it; its evidence should prove the driver."""
+        """H3: the filter passes it; evidence should prove the driver."""
         self.flags(compute_driver='libvirt.LibvirtDriver')
         self.start_hosts('h1')
         self.flags(compute_driver='korora.KororaLibvirtDriver')

@@ -15,7 +15,7 @@ class Sha1Test(unittest.TestCase):
 
     @faults.not_yet('field 05', 'field', today='must find the TPM')
     def test_boot_aggregate(self):
-        """field 05: the advice does not help; quote SHA-1, or say what to."""
+        """field 05: the advice to reboot is vain; it should name ima_hash."""
         facts = vectorcalls.appraised(
             vectors.load('ima/hash-sha1'), {'sign': True, 'diff': True})
         advice = [item['advice'] for item in facts['differences']

@@ -29,7 +29,7 @@ class StoredExceptionsTest(test_gate.Base):
 
     @faults.not_yet('M4a', 'lifecycle', today='0 != [1-9]')
     def test_obstacle(self):
-        """M4a: each refusal keeps its caller's frames; raise copies."""
+        """M4a: it keeps the frames of all callers; copies should be raised."""
         self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
         standing = self.standing(test_gate.TRUSTED)
         self.assertEqual(0, self.grows(
@@ -37,7 +37,7 @@ class StoredExceptionsTest(test_gate.Base):
 
     @faults.not_yet('M4b', 'lifecycle', today='0 != [1-9]')
     def test_verdict(self):
-        """M4b: so does each host that the filter refuses; raise copies."""
+        """M4b: so does a refused host's; copies should be raised."""
         verdict = errors.Untrusted('HOST_UNTRUSTED')
         decision = results.Decision({'h1': verdict})
         self.assertEqual(0, self.grows(
@@ -49,7 +49,7 @@ class SlowServiceTest(test_results.Base):
 
     @faults.not_yet('M7a', 'lifecycle', today='1 != 4')
     def test_threads(self):
-        """M7a: each request that is given up leaves a thread; keep one."""
+        """M7a: each request given up leaves a thread; one should be left."""
         self.client.gate.clear()
         before = threading.active_count()
         for _ in range(4):
