@@ -23,7 +23,7 @@ class Base(test_lifecycle.Base):
     def settled(self, server):
         """The server, as soon as nothing is under way with it."""
         return self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}, max_retries=30)
 
     def power_fails(self, *servers):
         """All guests of h1 are off when it comes back."""
