@@ -21,7 +21,7 @@ BIGINT = 2 ** 63 - 1
 
 
 class WordTest(CustodyTestCase):
-    """One affirming host, h3, reports keys that nobody gave it."""
+    """T39, T44: one affirming host, h3, claims what nobody gave it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -60,6 +60,7 @@ class WordTest(CustodyTestCase):
 
 
 class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
+    """T39: what a host reports reaches the database."""
 
     @faults.not_yet('A1c', 'custody', today='INTERNAL')
     def test_epochs_have_a_cap(self):
@@ -75,7 +76,7 @@ class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
 
 
 class RestoredTest(CustodyTestCase):
-    """The database went back; what hosts keep or hide decides too much."""
+    """T41: the database went back; what hosts hide decides too much."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -150,6 +151,8 @@ class ClockTest(CustodyTestCase):
 
 
 class FloodTest(CustodyTestCase):
+    """T45: what comes before any proof costs too much."""
+
     #: Challenges that nobody answers.
     MANY = 48
     #: Of a body of this size; 47 million bytes are admitted.

@@ -23,7 +23,7 @@ _R = errors.Reason
 
 
 class LostPermitTest(RecoveryCase):
-    """V's database goes back to before a permit that it signed."""
+    """T40: V's database goes back to before a permit that it signed."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -60,7 +60,7 @@ class LostPermitTest(RecoveryCase):
 
 
 class LiarsTest(RecoveryCase):
-    """One end of a hand-over, or the bus, lies about it."""
+    """T42, T43: one end of a hand-over, or the bus, lies about it."""
 
     def lie(self, host: lab.Machine, purpose: str, statement: str,
             migration: str) -> None:
@@ -127,7 +127,7 @@ class LiarsTest(RecoveryCase):
 
 
 class RepeatedClaimTest(lab.LabTestCase):
-    """Below the agent, a claim is sent again: its answer was lost."""
+    """T46: below the agent a claim is sent again; its answer was lost."""
 
     HOSTS = ('h1',)
 

@@ -43,6 +43,7 @@ class Base(test_lifecycle.Base):
 
 
 class TestEnds(Base):
+    """T48: deletes and restores at odd moments."""
 
     def assert_buried(self, server):
         """Soon after the delete, h1 has no key for it."""
@@ -235,6 +236,8 @@ class TestDefining(Base):
 
 
 class TestStockDriver(base.Base):
+    """T47: who passes the filter enforces."""
+
     FILTER = True
 
     @faults.not_yet('H3', 'lifecycle', today="'h2' != 'h1'")
