@@ -22,7 +22,7 @@ class DocExamplesTest(unittest.TestCase):
 
     @faults.not_yet('L7', 'lifecycle', today='--hard')
     def test_servers_that_did_not_start_at_boot(self):
-        """L7: "start" is refused in ERROR; it takes a hard reboot."""
+        """L7: the guide starts servers in ERROR; it takes a hard reboot."""
         text = OPERATIONS.read_text(encoding='utf-8')
         _, _, section = text.partition('\nReboot a host\n')
         section, _, _ = section.partition('\nChange a policy\n')

@@ -51,7 +51,7 @@ class WordTest(CustodyTestCase):
 
     @faults.not_yet('C2', 'custody', today='no operation')
     def test_a_host_that_is_gone(self):
-        """C2: its servers never start again; an operator should reissue."""
+        """C2: servers of a lost host stay down; a reissue should help."""
         self.admin.delete_host('h1', force=True)
         reissue = getattr(self.admin, 'reissue_server', None)
         self.assertIsNotNone(reissue, 'no operation gives it a new key')
@@ -141,7 +141,7 @@ class ClockTest(CustodyTestCase):
 
     @faults.not_yet('A11b', 'custody', today='still trusted')
     def test_clock_that_was_a_day_ahead(self):
-        """A11b: a silent host stays affirming; its result should end."""
+        """A11b: a clock once ahead keeps a silent host trusted; it may not."""
         self.korora.clock.advance(86400)
         self.dest.attest_now()
         self.korora.clock.advance(-86400)

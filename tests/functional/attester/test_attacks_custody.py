@@ -38,7 +38,7 @@ class LostPermitTest(RecoveryCase):
 
     @faults.not_yet('A2a', 'custody', today="'held' != 'outgoing'")
     def test_before_the_stream(self) -> None:
-        """A2a: both ends wait for ever; their permit should settle it."""
+        """A2a: without its row both ends wait; their permit should do."""
         migration = self.begun()
         self.restore()
         self.h2.libvirt.domains.clear()
@@ -209,7 +209,7 @@ class FullDiskTest(RecoveryCase):
 
     @faults.not_yet('A12a', 'custody', today='the sweep ended')
     def test_other_records(self) -> None:
-        """A12a: one record ends the sweep; the others should be settled."""
+        """A12a: a full disk ends the sweep; other records should go on."""
         self.completed()
         with self.full():
             try:

@@ -66,7 +66,7 @@ class TestEnds(Base):
 
     @faults.not_yet('H4a', 'lifecycle', today='the key stays')
     def test_deleted_while_it_is_built(self):
-        """H4a: its key stays for ever; every delete should bury."""
+        """H4a: a delete during the build leaves the key; it should bury."""
         go, inside = threading.Event(), threading.Event()
         create = fakelibvirt.Domain.createWithFlags
 
@@ -91,7 +91,7 @@ class TestEnds(Base):
 
     @faults.not_yet('H4c', 'lifecycle', today='the key stays')
     def test_deleted_while_the_host_is_down(self):
-        """H4c: without a domain its key stays; a sweep should find it."""
+        """H4c: a delete on a dead host leaves the key; a sweep should end it."""
         server = self.protect()
         self.computes['h1'].stop()
         service = self.computes['h1'].service_ref.uuid
@@ -109,7 +109,7 @@ class TestEnds(Base):
 
     @faults.not_yet('M6', 'lifecycle', today='the guest is off')
     def test_rescue_refused(self):
-        """M6: the guest is off by then; the refusal should come before."""
+        """M6: a refused rescue turns the guest off; it should run on."""
         server = self.create(base.TRUSTED, host='h1')
         self.cloud.untrusted.add('h1')
         self.act(server, 'rescue', {'rescue_image_ref': RESCUE_IMAGE})
@@ -146,7 +146,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('M1', 'lifecycle', today='seconds in all')
     def test_agent_that_hangs(self):
-        """M1: each server waits by itself; all should share one budget."""
+        """M1: at boot each server waits by itself; one budget should do."""
         servers = [self.protect() for _ in range(4)]
         self.flags(resume_guests_state_on_host_boot=True)
         self.flags(agent_timeout=1, group='korora')
@@ -192,7 +192,7 @@ class TestUserMode(Base):
 
     @faults.not_yet('H5a', 'lifecycle', today='SHUTOFF')
     def test_start_while_the_service_is_down(self):
-        """H5a: it is refused without the service; stock Nova starts it."""
+        """H5a: no user's vTPM starts without the service; stock's do."""
         server = self.create(self.SPECS, host='h1')
         self.protected.discard(server['id'])
         self._stop_server(server)
@@ -202,7 +202,7 @@ class TestUserMode(Base):
 
     @faults.not_yet('H5b', 'lifecycle', today='ERROR')
     def test_create_while_the_service_is_down(self):
-        """H5b: none can be created meanwhile; stock Nova creates it."""
+        """H5b: no user's vTPM is made without the service; stock's are."""
         self.cloud.up = False
         body = self._build_server(
             flavor_id=self._create_flavor(extra_spec=self.SPECS),
@@ -215,7 +215,7 @@ class TestDefining(Base):
 
     @faults.not_yet('L4', 'lifecycle', today='admitted')
     def test_start_beside_a_definition(self):
-        """L4: its ticket admits a start; that should be judged by itself."""
+        """L4: a definition admits a start beside it; each needs its own."""
         instance = self.instance(self.protect())
         self.cloud.untrusted.add('h1')
         outcome = []
@@ -242,7 +242,7 @@ class TestStockDriver(base.Base):
 
     @faults.not_yet('H3', 'lifecycle', today="'h2' != 'h1'")
     def test_attested_host_without_our_driver(self):
-        """H3: the filter passes it; evidence should prove the driver."""
+        """H3: a host with the stock driver passes; evidence should tell."""
         self.flags(compute_driver='libvirt.LibvirtDriver')
         self.start_hosts('h1')
         self.flags(compute_driver='korora.KororaLibvirtDriver')

@@ -35,7 +35,7 @@ class TestStream(Base):
 
     @faults.not_yet('M2', 'lifecycle', today='post-copy')
     def test_force_complete(self):
-        """M2: it asks for post-copy in vain; the guest should be paused."""
+        """M2: force-complete tries post-copy in vain; it should pause."""
         for driver in (self.computes[name].driver for name in self.computes):
             driver._live_migration_flags |= fakelibvirt.VIR_MIGRATE_POSTCOPY
         server = self.protect()
@@ -58,7 +58,7 @@ class TestStream(Base):
 
     @faults.not_yet('M5a', 'lifecycle', today='h2 holds a key')
     def test_deleted_meanwhile(self):
-        """M5a: D is left a key of no server; it should be buried."""
+        """M5a: a delete in mid-stream leaves D a key; it should be buried."""
         server = self.protect()
         self.begin(server)
         self.api.delete_server(server['id'])
@@ -75,7 +75,7 @@ class TestStream(Base):
 
     @faults.not_yet('M5b', 'lifecycle', today='it is said to have arrived')
     def test_guest_dies_meanwhile(self):
-        """M5b: it counts as arrived; only migrateToURI3 should say so."""
+        """M5b: a guest that dies in mid-stream has arrived; it should not."""
         server = self.protect()
         self.begin(server)
         self.domain('h1', server).destroy()
@@ -86,7 +86,7 @@ class TestStream(Base):
 
     @faults.not_yet('L5', 'lifecycle', today='of another migration')
     def test_late_rollback(self):
-        """L5: it ends the migration after its own; it should end its own."""
+        """L5: a late rollback ends the next migration; it should not."""
         server = self.protect()
         old, new = ('9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d1%d' % number
                     for number in (1, 2))
@@ -134,7 +134,7 @@ class TestTime(Base):
 
     @faults.not_yet('M3', 'lifecycle', today='seconds')
     def test_check_of_the_source(self):
-        """M3: it may outlast its RPC; a deadline should end it before."""
+        """M3: the source's check may outlast its RPC; it needs a deadline."""
         server = self.protect()
         driver = self.slow_down('h1')
         stock, took = driver.check_can_live_migrate_source, []
@@ -154,7 +154,7 @@ class TestTime(Base):
 
     @faults.not_yet('L3', 'lifecycle', today='seconds')
     def test_plain_server_and_hung_agents(self):
-        """L3: it waits 5 s, again and again; once should be enough."""
+        """L3: hung agents delay plain servers often; once is enough."""
         server = self.create(host='h1')
         for host in ('h1', 'h2'):
             self.slow_down(host, answers=False)

@@ -29,7 +29,7 @@ class StoredExceptionsTest(test_gate.Base):
 
     @faults.not_yet('M4a', 'lifecycle', today='0 != [1-9]')
     def test_obstacle(self):
-        """M4a: it keeps the frames of all callers; copies should be raised."""
+        """M4a: refusals keep their callers' frames; raise copies instead."""
         self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
         standing = self.standing(test_gate.TRUSTED)
         self.assertEqual(0, self.grows(
@@ -37,7 +37,7 @@ class StoredExceptionsTest(test_gate.Base):
 
     @faults.not_yet('M4b', 'lifecycle', today='0 != [1-9]')
     def test_verdict(self):
-        """M4b: so does a refused host's; copies should be raised."""
+        """M4b: verdicts keep their callers' frames; raise copies instead."""
         verdict = errors.Untrusted('HOST_UNTRUSTED')
         decision = results.Decision({'h1': verdict})
         self.assertEqual(0, self.grows(

@@ -103,7 +103,7 @@ class TestFilter(testtools.TestCase):
 
     @faults.not_yet('L2', 'lifecycle', today='lines for one request')
     def test_one_line_for_each_request(self):
-        """L2: each refused host is a line; there should be one for all."""
+        """L2: each refused host is a line of the log; one should do."""
         self.decision.trusted.clear()
         lines = []
         handler = logging.Handler(logging.INFO)

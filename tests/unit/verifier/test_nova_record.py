@@ -59,7 +59,7 @@ class TestKeystoneNovaRecord(testtools.TestCase):
 
     @faults.not_yet('C1', 'custody', today='MIGRATION_NOT_IN_NOVA')
     def test_a_stale_one_beside_it(self):
-        """C1: a crashed one spoils all later ones; the uuid should count."""
+        """C1: a crashed migration spoils all later ones; go by the uuid."""
         stale = {**ROW, 'uuid': SERVER, 'dest_compute': 'h3', 'id': 6}
         for migrations in ([stale, ROW], [ROW, stale]):
             self.nova(migrations=migrations)
