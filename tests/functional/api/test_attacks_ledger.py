@@ -141,7 +141,7 @@ class ClockTest(CustodyTestCase):
 
     @faults.not_yet('A11b', 'custody', today='still trusted')
     def test_clock_that_was_a_day_ahead(self):
-        """A11b: a clock once ahead keeps a silent host trusted; it may not."""
+        """A11b: a clock once ahead keeps a host trusted; it should not."""
         self.korora.clock.advance(86400)
         self.dest.attest_now()
         self.korora.clock.advance(-86400)

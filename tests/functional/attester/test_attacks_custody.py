@@ -38,7 +38,7 @@ class LostPermitTest(RecoveryCase):
 
     @faults.not_yet('A2a', 'custody', today="'held' != 'outgoing'")
     def test_before_the_stream(self) -> None:
-        """A2a: without its row both ends wait; their permit should do."""
+        """A2a: without its row both ends wait; their permit should help."""
         migration = self.begun()
         self.restore()
         self.h2.libvirt.domains.clear()

@@ -91,7 +91,7 @@ class TestEnds(Base):
 
     @faults.not_yet('H4c', 'lifecycle', today='the key stays')
     def test_deleted_while_the_host_is_down(self):
-        """H4c: a delete on a dead host leaves the key; a sweep should end it."""
+        """H4c: a delete on a dead host leaves the key; a sweep should bury."""
         server = self.protect()
         self.computes['h1'].stop()
         service = self.computes['h1'].service_ref.uuid
@@ -122,7 +122,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('H2a', 'lifecycle', today='does not start')
     def test_reboot_that_is_refused(self):
-        """H2a: a refusal ends nova-compute's start; it should be noted."""
+        """H2a: a refused reboot ends nova-compute's start; it should not."""
         server = self.interrupted()
         self.cloud.untrusted.add('h1')
         self.power_fails(server)
@@ -130,7 +130,7 @@ class TestHostBoot(Base):
 
     @faults.not_yet('H2b', 'lifecycle', today='does not start')
     def test_reboot_without_agent(self):
-        """H2b: so does a dead agent; the start should be tried again later."""
+        """H2b: a dead agent ends nova-compute's start, too; it should not."""
         server = self.interrupted()
         self.h1.alive = False
         self.power_fails(server)
@@ -192,7 +192,7 @@ class TestUserMode(Base):
 
     @faults.not_yet('H5a', 'lifecycle', today='SHUTOFF')
     def test_start_while_the_service_is_down(self):
-        """H5a: no user's vTPM starts without the service; stock's do."""
+        """H5a: user-mode vTPMs need the service to start; they should not."""
         server = self.create(self.SPECS, host='h1')
         self.protected.discard(server['id'])
         self._stop_server(server)
@@ -202,7 +202,7 @@ class TestUserMode(Base):
 
     @faults.not_yet('H5b', 'lifecycle', today='ERROR')
     def test_create_while_the_service_is_down(self):
-        """H5b: no user's vTPM is made without the service; stock's are."""
+        """H5b: user-mode vTPMs need it to be created, too; they should not."""
         self.cloud.up = False
         body = self._build_server(
             flavor_id=self._create_flavor(extra_spec=self.SPECS),
@@ -215,7 +215,7 @@ class TestDefining(Base):
 
     @faults.not_yet('L4', 'lifecycle', today='admitted')
     def test_start_beside_a_definition(self):
-        """L4: a definition admits a start beside it; each needs its own."""
+        """L4: a definition admits a start beside it; each should be judged."""
         instance = self.instance(self.protect())
         self.cloud.untrusted.add('h1')
         outcome = []
