@@ -130,7 +130,8 @@ ATTESTER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'tls_name',
         help='Name in the TLS certificate with which this host receives '
-             'live migrations, if native TLS is used.'),
+             'live migrations, if Nova uses native TLS. Default: the name '
+             'of this host.'),
 ]
 
 HANDOVER_OPTS: list[cfg.Opt] = [

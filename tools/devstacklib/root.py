@@ -56,6 +56,7 @@ cp /opt/stack/.ssh/id_ed25519.pub /opt/stack/.ssh/authorized_keys
 printf 'Host *\\n  StrictHostKeyChecking no\\n  LogLevel ERROR\\n' \\
   > /opt/stack/.ssh/config
 chown -R stack:stack /opt/stack
+echo 'man-db man-db/auto-update boolean false' | debconf-set-selections
 mkdir -p /opt/git /opt/images
 """
 

@@ -12,8 +12,8 @@ A comment that readers do not see stands before each block that is done::
 
 ``on`` names the node. ``until`` repeats the commands until their output has
 the pattern, ``expect`` wants it at once, ``keep=WORD`` makes the first word of
-the output what WORD stands for, ``bring=FILE`` carries a file of the
-controller to where the commands run. A block with ``merge=FILE`` is
+the output's last line what WORD stands for, ``bring=FILE`` carries a file of
+the controller to where the commands run. A block with ``merge=FILE`` is
 configuration to add to a file. The guide's index names its pages, in order,
 and the words in capitals that are the reader's to replace.
 """

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import Protocol
 
 from freshlib import sources
 from lablib import setup, ui
@@ -70,6 +70,14 @@ def remove(path: pathlib.Path) -> None:
         raise ui.LabError(f'cannot remove {path}: {done.stderr.strip()}')
 
 
+class Sink(Protocol):
+    """Where output goes, such as a file."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class Root:
     """One bare system; use it as a context manager.
 
@@ -82,6 +90,7 @@ class Root:
         self.release = release
         self.path = where / 'root'
         self.mirror = sources.this_mirror()
+        self._secure = self.mirror.archive.startswith('https:')
         self._processes: list[subprocess.Popen[bytes]] = []
         self._leader = 0
 
@@ -89,6 +98,8 @@ class Root:
         try:
             self._lay_out()
             self._start()
+            if self._secure:
+                self.must('update-ca-certificates')
         except BaseException:
             self.close()
             raise
@@ -138,8 +149,7 @@ class Root:
                 return made
         stamp.unlink(missing_ok=True)
         remove(made)
-        include = ['--include=ca-certificates'] \
-            if self.mirror.archive.startswith('https:') else []
+        include = ['--include=ca-certificates'] if self._secure else []
         with ui.step(f'debootstrap {self.release} (a minute or two)'):
             try:
                 _call('debootstrap', '--variant=minbase', *include,
@@ -241,7 +251,7 @@ class Root:
             '--ipc', '--net', '--pid', '--cgroup', f'--wdns={cwd}', '--',
             'env', '-i', *(f'{k}={v}' for k, v in environment.items())]
 
-    def run(self, command: str, tell: IO[str] | None = None,
+    def run(self, command: str, tell: Sink | None = None,
             cwd: str = '/root') -> tuple[int, list[str]]:
         """Run a line of shell to its end.
 

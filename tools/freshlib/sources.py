@@ -45,7 +45,7 @@ def mirror(targets: str) -> Mirror:
 
     :param targets: lines of "ORIGIN SUITE URL", see :func:`this_mirror`.
     """
-    found = {}
+    found: dict[str, str] = {}
     for line in targets.splitlines():
         origin, _, rest = line.partition(' ')
         suite, _, url = rest.partition(' ')

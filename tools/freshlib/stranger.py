@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from freshlib.root import Root
 from lablib import paths, ui
@@ -120,13 +121,13 @@ def versions(bare: Root) -> dict[str, str]:
 class Tee:
     """Writes to the terminal and to a file."""
 
-    def __init__(self, file: object) -> None:
+    def __init__(self, file: TextIO) -> None:
         self._files = (sys.stdout, file)
 
     def write(self, text: str) -> None:
         for file in self._files:
-            file.write(text)  # type: ignore[attr-defined]
+            file.write(text)
 
     def flush(self) -> None:
         for file in self._files:
-            file.flush()  # type: ignore[attr-defined]
+            file.flush()

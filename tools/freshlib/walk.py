@@ -127,7 +127,8 @@ class Walk:
                              + output)
             time.sleep(2)
         if name := step.ways.get('keep'):
-            self.values[name] = output.split()[0]
+            # Programs may warn before they answer.
+            self.values[name] = output.splitlines()[-1].split()[0]
 
     def _filled(self, text: str) -> str:
         return document.replace(text, self.values)

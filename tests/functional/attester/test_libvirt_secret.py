@@ -198,6 +198,7 @@ class LibvirtTest(testtools.TestCase):
             errors.Unavailable, self.libvirt.domain_state, self.instance
         )
         self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+        self.assertIn(f'libvirt_uri = {self.daemon.uri}', error.message)
         self.daemon.start()
         self.assertEqual(
             libvirt_secret.NONE, self.libvirt.domain_state(self.instance)

@@ -13,7 +13,9 @@ import time
 
 import testtools
 
+from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.attester import rpc
 from korora_nova.attester.socket_client import AgentClient
 
 _COMMAND = 'from korora_nova.cmd.agent import main; main()'
@@ -35,6 +37,18 @@ auth_type = none
 endpoint_override = http://127.0.0.1:1
 """
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+class BusTest(testtools.TestCase):
+    def test_who_did_not_answer_is_named(self) -> None:
+        bus = rpc.Bus(options.parse([], []), 'fake://', 'h2', 0.2)
+        self.addCleanup(bus.stop)
+        error = self.assertRaises(
+            errors.Unavailable, bus.ask, 'h1', 'migration', 'instance', b'key'
+        )
+        self.assertEqual(errors.Reason.BUS_UNAVAILABLE, error.reason)
+        self.assertIn('host h1', error.message)
+        self.assertIn('MessagingTimeout', error.message)
 
 
 class ProcessTest(testtools.TestCase):

@@ -129,11 +129,25 @@ class SocketTest(testtools.TestCase):
         self.assertEqual({'host': 'h1'}, client.call('status'))
 
     def test_nobody_home(self) -> None:
+        """Where it was looked for, and what was found there."""
         client = socket_client.AgentClient(self.path, 1)
-        self.assertEqual(
-            errors.Reason.AGENT_UNAVAILABLE,
-            self.reason(client.call, 'status'),
-        )
+        error = self.assertRaises(errors.Unavailable, client.call, 'status')
+        self.assertEqual(errors.Reason.AGENT_UNAVAILABLE, error.reason)
+        self.assertIn(self.path, error.message)
+        self.assertIn('No such file or directory', error.message)
+
+    def test_somebody_else_home(self) -> None:
+        for answer in (b'5', b'{"version": 2}', b'{"version": 1}', b'<html>'):
+            with mock.patch.object(
+                socket_client.AgentClient, '_exchange', return_value=answer
+            ):
+                client = socket_client.AgentClient(self.path, 1)
+                error = self.assertRaises(
+                    errors.Unavailable, client.call, 'status'
+                )
+            self.assertEqual(errors.Reason.AGENT_UNAVAILABLE, error.reason)
+            self.assertIn(self.path, error.message)
+            self.assertNotIn('html', error.message)
 
     def test_silence_ends_with_the_timeout(self) -> None:
         done = threading.Event()
@@ -143,6 +157,10 @@ class SocketTest(testtools.TestCase):
             errors.Reason.AGENT_UNAVAILABLE,
             self.reason(client.call, 'status', timeout=0.2),
         )
+        error = self.assertRaises(
+            errors.Unavailable, client.call, 'status', timeout=0.2
+        )
+        self.assertIn('it took too long', error.message)
 
     def raw(self, content: bytes) -> dict[str, Any] | None:
         with socket.socket(socket.AF_UNIX) as connection:

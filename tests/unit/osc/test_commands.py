@@ -142,6 +142,16 @@ class TestResult(CommandTest):
         self.assertEqual("1970-01-01T00:01:00Z", old["Expires"])
         self.assertFalse(new["Expired"])
 
+    def test_a_host_that_waits_for_approval_is_listed(self) -> None:
+        waiting = {"host": "h2", "tier": "none", "token": None,
+                   "reasons": ["HOST_PENDING"]}  # fmt: skip
+        self.answer("GET", "/v1/results", {"results": [waiting]})
+        (shown,) = self.run_json(result.ListResult)
+        self.assertEqual(
+            ("h2", ["HOST_PENDING"], None),
+            (shown["Host"], shown["Reasons"], shown["Expires"]),
+        )
+
     def test_a_result_without_readable_times_counts_as_expired(self) -> None:
         self.answer(
             "GET", "/v1/results/h1", {**self.one(60), "token": "rubbish"}
@@ -149,7 +159,6 @@ class TestResult(CommandTest):
         shown = self.run_json(result.ShowResult, "h1")
         self.assertTrue(shown["expired"])
         self.assertIsNone(shown["issued"])
-
 
     FINDINGS = [
         {"reason": "PCR_NOT_GOLDEN", "message": "PCR 4 differs.",

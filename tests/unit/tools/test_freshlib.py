@@ -2,6 +2,7 @@
 """What tools/fresh reads: apt, pip, the README, a command's last words."""
 
 import pathlib
+import re
 
 import fixtures
 import testtools
@@ -114,6 +115,15 @@ class TestStranger(testtools.TestCase):
             (paths.CHECKOUT / 'README.rst').read_text())
         self.assertIn(steps[1],
                       (paths.CHECKOUT / 'tools/launch').read_text())
+
+    def test_versions_agree(self) -> None:
+        readme = (paths.CHECKOUT / 'README.rst').read_text()
+        rows = re.findall(r'^\d+ (\w+) +(3\.\d+) ', readme, re.M)
+        self.assertEqual(list(sources.RELEASES), [name for name, _ in rows])
+        setup = (paths.CHECKOUT / 'setup.cfg').read_text()
+        self.assertEqual(
+            [python for _, python in rows],
+            re.findall(r'Python :: (3\.\d+)$', setup, re.M))
 
     def test_the_last_words_count(self) -> None:
         for command, lines, expected in (
