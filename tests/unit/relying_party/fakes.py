@@ -102,6 +102,7 @@ class FakeAgent:
         self.define: Callable[[str, str, bytes], None] = (
             lambda instance, secret_uuid, value: None)
         self.undefine: Callable[[str], None] = lambda instance: None
+        self.runs: Callable[[str], bool] = lambda instance: True
 
     def ops(self, *but: str) -> list[str]:
         """Names of the calls made, questions left out."""
@@ -227,7 +228,10 @@ class FakeAgent:
         self.cloud.decide(migration, 'committed')
         return {'queued': True}
 
-    _activated = _stream_completed
+    def _activated(self, instance: str, migration: str) -> dict[str, Any]:
+        if not self.runs(instance):
+            raise errors.Forbidden(R.STATEMENT_NOT_ALLOWED)
+        return self._stream_completed(instance, migration)
 
     def _never_started(self, instance: str,
                        migration: str) -> dict[str, Any]:
