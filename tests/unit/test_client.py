@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the client makes of answers that are not those it asked for."""
 
+import io
 import json
 import logging
 
@@ -11,8 +12,27 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, errors
 from korora_nova import conf as options
+from tests import faults
 
 ENDPOINT = 'http://attestation.test'
+
+
+class Blanks(io.RawIOBase):
+    """A body of so many blanks, none of them kept."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.read_so_far = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        count = min(len(buffer), self.size - self.read_so_far)
+        buffer[:count] = b' ' * count
+        self.read_so_far += count
+        return count
 
 
 class TestClient(testtools.TestCase):
@@ -73,6 +93,15 @@ class TestClient(testtools.TestCase):
                 (500, {'json': {}})):
             self.refused(status, errors.Unavailable, 'SERVICE_UNAVAILABLE',
                          **kwargs)
+
+    @faults.not_yet('M7b', 'lifecycle', today='all of it was read')
+    def test_answer_without_end(self):
+        """M7b: an answer of any size is read; there should be a cap."""
+        size = 50_000_000
+        blanks = Blanks(size)
+        self.answer(200, body=blanks)
+        self.assertRaises(errors.Unavailable, self.client.results)
+        self.assertLess(blanks.read_so_far, size, 'all of it was read')
 
     def test_infrastructure_never_says_something_about_evidence(self):
         # A 5xx that claims bad evidence, and a 4xx that claims an outage.

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from korora_nova import errors
+from tests import faults
 from tests.unit import vectorcalls, vectors, vectorsteps
 
 Case = dict[str, Any]
@@ -120,6 +121,8 @@ def _add(file: str, case: Case) -> None:
     def test(self: VectorsTest) -> None:
         self.check(case)
     test.__doc__ = f'{case["vector"]}: {case["name"]}'
+    if 'not-yet' in case:
+        test = faults.not_yet(**case['not-yet'])(test)
     setattr(VectorsTest, name, test)
 
 

@@ -13,6 +13,7 @@ import yaml
 from korora_nova.rats import (
     appraise,
     attestation_key,
+    endorsement,
     eventlog,
     evidence,
     ima,
@@ -21,7 +22,7 @@ from korora_nova.rats import (
     reference,
     tpm2,
 )
-from tests.unit import simulator, vectors, vectorsteps
+from tests.unit import makers, simulator, vectors, vectorsteps
 
 Case = dict[str, Any]
 PCRS = range(16)
@@ -156,6 +157,19 @@ def read(vector: vectors.Vector, case: Case) -> Any:
                         for entry in log.verify(vector.pcrs[bank], bank)]}
 
 
+# -- endorsements ---------------------------------------------------------
+
+def endorsed(vector: vectors.Vector, case: Case) -> Any:
+    """Verify a certificate of an endorsement key."""
+    endorsement.verify_ek(
+        vector.files[case['ek']],
+        tpm2.parse_public(vector.files['ek_public.bin']),
+        endorsement.Endorsers.read(
+            {name: vector.files[name] for name in case['endorsers']}),
+        makers.NOW)
+    return {'accepted': True}
+
+
 # -- appraisals -----------------------------------------------------------
 
 def _evidence(vector: vectors.Vector, case: Case
@@ -224,6 +238,15 @@ def learned(name: str) -> reference.ReferenceValues:
                            result.measured.files())
 
 
+def _learned_after(case: Case) -> reference.ReferenceValues:
+    """What the host teaches once these steps have been taken."""
+    vector = vectorsteps.change(vectors.load(case['vector']),
+                                case['learn-after'], vectors.UEFI)
+    result = _appraise(vector, {'sign': True}, [])
+    assert result.measured is not None, result.reasons
+    return reference.learn('changed', result.state, result.measured.files())
+
+
 def _policy(case: Case) -> policy.Policy:
     """'exact', {file: PATH below the checkout}, or rules."""
     wanted = case.get('policy', 'exact')
@@ -240,6 +263,8 @@ def appraised(vector: vectors.Vector, case: Case) -> Any:
     chosen = _policy(case)
     references = [learned(name) for name in
                   case.get('references', ['host/debian-12'])]
+    if 'learn-after' in case:
+        references = [_learned_after(case)]
     bound = chosen.bind(references)
     result = _appraise(vector, case,
                        [bound] if case.get('policy', chosen) else [])
@@ -268,7 +293,7 @@ class Call:
 
 
 #: Keys of every case.
-KEYS = frozenset(('name', 'vector', 'call', 'change', 'expect'))
+KEYS = frozenset(('name', 'vector', 'call', 'change', 'expect', 'not-yet'))
 
 
 def _call(function: Callable[[vectors.Vector, Case], Any], file: str,
@@ -281,5 +306,7 @@ CALLS = {
     'quote': _call(signed, 'attest', 'key signature select give'),
     'ima': _call(listed, vectors.IMA, 'bank banks file rules state'),
     'ima-parse': _call(read, vectors.IMA, 'bank file'),
+    'endorsement': _call(endorsed, 'ek', 'ek endorsers'),
     'appraise': _call(appraised, vectors.UEFI, 'policy references host '
-                      'last_clock sign clock_safe diff state skip')}
+                      'last_clock sign clock_safe diff state skip '
+                      'learn-after')}

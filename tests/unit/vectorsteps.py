@@ -269,6 +269,15 @@ def _shift_pcrs(vector: Vector, name: str, value: dict[str, Any]) -> None:
 
 
 @_step
+def _extend_pcr(vector: Vector, name: str, value: dict[str, Any]) -> None:
+    """Extend all banks at ``index`` with the text ``of``, as after boot."""
+    for bank, values in vector.pcrs.items():
+        event = hashlib.new(bank, value['of'].encode()).digest()
+        values[value['index']] = hashlib.new(
+            bank, values[value['index']] + event).digest()
+
+
+@_step
 def _drop_pcr(vector: Vector, name: str, value: dict[str, Any]) -> None:
     del vector.pcrs[value.get('bank', 'sha256')][value['index']]
 

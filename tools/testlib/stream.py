@@ -18,6 +18,7 @@ QUIET = 15.0
 # A test that was started and never ended has failed: its worker died.
 PASSED = frozenset({"success", "xfail"})
 FAILED = frozenset({"fail", "uxsuccess", "inprogress", "unknown"})
+MENDED = "it succeeded: take away the mark that it fails (tests/faults.py)"
 
 
 @dataclass
@@ -69,7 +70,11 @@ class Counter:
             self.totals.skipped += 1
             self.totals.skips.append((name, _detail(test, "reason")))
         elif status in FAILED:
-            self.totals.fail(name, _detail(test, "traceback"))
+            self.totals.fail(
+                name,
+                MENDED if status == "uxsuccess"
+                else _detail(test, "traceback"),
+            )  # fmt: skip
         else:  # "exists": a listing, nothing ran
             return
         self._tell(name, status, _seconds(test))

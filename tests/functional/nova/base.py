@@ -228,6 +228,13 @@ class Base(libvirt_base.ServersTestBase):
             driver._host.create_secret('vtpm', instance, password=value,
                                        uuid=secret_uuid)
         agent.define = define
+        def runs(instance):
+            try:
+                return bool(driver._host.get_connection().lookupByUUIDString(
+                    instance).isActive())
+            except fakelibvirt.libvirtError:
+                return False
+        agent.runs = runs
         agent.undefine = lambda instance: driver._host.delete_secret(
             'vtpm', instance)
         return agent

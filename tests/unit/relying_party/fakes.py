@@ -75,6 +75,9 @@ class Cloud:
         else:
             source[move.instance]['state'] = 'held'
             dest.pop(move.instance, None)
+            if source[move.instance].get('forget'):
+                self.agents[move.source].call(
+                    'forget', instance=move.instance)
 
 
 class FakeAgent:
@@ -99,6 +102,7 @@ class FakeAgent:
         self.define: Callable[[str, str, bytes], None] = (
             lambda instance, secret_uuid, value: None)
         self.undefine: Callable[[str], None] = lambda instance: None
+        self.runs: Callable[[str], bool] = lambda instance: True
 
     def ops(self, *but: str) -> list[str]:
         """Names of the calls made, questions left out."""
@@ -224,7 +228,10 @@ class FakeAgent:
         self.cloud.decide(migration, 'committed')
         return {'queued': True}
 
-    _activated = _stream_completed
+    def _activated(self, instance: str, migration: str) -> dict[str, Any]:
+        if not self.runs(instance):
+            raise errors.Forbidden(R.STATEMENT_NOT_ALLOWED)
+        return self._stream_completed(instance, migration)
 
     def _never_started(self, instance: str,
                        migration: str) -> dict[str, Any]:
@@ -238,6 +245,11 @@ class FakeAgent:
 
     def _forget(self, instance: str,
                 wait: float | None = None) -> dict[str, Any]:
+        record = self.vault.get(instance, {})
+        if record.get('state') in ('outgoing', 'moving'):
+            # Whose key it is has to be decided first.
+            record['forget'] = True
+            return {'queued': True}
         self.vault.pop(instance, None)
         if self.cloud.ledger.get(instance, {}).get('holder') == self.host:
             # As in the service: the row stays, its epochs are dead.

@@ -2,6 +2,7 @@
 """The scheduler filter on Nova's own objects."""
 
 import inspect
+import logging
 from unittest import mock
 
 import testtools
@@ -11,6 +12,7 @@ from nova.scheduler import filters, host_manager
 from korora_nova import errors
 from korora_nova.relying_party import filter as korora_filter
 from korora_nova.relying_party import results
+from tests import faults
 
 objects.register_all()
 
@@ -98,6 +100,21 @@ class TestFilter(testtools.TestCase):
     def test_bad_extra_spec_refuses(self):
         spec = self.spec({'korora:max_result_age': 'soon'})
         self.assertEqual([], self.passing(spec))
+
+    @faults.not_yet('L2', 'lifecycle', today='lines for one request')
+    def test_one_line_for_each_request(self):
+        """L2: each refused host is a line of the log; one should do."""
+        self.decision.trusted.clear()
+        lines = []
+        handler = logging.Handler(logging.INFO)
+        handler.emit = lines.append
+        logger = korora_filter.LOG.logger
+        self.addCleanup(logger.setLevel, logger.level)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        self.assertEqual([], self.passing(self.spec(REQUIRED)))
+        self.assertEqual(1, len(lines), 'lines for one request')
 
     def test_rebuild(self):
         spec = self.spec(REQUIRED, hints={'_nova_check_type': ['rebuild']})

@@ -60,6 +60,7 @@ class TestCounting(testtools.TestCase):
         )  # fmt: skip
         self.assertEqual("2 passed, 2 failed, 1 skipped", str(totals))
         self.assertIn("why it failed", totals.failures[0][1])
+        self.assertEqual(("e", stream.MENDED), totals.failures[1])
 
     def test_a_test_that_never_ended_has_failed(self) -> None:
         totals = self.count(("a", "start"), ("b", "success"))

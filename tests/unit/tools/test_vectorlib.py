@@ -13,6 +13,7 @@ from tests.unit import vectors
 from vectorlib import cli, keyforms, machine, store
 
 OLDER = {'uefi/direct-kernel', 'uefi/secure-boot'}
+BY_HAND = {'field'}
 
 
 class RecordingsTest(unittest.TestCase):
@@ -20,7 +21,8 @@ class RecordingsTest(unittest.TestCase):
 
     def test_every_vector_has_a_recipe(self) -> None:
         found = {str(path.parent.relative_to(vectors.ROOT))
-                 for path in vectors.ROOT.glob('*/*/vector.json')}
+                 for path in vectors.ROOT.glob('*/*/vector.json')
+                 if path.parent.parent.name not in BY_HAND}
         self.assertEqual(set(), found - set(cli.recipes()) - OLDER)
 
     def test_every_recipe_has_its_vector(self) -> None:

@@ -7,6 +7,7 @@ import testtools
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.verifier import nova_record
+from tests import faults
 
 SERVER = '00000000-0000-4000-8000-000000000001'
 MIGRATION = '00000000-0000-4000-8000-000000000002'
@@ -55,6 +56,14 @@ class TestKeystoneNovaRecord(testtools.TestCase):
                              ('dest_compute', 'h3'), ('uuid', None)):
             self.nova(migrations=[{**ROW, field: value}])
             self.refused('MIGRATION_NOT_IN_NOVA')
+
+    @faults.not_yet('C1', 'custody', today='MIGRATION_NOT_IN_NOVA')
+    def test_a_stale_one_beside_it(self):
+        """C1: a crashed migration spoils all later ones; go by the uuid."""
+        stale = {**ROW, 'uuid': SERVER, 'dest_compute': 'h3', 'id': 6}
+        for migrations in ([stale, ROW], [ROW, stale]):
+            self.nova(migrations=migrations)
+            self.record.check(**ASKED)
 
     def test_none_or_two(self):
         self.nova(migrations=[])

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on the ledger, against the real service; see tests/faults.py."""
+
+import contextlib
+import os
+import shutil
+import tracemalloc
+import uuid
+
+import sqlalchemy as sa
+
+from korora_nova import errors
+from korora_nova.verifier import recovery
+from korora_nova.verifier.db import models
+from tests import faults
+from tests.functional.api import base
+from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
+
+GHOST = str(uuid.UUID(int=666))
+BIGINT = 2 ** 63 - 1
+
+
+class WordTest(CustodyTestCase):
+    """T39, T44: one affirming host, h3, claims what nobody gave it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.liar = self.host('h3')
+
+    @faults.not_yet('A1a', 'custody', today='LEDGER_BEHIND')
+    def test_a_reported_key_freezes_nobody_else(self):
+        """A1a: one host's word freezes the cloud; it should move nothing."""
+        self.liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
+        self.source.approve((SERVER, 1))
+        self.handed_over(self.source, self.dest, SERVER)
+
+    @faults.not_yet('A1b', 'custody', today='LEDGER_CONFLICT')
+    def test_recovery_believes_no_word(self):
+        """A1b: recovery makes the liar the holder; its word is no proof."""
+        self.liar.attest_now(held=((GHOST, 7),))
+        self.admin.recover_ledger([])
+        self.dest.claim(GHOST)
+
+    @faults.not_yet('A6', 'custody', today='LEDGER_CONFLICT')
+    def test_squatting(self):
+        """A6: any host can claim any server; Nova's record should decide."""
+        self.korora.nova.servers[GHOST] = 'h2'
+        with contextlib.suppress(errors.KororaError):
+            self.liar.claim(GHOST)
+        self.dest.claim(GHOST)
+
+    @faults.not_yet('C2', 'custody', today='no operation')
+    def test_a_host_that_is_gone(self):
+        """C2: servers of a lost host stay down; a reissue should help."""
+        self.admin.delete_host('h1', force=True)
+        reissue = getattr(self.admin, 'reissue_server', None)
+        self.assertIsNotNone(reissue, 'no operation gives it a new key')
+        reissue(SERVER, 'h1 burned down')
+        self.dest.claim(SERVER)
+
+
+class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
+    """T39: what a host reports reaches the database."""
+
+    @faults.not_yet('A1c', 'custody', today='INTERNAL')
+    def test_epochs_have_a_cap(self):
+        """A1c: a huge reported epoch ends all recovery; epochs need a cap."""
+        liar = self.host('h3')
+        liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
+        self.admin.recover_ledger([])
+        self.admin.delete_host('h3', force=True)
+        # Whoever freezes it next: an operator, or another liar.
+        recovery.freeze(self.korora.service.db, 'restored')
+        self.admin.recover_ledger([])
+        self.source.approve((SERVER, 1))
+
+
+class RestoredTest(CustodyTestCase):
+    """T41: the database went back; what hosts hide decides too much."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.third = self.host('h3')
+        self.source.claim(OTHER)
+        self.path = os.path.join(self.korora.directory, 'korora.db')
+        shutil.copy(self.path, self.path + '.backup')
+
+    def moved(self, instance: str) -> str:
+        migration, _ = self.handed_over(self.source, self.dest, instance)
+        return self.dest.state(migration, 'activated')
+
+    def restore(self) -> None:
+        shutil.copy(self.path + '.backup', self.path)
+        self.korora.service.references.clear()
+
+    def assert_released(self, instance: str) -> None:
+        """h1 handed this key over: its copy must stay closed (I13)."""
+        with self.refused('LEDGER_BEHIND'):
+            self.source.approve((instance, 1))
+
+    @faults.not_yet('A3a', 'custody', today='not refused')
+    def test_released_copy_while_its_holder_is_silent(self):
+        """A3a: V approves the released copy; its anchor should forbid it."""
+        self.moved(SERVER)
+        self.restore()
+        self.source.attest_now(held=((SERVER, 1), (OTHER, 1)))
+        self.assert_released(SERVER)
+
+    @faults.not_yet('A3b', 'custody', today='not refused')
+    def test_recovery_with_a_gap(self):
+        """A3b: receipt 2 of 2 opens all; the server of 1 should stay shut."""
+        self.moved(OTHER)
+        last = self.moved(SERVER)
+        self.restore()
+        self.dest.attest_now(head=last)
+        self.admin.recover_ledger([last])
+        self.dest.approve((SERVER, 2))
+        self.assert_released(OTHER)
+
+    @faults.not_yet('A9', 'custody', today='LEDGER_BEHIND')
+    def test_withheld_receipt(self):
+        """A9: a host freezes the cloud at will; V should keep the receipt."""
+        token = self.moved(SERVER)
+        self.restore()
+        self.dest.measure('/tmp/rootkit')
+        self.dest.attest_now(head=token)
+        self.admin.recover_ledger([])
+        self.dest.attest_now(head=token)
+        self.third.claim(GHOST)
+        self.assertIn(token, self.admin.list_receipts())
+
+
+class ClockTest(CustodyTestCase):
+
+    @faults.not_yet('A11a', 'custody', today='CHALLENGE_EXPIRED')
+    def test_worker_whose_clock_is_behind(self):
+        """A11a: 50 ms between two workers spoil evidence; admit small skew."""
+        challenge = self.source.challenge()
+        self.korora.clock.advance(-0.05)
+        self.source.say('attest', challenge, receipt_head='', held=[])
+
+    @faults.not_yet('A11b', 'custody', today='still trusted')
+    def test_clock_that_was_a_day_ahead(self):
+        """A11b: a clock once ahead keeps a host trusted; it should not."""
+        self.korora.clock.advance(86400)
+        self.dest.attest_now()
+        self.korora.clock.advance(-86400)
+        self.korora.clock.advance(20000)
+        self.assertNotEqual('affirming', self.tier('h1'))
+        self.assertNotEqual('affirming', self.tier('h2'), 'still trusted')
+
+
+class FloodTest(CustodyTestCase):
+    """T45: what comes before any proof costs too much."""
+
+    #: Challenges that nobody answers.
+    MANY = 48
+    #: Of a body of this size; 47 million bytes are admitted.
+    SIZE = 1_000_000
+
+    def peak(self, path: str) -> int:
+        """Bytes that the service has allocated at most, for its answer."""
+        item = b'{"":0},'
+        body = b'{"":[' + item * (self.SIZE // len(item)) + b'0]}'
+        tracemalloc.start()
+        try:
+            answer = self.korora.request(
+                'POST', path, roles='attester', body=body,
+                content_type='application/json')
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertIn(answer.status_code, (400, 404, 413))
+        return peak
+
+    @faults.not_yet('A7a', 'custody', today='times the body')
+    def test_memory_for_a_host_that_nobody_knows(self):
+        """A7a: empty objects cost 28 times their size; ask for proof first."""
+        times = self.peak('/v1/hosts/nobody/evidence') / self.SIZE
+        self.assertLess(times, 4, 'memory, as times the body')
+
+    @faults.not_yet('A7b', 'custody', today='all are kept')
+    def test_challenges_in_the_name_of_another(self):
+        """A7b: one credential fills the database; requests need limits."""
+        for _ in range(self.MANY):
+            with contextlib.suppress(errors.KororaError):
+                self.source.api.challenge('h2', 'steady')
+        with self.korora.service.db.read() as session:
+            rows = session.scalar(
+                sa.select(sa.func.count()).select_from(models.Challenge))
+        self.assertLess(rows, self.MANY, 'all are kept')

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that have run for long; see tests/faults.py."""
+
+import uuid
+
+import fixtures
+
+from korora_nova.rats import evidence
+from tests import faults
+from tests.functional.api import base
+
+SERVER = str(uuid.UUID(int=1))
+#: In the place of 32 MiB, which 226,164 entries fill.
+CAP = 4096
+
+
+class LongListTest(base.ApiTestCase):
+    """A list that cannot be sent as a whole any more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(
+            evidence, 'MAX_IMA_LOG', CAP))
+        self.old = self.host('h1')
+        self.old.go_on()
+        self.old.claim(SERVER)
+        for number in range(60):
+            self.old.measure(f'/usr/bin/qemu-helper-{number}')
+            if number % 20 == 19:
+                self.old.go_on()
+        self.assertGreater(len(self.old.ima_log), CAP)
+
+    @faults.not_yet('field 06a', 'field', today='IMA_CONTINUITY|TOO_LARGE')
+    def test_attestation_after_a_change_of_references(self):
+        """field 06a: a list too long is wanted again; rules should suffice."""
+        self.korora.clock.advance(1)
+        self.admin.create_reference('newer', 'h1')
+        self.old.go_on()
+        self.assertEqual('affirming', self.tier('h1'))
+
+    @faults.not_yet('field 06b', 'field', today='IMA_CONTINUITY|TOO_LARGE')
+    def test_migration_away(self):
+        """field 06b: protected servers cannot leave it; they should."""
+        self.korora.clock.advance(1)
+        self.admin.create_reference('newer', 'h1')
+        self.handed_over(self.old, self.host('h2'), SERVER)

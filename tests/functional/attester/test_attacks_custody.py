@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on who holds a key, with real agents; see tests/faults.py."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from korora_nova import errors
+from korora_nova.attester import boot, files, libvirt_secret
+from korora_nova.rats import keys
+from tests import faults
+from tests.functional.attester import lab
+from tests.functional.attester.test_recovery import RecoveryCase
+
+_R = errors.Reason
+
+
+class LostPermitTest(RecoveryCase):
+    """T40: V's database goes back to before a permit that it signed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = os.path.join(self.korora.directory, 'korora.db')
+        shutil.copy(self.path, self.path + '.backup')
+
+    def restore(self) -> None:
+        shutil.copy(self.path + '.backup', self.path)
+        self.korora.service.references.clear()
+        for machine in (self.h1, self.h2):
+            machine.client.call('attest')
+
+    @faults.not_yet('A2a', 'custody', today="'held' != 'outgoing'")
+    def test_before_the_stream(self) -> None:
+        """A2a: without its row both ends wait; their permit should help."""
+        migration = self.begun()
+        self.restore()
+        self.h2.libvirt.domains.clear()
+        self.said(self.h2, 'no_domain', migration)
+        with mock.patch.object(boot, 'boot_id', return_value='another'):
+            self.h1.reboot()
+            self.h1.settle()
+        self.assert_held_by(self.h1)
+
+    @faults.not_yet('A2b', 'custody', today="'h2' != 'h1'")
+    def test_after_the_stream(self) -> None:
+        """A2b: D runs the guest and V names S; the permit should prove D."""
+        migration = self.moving()
+        self.stream(self.h1, self.h2)
+        self.restore()
+        self.said(self.h1, 'stream_completed', migration)
+        self.said(self.h2, 'activated', migration)
+        self.assert_held_by(self.h2)
+
+
+class LiarsTest(RecoveryCase):
+    """T42, T43: one end of a hand-over, or the bus, lies about it."""
+
+    def lie(self, host: lab.Machine, purpose: str, statement: str,
+            migration: str) -> None:
+        """Root says this with the host's own evidence; V may refuse it."""
+        with contextlib.suppress(errors.KororaError):
+            host.agent.attester.say(
+                purpose, {'migration': migration, 'statement': statement}
+            )
+
+    def assert_key_under(self, host: lab.Machine) -> None:
+        """The guest runs on this host, so its key must be there."""
+        self.assertEqual(
+            libvirt_secret.RUNNING, host.libvirt.domain_state(self.instance)
+        )
+        self.assertNotEqual(
+            'none', host.state(self.instance), 'erased under its guest'
+        )
+
+    @faults.not_yet('A4a', 'custody', today='erased under its guest')
+    def test_arrived_before_the_stream(self) -> None:
+        """A4a: D says "activated" too early, S erases; V should refuse it."""
+        migration = self.begun()
+        self.lie(self.h2, 'commit', 'activated', migration)
+        with contextlib.suppress(errors.KororaError):
+            self.start(self.h1, self.h2, migration)
+        self.h1.settle()
+        self.assert_key_under(self.h1)
+
+    @faults.not_yet('A4b', 'custody', today='erased under its guest')
+    def test_never_started_after_the_stream(self) -> None:
+        """A4b: S says "never_started" too late, D erases; V should refuse."""
+        migration = self.moving()
+        self.stream(self.h1, self.h2)
+        self.lie(self.h1, 'abort', 'never_started', migration)
+        self.said(self.h2, 'activated', migration)
+        self.assert_key_under(self.h2)
+
+    @faults.not_yet('A5', 'custody', today='nobody holds the key')
+    def test_transfer_held_back(self) -> None:
+        """A5: S erases a key that D never got; D should confirm it first."""
+        migration = self.nova_migrates(self.h1, self.h2)
+        genuine = self.h2.agent.bus.ask
+
+        def hold_back(*args: Any) -> dict[str, Any]:
+            genuine(*args)
+            with contextlib.suppress(errors.KororaError):
+                self.start(self.h1, self.h2, migration)
+                self.h1.libvirt.domains.clear()
+                self.said(self.h1, 'stream_completed', migration)
+            raise errors.Unavailable(_R.BUS_UNAVAILABLE)
+
+        self.h2.agent.destination._ask = hold_back
+        self.refused(
+            _R.BUS_UNAVAILABLE, self.receive, self.h1, self.h2, migration
+        )
+        self.h2.libvirt.domains.clear()
+        for machine in (self.h2, self.h1):
+            machine.settle()
+        self.assertIn(
+            'held',
+            [machine.state(self.instance) for machine in (self.h1, self.h2)],
+            'nobody holds the key',
+        )
+
+
+class RepeatedClaimTest(lab.LabTestCase):
+    """T46: below the agent a claim is sent again; its answer was lost."""
+
+    HOSTS = ('h1',)
+
+    @contextlib.contextmanager
+    def repeated(self) -> Iterator[None]:
+        client = self.h1.agent.attester.client
+        genuine = client.evidence
+
+        def twice(host: str, message: dict[str, Any]) -> dict[str, Any]:
+            if message['purpose'] == 'claim':
+                genuine(host, message)
+            return genuine(host, message)
+
+        with mock.patch.object(client, 'evidence', twice):
+            yield
+
+    @faults.not_yet('A8a', 'custody', today='CHALLENGE_USED')
+    def test_first_start(self) -> None:
+        """A8a: the first start fails; a repeated claim should be the same."""
+        with self.repeated():
+            self.create(self.h1)
+
+    @faults.not_yet('A8b', 'custody', today='LEDGER_CONFLICT')
+    def test_next_start(self) -> None:
+        """A8b: the key is erased, no start succeeds; it should be kept."""
+        with self.repeated(), contextlib.suppress(errors.KororaError):
+            self.create(self.h1)
+        self.create(self.h1)
+
+
+class ReplacedKeyTest(lab.LabTestCase):
+    def replace_approval_key(self) -> None:
+        """A new one signs, both are pinned; all processes start again."""
+        new, ring = keys.SigningKey.generate(), self.korora.ring
+        keys.KeyRing.build(
+            ring.cloud,
+            result=list(ring.result.values()),
+            custody=list(ring.custody.values()),
+            approval=[*ring.approval.values(), new.public],
+        ).save(self.korora.keys_file)
+        path = os.path.join(self.korora.directory, 'approval.pem')
+        os.unlink(path)
+        new.save(path)
+        self.korora.restart()
+        self.admin = self.korora.client_as('admin')
+        for machine in self.machines.values():
+            machine.restart_agent()
+
+    @faults.not_yet('A10', 'custody', today='UNSEAL_REFUSED')
+    def test_migration_after_it(self) -> None:
+        """A10: D seals under the old key; the permit should name the key."""
+        self.replace_approval_key()
+        self.create(self.h1)
+        self.migrate(self.h1, self.h2)
+        self.open(self.h2)
+
+
+class FullDiskTest(RecoveryCase):
+    """The journal of receipts meets a full disk."""
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        def torn(path: Any, content: bytes) -> None:
+            with open(path, 'ab') as stream:
+                stream.write(content[:100])
+            raise OSError(28, 'No space left on device')
+
+        with mock.patch.object(files, 'append', torn):
+            yield
+
+    def completed(self) -> None:
+        """A hand-over that ended well, but for what h1 writes down."""
+        migration = self.moving()
+        self.stream(self.h1, self.h2)
+        self.said(self.h2, 'activated', migration)
+        self.h1.client.call(
+            'stream_completed', instance=self.instance, migration=migration
+        )
+
+    @faults.not_yet('A12a', 'custody', today='the sweep ended')
+    def test_other_records(self) -> None:
+        """A12a: a full disk ends the sweep; other records should go on."""
+        self.completed()
+        with self.full():
+            try:
+                self.h1.settle()
+            except OSError as exc:
+                self.fail(f'the sweep ended: {exc}')
+
+    @faults.not_yet('A12b', 'custody', today="!= ''$")
+    def test_receipt(self) -> None:
+        """A12b: a torn line spoils the next receipt; it should be cut off."""
+        self.completed()
+        with self.full(), contextlib.suppress(OSError):
+            self.h1.settle()
+        self.h1.settle()
+        head = self.h1.client.call('status')['receipt_head']
+        self.h1.restart_agent()
+        self.assertEqual(
+            head, self.h1.client.call('status')['receipt_head']
+        )
+
+
+class ManyKeysTest(RecoveryCase):
+    @faults.not_yet('H4b', 'custody', today='TOO_LARGE|INVALID_REQUEST')
+    def test_attestation(self) -> None:
+        """H4b: 4,097 keys end attestation; reports should come in pages."""
+        record = self.h1.agent.vault.get(self.instance)
+        assert record is not None
+        many = [
+            dataclasses.replace(record, instance=str(uuid.uuid4()))
+            for _ in range(4097)
+        ]
+        with mock.patch.object(self.h1.agent.vault, 'all', lambda: many):
+            self.h1.client.call('attest')

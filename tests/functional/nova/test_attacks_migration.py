@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Odd moments of live migrations; see tests/faults.py."""
+
+from unittest import mock
+
+from nova import objects
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import guest as libvirt_guest
+
+from korora_nova import errors
+from tests import faults
+from tests.functional.nova import test_live_migration
+
+#: Seconds that Nova's conductor waits for the source's check.
+RPC_TIMEOUT = 60
+
+
+class Base(test_live_migration.Base):
+
+    def begin(self, server):
+        """Migrate; returns while the stream runs."""
+        self.stream = 'abort'
+        self.act(server, 'os-migrateLive',
+                 {'host': None, 'block_migration': 'auto'})
+        self._wait_for_migration_status(server, ['running'])
+        self.assertTrue(self.streaming.wait(30))
+
+    def settled(self, server):
+        return self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None}, max_retries=30)
+
+
+class TestStream(Base):
+
+    @faults.not_yet('M2', 'lifecycle', today='post-copy')
+    def test_force_complete(self):
+        """M2: force-complete tries post-copy in vain; it should pause."""
+        for driver in (self.computes[name].driver for name in self.computes):
+            driver._live_migration_flags |= fakelibvirt.VIR_MIGRATE_POSTCOPY
+        server = self.protect()
+        self.begin(server)
+        domain = self.domain('h1', server)
+        domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
+        done = []
+        with mock.patch.object(
+                libvirt_guest.Guest, 'migrate_start_postcopy',
+                lambda guest: done.append('post-copy')), mock.patch.object(
+                libvirt_guest.Guest, 'pause',
+                lambda guest: done.append('pause')), mock.patch.object(
+                libvirt_guest.Guest, 'resume'):
+            self.api.force_complete_migration(
+                server['id'], self.migration(server)['id'])
+            self.wait_until(lambda: done)
+            domain.abortJob()
+            self.settled(server)
+        self.assertEqual(['pause'], done)
+
+    @faults.not_yet('M5a', 'lifecycle', today='h2 holds a key')
+    def test_deleted_meanwhile(self):
+        """M5a: a delete in mid-stream leaves D a key; it should be buried."""
+        server = self.protect()
+        self.begin(server)
+        self.api.delete_server(server['id'])
+        self.wait_until(
+            lambda: not self.connection('h1')._running_vms)
+        self.abort.set()
+        self._wait_until_deleted(server)
+        # Nova ends it at both hosts, one way or the other.
+        self.wait_until(
+            lambda: {'activated', 'no_domain'} & set(self.h2.ops()))
+        self.assertNotIn('held', [
+            record['state'] for record in self.h2.vault.values()],
+            'h2 holds a key')
+
+    @faults.not_yet('M5b', 'lifecycle', today='it is said to have arrived')
+    def test_guest_dies_meanwhile(self):
+        """M5b: a guest that dies in mid-stream has arrived; it should not."""
+        server = self.protect()
+        self.begin(server)
+        self.domain('h1', server).destroy()
+        self.abort.set()
+        self.settled(server)
+        self.assertNotIn('stream_completed', self.h1.ops(),
+                         'it is said to have arrived')
+
+    @faults.not_yet('L5', 'lifecycle', today='of another migration')
+    def test_late_rollback(self):
+        """L5: a late rollback ends the next migration; it should not."""
+        server = self.protect()
+        old, new = ('9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d1%d' % number
+                    for number in (1, 2))
+        driver = self.computes['h2'].driver
+        driver._incoming[server['id']] = new
+        data = objects.LibvirtLiveMigrateData(
+            vtpm_secret_uuid=None, vtpm_secret_value=None,
+            migration=objects.Migration(uuid=old))
+        with mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                'rollback_live_migration_at_destination'):
+            driver.rollback_live_migration_at_destination(
+                None, self.instance(server), [], {}, migrate_data=data)
+        ended = [fields['migration'] for op, fields in self.h2.calls
+                 if op == 'no_domain']
+        self.assertNotIn(new, ended, 'of another migration')
+
+
+class TestTime(Base):
+    """How long agents may take, by the driver's clock."""
+
+    def setUp(self):
+        super().setUp()
+        self.waits = []
+        self.time = 0.0
+
+    def slow_down(self, host, *, answers=True):
+        """The agent takes all of the time that it is given."""
+        driver, agent = self.computes[host].driver, self.cloud.agent(host)
+        test = self
+
+        class Slow:
+            def __init__(self, wait):
+                self.wait = wait
+
+            def call(self, op, **fields):
+                test.waits.append(self.wait)
+                test.time += self.wait
+                if not answers:
+                    raise errors.Unavailable('AGENT_UNAVAILABLE')
+                return agent.call(op, **fields)
+        driver._gate._agent = Slow
+        driver._gate._clock = lambda: self.time
+        return driver
+
+    @faults.not_yet('M3', 'lifecycle', today='seconds')
+    def test_check_of_the_source(self):
+        """M3: the source's check may outlast its RPC; it needs a deadline."""
+        server = self.protect()
+        driver = self.slow_down('h1')
+        stock, took = driver.check_can_live_migrate_source, []
+
+        def timed(*args, **kwargs):
+            began = self.time
+            try:
+                return stock(*args, **kwargs)
+            finally:
+                took.append(self.time - began)
+        driver.check_can_live_migrate_source = timed
+        self.act(server, 'os-migrateLive',
+                 {'host': None, 'block_migration': 'auto'})
+        self.wait_until(lambda: took)
+        self.settled(server)
+        self.assertLess(took[0], RPC_TIMEOUT - 10, 'seconds')
+
+    @faults.not_yet('L3', 'lifecycle', today='seconds')
+    def test_plain_server_and_hung_agents(self):
+        """L3: hung agents delay plain servers often; once is enough."""
+        server = self.create(host='h1')
+        for host in ('h1', 'h2'):
+            self.slow_down(host, answers=False)
+        self.migrate(server)
+        self.assert_on('h2', server)
+        self.assertLessEqual(sum(self.waits), 10, 'seconds')
