@@ -24,7 +24,7 @@ WORKERS = 2
 # Lines of a runner's output that are shown if it did not run its tests.
 TAIL = 40
 # Seconds; a hanging suite must not hide the results of the others.
-SUITE_TIMEOUT = 600.0
+SUITE_TIMEOUT = 900.0
 INTEGRATION_TIMEOUT = 1500.0
 
 
