@@ -304,9 +304,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if walk is not None:
             for node in walk.nodes.values():
                 ui.note(f'{node.name}: {node.tail(30)}')
+            _complaints(lab)
     report['passed'] = walk.passed if walk else 0
     args.json.write_text(json.dumps(report))
     return int(report['failed'])
+
+
+def _complaints(lab: paths.Lab, count: int = 15) -> None:
+    """Show the last errors and warnings in the logs of the cloud's Nova."""
+    for path in sorted(lab.log.glob('nova*.log')):
+        lines = [
+            line for line in path.read_text(errors='replace').splitlines()
+            if ' ERROR ' in line or ' WARNING korora' in line]
+        if lines:
+            ui.note('\n  '.join([f'{path.name}:', *lines[-count:]]))
 
 
 if __name__ == '__main__':
