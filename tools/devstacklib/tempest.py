@@ -29,9 +29,12 @@ UPSTREAM = '|'.join((
 
 # Upstream's tests that are left out: what they are called, and why.
 EXCLUDED = {
-    'test_vtpm_live_migration_secret_security_host':
+    'VTPMTest.test_vtpm_live_migration_secret_security_host':
         "asserts that the vTPM's passphrase can be read from libvirt, which "
         'is what Kororā ends',
+    'test_vtpm_live_migration_opt_in_via_resize_host':
+        'resizes a server to a protected flavor, which is refused '
+        '(COLD_MIGRATION_UNSUPPORTED)',
     'test_vtpm_creation_after_virtqemud_restart':
         'restarts virtqemud; DevStack on Debian runs libvirtd',
 }  # fmt: skip
@@ -46,6 +49,8 @@ WHITEBOX = (
     ('whitebox', 'max_compute_nodes', '2'),
     ('compute', 'min_compute_nodes', '2'),
     ('compute-feature-enabled', 'vtpm_device_supported', 'True'),
+    # Tempest's own.
+    ('compute-feature-enabled', 'vtpm_live_migration', 'True'),
 )  # fmt: skip
 
 # The summary of "stestr last".
