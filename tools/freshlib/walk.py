@@ -311,13 +311,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complaints(lab: paths.Lab, count: int = 15) -> None:
-    """Show the last errors and warnings in the logs of the cloud's Nova."""
+    """Show the last errors in the logs of the cloud, and of vTPMs on h1."""
+    wanted = re.compile(r'\d (ERROR|WARNING) (nova|korora)')
     for path in sorted(lab.log.glob('nova*.log')):
-        lines = [
+        _last(path, [
             line for line in path.read_text(errors='replace').splitlines()
-            if ' ERROR ' in line or ' WARNING korora' in line]
-        if lines:
-            ui.note('\n  '.join([f'{path.name}:', *lines[-count:]]))
+            if wanted.search(line)][-count:])
+    for path in lab.host(nodes.HOST).glob('var/log/swtpm/**/*.log'):
+        _last(path, path.read_text(errors='replace').splitlines()[-count:])
+
+
+def _last(path: pathlib.Path, lines: list[str]) -> None:
+    if lines:
+        ui.note('\n  '.join([f'{path.name}:', *lines]))
 
 
 if __name__ == '__main__':
