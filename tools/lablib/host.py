@@ -18,6 +18,8 @@ import uuid
 
 from lablib import hostconfig, paths, processes, ui
 
+# Whoever runs swtpm: known only when its packages are installed.
+SWTPM = 'swtpm'
 # Directories of a host: path inside it -> owner and mode.
 PRIVATE = {
     '/etc/libvirt': ('root', 0o755),
@@ -25,9 +27,9 @@ PRIVATE = {
     '/etc/korora': ('root', 0o755),
     '/var/lib/libvirt': ('root', 0o755),
     '/var/lib/korora': ('root', 0o755),
-    '/var/lib/swtpm-localca': (hostconfig.swtpm_user(), 0o750),
+    '/var/lib/swtpm-localca': (SWTPM, 0o750),
     '/var/log/libvirt': ('root', 0o755),
-    '/var/log/swtpm': (hostconfig.swtpm_user(), 0o755),
+    '/var/log/swtpm': (SWTPM, 0o755),
     '/var/cache/libvirt': ('root', 0o755),
 }
 FILES = ('/etc/hosts', '/etc/hostname', '/etc/machine-id')
@@ -53,6 +55,8 @@ def prepare(lab: paths.Lab, host: str, stock: bool) -> None:
         if path == '/etc/libvirt' and not inside.exists():
             _copy_libvirt(inside)
         inside.mkdir(parents=True, exist_ok=True)
+        if owner == SWTPM:
+            owner = hostconfig.swtpm_user()
         shutil.chown(inside, owner, owner)
         inside.chmod(mode)
     # libvirt's daemon and QEMU's user meet below these.
