@@ -57,7 +57,7 @@ def main() -> int:
 def _demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
     if options.json:
-        _writable(options.json)
+        ui.writable(options.json)
     setup.ensure()
     with _lab(keep=options.keep):
         setup_s = round(time.monotonic() - began, 1)
@@ -70,15 +70,6 @@ def _demo(options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + '\n')
     return _conclude(report)
-
-
-def _writable(path: pathlib.Path) -> None:
-    """Fail now rather than after the demo."""
-    try:
-        path.open('a').close()
-    except OSError as exc:
-        raise ui.LabError(
-            f'cannot write the report to {path}: {exc.strerror}') from exc
 
 
 @contextlib.contextmanager

@@ -142,8 +142,8 @@ def _changing(made: cloud.Cloud, args: argparse.Namespace) -> int:
     if args.command == 'down':
         made.purge() if args.all else made.down()
         return 0
-    if 'json' in args:
-        verify.writable(args.json)
+    if args.command == 'verify' and args.json:
+        ui.writable(args.json)
     if 'mirror' in args:
         _ready(made, args.mirror)
     if args.command == 'verify':

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -206,14 +205,3 @@ def good(report: Report) -> bool:
         )  # fmt: skip
     except KeyError:
         return False
-
-
-def writable(path: pathlib.Path | None) -> None:
-    """Fail now rather than after an hour."""
-    if path is not None:
-        try:
-            path.open('a').close()
-        except OSError as exc:
-            raise ui.LabError(
-                f'cannot write to {path}: {exc.strerror}'
-            ) from exc

@@ -53,7 +53,7 @@ def main() -> int:
 def _fresh(options: argparse.Namespace) -> int:
     began = time.monotonic()
     if options.json:
-        _writable(options.json)
+        ui.writable(options.json)
     root.prepare()
     where = options.dir.absolute()
     log = where / f'{options.release}-{options.command}.log'
@@ -76,12 +76,3 @@ def _fresh(options: argparse.Namespace) -> int:
             'failed': outcome.failed, 'versions': outcome.versions,
         }, indent=2) + '\n')
     return outcome.rc or (1 if outcome.failed else 0)
-
-
-def _writable(path: pathlib.Path) -> None:
-    """Fail now rather than after the run."""
-    try:
-        path.open('a').close()
-    except OSError as exc:
-        raise ui.LabError(
-            f'cannot write the report to {path}: {exc.strerror}') from exc

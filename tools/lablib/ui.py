@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -113,6 +114,16 @@ def wait(
             if time.monotonic() > end:
                 raise LabError(f'{what}: not ready after {timeout:.0f} s')
             time.sleep(interval)
+
+
+def writable(path: pathlib.Path) -> None:
+    """Raise LabError now rather than when the report is done."""
+    try:
+        path.open('a').close()
+    except OSError as exc:
+        raise LabError(
+            f'cannot write the report to {path}: {exc.strerror}'
+        ) from exc
 
 
 def require_root() -> None:
