@@ -37,6 +37,7 @@ define_plugin() { :; }
 enable_service() { :; }
 die() { shift; echo "$*" >&2; exit 1; }
 get_plugin_packages() { echo gcc swtpm; }
+apache_site_config_for() { echo "/sites/$1.conf"; }
 is_service_enabled() {
     [[ " $ENABLED " == *" $1 "* ]] || \
         [[ "$1" == korora && " $ENABLED " == *" korora-"* ]]
@@ -297,6 +298,11 @@ class TestPlugin(testtools.TestCase):
 
     def test_clean_removes_what_was_made(self) -> None:
         calls = self.run_phase("clean", enabled="korora-api")
+        self.assertIn(
+            "sudo|rm|-f|/sites/korora-api.conf|"
+            "/var/run/uwsgi/korora-api.socket",
+            calls,
+        )
         self.assertIn(
             "sudo|rm|-rf|/etc/korora|/var/lib/korora|"
             f"{self.temp}/korora-tpm|{self.temp}/korora-handout|"
