@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
         prog='tools/devstack',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Real, unmodified DevStack with the plugin (HEAD of this '
-        'checkout), in containers of this machine.\nNeeds root, 12 GB of '
-        'memory, 30 GB of disk and an hour and a half for "verify".',
+        'checkout), in containers of this machine.\nNeeds root, and more '
+        'than an hour for "verify".',
         epilog=mirrors.HOW_TO.format(names=' '.join(mirrors.NAMES)),
     )
     made.add_argument(

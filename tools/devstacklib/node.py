@@ -232,7 +232,11 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
         return 124
     except BaseException:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         raise
 
 
