@@ -77,7 +77,7 @@ def text(document: collections.abc.Mapping[str, typing.Any]) -> str:
     return str(yaml.dump(
         dict(document), Dumper=_DUMPER, sort_keys=False,
         default_flow_style=False, allow_unicode=True,
-    ))  # fmt: skip
+    ))
 
 
 def _text(name: str) -> str:
@@ -106,7 +106,7 @@ class _Loader(_LOADER):  # type: ignore[misc]
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name!r} occurs twice",
                     key.start_mark,
-                )  # fmt: skip
+                )
             seen.add(name)
         found: dict[typing.Any, typing.Any] = super().construct_mapping(
             node, deep=deep

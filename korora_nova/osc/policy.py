@@ -71,7 +71,7 @@ class CreatePolicy(base.ShowOne):
             document["name"] = parsed_args.name
         return base.record(_readable(
             self.attestation.create_policy(document)
-        ))  # fmt: skip
+        ))
 
 
 class SetPolicy(base.ShowOne):
@@ -102,7 +102,7 @@ class SetPolicy(base.ShowOne):
             revision = self._revision(name)
         return base.record(_readable(
             self.attestation.update_policy(name, document, revision)
-        ))  # fmt: skip
+        ))
 
     def _revision(self, name: str) -> int:
         for policy in self.attestation.list_policies():
@@ -138,7 +138,7 @@ class ShowPolicy(_OnePolicy, base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         return base.record(_readable(
             self.attestation.get_policy(parsed_args.name)
-        ))  # fmt: skip
+        ))
 
 
 class DeletePolicy(_OnePolicy):
@@ -175,4 +175,4 @@ class DiffPolicy(_OnePolicy, base.Lister):
         return base.table(DIFFERENCES, [
             {**one, **{name: base.Text(one[name]) for name in SENTENCES}}
             for one in answer["differences"]
-        ])  # fmt: skip
+        ])

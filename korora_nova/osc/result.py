@@ -26,7 +26,7 @@ class _Findings(base.Listing):
                 subsequent_indent="  ", break_on_hyphens=False,
             )
             for one in self._value
-        )  # fmt: skip
+        )
 
 
 def _readable(result: base.Row, now: float) -> dict[str, object]:
@@ -74,4 +74,4 @@ class ShowResult(base.ShowOne):
         return base.record({
             **_readable(result, time.time()),
             "findings": _Findings(result.get("findings") or []),
-        })  # fmt: skip
+        })

@@ -79,11 +79,11 @@ class TestPlugin(testtools.TestCase):
             "KEYSTONE_SERVICE_URI": "http://k", "SYSTEMD_DIR": "/units",
             "DATA_DIR": str(self.temp),
             "ENABLE_DEBUG_LOG_LEVEL": "True", **variables,
-        }  # fmt: skip
+        }
         return subprocess.run(
             ["bash", "-c", STANDINS + 'source "$0" "$@"', PLUGIN, *phase],
             env=env, capture_output=True, text=True, cwd="/",
-        )  # fmt: skip
+        )
 
     def run_phase(
         self, *phase: str, enabled: str, **variables: str
@@ -110,14 +110,14 @@ class TestPlugin(testtools.TestCase):
         )
         for enabled, manager in (
             ("korora-api barbican", "barbican"), ("korora-api", "external"),
-        ):  # fmt: skip
+        ):
             self.assertEqual(
                 ["install_package|gcc|swtpm"],
                 self.run_phase(
                     "stack", "pre-install", enabled=enabled,
                     KORORA_TPM="swtpm", KORORA_KEY_MANAGER=manager,
                 ),
-            )  # fmt: skip
+            )
 
     def test_ends_early_without_a_tpm_or_who_vouches_for_it(self) -> None:
         both = "korora-api korora-agent barbican"
@@ -167,12 +167,12 @@ class TestPlugin(testtools.TestCase):
         self.assertIn(
             "iniset|nova.conf|filter_scheduler|enabled_filters|"
             "OldFilter,AttestationFilter", calls,
-        )  # fmt: skip
+        )
         ours = "korora_nova.relying_party.filter.AttestationFilter"
         self.assertIn(
             "iniset_multiline|nova.conf|filter_scheduler|available_filters|"
             f"nova.scheduler.filters.all_filters|{ours}", calls,
-        )  # fmt: skip
+        )
         self.assertIn(
             "iniset_multiline|nova.conf|filter_scheduler|available_filters|"
             f"one|two|{ours}",
@@ -183,7 +183,7 @@ class TestPlugin(testtools.TestCase):
         again = self.run_phase(
             "stack", "post-config", enabled=enabled,
             FILTERS="OldFilter,AttestationFilter", AVAILABLE=f"one {ours}",
-        )  # fmt: skip
+        )
         self.assertEqual(
             [], [call for call in again if "filter_scheduler" in call]
         )
@@ -196,16 +196,16 @@ class TestPlugin(testtools.TestCase):
         compute = self.run_phase(
             "stack", "post-config",
             enabled="n-cpu korora-api korora-agent rabbit",
-        )  # fmt: skip
+        )
         self.assertIn(driver, compute)
         for option in (
             "swtpm_enabled|True", "swtpm_user|tss", "swtpm_group|tss",
             "live_migration_inbound_addr|192.0.2.1",
-        ):  # fmt: skip
+        ):
             self.assertIn(f"iniset|nova.conf|libvirt|{option}", compute)
         self.assertNotIn(driver, self.run_phase(
             "stack", "post-config", enabled="n-cpu korora-api"
-        ))  # fmt: skip
+        ))
 
     def test_the_agents_user_has_one_role(self) -> None:
         calls = self.run_phase("stack", "post-config", enabled="korora-api")
@@ -215,7 +215,7 @@ class TestPlugin(testtools.TestCase):
              "Default"],
             [c for c in calls if "korora-agent|s" in c or
              c.startswith("create_service_user|korora-agent")],
-        )  # fmt: skip
+        )
 
     def test_database_keys_and_state_are_made_anew_together(self) -> None:
         calls = self.run_phase("stack", "post-config", enabled="korora-api")
@@ -224,7 +224,7 @@ class TestPlugin(testtools.TestCase):
             "recreate_database|korora",
             "sudo|rm|-rf|/etc/korora/private|/etc/korora/keys.json",
             "manage|--config-file /etc/korora/korora.conf keys create",
-        ]  # fmt: skip
+        ]
         self.assertEqual(
             wanted, [call for call in calls if call in wanted]
         )
@@ -241,7 +241,7 @@ class TestPlugin(testtools.TestCase):
             return self.run_phase(
                 "stack", "post-config", enabled="korora-agent",
                 KORORA_CONF_DIR=str(pinned.parent),
-            )  # fmt: skip
+            )
 
         self.assertIn(forget, stacked())
         pinned.write_text("new")
@@ -255,7 +255,7 @@ class TestPlugin(testtools.TestCase):
             ("ca.pem", certificate), ("signkey.pem", "BEGIN PRIVATE KEY"),
             ("both.pem", certificate + "BEGIN PRIVATE KEY"),
             ("maker.der", "\x30"), ("list.crl", "x"), ("serial", "1"),
-        ):  # fmt: skip
+        ):
             (given / name).write_text(text)
         target = self.temp / "etc/ek-roots"
         target.mkdir(parents=True)
@@ -263,7 +263,7 @@ class TestPlugin(testtools.TestCase):
         calls = self.run_phase(
             "stack", "post-config", enabled="korora-api",
             KORORA_EK_ROOTS=str(given), KORORA_CONF_DIR=str(target.parent),
-        )  # fmt: skip
+        )
         self.assertIn(f"sudo|rm|-rf|{target}", calls)
         taken = {
             pathlib.Path(call.rpartition("|")[2]).name
@@ -286,7 +286,7 @@ class TestPlugin(testtools.TestCase):
             f"run_process|korora-agent|{self.temp}/bin/korora-agent "
             "--config-file /etc/korora/agent.conf|root|root|"
             "PYTHONDONTWRITEBYTECODE=1", calls,
-        )  # fmt: skip
+        )
         self.assertIn(
             "wait_for_service|60|http://192.0.2.1/attestation", calls
         )
@@ -294,7 +294,7 @@ class TestPlugin(testtools.TestCase):
             ["stop_process|korora-agent", "stop_process|korora-api",
              "stop_process|korora-tpm"],
             self.run_phase("unstack", enabled="korora-agent"),
-        )  # fmt: skip
+        )
 
     def test_clean_removes_what_was_made(self) -> None:
         calls = self.run_phase("clean", enabled="korora-api")

@@ -30,7 +30,7 @@ GENERATOR = SAMPLES / "korora-config-generator.conf"
 # "[section] option", perhaps with a value, over the end of a line or not.
 OPTION = re.compile(r"``\[(\w+)\]\s+(\w+)(?:\s*=\s*([^`]*))?``")
 INLINE = re.compile(r"``((?:openstack\s+attestation|korora-(?:manage|status))"
-                    r"\s[^`]+)``")  # fmt: skip
+                    r"\s[^`]+)``")
 TYPED = re.compile(r"\s+(?:[#$] )?((?:runuser -u \w+ -- )?"
                    r"(?:openstack attestation|korora-(?:manage|status)) .*)")
 PLACES = re.compile(r"(?:share|etc)/korora/([\w./-]*\w)")
@@ -173,7 +173,7 @@ class TestOptions(testtools.TestCase):
             self.assertEqual([], [
                 (path.name, section, name) for section, name, _ in found
                 if name not in exist.get(section, ())
-            ])  # fmt: skip
+            ])
 
     def test_processes_take_their_samples(self) -> None:
         for name, register, groups in (
@@ -213,7 +213,7 @@ def nova_options(*samples: str) -> cfg.ConfigOpts:
     nova.conf.scheduler.register_opts(conf)
     conf([], default_config_files=[
         str(SAMPLES / f"{name}.conf.snippet") for name in samples
-    ])  # fmt: skip
+    ])
     return conf
 
 

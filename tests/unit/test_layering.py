@@ -67,7 +67,7 @@ IMPURE_STDLIB = frozenset({
     "logging", "mmap", "multiprocessing", "os", "pathlib", "random",
     "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess",
     "tempfile", "threading", "time", "urllib",
-})  # fmt: skip
+})
 # Signing keys and pinned keys are files; nothing else in there is.
 PURE_EXCEPTIONS: typing.Final[dict[str, frozenset[str]]] = {
     "rats.keys": frozenset({"os", "pathlib"}),

@@ -44,7 +44,7 @@ class TestPackaging(testtools.TestCase):
             for line in path.read_text().splitlines():
                 if line.startswith("class ") and path.stem not in (
                     "base", "documents", "plugin",
-                ):  # fmt: skip
+                ):
                     name = line.split()[1].split("(")[0]
                     if not name.startswith("_"):
                         written.add(f"korora_nova.osc.{path.stem}:{name}")
@@ -54,7 +54,7 @@ class TestPackaging(testtools.TestCase):
         trees = (
             "korora_nova", "korora_tempest_plugin", "nova", "tests", "tools",
             "doc", "api-ref",
-        )  # fmt: skip
+        )
         without = [
             str(path.relative_to(ROOT))
             for tree in trees

@@ -26,7 +26,7 @@ from lablib import setup, signals, ui
 WORK = '/var/tmp/korora-devstack'
 PACKAGES = (
     'debootstrap', 'systemd-container', 'slirp4netns', 'git', 'iproute2',
-)  # fmt: skip
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ OPENSTACK = (
 )
 REPLUG = pathlib.Path(__file__).with_name('replug.sh')
 PHASES = ('unstack', 'stack:pre-install', 'stack:install',
-          'stack:post-config', 'stack:extra', 'stack:test-config')  # fmt: skip
+          'stack:post-config', 'stack:extra', 'stack:test-config')
 
 
 class Cloud:
@@ -66,7 +66,7 @@ class Cloud:
         self._write(node, offline)
         how = ' without a way out' if offline else ''
         with ui.step(f'stack.sh on {node.name}{how} '
-                     f'({self.work.log}/{node.name}.stack.log)'):  # fmt: skip
+                     f'({self.work.log}/{node.name}.stack.log)'):
             return node.run(
                 f'cd {paths.DEVSTACK} && ./stack.sh',
                 f'{node.name}.stack.log',
@@ -93,7 +93,7 @@ class Cloud:
         self._write(node)
         node.put(REPLUG.read_text(), f'{paths.STACK_HOME}/replug.sh')
         with ui.step(f'phases of the plugin on {node.name} '
-                     f'({self.work.log}/{node.name}.replug.log)'):  # fmt: skip
+                     f'({self.work.log}/{node.name}.replug.log)'):
             return node.run(
                 f'bash {paths.STACK_HOME}/replug.sh {" ".join(PHASES)}',
                 f'{node.name}.replug.log',
@@ -123,7 +123,7 @@ class Cloud:
             f'source {paths.DEVSTACK}/functions && iniset '
             f'{paths.STACK_HOME}/tempest/etc/tempest.conf {section} {option} '
             f'{value}', 'stack',
-        )  # fmt: skip
+        )
 
     def down(self) -> None:
         """Stop and remove every node; the bare Debian and git stay."""

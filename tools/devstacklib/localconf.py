@@ -17,11 +17,11 @@ CONTROLLER_SERVICES = (
     'n-api', 'n-api-meta', 'n-cond', 'n-sch', 'n-cpu', 'q-svc',
     'ovn-controller', 'ovn-northd', 'ovs-vswitchd', 'ovsdb-server',
     'q-ovn-agent', 'openstack-cli-server', 'tempest',
-)  # fmt: skip
+)
 SUBNODE_SERVICES = (
     'n-cpu', 'placement-client', 'ovn-controller', 'ovs-vswitchd',
     'ovsdb-server', 'q-ovn-agent',
-)  # fmt: skip
+)
 
 COMMON = f"""\
 [[local|localrc]]

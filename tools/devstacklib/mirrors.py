@@ -15,7 +15,7 @@ from lablib import ui
 NAMES = (
     'devstack', 'nova', 'keystone', 'glance', 'neutron', 'placement',
     'requirements', 'barbican', 'tempest', 'os-test-images',
-)  # fmt: skip
+)
 DEPTH = 3
 # Enough for pbr to find a release's tag.
 SINCE = '--shallow-since=2025-09-01'
@@ -104,9 +104,9 @@ def present(source: pathlib.Path, branches: Iterable[str]) -> list[str]:
     """Those of the branches that a repository has, master always first."""
     there = set(git(
         'for-each-ref', '--format=%(refname:short)', 'refs/heads', at=source,
-    ).split())  # fmt: skip
+    ).split())
     return [name for name in dict.fromkeys(('master', *branches))
-            if name in there]  # fmt: skip
+            if name in there]
 
 
 def _plugin(target: pathlib.Path) -> None:
@@ -131,7 +131,7 @@ def git(*arguments: str, at: pathlib.Path | None = None) -> str:
     done = subprocess.run(
         ['git', '-c', 'safe.directory=*', *where, *arguments],
         capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     if done.returncode:
         raise ui.LabError(
             f'git {arguments[0]} in {at}: {done.stderr.strip()[-300:]}'

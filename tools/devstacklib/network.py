@@ -72,7 +72,7 @@ def open_way_out(work: paths.Work, name: str) -> None:
              f'/run/netns/{namespace(name)}', 'tap0'],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
-        )  # fmt: skip
+        )
     _pid_file(work, name).write_text(str(process.pid))
     ui.wait(f"{name}'s way out", lambda: _has_tap(name), 20,
             alive=lambda: 'slirp4netns ended' if process.poll() else None)
@@ -82,7 +82,7 @@ def _has_tap(name: str) -> bool:
     out = subprocess.run(
         ['ip', '-n', namespace(name), '-o', 'route', 'show', 'default'],
         capture_output=True, text=True,
-    ).stdout  # fmt: skip
+    ).stdout
     return 'tap0' in out
 
 

@@ -17,7 +17,7 @@ from freshlib import sources
 from lablib import ui
 
 CGROUPS = ('/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified',
-           '/sys/fs/cgroup')  # fmt: skip
+           '/sys/fs/cgroup')
 SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
 DENIED = ('CAP_SYS_RESOURCE',)
 SYSTEM_CALLS = (
@@ -49,20 +49,20 @@ class Node:
                 ('127.0.0.1', 'localhost'),
                 *((a, n) for n, a in paths.ADDRESSES.items()),
             )
-        ))  # fmt: skip
+        ))
         with (self.work.log / f'{self.name}.nspawn.log').open('w') as log:
             process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
                 env=self._environment(), preexec_fn=self._own_cgroup,
-            )  # fmt: skip
+            )
         self._pid.write_text(str(process.pid))
         ui.wait(
             f'systemd of {self.name}', self._booted, 60,
             alive=lambda: (
                 f'see {log.name}' if process.poll() is not None else None
             ),
-        )  # fmt: skip
+        )
 
     def _mount(self) -> None:
         base = self.work.node(self.name)
@@ -74,11 +74,11 @@ class Node:
                  f'lowerdir={root.ensure(self.work)},'
                  f'upperdir={base}/upper,workdir={base}/overlay',
                  str(self.files)], check=True,
-            )  # fmt: skip
+            )
 
     def _command(self) -> list[str]:
         devices = [d for d in ('/dev/net/tun', '/dev/kvm')
-                   if os.path.exists(d)]  # fmt: skip
+                   if os.path.exists(d)]
         return [
             'systemd-nspawn', '-D', str(self.files), '--boot',
             '--register=no', '--keep-unit', f'--machine=ds-{self.name}',
@@ -90,7 +90,7 @@ class Node:
             f'--bind-ro={self.work.git}:{paths.GIT}',
             *(f'--bind-ro={path}' for path in sources.binds(os.environ)),
             *(f'--bind={path}' for path in devices),
-        ]  # fmt: skip
+        ]
 
     @staticmethod
     def _environment() -> dict[str, str]:
@@ -99,13 +99,13 @@ class Node:
             'PATH': os.environ['PATH'], 'SYSTEMD_NSPAWN_USE_CGNS': '1',
             'SYSTEMD_NSPAWN_API_VFS_WRITABLE': 'network',
             'SYSTEMD_NSPAWN_UNIFIED_HIERARCHY': '1',
-        }  # fmt: skip
+        }
 
     def _cgroups(self) -> list[pathlib.Path]:
         return [
             pathlib.Path(top, f'korora-ds-{self.name}') for top in CGROUPS
             if os.path.exists(f'{top}/cgroup.procs')
-        ]  # fmt: skip
+        ]
 
     def _own_cgroup(self) -> None:
         """Containers that share one would manage each other's services."""
@@ -167,7 +167,7 @@ class Node:
             '-r', '-w', '--', 'env', '-i', 'HOME=/root', 'LANG=C.UTF-8',
             'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:'
             '/bin', 'TERM=dumb', *shell,
-        ]  # fmt: skip
+        ]
 
     def run(self, command: str, log: str, user: str = 'stack',
             timeout: float = 5400) -> int:
@@ -178,7 +178,7 @@ class Node:
             return _wait(subprocess.Popen(
                 [*self._into(user), command], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out, start_new_session=True,
-            ), timeout)  # fmt: skip
+            ), timeout)
 
     def output(self, command: str, user: str = 'root',
                timeout: float = 300) -> str:
@@ -186,7 +186,7 @@ class Node:
         done = subprocess.run(
             [*self._into(user), command], stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=timeout,
-        )  # fmt: skip
+        )
         if done.returncode:
             raise ui.LabError(
                 f'{self.name}: {command}: ended with {done.returncode}: '
@@ -203,7 +203,7 @@ class Node:
         subprocess.run(
             [*self._into(user), f'cat > {path}'], input=text, text=True,
             check=True,
-        )  # fmt: skip
+        )
 
     def copy_to(self, path: str, other: Node) -> None:
         """Replace a directory on another node by this node's, as root."""
@@ -215,7 +215,7 @@ class Node:
             [*other._into('root'), f'rm -rf {path} && install -d -o stack '
              f'-g stack $(dirname {path}) {path} && tar -C {path} -x'],
             stdin=here.stdout, capture_output=True, text=True,
-        )  # fmt: skip
+        )
         if here.wait() or there.returncode:
             raise ui.LabError(
                 f'cannot copy {path} from {self.name} to {other.name}: '

@@ -12,7 +12,7 @@ CONTROLLER = 'ctl'
 SUBNODES = ('sub1', 'sub2')
 ADDRESSES = {
     CONTROLLER: '10.78.0.11', 'sub1': '10.78.0.12', 'sub2': '10.78.0.13',
-}  # fmt: skip
+}
 LAN_PREFIX = 24
 
 # Inside a node.

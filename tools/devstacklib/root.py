@@ -20,14 +20,14 @@ PACKAGES = (
     'openssl', 'gnupg', 'locales', 'iputils-ping', 'netbase', 'hostname',
     'apt-utils', 'udev', 'psmisc', 'libpam-systemd', 'ncurses-bin', 'tar',
     'util-linux', 'gettext', 'e2fsprogs', 'kpartx', 'openssh-server',
-)  # fmt: skip
+)
 # They manage hardware, networks and clocks, which are the machine's here.
 MASKED = (
     'systemd-networkd', 'systemd-resolved', 'systemd-timesyncd',
     'systemd-networkd-wait-online', 'systemd-udevd',
     'systemd-udev-trigger', 'systemd-modules-load', 'getty@tty1',
     'console-getty', 'systemd-logind',
-)  # fmt: skip
+)
 # Without iSCSI in the kernel iscsid ends at once, and whether DevStack's
 # restart of it then fails is a race.
 ISCSID = """\
@@ -74,7 +74,7 @@ def ensure(work: paths.Work) -> pathlib.Path:
             'debootstrap', '--variant=minbase',
             '--include=' + ','.join(PACKAGES), RELEASE, str(unfinished),
             sources.this_mirror().archive,
-        ])  # fmt: skip
+        ])
         _as_this_machine(unfinished)
         _configure(unfinished)
         _run(work, ['chroot', str(unfinished), 'bash', '-c', INSIDE])

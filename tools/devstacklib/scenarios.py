@@ -20,7 +20,7 @@ RESTORE = 'systemctl restart devstack@korora-tpm devstack@korora-agent'
 PROTECTED = 'protected'
 PLAIN = 'plain'
 VTPM = ('hw:tpm_version=2.0', 'hw:tpm_model=tpm-crb',
-        'hw:tpm_secret_security=host')  # fmt: skip
+        'hw:tpm_secret_security=host')
 
 
 class Failed(ui.LabError):
@@ -42,7 +42,7 @@ class World:
     def until(
         self, what: str, found: Callable[[], str], wanted: str,
         hopeless: str = '',
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Wait for a value; Failed after PATIENCE or at a hopeless one."""
         end = time.monotonic() + PATIENCE
         value = ''
@@ -76,7 +76,7 @@ class World:
 
     def affirming(self, host: str) -> None:
         self.until(f'the tier of {host}', lambda: self.tier(host),
-                   'affirming')  # fmt: skip
+                   'affirming')
 
     def flavors(self) -> None:
         """Make both flavors unless they are there."""
@@ -94,7 +94,7 @@ class World:
         version, where = (
             ('--os-compute-api-version 2.74 ', f'--host {host} ') if host
             else ('', '')
-        )  # fmt: skip
+        )
         self.cloud.openstack(
             f'{version}server create {where}--flavor {flavor} --image tiny '
             f'--network private {name}'
@@ -110,7 +110,7 @@ class World:
         node.output(TAMPER)
         node.output('systemctl restart devstack@korora-agent')
         self.until(f'the tier of {node.name}', lambda: self.tier(node.name),
-                   'contraindicated')  # fmt: skip
+                   'contraindicated')
 
     def restore(self, node: Node) -> None:
         """Power-cycle the TPM, as far as the host is concerned."""
@@ -191,7 +191,7 @@ def plain(world: World) -> None:
 
 
 SCENARIOS = (affirming, boot, stop_start, reboot, suspend, tamper_refused,
-             plain)  # fmt: skip
+             plain)
 
 
 def run(world: World, *functions: Callable[[World], None]

@@ -25,7 +25,7 @@ UPSTREAM = '|'.join((
     r'^tempest\.api\.compute\.admin\.test_flavors_extra_specs\.',
     r'^tempest\.api\.compute\.admin\.test_live_migration\.',
     r'^whitebox_tempest_plugin\.api\.compute\.test_vtpm\.',
-))  # fmt: skip
+))
 
 # Upstream's tests that are left out: what they are called, and why.
 EXCLUDED = {
@@ -37,7 +37,7 @@ EXCLUDED = {
         '(COLD_MIGRATION_UNSUPPORTED)',
     'test_vtpm_creation_after_virtqemud_restart':
         'restarts virtqemud; DevStack on Debian runs libvirtd',
-}  # fmt: skip
+}
 
 NODES_YAML = f'{paths.STACK_HOME}/nodes.yaml'
 # What whitebox-tempest-plugin has to know: section, option, value.
@@ -51,7 +51,7 @@ WHITEBOX = (
     ('compute-feature-enabled', 'vtpm_device_supported', 'True'),
     # Tempest's own.
     ('compute-feature-enabled', 'vtpm_live_migration', 'True'),
-)  # fmt: skip
+)
 
 # The summary of "stestr last".
 NUMBERS = {
@@ -72,11 +72,11 @@ def two_nodes(cloud: Cloud) -> None:
         cloud.tell_tempest(*option)
     cloud.tell_tempest('whitebox', 'ctlplane_addresses', ','.join(
         f'{name}:{paths.ADDRESSES[name]}' for name in names
-    ))  # fmt: skip
+    ))
     cloud.controller.put(''.join(
         f'{name}: {{services: {{libvirt: {{}}, nova-compute: {{}}}}}}\n'
         for name in names
-    ), NODES_YAML)  # fmt: skip
+    ), NODES_YAML)
 
 
 def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
             f'cd {HOME} && {BIN}/tempest run --concurrency 1 '
             f"--regex '{regex}' --exclude-regex '{'|'.join(EXCLUDED)}'",
             log, timeout=TIMEOUT,
-        )  # fmt: skip
+        )
     return read((cloud.work.log / log).read_text(errors='replace'))
 
 

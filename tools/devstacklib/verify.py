@@ -17,7 +17,7 @@ LEFTOVERS = (
     '/opt/stack/nova/nova/virt/korora',
     '/etc/systemd/system/devstack@korora-*',
     '/etc/apache2/sites-*/korora-*', '/var/run/uwsgi/korora-*',
-)  # fmt: skip
+)
 LEFT = f'ls -d {" ".join(LEFTOVERS)} 2>/dev/null; true'
 OWNED_BY_ROOT = 'find /opt/stack/korora-nova -user root 2>/dev/null; true'
 RUNNING = 'pgrep -af "korora|software-tpm" | grep -v pgrep; true'
@@ -95,7 +95,7 @@ def multinode(
     """A protected server to a subnode and back; not to a tampered one."""
     found = report['multinode'] = {
         'migrated': False, 'back': False, 'refused': False,
-    }  # fmt: skip
+    }
     ctl, sub = made.controller, made.node(paths.SUBNODES[0])
     world.delete('vtpm', 'mover')
     world.flavors()
@@ -155,7 +155,7 @@ def tests(
     """Tempest: the plugin's tests and upstream's."""
     found = report['tempest'] = {}
     for name, regex in (('ours', tempest.OURS),
-                        ('upstream', tempest.UPSTREAM)):  # fmt: skip
+                        ('upstream', tempest.UPSTREAM)):
         found[name] = tempest.run(made, name, regex)
     found['upstream']['excluded'] = tempest.EXCLUDED
 
@@ -202,6 +202,6 @@ def good(report: Report) -> bool:
             and not ours['failed'] and ours['passed'] >= OURS
             and not theirs['failed'] and theirs['passed'] >= UPSTREAM
             and not report['left_after_clean']
-        )  # fmt: skip
+        )
     except KeyError:
         return False

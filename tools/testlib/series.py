@@ -51,7 +51,7 @@ class Series:
         return environment.ensure(
             paths.VENV / "series" / self.name, self.path,
             options=["--no-deps"],
-        )  # fmt: skip
+        )
 
 
 def every(directory: pathlib.Path = LISTS) -> list[Series]:

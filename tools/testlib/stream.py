@@ -74,7 +74,7 @@ class Counter:
                 name,
                 MENDED if status == "uxsuccess"
                 else _detail(test, "traceback"),
-            )  # fmt: skip
+            )
         else:  # "exists": a listing, nothing ran
             return
         self._tell(name, status, _seconds(test))

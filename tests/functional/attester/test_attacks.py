@@ -544,7 +544,7 @@ class StartTest(AttackCase):
             errors.CustodyError,
             self.start, self.h1, self.h2, self.migration,
             address='192.0.2.66',
-        )  # fmt: skip
+        )
         self.assertEqual('h2 192.0.2.66 h2', error.details['nova'])
         self.assertEqual('h2 192.0.2.2 h2', error.details['permit'])
 

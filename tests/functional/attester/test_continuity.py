@@ -165,7 +165,7 @@ class ContinuityTest(ContinuityCase):
         self.refused(
             'IMA_CONTINUITY', self.h1.agent.attester.say, 'attest',
             {'receipt_head': '', 'held': []},
-        )  # fmt: skip
+        )
         self.assertEqual(2, len(asked))
 
     def test_answers_with_strange_offsets(self) -> None:

@@ -116,7 +116,7 @@ class ProcessTest(testtools.TestCase):
             [sys.executable, '-c', code, '--config-file', str(self.config)],
             env={**os.environ, 'PYTHONPATH': str(ROOT)},
             capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        )
         self.assertEqual(0, done.returncode, done)
         self.assertNotIn('Warning', done.stderr)
         self.assertIn('cannot start', done.stdout)

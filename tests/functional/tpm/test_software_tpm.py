@@ -34,7 +34,7 @@ class TestSoftwareTpm(testtools.TestCase):
         subprocess.run(
             [COMMAND, 'make', self.root, '--ca', self.ca], check=True,
             capture_output=True,
-        )  # fmt: skip
+        )
         return (self.root / 'tpm/ek-rsa2048.crt').read_bytes()
 
     def power_on(self) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ class TestNames(testtools.TestCase):
     def test_names_that_paths_swallow(self) -> None:
         for bad in (".", "..", "", "a" * 256, "a b", "a\n", "a\0", "\xe4"):
             for path in (f"/v1/hosts/{bad}", f"/v1/hosts/{bad}/approval",
-                         f"/v1/references/{bad}"):  # fmt: skip
+                         f"/v1/references/{bad}"):
                 raised = self.assertRaises(
                     errors.NotFound, handler._match, path)
                 self.assertEqual("NOT_FOUND", raised.reason)

@@ -34,7 +34,7 @@ HOST = {
 MIGRATION = {
     "id": "1b3f", "instance": "9a", "source": "h1", "dest": "h2",
     "status": "pending", "epoch": 2, "receipt": None, "created_at": 60,
-}  # fmt: skip
+}
 SIGNING_KEY = "x" * 32
 
 
@@ -55,7 +55,7 @@ class TestHost(CommandTest):
                 "EK Hash": "ab" * 32,
             }],
             self.run_json(host.ListHost),
-        )  # fmt: skip
+        )
 
     def test_list_as_a_table(self) -> None:
         self.answer("GET", "/v1/hosts", {"hosts": [HOST]})
@@ -112,7 +112,7 @@ class TestErrors(CommandTest):
         e = self.assertRaises(
             exceptions.CommandError,
             self.run_command, host.ApproveHost, "h1", "ab" * 32,
-        )  # fmt: skip
+        )
         self.assertEqual("[IDENTITY_CONFLICT] The hash differs.", str(e))
 
     def test_no_service(self) -> None:
@@ -136,7 +136,7 @@ class TestResult(CommandTest):
         self.answer(
             "GET", "/v1/results",
             {"results": [self.one(60), self.one(time.time() + 60)]},
-        )  # fmt: skip
+        )
         old, new = self.run_json(result.ListResult)
         self.assertTrue(old["Expired"])
         self.assertEqual("1970-01-01T00:01:00Z", old["Expires"])
@@ -144,7 +144,7 @@ class TestResult(CommandTest):
 
     def test_a_host_that_waits_for_approval_is_listed(self) -> None:
         waiting = {"host": "h2", "tier": "none", "token": None,
-                   "reasons": ["HOST_PENDING"]}  # fmt: skip
+                   "reasons": ["HOST_PENDING"]}
         self.answer("GET", "/v1/results", {"results": [waiting]})
         (shown,) = self.run_json(result.ListResult)
         self.assertEqual(
@@ -165,7 +165,7 @@ class TestResult(CommandTest):
          "details": {"rule": "rules/1/pcrs"}},
         {"reason": "IMA_UNKNOWN_FILE", "message": "/bin/x is unknown.",
          "details": {}},
-    ]  # fmt: skip
+    ]
 
     def test_findings_are_sentences_for_people(self) -> None:
         answer = {**self.one(time.time() + 60), "findings": self.FINDINGS}
@@ -206,7 +206,7 @@ class TestReference(CommandTest):
                 "created_at": "1970-01-01T00:01:00Z",
             },
             shown,
-        )  # fmt: skip
+        )
         self.assertEqual(
             {"name": "gold", "host": "h1"}, self.http.last_request.json()
         )
@@ -222,7 +222,7 @@ class TestReference(CommandTest):
                 "Created At": "1970-01-01T00:01:00Z",
             }],
             self.run_json(reference.ListReference),
-        )  # fmt: skip
+        )
         self.app.stdout.truncate(0)
         self.app.stdout.seek(0)
         self.assertEqual(
@@ -287,7 +287,7 @@ class TestLedger(CommandTest):
 
     def test_show(self) -> None:
         row = {"instance": "9a", "holder": "h1", "epoch": 1, "max_epoch": 1,
-               "pending": None}  # fmt: skip
+               "pending": None}
         self.answer("GET", "/v1/servers/9a", row)
         self.assertEqual(row, self.run_json(ledger.ShowLedger, "9a"))
 
@@ -297,7 +297,7 @@ class TestLedger(CommandTest):
             ledger.RecoverLedger,
             self.file("a.b.c\n\nd.e.f\n"),
             self.file('{"seq": 1, "token": "d.e.f"}\n{"token": "g.h.i"}\n'),
-        )  # fmt: skip
+        )
         self.assertEqual({"incarnation": "new"}, shown)
         self.assertEqual(
             {"receipts": ["a.b.c", "d.e.f", "g.h.i"]},
@@ -309,11 +309,11 @@ class TestLedger(CommandTest):
             self.assertRaises(
                 exceptions.CommandError,
                 self.run_command, ledger.RecoverLedger, self.file(text),
-            )  # fmt: skip
+            )
         self.assertRaises(
             exceptions.CommandError,
             self.run_command, ledger.RecoverLedger, "/does/not/exist",
-        )  # fmt: skip
+        )
         self.assertFalse(self.http.called)
 
 

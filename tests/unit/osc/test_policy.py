@@ -17,12 +17,12 @@ DOCUMENT = {
     "hosts": ["compute-*"],
     "rules": [{"secure-boot": {"enabled": True}},
               {"ima": "not-appraised"}],
-}  # fmt: skip
+}
 BRIEF = {
     "name": "debian", "uuid": "1b3f", "revision": 3, "description": "",
     "hosts": ["compute-*"], "rules": ["secure-boot", "ima"],
     "created_at": 0, "updated_at": 60, "actor": "u",
-}  # fmt: skip
+}
 YAML = """\
 version: 1
 name: debian
@@ -64,7 +64,7 @@ class TestCommands(PolicyTest):
         self.run_json(
             policy.CreatePolicy,
             "--file", self.file(json.dumps(DOCUMENT)), "other",
-        )  # fmt: skip
+        )
         self.assertEqual(
             {"document": {**DOCUMENT, "name": "other"}}, self.sent()
         )
@@ -93,7 +93,7 @@ class TestCommands(PolicyTest):
         self.run_json(
             policy.SetPolicy, "debian", "--file", self.file(YAML),
             "--revision", "2",
-        )  # fmt: skip
+        )
         self.assertEqual(
             {"document": DOCUMENT, "revision": 2}, self.sent()
         )
@@ -104,20 +104,20 @@ class TestCommands(PolicyTest):
             exceptions.CommandError,
             self.run_command, policy.SetPolicy, "other",
             "--file", self.file(YAML),
-        )  # fmt: skip
+        )
 
     def test_refusal_shows_the_place(self) -> None:
         error = {
             "code": 400, "reason": "POLICY_INVALID",
             "message": "The policy is invalid at /rules/0: no such rule.",
             "details": {"pointer": "/rules/0"},
-        }  # fmt: skip
+        }
         self.answer("POST", "/v1/policies", {"error": error}, code=400)
         e = self.assertRaises(
             exceptions.CommandError,
             self.run_command, policy.CreatePolicy,
             "--file", self.file(YAML),
-        )  # fmt: skip
+        )
         self.assertIn("[POLICY_INVALID]", str(e))
         self.assertIn("/rules/0", str(e))
 
@@ -130,7 +130,7 @@ class TestCommands(PolicyTest):
                 "Updated At": "1970-01-01T00:01:00Z",
             }],
             self.run_json(policy.ListPolicy),
-        )  # fmt: skip
+        )
 
     def test_show_is_yaml_for_people_and_json_for_machines(self) -> None:
         self.answer(
@@ -156,7 +156,7 @@ class TestCommands(PolicyTest):
 
     def test_show_of_a_built_in_policy(self) -> None:
         exact = {**BRIEF, "name": "exact", "uuid": None, "created_at": None,
-                 "updated_at": None, "document": DOCUMENT}  # fmt: skip
+                 "updated_at": None, "document": DOCUMENT}
         self.answer("GET", "/v1/policies/exact", exact)
         shown = self.run_json(policy.ShowPolicy, "exact")
         self.assertIsNone(shown["created_at"])
@@ -185,7 +185,7 @@ class TestCommands(PolicyTest):
             "GET", "/v1/policies/debian/differences/h3",
             {"policy": "debian", "revision": 3, "host": "h3",
              "measured_at": 60.0, "differences": [row]},
-        )  # fmt: skip
+        )
         self.assertEqual(
             [{
                 "Rule": row["rule"], "Reason": row["reason"],
@@ -193,7 +193,7 @@ class TestCommands(PolicyTest):
                 "Advice": row["advice"],
             }],
             self.run_json(policy.DiffPolicy, "debian", "h3"),
-        )  # fmt: skip
+        )
         self.app.stdout.truncate(0)
         self.app.stdout.seek(0)
         printed = self.run_command(
@@ -215,13 +215,13 @@ class TestDocuments(PolicyTest):
             "a: 1\nb: 2\na: 3\n", '{"a": 1, "a": 2}',
             "x: {y: [{z: 1, z: 2}]}", '{"x": [{"z": 1, "z": 2}]}',
             "values: {0: x, '0': y}", "{a: 1, a: 2}",
-        ):  # fmt: skip
+        ):
             self.assertIn("twice", self.refused(text), text)
 
     def test_what_is_no_document(self) -> None:
         for text in ("", "a", "[]", "- 1", "{", "a: [", "\t", "a: *b",
                      "!!python/object/apply:os.system [id]",
-                     "a: !!python/name:os.system"):  # fmt: skip
+                     "a: !!python/name:os.system"):
             self.assertIn("policy.yaml", self.refused(text), text)
 
     def test_no_such_file(self) -> None:
@@ -243,7 +243,7 @@ class TestDocuments(PolicyTest):
             documents.read(self.file(
                 f"a: {zeros}\nb: {digits}\nc: 14\nd: 2026-11-23\n"
             )),
-        )  # fmt: skip
+        )
 
     def test_merged_keys(self) -> None:
         self.assertEqual(
@@ -251,7 +251,7 @@ class TestDocuments(PolicyTest):
             documents.read(self.file(
                 "base: &base {a: 1}\nmore: {<<: *base, a: 2, b: 3}\n"
             )),
-        )  # fmt: skip
+        )
 
     def test_yaml_that_looks_like_json(self) -> None:
         self.assertEqual({"a": 1}, documents.read(self.file("{a: 1}")))

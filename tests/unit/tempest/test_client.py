@@ -30,7 +30,7 @@ class Recorder(attestation.AttestationClient):
 
     def request(self, method: str, url: str, extra_headers: bool = False,
                 headers: typing.Any = None, body: typing.Any = None,
-                chunked: bool = False) -> typing.Any:  # fmt: skip
+                chunked: bool = False) -> typing.Any:
         self.sent.append((method, url, headers, body))
         return types.SimpleNamespace(status=200), self.answer
 
@@ -49,7 +49,7 @@ def arguments(method: typing.Any) -> dict[str, str]:
         for name, parameter in inspect.signature(method).parameters.items()
         if name != "self" and parameter.default is parameter.empty
         and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    }  # fmt: skip
+    }
 
 
 class TestRoutes(testtools.TestCase):
@@ -63,7 +63,7 @@ class TestRoutes(testtools.TestCase):
         wanted = [
             (path, verb) for path, verbs in handler.ROUTES.items()
             for verb in verbs
-        ]  # fmt: skip
+        ]
         self.assertEqual(sorted(wanted), sorted(found))
 
     def test_bodies_go_with_methods_that_take_one(self) -> None:
@@ -100,7 +100,7 @@ class TestTransport(testtools.TestCase):
         client.auth_provider.base_url.return_value = "http://a/attestation"
         for answer, document in (
             (b'{"a": 1}', {"a": 1}), (b"<html>", {}), (b"[]", {}), (b"", {}),
-        ):  # fmt: skip
+        ):
             response = types.SimpleNamespace(status=503)
             with mock.patch.object(
                 client, "raw_request", return_value=(response, answer)
@@ -109,7 +109,7 @@ class TestTransport(testtools.TestCase):
                     (response, document),
                     client.exchange("GET", "v1/keys", authenticated=False,
                                     headers={}),
-                )  # fmt: skip
+                )
             raw.assert_called_once_with(
                 "http://a/attestation/v1/keys", "GET", headers={}, body=None)
         client.auth_provider.auth_request.assert_not_called()

@@ -16,11 +16,11 @@ class TestWords(testtools.TestCase):
             ["ssh", "stack@h1", "sudo", "say h1", "virsh", "list"],
             commands.words("ssh stack@{host} sudo 'say {host}'", "h1",
                            ["virsh", "list"]),
-        )  # fmt: skip
+        )
 
     def test_names_that_are_options_or_shell(self) -> None:
         for host in ("", "-oProxyCommand=id", "h1;id", "h 1", "$(id)",
-                     "h1\n"):  # fmt: skip
+                     "h1\n"):
             self.assertRaises(ValueError, commands.words, "ssh {host}", host)
 
     def test_words_that_a_remote_shell_would_split(self) -> None:
@@ -34,12 +34,12 @@ class TestWords(testtools.TestCase):
 class TestRun(testtools.TestCase):
     def run_python(self, code: str, **kwargs: object) -> commands.Finished:
         return commands.run(f"{sys.executable} -c '{code}'", "h1",
-                            **{"timeout": 30, **kwargs})  # fmt: skip
+                            **{"timeout": 30, **kwargs})
 
     def test_output(self) -> None:
         done = self.run_python('print("{host}")')
         self.assertEqual((0, "h1\n", ""), (
-            done.code, done.output, done.errors))  # fmt: skip
+            done.code, done.output, done.errors))
 
     def test_failure(self) -> None:
         code = 'import sys; sys.exit("no such host")'
@@ -51,7 +51,7 @@ class TestRun(testtools.TestCase):
     def test_timeout(self) -> None:
         raised = self.assertRaises(
             commands.CommandError, self.run_python,
-            "import time; time.sleep(60)", timeout=1)  # fmt: skip
+            "import time; time.sleep(60)", timeout=1)
         self.assertIn("longer than 1 seconds", str(raised))
 
     def test_no_such_command(self) -> None:

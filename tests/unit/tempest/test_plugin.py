@@ -69,7 +69,7 @@ def tests() -> collections.abc.Iterator[ast.FunctionDef]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 if path.name.startswith("test_") and node.name.startswith(
-                        "test_"):  # fmt: skip
+                        "test_"):
                     yield node
 
 
@@ -123,7 +123,7 @@ class TestDocument(testtools.TestCase):
         for one in config.OPTIONS:
             if isinstance(one.default, int):
                 row = re.search(rf"^``{one.dest}``.*?(?=^``|^==)", self.text,
-                                re.MULTILINE | re.DOTALL)  # fmt: skip
+                                re.MULTILINE | re.DOTALL)
                 assert row is not None
                 self.assertIn(f"({one.default})", row[0])
 
@@ -131,7 +131,7 @@ class TestDocument(testtools.TestCase):
         classes = {
             node.name for _, tree in sources() for node in ast.walk(tree)
             if isinstance(node, ast.ClassDef)
-        }  # fmt: skip
+        }
         told = set(re.findall(r"``(\w+Test)``", self.text))
         self.assertNotEqual(set(), told)
         self.assertEqual(set(), told - classes)

@@ -35,7 +35,7 @@ class TestTable(testtools.TestCase):
         token = context.RequestContext(
             roles=roles, system_scope=system_scope,
             project_id=None if system_scope else "a" * 32,
-        )  # fmt: skip
+        )
         try:
             self.enforcer.check(token, f"attestation:{rule}")
         except errors.Forbidden:
@@ -48,7 +48,7 @@ class TestTable(testtools.TestCase):
             self.assertEqual(
                 {user for user in TOKENS if self.admits(user, rule)},
                 set(call.users), rule,
-            )  # fmt: skip
+            )
 
     def test_every_rule_is_tried(self) -> None:
         rules = {
@@ -62,7 +62,7 @@ class TestTable(testtools.TestCase):
         users = [
             one for one in vars(plugin).values()
             if isinstance(one, type) and hasattr(one, "user")
-        ]  # fmt: skip
+        ]
         self.assertEqual(
             sorted(plugin.USERS), sorted(one.user for one in users))
         for one in users:

@@ -54,7 +54,7 @@ class TestMirrors(testtools.TestCase):
         refused = self.assertRaises(
             ui.LabError, mirrors.lay_out, paths.Work(self.dir / 'work'),
             self.dir, ['master'],
-        )  # fmt: skip
+        )
         self.assertIn('no mirror of barbican, devstack', str(refused))
         self.assertIn('git clone --mirror', str(refused))
 
@@ -76,7 +76,7 @@ class TestTempest(testtools.TestCase):
                 },
             },
             tempest.read(RUN),
-        )  # fmt: skip
+        )
 
     def test_a_run_that_broke_off(self) -> None:
         self.assertRaises(
@@ -114,7 +114,7 @@ class TestVerify(testtools.TestCase):
                 'upstream': {'passed': 52, 'failed': 0},
             },
             'left_after_clean': [],
-        }  # fmt: skip
+        }
 
     def test_all_is_well(self) -> None:
         self.assertTrue(verify.good(self.report))
@@ -129,12 +129,12 @@ class TestVerify(testtools.TestCase):
                          'upstream': {'passed': 52, 'failed': 0}}},
             {'tempest': {'ours': {'passed': 40, 'failed': 0},
                          'upstream': {'passed': 52, 'failed': 1}}},
-        ):  # fmt: skip
+        ):
             self.assertFalse(verify.good({**self.report, **broken}), broken)
 
     def test_a_part_that_did_not_run_is_not_good(self) -> None:
         for name in ('multinode', 'tempest', 'offline_rc', 'scenarios',
-                     'parts'):  # fmt: skip
+                     'parts'):
             report = {k: v for k, v in self.report.items() if k != name}
             self.assertFalse(verify.good(report), name)
 

@@ -93,13 +93,13 @@ class TestSuites(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch(
             "lablib.environment.ensure",
             lambda directory, *_, **__: directory / "bin" / "python",
-        ))  # fmt: skip
+        ))
         totals = suites.constrained(verbose=False)
         python = paths.VENV / "series" / "2026.1" / "bin" / "python"
         self.assertEqual([
             ("functional/tpm@2026.1", "tpm", python),
             ("functional/attester@2026.1", "attester", python),
-        ], used)  # fmt: skip
+        ], used)
         self.assertEqual(2, totals.passed)
 
     def failures(self, script: str) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ def recorded(*events: tuple[str, str]) -> io.BytesIO:
             out.status(
                 name, file_name="traceback", file_bytes=b"why it failed",
                 mime_type="text/plain;charset=utf8", eof=True,
-            )  # fmt: skip
+            )
         if status != "start":
             out.status(name, status)
     data.seek(0)
@@ -57,7 +57,7 @@ class TestCounting(testtools.TestCase):
         totals = self.count(
             ("a", "success"), ("b", "fail"), ("c", "skip"), ("d", "xfail"),
             ("e", "uxsuccess"),
-        )  # fmt: skip
+        )
         self.assertEqual("2 passed, 2 failed, 1 skipped", str(totals))
         self.assertIn("why it failed", totals.failures[0][1])
         self.assertEqual(("e", stream.MENDED), totals.failures[1])
