@@ -55,16 +55,21 @@ def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:
     try:
         auth = ks_loading.load_auth_from_conf_options(conf, group)
         session = ks_loading.load_session_from_conf_options(
-            conf, group, auth=auth)
+            conf, group, auth=auth
+        )
         if session.timeout is None:
             session.timeout = TIMEOUT
-        return AttestationClient(ks_loading.load_adapter_from_conf_options(
-            conf, group, session=session, auth=auth))
+        return AttestationClient(
+            ks_loading.load_adapter_from_conf_options(
+                conf, group, session=session, auth=auth
+            )
+        )
     except ks_exc.ClientException as exc:
         raise errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE,
             f'The section [{group}] does not give usable credentials: '
-            f'{type(exc).__name__}.') from exc
+            f'{type(exc).__name__}.',
+        ) from exc
 
 
 class AttestationClient:
@@ -74,8 +79,9 @@ class AttestationClient:
     :param timeout: seconds to connect, and between reads of an answer.
     """
 
-    def __init__(self, adapter: ks_adapter.Adapter,
-                 timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, adapter: ks_adapter.Adapter, timeout: float = TIMEOUT
+    ) -> None:
         self._adapter = adapter
         self._timeout = timeout
 
@@ -90,27 +96,47 @@ class AttestationClient:
 
     # What an agent says about its own host
 
-    def enrol(self, host: str, *, ek_cert: str, ek_public: str,
-              ak_public: str, srk_public: str) -> Json:
+    def enrol(
+        self,
+        host: str,
+        *,
+        ek_cert: str,
+        ek_public: str,
+        ak_public: str,
+        srk_public: str,
+    ) -> Json:
         """Ask for a credential; all values base64.
 
         :returns: ``credential``, ``secret`` (base64), ``expires_in`` (s).
         :raises Conflict: IDENTITY_CONFLICT.
         """
-        return self._send('POST', _path('hosts', host, 'enrolment'), {
-            'version': 1, 'ek_cert': ek_cert, 'ek_public': ek_public,
-            'ak_public': ak_public, 'srk_public': srk_public})
+        return self._send(
+            'POST',
+            _path('hosts', host, 'enrolment'),
+            {
+                'version': 1,
+                'ek_cert': ek_cert,
+                'ek_public': ek_public,
+                'ak_public': ak_public,
+                'srk_public': srk_public,
+            },
+        )
 
     def prove(self, host: str, proof: str) -> Json:
         """Answer the credential; ``proof`` is base64."""
         return self._send(
-            'POST', _path('hosts', host, 'enrolment', 'proof'),
-            {'version': 1, 'proof': proof})
+            'POST',
+            _path('hosts', host, 'enrolment', 'proof'),
+            {'version': 1, 'proof': proof},
+        )
 
     def challenge(self, host: str, challenge_class: str) -> Json:
         """Ask for a challenge of class ``steady`` or ``on-demand``."""
-        return self._send('POST', _path('hosts', host, 'challenges'),
-                          {'class': challenge_class})
+        return self._send(
+            'POST',
+            _path('hosts', host, 'challenges'),
+            {'class': challenge_class},
+        )
 
     def evidence(self, host: str, message: Mapping[str, Any]) -> Json:
         """Attest with a purpose; ``message`` is the whole body."""
@@ -125,8 +151,9 @@ class AttestationClient:
         return self._get(_path('hosts', host))
 
     def approve_host(self, host: str, ek_hash: str) -> Json:
-        return self._send('PUT', _path('hosts', host, 'approval'),
-                          {'ek_hash': ek_hash})
+        return self._send(
+            'PUT', _path('hosts', host, 'approval'), {'ek_hash': ek_hash}
+        )
 
     def delete_host(self, host: str, *, force: bool = False) -> None:
         query = '?force=true' if force else ''
@@ -134,21 +161,30 @@ class AttestationClient:
 
     # Results
 
-    def results(self, *, changes_since: int | str | None = None,
-                etag: str | None = None) -> Results | None:
+    def results(
+        self,
+        *,
+        changes_since: int | str | None = None,
+        etag: str | None = None,
+    ) -> Results | None:
         """All results in one call; None if ``etag`` is still current."""
-        query = '' if changes_since is None else '?' + parse.urlencode(
-            {'changes-since': changes_since})
+        query = (
+            ''
+            if changes_since is None
+            else '?' + parse.urlencode({'changes-since': changes_since})
+        )
         headers = {} if etag is None else {'If-None-Match': etag}
-        response = self._request('GET', '/v1/results' + query,
-                                 headers=headers)
+        response = self._request('GET', '/v1/results' + query, headers=headers)
         if response.status_code == 304:
             return None
         answer = _json(response)
         try:
-            return Results(response.headers.get('ETag'), int(answer['seq']),
-                           str(answer['incarnation']),
-                           tuple(answer['results']))
+            return Results(
+                response.headers.get('ETag'),
+                int(answer['seq']),
+                str(answer['incarnation']),
+                tuple(answer['results']),
+            )
         except (KeyError, TypeError, ValueError):
             raise _strange(response) from None
 
@@ -161,8 +197,9 @@ class AttestationClient:
     # Reference values
 
     def create_reference(self, name: str, host: str) -> Json:
-        return self._send('POST', '/v1/references',
-                          {'name': name, 'host': host})
+        return self._send(
+            'POST', '/v1/references', {'name': name, 'host': host}
+        )
 
     def list_references(self) -> list[Json]:
         return self._items('/v1/references', 'references')
@@ -181,8 +218,12 @@ class AttestationClient:
         :raises Invalid: POLICY_INVALID; details give the JSON ``pointer``.
         :raises Conflict: POLICY_CONFLICT, the name is taken.
         """
-        return self._send('POST', '/v1/policies', {'document': document},
-                          timeout=POLICY_TIMEOUT)
+        return self._send(
+            'POST',
+            '/v1/policies',
+            {'document': document},
+            timeout=POLICY_TIMEOUT,
+        )
 
     def list_policies(self) -> list[Json]:
         """All policies without their documents."""
@@ -192,15 +233,19 @@ class AttestationClient:
         """A policy with its ``document``; 'exact' is the built-in one."""
         return self._get(_path('policies', name))
 
-    def update_policy(self, name: str, document: Mapping[str, Any],
-                      revision: int) -> Json:
+    def update_policy(
+        self, name: str, document: Mapping[str, Any], revision: int
+    ) -> Json:
         """Replace the document of a policy that was seen at a revision.
 
         :raises Conflict: POLICY_CONFLICT, there is a newer one.
         """
-        return self._send('PUT', _path('policies', name), {
-            'document': document, 'revision': revision},
-            timeout=POLICY_TIMEOUT)
+        return self._send(
+            'PUT',
+            _path('policies', name),
+            {'document': document, 'revision': revision},
+            timeout=POLICY_TIMEOUT,
+        )
 
     def delete_policy(self, name: str) -> None:
         self._request('DELETE', _path('policies', name))
@@ -218,8 +263,9 @@ class AttestationClient:
         return self._get(_path('migrations', migration))
 
     def abort_migration(self, migration: str, reason: str) -> Json:
-        return self._send('POST', _path('migrations', migration, 'abort'),
-                          {'reason': reason})
+        return self._send(
+            'POST', _path('migrations', migration, 'abort'), {'reason': reason}
+        )
 
     def get_server(self, instance: str) -> Json:
         """The ledger's row; NotFound if the server never was protected."""
@@ -227,13 +273,13 @@ class AttestationClient:
 
     def list_receipts(self, since: int = 0) -> list[str]:
         """Signed receipts with a sequence number above ``since``."""
-        answer = self._get('/v1/receipts?' + parse.urlencode(
-            {'since': since}))
+        answer = self._get('/v1/receipts?' + parse.urlencode({'since': since}))
         return _member(answer, 'receipts')
 
     def recover_ledger(self, receipts: Sequence[str]) -> Json:
-        return self._send('POST', '/v1/ledger/recover',
-                          {'receipts': list(receipts)})
+        return self._send(
+            'POST', '/v1/ledger/recover', {'receipts': list(receipts)}
+        )
 
     # Transport
 
@@ -243,12 +289,22 @@ class AttestationClient:
     def _get(self, path: str) -> Json:
         return _json(self._request('GET', path))
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any],
-              timeout: float | None = None) -> Json:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        timeout: float | None = None,
+    ) -> Json:
         return _json(self._request(method, path, timeout, json=dict(body)))
 
-    def _request(self, method: str, path: str,
-                 timeout: float | None = None, **kwargs: Any) -> Any:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Send one request; only 2xx and 304 return.
 
         Bodies are never logged: an enrolment's proof is a secret and
@@ -256,21 +312,26 @@ class AttestationClient:
         """
         try:
             response = self._adapter.request(
-                path, method, raise_exc=False, log=False,
-                timeout=timeout or self._timeout, **kwargs)
+                path,
+                method,
+                raise_exc=False,
+                log=False,
+                timeout=timeout or self._timeout,
+                **kwargs,
+            )
         except ks_exc.ClientException as exc:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service cannot be reached: '
-                f'{type(exc).__name__}.') from exc
+                f'{type(exc).__name__}.',
+            ) from exc
         if response.status_code == 304 or response.ok:
             return response
         raise _error(response)
 
 
 def _path(*parts: str) -> str:
-    return '/'.join(['/v1', *(parse.quote(part, safe='')
-                              for part in parts)])
+    return '/'.join(['/v1', *(parse.quote(part, safe='') for part in parts)])
 
 
 def _json(response: Any) -> Json:
@@ -288,7 +349,8 @@ def _member(answer: Json, name: str) -> list[Any]:
     if not isinstance(items, list):
         raise errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE,
-            f'The answer of the attestation service lacks {name!r}.')
+            f'The answer of the attestation service lacks {name!r}.',
+        )
     return items
 
 
@@ -296,7 +358,8 @@ def _strange(response: Any) -> errors.KororaError:
     return errors.Unavailable(
         errors.Reason.SERVICE_UNAVAILABLE,
         'The endpoint of the attestation service gave an answer that is '
-        f'not its own (HTTP {response.status_code}).')
+        f'not its own (HTTP {response.status_code}).',
+    )
 
 
 def _error(response: Any) -> errors.KororaError:
@@ -304,19 +367,23 @@ def _error(response: Any) -> errors.KororaError:
     if response.status_code == 401:
         return errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE,
-            'The attestation service refuses the credentials.')
+            'The attestation service refuses the credentials.',
+        )
     try:
         reported = _json(response)['error']
         error = errors.from_reason(
-            str(reported['reason']), str(reported['message']),
-            {str(key): str(value)
-             for key, value in reported.get('details', {}).items()},
-            response.status_code)
+            str(reported['reason']),
+            str(reported['message']),
+            {
+                str(key): str(value)
+                for key, value in reported.get('details', {}).items()
+            },
+            response.status_code,
+        )
     except (KeyError, TypeError, AttributeError):
         return _strange(response)
     except errors.Unavailable as exc:
         return exc
-    if (response.status_code >= 500) != isinstance(
-            error, errors.Unavailable):
+    if (response.status_code >= 500) != isinstance(error, errors.Unavailable):
         return _strange(response)
     return error

@@ -44,94 +44,117 @@ KORORA_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'agent_socket',
         default=AGENT_SOCKET,
-        help='Unix socket of the korora-agent of this compute host.'),
+        help='Unix socket of the korora-agent of this compute host.',
+    ),
     cfg.FloatOpt(
         'agent_timeout',
-        default=60, min=1,
-        help='Longest wait, in seconds, for one answer of the agent.'),
+        default=60,
+        min=1,
+        help='Longest wait, in seconds, for one answer of the agent.',
+    ),
     cfg.FloatOpt(
         'boot_wait',
-        default=120, min=0,
+        default=120,
+        min=0,
         help='Seconds that nova-compute waits, once per process, for the '
-             'first affirming attestation before it resumes protected '
-             'servers when the host boots.'),
+        'first affirming attestation before it resumes protected '
+        'servers when the host boots.',
+    ),
     cfg.FloatOpt(
         'result_cache',
-        default=5, min=0,
+        default=5,
+        min=0,
         help='Seconds for which the scheduler filter reuses the bulk list '
-             'of attestation results.'),
+        'of attestation results.',
+    ),
     cfg.FloatOpt(
         'decision_timeout',
-        default=3, min=0.1,
+        default=3,
+        min=0.1,
         help='Longest time, in seconds, that one scheduling request waits '
-             'for the attestation service. When it runs out, hosts count '
-             'as not trusted.'),
+        'for the attestation service. When it runs out, hosts count '
+        'as not trusted.',
+    ),
     cfg.StrOpt(
         'trusted_keys',
         default=TRUSTED_KEYS,
-        help='File of pinned public keys of the attestation service.'),
+        help='File of pinned public keys of the attestation service.',
+    ),
     cfg.BoolOpt(
         'protect_vtpm',
         default=True,
         help='Protect every server with a vTPM whose secret security is '
-             '"host", not only those that ask for it.'),
+        '"host", not only those that ask for it.',
+    ),
 ]
 
 ATTESTER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'host',
         help='Name of this host as Nova knows it ([DEFAULT] host of '
-             'nova-compute). Default: the host name.'),
+        'nova-compute). Default: the host name.',
+    ),
     cfg.StrOpt(
         'socket',
         default=AGENT_SOCKET,
-        help='Unix socket on which the agent serves local callers.'),
+        help='Unix socket on which the agent serves local callers.',
+    ),
     cfg.ListOpt(
         'allowed_users',
         default=['nova', 'root'],
-        help='Users (names or uids) that may call the local socket.'),
+        help='Users (names or uids) that may call the local socket.',
+    ),
     cfg.StrOpt(
         'tcti',
         default='device:/dev/tpmrm0',
-        help='How to reach the TPM: a TCTI string of the TPM2 Software '
-             'Stack.'),
+        help='How to reach the TPM: a TCTI string of the TPM2 Software Stack.',
+    ),
     cfg.StrOpt(
         'uefi_log',
         default='/sys/kernel/security/tpm0/binary_bios_measurements',
-        help='UEFI event log of this boot.'),
+        help='UEFI event log of this boot.',
+    ),
     cfg.StrOpt(
         'ima_log',
         default='/sys/kernel/security/ima/binary_runtime_measurements',
-        help='IMA measurement list, in its binary form.'),
+        help='IMA measurement list, in its binary form.',
+    ),
     cfg.StrOpt(
         'state_dir',
         default='/var/lib/korora',
-        help='Directory of the vault and the journal.'),
+        help='Directory of the vault and the journal.',
+    ),
     cfg.StrOpt(
         'trusted_keys',
         default=TRUSTED_KEYS,
-        help='File of pinned public keys of the attestation service.'),
+        help='File of pinned public keys of the attestation service.',
+    ),
     cfg.FloatOpt(
         'interval',
-        default=60, min=1,
+        default=60,
+        min=1,
         help='Seconds between two periodic attestations. Keep it well '
-             'below [verifier] result_ttl.'),
+        'below [verifier] result_ttl.',
+    ),
     cfg.StrOpt(
         'libvirt_uri',
         default='qemu:///system',
-        help='libvirt in which the agent defines the secrets of vTPMs.'),
+        help='libvirt in which the agent defines the secrets of vTPMs.',
+    ),
     cfg.StrOpt(
         'address',
         help='Host name or address at which this host receives live '
-             'migrations, exactly as its nova-compute has it: [libvirt] '
-             'live_migration_inbound_addr, or [DEFAULT] host where that is '
-             'not set. Nova does not use my_ip for live migration. Default: '
-             'the name of this host.'),
+        'migrations, exactly as its nova-compute has it: [libvirt] '
+        'live_migration_inbound_addr, or [DEFAULT] host where that is '
+        'not set. Nova does not use my_ip for live migration. Default: '
+        'the name of this host.',
+    ),
     cfg.StrOpt(
         'tls_name',
         help='Name in the TLS certificate with which this host receives '
-             'live migrations, if Nova uses native TLS. Default: the name '
-             'of this host.'),
+        'live migrations, if Nova uses native TLS. Default: the name '
+        'of this host.',
+    ),
 ]
 
 HANDOVER_OPTS: list[cfg.Opt] = [
@@ -139,12 +162,14 @@ HANDOVER_OPTS: list[cfg.Opt] = [
         'transport_url',
         secret=True,
         help='oslo.messaging URL of the bus between agents. Use a virtual '
-             'host and a user of their own. The bus is not trusted.'),
+        'host and a user of their own. The bus is not trusted.',
+    ),
     cfg.FloatOpt(
         'rpc_timeout',
-        default=20, min=1,
-        help='Seconds that a destination waits for the key from the '
-             'source.'),
+        default=20,
+        min=1,
+        help='Seconds that a destination waits for the key from the source.',
+    ),
 ]
 
 VERIFIER_OPTS: list[cfg.Opt] = [
@@ -152,48 +177,63 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'keys_dir',
         default='/etc/korora/private',
         help='Directory of the private keys result.pem, custody.pem and '
-             'approval.pem.'),
+        'approval.pem.',
+    ),
     cfg.StrOpt(
         'trusted_keys',
         default=TRUSTED_KEYS,
-        help='File of the public keys; the same that hosts and Nova pin.'),
+        help='File of the public keys; the same that hosts and Nova pin.',
+    ),
     cfg.StrOpt(
         'ek_roots',
         default='/etc/korora/ek-roots',
         help='Directory with the CA certificates of the TPM makers whose '
-             'EK certificates are accepted, and their revocation lists if '
-             'wanted: files .pem, .crt, .cer, .der (PEM or DER) and .crl, '
-             'also in directories below. Self-signed certificates are '
-             'trusted, others only lead to them.'),
+        'EK certificates are accepted, and their revocation lists if '
+        'wanted: files .pem, .crt, .cer, .der (PEM or DER) and .crl, '
+        'also in directories below. Self-signed certificates are '
+        'trusted, others only lead to them.',
+    ),
     cfg.FloatOpt(
         'result_ttl',
-        default=180, min=1,
+        default=180,
+        min=1,
         help='Seconds for which a result is valid, counted from the issue '
-             'of the challenge that it answers.'),
+        'of the challenge that it answers.',
+    ),
     cfg.FloatOpt(
         'challenge_ttl_steady',
-        default=600, min=1,
+        default=600,
+        min=1,
         help='Seconds for which the challenge of a periodic attestation '
-             'can be used. Results still expire by result_ttl.'),
+        'can be used. Results still expire by result_ttl.',
+    ),
     cfg.FloatOpt(
         'challenge_ttl_on_demand',
-        default=10, min=1,
-        help='Seconds for which an on-demand challenge can be used.'),
+        default=10,
+        min=1,
+        help='Seconds for which an on-demand challenge can be used.',
+    ),
     cfg.FloatOpt(
         'evidence_max_age',
-        default=30, min=1,
+        default=30,
+        min=1,
         help='Oldest evidence, in seconds, of either end of a live '
-             'migration when a permit is signed.'),
+        'migration when a permit is signed.',
+    ),
     cfg.FloatOpt(
         'approval_ttl',
-        default=20, min=1,
+        default=20,
+        min=1,
         help='Seconds, on the clock of the TPM, for which an approval to '
-             'unseal can be used.'),
+        'unseal can be used.',
+    ),
     cfg.FloatOpt(
         'permit_deadline',
-        default=60, min=1,
+        default=60,
+        min=1,
         help='Seconds, on the clock of the TPM of the destination, within '
-             'which a transferred key can be unsealed.'),
+        'which a transferred key can be unsealed.',
+    ),
 ]
 
 
@@ -245,9 +285,14 @@ def parse(
     """
     conf = cfg.ConfigOpts() if conf is None else conf
     logging.register_options(conf)
-    conf(list(args), project=PROJECT, version=release(),
-         default_config_files=(
-             None if config_files is None else list(config_files)))
+    conf(
+        list(args),
+        project=PROJECT,
+        version=release(),
+        default_config_files=(
+            None if config_files is None else list(config_files)
+        ),
+    )
     return conf
 
 
@@ -268,8 +313,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
     """Groups and options, for ``oslo-config-generator``."""
     session = ks_loading.get_session_conf_options()
     auth = _password_opts()
-    adapter = ks_loading.get_adapter_conf_options(
-        include_deprecated=False)
+    adapter = ks_loading.get_adapter_conf_options(include_deprecated=False)
     credentials = list(itertools.chain(session, auth, adapter))
     return [
         (KORORA, [*KORORA_OPTS, *credentials]),

@@ -87,17 +87,20 @@ class Fault:
 def found(root: pathlib.Path = TESTS) -> list[Fault]:
     """All marked tests below a directory, by id; nothing is imported."""
     marked = [
-        fault for path in sorted(root.rglob('*.py'))
-        for fault in _functions(path, root)]
+        fault
+        for path in sorted(root.rglob('*.py'))
+        for fault in _functions(path, root)
+    ]
     marked += [
-        fault for path in sorted(root.rglob('cases/*.yaml'))
-        for fault in _cases(path, root)]
+        fault
+        for path in sorted(root.rglob('cases/*.yaml'))
+        for fault in _cases(path, root)
+    ]
     return sorted(marked, key=lambda fault: _order(fault.id))
 
 
 def _order(fault: str) -> tuple[str, int, str]:
-    kind, number, letter = re.fullmatch(
-        r'(\D+)(\d+)(\D*)', fault).groups()  # type: ignore
+    kind, number, letter = re.fullmatch(r'(\D+)(\d+)(\D*)', fault).groups()  # type: ignore
     return kind, int(number), letter
 
 
@@ -109,12 +112,18 @@ def _functions(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
         if not isinstance(node, ast.FunctionDef):
             continue
         for mark in node.decorator_list:
-            if (isinstance(mark, ast.Call)
-                    and ast.unparse(mark.func) == 'faults.not_yet'):
+            if (
+                isinstance(mark, ast.Call)
+                and ast.unparse(mark.func) == 'faults.not_yet'
+            ):
                 fault, topic = map(ast.literal_eval, mark.args)
                 about = (ast.get_docstring(node) or '').partition('\n')[0]
-                yield Fault(fault, topic,
-                            f'{path.relative_to(root)}:{node.lineno}', about)
+                yield Fault(
+                    fault,
+                    topic,
+                    f'{path.relative_to(root)}:{node.lineno}',
+                    about,
+                )
 
 
 def _cases(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
@@ -124,8 +133,12 @@ def _cases(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
     for case in yaml.safe_load(text)['cases']:
         if 'not-yet' in case:
             mark = case['not-yet']
-            yield Fault(mark['fault'], mark['topic'],
-                        str(path.relative_to(root)), case['name'])
+            yield Fault(
+                mark['fault'],
+                mark['topic'],
+                str(path.relative_to(root)),
+                case['name'],
+            )
 
 
 def main() -> None:

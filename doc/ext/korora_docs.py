@@ -50,36 +50,36 @@ class PolicyRules(Directive):
 
 
 def _quirk_table() -> collections.abc.Iterator[str]:
-    yield from _head("Quirk", "Seen", "Handling")
+    yield from _head('Quirk', 'Seen', 'Handling')
     for quirk in eventlog.QUIRKS.values():
         yield from _row(quirk.what, quirk.seen, quirk.handling)
 
 
 def _rule_table() -> collections.abc.Iterator[str]:
-    yield from _head("Rule", "Parameters", "Holds if")
+    yield from _head('Rule', 'Parameters', 'Holds if')
     for name, rule in policy.RULES.items():
-        needed = rule.SCHEMA.get("required", ())
-        params = ", ".join(
-            f"``{one}``" + ("" if one in needed else " (optional)")
-            for one in rule.SCHEMA["properties"]
+        needed = rule.SCHEMA.get('required', ())
+        params = ', '.join(
+            f'``{one}``' + ('' if one in needed else ' (optional)')
+            for one in rule.SCHEMA['properties']
         )
-        yield from _row(f"``{name}``", params, rule.HELP)
+        yield from _row(f'``{name}``', params, rule.HELP)
 
 
 def _reason_table() -> collections.abc.Iterator[str]:
-    yield from _head("Reason id", "Class", "HTTP", "Meaning")
+    yield from _head('Reason id', 'Class', 'HTTP', 'Meaning')
     for reason, meaning in sorted(errors.REASONS.items()):
         kind = type(errors.from_reason(reason))
         yield from _row(
-            f"``{reason}``", kind.__name__, str(kind.code), meaning
+            f'``{reason}``', kind.__name__, str(kind.code), meaning
         )
 
 
 def _class_table() -> collections.abc.Iterator[str]:
-    yield from _head("Class", "HTTP", "Meaning")
+    yield from _head('Class', 'HTTP', 'Meaning')
     for kind in _classes():
-        doc = (inspect.getdoc(kind) or "").split("\n\n")[0]
-        yield from _row(kind.__name__, str(kind.code), doc.replace("\n", " "))
+        doc = (inspect.getdoc(kind) or '').split('\n\n')[0]
+        yield from _row(kind.__name__, str(kind.code), doc.replace('\n', ' '))
 
 
 def _classes() -> list[type[errors.KororaError]]:
@@ -88,15 +88,15 @@ def _classes() -> list[type[errors.KororaError]]:
 
 
 def _head(*cells: str) -> collections.abc.Iterator[str]:
-    yield ".. list-table::"
-    yield "   :header-rows: 1"
-    yield ""
+    yield '.. list-table::'
+    yield '   :header-rows: 1'
+    yield ''
     yield from _row(*cells)
 
 
 def _row(*cells: str) -> collections.abc.Iterator[str]:
     for i, text in enumerate(cells):
-        yield f"   {'*' if i == 0 else ' '} - {text}"
+        yield f'   {"*" if i == 0 else " "} - {text}'
 
 
 def _parse(directive: Directive, lines: list[str]) -> list[nodes.Node]:
@@ -107,8 +107,8 @@ def _parse(directive: Directive, lines: list[str]) -> list[nodes.Node]:
 
 
 def setup(app: typing.Any) -> dict[str, bool]:
-    app.add_directive("korora-reasons", Reasons)
-    app.add_directive("korora-error-classes", ErrorClasses)
-    app.add_directive("korora-quirks", Quirks)
-    app.add_directive("korora-policy-rules", PolicyRules)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.add_directive('korora-reasons', Reasons)
+    app.add_directive('korora-error-classes', ErrorClasses)
+    app.add_directive('korora-quirks', Quirks)
+    app.add_directive('korora-policy-rules', PolicyRules)
+    return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -4,22 +4,22 @@
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "ext"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'ext'))
 
-project = "Kororā for Nova"
-copyright = "Korora developers"
+project = 'Kororā for Nova'
+copyright = 'Korora developers'
 extensions = [
-    "cliff.sphinxext",
-    "korora_docs",
-    "openstackdocstheme",
-    "oslo_config.sphinxext",
-    "oslo_policy.sphinxext",
+    'cliff.sphinxext',
+    'korora_docs',
+    'openstackdocstheme',
+    'oslo_config.sphinxext',
+    'oslo_policy.sphinxext',
 ]
-exclude_patterns = ["_generated"]
-html_theme = "openstackdocs"
-html_theme_options = {"show_other_versions": False}
+exclude_patterns = ['_generated']
+html_theme = 'openstackdocs'
+html_theme_options = {'show_other_versions': False}
 openstackdocs_auto_name = False
-openstackdocs_repo_name = ""
+openstackdocs_repo_name = ''
 openstackdocs_use_storyboard = False
-pygments_style = "native"
-autoprogram_cliff_application = "openstack"
+pygments_style = 'native'
+autoprogram_cliff_application = 'openstack'

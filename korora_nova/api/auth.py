@@ -36,5 +36,6 @@ class Context:
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         environ[ENV_CONTEXT] = context.RequestContext.from_environ(
-            environ, request_id=environ.get(request_id.ENV_REQUEST_ID))
+            environ, request_id=environ.get(request_id.ENV_REQUEST_ID)
+        )
         return self._application(environ, start_response)

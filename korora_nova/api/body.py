@@ -15,8 +15,9 @@ from korora_nova.custody import messages
 LIMIT = 64 * 1024
 
 
-def read(request: webob.Request, schema: dict[str, Any], *,
-         limit: int = LIMIT) -> dict[str, Any]:
+def read(
+    request: webob.Request, schema: dict[str, Any], *, limit: int = LIMIT
+) -> dict[str, Any]:
     """Return the document in the body.
 
     :raises TooLarge: more than ``limit`` bytes; they are not read.
@@ -25,7 +26,8 @@ def read(request: webob.Request, schema: dict[str, Any], *,
     if request.content_type != 'application/json':
         raise faults.UnsupportedMediaType(
             errors.Reason.INVALID_REQUEST,
-            'The body must be of type application/json.')
+            'The body must be of type application/json.',
+        )
     data = _bytes(request, limit)
     try:
         text = data.decode('utf-8')
@@ -73,5 +75,6 @@ def _invalid(message: str) -> errors.Invalid:
 
 
 def _too_large(limit: int) -> errors.TooLarge:
-    return errors.TooLarge(errors.Reason.TOO_LARGE,
-                           f'The body is larger than {limit} bytes.')
+    return errors.TooLarge(
+        errors.Reason.TOO_LARGE, f'The body is larger than {limit} bytes.'
+    )

@@ -28,8 +28,9 @@ class Call:
     path: Mapping[str, str]
     actor: str
 
-    def read(self, schema: dict[str, Any],
-             limit: int = body.LIMIT) -> dict[str, Any]:
+    def read(
+        self, schema: dict[str, Any], limit: int = body.LIMIT
+    ) -> dict[str, Any]:
         """The body, capped and valid; see :func:`body.read`."""
         return body.read(self.request, schema, limit=limit)
 
@@ -44,8 +45,10 @@ class Call:
             raise _invalid('The query string is not UTF-8.') from None
         found = dict(pairs)
         if len(found) != len(pairs) or not set(found) <= set(names):
-            raise _invalid('The query string has a parameter that this '
-                           'call does not take.')
+            raise _invalid(
+                'The query string has a parameter that this '
+                'call does not take.'
+            )
         return found
 
 
@@ -63,12 +66,14 @@ def respond(answer: Answer) -> webob.Response:
     return json_response(answer)
 
 
-def json_response(document: dict[str, Any], **headers: str
-                  ) -> webob.Response:
+def json_response(document: dict[str, Any], **headers: str) -> webob.Response:
     """A 200 response; underscores in header names become dashes."""
     response = webob.Response(
-        status=200, content_type='application/json', charset='UTF-8',
-        body=json.dumps(document, separators=(',', ':')).encode())
+        status=200,
+        content_type='application/json',
+        charset='UTF-8',
+        body=json.dumps(document, separators=(',', ':')).encode(),
+    )
     for name, value in headers.items():
         response.headers[name.replace('_', '-')] = value
     return response

@@ -27,9 +27,11 @@ from korora_nova.verifier import service
 WSGI = Callable[..., Any]
 
 
-def application(conf: cfg.ConfigOpts,
-                verifier: service.Service | None = None,
-                authenticate: Callable[[WSGI], WSGI] | None = None) -> WSGI:
+def application(
+    conf: cfg.ConfigOpts,
+    verifier: service.Service | None = None,
+    authenticate: Callable[[WSGI], WSGI] | None = None,
+) -> WSGI:
     """The WSGI application.
 
     :param verifier: its use cases; made from ``conf`` by default.
@@ -38,9 +40,14 @@ def application(conf: cfg.ConfigOpts,
     """
     verifier = verifier or service.from_conf(conf)
     authenticate = authenticate or functools.partial(
-        auth.KeystoneAuth, conf=conf)
+        auth.KeystoneAuth, conf=conf
+    )
     app: WSGI = handler.Api(verifier, policy.Enforcer(conf))
-    for middleware in (auth.Context, authenticate, faults.Faults,
-                       request_id.RequestId):
+    for middleware in (
+        auth.Context,
+        authenticate,
+        faults.Faults,
+        request_id.RequestId,
+    ):
         app = middleware(app)
     return app

@@ -36,11 +36,20 @@ class UnsupportedMediaType(errors.Invalid):
 def response(error: errors.KororaError) -> webob.Response:
     """The HTTP form of an error."""
     return webob.Response(
-        status=error.code, content_type='application/json',
-        charset='UTF-8', body=json.dumps({'error': {
-            'code': error.code, 'reason': error.reason,
-            'message': error.message, 'details': error.details,
-        }}).encode())
+        status=error.code,
+        content_type='application/json',
+        charset='UTF-8',
+        body=json.dumps(
+            {
+                'error': {
+                    'code': error.code,
+                    'reason': error.reason,
+                    'message': error.message,
+                    'details': error.details,
+                }
+            }
+        ).encode(),
+    )
 
 
 class Faults:
@@ -56,9 +65,14 @@ class Faults:
         try:
             return request.get_response(self._application)
         except errors.KororaError as error:
-            LOG.log(logging.ERROR if error.code >= 500 else logging.INFO,
-                    '%s: [%s] %r %r', _name(request), error.reason,
-                    error.message, error.details)
+            LOG.log(
+                logging.ERROR if error.code >= 500 else logging.INFO,
+                '%s: [%s] %r %r',
+                _name(request),
+                error.reason,
+                error.message,
+                error.details,
+            )
             return response(error)
         # The boundary of the service: log all, show nothing.
         except Exception:  # noqa: BLE001

@@ -29,11 +29,17 @@ class Enforcer:
         try:
             self._enforcer.load_rules(True)
             self._enforcer.check_rules(raise_on_violation=True)
-        except (ValueError, OSError, policy.InvalidDefinitionError,
-                cfg.ConfigFilesNotFoundError) as exc:
+        except (
+            ValueError,
+            OSError,
+            policy.InvalidDefinitionError,
+            cfg.ConfigFilesNotFoundError,
+        ) as exc:
             return [f'The policy cannot be used: {exc}.']
-        return [f'There is no rule {name}.'
-                for name in sorted(set(self._enforcer.file_rules) - known)]
+        return [
+            f'There is no rule {name}.'
+            for name in sorted(set(self._enforcer.file_rules) - known)
+        ]
 
     def check(self, context: Any, rule: str) -> None:
         """Insist that the caller may do this.
@@ -43,5 +49,6 @@ class Enforcer:
         try:
             self._enforcer.authorize(rule, {}, context, do_raise=True)
         except (policy.PolicyNotAuthorized, policy.InvalidScope):
-            raise errors.Forbidden(errors.Reason.FORBIDDEN, details={
-                'rule': rule}) from None
+            raise errors.Forbidden(
+                errors.Reason.FORBIDDEN, details={'rule': rule}
+            ) from None

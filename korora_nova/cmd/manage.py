@@ -48,9 +48,13 @@ def keys_create(conf: cfg.ConfigOpts) -> None:
     directory = conf.command.directory or conf[options.VERIFIER].keys_dir
     public = conf.command.public or conf[options.VERIFIER].trusted_keys
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    known = (keys.KeyRing.load(public) if os.path.exists(public)
-             else keys.KeyRing.build(str(uuid.uuid4()), result=[],
-                                     custody=[], approval=[]))
+    known = (
+        keys.KeyRing.load(public)
+        if os.path.exists(public)
+        else keys.KeyRing.build(
+            str(uuid.uuid4()), result=[], custody=[], approval=[]
+        )
+    )
     listed = {use: list(getattr(known, use).values()) for use in keys.USES}
     for use in keys.USES:
         key = _key(os.path.join(directory, f'{use}.pem'))
@@ -71,8 +75,10 @@ def _key(path: str) -> keys.SigningKey:
 def ledger_freeze(conf: cfg.ConfigOpts) -> None:
     """After restoring a backup, before the service starts again."""
     recovery.freeze(api.Database(conf), 'an operator froze it')
-    print('The service signs nothing until "openstack attestation ledger '
-          'recover".')
+    print(
+        'The service signs nothing until "openstack attestation ledger '
+        'recover".'
+    )
 
 
 def audit_verify(conf: cfg.ConfigOpts) -> None:
@@ -85,13 +91,16 @@ def audit_verify(conf: cfg.ConfigOpts) -> None:
 def _add_parsers(subparsers: Any) -> None:
     nouns = {}
     for noun, verb, action in (
-            ('db', 'sync', db_sync), ('db', 'version', db_version),
-            ('keys', 'create', keys_create),
-            ('ledger', 'freeze', ledger_freeze),
-            ('audit', 'verify', audit_verify)):
+        ('db', 'sync', db_sync),
+        ('db', 'version', db_version),
+        ('keys', 'create', keys_create),
+        ('ledger', 'freeze', ledger_freeze),
+        ('audit', 'verify', audit_verify),
+    ):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(
-                required=True, metavar='COMMAND')
+                required=True, metavar='COMMAND'
+            )
         parser = nouns[noun].add_parser(verb, help=action.__doc__)
         parser.set_defaults(action=action)
         if action is keys_create:
@@ -102,11 +111,15 @@ def _add_parsers(subparsers: Any) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     conf = cfg.ConfigOpts()
-    conf.register_cli_opt(cfg.SubCommandOpt(
-        'command', title='commands', handler=_add_parsers))
+    conf.register_cli_opt(
+        cfg.SubCommandOpt('command', title='commands', handler=_add_parsers)
+    )
     try:
-        options.parse(sys.argv[1:] if args is None else args, conf=conf,
-                      config_files=options.default_files())
+        options.parse(
+            sys.argv[1:] if args is None else args,
+            conf=conf,
+            config_files=options.default_files(),
+        )
         options.register_verifier_opts(conf)
         logging.setup(conf, options.PROJECT)
         with api.available():

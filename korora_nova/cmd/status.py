@@ -37,15 +37,18 @@ class Checks(upgradecheck.UpgradeCommands):
         if current == migration.head():
             return upgradecheck.Result(_SUCCESS)
         return upgradecheck.Result(
-            _FAILURE, f'The schema is at revision {current}, not at '
-            f'{migration.head()}: run "korora-manage db sync".')
+            _FAILURE,
+            f'The schema is at revision {current}, not at '
+            f'{migration.head()}: run "korora-manage db sync".',
+        )
 
     def keys(self) -> upgradecheck.Result:
         """Each private key is there, and hosts pin its public half."""
         group = self._conf[options.VERIFIER]
         try:
-            service.Signers.load(group.keys_dir,
-                                 keys.KeyRing.load(group.trusted_keys))
+            service.Signers.load(
+                group.keys_dir, keys.KeyRing.load(group.trusted_keys)
+            )
         except errors.KororaError as exc:
             return upgradecheck.Result(_FAILURE, str(exc))
         return upgradecheck.Result(_SUCCESS)
@@ -73,10 +76,15 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the checks; the exit status is that of oslo.upgradecheck."""
     conf = cfg.ConfigOpts()
     options.register_verifier_opts(conf)
-    return int(upgradecheck.main(
-        conf, options.PROJECT, Checks(conf),
-        argv=list(sys.argv[1:] if args is None else args),
-        default_config_files=options.default_files()))
+    return int(
+        upgradecheck.main(
+            conf,
+            options.PROJECT,
+            Checks(conf),
+            argv=list(sys.argv[1:] if args is None else args),
+            default_config_files=options.default_files(),
+        )
+    )
 
 
 if __name__ == '__main__':

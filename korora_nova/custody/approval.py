@@ -19,15 +19,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from korora_nova import errors
 from korora_nova.rats import keys, policydigest, schemas
 
-SCHEMA = schemas.closed({
-    'version': schemas.VERSION, 'instance': schemas.UUID,
-    'epoch': schemas.EPOCH, 'pcr_digest': schemas.DIGEST,
-    'reset_restart': schemas.hex_string(8), 'deadline': schemas.COUNTER,
-    'ref': schemas.DIGEST, 'key_kid': schemas.hex_string(8),
-    'signature_r': schemas.DIGEST, 'signature_s': schemas.DIGEST})
+SCHEMA = schemas.closed(
+    {
+        'version': schemas.VERSION,
+        'instance': schemas.UUID,
+        'epoch': schemas.EPOCH,
+        'pcr_digest': schemas.DIGEST,
+        'reset_restart': schemas.hex_string(8),
+        'deadline': schemas.COUNTER,
+        'ref': schemas.DIGEST,
+        'key_kid': schemas.hex_string(8),
+        'signature_r': schemas.DIGEST,
+        'signature_s': schemas.DIGEST,
+    }
+)
 
-_BYTES = ('pcr_digest', 'reset_restart', 'ref', 'signature_r',
-          'signature_s')
+_BYTES = ('pcr_digest', 'reset_restart', 'ref', 'signature_r', 'signature_s')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +63,11 @@ class Approval:
     def approved_policy(self) -> bytes:
         """The policy digest a session must reach before PolicyAuthorize."""
         return policydigest.state_policy(
-            self.pcr_digest, self.reset_restart, self.deadline,
-            policydigest.CC_UNSEAL)
+            self.pcr_digest,
+            self.reset_restart,
+            self.deadline,
+            policydigest.CC_UNSEAL,
+        )
 
     @property
     def signed_digest(self) -> bytes:
@@ -80,7 +90,9 @@ class Approval:
             raise _bad('The approval does not follow its schema.')
         fields: dict[str, Any] = {
             field: bytes.fromhex(value) if field in _BYTES else value
-            for field, value in document.items() if field != 'version'}
+            for field, value in document.items()
+            if field != 'version'
+        }
         return cls(**fields)
 
 
@@ -88,45 +100,79 @@ def _bad(message: str) -> errors.CustodyError:
     return errors.CustodyError(errors.Reason.APPROVAL_INVALID, message)
 
 
-def sign_approval(*, instance: str, epoch: int, pcr_digest: bytes,
-                  reset_restart: bytes, deadline: int, ref: bytes,
-                  key: keys.SigningKey) -> Approval:
+def sign_approval(
+    *,
+    instance: str,
+    epoch: int,
+    pcr_digest: bytes,
+    reset_restart: bytes,
+    deadline: int,
+    ref: bytes,
+    key: keys.SigningKey,
+) -> Approval:
     """Approve that a host in this state unseals one key; see the fields.
 
     :raises ValueError: a field has the wrong length or range.
     """
-    blank = Approval(instance, epoch, pcr_digest, reset_restart, deadline,
-                     ref, key.kid, b'', b'')
+    blank = Approval(
+        instance,
+        epoch,
+        pcr_digest,
+        reset_restart,
+        deadline,
+        ref,
+        key.kid,
+        b'',
+        b'',
+    )
     if len(ref) != 32:
         raise ValueError('the reference must have 32 bytes')
-    signature = key.private.sign(blank.signed_digest, ec.ECDSA(
-        utils.Prehashed(hashes.SHA256())))
+    signature = key.private.sign(
+        blank.signed_digest, ec.ECDSA(utils.Prehashed(hashes.SHA256()))
+    )
     r, s = utils.decode_dss_signature(signature)
-    return dataclasses.replace(blank, signature_r=r.to_bytes(32, 'big'),
-                               signature_s=s.to_bytes(32, 'big'))
+    return dataclasses.replace(
+        blank,
+        signature_r=r.to_bytes(32, 'big'),
+        signature_s=s.to_bytes(32, 'big'),
+    )
 
 
-def verify_approval(approval: Approval, ring: keys.KeyRing, *,
-                    instance: str, epoch: int, ref: bytes
-                    ) -> ec.EllipticCurvePublicKey:
+def verify_approval(
+    approval: Approval,
+    ring: keys.KeyRing,
+    *,
+    instance: str,
+    epoch: int,
+    ref: bytes,
+) -> ec.EllipticCurvePublicKey:
     """Check an approval before the TPM is troubled with it.
 
     :returns: the pinned key that signed it, for TPM2_LoadExternal.
     :raises CustodyError: APPROVAL_INVALID.
     """
     if (approval.instance, approval.epoch, approval.ref) != (
-            instance, epoch, ref):
+        instance,
+        epoch,
+        ref,
+    ):
         raise _bad('The approval is for another server, epoch or host.')
     key = ring.approval.get(approval.key_kid)
     if key is None:
-        raise _bad('The approval is signed with a key that is not pinned '
-                   'for approvals.')
+        raise _bad(
+            'The approval is signed with a key that is not pinned '
+            'for approvals.'
+        )
     signature = utils.encode_dss_signature(
         int.from_bytes(approval.signature_r, 'big'),
-        int.from_bytes(approval.signature_s, 'big'))
+        int.from_bytes(approval.signature_s, 'big'),
+    )
     try:
-        key.verify(signature, approval.signed_digest,
-                   ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+        key.verify(
+            signature,
+            approval.signed_digest,
+            ec.ECDSA(utils.Prehashed(hashes.SHA256())),
+        )
     except InvalidSignature:
         raise _bad("The approval's signature does not verify.") from None
     return key

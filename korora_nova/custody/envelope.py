@@ -38,8 +38,12 @@ def new_key(random: Callable[[int], bytes] = os.urandom) -> secret.Secret:
     return secret.Secret(random(KEY_BYTES))
 
 
-def seal_envelope(key: secret.Secret, plaintext: secret.Secret, aad: bytes,
-                  random: Callable[[int], bytes] = os.urandom) -> bytes:
+def seal_envelope(
+    key: secret.Secret,
+    plaintext: secret.Secret,
+    aad: bytes,
+    random: Callable[[int], bytes] = os.urandom,
+) -> bytes:
     """Encrypt; returns nonce (12) || ciphertext || tag (16).
 
     :raises ValueError: the key is not 32 bytes or the plaintext too long.
@@ -51,8 +55,9 @@ def seal_envelope(key: secret.Secret, plaintext: secret.Secret, aad: bytes,
     return nonce + cipher.encrypt(nonce, plaintext.reveal(), aad)
 
 
-def open_envelope(key: secret.Secret, envelope: bytes,
-                  aad: bytes) -> secret.Secret:
+def open_envelope(
+    key: secret.Secret, envelope: bytes, aad: bytes
+) -> secret.Secret:
     """Decrypt what :func:`seal_envelope` made.
 
     :raises CustodyError: TRANSFER_INVALID, altered, or another key or aad.
@@ -66,8 +71,9 @@ def open_envelope(key: secret.Secret, envelope: bytes,
     try:
         return secret.Secret(AESGCM(key.reveal()).decrypt(nonce, sealed, aad))
     except InvalidTag:
-        raise _refused('The envelope was altered or belongs to another '
-                       'hand-over.') from None
+        raise _refused(
+            'The envelope was altered or belongs to another hand-over.'
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +96,15 @@ class TransitPayload:
         """
         if len(self.key) != KEY_BYTES or not 0 < self.epoch < 1 << 63:
             raise ValueError('a field does not fit the payload')
-        return secret.Secret(_PAYLOAD.pack(
-            _MAGIC, uuid.UUID(self.migration).bytes,
-            uuid.UUID(self.instance).bytes, self.epoch, self.key.reveal()))
+        return secret.Secret(
+            _PAYLOAD.pack(
+                _MAGIC,
+                uuid.UUID(self.migration).bytes,
+                uuid.UUID(self.instance).bytes,
+                self.epoch,
+                self.key.reveal(),
+            )
+        )
 
     @classmethod
     def unpack(cls, data: secret.Secret) -> TransitPayload:
@@ -102,13 +114,15 @@ class TransitPayload:
         """
         if len(data) != _PAYLOAD.size:
             raise _refused('The payload has a wrong size.')
-        magic, migration, instance, epoch, key = _PAYLOAD.unpack(
-            data.reveal())
+        magic, migration, instance, epoch, key = _PAYLOAD.unpack(data.reveal())
         if magic != _MAGIC or not 0 < epoch < 1 << 63:
             raise _refused('The payload is not one of a hand-over.')
-        return cls(str(uuid.UUID(bytes=migration)),
-                   str(uuid.UUID(bytes=instance)), epoch,
-                   secret.Secret(key))
+        return cls(
+            str(uuid.UUID(bytes=migration)),
+            str(uuid.UUID(bytes=instance)),
+            epoch,
+            secret.Secret(key),
+        )
 
     def check(self, *, migration: str, instance: str, epoch: int) -> None:
         """Insist that the payload is that of this hand-over.
@@ -116,5 +130,8 @@ class TransitPayload:
         :raises CustodyError: TRANSFER_INVALID.
         """
         if (self.migration, self.instance, self.epoch) != (
-                migration, instance, epoch):
+            migration,
+            instance,
+            epoch,
+        ):
             raise _refused('The payload belongs to another hand-over.')

@@ -53,7 +53,8 @@ class LedgerRow:
         if not 1 <= self.epoch <= self.max_epoch:
             raise ValueError('a ledger row contradicts itself')
         if self.pending is not None and (
-                self.holder is None or self.epoch == self.max_epoch):
+            self.holder is None or self.epoch == self.max_epoch
+        ):
             raise ValueError('a ledger row contradicts itself')
 
 
@@ -91,8 +92,9 @@ def reissue(row: LedgerRow, host: str) -> LedgerRow:
     return _fresh(row, host)
 
 
-def begin(row: LedgerRow, source: str, epoch: int,
-          migration: str) -> tuple[LedgerRow, int]:
+def begin(
+    row: LedgerRow, source: str, epoch: int, migration: str
+) -> tuple[LedgerRow, int]:
     """Burn a new epoch for a hand-over; nobody may open until decided.
 
     :returns: the new row and the destination's epoch.
@@ -101,12 +103,12 @@ def begin(row: LedgerRow, source: str, epoch: int,
     """
     may_open(row, source, epoch)
     burned = row.max_epoch + 1
-    return dataclasses.replace(row, max_epoch=burned,
-                               pending=migration), burned
+    return dataclasses.replace(
+        row, max_epoch=burned, pending=migration
+    ), burned
 
 
-def commit(row: LedgerRow, migration: str, dest: str,
-           epoch: int) -> LedgerRow:
+def commit(row: LedgerRow, migration: str, dest: str, epoch: int) -> LedgerRow:
     """The destination becomes the holder, at the migration's epoch.
 
     :raises Conflict: MIGRATION_SPENT, it is not the pending one.
@@ -152,8 +154,7 @@ def may_open(row: LedgerRow, host: str, epoch: int) -> None:
 
 def _fresh(row: LedgerRow, host: str) -> LedgerRow:
     epoch = row.max_epoch + 1
-    return dataclasses.replace(row, holder=host, epoch=epoch,
-                               max_epoch=epoch)
+    return dataclasses.replace(row, holder=host, epoch=epoch, max_epoch=epoch)
 
 
 def _same(row: LedgerRow, instance: str) -> None:

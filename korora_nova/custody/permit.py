@@ -14,18 +14,28 @@ from korora_nova.rats import token as tokens
 MAX_AGE = 30.0
 
 _FIELDS: schemas.Schema = {
-    'incarnation': schemas.UUID, 'migration': schemas.UUID,
-    'instance': schemas.UUID, 'nonce': schemas.DIGEST,
-    'source': schemas.HOST, 'dest': schemas.HOST,
-    'ak_source': schemas.NAME, 'ak_dest': schemas.NAME,
-    'epoch': schemas.EPOCH, 'new_epoch': schemas.EPOCH,
-    'msk_name': schemas.NAME, 'dest_pcr_digest': schemas.DIGEST,
+    'incarnation': schemas.UUID,
+    'migration': schemas.UUID,
+    'instance': schemas.UUID,
+    'nonce': schemas.DIGEST,
+    'source': schemas.HOST,
+    'dest': schemas.HOST,
+    'ak_source': schemas.NAME,
+    'ak_dest': schemas.NAME,
+    'epoch': schemas.EPOCH,
+    'new_epoch': schemas.EPOCH,
+    'msk_name': schemas.NAME,
+    'dest_pcr_digest': schemas.DIGEST,
     'dest_reset_restart': schemas.hex_string(8),
-    'dest_deadline': schemas.COUNTER, 'source_pcr_digest': schemas.DIGEST,
-    'address': schemas.text(255), 'tls_name': schemas.text(255, 0)}
+    'dest_deadline': schemas.COUNTER,
+    'source_pcr_digest': schemas.DIGEST,
+    'address': schemas.text(255),
+    'tls_name': schemas.text(255, 0),
+}
 
-KIND = tokens.Kind('korora-permit+jwt', 'korora-agent', 'custody',
-                   tokens.schema(_FIELDS))
+KIND = tokens.Kind(
+    'korora-permit+jwt', 'korora-agent', 'custody', tokens.schema(_FIELDS)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,31 +99,63 @@ class VerifiedPermit:
         return policydigest.state_policy(
             bytes.fromhex(permit.dest_pcr_digest),
             bytes.fromhex(permit.dest_reset_restart),
-            permit.dest_deadline, None)
+            permit.dest_deadline,
+            None,
+        )
 
-    def check_source(self, *, host: str, ak_name: bytes, instance: str,
-                     epoch: int, migration: str, nonce: str, dest: str,
-                     msk_name: bytes) -> None:
+    def check_source(
+        self,
+        *,
+        host: str,
+        ak_name: bytes,
+        instance: str,
+        epoch: int,
+        migration: str,
+        nonce: str,
+        dest: str,
+        msk_name: bytes,
+    ) -> None:
         """The source's checks before it wraps.
 
         :raises CustodyError: PERMIT_MISMATCH naming the field.
         """
-        self._check(source=host, ak_source=ak_name.hex(), instance=instance,
-                    epoch=epoch, migration=migration, nonce=nonce, dest=dest,
-                    msk_name=msk_name.hex())
+        self._check(
+            source=host,
+            ak_source=ak_name.hex(),
+            instance=instance,
+            epoch=epoch,
+            migration=migration,
+            nonce=nonce,
+            dest=dest,
+            msk_name=msk_name.hex(),
+        )
 
-    def check_dest(self, *, host: str, ak_name: bytes, instance: str,
-                   migration: str, source: str, msk_name: bytes) -> None:
+    def check_dest(
+        self,
+        *,
+        host: str,
+        ak_name: bytes,
+        instance: str,
+        migration: str,
+        source: str,
+        msk_name: bytes,
+    ) -> None:
         """The destination's checks before it imports.
 
         :raises CustodyError: PERMIT_MISMATCH naming the field.
         """
-        self._check(dest=host, ak_dest=ak_name.hex(), instance=instance,
-                    migration=migration, source=source,
-                    msk_name=msk_name.hex())
+        self._check(
+            dest=host,
+            ak_dest=ak_name.hex(),
+            instance=instance,
+            migration=migration,
+            source=source,
+            msk_name=msk_name.hex(),
+        )
 
-    def check_stream(self, *, dest: str, address: str,
-                     tls_name: str | None) -> None:
+    def check_stream(
+        self, *, dest: str, address: str, tls_name: str | None
+    ) -> None:
         """The source's checks before the memory stream starts.
 
         :raises CustodyError: ADDRESS_MISMATCH.
@@ -126,8 +168,11 @@ class VerifiedPermit:
                 errors.Reason.ADDRESS_MISMATCH,
                 'Nova would send the server to another host, address or TLS '
                 'name than the permit has.',
-                details={'nova': ' '.join(told),
-                         'permit': ' '.join(permitted)})
+                details={
+                    'nova': ' '.join(told),
+                    'permit': ' '.join(permitted),
+                },
+            )
 
     def _check(self, **expected: str | int) -> None:
         for field, value in expected.items():
@@ -135,7 +180,8 @@ class VerifiedPermit:
                 raise errors.CustodyError(
                     errors.Reason.PERMIT_MISMATCH,
                     f"The permit's {field} differs from what is at hand.",
-                    details={'field': field})
+                    details={'field': field},
+                )
 
 
 def sign_permit(permit: Permit, key: keys.SigningKey) -> str:
@@ -146,8 +192,13 @@ def sign_permit(permit: Permit, key: keys.SigningKey) -> str:
     return tokens.sign(claims, key, KIND, permit.cloud)
 
 
-def verify_permit(token: str, ring: keys.KeyRing, *, cloud: str,
-                  incarnation: str | None = None) -> VerifiedPermit:
+def verify_permit(
+    token: str,
+    ring: keys.KeyRing,
+    *,
+    cloud: str,
+    incarnation: str | None = None,
+) -> VerifiedPermit:
     """Verify a permit; its age is for the caller's CLOCK_BOOTTIME.
 
     :raises CustodyError: PERMIT_INVALID.
@@ -156,15 +207,18 @@ def verify_permit(token: str, ring: keys.KeyRing, *, cloud: str,
     try:
         claims = tokens.verify(token, ring, KIND)
     except tokens.TokenError as exc:
-        raise errors.CustodyError(invalid,
-                                  details={'why': str(exc)}) from None
-    permit = Permit(cloud=claims['cloud'], issued=float(claims['iat']),
-                    kid=claims['kid'],
-                    **{field: claims[field] for field in _FIELDS})
-    if permit.cloud != cloud or incarnation not in (
-            None, permit.incarnation):
-        raise errors.CustodyError(invalid, 'The permit is of another cloud '
-                                  'or incarnation of the ledger.')
+        raise errors.CustodyError(invalid, details={'why': str(exc)}) from None
+    permit = Permit(
+        cloud=claims['cloud'],
+        issued=float(claims['iat']),
+        kid=claims['kid'],
+        **{field: claims[field] for field in _FIELDS},
+    )
+    if permit.cloud != cloud or incarnation not in (None, permit.incarnation):
+        raise errors.CustodyError(
+            invalid,
+            'The permit is of another cloud or incarnation of the ledger.',
+        )
     if permit.new_epoch <= permit.epoch or permit.source == permit.dest:
         raise errors.CustodyError(invalid, 'The permit contradicts itself.')
     return VerifiedPermit(permit, token)

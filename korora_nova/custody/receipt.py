@@ -15,17 +15,21 @@ from korora_nova.rats import token as tokens
 GENESIS = '0' * 64
 
 _FIELDS: schemas.Schema = {
-    'seq': schemas.EPOCH, 'prev': schemas.DIGEST,
+    'seq': schemas.EPOCH,
+    'prev': schemas.DIGEST,
     'incarnation': schemas.UUID,
     'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
-    'instance': schemas.UUID, 'epoch': schemas.EPOCH,
+    'instance': schemas.UUID,
+    'epoch': schemas.EPOCH,
     'outcome': {'enum': list(ledger.OUTCOMES)},
     'source': schemas.HOST,
     'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
-    'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]}}
+    'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
+}
 
-KIND = tokens.Kind('korora-receipt+jwt', 'korora-agent', 'custody',
-                   tokens.schema(_FIELDS))
+KIND = tokens.Kind(
+    'korora-receipt+jwt', 'korora-agent', 'custody', tokens.schema(_FIELDS)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +69,9 @@ class VerifiedReceipt:
         """Digest of the token, hex: the head that hosts report."""
         return tokens.digest(self.token).hex()
 
-    def check_committed(self, *, instance: str, migration: str,
-                        held_epoch: int) -> None:
+    def check_committed(
+        self, *, instance: str, migration: str, held_epoch: int
+    ) -> None:
         """The source may erase its key: another epoch superseded it.
 
         :raises CustodyError: RECEIPT_INVALID.
@@ -76,8 +81,9 @@ class VerifiedReceipt:
         if receipt.epoch <= held_epoch:
             raise _bad('The receipt does not supersede the key held.')
 
-    def check_aborted(self, *, instance: str, migration: str,
-                      epoch: int) -> None:
+    def check_aborted(
+        self, *, instance: str, migration: str, epoch: int
+    ) -> None:
         """The destination may erase its copy of an aborted hand-over.
 
         :raises CustodyError: RECEIPT_INVALID.
@@ -98,13 +104,17 @@ class VerifiedReceipt:
     def _check(self, outcome: str, instance: str, migration: str) -> None:
         receipt = self.receipt
         if (receipt.outcome, receipt.instance, receipt.migration) != (
-                outcome, instance, migration):
+            outcome,
+            instance,
+            migration,
+        ):
             raise _bad('The receipt is about something else.')
 
 
 def _bad(message: str, **details: str) -> errors.CustodyError:
-    return errors.CustodyError(errors.Reason.RECEIPT_INVALID, message,
-                               details=details)
+    return errors.CustodyError(
+        errors.Reason.RECEIPT_INVALID, message, details=details
+    )
 
 
 def sign_receipt(receipt: Receipt, key: keys.SigningKey) -> str:
@@ -114,8 +124,13 @@ def sign_receipt(receipt: Receipt, key: keys.SigningKey) -> str:
     return tokens.sign(claims, key, KIND, receipt.cloud)
 
 
-def verify_receipt(token: str, ring: keys.KeyRing, *, cloud: str,
-                   incarnation: str | None = None) -> VerifiedReceipt:
+def verify_receipt(
+    token: str,
+    ring: keys.KeyRing,
+    *,
+    cloud: str,
+    incarnation: str | None = None,
+) -> VerifiedReceipt:
     """Verify one receipt, not its place in the chain.
 
     :raises CustodyError: RECEIPT_INVALID.
@@ -123,19 +138,28 @@ def verify_receipt(token: str, ring: keys.KeyRing, *, cloud: str,
     try:
         claims = tokens.verify(token, ring, KIND)
     except tokens.TokenError as exc:
-        raise _bad('The receipt does not verify with the pinned keys.',
-                   why=str(exc)) from None
-    receipt = Receipt(cloud=claims['cloud'], issued=float(claims['iat']),
-                      **{field: claims[field] for field in _FIELDS})
+        raise _bad(
+            'The receipt does not verify with the pinned keys.', why=str(exc)
+        ) from None
+    receipt = Receipt(
+        cloud=claims['cloud'],
+        issued=float(claims['iat']),
+        **{field: claims[field] for field in _FIELDS},
+    )
     if receipt.cloud != cloud or incarnation not in (
-            None, receipt.incarnation):
+        None,
+        receipt.incarnation,
+    ):
         raise _bad('The receipt is of another cloud or incarnation.')
     return VerifiedReceipt(receipt, token)
 
 
-def verify_chain(chain: Iterable[str], ring: keys.KeyRing, *,
-                 after: VerifiedReceipt | None = None
-                 ) -> tuple[VerifiedReceipt, ...]:
+def verify_chain(
+    chain: Iterable[str],
+    ring: keys.KeyRing,
+    *,
+    after: VerifiedReceipt | None = None,
+) -> tuple[VerifiedReceipt, ...]:
     """Verify receipts in order: each follows the one before.
 
     :param after: the receipt before the first, None if that is number 1.
@@ -149,8 +173,9 @@ def verify_chain(chain: Iterable[str], ring: keys.KeyRing, *,
         try:
             item = verify_receipt(token, ring, cloud=ring.cloud)
         except errors.CustodyError as exc:
-            raise _bad(f'Receipt {seq} does not verify.', seq=str(seq),
-                       **exc.details) from None
+            raise _bad(
+                f'Receipt {seq} does not verify.', seq=str(seq), **exc.details
+            ) from None
         if (item.receipt.seq, item.receipt.prev) != (seq, prev):
             raise _bad(f'The receipt chain breaks at {seq}.', seq=str(seq))
         prev = item.hash

@@ -50,7 +50,7 @@ class Listing(format_columns.ListColumn):
     """A list in its order; osc-lib's own sorts, and numbers cannot join."""
 
     def human_readable(self) -> str:
-        return ", ".join(str(item) for item in self._value)
+        return ', '.join(str(item) for item in self._value)
 
 
 class Text(_Column):  # type: ignore[misc]
@@ -59,9 +59,7 @@ class Text(_Column):  # type: ignore[misc]
     width = 44
 
     def human_readable(self) -> str:
-        return textwrap.fill(
-            self._value, self.width, break_on_hyphens=False
-        )
+        return textwrap.fill(self._value, self.width, break_on_hyphens=False)
 
 
 def when(stamp: float | str | None) -> str | None:
@@ -69,7 +67,7 @@ def when(stamp: float | str | None) -> str | None:
     if stamp is None or isinstance(stamp, str):
         return stamp
     moment = datetime.datetime.fromtimestamp(stamp, datetime.timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def unverified_claims(token: str | None) -> dict[str, typing.Any]:
@@ -81,7 +79,7 @@ def unverified_claims(token: str | None) -> dict[str, typing.Any]:
     if not token:
         return {}
     try:
-        claims = jwt.decode(token, options={"verify_signature": False})
+        claims = jwt.decode(token, options={'verify_signature': False})
     except jwt.InvalidTokenError:
         return {}
     return dict(claims)

@@ -13,8 +13,8 @@ from osc_lib.cli import format_columns
 #: Longest document that a table shows, characters.
 MAX_SHOWN = 64 * 1024
 
-_LOADER: typing.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER: typing.Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+_DUMPER: typing.Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 
 
 def read(name: str) -> dict[str, typing.Any]:
@@ -26,9 +26,9 @@ def read(name: str) -> dict[str, typing.Any]:
     try:
         document = parse(_text(name))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
-        raise exceptions.CommandError(f"{name}: {e}") from e
+        raise exceptions.CommandError(f'{name}: {e}') from e
     if not isinstance(document, dict):
-        raise exceptions.CommandError(f"{name}: this is no document of rules")
+        raise exceptions.CommandError(f'{name}: this is no document of rules')
     return document
 
 
@@ -39,7 +39,7 @@ def parse(text: str) -> typing.Any:
     :raises yaml.YAMLError: it is not YAML, or has a key twice.
     """
     # All JSON is YAML, but YAML takes a hundred times as long.
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith('{'):
         try:
             return json.loads(text, object_pairs_hook=_unique)
         except json.JSONDecodeError as e:
@@ -65,7 +65,7 @@ class DocumentColumn(format_columns.DictColumn):
     def human_readable(self) -> str:
         shown = text(self._value)
         if len(shown) > MAX_SHOWN:
-            return f"({len(shown)} characters of YAML; use -f json)"
+            return f'({len(shown)} characters of YAML; use -f json)'
         return shown.rstrip()
 
     def machine_readable(self) -> Document:
@@ -74,16 +74,21 @@ class DocumentColumn(format_columns.DictColumn):
 
 def text(document: collections.abc.Mapping[str, typing.Any]) -> str:
     """A document as YAML, keys in their order."""
-    return str(yaml.dump(
-        dict(document), Dumper=_DUMPER, sort_keys=False,
-        default_flow_style=False, allow_unicode=True,
-    ))
+    return str(
+        yaml.dump(
+            dict(document),
+            Dumper=_DUMPER,
+            sort_keys=False,
+            default_flow_style=False,
+            allow_unicode=True,
+        )
+    )
 
 
 def _text(name: str) -> str:
-    if name == "-":
+    if name == '-':
         return sys.stdin.read()
-    with open(name, encoding="utf-8") as file:
+    with open(name, encoding='utf-8') as file:
         return file.read()
 
 
@@ -99,12 +104,14 @@ class _Loader(_LOADER):  # type: ignore[misc]
     ) -> dict[typing.Any, typing.Any]:
         seen = set()
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == 'tag:yaml.org,2002:merge':
                 continue
             name = str(self.construct_object(key, deep=True))
             if name in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} occurs twice",
+                    None,
+                    None,
+                    f'the key {name!r} occurs twice',
                     key.start_mark,
                 )
             seen.add(name)
@@ -123,8 +130,8 @@ def _plain(loader: typing.Any, node: typing.Any) -> str:
     return str(loader.construct_scalar(node))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _number)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _plain)
+_Loader.add_constructor('tag:yaml.org,2002:int', _number)
+_Loader.add_constructor('tag:yaml.org,2002:timestamp', _plain)
 
 
 def _unique(
@@ -135,6 +142,6 @@ def _unique(
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {key!r} occurs twice")
+                raise ValueError(f'the key {key!r} occurs twice')
             seen.add(key)
     return document

@@ -6,14 +6,14 @@ import argparse
 from korora_nova.osc import base
 
 COLUMNS = {
-    "Name": "name",
-    "Status": "status",
-    "Tier": "tier",
-    "Last Attested": "last_attested",
-    "Reasons": "reasons",
-    "EK Hash": "ek_hash",
+    'Name': 'name',
+    'Status': 'status',
+    'Tier': 'tier',
+    'Last Attested': 'last_attested',
+    'Reasons': 'reasons',
+    'EK Hash': 'ek_hash',
 }
-STAMPS = ("enrolled_at", "last_attested")
+STAMPS = ('enrolled_at', 'last_attested')
 
 
 def _readable(host: base.Row) -> dict[str, object]:
@@ -35,7 +35,7 @@ class _OneHost(base.AttestationCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "host", metavar="<host>", help="Name of the compute host"
+            'host', metavar='<host>', help='Name of the compute host'
         )
         return parser
 
@@ -58,8 +58,8 @@ class ApproveHost(_OneHost, base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "ek_hash",
-            metavar="<ek-hash>",
+            'ek_hash',
+            metavar='<ek-hash>',
             help="SHA-256 of the EK certificate's DER form, in hex",
         )
         return parser
@@ -77,16 +77,14 @@ class DeleteHost(_OneHost):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--force",
-            action="store_true",
+            '--force',
+            action='store_true',
             help=(
-                "Delete it although the ledger says that it holds the keys "
-                "of servers: they cannot be started there any more"
+                'Delete it although the ledger says that it holds the keys '
+                'of servers: they cannot be started there any more'
             ),
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        self.attestation.delete_host(
-            parsed_args.host, force=parsed_args.force
-        )
+        self.attestation.delete_host(parsed_args.host, force=parsed_args.force)

@@ -16,7 +16,7 @@ class ShowLedger(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "server", metavar="<server>", help="UUID of the server"
+            'server', metavar='<server>', help='UUID of the server'
         )
         return parser
 
@@ -34,13 +34,13 @@ class RecoverLedger(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "file",
-            metavar="<file>",
-            nargs="+",
+            'file',
+            metavar='<file>',
+            nargs='+',
             help=(
-                "Receipts of one host: the journal of its agent, "
-                "journal/receipts.jsonl in its state directory, or signed "
-                "receipts one per line; - for standard input"
+                'Receipts of one host: the journal of its agent, '
+                'journal/receipts.jsonl in its state directory, or signed '
+                'receipts one per line; - for standard input'
             ),
         )
         return parser
@@ -54,12 +54,12 @@ class RecoverLedger(base.ShowOne):
 
 def _read(name: str) -> str:
     try:
-        if name == "-":
+        if name == '-':
             return sys.stdin.read()
-        with open(name, encoding="utf-8") as file:
+        with open(name, encoding='utf-8') as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as e:
-        raise exceptions.CommandError(f"{name}: {e}") from e
+        raise exceptions.CommandError(f'{name}: {e}') from e
 
 
 def _receipts(text: str, name: str) -> list[str]:
@@ -75,20 +75,20 @@ def _receipts(text: str, name: str) -> list[str]:
         if not line.strip():
             continue
         token = _token(line.strip())
-        if token.count(".") != 2:
+        if token.count('.') != 2:
             raise exceptions.CommandError(
-                f"{name}: line {number} holds no signed receipt"
+                f'{name}: line {number} holds no signed receipt'
             )
         found.append(token)
     if not found:
-        raise exceptions.CommandError(f"{name}: no signed receipts in it")
+        raise exceptions.CommandError(f'{name}: no signed receipts in it')
     return found
 
 
 def _token(line: str) -> str:
-    if not line.startswith("{"):
+    if not line.startswith('{'):
         return line
     try:
-        return str(json.loads(line).get("token"))
+        return str(json.loads(line).get('token'))
     except ValueError:
-        return ""
+        return ''

@@ -6,20 +6,20 @@ import argparse
 from korora_nova.osc import base
 
 COLUMNS = {
-    "ID": "id",
-    "Server": "instance",
-    "Source": "source",
-    "Destination": "dest",
-    "Status": "status",
-    "Epoch": "epoch",
-    "Created At": "created_at",
+    'ID': 'id',
+    'Server': 'instance',
+    'Source': 'source',
+    'Destination': 'dest',
+    'Status': 'status',
+    'Epoch': 'epoch',
+    'Created At': 'created_at',
 }
 
 
 def _readable(migration: base.Row) -> dict[str, object]:
     return {
         **migration,
-        "created_at": base.when(migration.get("created_at")),
+        'created_at': base.when(migration.get('created_at')),
     }
 
 
@@ -35,9 +35,9 @@ class _OneMigration(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "migration",
-            metavar="<migration>",
-            help="UUID of the migration, the one Nova lists",
+            'migration',
+            metavar='<migration>',
+            help='UUID of the migration, the one Nova lists',
         )
         return parser
 
@@ -60,10 +60,10 @@ class AbortMigration(_OneMigration):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--reason",
-            metavar="<text>",
+            '--reason',
+            metavar='<text>',
             required=True,
-            help="Why, for the audit trail",
+            help='Why, for the audit trail',
         )
         return parser
 

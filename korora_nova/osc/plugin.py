@@ -9,11 +9,11 @@ from osc_lib import utils
 
 from korora_nova import client
 
-DEFAULT_API_VERSION = "1"
-API_VERSION_OPTION = "os_attestation_api_version"
-API_NAME = "attestation"
-API_VERSIONS = {"1": "korora_nova.client.AttestationClient"}
-SERVICE_TYPE = "attestation"
+DEFAULT_API_VERSION = '1'
+API_VERSION_OPTION = 'os_attestation_api_version'
+API_NAME = 'attestation'
+API_VERSIONS = {'1': 'korora_nova.client.AttestationClient'}
+SERVICE_TYPE = 'attestation'
 
 
 def make_client(instance: typing.Any) -> client.AttestationClient:
@@ -33,14 +33,14 @@ def build_option_parser(
 ) -> argparse.ArgumentParser:
     """Add the global options of this plugin."""
     parser.add_argument(
-        "--os-attestation-api-version",
-        metavar="<attestation-api-version>",
+        '--os-attestation-api-version',
+        metavar='<attestation-api-version>',
         default=utils.env(
-            "OS_ATTESTATION_API_VERSION", default=DEFAULT_API_VERSION
+            'OS_ATTESTATION_API_VERSION', default=DEFAULT_API_VERSION
         ),
         help=(
-            "Attestation API version, default="
-            f"{DEFAULT_API_VERSION} (Env: OS_ATTESTATION_API_VERSION)"
+            'Attestation API version, default='
+            f'{DEFAULT_API_VERSION} (Env: OS_ATTESTATION_API_VERSION)'
         ),
     )
     return parser

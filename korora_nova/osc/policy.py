@@ -9,21 +9,21 @@ from osc_lib import exceptions
 from korora_nova.osc import base, documents
 
 COLUMNS = {
-    "Name": "name",
-    "Revision": "revision",
-    "Hosts": "hosts",
-    "Rules": "rules",
-    "Updated At": "updated_at",
+    'Name': 'name',
+    'Revision': 'revision',
+    'Hosts': 'hosts',
+    'Rules': 'rules',
+    'Updated At': 'updated_at',
 }
 DIFFERENCES = {
-    "Rule": "rule",
-    "Reason": "reason",
-    "What": "what",
-    "Last Good": "last_good",
-    "Advice": "advice",
+    'Rule': 'rule',
+    'Reason': 'reason',
+    'What': 'what',
+    'Last Good': 'last_good',
+    'Advice': 'advice',
 }
-SENTENCES = ("what", "last_good", "advice")
-STAMPS = ("created_at", "updated_at")
+SENTENCES = ('what', 'last_good', 'advice')
+STAMPS = ('created_at', 'updated_at')
 
 
 def _readable(policy: base.Row) -> dict[str, object]:
@@ -31,17 +31,17 @@ def _readable(policy: base.Row) -> dict[str, object]:
         **policy,
         **{name: base.when(policy.get(name)) for name in STAMPS},
     }
-    if isinstance(policy.get("document"), dict):
-        shown["document"] = documents.DocumentColumn(policy["document"])
+    if isinstance(policy.get('document'), dict):
+        shown['document'] = documents.DocumentColumn(policy['document'])
     return shown
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--file",
-        metavar="<file>",
+        '--file',
+        metavar='<file>',
         required=True,
-        help="The policy, YAML or JSON; - for standard input",
+        help='The policy, YAML or JSON; - for standard input',
     )
 
 
@@ -58,20 +58,18 @@ class CreatePolicy(base.ShowOne):
         parser = super().get_parser(prog_name)
         _add_file(parser)
         parser.add_argument(
-            "name",
-            metavar="<name>",
-            nargs="?",
-            help="Name of the policy, in place of the one in the file",
+            'name',
+            metavar='<name>',
+            nargs='?',
+            help='Name of the policy, in place of the one in the file',
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         document = documents.read(parsed_args.file)
         if parsed_args.name:
-            document["name"] = parsed_args.name
-        return base.record(_readable(
-            self.attestation.create_policy(document)
-        ))
+            document['name'] = parsed_args.name
+        return base.record(_readable(self.attestation.create_policy(document)))
 
 
 class SetPolicy(base.ShowOne):
@@ -85,30 +83,30 @@ class SetPolicy(base.ShowOne):
         parser = super().get_parser(prog_name)
         _add_file(parser)
         parser.add_argument(
-            "--revision",
-            metavar="<revision>",
+            '--revision',
+            metavar='<revision>',
             type=int,
-            help="Refuse unless the policy is at this revision",
+            help='Refuse unless the policy is at this revision',
         )
         parser.add_argument(
-            "name", metavar="<name>", help="Name of the policy"
+            'name', metavar='<name>', help='Name of the policy'
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         name, revision = parsed_args.name, parsed_args.revision
-        document = {**documents.read(parsed_args.file), "name": name}
+        document = {**documents.read(parsed_args.file), 'name': name}
         if revision is None:
             revision = self._revision(name)
-        return base.record(_readable(
-            self.attestation.update_policy(name, document, revision)
-        ))
+        return base.record(
+            _readable(self.attestation.update_policy(name, document, revision))
+        )
 
     def _revision(self, name: str) -> int:
         for policy in self.attestation.list_policies():
-            if policy["name"] == name:
-                return int(policy["revision"])
-        raise exceptions.CommandError(f"There is no policy {name}")
+            if policy['name'] == name:
+                return int(policy['revision'])
+        raise exceptions.CommandError(f'There is no policy {name}')
 
 
 class ListPolicy(base.Lister):
@@ -123,7 +121,7 @@ class _OnePolicy(base.AttestationCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "name", metavar="<name>", help="Name of the policy"
+            'name', metavar='<name>', help='Name of the policy'
         )
         return parser
 
@@ -136,9 +134,9 @@ class ShowPolicy(_OnePolicy, base.ShowOne):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
-        return base.record(_readable(
-            self.attestation.get_policy(parsed_args.name)
-        ))
+        return base.record(
+            _readable(self.attestation.get_policy(parsed_args.name))
+        )
 
 
 class DeletePolicy(_OnePolicy):
@@ -164,7 +162,7 @@ class DiffPolicy(_OnePolicy, base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "host", metavar="<host>", help="Name of the compute host"
+            'host', metavar='<host>', help='Name of the compute host'
         )
         return parser
 
@@ -172,7 +170,10 @@ class DiffPolicy(_OnePolicy, base.Lister):
         answer: dict[str, typing.Any] = self.attestation.policy_differences(
             parsed_args.name, parsed_args.host
         )
-        return base.table(DIFFERENCES, [
-            {**one, **{name: base.Text(one[name]) for name in SENTENCES}}
-            for one in answer["differences"]
-        ])
+        return base.table(
+            DIFFERENCES,
+            [
+                {**one, **{name: base.Text(one[name]) for name in SENTENCES}}
+                for one in answer['differences']
+            ],
+        )

@@ -6,14 +6,14 @@ import argparse
 from korora_nova.osc import base
 
 COLUMNS = {
-    "Seq": "seq",
-    "Outcome": "outcome",
-    "Server": "instance",
-    "Epoch": "epoch",
-    "Migration": "migration",
-    "Source": "source",
-    "Destination": "dest",
-    "Issued": "issued",
+    'Seq': 'seq',
+    'Outcome': 'outcome',
+    'Server': 'instance',
+    'Epoch': 'epoch',
+    'Migration': 'migration',
+    'Source': 'source',
+    'Destination': 'dest',
+    'Issued': 'issued',
 }
 
 
@@ -26,16 +26,16 @@ class ListReceipt(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--since",
-            metavar="<seq>",
+            '--since',
+            metavar='<seq>',
             type=int,
             default=0,
-            help="Only receipts after this sequence number",
+            help='Only receipts after this sequence number',
         )
         parser.add_argument(
-            "--signed",
-            action="store_true",
-            help="Also show each receipt in its signed form",
+            '--signed',
+            action='store_true',
+            help='Also show each receipt in its signed form',
         )
         return parser
 
@@ -43,7 +43,7 @@ class ListReceipt(base.Lister):
         tokens = self.attestation.list_receipts(parsed_args.since)
         columns = dict(COLUMNS)
         if parsed_args.signed:
-            columns["Receipt"] = "token"
+            columns['Receipt'] = 'token'
         return base.table(columns, [_readable(token) for token in tokens])
 
 
@@ -51,6 +51,6 @@ def _readable(token: str) -> dict[str, object]:
     claims = base.unverified_claims(token)
     return {
         **claims,
-        "issued": base.when(claims.get("iat")),
-        "token": token,
+        'issued': base.when(claims.get('iat')),
+        'token': token,
     }

@@ -6,13 +6,13 @@ import argparse
 from korora_nova.osc import base
 
 COLUMNS = {
-    "Name": "name",
-    "Host": "host",
-    "PCRs": "pcrs",
-    "IMA Digests": "ima_digests",
-    "Components": "components",
-    "TPM Firmware": "firmware",
-    "Created At": "created_at",
+    'Name': 'name',
+    'Host': 'host',
+    'PCRs': 'pcrs',
+    'IMA Digests': 'ima_digests',
+    'Components': 'components',
+    'TPM Firmware': 'firmware',
+    'Created At': 'created_at',
 }
 
 
@@ -21,19 +21,19 @@ def _summary(reference: base.Row) -> dict[str, object]:
 
     One of an earlier release has neither components nor firmware.
     """
-    boot, firmware = reference.get("boot"), reference.get("firmware_version")
+    boot, firmware = reference.get('boot'), reference.get('firmware_version')
     return {
-        "name": reference["name"],
-        "host": reference.get("host"),
-        "pcrs": sorted(int(pcr) for pcr in reference.get("pcrs") or ()),
-        "ima_digests": reference.get(
-            "ima_digest_count", len(reference.get("ima_digests") or ())
+        'name': reference['name'],
+        'host': reference.get('host'),
+        'pcrs': sorted(int(pcr) for pcr in reference.get('pcrs') or ()),
+        'ima_digests': reference.get(
+            'ima_digest_count', len(reference.get('ima_digests') or ())
         ),
-        "components": reference.get(
-            "components", len(boot["components"]) if boot else None
+        'components': reference.get(
+            'components', len(boot['components']) if boot else None
         ),
-        "firmware": None if firmware is None else f"{firmware:#x}",
-        "created_at": base.when(reference.get("created_at")),
+        'firmware': None if firmware is None else f'{firmware:#x}',
+        'created_at': base.when(reference.get('created_at')),
     }
 
 
@@ -47,13 +47,13 @@ class CreateReference(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "name", metavar="<name>", help="Name of the new reference"
+            'name', metavar='<name>', help='Name of the new reference'
         )
         parser.add_argument(
-            "--host",
-            metavar="<host>",
+            '--host',
+            metavar='<host>',
             required=True,
-            help="Host whose last verified evidence becomes the reference",
+            help='Host whose last verified evidence becomes the reference',
         )
         return parser
 
@@ -76,7 +76,7 @@ class _OneReference(base.AttestationCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "name", metavar="<name>", help="Name of the reference"
+            'name', metavar='<name>', help='Name of the reference'
         )
         return parser
 

@@ -8,11 +8,11 @@ import time
 from korora_nova.osc import base
 
 COLUMNS = {
-    "Host": "host",
-    "Tier": "tier",
-    "Reasons": "reasons",
-    "Expires": "expires",
-    "Expired": "expired",
+    'Host': 'host',
+    'Tier': 'tier',
+    'Reasons': 'reasons',
+    'Expires': 'expires',
+    'Expired': 'expired',
 }
 
 
@@ -20,10 +20,12 @@ class _Findings(base.Listing):
     """A sentence each for people, the whole for machines."""
 
     def human_readable(self) -> str:
-        return "\n".join(
+        return '\n'.join(
             textwrap.fill(
-                f"{one['reason']}: {one['message']}", 100,
-                subsequent_indent="  ", break_on_hyphens=False,
+                f'{one["reason"]}: {one["message"]}',
+                100,
+                subsequent_indent='  ',
+                break_on_hyphens=False,
             )
             for one in self._value
         )
@@ -34,13 +36,13 @@ def _readable(result: base.Row, now: float) -> dict[str, object]:
 
     A reader decides for itself whether a result is too old, so this does.
     """
-    claims = base.unverified_claims(result.get("token"))
-    expires = claims.get("exp")
+    claims = base.unverified_claims(result.get('token'))
+    expires = claims.get('exp')
     return {
         **result,
-        "issued": base.when(claims.get("iat")),
-        "expires": base.when(expires),
-        "expired": expires is None or expires <= now,
+        'issued': base.when(claims.get('iat')),
+        'expires': base.when(expires),
+        'expired': expires is None or expires <= now,
     }
 
 
@@ -65,13 +67,15 @@ class ShowResult(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "host", metavar="<host>", help="Name of the compute host"
+            'host', metavar='<host>', help='Name of the compute host'
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         result = self.attestation.get_result(parsed_args.host)
-        return base.record({
-            **_readable(result, time.time()),
-            "findings": _Findings(result.get("findings") or []),
-        })
+        return base.record(
+            {
+                **_readable(result, time.time()),
+                'findings': _Findings(result.get('findings') or []),
+            }
+        )

@@ -22,8 +22,13 @@ from korora_nova.rats.policy import BoundPolicy, Judgement
 from korora_nova.rats.quote import Clock, VerifiedQuote, verify_quote
 from korora_nova.rats.state import BANK, Explained, VerifiedState
 
-__all__ = ['AFFIRMING', 'CONTRAINDICATED', 'Appraisal', 'VerifiedState',
-           'appraise']
+__all__ = [
+    'AFFIRMING',
+    'CONTRAINDICATED',
+    'Appraisal',
+    'VerifiedState',
+    'appraise',
+]
 
 AFFIRMING = 'affirming'
 CONTRAINDICATED = 'contraindicated'
@@ -61,13 +66,22 @@ class Appraisal:
         if self.tier != AFFIRMING:
             raise errors.Untrusted(
                 _R.HOST_UNTRUSTED,
-                details={'reasons': ' '.join(self.reason_ids)})
+                details={'reasons': ' '.join(self.reason_ids)},
+            )
 
 
-def appraise(evidence: Evidence, *, ak: tpm2.Public, challenge: bytes,
-             purpose: str, host: str, body: bytes,
-             policies: Sequence[BoundPolicy], last_clock: Clock | None,
-             ima_state: ima.State | None = None) -> Appraisal:
+def appraise(
+    evidence: Evidence,
+    *,
+    ak: tpm2.Public,
+    challenge: bytes,
+    purpose: str,
+    host: str,
+    body: bytes,
+    policies: Sequence[BoundPolicy],
+    last_clock: Clock | None,
+    ima_state: ima.State | None = None,
+) -> Appraisal:
     """Appraise evidence that answers one challenge.
 
     1. the quote; 2. counters not older than ``last_clock``; 3. the UEFI
@@ -81,8 +95,9 @@ def appraise(evidence: Evidence, *, ak: tpm2.Public, challenge: bytes,
     :raises Retry: step 2, evidence of the same boot overtook this one.
     :raises Conflict: step 4, IMA_CONTINUITY: send the whole list.
     """
-    quote = verify_quote(evidence.quote, ak,
-                         qualify(challenge, purpose, host, body))
+    quote = verify_quote(
+        evidence.quote, ak, qualify(challenge, purpose, host, body)
+    )
     _check_clock(quote.clock, last_clock)
     state = _state(quote, evidence.uefi_log)
     judged = [bound.judge(state) for bound in policies]
@@ -106,30 +121,42 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
     if boot < last_boot:
         want, got = '{} {}'.format(*last_boot), '{} {}'.format(*boot)
         raise errors.EvidenceError(
-            _R.CLOCK_WENT_BACK, 'The TPM counters (resetCount restartCount) '
+            _R.CLOCK_WENT_BACK,
+            'The TPM counters (resetCount restartCount) '
             f'are older than those last seen: want {want} or later, '
-            f'got {got}.', place='clockInfo',
-            details={'want': want, 'got': got})
+            f'got {got}.',
+            place='clockInfo',
+            details={'want': want, 'got': got},
+        )
     if boot == last_boot and clock.clock_ms < last.clock_ms:
-        raise errors.Retry(message='Newer evidence of this host was '
-                           'accepted meanwhile; attest again.')
+        raise errors.Retry(
+            message='Newer evidence of this host was '
+            'accepted meanwhile; attest again.'
+        )
 
 
 def _state(quote: VerifiedQuote, uefi_log: bytes) -> VerifiedState:
     state = VerifiedState(quote.banks, quote.clock, quote.firmware_version)
     try:
         log = eventlog.parse(uefi_log).compare(
-            {index: value for index, value in quote.pcrs.items()
-             if index != ima.IMA_PCR}, BANK)
-        return dataclasses.replace(state, log=Explained.of(log),
-                                   boot=log.boot)
+            {
+                index: value
+                for index, value in quote.pcrs.items()
+                if index != ima.IMA_PCR
+            },
+            BANK,
+        )
+        return dataclasses.replace(state, log=Explained.of(log), boot=log.boot)
     except errors.EvidenceError as exc:
         return dataclasses.replace(state, log_fault=Finding.of(exc))
 
 
-def _measure(evidence: Evidence, quote: VerifiedQuote,
-             judged: Sequence[Judgement], ima_state: ima.State | None
-             ) -> tuple[ima.Measured | None, Finding | None]:
+def _measure(
+    evidence: Evidence,
+    quote: VerifiedQuote,
+    judged: Sequence[Judgement],
+    ima_state: ima.State | None,
+) -> tuple[ima.Measured | None, Finding | None]:
     """One pass over the list for all policies, or why it is refused."""
     offset = evidence.ima_offset
     if offset and (ima_state is None or ima_state.bytes != offset):
@@ -137,20 +164,29 @@ def _measure(evidence: Evidence, quote: VerifiedQuote,
     wanted = not judged or any(item.ima is not None for item in judged)
     if not wanted and not any(quote.pcrs[ima.IMA_PCR]):
         return None, None
-    rules = {one.fingerprint: one for item in judged
-             if (one := item.ima_rules) is not None}
+    rules = {
+        one.fingerprint: one
+        for item in judged
+        if (one := item.ima_rules) is not None
+    }
     try:
-        return ima.measure(evidence.ima_log, quote.pcrs,
-                           tuple(rules.values()), banks=quote.banks,
-                           state=ima_state if offset else None), None
+        return ima.measure(
+            evidence.ima_log,
+            quote.pcrs,
+            tuple(rules.values()),
+            banks=quote.banks,
+            state=ima_state if offset else None,
+        ), None
     except errors.EvidenceError as exc:
         return None, Finding.of(exc)
 
 
-def _of_files(judgement: Judgement, measured: ima.Measured | None
-              ) -> tuple[Finding, ...]:
+def _of_files(
+    judgement: Judgement, measured: ima.Measured | None
+) -> tuple[Finding, ...]:
     rules = judgement.ima_rules
     if rules is None or measured is None:
         return ()
     return judgement.of_files(
-        measured.state.results[rules.fingerprint].findings())
+        measured.state.results[rules.fingerprint].findings()
+    )

@@ -97,9 +97,12 @@ def parse_attest(data: bytes) -> Attest:
     reader = Reader(data, 'attest')
     if (magic := reader.u32()) != MAGIC:
         raise errors.EvidenceError(
-            _R.QUOTE_MAGIC, f'{errors.REASONS[_R.QUOTE_MAGIC]} Its magic is '
-            f'{magic:08x}, not {MAGIC:08x}.', place='attest: magic',
-            details={'want': f'{MAGIC:08x}', 'got': f'{magic:08x}'})
+            _R.QUOTE_MAGIC,
+            f'{errors.REASONS[_R.QUOTE_MAGIC]} Its magic is '
+            f'{magic:08x}, not {MAGIC:08x}.',
+            place='attest: magic',
+            details={'want': f'{MAGIC:08x}', 'got': f'{magic:08x}'},
+        )
     kind = reader.u16()
     signer, extra = reader.sized(68), reader.sized(MAX_EXTRA)
     clock_ms, resets, restarts = reader.u64(), reader.u32(), reader.u32()
@@ -114,13 +117,19 @@ def parse_attest(data: bytes) -> Attest:
         info = CreationInfo(reader.sized(68), reader.sized(64))
     else:
         raise errors.EvidenceError(
-            _R.QUOTE_TYPE, f'{errors.REASONS[_R.QUOTE_TYPE]} Its type is '
-            f'{kind:04x}.', place='attest: type',
-            details={'want': f'{ST_ATTEST_QUOTE:04x}', 'got': f'{kind:04x}'})
+            _R.QUOTE_TYPE,
+            f'{errors.REASONS[_R.QUOTE_TYPE]} Its type is {kind:04x}.',
+            place='attest: type',
+            details={'want': f'{ST_ATTEST_QUOTE:04x}', 'got': f'{kind:04x}'},
+        )
     reader.end()
-    return Attest(signer, extra,
-                  Clock(clock_ms, resets, restarts, safe == 1), firmware,
-                  info)
+    return Attest(
+        signer,
+        extra,
+        Clock(clock_ms, resets, restarts, safe == 1),
+        firmware,
+        info,
+    )
 
 
 def _selection(data: Reader) -> tuple[tuple[int, bytes], ...]:
@@ -129,8 +138,7 @@ def _selection(data: Reader) -> tuple[tuple[int, bytes], ...]:
     count = data.u32()
     if count > MAX_BANKS:
         raise malformed('selection: too many PCR banks')
-    return tuple((data.u16(), data.sized8(MAX_SELECT))
-                 for _ in range(count))
+    return tuple((data.u16(), data.sized8(MAX_SELECT)) for _ in range(count))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,8 +198,10 @@ def parse_signature(data: bytes) -> Signature:
     algorithm = reader.u16()
     if algorithm not in (ALG_RSASSA, ALG_RSAPSS, ALG_ECDSA):
         raise errors.EvidenceError(
-            _R.QUOTE_ALGORITHM, place='signature: sigAlg',
-            details={'got': f'{algorithm:04x}'})
+            _R.QUOTE_ALGORITHM,
+            place='signature: sigAlg',
+            details={'got': f'{algorithm:04x}'},
+        )
     scheme = Scheme(algorithm, (reader.u16(),))
     if algorithm == ALG_ECDSA:
         value = ecdsa_der(reader.sized(66), reader.sized(66))
@@ -203,5 +213,6 @@ def parse_signature(data: bytes) -> Signature:
 
 def ecdsa_der(r: bytes, s: bytes) -> bytes:
     """DER (RFC 3279 section 2.2.3) of two big-endian numbers."""
-    return utils.encode_dss_signature(int.from_bytes(r, 'big'),
-                                      int.from_bytes(s, 'big'))
+    return utils.encode_dss_signature(
+        int.from_bytes(r, 'big'), int.from_bytes(s, 'big')
+    )

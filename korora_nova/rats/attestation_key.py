@@ -41,9 +41,13 @@ _SIGNING = {item.id: item for item in algorithms.SIGNING}
 # RFC 7518 section 3.1.
 _JWK_ALGORITHMS = {
     prefix + str(item.size * 8): structure.Scheme(algorithm, (item.id,))
-    for prefix, algorithm in (('ES', ALG_ECDSA), ('RS', ALG_RSASSA),
-                              ('PS', ALG_RSAPSS))
-    for item in algorithms.SIGNING}
+    for prefix, algorithm in (
+        ('ES', ALG_ECDSA),
+        ('RS', ALG_RSASSA),
+        ('PS', ALG_RSAPSS),
+    )
+    for item in algorithms.SIGNING
+}
 _BASE64URL = re.compile('[A-Za-z0-9_-]+', re.ASCII)
 _R = errors.Reason
 
@@ -72,8 +76,11 @@ class AttestationKey:
         """TPM_ALG_ID of the signatures it can make."""
         if self.scheme is not None:
             return (self.scheme.algorithm,)
-        return (RSA_ALGORITHMS if isinstance(self.key, rsa.RSAPublicKey)
-                else ECC_ALGORITHMS)
+        return (
+            RSA_ALGORITHMS
+            if isinstance(self.key, rsa.RSAPublicKey)
+            else ECC_ALGORITHMS
+        )
 
 
 def load(data: bytes) -> AttestationKey:
@@ -110,9 +117,12 @@ def of_public(public: structure.Public) -> AttestationKey:
     got = public.attributes & (need | structure.DECRYPT)
     if got != need:
         raise errors.EvidenceError(
-            _R.AK_ATTRIBUTES, 'The attestation key is not fixedTPM, '
-            'restricted and for signatures alone.', place='attributes',
-            details={'want': f'{need:08x}', 'got': f'{got:08x}'})
+            _R.AK_ATTRIBUTES,
+            'The attestation key is not fixedTPM, '
+            'restricted and for signatures alone.',
+            place='attributes',
+            details={'want': f'{need:08x}', 'got': f'{got:08x}'},
+        )
     try:
         key = _checked(public.key, public.key_bits)
     except errors.EvidenceError as exc:
@@ -125,8 +135,8 @@ def of_public(public: structure.Public) -> AttestationKey:
 
 def _refused(why: str, place: str | None = None) -> errors.EvidenceError:
     return errors.EvidenceError(
-        _R.QUOTE_KEY, f'The attestation key cannot be used: {why}',
-        place=place)
+        _R.QUOTE_KEY, f'The attestation key cannot be used: {why}', place=place
+    )
 
 
 def _public(data: bytes) -> structure.Public:
@@ -148,17 +158,22 @@ def _der(data: bytes) -> object:
     try:
         return certificate.load(data).x509.public_key()
     except certificate.BROKEN:
-        raise _refused('it is neither a public key nor a certificate in '
-                       'DER.') from None
+        raise _refused(
+            'it is neither a public key nor a certificate in DER.'
+        ) from None
 
 
 def _pem(data: bytes) -> object:
     blocks = list(certificate.pem_blocks(data))
     labels = ('PUBLIC KEY', 'RSA PUBLIC KEY', 'CERTIFICATE')
-    if (data.count(b'-----BEGIN ') != 1 or len(blocks) != 1
-            or blocks[0][0] not in labels):
-        raise _refused('its PEM is not of exactly one public key or '
-                       'certificate.')
+    if (
+        data.count(b'-----BEGIN ') != 1
+        or len(blocks) != 1
+        or blocks[0][0] not in labels
+    ):
+        raise _refused(
+            'its PEM is not of exactly one public key or certificate.'
+        )
     return _der(blocks[0][1])
 
 
@@ -182,8 +197,11 @@ def _jwk(data: bytes) -> AttestationKey:
     name = document['alg']
     if not isinstance(name, str) or name not in _JWK_ALGORITHMS:
         raise errors.EvidenceError(
-            _R.QUOTE_ALGORITHM, 'The attestation key cannot be used: its '
-            'JWK is for another algorithm.', place='alg')
+            _R.QUOTE_ALGORITHM,
+            'The attestation key cannot be used: its '
+            'JWK is for another algorithm.',
+            place='alg',
+        )
     _check_scheme(_JWK_ALGORITHMS[name], key)
     return dataclasses.replace(key, scheme=_JWK_ALGORITHMS[name])
 
@@ -196,7 +214,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _jwk_ec(document: dict[str, Any]) -> object:
     curves: dict[str, tuple[ec.EllipticCurve, int]] = {
-        'P-256': (ec.SECP256R1(), 32), 'P-384': (ec.SECP384R1(), 48)}
+        'P-256': (ec.SECP256R1(), 32),
+        'P-384': (ec.SECP384R1(), 48),
+    }
     name = document.get('crv')
     if not isinstance(name, str) or name not in curves:
         raise _refused('it is not on P-256 or P-384.', 'crv')
@@ -206,15 +226,16 @@ def _jwk_ec(document: dict[str, Any]) -> object:
         raise _refused('a coordinate has not the size of the curve.')
     try:
         return ec.EllipticCurvePublicNumbers(
-            int.from_bytes(x, 'big'), int.from_bytes(y, 'big'),
-            curve).public_key()
+            int.from_bytes(x, 'big'), int.from_bytes(y, 'big'), curve
+        ).public_key()
     except ValueError:
         raise _refused('it is not a point of its curve.') from None
 
 
 def _jwk_rsa(document: dict[str, Any]) -> object:
-    n, e = (int.from_bytes(_octets(document, part), 'big')
-            for part in ('n', 'e'))
+    n, e = (
+        int.from_bytes(_octets(document, part), 'big') for part in ('n', 'e')
+    )
     try:
         return rsa.RSAPublicNumbers(e, n).public_key()
     except ValueError:
@@ -238,8 +259,9 @@ def _checked(key: object, bits: int = 0) -> AttestationKey:
     """
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:
-            raise _refused(f'its curve is {key.curve.name}, not P-256 or '
-                           'P-384.')
+            raise _refused(
+                f'its curve is {key.curve.name}, not P-256 or P-384.'
+            )
         return AttestationKey(key)
     if not isinstance(key, rsa.RSAPublicKey):
         raise _refused('it is neither ECC nor RSA.')
@@ -252,11 +274,15 @@ def _checked(key: object, bits: int = 0) -> AttestationKey:
 
 def _check_scheme(scheme: structure.Scheme, key: AttestationKey) -> None:
     if scheme.algorithm not in key.algorithms or (
-            scheme.details[0] not in _SIGNING):
+        scheme.details[0] not in _SIGNING
+    ):
         got = scheme_name(scheme)
         raise errors.EvidenceError(
-            _R.QUOTE_ALGORITHM, 'The attestation key cannot be used: its '
-            f'scheme is {got}.', place='scheme', details={'got': got})
+            _R.QUOTE_ALGORITHM,
+            f'The attestation key cannot be used: its scheme is {got}.',
+            place='scheme',
+            details={'got': got},
+        )
 
 
 def scheme_name(scheme: structure.Scheme) -> str:

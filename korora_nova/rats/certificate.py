@@ -19,9 +19,16 @@ MAX_CERTIFICATE = 8192
 #: What ``cryptography`` raises for a certificate, a key or a revocation
 #: list that is not one, at loading or when a field is read; release 43
 #: raises KeyError for an unknown type of string.
-BROKEN = (ValueError, TypeError, KeyError, InvalidSignature,
-          UnsupportedAlgorithm, x509.DuplicateExtension,
-          x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+BROKEN = (
+    ValueError,
+    TypeError,
+    KeyError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def trimmed(data: bytes) -> bytes:
@@ -46,7 +53,7 @@ def _size(data: bytes) -> int:
     octets = data[1] & 0x7F
     if not 1 <= octets <= 4 or len(data) < 2 + octets:
         return 0
-    return 2 + octets + int.from_bytes(data[2:2 + octets], 'big')
+    return 2 + octets + int.from_bytes(data[2 : 2 + octets], 'big')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +107,20 @@ def check_signature(cert: Certificate, issuer: Certificate) -> None:
 
     :raises InvalidSignature: or another of :data:`BROKEN`.
     """
-    key, scheme = issuer.x509.public_key(), (
-        cert.x509.signature_algorithm_parameters)
+    key, scheme = (
+        issuer.x509.public_key(),
+        (cert.x509.signature_algorithm_parameters),
+    )
     algorithm = cert.x509.signature_hash_algorithm
-    if isinstance(key, rsa.RSAPublicKey) and algorithm is not None and (
-            isinstance(scheme, (padding.PKCS1v15, padding.PSS))):
+    if (
+        isinstance(key, rsa.RSAPublicKey)
+        and algorithm is not None
+        and (isinstance(scheme, (padding.PKCS1v15, padding.PSS)))
+    ):
         key.verify(cert.x509.signature, cert.tbs, scheme, algorithm)
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(
-            scheme, ec.ECDSA):
+        scheme, ec.ECDSA
+    ):
         key.verify(cert.x509.signature, cert.tbs, scheme)
     else:
         raise InvalidSignature
@@ -123,7 +136,7 @@ def pem_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """
     for begin, end in pairwise(_MARKER.finditer(data)):
         if (begin[1], end[1]) == (b'BEGIN', b'END') and begin[2] == end[2]:
-            text = data[begin.end():end.start()]
+            text = data[begin.end() : end.start()]
             try:
                 der = base64.b64decode(b''.join(text.split()), validate=True)
             except ValueError:
@@ -144,9 +157,9 @@ def bare_key(cert: Certificate) -> bytes:
     if len(parts) != 2 or parts[1][0] != 0x03:
         raise ValueError('a certificate without a key')
     _, begin, end = parts[1]
-    if spki[begin:begin + 1] != b'\0':
+    if spki[begin : begin + 1] != b'\0':
         raise ValueError('a certificate without a key')
-    return spki[begin + 1:end]
+    return spki[begin + 1 : end]
 
 
 # Tag, begin and end of the content of an element, in the string around it.
@@ -173,8 +186,9 @@ def _with_ordered_names(der: bytes) -> bytes:
     out = bytearray(der)
     for _, first, last in (fields[2], fields[4]):
         for tag, start, stop in _children(der, begin + first, begin + last):
-            items = sorted(der[at:after] for at, after
-                           in _spans(der, start, stop))
+            items = sorted(
+                der[at:after] for at, after in _spans(der, start, stop)
+            )
             if tag == 0x31:
                 out[start:stop] = b''.join(items)
     return bytes(out)
@@ -187,15 +201,16 @@ def _spans(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
         at = after
 
 
-def _children(data: bytes, at: int = 0, end: int | None = None
-              ) -> Iterator[_Element]:
+def _children(
+    data: bytes, at: int = 0, end: int | None = None
+) -> Iterator[_Element]:
     """The elements of a DER string (X.690 section 8.1)."""
     end = len(data) if end is None else end
     while at < end:
         first = data[at + 1] if at + 1 < end else 0x80
         octets = first & 0x7F if first >= 0x80 else 0
         begin = at + 2 + octets
-        size = int.from_bytes(data[at + 2:begin], 'big') if octets else first
+        size = int.from_bytes(data[at + 2 : begin], 'big') if octets else first
         if first == 0x80 or begin + size > end:
             raise ValueError('not DER')
         yield data[at], begin, begin + size

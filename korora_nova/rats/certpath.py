@@ -23,10 +23,15 @@ from korora_nova.rats.finding import printable
 MAX_PATH = 5
 
 # Critical extensions whose meaning is heeded, or needs no heed.
-_UNDERSTOOD = frozenset((
-    x509.BasicConstraints.oid, x509.KeyUsage.oid,
-    x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid,
-    x509.CertificatePolicies.oid))
+_UNDERSTOOD = frozenset(
+    (
+        x509.BasicConstraints.oid,
+        x509.KeyUsage.oid,
+        x509.ExtendedKeyUsage.oid,
+        x509.SubjectAlternativeName.oid,
+        x509.CertificatePolicies.oid,
+    )
+)
 
 Path = tuple[Certificate, ...]
 
@@ -48,10 +53,13 @@ def understood(cert: Certificate) -> None:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             oid = extension.oid.dotted_string
             raise errors.EvidenceError(
-                errors.Reason.EK_CHAIN, 'The certificate of '
+                errors.Reason.EK_CHAIN,
+                'The certificate of '
                 f'{shown(cert.x509.subject)} has the critical extension '
-                f'{oid}, which is not understood.', place='extensions',
-                details={'got': oid})
+                f'{oid}, which is not understood.',
+                place='extensions',
+                details={'got': oid},
+            )
 
 
 class Search:
@@ -61,7 +69,8 @@ class Search:
         self._by_subject: dict[bytes, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
-                cert.x509.subject.public_bytes(), []).append(cert)
+                cert.x509.subject.public_bytes(), []
+            ).append(cert)
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._ends: list[Path] = []
 
@@ -69,15 +78,19 @@ class Search:
         """Extend a path, leaf first, to each self-signed certificate."""
         if len(path) >= MAX_PATH:
             return
-        issuers = [issuer for issuer in self.named(path[-1].x509.issuer)
-                   if issuer not in path
-                   and self._issued(path[-1], issuer, len(path) - 1)]
+        issuers = [
+            issuer
+            for issuer in self.named(path[-1].x509.issuer)
+            if issuer not in path
+            and self._issued(path[-1], issuer, len(path) - 1)
+        ]
         if not issuers:
             self._ends.append(path)
         for issuer in issuers:
             longer = (*path, issuer)
             if issuer.x509.issuer == issuer.x509.subject and (
-                    self.signed(issuer, issuer)):
+                self.signed(issuer, issuer)
+            ):
                 yield longer
             else:
                 yield from self.paths(longer)
@@ -98,15 +111,20 @@ class Search:
             self._signed[cert, issuer] = known
         return known
 
-    def _issued(self, cert: Certificate, issuer: Certificate,
-                below: int) -> bool:
+    def _issued(
+        self, cert: Certificate, issuer: Certificate, below: int
+    ) -> bool:
         """Whether an authority with ``below`` CAs under it signed."""
         try:
             basic = issuer.x509.extensions.get_extension_for_class(
-                x509.BasicConstraints).value
+                x509.BasicConstraints
+            ).value
             understood(issuer)
-            usable = basic.ca and _may_sign(issuer) and (
-                basic.path_length is None or basic.path_length >= below)
+            usable = (
+                basic.ca
+                and _may_sign(issuer)
+                and (basic.path_length is None or basic.path_length >= below)
+            )
         except (*BROKEN, x509.ExtensionNotFound, errors.EvidenceError):
             return False
         return usable and self.signed(cert, issuer)
@@ -116,19 +134,27 @@ class Search:
         path = max(self._ends, key=len, default=None)
         if path is None:
             return errors.EvidenceError(
-                errors.Reason.EK_CHAIN, 'The path from the EK certificate '
+                errors.Reason.EK_CHAIN,
+                'The path from the EK certificate '
                 f'to a root is longer than {MAX_PATH} certificates.',
-                place='ek_cert')
+                place='ek_cert',
+            )
         last = path[-1].x509
         issuer, subject = shown(last.issuer), shown(last.subject)
         count = len(self.named(last.issuer))
-        got = (f'{count} of that name, of which none signed it as an '
-               'authority' if count else 'none of that name')
+        got = (
+            f'{count} of that name, of which none signed it as an authority'
+            if count
+            else 'none of that name'
+        )
         return errors.EvidenceError(
-            errors.Reason.EK_CHAIN, 'The EK certificate does not chain to '
+            errors.Reason.EK_CHAIN,
+            'The EK certificate does not chain to '
             f'a trusted root: of {issuer}, who issued {subject}, there is '
-            f'{got}.', place='ek_cert',
-            details={'want': issuer, 'got': got})
+            f'{got}.',
+            place='ek_cert',
+            details={'want': issuer, 'got': got},
+        )
 
 
 def _may_sign(issuer: Certificate) -> bool:

@@ -75,8 +75,12 @@ class Endorsers:
                     lists[der] = crl
                 else:
                     (broken if must_be_list else unread)[name] = True
-        return cls(tuple(certificates.values()), tuple(lists.values()),
-                   tuple(unread), tuple(broken))
+        return cls(
+            tuple(certificates.values()),
+            tuple(lists.values()),
+            tuple(unread),
+            tuple(broken),
+        )
 
 
 def _parts(name: str, data: bytes) -> list[tuple[bool, bytes]]:
@@ -84,9 +88,11 @@ def _parts(name: str, data: bytes) -> list[tuple[bool, bytes]]:
     called_list = name.lower().endswith('.crl')
     if b'-----BEGIN ' not in data:
         return [(called_list, data)]
-    parts = [(label == _PEM_LIST, der)
-             for label, der in certificate.pem_blocks(data)
-             if label in (*_PEM_CERTIFICATES, _PEM_LIST)]
+    parts = [
+        (label == _PEM_LIST, der)
+        for label, der in certificate.pem_blocks(data)
+        if label in (*_PEM_CERTIFICATES, _PEM_LIST)
+    ]
     expected = max(called_list, data.count(b'-----BEGIN X509 CRL'))
     if sum(is_list for is_list, _ in parts) < expected:
         parts.append((True, b''))
@@ -109,8 +115,12 @@ def _list(der: bytes) -> revocation.Crl | None:
     return crl
 
 
-def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
-              now: datetime.datetime) -> bytes:
+def verify_ek(
+    cert_der: bytes,
+    ek: tpm2.Public,
+    endorsers: Endorsers,
+    now: datetime.datetime,
+) -> bytes:
     """Verify that a trusted maker certified this endorsement key.
 
     1. the key is of the supported kind; 2. the certificate parses and is
@@ -132,20 +142,24 @@ def verify_ek(cert_der: bytes, ek: tpm2.Public, endorsers: Endorsers,
         extensions = leaf.x509.extensions
     except BROKEN:
         raise errors.EvidenceError(
-            _R.EK_MISMATCH, 'The EK certificate is malformed.',
-            place='ek_cert') from None
+            _R.EK_MISMATCH, 'The EK certificate is malformed.', place='ek_cert'
+        ) from None
     if not same:
         raise errors.EvidenceError(
-            _R.EK_MISMATCH, 'The EK certificate is of another key.',
-            place='ek_cert')
+            _R.EK_MISMATCH,
+            'The EK certificate is of another key.',
+            place='ek_cert',
+        )
     _check_leaf(extensions)
     try:
         _check_paths(leaf, endorsers, now)
     except BROKEN as exc:
         raise errors.EvidenceError(
-            _R.EK_CHAIN, 'A certificate of the EK chain has a field that '
-            'cannot be read.', place='ek_cert',
-            details={'error': type(exc).__name__}) from None
+            _R.EK_CHAIN,
+            'A certificate of the EK chain has a field that cannot be read.',
+            place='ek_cert',
+            details={'error': type(exc).__name__},
+        ) from None
     return leaf.der
 
 
@@ -154,46 +168,57 @@ def _same_key(leaf: Certificate, ek: tpm2.Public) -> bool:
     if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
         return _spki(leaf.x509.public_key()) == _spki(key)
     return certificate.bare_key(leaf) == key.public_bytes(
-        Encoding.DER, PublicFormat.PKCS1)
+        Encoding.DER, PublicFormat.PKCS1
+    )
 
 
 def _spki(key: object) -> bytes:
     encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
     return encoded
 
 
 def _check_leaf(extensions: x509.Extensions) -> None:
     try:
         usages = extensions.get_extension_for_class(
-            x509.ExtendedKeyUsage).value
+            x509.ExtendedKeyUsage
+        ).value
     except x509.ExtensionNotFound:
         usages = x509.ExtendedKeyUsage([])
     if EKU_EK not in usages:
         got = ' '.join(usage.dotted_string for usage in usages) or 'none'
         raise errors.EvidenceError(
-            _R.EK_EKU, 'The EK certificate is not one for an endorsement '
+            _R.EK_EKU,
+            'The EK certificate is not one for an endorsement '
             f'key: wanted the extended key usage {EKU_EK.dotted_string}, '
-            f'got {got}.', place='ek_cert',
-            details={'want': EKU_EK.dotted_string, 'got': got})
+            f'got {got}.',
+            place='ek_cert',
+            details={'want': EKU_EK.dotted_string, 'got': got},
+        )
     try:
         basic = extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:
         return
     if basic.value.ca:
-        raise errors.EvidenceError(_R.EK_EKU, 'The EK certificate is one '
-                                   'of a certification authority.')
+        raise errors.EvidenceError(
+            _R.EK_EKU,
+            'The EK certificate is one of a certification authority.',
+        )
 
 
-def _check_paths(leaf: Certificate, endorsers: Endorsers,
-                 now: datetime.datetime) -> None:
+def _check_paths(
+    leaf: Certificate, endorsers: Endorsers, now: datetime.datetime
+) -> None:
     certpath.understood(leaf)
     algorithm = leaf.x509.signature_hash_algorithm
     # Of the certificates that the operator provides, the hash matters less.
     if algorithm is None or algorithm.digest_size < MIN_DIGEST:
         raise errors.EvidenceError(
-            _R.EK_CHAIN, 'The EK certificate is signed with a weak hash '
-            'algorithm.', place='ek_cert')
+            _R.EK_CHAIN,
+            'The EK certificate is signed with a weak hash algorithm.',
+            place='ek_cert',
+        )
     search = certpath.Search(endorsers.certificates)
     first: errors.EvidenceError | None = None
     for path, _ in zip(search.paths((leaf,)), range(MAX_PATHS), strict=False):
@@ -210,22 +235,33 @@ def _check_paths(leaf: Certificate, endorsers: Endorsers,
     raise first
 
 
-def _check_path(path: certpath.Path, endorsers: Endorsers,
-                search: certpath.Search, now: datetime.datetime) -> None:
+def _check_path(
+    path: certpath.Path,
+    endorsers: Endorsers,
+    search: certpath.Search,
+    now: datetime.datetime,
+) -> None:
     for cert in path:
         fields = cert.x509
-        since, until = (fields.not_valid_before_utc,
-                        fields.not_valid_after_utc)
+        since, until = (
+            fields.not_valid_before_utc,
+            fields.not_valid_after_utc,
+        )
         if not since <= now <= until:
             raise errors.EvidenceError(
-                _R.EK_VALIDITY, f'The certificate of {shown(fields.subject)}, '
+                _R.EK_VALIDITY,
+                f'The certificate of {shown(fields.subject)}, '
                 f'issued by {shown(fields.issuer)}, is valid from {since} to '
-                f'{until}, not on {now}.', place=shown(fields.subject),
-                details={'want': str(now), 'got': f'{since} - {until}'})
+                f'{until}, not on {now}.',
+                place=shown(fields.subject),
+                details={'want': str(now), 'got': f'{since} - {until}'},
+            )
     if endorsers.broken:
         names = ' '.join(endorsers.broken[:MAX_LISTED])
         raise errors.EvidenceError(
-            _R.EK_CRL, f'A revocation list cannot be read: {names}.',
-            place=names)
+            _R.EK_CRL,
+            f'A revocation list cannot be read: {names}.',
+            place=names,
+        )
     for cert, issuer in pairwise(path):
         revocation.check(cert, issuer, endorsers.revocations, search, now)

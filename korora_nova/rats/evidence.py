@@ -26,14 +26,18 @@ _OPTIONAL = frozenset(('ima_offset',))
 MAX_IMA_OFFSET = 128 << 20
 
 
-def qualify(challenge: bytes, purpose: str, host: str,
-            body: bytes) -> bytes:
+def qualify(challenge: bytes, purpose: str, host: str, body: bytes) -> bytes:
     """What an attestation quotes over, 32 bytes: it serves nothing else.
 
     :param body: the request's text exactly as sent.
     """
-    return bind('korora attest v1', challenge, purpose.encode(),
-                host.encode(), hashlib.sha256(body).digest())
+    return bind(
+        'korora attest v1',
+        challenge,
+        purpose.encode(),
+        host.encode(),
+        hashlib.sha256(body).digest(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +59,16 @@ class Evidence:
         """JSON object: base64, PCRs as hex by decimal index."""
         quote = self.quote
         return {
-            'attest': _b64(quote.attest), 'signature': _b64(quote.signature),
-            'pcrs': {str(index): value.hex()
-                     for index, value in sorted(quote.pcrs.items())},
-            'uefi_log': _b64(self.uefi_log), 'ima_log': _b64(self.ima_log),
-            **({'ima_offset': self.ima_offset} if self.ima_offset else {})}
+            'attest': _b64(quote.attest),
+            'signature': _b64(quote.signature),
+            'pcrs': {
+                str(index): value.hex()
+                for index, value in sorted(quote.pcrs.items())
+            },
+            'uefi_log': _b64(self.uefi_log),
+            'ima_log': _b64(self.ima_log),
+            **({'ima_offset': self.ima_offset} if self.ima_offset else {}),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
@@ -69,15 +78,20 @@ class Evidence:
         :raises TooLarge: a log is larger than its cap.
         """
         if not isinstance(document, Mapping) or (
-                set(document) - _OPTIONAL != _FIELDS):
+            set(document) - _OPTIONAL != _FIELDS
+        ):
             raise _invalid('fields')
         quote = Quote(
             _bytes(document, 'attest', tpm2.MAX_STRUCTURE),
             _bytes(document, 'signature', tpm2.MAX_STRUCTURE),
-            pcrs_from_json(document['pcrs']))
-        return cls(quote, _bytes(document, 'uefi_log', MAX_UEFI_LOG),
-                   _bytes(document, 'ima_log', MAX_IMA_LOG),
-                   _offset(document.get('ima_offset', 0)))
+            pcrs_from_json(document['pcrs']),
+        )
+        return cls(
+            quote,
+            _bytes(document, 'uefi_log', MAX_UEFI_LOG),
+            _bytes(document, 'ima_log', MAX_IMA_LOG),
+            _offset(document.get('ima_offset', 0)),
+        )
 
 
 def pcrs_from_json(document: object) -> dict[int, bytes]:
@@ -89,8 +103,11 @@ def pcrs_from_json(document: object) -> dict[int, bytes]:
         raise _invalid('pcrs')
     values: dict[int, bytes] = {}
     for index, value in document.items():
-        if index not in _INDICES or not isinstance(value, str) or (
-                len(value) != 64):
+        if (
+            index not in _INDICES
+            or not isinstance(value, str)
+            or (len(value) != 64)
+        ):
             raise _invalid('pcrs')
         try:
             values[_INDICES[index]] = binascii.unhexlify(value)
@@ -118,9 +135,11 @@ def _bytes(document: Mapping[str, Any], field: str, limit: int) -> bytes:
     if not isinstance(text, str):
         raise _invalid(field)
     if len(text) > 4 * ((limit + 2) // 3):
-        raise errors.TooLarge(errors.Reason.TOO_LARGE,
-                              f'The evidence field {field} is too large.',
-                              details={'field': field})
+        raise errors.TooLarge(
+            errors.Reason.TOO_LARGE,
+            f'The evidence field {field} is too large.',
+            details={'field': field},
+        )
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -128,6 +147,8 @@ def _bytes(document: Mapping[str, Any], field: str, limit: int) -> bytes:
 
 
 def _invalid(field: str) -> errors.Invalid:
-    return errors.Invalid(errors.Reason.INVALID_REQUEST,
-                          f'The evidence is malformed in {field}.',
-                          details={'field': field})
+    return errors.Invalid(
+        errors.Reason.INVALID_REQUEST,
+        f'The evidence is malformed in {field}.',
+        details={'field': field},
+    )

@@ -33,25 +33,42 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """JSON object with the three fields."""
-        return {'reason': self.reason, 'message': self.message,
-                'details': dict(self.details)}
+        return {
+            'reason': self.reason,
+            'message': self.message,
+            'details': dict(self.details),
+        }
 
 
-def listed(reason: str, items: Sequence[str], template: str,
-           details: Mapping[str, str] | None = None,
-           key: str = '') -> list[Finding]:
+def listed(
+    reason: str,
+    items: Sequence[str],
+    template: str,
+    details: Mapping[str, str] | None = None,
+    key: str = '',
+) -> list[Finding]:
     """A finding for each item, one for all beyond ``MAX_LISTED``.
 
     :param details: given to each of them.
     :param key: under which the item is in the details: 'want' or 'got'.
     """
     shared = dict(details or {})
-    found = [Finding(reason, template.format(item),
-                     {**shared, key: item} if key else shared)
-             for item in items[:MAX_LISTED]]
+    found = [
+        Finding(
+            reason,
+            template.format(item),
+            {**shared, key: item} if key else shared,
+        )
+        for item in items[:MAX_LISTED]
+    ]
     if len(items) > MAX_LISTED:
-        found.append(Finding(reason, template.format(
-            f'{len(items) - MAX_LISTED} more'), shared))
+        found.append(
+            Finding(
+                reason,
+                template.format(f'{len(items) - MAX_LISTED} more'),
+                shared,
+            )
+        )
     return found
 
 
@@ -59,5 +76,6 @@ def printable(text: bytes | str) -> str:
     """Text of the evidence as it can be shown to a person."""
     if isinstance(text, bytes):
         text = text[:MAX_TEXT].decode(errors='backslashreplace')
-    return ''.join(char if char.isprintable() else '?'
-                   for char in text[:MAX_TEXT])
+    return ''.join(
+        char if char.isprintable() else '?' for char in text[:MAX_TEXT]
+    )

@@ -34,7 +34,8 @@ def key_id(public: ec.EllipticCurvePublicKey) -> str:
     """First 16 hex digits of SHA-256 over the SubjectPublicKeyInfo."""
     spki = public.public_bytes(
         serialization.Encoding.DER,
-        serialization.PublicFormat.SubjectPublicKeyInfo)
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
     return hashlib.sha256(spki).hexdigest()[:16]
 
 
@@ -71,12 +72,15 @@ class SigningKey:
         try:
             with open(path, 'rb') as stream:
                 private = serialization.load_pem_private_key(
-                    stream.read(), None)
+                    stream.read(), None
+                )
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            raise _bad(f'cannot read the private key {path}: '
-                       f'{type(exc).__name__}') from None
+            raise _bad(
+                f'cannot read the private key {path}: {type(exc).__name__}'
+            ) from None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or not (
-                isinstance(private.curve, ec.SECP256R1)):
+            isinstance(private.curve, ec.SECP256R1)
+        ):
             raise _bad(f'the private key {path} is not on P-256')
         return cls(key_id(private.public_key()), private)
 
@@ -86,8 +90,10 @@ class SigningKey:
         :raises FileExistsError: the file exists.
         """
         pem = self.private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption())
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(path, flags, 0o600), 'wb') as stream:
             stream.write(pem)
@@ -116,17 +122,27 @@ class KeyRing:
             seen |= ids
 
     @classmethod
-    def build(cls, cloud: str, *,
-              result: Sequence[ec.EllipticCurvePublicKey],
-              custody: Sequence[ec.EllipticCurvePublicKey],
-              approval: Sequence[ec.EllipticCurvePublicKey]) -> KeyRing:
+    def build(
+        cls,
+        cloud: str,
+        *,
+        result: Sequence[ec.EllipticCurvePublicKey],
+        custody: Sequence[ec.EllipticCurvePublicKey],
+        approval: Sequence[ec.EllipticCurvePublicKey],
+    ) -> KeyRing:
         """Make a ring of keys at hand."""
-        return cls(cloud, *({key_id(key): key for key in keys}
-                            for keys in (result, custody, approval)))
+        return cls(
+            cloud,
+            *(
+                {key_id(key): key for key in keys}
+                for keys in (result, custody, approval)
+            ),
+        )
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str] | Mapping[str, Any]
-             ) -> KeyRing:
+    def load(
+        cls, source: str | os.PathLike[str] | Mapping[str, Any]
+    ) -> KeyRing:
         """Read keys.json, from its path or already decoded.
 
         :raises Unavailable: KEYS_INVALID, missing or malformed.
@@ -137,8 +153,9 @@ class KeyRing:
             with open(source, encoding='utf-8') as stream:
                 data = json.load(stream)
         except (OSError, ValueError, RecursionError) as exc:
-            raise _bad(f'cannot read the trusted keys {source}: '
-                       f'{type(exc).__name__}') from None
+            raise _bad(
+                f'cannot read the trusted keys {source}: {type(exc).__name__}'
+            ) from None
         if not isinstance(data, dict):
             raise _bad(f'{source} does not hold an object')
         return cls._from_dict(data)
@@ -157,10 +174,15 @@ class KeyRing:
         document: dict[str, Any] = {'version': 1, 'cloud': self.cloud}
         for use in USES:
             document[use] = [
-                {'kid': kid, 'pem': key.public_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PublicFormat.SubjectPublicKeyInfo
-                ).decode()} for kid, key in getattr(self, use).items()]
+                {
+                    'kid': kid,
+                    'pem': key.public_bytes(
+                        serialization.Encoding.PEM,
+                        serialization.PublicFormat.SubjectPublicKeyInfo,
+                    ).decode(),
+                }
+                for kid, key in getattr(self, use).items()
+            ]
         return document
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -175,15 +197,15 @@ def _keys(items: object, use: str) -> dict[str, ec.EllipticCurvePublicKey]:
         raise _bad(f'the trusted keys lack the list {use!r}')
     keys: dict[str, ec.EllipticCurvePublicKey] = {}
     for item in items:
-        if not isinstance(item, dict) or not isinstance(
-                item.get('pem'), str):
+        if not isinstance(item, dict) or not isinstance(item.get('pem'), str):
             raise _bad(f'an entry of {use!r} is not an object with a PEM')
         try:
             key = serialization.load_pem_public_key(item['pem'].encode())
         except (ValueError, UnsupportedAlgorithm):
             raise _bad(f'an entry of {use!r} is not a public key') from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-                key.curve, ec.SECP256R1):
+            key.curve, ec.SECP256R1
+        ):
             raise _bad(f'a key of {use!r} is not on P-256')
         if item.get('kid') != key_id(key):
             raise _bad(f'a key of {use!r} does not match its id')

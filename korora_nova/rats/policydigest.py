@@ -75,12 +75,12 @@ def pcr_digest(pcrs: Mapping[int, bytes], which: Iterable[int]) -> bytes:
 
 def policy_pcr(digest: bytes, pcr_selection: bytes, pcrs: bytes) -> bytes:
     """TPM2_PolicyPCR (part 3 section 23.7); ``pcrs`` is their digest."""
-    return _hash(digest, struct.pack('>I', CC_POLICY_PCR), pcr_selection,
-                 pcrs)
+    return _hash(digest, struct.pack('>I', CC_POLICY_PCR), pcr_selection, pcrs)
 
 
-def policy_counter_timer(digest: bytes, operand: bytes, offset: int,
-                         operation: int) -> bytes:
+def policy_counter_timer(
+    digest: bytes, operand: bytes, offset: int, operation: int
+) -> bytes:
     """TPM2_PolicyCounterTimer (part 3 section 23.10)."""
     args = _hash(operand, struct.pack('>HH', offset, operation))
     return _hash(digest, struct.pack('>I', CC_POLICY_COUNTER_TIMER), args)
@@ -93,12 +93,14 @@ def policy_command_code(digest: bytes, code: int) -> bytes:
 
 def policy_authorize(key_name: bytes, ref: bytes) -> bytes:
     """TPM2_PolicyAuthorize (part 3 section 23.16); starts afresh."""
-    return _hash(_hash(START, struct.pack('>I', CC_POLICY_AUTHORIZE),
-                       key_name), ref)
+    return _hash(
+        _hash(START, struct.pack('>I', CC_POLICY_AUTHORIZE), key_name), ref
+    )
 
 
-def state_policy(pcrs: bytes, reset_restart: bytes, deadline: int,
-                 command: int | None) -> bytes:
+def state_policy(
+    pcrs: bytes, reset_restart: bytes, deadline: int, command: int | None
+) -> bytes:
     """Policy of one boot state of one host until a deadline.
 
     PolicyPCR over :data:`PCRS_POLICY`, the counters of this boot, TPM clock
@@ -114,10 +116,12 @@ def state_policy(pcrs: bytes, reset_restart: bytes, deadline: int,
     if not 0 <= deadline < 1 << 64:
         raise ValueError('the deadline is out of range')
     digest = policy_pcr(START, selection(PCRS_POLICY), pcrs)
-    digest = policy_counter_timer(digest, reset_restart,
-                                  OFFSET_RESET_RESTART, EO_EQ)
-    digest = policy_counter_timer(digest, struct.pack('>Q', deadline),
-                                  OFFSET_CLOCK, EO_UNSIGNED_LT)
+    digest = policy_counter_timer(
+        digest, reset_restart, OFFSET_RESET_RESTART, EO_EQ
+    )
+    digest = policy_counter_timer(
+        digest, struct.pack('>Q', deadline), OFFSET_CLOCK, EO_UNSIGNED_LT
+    )
     if command is not None:
         digest = policy_command_code(digest, command)
     return digest

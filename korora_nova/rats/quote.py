@@ -24,8 +24,14 @@ from korora_nova.rats import (
 from korora_nova.rats import signature as signatures
 from korora_nova.rats.tpm2 import Clock
 
-__all__ = ['Clock', 'Quote', 'VerifiedQuote', 'verify', 'verify_creation',
-           'verify_quote']
+__all__ = [
+    'Clock',
+    'Quote',
+    'VerifiedQuote',
+    'verify',
+    'verify_creation',
+    'verify_quote',
+]
 
 #: Values of one bank by index, and of several banks by name.
 Values = Mapping[int, bytes]
@@ -33,8 +39,10 @@ Banks = Mapping[str, Values]
 
 _R = errors.Reason
 # TPM_ST of what is attested, as errors show it.
-_TYPES: Mapping[type, str] = {tpm2.QuoteInfo: '8018',
-                              tpm2.CreationInfo: '801a'}
+_TYPES: Mapping[type, str] = {
+    tpm2.QuoteInfo: '8018',
+    tpm2.CreationInfo: '801a',
+}
 _Info = TypeVar('_Info', tpm2.QuoteInfo, tpm2.CreationInfo)
 
 
@@ -83,10 +91,14 @@ class VerifiedQuote:
         return policydigest.pcr_digest(self.pcrs, policydigest.PCRS_QUOTED)
 
 
-def verify(attest: bytes, signature: bytes,
-           key: attestation_key.AttestationKey, nonce: bytes, pcrs: Banks,
-           select: Mapping[str, Iterable[int]] | None = None
-           ) -> VerifiedQuote:
+def verify(
+    attest: bytes,
+    signature: bytes,
+    key: attestation_key.AttestationKey,
+    nonce: bytes,
+    pcrs: Banks,
+    select: Mapping[str, Iterable[int]] | None = None,
+) -> VerifiedQuote:
     """Verify a quote and that these are the values it is about.
 
     1. structure and magic; 2. the signature, before anything in it is
@@ -104,37 +116,58 @@ def verify(attest: bytes, signature: bytes,
     :raises EvidenceError: QUOTE_* with the step that failed, ``place``,
         and in ``details`` what was wanted and found.
     """
-    parsed, info, scheme = _verified(attest, signature, key, nonce,
-                                     tpm2.QuoteInfo)
+    parsed, info, scheme = _verified(
+        attest, signature, key, nonce, tpm2.QuoteInfo
+    )
     covered = _covered(info)
     if select is not None:
         _same(covered, select, 'asked for')
     _same(covered, pcrs, 'given')
     _check_digest(covered, pcrs, info, scheme)
-    banks = {bank: {index: bytes(pcrs[bank][index]) for index in indices}
-             for bank, indices in covered.items()}
-    return VerifiedQuote(banks, parsed.clock, parsed.firmware_version,
-                         parsed.qualified_signer,
-                         attestation_key.scheme_name(scheme))
+    banks = {
+        bank: {index: bytes(pcrs[bank][index]) for index in indices}
+        for bank, indices in covered.items()
+    }
+    return VerifiedQuote(
+        banks,
+        parsed.clock,
+        parsed.firmware_version,
+        parsed.qualified_signer,
+        attestation_key.scheme_name(scheme),
+    )
 
 
-def verify_quote(quote: Quote, ak: tpm2.Public, qualifying: bytes,
-                 pcrs: tuple[int, ...] = policydigest.PCRS_QUOTED
-                 ) -> VerifiedQuote:
+def verify_quote(
+    quote: Quote,
+    ak: tpm2.Public,
+    qualifying: bytes,
+    pcrs: tuple[int, ...] = policydigest.PCRS_QUOTED,
+) -> VerifiedQuote:
     """Verify a quote of this project's agent: as :func:`verify`, by an AK
     of its profile, over exactly these PCRs of the SHA-256 bank.
 
     :raises EvidenceError: AK_ATTRIBUTES, QUOTE_*.
     """
     tpm2.check_ak(ak)
-    return verify(quote.attest, quote.signature,
-                  attestation_key.of_public(ak), qualifying,
-                  {'sha256': quote.pcrs}, {'sha256': pcrs})
+    return verify(
+        quote.attest,
+        quote.signature,
+        attestation_key.of_public(ak),
+        qualifying,
+        {'sha256': quote.pcrs},
+        {'sha256': pcrs},
+    )
 
 
-def verify_creation(attest: bytes, signature: bytes, ak: tpm2.Public,
-                    qualifying: bytes, public: tpm2.Public,
-                    creation_data: bytes, outside_info: bytes) -> None:
+def verify_creation(
+    attest: bytes,
+    signature: bytes,
+    ak: tpm2.Public,
+    qualifying: bytes,
+    public: tpm2.Public,
+    creation_data: bytes,
+    outside_info: bytes,
+) -> None:
     """Verify a TPM2_CertifyCreation: the TPM of ``ak`` made this object.
 
     :param creation_data: TPMS_CREATION_DATA.
@@ -143,41 +176,73 @@ def verify_creation(attest: bytes, signature: bytes, ak: tpm2.Public,
         QUOTE_CREATION for name, creation hash or outsideInfo.
     """
     tpm2.check_ak(ak)
-    _, info, _ = _verified(attest, signature, attestation_key.of_public(ak),
-                           qualifying, tpm2.CreationInfo)
+    _, info, _ = _verified(
+        attest,
+        signature,
+        attestation_key.of_public(ak),
+        qualifying,
+        tpm2.CreationInfo,
+    )
     if info.object_name != public.name:
-        raise _differs(_R.QUOTE_CREATION, 'name', public.name.hex(),
-                       info.object_name.hex())
+        raise _differs(
+            _R.QUOTE_CREATION,
+            'name',
+            public.name.hex(),
+            info.object_name.hex(),
+        )
     digest = hashlib.sha256(creation_data).digest()
     if info.creation_hash != digest:
-        raise _differs(_R.QUOTE_CREATION, 'creationHash',
-                       info.creation_hash.hex(), digest.hex())
+        raise _differs(
+            _R.QUOTE_CREATION,
+            'creationHash',
+            info.creation_hash.hex(),
+            digest.hex(),
+        )
     data = tpm2.parse_creation_data(creation_data)
     if not hmac.compare_digest(data.outside_info, outside_info):
-        raise _differs(_R.QUOTE_CREATION, 'outsideInfo', outside_info.hex(),
-                       data.outside_info.hex())
+        raise _differs(
+            _R.QUOTE_CREATION,
+            'outsideInfo',
+            outside_info.hex(),
+            data.outside_info.hex(),
+        )
 
 
-def _differs(reason: str, place: str, want: str, got: str
-             ) -> errors.EvidenceError:
+def _differs(
+    reason: str, place: str, want: str, got: str
+) -> errors.EvidenceError:
     return errors.EvidenceError(
-        reason, f'{errors.REASONS[reason]} Of {place}, wanted {want}, '
-        f'got {got}.', place=place, details={'want': want, 'got': got})
+        reason,
+        f'{errors.REASONS[reason]} Of {place}, wanted {want}, got {got}.',
+        place=place,
+        details={'want': want, 'got': got},
+    )
 
 
-def _verified(attest: bytes, signature: bytes,
-              key: attestation_key.AttestationKey, nonce: bytes,
-              kind: type[_Info]
-              ) -> tuple[tpm2.Attest, _Info, structure.Scheme]:
+def _verified(
+    attest: bytes,
+    signature: bytes,
+    key: attestation_key.AttestationKey,
+    nonce: bytes,
+    kind: type[_Info],
+) -> tuple[tpm2.Attest, _Info, structure.Scheme]:
     attest = _bare(attest)
     parsed = tpm2.parse_attest(attest)
     scheme = signatures.verify(signature, attest, key, _hash_hint(parsed))
     if not isinstance(parsed.info, kind):
-        raise _differs(_R.QUOTE_TYPE, 'attest: type', _TYPES[kind],
-                       _TYPES[type(parsed.info)])
+        raise _differs(
+            _R.QUOTE_TYPE,
+            'attest: type',
+            _TYPES[kind],
+            _TYPES[type(parsed.info)],
+        )
     if not hmac.compare_digest(parsed.extra_data, nonce):
-        raise _differs(_R.QUOTE_NONCE, 'attest: extraData', nonce.hex(),
-                       parsed.extra_data.hex())
+        raise _differs(
+            _R.QUOTE_NONCE,
+            'attest: extraData',
+            nonce.hex(),
+            parsed.extra_data.hex(),
+        )
     return parsed, parsed.info, scheme
 
 
@@ -203,47 +268,71 @@ def _covered(info: tpm2.QuoteInfo) -> dict[str, tuple[int, ...]]:
         bank = algorithms.BY_ID.get(algorithm)
         if bank is None:
             raise errors.EvidenceError(
-                _R.QUOTE_ALGORITHM, 'The quote is of a PCR bank of an '
-                f'unknown algorithm, {algorithm:04x}.', place=place,
-                details={'got': f'{algorithm:04x}'})
+                _R.QUOTE_ALGORITHM,
+                'The quote is of a PCR bank of an '
+                f'unknown algorithm, {algorithm:04x}.',
+                place=place,
+                details={'got': f'{algorithm:04x}'},
+            )
         if bank.name in seen:
             raise errors.EvidenceError(
-                _R.QUOTE_SELECTION, f'The quote lists the bank {bank.name} '
-                'twice.', place=place)
+                _R.QUOTE_SELECTION,
+                f'The quote lists the bank {bank.name} twice.',
+                place=place,
+            )
         seen.add(bank.name)
-        indices = tuple(index for index in range(8 * len(bitmap))
-                        if bitmap[index // 8] >> index % 8 & 1)
+        indices = tuple(
+            index
+            for index in range(8 * len(bitmap))
+            if bitmap[index // 8] >> index % 8 & 1
+        )
         if indices:
             covered[bank.name] = indices
     if not covered:
         raise errors.EvidenceError(
-            _R.QUOTE_SELECTION, 'The quote covers no PCR.',
-            place='selection', details={'got': 'none'})
+            _R.QUOTE_SELECTION,
+            'The quote covers no PCR.',
+            place='selection',
+            details={'got': 'none'},
+        )
     return covered
 
 
-def _same(covered: Mapping[str, tuple[int, ...]],
-          other: Mapping[str, Iterable[int]], what: str) -> None:
+def _same(
+    covered: Mapping[str, tuple[int, ...]],
+    other: Mapping[str, Iterable[int]],
+    what: str,
+) -> None:
     """Insist that both are of the same PCRs, neither of more."""
-    wanted = {bank: tuple(sorted(indices))
-              for bank, indices in other.items()}
+    wanted = {bank: tuple(sorted(indices)) for bank, indices in other.items()}
     wanted = {bank: indices for bank, indices in wanted.items() if indices}
     if wanted != covered:
         want, got = _described(wanted), _described(covered)
         raise errors.EvidenceError(
-            _R.QUOTE_SELECTION, f'The quote covers the PCRs {got}, but '
-            f'{want} were {what}.', place='selection',
-            details={'want': want, 'got': got})
+            _R.QUOTE_SELECTION,
+            f'The quote covers the PCRs {got}, but {want} were {what}.',
+            place='selection',
+            details={'want': want, 'got': got},
+        )
 
 
 def _described(selection: Mapping[str, tuple[int, ...]]) -> str:
     """For people: sha1:0,1+sha256:7, as tpm2-tools writes it."""
-    return '+'.join(f'{bank}:{",".join(map(str, indices))}'
-                    for bank, indices in sorted(selection.items())) or 'none'
+    return (
+        '+'.join(
+            f'{bank}:{",".join(map(str, indices))}'
+            for bank, indices in sorted(selection.items())
+        )
+        or 'none'
+    )
 
 
-def _check_digest(covered: Mapping[str, tuple[int, ...]], pcrs: Banks,
-                  info: tpm2.QuoteInfo, scheme: structure.Scheme) -> None:
+def _check_digest(
+    covered: Mapping[str, tuple[int, ...]],
+    pcrs: Banks,
+    info: tpm2.QuoteInfo,
+    scheme: structure.Scheme,
+) -> None:
     digest = hashlib.new(algorithms.BY_ID[scheme.details[0]].name)
     for bank, indices in covered.items():
         size = algorithms.BY_NAME[bank].size
@@ -251,9 +340,17 @@ def _check_digest(covered: Mapping[str, tuple[int, ...]], pcrs: Banks,
             value = pcrs[bank][index]
             # Moving a byte between two values would keep the digest.
             if len(value) != size:
-                raise _differs(_R.QUOTE_DIGEST, f'{bank}:{index}',
-                               f'{size} bytes', f'{len(value)} bytes')
+                raise _differs(
+                    _R.QUOTE_DIGEST,
+                    f'{bank}:{index}',
+                    f'{size} bytes',
+                    f'{len(value)} bytes',
+                )
             digest.update(value)
     if digest.digest() != info.pcr_digest:
-        raise _differs(_R.QUOTE_DIGEST, 'pcrDigest', info.pcr_digest.hex(),
-                       digest.hexdigest())
+        raise _differs(
+            _R.QUOTE_DIGEST,
+            'pcrDigest',
+            info.pcr_digest.hex(),
+            digest.hexdigest(),
+        )

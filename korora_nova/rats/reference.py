@@ -23,21 +23,35 @@ from korora_nova.rats.state import (
     digests_to_json,
 )
 
-_VALUES: schemas.Schema = {'type': 'array', 'minItems': 1, 'maxItems': 64,
-                           'items': schemas.DIGEST}
+_VALUES: schemas.Schema = {
+    'type': 'array',
+    'minItems': 1,
+    'maxItems': 64,
+    'items': schemas.DIGEST,
+}
 _DIGESTS: schemas.Schema = {'type': 'array', 'maxItems': ima.MAX_ENTRIES}
 #: Version 1 knows PCRs and IMA digests only.
-SCHEMA_1 = schemas.closed({
-    'version': schemas.VERSION, 'name': schemas.text(255),
-    'pcrs': schemas.closed({str(index): _VALUES
-                            for index in policydigest.PCRS_POLICY}),
-    'ima_digests': _DIGESTS})
-SCHEMA = schemas.closed({
-    'version': {'const': 2}, 'name': schemas.text(255),
-    'pcrs': {**by_index(_VALUES), 'minProperties': 1},
-    'ima_digests': _DIGESTS, 'measured': MEASUREMENTS,
-    'boot': {'type': ['object', 'null']},
-    'firmware_version': {**schemas.COUNTER, 'type': ['integer', 'null']}})
+SCHEMA_1 = schemas.closed(
+    {
+        'version': schemas.VERSION,
+        'name': schemas.text(255),
+        'pcrs': schemas.closed(
+            {str(index): _VALUES for index in policydigest.PCRS_POLICY}
+        ),
+        'ima_digests': _DIGESTS,
+    }
+)
+SCHEMA = schemas.closed(
+    {
+        'version': {'const': 2},
+        'name': schemas.text(255),
+        'pcrs': {**by_index(_VALUES), 'minProperties': 1},
+        'ima_digests': _DIGESTS,
+        'measured': MEASUREMENTS,
+        'boot': {'type': ['object', 'null']},
+        'firmware_version': {**schemas.COUNTER, 'type': ['integer', 'null']},
+    }
+)
 # A list can be long, and a schema takes 10 us for each of its items.
 _DIGEST = re.compile('(?:verity:)?[a-z0-9-]{1,16}:[0-9a-f]{32,128}')
 
@@ -69,25 +83,33 @@ class ReferenceValues:
     pcrs: Mapping[int, tuple[str, ...]]
     ima_digests: frozenset[str]
     measured: Mapping[int, tuple[str, ...]] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     boot: eventlog.BootState | None = None
     firmware_version: int | None = None
 
     def __post_init__(self) -> None:
         if not self.pcrs or not all(self.pcrs.values()):
-            raise errors.Invalid(errors.Reason.INVALID_REQUEST,
-                                 'Reference values must have values for '
-                                 'the PCRs that they name.')
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                'Reference values must have values for '
+                'the PCRs that they name.',
+            )
 
     def to_json(self) -> dict[str, Any]:
         """JSON object, always of version 2."""
-        return {'version': 2, 'name': self.name,
-                'pcrs': {str(index): list(values)
-                         for index, values in sorted(self.pcrs.items())},
-                'ima_digests': sorted(self.ima_digests),
-                'measured': digests_to_json(self.measured),
-                'boot': self.boot.to_json() if self.boot else None,
-                'firmware_version': self.firmware_version}
+        return {
+            'version': 2,
+            'name': self.name,
+            'pcrs': {
+                str(index): list(values)
+                for index, values in sorted(self.pcrs.items())
+            },
+            'ima_digests': sorted(self.ima_digests),
+            'measured': digests_to_json(self.measured),
+            'boot': self.boot.to_json() if self.boot else None,
+            'firmware_version': self.firmware_version,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ReferenceValues:
@@ -95,31 +117,36 @@ class ReferenceValues:
 
         :raises Invalid: INVALID_REQUEST.
         """
-        first = isinstance(document, Mapping) and document.get(
-            'version') == 1
+        first = isinstance(document, Mapping) and document.get('version') == 1
         schema = SCHEMA_1 if first else SCHEMA
         if schemas.fault(schema, document) is not None or (
-                not all(map(_is_digest, document['ima_digests']))):
-            raise errors.Invalid(errors.Reason.INVALID_REQUEST,
-                                 'The reference values do not follow their '
-                                 'schema.')
+            not all(map(_is_digest, document['ima_digests']))
+        ):
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                'The reference values do not follow their schema.',
+            )
         boot = document.get('boot')
-        return cls(document['name'],
-                   {int(index): tuple(values)
-                    for index, values in document['pcrs'].items()},
-                   frozenset(document['ima_digests']),
-                   digests_from_json(document.get('measured', {})),
-                   None if boot is None
-                   else eventlog.BootState.from_json(boot),
-                   document.get('firmware_version'))
+        return cls(
+            document['name'],
+            {
+                int(index): tuple(values)
+                for index, values in document['pcrs'].items()
+            },
+            frozenset(document['ima_digests']),
+            digests_from_json(document.get('measured', {})),
+            None if boot is None else eventlog.BootState.from_json(boot),
+            document.get('firmware_version'),
+        )
 
 
 def _is_digest(item: object) -> bool:
     return isinstance(item, str) and _DIGEST.fullmatch(item) is not None
 
 
-def learn(name: str, state: VerifiedState,
-          files: Iterable[File]) -> ReferenceValues:
+def learn(
+    name: str, state: VerifiedState, files: Iterable[File]
+) -> ReferenceValues:
     """Take the state of a host as a wanted one.
 
     Of the PCRs, those are learned that the event log explains: a PCR that
@@ -130,16 +157,31 @@ def learn(name: str, state: VerifiedState,
     :raises Untrusted: NO_REFERENCE; a log was refused, explains nothing or
         is missing: there is no state to learn.
     """
-    if state.log is None or not state.log.agrees or (
-            state.ima_fault is not None):
+    if (
+        state.log is None
+        or not state.log.agrees
+        or (state.ima_fault is not None)
+    ):
         raise errors.Untrusted(
-            errors.Reason.NO_REFERENCE, 'Nothing can be learned from a host '
-            'whose logs do not verify.')
+            errors.Reason.NO_REFERENCE,
+            'Nothing can be learned from a host whose logs do not verify.',
+        )
     quoted = state.pcrs[BANK]
     return ReferenceValues(
-        name, {index: (quoted[index].hex(),) for index in state.log.agrees
-               if index != ima.IMA_PCR},
-        frozenset(entry.digest for entry in files
-                  if entry.digest and not entry.violation
-                  and entry.path not in ima.BOOT_AGGREGATES),
-        state.log.measured, state.boot, state.firmware_version)
+        name,
+        {
+            index: (quoted[index].hex(),)
+            for index in state.log.agrees
+            if index != ima.IMA_PCR
+        },
+        frozenset(
+            entry.digest
+            for entry in files
+            if entry.digest
+            and not entry.violation
+            and entry.path not in ima.BOOT_AGGREGATES
+        ),
+        state.log.measured,
+        state.boot,
+        state.firmware_version,
+    )

@@ -18,12 +18,23 @@ TIERS = ('affirming', 'contraindicated', 'none')
 MAX_SKEW = 30.0
 
 KIND = tokens.Kind(
-    'korora-result+jwt', 'korora-relying-party', 'result', tokens.schema({
-        'sub': schemas.HOST, 'ak_name': schemas.NAME,
-        'tier': {'enum': list(TIERS)},
-        'reasons': {'type': 'array', 'maxItems': 64, 'items': {
-            'type': 'string', 'maxLength': 64}},
-        'exp': schemas.TIME}))
+    'korora-result+jwt',
+    'korora-relying-party',
+    'result',
+    tokens.schema(
+        {
+            'sub': schemas.HOST,
+            'ak_name': schemas.NAME,
+            'tier': {'enum': list(TIERS)},
+            'reasons': {
+                'type': 'array',
+                'maxItems': 64,
+                'items': {'type': 'string', 'maxLength': 64},
+            },
+            'exp': schemas.TIME,
+        }
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +77,9 @@ class VerifiedResult:
     def expires(self) -> float:
         return self.result.expires
 
-    def require_affirming(self, now: float,
-                          max_age: float | None = None) -> None:
+    def require_affirming(
+        self, now: float, max_age: float | None = None
+    ) -> None:
         """Insist that the host is trusted at this moment.
 
         :param now: seconds since 1970.
@@ -78,24 +90,36 @@ class VerifiedResult:
         if max_age is not None and now - self.result.issued > max_age:
             raise errors.Untrusted(
                 errors.Reason.RESULT_EXPIRED,
-                'The attestation result is older than the server admits.')
+                'The attestation result is older than the server admits.',
+            )
         if self.result.tier != 'affirming':
             raise errors.Untrusted(
                 errors.Reason.HOST_UNTRUSTED,
-                details={'reasons': ' '.join(self.result.reasons)})
+                details={'reasons': ' '.join(self.result.reasons)},
+            )
 
 
 def sign_result(result: Result, key: keys.SigningKey) -> str:
     """Sign a result with the result key; returns a JWT."""
-    return tokens.sign({
-        'cloud': result.cloud, 'sub': result.host,
-        'ak_name': result.ak_name, 'tier': result.tier,
-        'reasons': list(result.reasons), 'iat': result.issued,
-        'exp': result.expires}, key, KIND, result.cloud)
+    return tokens.sign(
+        {
+            'cloud': result.cloud,
+            'sub': result.host,
+            'ak_name': result.ak_name,
+            'tier': result.tier,
+            'reasons': list(result.reasons),
+            'iat': result.issued,
+            'exp': result.expires,
+        },
+        key,
+        KIND,
+        result.cloud,
+    )
 
 
-def verify_result(token: str, ring: keys.KeyRing, *, host: str, cloud: str,
-                  now: float) -> VerifiedResult:
+def verify_result(
+    token: str, ring: keys.KeyRing, *, host: str, cloud: str, now: float
+) -> VerifiedResult:
     """Verify a result about ``host``.
 
     :raises Untrusted: RESULT_FORGED or RESULT_EXPIRED.
@@ -106,16 +130,23 @@ def verify_result(token: str, ring: keys.KeyRing, *, host: str, cloud: str,
     except tokens.TokenError as exc:
         raise errors.Untrusted(forged, details={'why': str(exc)}) from None
     if claims['sub'] != host or claims['cloud'] != cloud:
-        raise errors.Untrusted(forged, 'The attestation result is about '
-                               'another host or cloud.')
+        raise errors.Untrusted(
+            forged, 'The attestation result is about another host or cloud.'
+        )
     result = Result(
-        host=claims['sub'], ak_name=claims['ak_name'], tier=claims['tier'],
-        reasons=tuple(claims['reasons']), issued=float(claims['iat']),
-        expires=float(claims['exp']), cloud=claims['cloud'],
-        issuer=claims['iss'])
+        host=claims['sub'],
+        ak_name=claims['ak_name'],
+        tier=claims['tier'],
+        reasons=tuple(claims['reasons']),
+        issued=float(claims['iat']),
+        expires=float(claims['exp']),
+        cloud=claims['cloud'],
+        issuer=claims['iss'],
+    )
     if result.tier == 'affirming' and result.reasons:
-        raise errors.Untrusted(forged, 'The attestation result contradicts '
-                               'itself.')
+        raise errors.Untrusted(
+            forged, 'The attestation result contradicts itself.'
+        )
     _check_age(result, now)
     return VerifiedResult(result, token, claims['kid'])
 
@@ -125,5 +156,7 @@ def _check_age(result: Result, now: float) -> None:
     if now >= result.expires:
         raise errors.Untrusted(expired)
     if result.issued > now + MAX_SKEW:
-        raise errors.Untrusted(expired, 'The attestation result comes from '
-                               'the future; check the clocks.')
+        raise errors.Untrusted(
+            expired,
+            'The attestation result comes from the future; check the clocks.',
+        )

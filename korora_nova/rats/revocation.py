@@ -22,9 +22,13 @@ Crl = x509.CertificateRevocationList
 _R = errors.Reason
 
 
-def check(cert: Certificate, issuer: Certificate,
-          lists: Sequence[Crl], search: certpath.Search,
-          now: datetime.datetime) -> None:
+def check(
+    cert: Certificate,
+    issuer: Certificate,
+    lists: Sequence[Crl],
+    search: certpath.Search,
+    now: datetime.datetime,
+) -> None:
     """Insist that no list of its issuer has this certificate.
 
     Of several lists of one distribution point, the newest counts. A list
@@ -36,23 +40,29 @@ def check(cert: Certificate, issuer: Certificate,
     :raises EvidenceError: EK_REVOKED; EK_CRL, a list is not signed by its
         issuer, is from the future, too old, or of an unsupported kind.
     """
-    mine = [crl for crl in lists if crl.issuer == issuer.x509.subject
-            and _mine(crl, issuer, search)]
+    mine = [
+        crl
+        for crl in lists
+        if crl.issuer == issuer.x509.subject and _mine(crl, issuer, search)
+    ]
     for crl in _newest(mine):
         _check_age(crl, now)
         try:
             found = crl.get_revoked_certificate_by_serial_number(
-                cert.x509.serial_number)
+                cert.x509.serial_number
+            )
         except BROKEN:
             raise _unusable(crl, 'is malformed') from None
         if found is not None:
             raise errors.EvidenceError(
-                _R.EK_REVOKED, 'The certificate '
+                _R.EK_REVOKED,
+                'The certificate '
                 f'{cert.x509.serial_number:x} of '
                 f'{shown(cert.x509.subject)} was revoked by '
                 f'{shown(crl.issuer)} on {found.revocation_date_utc}.',
                 place=shown(crl.issuer),
-                details={'got': f'{cert.x509.serial_number:x}'})
+                details={'got': f'{cert.x509.serial_number:x}'},
+            )
 
 
 def _newest(lists: Sequence[Crl]) -> list[Crl]:
@@ -61,7 +71,8 @@ def _newest(lists: Sequence[Crl]) -> list[Crl]:
     for crl in lists:
         point = _point(crl)
         if point not in newest or (
-                newest[point].last_update_utc < crl.last_update_utc):
+            newest[point].last_update_utc < crl.last_update_utc
+        ):
             newest[point] = crl
     return list(newest.values())
 
@@ -77,7 +88,8 @@ def _mine(crl: Crl, issuer: Certificate, search: certpath.Search) -> bool:
 def _signed(crl: Crl, issuer: Certificate) -> bool:
     try:
         return _may_revoke(issuer) and crl.is_signature_valid(
-            issuer.x509.public_key())  # type: ignore[arg-type]
+            issuer.x509.public_key()
+        )  # type: ignore[arg-type]
     except BROKEN:
         return False
 
@@ -103,25 +115,31 @@ def _point(crl: Crl) -> bytes:
     for extension in extensions:
         value = extension.value
         if isinstance(value, x509.IssuingDistributionPoint) and not (
-                value.indirect_crl or value.only_some_reasons
-                or value.only_contains_user_certs
-                or value.only_contains_ca_certs
-                or value.only_contains_attribute_certs):
+            value.indirect_crl
+            or value.only_some_reasons
+            or value.only_contains_user_certs
+            or value.only_contains_ca_certs
+            or value.only_contains_attribute_certs
+        ):
             point = value.public_bytes()
         elif extension.critical:
-            raise _unusable(crl, 'is partial, indirect or of another '
-                            'unsupported kind')
+            raise _unusable(
+                crl, 'is partial, indirect or of another unsupported kind'
+            )
     return point
 
 
 def _check_age(crl: Crl, now: datetime.datetime) -> None:
     until = crl.next_update_utc
     if until is None or not crl.last_update_utc <= now <= until:
-        raise _unusable(crl, f'is for {crl.last_update_utc} to {until}, not '
-                        'for now')
+        raise _unusable(
+            crl, f'is for {crl.last_update_utc} to {until}, not for now'
+        )
 
 
 def _unusable(crl: Crl, why: str) -> errors.EvidenceError:
     return errors.EvidenceError(
-        _R.EK_CRL, f'The revocation list of {shown(crl.issuer)} {why}.',
-        place=shown(crl.issuer))
+        _R.EK_CRL,
+        f'The revocation list of {shown(crl.issuer)} {why}.',
+        place=shown(crl.issuer),
+    )

@@ -26,49 +26,73 @@ def fault(schema: Schema, document: object) -> Any | None:
     try:
         return next(validator.iter_errors(document), None)
     except RecursionError:
-        return jsonschema.ValidationError('it is nested too deeply',
-                                          validator='depth')
+        return jsonschema.ValidationError(
+            'it is nested too deeply', validator='depth'
+        )
 
 
 def hex_string(size: int) -> Schema:
     """Lower-case hex of exactly ``size`` bytes."""
-    return {'type': 'string', 'maxLength': 2 * size,
-            'pattern': f'^[0-9a-f]{{{2 * size}}}{END}'}
+    return {
+        'type': 'string',
+        'maxLength': 2 * size,
+        'pattern': f'^[0-9a-f]{{{2 * size}}}{END}',
+    }
 
 
 def base64_string(size: int) -> Schema:
     """Standard base64 of at most ``size`` bytes."""
-    return {'type': 'string', 'pattern': '^[A-Za-z0-9+/]*={0,2}' + END,
-            'maxLength': 4 * ((size + 2) // 3)}
+    return {
+        'type': 'string',
+        'pattern': '^[A-Za-z0-9+/]*={0,2}' + END,
+        'maxLength': 4 * ((size + 2) // 3),
+    }
 
 
 def text(size: int, least: int = 1) -> Schema:
     """Printable text of at most ``size`` characters."""
-    return {'type': 'string', 'minLength': least, 'maxLength': size,
-            'pattern': '^[^\\x00-\\x1f\\x7f]*' + END}
+    return {
+        'type': 'string',
+        'minLength': least,
+        'maxLength': size,
+        'pattern': '^[^\\x00-\\x1f\\x7f]*' + END,
+    }
 
 
 def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
     """An object with these properties, all required but the optional."""
     required = sorted(set(properties) - set(optional))
-    return {'type': 'object', 'properties': properties,
-            'required': required, 'additionalProperties': False}
+    return {
+        'type': 'object',
+        'properties': properties,
+        'required': required,
+        'additionalProperties': False,
+    }
 
 
 UUID: Schema = {
-    'type': 'string', 'maxLength': 36, 'pattern':
-    '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}' + END}
+    'type': 'string',
+    'maxLength': 36,
+    'pattern': '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+    + END,
+}
 DIGEST = hex_string(32)
 #: A TPM name: algorithm id and SHA-256 digest.
 NAME = hex_string(34)
 #: Of hosts and references; '.' and '..' cannot be in the path of a URL.
-HOST: Schema = {'type': 'string', 'maxLength': 255, 'pattern':
-                '^(?!\\.{1,2}' + END + ')[A-Za-z0-9._:-]+' + END}
+HOST: Schema = {
+    'type': 'string',
+    'maxLength': 255,
+    'pattern': '^(?!\\.{1,2}' + END + ')[A-Za-z0-9._:-]+' + END,
+}
 #: Epochs start at 1.
 EPOCH: Schema = {'type': 'integer', 'minimum': 1, 'maximum': 2**63 - 1}
 COUNTER: Schema = {'type': 'integer', 'minimum': 0, 'maximum': 2**64 - 1}
-TOKEN: Schema = {'type': 'string', 'maxLength': 16384, 'pattern':
-                 '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+' + END}
+TOKEN: Schema = {
+    'type': 'string',
+    'maxLength': 16384,
+    'pattern': '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+' + END,
+}
 VERSION: Schema = {'const': 1}
 #: Seconds since 1970.
 TIME: Schema = {'type': 'number', 'minimum': 0, 'maximum': 2**53}

@@ -22,8 +22,9 @@ _BY_SIZE = {item.size: item.id for item in algorithms.SIGNING}
 _R = errors.Reason
 
 
-def verify(signed: bytes, message: bytes, key: AttestationKey,
-           hash_size: int = 0) -> Scheme:
+def verify(
+    signed: bytes, message: bytes, key: AttestationKey, hash_size: int = 0
+) -> Scheme:
     """Verify the signature of ``message`` and return its scheme.
 
     ``signed`` is a TPMT_SIGNATURE or what the key's algorithm makes: the
@@ -48,8 +49,13 @@ def verify(signed: bytes, message: bytes, key: AttestationKey,
             continue
         return scheme
     raise errors.EvidenceError(
-        _R.QUOTE_SIGNATURE, place='signature', details={
-            'key': key.kind, 'scheme': ' '.join(map(scheme_name, schemes))})
+        _R.QUOTE_SIGNATURE,
+        place='signature',
+        details={
+            'key': key.kind,
+            'scheme': ' '.join(map(scheme_name, schemes)),
+        },
+    )
 
 
 def _bare(signed: bytes, key: AttestationKey) -> bytes | None:
@@ -80,7 +86,8 @@ def _framed(signed: bytes, key: AttestationKey) -> attest.Signature:
         raise _other(Scheme(algorithm), key)
     parsed = attest.parse_signature(signed)
     if parsed.scheme.details[0] not in _SIGNING or (
-            key.scheme not in (None, parsed.scheme)):
+        key.scheme not in (None, parsed.scheme)
+    ):
         raise _other(parsed.scheme, key)
     return parsed
 
@@ -89,14 +96,17 @@ def _other(scheme: Scheme, key: AttestationKey) -> errors.EvidenceError:
     if key.scheme is not None:
         want = scheme_name(key.scheme)
     else:
-        want = ' or '.join(scheme_name(Scheme(item))
-                           for item in key.algorithms)
+        want = ' or '.join(
+            scheme_name(Scheme(item)) for item in key.algorithms
+        )
         want += ' with SHA256, SHA384 or SHA512'
     got = scheme_name(scheme)
     return errors.EvidenceError(
-        _R.QUOTE_ALGORITHM, f'The signature is {got}; the key {key.kind} '
-        f'signs with {want}.', place='signature: scheme',
-        details={'want': want, 'got': got})
+        _R.QUOTE_ALGORITHM,
+        f'The signature is {got}; the key {key.kind} signs with {want}.',
+        place='signature: scheme',
+        details={'want': want, 'got': got},
+    )
 
 
 def _guesses(key: AttestationKey, hash_size: int) -> list[Scheme]:
@@ -104,23 +114,26 @@ def _guesses(key: AttestationKey, hash_size: int) -> list[Scheme]:
         return [key.scheme]
     if hash_size not in _BY_SIZE:
         raise errors.EvidenceError(
-            _R.QUOTE_ALGORITHM, 'Neither signature nor key tell the hash '
-            'algorithm.', place='signature')
+            _R.QUOTE_ALGORITHM,
+            'Neither signature nor key tell the hash algorithm.',
+            place='signature',
+        )
     return [Scheme(item, (_BY_SIZE[hash_size],)) for item in key.algorithms]
 
 
-def _check(scheme: Scheme, value: bytes, message: bytes,
-           key: AttestationKey) -> None:
+def _check(
+    scheme: Scheme, value: bytes, message: bytes, key: AttestationKey
+) -> None:
     algorithm = _SIGNING[scheme.details[0]]()
     if isinstance(key.key, rsa.RSAPublicKey):
-        key.key.verify(value, message, _padding(scheme, algorithm),
-                       algorithm)
+        key.key.verify(value, message, _padding(scheme, algorithm), algorithm)
     else:
         key.key.verify(value, message, ec.ECDSA(algorithm))
 
 
-def _padding(scheme: Scheme, algorithm: hashes.HashAlgorithm
-             ) -> padding.AsymmetricPadding:
+def _padding(
+    scheme: Scheme, algorithm: hashes.HashAlgorithm
+) -> padding.AsymmetricPadding:
     if scheme.algorithm == ALG_RSAPSS:
         # TPMs differ: salt as long as the digest, or as long as it fits.
         return padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)

@@ -26,41 +26,71 @@ MAX_MEASUREMENTS = 16384
 _HEX = re.compile('[0-9a-f]{40,128}')
 
 _INDEX = '^([0-9]|1[0-9]|2[0-3])' + schemas.END
-_HEX_VALUE: schemas.Schema = {'type': 'string', 'maxLength': 128,
-                              'pattern': '^[0-9a-f]*' + schemas.END}
+_HEX_VALUE: schemas.Schema = {
+    'type': 'string',
+    'maxLength': 128,
+    'pattern': '^[0-9a-f]*' + schemas.END,
+}
 _PCR: schemas.Schema = {'type': 'integer', 'minimum': 0, 'maximum': 23}
-_FINDING: schemas.Schema = {'type': ['object', 'null'], 'properties': {
-    'reason': schemas.text(64), 'message': {'type': 'string'},
-    'details': {'type': 'object',
-                'additionalProperties': {'type': 'string'}}},
+_FINDING: schemas.Schema = {
+    'type': ['object', 'null'],
+    'properties': {
+        'reason': schemas.text(64),
+        'message': {'type': 'string'},
+        'details': {
+            'type': 'object',
+            'additionalProperties': {'type': 'string'},
+        },
+    },
     'required': ['details', 'message', 'reason'],
-    'additionalProperties': False}
+    'additionalProperties': False,
+}
 
 
 def by_index(items: schemas.Schema) -> schemas.Schema:
     """Schema of an object with decimal PCR indices as keys."""
-    return {'type': 'object', 'patternProperties': {_INDEX: items},
-            'additionalProperties': False, 'maxProperties': 24}
+    return {
+        'type': 'object',
+        'patternProperties': {_INDEX: items},
+        'additionalProperties': False,
+        'maxProperties': 24,
+    }
 
 
 #: Digests by PCR; a schema takes 10 us an item, so a regex checks them.
 MEASUREMENTS = by_index({'type': 'array', 'maxItems': MAX_MEASUREMENTS})
-SCHEMA = schemas.closed({
-    'version': schemas.VERSION,
-    'pcrs': {'type': 'object', 'maxProperties': 8,
-             'additionalProperties': by_index(_HEX_VALUE)},
-    'clock': schemas.closed({
-        'clock_ms': schemas.COUNTER, 'reset_count': schemas.COUNTER,
-        'restart_count': schemas.COUNTER, 'safe': {'type': 'boolean'}}),
-    'firmware_version': schemas.COUNTER,
-    'log': {'type': ['object', 'null']},
-    'log_fault': _FINDING, 'ima_fault': _FINDING,
-    'boot': {'type': ['object', 'null']}})
-_LOG = schemas.closed({
-    'agrees': {'type': 'array', 'items': _PCR, 'maxItems': 24},
-    'differs': by_index(schemas.closed({
-        'want': _HEX_VALUE, 'got': _HEX_VALUE})),
-    'measured': MEASUREMENTS})
+SCHEMA = schemas.closed(
+    {
+        'version': schemas.VERSION,
+        'pcrs': {
+            'type': 'object',
+            'maxProperties': 8,
+            'additionalProperties': by_index(_HEX_VALUE),
+        },
+        'clock': schemas.closed(
+            {
+                'clock_ms': schemas.COUNTER,
+                'reset_count': schemas.COUNTER,
+                'restart_count': schemas.COUNTER,
+                'safe': {'type': 'boolean'},
+            }
+        ),
+        'firmware_version': schemas.COUNTER,
+        'log': {'type': ['object', 'null']},
+        'log_fault': _FINDING,
+        'ima_fault': _FINDING,
+        'boot': {'type': ['object', 'null']},
+    }
+)
+_LOG = schemas.closed(
+    {
+        'agrees': {'type': 'array', 'items': _PCR, 'maxItems': 24},
+        'differs': by_index(
+            schemas.closed({'want': _HEX_VALUE, 'got': _HEX_VALUE})
+        ),
+        'measured': MEASUREMENTS,
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +109,14 @@ class Explained:
     measured: Mapping[int, tuple[str, ...]]
 
     def to_json(self) -> dict[str, Any]:
-        return {'agrees': list(self.agrees),
-                'differs': {str(index): {'want': want, 'got': got}
-                            for index, (want, got) in self.differs.items()},
-                'measured': digests_to_json(self.measured)}
+        return {
+            'agrees': list(self.agrees),
+            'differs': {
+                str(index): {'want': want, 'got': got}
+                for index, (want, got) in self.differs.items()
+            },
+            'measured': digests_to_json(self.measured),
+        }
 
     @classmethod
     def of(cls, log: eventlog.VerifiedLog) -> Explained:
@@ -90,12 +124,19 @@ class Explained:
         measured: dict[int, dict[str, None]] = {}
         for event in log.events:
             measured.setdefault(event.pcr, {})[
-                event.digests[log.bank].hex()] = None
-        return cls(log.agrees,
-                   {index: (item.want.hex(), item.got.hex())
-                    for index, item in log.differs.items()},
-                   {index: tuple(digests)
-                    for index, digests in sorted(measured.items())})
+                event.digests[log.bank].hex()
+            ] = None
+        return cls(
+            log.agrees,
+            {
+                index: (item.want.hex(), item.got.hex())
+                for index, item in log.differs.items()
+            },
+            {
+                index: tuple(digests)
+                for index, digests in sorted(measured.items())
+            },
+        )
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Explained:
@@ -104,10 +145,14 @@ class Explained:
         :raises Invalid: INVALID_REQUEST.
         """
         _check(_LOG, document)
-        return cls(tuple(document['agrees']),
-                   {int(index): (item['want'], item['got'])
-                    for index, item in document['differs'].items()},
-                   digests_from_json(document['measured']))
+        return cls(
+            tuple(document['agrees']),
+            {
+                int(index): (item['want'], item['got'])
+                for index, item in document['differs'].items()
+            },
+            digests_from_json(document['measured']),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +177,10 @@ class VerifiedState:
     @functools.cached_property
     def quoted(self) -> Mapping[str, Mapping[int, str]]:
         """PCR values in hex, bank to index to value."""
-        return {bank: {index: value.hex() for index, value in values.items()}
-                for bank, values in self.pcrs.items()}
+        return {
+            bank: {index: value.hex() for index, value in values.items()}
+            for bank, values in self.pcrs.items()
+        }
 
     @property
     def facts(self) -> eventlog.BootState:
@@ -153,25 +200,34 @@ class VerifiedState:
         log = self.log_fault
         if log and log.reason != errors.Reason.UEFI_LOG_MALFORMED:
             log = None
-        return tuple(fault for fault in (log, self.ima_fault)
-                     if fault is not None)
+        return tuple(
+            fault for fault in (log, self.ima_fault) if fault is not None
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON object, to be stored."""
         clock = self.clock
         return {
             'version': 1,
-            'pcrs': {bank: {str(index): value.hex()
-                            for index, value in sorted(values.items())}
-                     for bank, values in self.pcrs.items()},
-            'clock': {'clock_ms': clock.clock_ms, 'safe': clock.safe,
-                      'reset_count': clock.reset_count,
-                      'restart_count': clock.restart_count},
+            'pcrs': {
+                bank: {
+                    str(index): value.hex()
+                    for index, value in sorted(values.items())
+                }
+                for bank, values in self.pcrs.items()
+            },
+            'clock': {
+                'clock_ms': clock.clock_ms,
+                'safe': clock.safe,
+                'reset_count': clock.reset_count,
+                'restart_count': clock.restart_count,
+            },
             'firmware_version': self.firmware_version,
             'log': self.log.to_json() if self.log else None,
             'boot': self.boot.to_json() if self.boot else None,
             'log_fault': _fault_to_json(self.log_fault),
-            'ima_fault': _fault_to_json(self.ima_fault)}
+            'ima_fault': _fault_to_json(self.ima_fault),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> VerifiedState:
@@ -182,28 +238,39 @@ class VerifiedState:
         _check(SCHEMA, document)
         log, boot = document['log'], document['boot']
         try:
-            pcrs = {bank: {int(index): bytes.fromhex(value)
-                           for index, value in values.items()}
-                    for bank, values in document['pcrs'].items()}
+            pcrs = {
+                bank: {
+                    int(index): bytes.fromhex(value)
+                    for index, value in values.items()
+                }
+                for bank, values in document['pcrs'].items()
+            }
         except ValueError:
             raise _invalid() from None
         return cls(
-            pcrs, Clock(**document['clock']), document['firmware_version'],
+            pcrs,
+            Clock(**document['clock']),
+            document['firmware_version'],
             None if log is None else Explained.from_json(log),
             _fault_from_json(document['log_fault']),
             None if boot is None else eventlog.BootState.from_json(boot),
-            _fault_from_json(document['ima_fault']))
+            _fault_from_json(document['ima_fault']),
+        )
 
 
-def digests_to_json(measured: Mapping[int, tuple[str, ...]]
-                    ) -> dict[str, list[str]]:
+def digests_to_json(
+    measured: Mapping[int, tuple[str, ...]],
+) -> dict[str, list[str]]:
     """Digests by PCR as JSON; see ``MEASUREMENTS``."""
-    return {str(index): list(digests)
-            for index, digests in sorted(measured.items())}
+    return {
+        str(index): list(digests)
+        for index, digests in sorted(measured.items())
+    }
 
 
-def digests_from_json(document: Mapping[str, list[Any]]
-                      ) -> dict[int, tuple[str, ...]]:
+def digests_from_json(
+    document: Mapping[str, list[Any]],
+) -> dict[int, tuple[str, ...]]:
     """Read what :func:`digests_to_json` made; the schema was checked.
 
     :raises Invalid: INVALID_REQUEST, an item is no digest in hex.
@@ -212,8 +279,7 @@ def digests_from_json(document: Mapping[str, list[Any]]
         for item in digests:
             if not isinstance(item, str) or not _HEX.fullmatch(item):
                 raise _invalid()
-    return {int(index): tuple(digests)
-            for index, digests in document.items()}
+    return {int(index): tuple(digests) for index, digests in document.items()}
 
 
 def _check(schema: schemas.Schema, document: object) -> None:
@@ -222,8 +288,10 @@ def _check(schema: schemas.Schema, document: object) -> None:
 
 
 def _invalid() -> errors.Invalid:
-    return errors.Invalid(errors.Reason.INVALID_REQUEST,
-                          'The stored state does not follow its schema.')
+    return errors.Invalid(
+        errors.Reason.INVALID_REQUEST,
+        'The stored state does not follow its schema.',
+    )
 
 
 def _fault_to_json(fault: Finding | None) -> dict[str, Any] | None:

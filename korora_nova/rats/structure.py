@@ -52,21 +52,28 @@ SIGN = 1 << 18
 MAX_STRUCTURE = 4096
 
 _CURVES: dict[int, type[ec.EllipticCurve]] = {
-    CURVE_P256: ec.SECP256R1, CURVE_P384: ec.SECP384R1}
+    CURVE_P256: ec.SECP256R1,
+    CURVE_P384: ec.SECP384R1,
+}
 _R = errors.Reason
 
 
 def malformed(what: str) -> errors.EvidenceError:
     """The error of bytes that are not the structure they should be."""
     return errors.EvidenceError(
-        _R.QUOTE_MALFORMED, f'A TPM structure is malformed: {what}.',
-        place=what)
+        _R.QUOTE_MALFORMED,
+        f'A TPM structure is malformed: {what}.',
+        place=what,
+    )
 
 
 def _other(place: str, got: int) -> errors.EvidenceError:
     return errors.EvidenceError(
-        _R.QUOTE_ALGORITHM, f'{errors.REASONS[_R.QUOTE_ALGORITHM]} '
-        f'{place} is {got:04x}.', place=place, details={'got': f'{got:04x}'})
+        _R.QUOTE_ALGORITHM,
+        f'{errors.REASONS[_R.QUOTE_ALGORITHM]} {place} is {got:04x}.',
+        place=place,
+        details={'got': f'{got:04x}'},
+    )
 
 
 class Reader:
@@ -83,7 +90,7 @@ class Reader:
         end = self._at + size
         if end > len(self._data):
             raise malformed(f'{self._what}: truncated at {self._at}')
-        value = self._data[self._at:end]
+        value = self._data[self._at : end]
         self._at = end
         return value
 
@@ -167,8 +174,9 @@ class Public:
     @functools.cached_property
     def name(self) -> bytes:
         """The TPM name: u16 nameAlg || H(TPMT_PUBLIC), part 1 section 16."""
-        digest = hashlib.new(algorithms.BY_ID[self.name_alg].name,
-                             self.raw[2:])
+        digest = hashlib.new(
+            algorithms.BY_ID[self.name_alg].name, self.raw[2:]
+        )
         return struct.pack('>H', self.name_alg) + digest.digest()
 
     @functools.cached_property
@@ -182,11 +190,12 @@ class Public:
         try:
             if self.type == ALG_RSA:
                 return rsa.RSAPublicNumbers(
-                    self.exponent or 65537, numbers[0]).public_key()
+                    self.exponent or 65537, numbers[0]
+                ).public_key()
             if self.type == ALG_ECC and self.curve in _CURVES:
                 return ec.EllipticCurvePublicNumbers(
-                    numbers[0], numbers[1],
-                    _CURVES[self.curve]()).public_key()
+                    numbers[0], numbers[1], _CURVES[self.curve]()
+                ).public_key()
         except ValueError:
             raise malformed('public: not a key') from None
         raise _other('public: curve', self.curve)
@@ -215,8 +224,13 @@ def parse_public(data: bytes) -> Public:
     specific = readers[kind](inner)
     inner.end()
     return dataclasses.replace(
-        specific, raw=bytes(data), type=kind, name_alg=name_alg,
-        attributes=attributes, auth_policy=policy)
+        specific,
+        raw=bytes(data),
+        type=kind,
+        name_alg=name_alg,
+        attributes=attributes,
+        auth_policy=policy,
+    )
 
 
 _NAME_ALGORITHMS = frozenset(item.id for item in algorithms.SIGNING)
@@ -229,8 +243,14 @@ def _ecc(data: Reader) -> Public:
     symmetric, scheme = _symmetric(data), _scheme(data)
     curve, kdf = data.u16(), _scheme(data)
     unique = (data.sized(66), data.sized(66))
-    return dataclasses.replace(_BLANK, symmetric=symmetric, scheme=scheme,
-                               curve=curve, kdf=kdf, unique=unique)
+    return dataclasses.replace(
+        _BLANK,
+        symmetric=symmetric,
+        scheme=scheme,
+        curve=curve,
+        kdf=kdf,
+        unique=unique,
+    )
 
 
 def _rsa(data: Reader) -> Public:
@@ -238,9 +258,14 @@ def _rsa(data: Reader) -> Public:
     # | u32 exponent (0 means 65537); 11.2.4.5 TPM2B modulus.
     symmetric, scheme = _symmetric(data), _scheme(data)
     bits, exponent, modulus = data.u16(), data.u32(), data.sized(512)
-    return dataclasses.replace(_BLANK, symmetric=symmetric, scheme=scheme,
-                               key_bits=bits, exponent=exponent,
-                               unique=(modulus,))
+    return dataclasses.replace(
+        _BLANK,
+        symmetric=symmetric,
+        scheme=scheme,
+        key_bits=bits,
+        exponent=exponent,
+        unique=(modulus,),
+    )
 
 
 def _keyedhash(data: Reader) -> Public:

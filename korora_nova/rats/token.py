@@ -24,8 +24,11 @@ MAX_TOKEN = 16384
 _HEADER = frozenset(('alg', 'typ', 'kid'))
 # The caller compares the times with its own clock.
 _OPTIONS: Any = {
-    'require': ['iat', 'aud', 'iss'], 'verify_exp': False,
-    'verify_nbf': False, 'verify_iat': False}
+    'require': ['iat', 'aud', 'iss'],
+    'verify_exp': False,
+    'verify_nbf': False,
+    'verify_iat': False,
+}
 
 
 class TokenError(Exception):
@@ -56,13 +59,22 @@ def issuer(cloud: str) -> str:
     return f'korora:{cloud}'
 
 
-def sign(claims: dict[str, Any], key: keys.SigningKey, kind: Kind,
-         cloud: str) -> str:
+def sign(
+    claims: dict[str, Any], key: keys.SigningKey, kind: Kind, cloud: str
+) -> str:
     """Sign claims; adds ``iss``, ``aud`` and ``version``."""
-    payload = {**claims, 'iss': issuer(cloud), 'aud': kind.audience,
-               'version': 1}
-    return jwt.encode(payload, key.private, algorithm=ALGORITHM,
-                      headers={'typ': kind.typ, 'kid': key.kid})
+    payload = {
+        **claims,
+        'iss': issuer(cloud),
+        'aud': kind.audience,
+        'version': 1,
+    }
+    return jwt.encode(
+        payload,
+        key.private,
+        algorithm=ALGORITHM,
+        headers={'typ': kind.typ, 'kid': key.kid},
+    )
 
 
 def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
@@ -81,8 +93,13 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
     kid, key = _key(token, ring, kind)
     try:
         claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=[ALGORITHM], audience=kind.audience,
-            issuer=issuer(ring.cloud), options=_OPTIONS)
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=kind.audience,
+            issuer=issuer(ring.cloud),
+            options=_OPTIONS,
+        )
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
         raise TokenError(f'refused: {type(exc).__name__}') from None
     if claims.get('version') != 1:
@@ -97,8 +114,9 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
     return {**claims, 'kid': kid}
 
 
-def _key(token: str, ring: keys.KeyRing, kind: Kind
-         ) -> tuple[str, ec.EllipticCurvePublicKey]:
+def _key(
+    token: str, ring: keys.KeyRing, kind: Kind
+) -> tuple[str, ec.EllipticCurvePublicKey]:
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -108,8 +126,7 @@ def _key(token: str, ring: keys.KeyRing, kind: Kind
     if header['typ'] != kind.typ:
         raise TokenError('a token of another type')
     pinned: keys.PublicKeys = getattr(ring, kind.use)
-    key = pinned.get(header['kid']) if isinstance(
-        header['kid'], str) else None
+    key = pinned.get(header['kid']) if isinstance(header['kid'], str) else None
     if key is None:
         raise TokenError(f'signed with a key not pinned for {kind.use}')
     return header['kid'], key
@@ -117,7 +134,13 @@ def _key(token: str, ring: keys.KeyRing, kind: Kind
 
 def schema(properties: schemas.Schema) -> schemas.Schema:
     """A closed object schema of claims, the common ones included."""
-    return schemas.closed({
-        'iss': schemas.text(255), 'aud': schemas.text(255),
-        'version': schemas.VERSION, 'cloud': schemas.text(64),
-        'iat': schemas.TIME, **properties})
+    return schemas.closed(
+        {
+            'iss': schemas.text(255),
+            'aud': schemas.text(255),
+            'version': schemas.VERSION,
+            'cloud': schemas.text(64),
+            'iat': schemas.TIME,
+            **properties,
+        }
+    )

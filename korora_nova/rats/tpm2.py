@@ -76,26 +76,44 @@ __all__ = [
     'parse_signature',
 ]
 
-_FIXED = (structure.FIXED_TPM | structure.FIXED_PARENT
-          | structure.SENSITIVE_DATA_ORIGIN)
+_FIXED = (
+    structure.FIXED_TPM
+    | structure.FIXED_PARENT
+    | structure.SENSITIVE_DATA_ORIGIN
+)
 #: Storage keys: fixed, restricted, decrypt.
-STORAGE_ATTRIBUTES = (_FIXED | structure.USER_WITH_AUTH | structure.NO_DA
-                      | structure.RESTRICTED | structure.DECRYPT)
+STORAGE_ATTRIBUTES = (
+    _FIXED
+    | structure.USER_WITH_AUTH
+    | structure.NO_DA
+    | structure.RESTRICTED
+    | structure.DECRYPT
+)
 #: Migration storage keys: gone at the next TPM Reset.
 MSK_ATTRIBUTES = STORAGE_ATTRIBUTES | structure.ST_CLEAR
 #: Attestation keys as the agent creates them.
-AK_ATTRIBUTES = (_FIXED | structure.USER_WITH_AUTH | structure.NO_DA
-                 | structure.RESTRICTED | structure.SIGN)
+AK_ATTRIBUTES = (
+    _FIXED
+    | structure.USER_WITH_AUTH
+    | structure.NO_DA
+    | structure.RESTRICTED
+    | structure.SIGN
+)
 #: Approval keys as the agent loads them.
 EXTERNAL_ATTRIBUTES = structure.USER_WITH_AUTH | structure.SIGN
 #: Transit objects: opened by policy only.
 TRANSIT_ATTRIBUTES = structure.ADMIN_WITH_POLICY | structure.NO_DA
 # EK credential profile 2.x, template L-1 (B.3.3).
-_EK_ATTRIBUTES = (_FIXED | structure.ADMIN_WITH_POLICY | structure.RESTRICTED
-                  | structure.DECRYPT)
+_EK_ATTRIBUTES = (
+    _FIXED
+    | structure.ADMIN_WITH_POLICY
+    | structure.RESTRICTED
+    | structure.DECRYPT
+)
 #: PolicySecret(TPM_RH_ENDORSEMENT), EK credential profile B.6.2.
 EK_POLICY = bytes.fromhex(
-    '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa')
+    '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa'
+)
 
 _R = errors.Reason
 #: Longest secret that every TPM's ActivateCredential takes, bytes.
@@ -111,13 +129,15 @@ def check_ak(public: structure.Public) -> None:
     :raises EvidenceError: AK_ATTRIBUTES.
     """
     need = _FIXED | structure.RESTRICTED | structure.SIGN
-    ok = (public.type == structure.ALG_ECC
-          and public.name_alg == ALG_SHA256
-          and public.curve == structure.CURVE_P256
-          and public.attributes & (need | structure.DECRYPT) == need
-          and public.scheme == structure.ECDSA_SHA256
-          and public.symmetric == structure.NULL
-          and public.kdf == structure.NULL)
+    ok = (
+        public.type == structure.ALG_ECC
+        and public.name_alg == ALG_SHA256
+        and public.curve == structure.CURVE_P256
+        and public.attributes & (need | structure.DECRYPT) == need
+        and public.scheme == structure.ECDSA_SHA256
+        and public.symmetric == structure.NULL
+        and public.kdf == structure.NULL
+    )
     if not ok:
         raise errors.EvidenceError(_R.AK_ATTRIBUTES)
     _is_key(public, _R.AK_ATTRIBUTES)
@@ -144,19 +164,22 @@ def check_ek(public: structure.Public) -> None:
 
     :raises EvidenceError: EK_MISMATCH.
     """
-    ok = (public.type == structure.ALG_RSA and public.key_bits == 2048
-          and public.name_alg == ALG_SHA256
-          and public.exponent in (0, 65537)
-          and public.attributes == _EK_ATTRIBUTES
-          and public.auth_policy == EK_POLICY
-          and public.symmetric == structure.AES_128_CFB
-          and public.scheme == structure.NULL)
+    ok = (
+        public.type == structure.ALG_RSA
+        and public.key_bits == 2048
+        and public.name_alg == ALG_SHA256
+        and public.exponent in (0, 65537)
+        and public.attributes == _EK_ATTRIBUTES
+        and public.auth_policy == EK_POLICY
+        and public.symmetric == structure.AES_128_CFB
+        and public.scheme == structure.NULL
+    )
     if not ok:
         raise errors.EvidenceError(
             _R.EK_MISMATCH,
-            'The endorsement key is not an RSA-2048 key of template L-1.')
-    if not isinstance(_is_key(public, _R.EK_MISMATCH),
-                      rsa.RSAPublicKey):
+            'The endorsement key is not an RSA-2048 key of template L-1.',
+        )
+    if not isinstance(_is_key(public, _R.EK_MISMATCH), rsa.RSAPublicKey):
         raise errors.EvidenceError(_R.EK_MISMATCH)
 
 
@@ -165,37 +188,47 @@ def check_transit(public: structure.Public, policy: bytes) -> None:
 
     :raises CustodyError: TRANSFER_INVALID.
     """
-    ok = (public.type == structure.ALG_KEYEDHASH
-          and public.name_alg == ALG_SHA256
-          and public.attributes == TRANSIT_ATTRIBUTES
-          and len(policy) == 32 and public.auth_policy == policy)
+    ok = (
+        public.type == structure.ALG_KEYEDHASH
+        and public.name_alg == ALG_SHA256
+        and public.attributes == TRANSIT_ATTRIBUTES
+        and len(policy) == 32
+        and public.auth_policy == policy
+    )
     if not ok:
         raise errors.CustodyError(
             _R.TRANSFER_INVALID,
-            'The transit object or its policy is not that of the permit.')
+            'The transit object or its policy is not that of the permit.',
+        )
 
 
-def _check_storage(public: structure.Public, attributes: int,
-                   reason: str) -> None:
-    ok = (public.type == structure.ALG_ECC
-          and public.name_alg == ALG_SHA256
-          and public.curve == structure.CURVE_P256
-          and public.attributes == attributes
-          and public.auth_policy == b''
-          and public.symmetric == structure.AES_128_CFB
-          and public.scheme == structure.NULL and public.kdf == structure.NULL)
+def _check_storage(
+    public: structure.Public, attributes: int, reason: str
+) -> None:
+    ok = (
+        public.type == structure.ALG_ECC
+        and public.name_alg == ALG_SHA256
+        and public.curve == structure.CURVE_P256
+        and public.attributes == attributes
+        and public.auth_policy == b''
+        and public.symmetric == structure.AES_128_CFB
+        and public.scheme == structure.NULL
+        and public.kdf == structure.NULL
+    )
     if not ok:
         raise errors.EvidenceError(reason)
     _is_key(public, reason)
 
 
-def _is_key(public: structure.Public, reason: str
-            ) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+def _is_key(
+    public: structure.Public, reason: str
+) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     try:
         return public.key
     except errors.EvidenceError:
         raise errors.EvidenceError(
-            reason, 'The public area holds no valid key.') from None
+            reason, 'The public area holds no valid key.'
+        ) from None
 
 
 def external_ecc_public(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -210,8 +243,17 @@ def external_ecc_public(key: ec.EllipticCurvePublicKey) -> bytes:
         raise ValueError('not a P-256 key')
     numbers = key.public_numbers()
     area = struct.pack(
-        '>HHIH HHHHH', ALG_ECC, ALG_SHA256, EXTERNAL_ATTRIBUTES, 0,
-        ALG_NULL, ALG_ECDSA, ALG_SHA256, CURVE_P256, ALG_NULL)
+        '>HHIH HHHHH',
+        ALG_ECC,
+        ALG_SHA256,
+        EXTERNAL_ATTRIBUTES,
+        0,
+        ALG_NULL,
+        ALG_ECDSA,
+        ALG_SHA256,
+        CURVE_P256,
+        ALG_NULL,
+    )
     area += structure.sized(numbers.x.to_bytes(32, 'big'))
     area += structure.sized(numbers.y.to_bytes(32, 'big'))
     return structure.sized(area)
@@ -222,9 +264,12 @@ def external_ecc_name(key: ec.EllipticCurvePublicKey) -> bytes:
     return structure.parse_public(external_ecc_public(key)).name
 
 
-def make_credential(ek: structure.Public, name: bytes, secret: bytes,
-                    random: Callable[[int], bytes] = os.urandom
-                    ) -> tuple[bytes, bytes]:
+def make_credential(
+    ek: structure.Public,
+    name: bytes,
+    secret: bytes,
+    random: Callable[[int], bytes] = os.urandom,
+) -> tuple[bytes, bytes]:
     """TPM2_MakeCredential in software (part 1 sections 24 and B.10.4).
 
     :param ek: RSA-2048 endorsement key of template L-1.
@@ -241,19 +286,33 @@ def make_credential(ek: structure.Public, name: bytes, secret: bytes,
     if not isinstance(key, rsa.RSAPublicKey):
         raise errors.EvidenceError(_R.EK_MISMATCH)
     seed = random(32)
-    encrypted_seed = key.encrypt(seed, padding.OAEP(
-        padding.MGF1(hashes.SHA256()), hashes.SHA256(), b'IDENTITY\0'))
+    encrypted_seed = key.encrypt(
+        seed,
+        padding.OAEP(
+            padding.MGF1(hashes.SHA256()), hashes.SHA256(), b'IDENTITY\0'
+        ),
+    )
     identity = _cfb(_kdfa(seed, b'STORAGE', name, 16), structure.sized(secret))
-    mac = hmac.digest(_kdfa(seed, b'INTEGRITY', b'', 32), identity + name,
-                      'sha256')
-    return (structure.sized(structure.sized(mac) + identity),
-            structure.sized(encrypted_seed))
+    mac = hmac.digest(
+        _kdfa(seed, b'INTEGRITY', b'', 32), identity + name, 'sha256'
+    )
+    return (
+        structure.sized(structure.sized(mac) + identity),
+        structure.sized(encrypted_seed),
+    )
 
 
 def _kdfa(key: bytes, label: bytes, context: bytes, size: int) -> bytes:
     """KDFa of part 1 section 11.4.10.2 with SHA-256; at most one block."""
-    return hmac.digest(key, struct.pack('>I', 1) + label + b'\0' + context
-                       + struct.pack('>I', size * 8), hashlib.sha256)[:size]
+    return hmac.digest(
+        key,
+        struct.pack('>I', 1)
+        + label
+        + b'\0'
+        + context
+        + struct.pack('>I', size * 8),
+        hashlib.sha256,
+    )[:size]
 
 
 def _cfb(key: bytes, plaintext: bytes) -> bytes:
@@ -261,8 +320,10 @@ def _cfb(key: bytes, plaintext: bytes) -> bytes:
     cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
     block, out = bytes(16), b''
     for at in range(0, len(plaintext), 16):
-        part = plaintext[at:at + 16]
-        block = bytes(left ^ right for left, right in
-                      zip(cipher.update(block), part, strict=False))
+        part = plaintext[at : at + 16]
+        block = bytes(
+            left ^ right
+            for left, right in zip(cipher.update(block), part, strict=False)
+        )
         out += block
     return out

@@ -38,7 +38,8 @@ class Arrival:
         """Begin; a second call changes nothing."""
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._run, name='korora-arrival', daemon=True)
+                target=self._run, name='korora-arrival', daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -59,8 +60,10 @@ class Arrival:
             return False
         except Exception as exc:  # noqa: BLE001 boundary: the loop goes on
             if repr(exc) != self._told:
-                LOG.exception('Cannot compare this host with its agent; '
-                              'tried again without restart')
+                LOG.exception(
+                    'Cannot compare this host with its agent; '
+                    'tried again without restart'
+                )
             self._told = repr(exc)
             return False
         if self._told:
@@ -75,6 +78,10 @@ class Arrival:
         # An agent that starts after nova-compute is no fault.
         waiting = exc.reason == errors.Reason.AGENT_UNAVAILABLE
         level = logging.INFO if waiting else logging.WARNING
-        LOG.log(level, 'Waiting for the korora-agent of this host, without '
-                'which protected servers do not start here; tried again '
-                'without restart: %s', exc)
+        LOG.log(
+            level,
+            'Waiting for the korora-agent of this host, without '
+            'which protected servers do not start here; tried again '
+            'without restart: %s',
+            exc,
+        )

@@ -30,8 +30,10 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only)
         self._gate = gate.Gate(
-            self._make_agent, timeout=CONF.korora.agent_timeout,
-            boot_wait=CONF.korora.boot_wait)
+            self._make_agent,
+            timeout=CONF.korora.agent_timeout,
+            boot_wait=CONF.korora.boot_wait,
+        )
         #: Starts under way, by server.
         self._tickets: dict[str, gate.Ticket] = {}
         #: This host's name in Nova; init_host says it again.
@@ -41,9 +43,14 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def _make_agent(self, timeout: float) -> gate.Agent:
         return _agent(timeout)
 
-    def _standing(self, instance: Any, *, image_meta: Any = None,
-                  vtpm: bool = False, ledger: bool = False
-                  ) -> gate.Standing:
+    def _standing(
+        self,
+        instance: Any,
+        *,
+        image_meta: Any = None,
+        vtpm: bool = False,
+        ledger: bool = False,
+    ) -> gate.Standing:
         """What this host knows of a server.
 
         :param vtpm: the migrate data says that it has a vTPM.
@@ -51,8 +58,11 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         :raises KororaError: it may be protected, and nobody can tell.
         """
         server = facts.of_instance(
-            instance, CONF.korora.protect_vtpm, image_meta=image_meta,
-            vtpm=vtpm)
+            instance,
+            CONF.korora.protect_vtpm,
+            image_meta=image_meta,
+            vtpm=vtpm,
+        )
         standing = self._gate.standing(server, ledger=ledger)
         if standing.state == 'unknown' and self._has_tpm_device(instance):
             raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
@@ -67,8 +77,7 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         try:
             guest = self._host.get_guest(instance)
             return '<tpm ' in guest.get_xml_desc()
-        except (exception.NovaException,
-                libvirt_driver.libvirt.libvirtError):
+        except (exception.NovaException, libvirt_driver.libvirt.libvirtError):
             return False
 
     def _tell(self, op: str, instance: Any, **fields: Any) -> bool:
@@ -80,6 +89,9 @@ class BaseDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._gate.call(op, instance=instance.uuid, **fields)
             return True
         except errors.KororaError as exc:
-            LOG.warning('The agent did not take "%(op)s": %(error)s',
-                        {'op': op, 'error': exc}, instance=instance)
+            LOG.warning(
+                'The agent did not take "%(op)s": %(error)s',
+                {'op': op, 'error': exc},
+                instance=instance,
+            )
             return False

@@ -14,76 +14,94 @@ from collections.abc import Mapping
 
 _START = 'context instance network_info'
 _CREATE = 'context instance image_meta injected_files admin_password'
-_FINISH = ('context migration instance disk_info network_info image_meta '
-           'resize_instance allocations block_device_info power_on')
-_REVERT = ('context instance network_info migration block_device_info '
-           'power_on')
+_FINISH = (
+    'context migration instance disk_info network_info image_meta '
+    'resize_instance allocations block_device_info power_on'
+)
+_REVERT = 'context instance network_info migration block_device_info power_on'
 
 #: Method -> its known shapes (parameters after self; Nova 33, Nova 34).
 SHAPES: Mapping[str, tuple[str, ...]] = {
     'spawn': (
         f'{_CREATE} allocations network_info block_device_info power_on '
-        'accel_info',),
+        'accel_info',
+    ),
     'rebuild': (
         f'{_CREATE} allocations bdms detach_block_devices '
         'attach_block_devices network_info evacuate block_device_info '
-        'preserve_ephemeral accel_uuids reimage_boot_volume',),
+        'preserve_ephemeral accel_uuids reimage_boot_volume',
+    ),
     'power_on': (f'{_START} block_device_info accel_info share_info',),
     'reboot': (
         f'{_START} reboot_type block_device_info bad_volumes_callback '
-        'accel_info share_info',),
+        'accel_info share_info',
+    ),
     'resume': (f'{_START} block_device_info share_info',),
     'rescue': (
-        f'{_START} image_meta rescue_password block_device_info '
-        'share_info',),
+        f'{_START} image_meta rescue_password block_device_info share_info',
+    ),
     'unrescue': ('context instance',),
     'resume_state_on_host_boot': (f'{_START} share_info block_device_info',),
     'migrate_disk_and_power_off': (
         'context instance dest flavor network_info block_device_info '
-        'timeout retry_interval',),
+        'timeout retry_interval',
+    ),
     'finish_migration': (_FINISH, f'{_FINISH} share_info'),
     'finish_revert_migration': (_REVERT, f'{_REVERT} share_info'),
-    'destroy': (
-        f'{_START} block_device_info destroy_disks destroy_secrets',),
+    'destroy': (f'{_START} block_device_info destroy_disks destroy_secrets',),
     'cleanup': (
         f'{_START} block_device_info destroy_disks migrate_data '
-        'destroy_vifs destroy_secrets',),
+        'destroy_vifs destroy_secrets',
+    ),
     'check_can_live_migrate_destination': (
         'context instance src_compute_info dst_compute_info '
-        'block_migration disk_over_commit',),
+        'block_migration disk_over_commit',
+    ),
     'check_can_live_migrate_source': (
-        'context instance dest_check_data block_device_info',),
+        'context instance dest_check_data block_device_info',
+    ),
     'check_source_migrate_data_at_dest': (
-        'ctxt instance migrate_data migration limits allocs',),
+        'ctxt instance migrate_data migration limits allocs',
+    ),
     'pre_live_migration': (
         'context instance block_device_info network_info disk_info '
-        'migrate_data',),
+        'migrate_data',
+    ),
     'live_migration': (
         'context instance dest post_method recover_method block_migration '
-        'migrate_data',),
+        'migrate_data',
+    ),
     'post_live_migration': (
-        'context instance block_device_info migrate_data',),
+        'context instance block_device_info migrate_data',
+    ),
     'post_live_migration_at_destination': (
-        f'{_START} block_migration block_device_info',),
+        f'{_START} block_migration block_device_info',
+    ),
     'rollback_live_migration_at_source': ('context instance migrate_data',),
     'rollback_live_migration_at_destination': (
-        f'{_START} block_device_info destroy_disks migrate_data',),
+        f'{_START} block_device_info destroy_disks migrate_data',
+    ),
     'init_host': ('host',),
     'cleanup_host': ('host',),
     '_get_or_create_secret_for_vtpm': ('context instance',),
     '_add_vtpm_secret_to_live_migrate_data': ('instance dest_check_data',),
     '_create_guest': (
-        'context xml instance power_on pause post_xml_callback',),
+        'context xml instance power_on pause post_xml_callback',
+    ),
     '_needs_suspend_resume_for_snapshot': (
-        'live_snapshot current_power_state',),
+        'live_snapshot current_power_state',
+    ),
     '_suspend_guest_for_snapshot': (
-        'context live_snapshot current_power_state instance',),
+        'context live_snapshot current_power_state instance',
+    ),
     '_resume_guest_after_snapshot': (
-        'context live_snapshot original_power_state instance guest',),
+        'context live_snapshot original_power_state instance guest',
+    ),
     '_migrate_uri': ('',),  # static: of its one parameter none is left
     '_live_migration_operation': (
         'context instance dest block_migration migrate_data guest '
-        'device_names',),
+        'device_names',
+    ),
 }
 
 
@@ -92,8 +110,11 @@ def differences(stock: type) -> list[str]:
 
     :param stock: Nova's LibvirtDriver, not ours.
     """
-    return [name for name, shapes in SHAPES.items()
-            if _shape(stock, name) not in shapes]
+    return [
+        name
+        for name, shapes in SHAPES.items()
+        if _shape(stock, name) not in shapes
+    ]
 
 
 def _shape(stock: type, name: str) -> str | None:

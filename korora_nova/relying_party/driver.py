@@ -61,12 +61,16 @@ class KororaLibvirtDriver(migration.MigrationDriver):
         try:
             self._gate.obstacle = self._find_obstacle()
             if self._gate.obstacle is not None:
-                LOG.error('Servers with a requirement are refused here: %s',
-                          self._gate.obstacle)
+                LOG.error(
+                    'Servers with a requirement are refused here: %s',
+                    self._gate.obstacle,
+                )
             self._arrival.start()
         except Exception:  # noqa: BLE001 boundary: nova-compute must start
-            LOG.exception('Cannot examine this host; servers with a '
-                          'requirement are refused')
+            LOG.exception(
+                'Cannot examine this host; servers with a '
+                'requirement are refused'
+            )
             self._gate.obstacle = errors.Unavailable(errors.Reason.INTERNAL)
 
     def _find_obstacle(self) -> errors.KororaError | None:
@@ -74,7 +78,8 @@ class KororaLibvirtDriver(migration.MigrationDriver):
         if strange:
             return errors.Unavailable(
                 errors.Reason.NOVA_DRIFT,
-                'This Nova differs in: ' + ', '.join(strange) + '.')
+                'This Nova differs in: ' + ', '.join(strange) + '.',
+            )
         if not self._host.has_min_version(MIN_LIBVIRT):
             return errors.Unavailable(errors.Reason.LIBVIRT_TOO_OLD)
         return None
@@ -92,7 +97,8 @@ class KororaLibvirtDriver(migration.MigrationDriver):
         self._compare_address()
         self._settle()
         return self._onboard_all(
-            {key['instance'] for key in status.get('keys', ())})
+            {key['instance'] for key in status.get('keys', ())}
+        )
 
     def _compare_address(self) -> None:
         """Say at the start what would refuse each migration to this host."""
@@ -100,8 +106,9 @@ class KororaLibvirtDriver(migration.MigrationDriver):
             self._check_address()
         except errors.CustodyError as exc:
             if not self._complained:
-                LOG.warning('Protected servers cannot migrate to this host: '
-                            '%s', exc)
+                LOG.warning(
+                    'Protected servers cannot migrate to this host: %s', exc
+                )
             self._complained = True
 
     def _onboard_all(self, keys: set[str]) -> bool:
@@ -113,8 +120,10 @@ class KororaLibvirtDriver(migration.MigrationDriver):
         done = True
         try:
             for instance in objects.InstanceList.get_by_host(
-                    nova_context.get_admin_context(), self._nova_host,
-                    expected_attrs=['flavor', 'system_metadata']):
+                nova_context.get_admin_context(),
+                self._nova_host,
+                expected_attrs=['flavor', 'system_metadata'],
+            ):
                 if instance.uuid not in keys:
                     done = self._take(instance) and done
         except (errors.Unavailable, errors.Untrusted) as exc:
@@ -142,9 +151,10 @@ class KororaLibvirtDriver(migration.MigrationDriver):
 
     def _tell_once(self, server: str, exc: errors.KororaError) -> None:
         if self._refused.get(server) != str(exc):
-            LOG.warning('Keys of vTPMs that stock Nova made are not in '
-                        'custody yet, those of %(server)s; tried again '
-                        'without restart: %(error)s',
-                        {'server': server or 'all servers here',
-                         'error': exc})
+            LOG.warning(
+                'Keys of vTPMs that stock Nova made are not in '
+                'custody yet, those of %(server)s; tried again '
+                'without restart: %(error)s',
+                {'server': server or 'all servers here', 'error': exc},
+            )
         self._refused[server] = str(exc)

@@ -20,40 +20,48 @@ def register() -> list[base.ExtraSpecValidator]:
             name=requirement.TRUST,
             description=(
                 'Start the server on attested hosts only. The historic '
-                'spelling of ``korora:trusted_host``.'),
+                'spelling of ``korora:trusted_host``.'
+            ),
             value={
                 'type': str,
                 'description': 'Only ``trusted`` demands anything.',
                 'enum': ['trusted', 'untrusted', 'unknown'],
-            }),
+            },
+        ),
         base.ExtraSpecValidator(
             name=requirement.TRUSTED_HOST,
             description=(
                 'Start the server only on hosts that are trusted at that '
-                'moment, whoever chose the host.'),
+                'moment, whoever chose the host.'
+            ),
             value={
                 'type': str,
                 'description': 'What is demanded of the host.',
                 'enum': ['required', 'none'],
-            }),
+            },
+        ),
         base.ExtraSpecValidator(
             name=requirement.MAX_AGE,
             description=(
                 'Oldest attestation result with which the scheduler may '
-                'choose a host. Implies ``korora:trusted_host=required``.'),
+                'choose a host. Implies ``korora:trusted_host=required``.'
+            ),
             value={
                 'type': int,
                 'description': 'Seconds.',
                 'min': 1,
-            }),
+            },
+        ),
         base.ExtraSpecValidator(
             name=requirement.PROTECTED,
             description=(
                 "Keep the key of the server's vTPM in custody of the hosts' "
-                'TPMs, whatever the deployment does by default.'),
+                'TPMs, whatever the deployment does by default.'
+            ),
             value={
                 'type': str,
                 'description': 'Whether to protect the server.',
                 'enum': ['true', 'false'],
-            }),
+            },
+        ),
     ]

@@ -15,25 +15,34 @@ def of_request(spec: Any, protect_vtpm: bool) -> requirement.Requirement:
     """The requirement of a ``nova.objects.RequestSpec``."""
     image = spec.image if spec.obj_attr_is_set('image') else None
     return requirement.requirement(
-        _extra_specs(spec.flavor), _image_props(image), protect_vtpm)
+        _extra_specs(spec.flavor), _image_props(image), protect_vtpm
+    )
 
 
-def of_flavor(flavor: Any, image_meta: Any,
-              protect_vtpm: bool) -> requirement.Requirement:
+def of_flavor(
+    flavor: Any, image_meta: Any, protect_vtpm: bool
+) -> requirement.Requirement:
     """The requirement of a flavor with an image."""
     return requirement.requirement(
-        _extra_specs(flavor), _image_props(image_meta), protect_vtpm)
+        _extra_specs(flavor), _image_props(image_meta), protect_vtpm
+    )
 
 
-def of_instance(instance: Any, protect_vtpm: bool, *,
-                image_meta: Any = None, vtpm: bool = False) -> gate.Server:
+def of_instance(
+    instance: Any,
+    protect_vtpm: bool,
+    *,
+    image_meta: Any = None,
+    vtpm: bool = False,
+) -> gate.Server:
     """A server, by its ``nova.objects.Instance``.
 
     :param image_meta: the image it is about to use, if not its own.
     :param vtpm: something else says that it has a vTPM.
     """
     demanded = of_flavor(
-        instance.flavor, image_meta or instance.image_meta, protect_vtpm)
+        instance.flavor, image_meta or instance.image_meta, protect_vtpm
+    )
     return gate.Server(instance.uuid, demanded, vtpm)
 
 

@@ -45,8 +45,9 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         super().__init__()
         self._results: results.Results | None = None
 
-    def filter_all(self, filter_obj_list: Iterable[Any],
-                   spec_obj: Any) -> list[Any]:
+    def filter_all(
+        self, filter_obj_list: Iterable[Any], spec_obj: Any
+    ) -> list[Any]:
         """Return the hosts that pass, as a list: never a generator.
 
         Nova turns an exception out of a filter into a server in ERROR, so
@@ -56,8 +57,10 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         try:
             return self._trusted(hosts, spec_obj)
         except errors.KororaError as exc:
-            LOG.warning('No host for server %(server)s: %(error)s', {
-                'server': spec_obj.instance_uuid, 'error': exc})
+            LOG.warning(
+                'No host for server %(server)s: %(error)s',
+                {'server': spec_obj.instance_uuid, 'error': exc},
+            )
         except Exception:  # noqa: BLE001 boundary: Nova would set ERROR
             LOG.exception('The attestation filter failed; no host passes')
         return []
@@ -79,10 +82,14 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
             try:
                 decision.require(host_state.host, now, demanded.max_age)
             except errors.KororaError as exc:
-                LOG.info('Host %(host)s refused for server %(server)s: '
-                         '%(error)s', {'host': host_state.host,
-                                       'server': spec_obj.instance_uuid,
-                                       'error': exc})
+                LOG.info(
+                    'Host %(host)s refused for server %(server)s: %(error)s',
+                    {
+                        'host': host_state.host,
+                        'server': spec_obj.instance_uuid,
+                        'error': exc,
+                    },
+                )
             else:
                 passed.append(host_state)
         return passed
@@ -91,6 +98,8 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         if self._results is None:
             self._results = results.Results(
                 lambda: client.from_conf(CONF, conf.KORORA),
-                CONF.korora.trusted_keys, cache=CONF.korora.result_cache,
-                budget=CONF.korora.decision_timeout)
+                CONF.korora.trusted_keys,
+                cache=CONF.korora.result_cache,
+                budget=CONF.korora.decision_timeout,
+            )
         return self._results

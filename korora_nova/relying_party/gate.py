@@ -105,10 +105,15 @@ class Gate:
     :param boot_wait: ``[korora] boot_wait``.
     """
 
-    def __init__(self, agent: Callable[[float], Agent], *, timeout: float,
-                 boot_wait: float = 0.0,
-                 clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        agent: Callable[[float], Agent],
+        *,
+        timeout: float,
+        boot_wait: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._agent = agent
         self._timeout = timeout
         self._boot_wait = boot_wait
@@ -119,11 +124,11 @@ class Gate:
         #: Why nothing with a requirement can be served, if so.
         self.obstacle: errors.KororaError | None = None
 
-    def call(self, op: str, *, budget: float | None = None,
-             **fields: Any) -> dict[str, Any]:
+    def call(
+        self, op: str, *, budget: float | None = None, **fields: Any
+    ) -> dict[str, Any]:
         """Ask the agent; ``budget`` shortens the wait, seconds."""
-        wait = self._timeout if budget is None else min(
-            budget, self._timeout)
+        wait = self._timeout if budget is None else min(budget, self._timeout)
         return self._agent(wait).call(op, **fields)
 
     # What is known
@@ -138,16 +143,18 @@ class Gate:
         """
         # Whose flavor asks for custody gets it without more questions.
         ledger = server.may_have_vtpm and (
-            ledger or not server.requirement.custody)
+            ledger or not server.requirement.custody
+        )
         try:
-            answer = self.call('protection', budget=QUICK,
-                               instance=server.uuid, ledger=False)
+            answer = self.call(
+                'protection', budget=QUICK, instance=server.uuid, ledger=False
+            )
             if ledger and answer.get('state') == 'none':
-                answer = self.call('protection', instance=server.uuid,
-                                   ledger=True)
+                answer = self.call(
+                    'protection', instance=server.uuid, ledger=True
+                )
                 if not answer.get('ledger_known'):
-                    raise errors.Unavailable(
-                        errors.Reason.SERVICE_UNAVAILABLE)
+                    raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
         except errors.KororaError as exc:
             if server.may_have_vtpm:
                 raise _infrastructure(exc) from exc
@@ -157,14 +164,16 @@ class Gate:
         row = answer.get('ledger') or {}
         known = state != 'none' or row.get('holder') is not None
         return Standing(
-            server, custody=known or bool(row) or server.requirement.custody,
-            state=state, known=known,
-            migration=answer.get('migration') or None)
+            server,
+            custody=known or bool(row) or server.requirement.custody,
+            state=state,
+            known=known,
+            migration=answer.get('migration') or None,
+        )
 
     # Hosts
 
-    def admit(self, standing: Standing,
-              budget: float | None = None) -> None:
+    def admit(self, standing: Standing, budget: float | None = None) -> None:
         """Insist that this host is trusted now, if the server demands it.
 
         :raises Untrusted: it is not. :raises Unavailable: nobody can say.
@@ -201,8 +210,10 @@ class Gate:
         with self._booting:
             while self.booting:
                 try:
-                    self.call('attest', budget=max(
-                        1.0, self._boot_until - self._clock()))
+                    self.call(
+                        'attest',
+                        budget=max(1.0, self._boot_until - self._clock()),
+                    )
                     self._boot_until = -math.inf
                 except errors.Unavailable:
                     self._sleep(1.0)
@@ -233,8 +244,9 @@ class Gate:
             self.call('attest')
         return ticket
 
-    def first_key(self, ticket: Ticket, secret_uuid: str,
-                  passphrase: secret.Secret) -> None:
+    def first_key(
+        self, ticket: Ticket, secret_uuid: str, passphrase: secret.Secret
+    ) -> None:
         """Take a new server's key into custody and open it.
 
         :param secret_uuid: the tenant's secret in the key manager, and
@@ -242,9 +254,12 @@ class Gate:
         """
         # Even a lost answer may have claimed it.
         ticket.claimed = True
-        self.call('seal', instance=ticket.standing.server.uuid,
-                  secret_uuid=secret_uuid,
-                  passphrase=base64.b64encode(passphrase.reveal()).decode())
+        self.call(
+            'seal',
+            instance=ticket.standing.server.uuid,
+            secret_uuid=secret_uuid,
+            passphrase=base64.b64encode(passphrase.reveal()).decode(),
+        )
         self.reopen(ticket)
 
     def reopen(self, ticket: Ticket) -> None:
@@ -262,18 +277,19 @@ class Gate:
 
     # Moves
 
-    def check_cold_migration(self, standing: Standing,
-                             wanted: req.Requirement) -> None:
+    def check_cold_migration(
+        self, standing: Standing, wanted: req.Requirement
+    ) -> None:
         """Refuse to move a key by any way but live migration.
 
         :param wanted: of the flavor that the server is resized to.
         """
         if standing.custody or wanted.custody:
-            raise errors.CustodyError(
-                errors.Reason.COLD_MIGRATION_UNSUPPORTED)
+            raise errors.CustodyError(errors.Reason.COLD_MIGRATION_UNSUPPORTED)
 
-    def check_migrate_data(self, standing: Standing, *, has_secret: bool,
-                           protect_vtpm: bool) -> None:
+    def check_migrate_data(
+        self, standing: Standing, *, has_secret: bool, protect_vtpm: bool
+    ) -> None:
         """Refuse a passphrase that came over the bus (T38)."""
         if has_secret and (standing.custody or protect_vtpm):
             raise errors.CustodyError(errors.Reason.SECRET_IN_MIGRATE_DATA)

@@ -19,21 +19,25 @@ from korora_nova import errors
 LOG = logging.getLogger(__name__)
 
 # Other hosts would refuse for the same reason.
-_EVERYWHERE = frozenset((
-    errors.Reason.SERVICE_UNAVAILABLE, errors.Reason.DATABASE_UNAVAILABLE))
+_EVERYWHERE = frozenset(
+    (errors.Reason.SERVICE_UNAVAILABLE, errors.Reason.DATABASE_UNAVAILABLE)
+)
 
 
 def text(exc: errors.KororaError) -> str:
     """What a user may read."""
     return f'[{exc.reason}] ' + errors.REASONS.get(
-        exc.reason, 'Refused by the attestation of hosts.')
+        exc.reason, 'Refused by the attestation of hosts.'
+    )
 
 
 def log(exc: errors.KororaError, what: str, instance: Any) -> None:
     """Say the whole story to the operator."""
-    LOG.error('Refused to %(what)s: %(error)s %(details)s', {
-        'what': what, 'error': exc, 'details': exc.details or ''},
-        instance=instance)
+    LOG.error(
+        'Refused to %(what)s: %(error)s %(details)s',
+        {'what': what, 'error': exc, 'details': exc.details or ''},
+        instance=instance,
+    )
 
 
 def plain(exc: errors.KororaError) -> exception.NovaException:
@@ -51,23 +55,28 @@ def precheck(exc: errors.KororaError) -> exception.MigrationPreCheckError:
     return exception.MigrationPreCheckError(reason=text(exc))
 
 
-def spawn(exc: errors.KororaError,
-          instance: Any) -> exception.NovaException:
+def spawn(exc: errors.KororaError, instance: Any) -> exception.NovaException:
     """Another host is tried, unless it could not do better."""
     if exc.reason in _EVERYWHERE:
         return exception.BuildAbortException(
-            instance_uuid=instance.uuid, reason=text(exc))
+            instance_uuid=instance.uuid, reason=text(exc)
+        )
     return plain(exc)
 
 
-def rebuild(exc: errors.KororaError,
-            instance: Any) -> exception.InstanceFaultRollback:
+def rebuild(
+    exc: errors.KororaError, instance: Any
+) -> exception.InstanceFaultRollback:
     """The server keeps its image and state."""
-    return exception.InstanceFaultRollback(exception.BuildAbortException(
-        instance_uuid=instance.uuid, reason=text(exc)))
+    return exception.InstanceFaultRollback(
+        exception.BuildAbortException(
+            instance_uuid=instance.uuid, reason=text(exc)
+        )
+    )
 
 
 def resize(exc: errors.KororaError) -> exception.InstanceFaultRollback:
     """Nothing was moved."""
-    return exception.InstanceFaultRollback(exception.ResizeError(
-        reason=text(exc)))
+    return exception.InstanceFaultRollback(
+        exception.ResizeError(reason=text(exc))
+    )

@@ -57,9 +57,11 @@ class Requirement:
     vtpm: bool = False
 
 
-def requirement(extra_specs: Mapping[str, Any],
-                image_props: Mapping[str, Any],
-                protect_vtpm: bool) -> Requirement:
+def requirement(
+    extra_specs: Mapping[str, Any],
+    image_props: Mapping[str, Any],
+    protect_vtpm: bool,
+) -> Requirement:
     """Read a requirement.
 
     :param extra_specs: of the flavor; values are strings.
@@ -68,19 +70,23 @@ def requirement(extra_specs: Mapping[str, Any],
     :raises Invalid: INVALID_REQUEST, ``korora:max_result_age`` is not a
         positive number of seconds.
     """
-    vtpm = (any(extra_specs.get(key) for key in _TPM_SPECS)
-            or any(image_props.get(key) for key in _TPM_PROPS))
+    vtpm = any(extra_specs.get(key) for key in _TPM_SPECS) or any(
+        image_props.get(key) for key in _TPM_PROPS
+    )
     # Nova knows no image property for this, on purpose.
     by_host = _word(extra_specs, _SECURITY) == 'host'
     custody = vtpm and (
         _word(extra_specs, PROTECTED) not in _NO_PROTECTED
-        or (by_host and protect_vtpm))
+        or (by_host and protect_vtpm)
+    )
     max_age = _max_age(extra_specs)
     trusted = (
-        custody or max_age is not None
+        custody
+        or max_age is not None
         or _word(extra_specs, TRUST) not in _NO_TRUST
         or _word(extra_specs, TRUSTED_HOST) not in _NO_TRUSTED_HOST
-        or _word(extra_specs, PROTECTED) not in _NO_PROTECTED)
+        or _word(extra_specs, PROTECTED) not in _NO_PROTECTED
+    )
     return Requirement(trusted, custody, max_age, vtpm)
 
 
@@ -96,5 +102,6 @@ def _max_age(extra_specs: Mapping[str, Any]) -> int | None:
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise errors.Invalid(
             errors.Reason.INVALID_REQUEST,
-            f'The extra spec {MAX_AGE} is not a positive number of seconds.')
+            f'The extra spec {MAX_AGE} is not a positive number of seconds.',
+        )
     return int(text)

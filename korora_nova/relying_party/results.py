@@ -55,8 +55,9 @@ class Decision:
 
     verdicts: Verdicts
 
-    def require(self, host: str, now: float,
-                max_age: float | None = None) -> None:
+    def require(
+        self, host: str, now: float, max_age: float | None = None
+    ) -> None:
         """Insist that a host is trusted.
 
         :param now: seconds since 1970.
@@ -90,10 +91,16 @@ class Results:
     :param budget: seconds that one decision may take.
     """
 
-    def __init__(self, client: Callable[[], Client], keys_path: str, *,
-                 cache: float, budget: float,
-                 monotonic: Callable[[], float] = time.monotonic,
-                 now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        keys_path: str,
+        *,
+        cache: float,
+        budget: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._make_client = client
         self._client: Client | None = None
         self._keys_path = keys_path
@@ -108,7 +115,8 @@ class Results:
         self._raw: dict[str, str] = {}
         self._pending: dict[str, errors.KororaError] = {}
         self._verdicts: dict[
-            str, results.VerifiedResult | errors.KororaError] = {}
+            str, results.VerifiedResult | errors.KororaError
+        ] = {}
         self._ring: keys.KeyRing | None = None
         self._ring_stamp: tuple[int, int] | None = None
 
@@ -125,26 +133,31 @@ class Results:
         if not fetch.event.wait(self._budget):
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
-                'The attestation service did not answer in time.')
+                'The attestation service did not answer in time.',
+            )
         if fetch.error is not None:
             raise fetch.error
         with self._lock:
             return Decision(self._verdicts)
 
     def _is_fresh(self) -> bool:
-        return (self._fresh_at is not None
-                and self._monotonic() - self._fresh_at < self._cache)
+        return (
+            self._fresh_at is not None
+            and self._monotonic() - self._fresh_at < self._cache
+        )
 
     def _join(self) -> _Fetch:
         """The request under way, or a new one. Called with the lock."""
         started = self._monotonic()
         fetch = self._fetch
         if fetch is not None and (
-                started - fetch.started < GIVE_UP * self._budget):
+            started - fetch.started < GIVE_UP * self._budget
+        ):
             return fetch
         fetch = self._fetch = _Fetch(started)
-        threading.Thread(target=self._run, args=(fetch,), daemon=True,
-                         name='korora-results').start()
+        threading.Thread(
+            target=self._run, args=(fetch,), daemon=True, name='korora-results'
+        ).start()
         return fetch
 
     def _run(self, fetch: _Fetch) -> None:
@@ -154,8 +167,7 @@ class Results:
             fetch.error = exc
         except Exception:  # noqa: BLE001 boundary: a thread's last word
             LOG.exception('Cannot read the attestation results')
-            fetch.error = errors.Unavailable(
-                errors.Reason.SERVICE_UNAVAILABLE)
+            fetch.error = errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
         finally:
             with self._lock:
                 if self._fetch is fetch:
@@ -167,12 +179,23 @@ class Results:
         if self._client is None:
             self._client = self._make_client()
         bulk = self._client.results(etag=self._etag)
-        raw, pending = (self._raw, self._pending) if bulk is None else (
-            {str(item['host']): str(item['token'])
-             for item in bulk.results if item.get('token')},
-            _pending(bulk.results))
-        verdicts = (self._verdicts if bulk is None and not changed
-                    else {**pending, **self._verify(raw, changed)})
+        raw, pending = (
+            (self._raw, self._pending)
+            if bulk is None
+            else (
+                {
+                    str(item['host']): str(item['token'])
+                    for item in bulk.results
+                    if item.get('token')
+                },
+                _pending(bulk.results),
+            )
+        )
+        verdicts = (
+            self._verdicts
+            if bulk is None and not changed
+            else {**pending, **self._verify(raw, changed)}
+        )
         with self._lock:
             if self._fetch is not fetch:
                 return
@@ -182,24 +205,32 @@ class Results:
                 self._etag = bulk.etag
             self._fresh_at = fetch.started
 
-    def _verify(self, raw: Mapping[str, str], changed: bool
-                ) -> dict[str, results.VerifiedResult | errors.KororaError]:
+    def _verify(
+        self, raw: Mapping[str, str], changed: bool
+    ) -> dict[str, results.VerifiedResult | errors.KororaError]:
         """Verify what is new; a token seen before needs its age only."""
         known = {} if changed else self._verdicts
         return {
             host: known[host]
-            if host in known and self._raw.get(host) == token
+            if host in known
+            and self._raw.get(host) == token
             and isinstance(known[host], results.VerifiedResult)
             else self._verify_one(host, token)
-            for host, token in raw.items()}
+            for host, token in raw.items()
+        }
 
-    def _verify_one(self, host: str, token: str
-                    ) -> results.VerifiedResult | errors.KororaError:
+    def _verify_one(
+        self, host: str, token: str
+    ) -> results.VerifiedResult | errors.KororaError:
         assert self._ring is not None  # noqa: S101 set by _load_keys
         try:
             return results.verify_result(
-                token, self._ring, host=host, cloud=self._ring.cloud,
-                now=self._now())
+                token,
+                self._ring,
+                host=host,
+                cloud=self._ring.cloud,
+                now=self._now(),
+            )
         except errors.KororaError as exc:
             return exc
 
@@ -210,7 +241,8 @@ class Results:
         except OSError as exc:
             raise errors.Unavailable(
                 errors.Reason.KEYS_INVALID,
-                f'Cannot read {self._keys_path}: {exc.strerror}.') from exc
+                f'Cannot read {self._keys_path}: {exc.strerror}.',
+            ) from exc
         stamp = (stat.st_mtime_ns, stat.st_ino)
         if self._ring is not None and stamp == self._ring_stamp:
             return False
@@ -219,13 +251,14 @@ class Results:
         return True
 
 
-def _pending(rows: Iterable[dict[str, Any]]
-             ) -> dict[str, errors.KororaError]:
+def _pending(rows: Iterable[dict[str, Any]]) -> dict[str, errors.KororaError]:
     """Hosts without result that wait for approval.
 
     Nothing of it is signed: it only tells one refusal from another.
     """
     return {
         str(row['host']): errors.Untrusted(errors.Reason.HOST_PENDING)
-        for row in rows if not row.get('token')
-        and errors.Reason.HOST_PENDING in (row.get('reasons') or ())}
+        for row in rows
+        if not row.get('token')
+        and errors.Reason.HOST_PENDING in (row.get('reasons') or ())
+    }

@@ -60,8 +60,9 @@ class SecretDriver(base.BaseDriver):
         self._beginning: set[str] = set()
 
     @contextlib.contextmanager
-    def _starting(self, instance: Any, *, image_meta: Any = None
-                  ) -> Iterator[gate.Ticket]:
+    def _starting(
+        self, instance: Any, *, image_meta: Any = None
+    ) -> Iterator[gate.Ticket]:
         """Admit a start, before anything is touched, and attend it.
 
         :raises KororaError: refused, nothing changed.
@@ -81,10 +82,12 @@ class SecretDriver(base.BaseDriver):
             self._beginning.discard(instance.uuid)
 
     @contextlib.contextmanager
-    def _admitted(self, instance: Any, image_meta: Any
-                  ) -> Iterator[gate.Ticket]:
+    def _admitted(
+        self, instance: Any, image_meta: Any
+    ) -> Iterator[gate.Ticket]:
         ticket = self._gate.begin(
-            self._standing(instance, image_meta=image_meta, ledger=True))
+            self._standing(instance, image_meta=image_meta, ledger=True)
+        )
         self._tickets[instance.uuid] = ticket
         try:
             if ticket.secret_uuid is not None:
@@ -117,16 +120,18 @@ class SecretDriver(base.BaseDriver):
         try:
             self._gate.close(ticket)
         except errors.KororaError as exc:
-            LOG.error('The agent did not close the vTPM secret: %s', exc,
-                      instance=instance)
+            LOG.error(
+                'The agent did not close the vTPM secret: %s',
+                exc,
+                instance=instance,
+            )
             self._undefine_secret(instance)
 
     def _undefine_secret(self, instance: Any) -> None:
         try:
             self._host.delete_secret('vtpm', instance.uuid)
         except Exception:  # noqa: BLE001 boundary: libvirt, in a finally
-            LOG.exception('Cannot undefine the vTPM secret',
-                          instance=instance)
+            LOG.exception('Cannot undefine the vTPM secret', instance=instance)
 
     @staticmethod
     def _name_secret(instance: Any, secret_uuid: str) -> None:
@@ -185,13 +190,15 @@ class SecretDriver(base.BaseDriver):
             self._gate.first_key(ticket, stock[0], secrets.Secret(stock[1]))
         finally:
             self._close(instance, ticket)
-        LOG.info("The key of the server's vTPM is in custody now",
-                 instance=instance)
+        LOG.info(
+            "The key of the server's vTPM is in custody now", instance=instance
+        )
 
     # Nova's seams
 
     def _get_or_create_secret_for_vtpm(
-            self, context: Any, instance: Any) -> tuple[Any, str | None]:
+        self, context: Any, instance: Any
+    ) -> tuple[Any, str | None]:
         """The open key of a protected server; stock for all others."""
         ticket = self._tickets.get(instance.uuid)
         if ticket is None:
@@ -201,60 +208,87 @@ class SecretDriver(base.BaseDriver):
                 raise errors.Unavailable(errors.Reason.NOVA_DRIFT)
         if not ticket.standing.custody:
             answer: tuple[Any, str | None] = (
-                super()._get_or_create_secret_for_vtpm(context, instance))
+                super()._get_or_create_secret_for_vtpm(context, instance)
+            )
             return answer
         if not ticket.launch:
             return None, MODE
         if ticket.secret_uuid is None:
-            secret_uuid, passphrase = (
-                self._stock_secret(instance)
-                or vtpm.get_or_create_secret(context, instance))
+            secret_uuid, passphrase = self._stock_secret(
+                instance
+            ) or vtpm.get_or_create_secret(context, instance)
             self._gate.first_key(
-                ticket, secret_uuid, secrets.Secret(passphrase))
+                ticket, secret_uuid, secrets.Secret(passphrase)
+            )
         elif self._host.find_secret('vtpm', instance.uuid) is None:
             self._gate.reopen(ticket)
         assert ticket.secret_uuid is not None  # noqa: S101 opened above
         self._name_secret(instance, ticket.secret_uuid)
         return OpenSecret(ticket.secret_uuid), MODE
 
-    def _create_guest(self, context: Any, xml: Any, instance: Any,
-                      power_on: bool = True, pause: bool = False,
-                      post_xml_callback: Any = None) -> Any:
+    def _create_guest(
+        self,
+        context: Any,
+        xml: Any,
+        instance: Any,
+        power_on: bool = True,
+        pause: bool = False,
+        post_xml_callback: Any = None,
+    ) -> Any:
         """Nova's one way to a guest: gated here if nowhere before."""
         launch = power_on or pause
         try:
-            with (self._starting(instance) if launch
-                  else self._defining(instance)):
+            with (
+                self._starting(instance)
+                if launch
+                else self._defining(instance)
+            ):
                 return super()._create_guest(
-                    context, xml, instance, power_on=power_on, pause=pause,
-                    post_xml_callback=post_xml_callback)
+                    context,
+                    xml,
+                    instance,
+                    power_on=power_on,
+                    pause=pause,
+                    post_xml_callback=post_xml_callback,
+                )
         except errors.KororaError as exc:
             refusal.log(exc, 'start the guest', instance)
             raise refusal.plain(exc) from exc
 
     def _suspend_guest_for_snapshot(
-            self, context: Any, live_snapshot: Any, current_power_state: Any,
-            instance: Any) -> None:
+        self,
+        context: Any,
+        live_snapshot: Any,
+        current_power_state: Any,
+        instance: Any,
+    ) -> None:
         """A cold snapshot stops the guest: be sure that it may start."""
         if self._needs_suspend_resume_for_snapshot(
-                live_snapshot, current_power_state):
+            live_snapshot, current_power_state
+        ):
             try:
                 self._gate.admit(self._standing(instance))
             except errors.KororaError as exc:
                 refusal.log(exc, 'take a cold snapshot', instance)
                 raise refusal.plain(exc) from exc
         super()._suspend_guest_for_snapshot(
-            context, live_snapshot, current_power_state, instance)
+            context, live_snapshot, current_power_state, instance
+        )
 
     def _resume_guest_after_snapshot(
-            self, context: Any, live_snapshot: Any,
-            original_power_state: Any, instance: Any, guest: Any) -> None:
+        self,
+        context: Any,
+        live_snapshot: Any,
+        original_power_state: Any,
+        instance: Any,
+        guest: Any,
+    ) -> None:
         """A cold snapshot launches the guest directly, without its key."""
         again = super()._resume_guest_after_snapshot
-        args = (context, live_snapshot, original_power_state, instance,
-                guest)
+        args = (context, live_snapshot, original_power_state, instance, guest)
         if not self._needs_suspend_resume_for_snapshot(
-                live_snapshot, original_power_state):
+            live_snapshot, original_power_state
+        ):
             again(*args)
             return
         try:

@@ -21,8 +21,13 @@ class StreamDomain:
         chooses, and Nova gives one only if its address is configured.
     """
 
-    def __init__(self, domain: Any, libvirt: Any, tls_name: str | None,
-                 uri: str | None = None) -> None:
+    def __init__(
+        self,
+        domain: Any,
+        libvirt: Any,
+        tls_name: str | None,
+        uri: str | None = None,
+    ) -> None:
         self._domain = domain
         self._libvirt = libvirt
         self._tls_name = tls_name
@@ -31,8 +36,12 @@ class StreamDomain:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._domain, name)
 
-    def migrateToURI3(self, dconnuri: str,  # noqa: N802 libvirt's name
-                      params: Any = None, flags: int = 0) -> Any:
+    def migrateToURI3(
+        self,
+        dconnuri: str,  # noqa: N802 libvirt's name
+        params: Any = None,
+        flags: int = 0,
+    ) -> Any:
         """Never post-copy: it cannot be aborted. Where the permit says."""
         flags &= ~self._libvirt.VIR_MIGRATE_POSTCOPY
         params = dict(params or {})
@@ -42,9 +51,9 @@ class StreamDomain:
         if self._tls_name is not None:
             flags |= self._libvirt.VIR_MIGRATE_TLS
             params[self._libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION] = (
-                self._tls_name)
-        return self._domain.migrateToURI3(
-            dconnuri, params=params, flags=flags)
+                self._tls_name
+            )
+        return self._domain.migrateToURI3(dconnuri, params=params, flags=flags)
 
 
 class Recovery:

@@ -30,9 +30,11 @@ class Tombstones:
             with open(name, 'ab') as stream:
                 os.fsync(stream.fileno())
         except (OSError, ValueError) as exc:
-            LOG.error('Cannot remember that server %(server)s was deleted; '
-                      'the agent keeps its key: %(error)s',
-                      {'server': instance, 'error': exc})
+            LOG.error(
+                'Cannot remember that server %(server)s was deleted; '
+                'the agent keeps its key: %(error)s',
+                {'server': instance, 'error': exc},
+            )
 
     def list(self) -> list[str]:
         """The servers remembered."""
@@ -51,5 +53,7 @@ class Tombstones:
             except FileNotFoundError:
                 pass  # another thread told the agent, too
             except OSError as exc:
-                LOG.warning('Cannot drop the tombstone of %(server)s: '
-                            '%(error)s', {'server': instance, 'error': exc})
+                LOG.warning(
+                    'Cannot drop the tombstone of %(server)s: %(error)s',
+                    {'server': instance, 'error': exc},
+                )

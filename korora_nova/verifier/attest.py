@@ -55,8 +55,9 @@ class _Outcome:
     measured: measurements.Fresh
 
 
-def attest(verifier: service.Service, host: str,
-           document: dict[str, Any]) -> dict[str, Any]:
+def attest(
+    verifier: service.Service, host: str, document: dict[str, Any]
+) -> dict[str, Any]:
     """Serve one request of an agent; see the module for the steps.
 
     :param document: follows ``api.schemas.self_report.EVIDENCE``.
@@ -71,17 +72,21 @@ def attest(verifier: service.Service, host: str,
     body = _body(document['body'], messages.BODIES[document['purpose']])
     challenges.check(verifier, host, document['challenge'], purpose.classes)
     submitted = evidence.Evidence.from_json(document['evidence'])
-    redeemed = challenges.redeem(verifier, host, document['challenge'],
-                                 purpose.classes)
+    redeemed = challenges.redeem(
+        verifier, host, document['challenge'], purpose.classes
+    )
     outcome = _appraise(verifier, redeemed, submitted, document)
-    answer = _store(verifier, outcome,
-                    body if document['purpose'] == 'attest' else None)
+    answer = _store(
+        verifier, outcome, body if document['purpose'] == 'attest' else None
+    )
     attested, measured = outcome.attested, outcome.measured
     if document['purpose'] == 'attest' and measured.base and measured.segment:
         measurements.compact(verifier, host)
     if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
-        raise errors.Untrusted(errors.Reason.HOST_UNTRUSTED, details={
-            'reasons': ' '.join(attested.reasons)})
+        raise errors.Untrusted(
+            errors.Reason.HOST_UNTRUSTED,
+            details={'reasons': ' '.join(attested.reasons)},
+        )
     return {**answer, **purpose.serve(verifier, attested, body)}
 
 
@@ -91,91 +96,152 @@ def _body(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise errors.Invalid(errors.Reason.INVALID_REQUEST,
-                             'A string is not Unicode text.') from None
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST, 'A string is not Unicode text.'
+        ) from None
     return body
 
 
-def _appraise(verifier: service.Service, redeemed: challenges.Redeemed,
-              submitted: evidence.Evidence,
-              document: dict[str, Any]) -> _Outcome:
+def _appraise(
+    verifier: service.Service,
+    redeemed: challenges.Redeemed,
+    submitted: evidence.Evidence,
+    document: dict[str, Any],
+) -> _Outcome:
     row = redeemed.host
     ak = tpm2.parse_public(row.ak_public or b'')
     stored = measurements.last(verifier, row.name)
     appraisal = appraise.appraise(
-        submitted, ak=ak, challenge=redeemed.challenge,
-        purpose=document['purpose'], host=row.name,
+        submitted,
+        ak=ak,
+        challenge=redeemed.challenge,
+        purpose=document['purpose'],
+        host=row.name,
         body=document['body'].encode(),
         policies=policies.applicable(verifier, row.name),
         last_clock=_clock(row),
-        ima_state=stored.state(submitted.ima_offset))
+        ima_state=stored.state(submitted.ima_offset),
+    )
     attested = Attested(
-        host=row.name, ak=ak, srk_name=bytes.fromhex(row.srk_name or ''),
-        challenge=redeemed.challenge, issued=redeemed.issued,
-        quote=appraisal.quote, tier=appraisal.tier,
-        reasons=appraisal.reason_ids)
+        host=row.name,
+        ak=ak,
+        srk_name=bytes.fromhex(row.srk_name or ''),
+        challenge=redeemed.challenge,
+        issued=redeemed.issued,
+        quote=appraisal.quote,
+        tier=appraisal.tier,
+        reasons=appraisal.reason_ids,
+    )
     findings = results.findings(appraisal)
     for finding in findings:
-        LOG.info('Host %(host)s: %(reason)s: %(message)s',
-                 {'host': row.name, **finding})
+        LOG.info(
+            'Host %(host)s: %(reason)s: %(message)s',
+            {'host': row.name, **finding},
+        )
     expires = redeemed.issued + verifier.settings.result_ttl
-    token = result.sign_result(result.Result(
-        host=row.name, ak_name=attested.ak_name, tier=attested.tier,
-        reasons=attested.reasons, issued=attested.issued, expires=expires,
-        cloud=verifier.cloud), verifier.signers.result)
-    return _Outcome(attested, token, expires, findings,
-                    measurements.fresh(stored, submitted, appraisal))
+    token = result.sign_result(
+        result.Result(
+            host=row.name,
+            ak_name=attested.ak_name,
+            tier=attested.tier,
+            reasons=attested.reasons,
+            issued=attested.issued,
+            expires=expires,
+            cloud=verifier.cloud,
+        ),
+        verifier.signers.result,
+    )
+    return _Outcome(
+        attested,
+        token,
+        expires,
+        findings,
+        measurements.fresh(stored, submitted, appraisal),
+    )
 
 
 def _clock(row: models.Host) -> Clock | None:
     if row.clock_ms is None:
         return None
-    return Clock(int(row.clock_ms), row.reset_count or 0,
-                 row.restart_count or 0, bool(row.clock_safe))
+    return Clock(
+        int(row.clock_ms),
+        row.reset_count or 0,
+        row.restart_count or 0,
+        bool(row.clock_safe),
+    )
 
 
 @api.retried
-def _store(verifier: service.Service, outcome: _Outcome,
-           report: dict[str, Any] | None) -> dict[str, Any]:
+def _store(
+    verifier: service.Service, outcome: _Outcome, report: dict[str, Any] | None
+) -> dict[str, Any]:
     attested = outcome.attested
     with verifier.db.write() as session:
         row = session.get(models.Host, attested.host)
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         _store_result(verifier, session, row, outcome)
-        measurements.store(verifier, session, attested.host,
-                           outcome.measured)
+        measurements.store(verifier, session, attested.host, outcome.measured)
         # Late: all hosts wait for this number, and a list can be long.
-        session.execute(sa.update(models.Host).where(
-            models.Host.name == attested.host).values(
-                seq=results.next_seq(session)))
+        session.execute(
+            sa.update(models.Host)
+            .where(models.Host.name == attested.host)
+            .values(seq=results.next_seq(session))
+        )
         if report is not None:
-            ledger.hear(verifier, session, attested.host, report,
-                        trusted=attested.tier == appraise.AFFIRMING)
-        return {'result': outcome.token,
-                'ima_offset': outcome.measured.offset,
-                'next_challenge': challenges.add(
-                    verifier, session, attested.host, challenges.STEADY)}
+            ledger.hear(
+                verifier,
+                session,
+                attested.host,
+                report,
+                trusted=attested.tier == appraise.AFFIRMING,
+            )
+        return {
+            'result': outcome.token,
+            'ima_offset': outcome.measured.offset,
+            'next_challenge': challenges.add(
+                verifier, session, attested.host, challenges.STEADY
+            ),
+        }
 
 
-def _store_result(verifier: service.Service, session: orm.Session,
-                  row: models.Host, outcome: _Outcome) -> None:
+def _store_result(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Host,
+    outcome: _Outcome,
+) -> None:
     attested, table = outcome.attested, models.Host
     _check_overtaken(row, attested.quote)
     if row.tier != attested.tier:
-        audit.record(verifier, session, actor=row.name,
-                     action=attested.tier, subject=row.name,
-                     note=' '.join(attested.reasons))
+        audit.record(
+            verifier,
+            session,
+            actor=row.name,
+            action=attested.tier,
+            subject=row.name,
+            note=' '.join(attested.reasons),
+        )
     clock = attested.quote.clock
-    api.must_swap(session, sa.update(table).where(
-        table.name == row.name, table.version == row.version).values(
-            version=row.version + 1, clock_ms=str(clock.clock_ms),
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.name == row.name, table.version == row.version)
+        .values(
+            version=row.version + 1,
+            clock_ms=str(clock.clock_ms),
             reset_count=clock.reset_count,
-            restart_count=clock.restart_count, clock_safe=clock.safe,
-            attested_at=verifier.clock(), tier=attested.tier,
-            reasons=list(attested.reasons), findings=outcome.findings,
+            restart_count=clock.restart_count,
+            clock_safe=clock.safe,
+            attested_at=verifier.clock(),
+            tier=attested.tier,
+            reasons=list(attested.reasons),
+            findings=outcome.findings,
             token=outcome.token,
-            issued=attested.issued, expires=outcome.expires))
+            issued=attested.issued,
+            expires=outcome.expires,
+        ),
+    )
 
 
 def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
@@ -185,6 +251,11 @@ def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
         return
     now = quote.clock
     if (now.reset_count, now.restart_count, now.clock_ms) < (
-            last.reset_count, last.restart_count, last.clock_ms):
-        raise errors.Retry(message='Newer evidence of this host was '
-                           'accepted meanwhile; attest again.')
+        last.reset_count,
+        last.restart_count,
+        last.clock_ms,
+    ):
+        raise errors.Retry(
+            message='Newer evidence of this host was '
+            'accepted meanwhile; attest again.'
+        )

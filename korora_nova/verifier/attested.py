@@ -39,6 +39,7 @@ class Attested:
         """
         deadline = self.quote.clock.clock_ms + int(seconds * 1000)
         if deadline >= 1 << 64:
-            raise errors.EvidenceError(errors.Reason.QUOTE_MALFORMED,
-                                       place='clock')
+            raise errors.EvidenceError(
+                errors.Reason.QUOTE_MALFORMED, place='clock'
+            )
         return deadline

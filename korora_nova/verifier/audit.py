@@ -9,9 +9,22 @@ from korora_nova.verifier import service
 from korora_nova.verifier.db import models
 
 
-def record(verifier: service.Service, session: orm.Session, *, actor: str,
-           action: str, subject: str, note: str = '') -> None:
+def record(
+    verifier: service.Service,
+    session: orm.Session,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    note: str = '',
+) -> None:
     """Add a row to the transaction of the decision."""
-    session.add(models.Audit(
-        at=verifier.clock(), actor=actor, action=action, subject=subject,
-        note=note))
+    session.add(
+        models.Audit(
+            at=verifier.clock(),
+            actor=actor,
+            action=action,
+            subject=subject,
+            note=note,
+        )
+    )

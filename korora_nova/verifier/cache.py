@@ -24,12 +24,14 @@ class BoundPolicies:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._policies: dict[Key, policy.Policy] = {}
-        self._bound: dict[
-            Key, tuple[frozenset[str], policy.BoundPolicy]] = {}
+        self._bound: dict[Key, tuple[frozenset[str], policy.BoundPolicy]] = {}
 
-    def get(self, wanted: Sequence[Key], references: References,
-            load: Callable[[Key], policy.Policy]
-            ) -> tuple[policy.BoundPolicy, ...]:
+    def get(
+        self,
+        wanted: Sequence[Key],
+        references: References,
+        load: Callable[[Key], policy.Policy],
+    ) -> tuple[policy.BoundPolicy, ...]:
         """The wanted ones in their order.
 
         :param references: by uuid, newest last.
@@ -42,8 +44,9 @@ class BoundPolicies:
             return known
         # One thread at a time: a large policy takes seconds and memory.
         with self._lock:
-            return tuple(self._make(key, uuids, references, load)
-                         for key in wanted)
+            return tuple(
+                self._make(key, uuids, references, load) for key in wanted
+            )
 
     def keep(self, current: Sequence[Key]) -> None:
         """Forget all policies but these."""
@@ -52,30 +55,36 @@ class BoundPolicies:
                 self._policies.pop(stale, None)
                 self._bound.pop(stale, None)
 
-    def loaded(self, key: Key, load: Callable[[Key], policy.Policy]
-               ) -> policy.Policy:
+    def loaded(
+        self, key: Key, load: Callable[[Key], policy.Policy]
+    ) -> policy.Policy:
         """One policy, not bound."""
         with self._lock:
             return self._load(key, load)
 
-    def _get(self, key: Key, uuids: frozenset[str]
-             ) -> policy.BoundPolicy | None:
+    def _get(
+        self, key: Key, uuids: frozenset[str]
+    ) -> policy.BoundPolicy | None:
         found = self._bound.get(key)
         return found[1] if found and found[0] == uuids else None
 
-    def _make(self, key: Key, uuids: frozenset[str],
-              references: References,
-              load: Callable[[Key], policy.Policy]) -> policy.BoundPolicy:
+    def _make(
+        self,
+        key: Key,
+        uuids: frozenset[str],
+        references: References,
+        load: Callable[[Key], policy.Policy],
+    ) -> policy.BoundPolicy:
         bound = self._get(key, uuids)
         if bound is None:
             self._bound.pop(key, None)
-            bound = self._load(key, load).bind(
-                tuple(references.values()))
+            bound = self._load(key, load).bind(tuple(references.values()))
             self._bound[key] = (uuids, bound)
         return bound
 
-    def _load(self, key: Key, load: Callable[[Key], policy.Policy]
-                ) -> policy.Policy:
+    def _load(
+        self, key: Key, load: Callable[[Key], policy.Policy]
+    ) -> policy.Policy:
         found = self._policies.get(key)
         if found is None:
             found = self._policies[key] = load(key)

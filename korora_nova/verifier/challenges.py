@@ -46,8 +46,9 @@ def known_host(session: orm.Session, name: str) -> models.Host:
 
 
 @api.retried
-def issue(verifier: service.Service, host: str,
-          challenge_class: str) -> dict[str, Any]:
+def issue(
+    verifier: service.Service, host: str, challenge_class: str
+) -> dict[str, Any]:
     """A new challenge for a host.
 
     :raises NotFound: HOST_UNKNOWN.
@@ -58,32 +59,53 @@ def issue(verifier: service.Service, host: str,
         return add(verifier, session, host, challenge_class)
 
 
-def add(verifier: service.Service, session: orm.Session, host: str,
-        challenge_class: str) -> dict[str, Any]:
+def add(
+    verifier: service.Service,
+    session: orm.Session,
+    host: str,
+    challenge_class: str,
+) -> dict[str, Any]:
     """A new challenge within a transaction; the API's form of it.
 
     The host's forgotten ones go: their number stays bounded.
     """
     settings, table = verifier.settings, models.Challenge
-    lifetime = (settings.challenge_ttl_steady if challenge_class == STEADY
-                else settings.challenge_ttl_on_demand)
+    lifetime = (
+        settings.challenge_ttl_steady
+        if challenge_class == STEADY
+        else settings.challenge_ttl_on_demand
+    )
     issued = verifier.clock()
-    session.execute(sa.delete(table).where(
-        table.host == host, table.expires < issued - _MEMORY))
+    session.execute(
+        sa.delete(table).where(
+            table.host == host, table.expires < issued - _MEMORY
+        )
+    )
     row = table(
-        challenge=os.urandom(32).hex(), host=host, used=False,
-        challenge_class=challenge_class, issued=issued,
-        expires=issued + lifetime)
+        challenge=os.urandom(32).hex(),
+        host=host,
+        used=False,
+        challenge_class=challenge_class,
+        issued=issued,
+        expires=issued + lifetime,
+    )
     session.add(row)
-    incarnation = session.scalars(sa.select(
-        models.Ledger.incarnation)).one()
-    return {'challenge': row.challenge, 'class': challenge_class,
-            'issued': issued, 'expires_in': lifetime,
-            'incarnation': incarnation}
+    incarnation = session.scalars(sa.select(models.Ledger.incarnation)).one()
+    return {
+        'challenge': row.challenge,
+        'class': challenge_class,
+        'issued': issued,
+        'expires_in': lifetime,
+        'incarnation': incarnation,
+    }
 
 
-def check(verifier: service.Service, host: str, challenge: str,
-          classes: frozenset[str]) -> None:
+def check(
+    verifier: service.Service,
+    host: str,
+    challenge: str,
+    classes: frozenset[str],
+) -> None:
     """Look whether a challenge can be used, before any costly work.
 
     It is not used up, and :func:`redeem` looks again.
@@ -102,8 +124,12 @@ def check(verifier: service.Service, host: str, challenge: str,
 
 
 @api.retried
-def redeem(verifier: service.Service, host: str, challenge: str,
-           classes: frozenset[str]) -> Redeemed:
+def redeem(
+    verifier: service.Service,
+    host: str,
+    challenge: str,
+    classes: frozenset[str],
+) -> Redeemed:
     """Use a challenge up; it is spent even if the evidence turns out bad.
 
     :raises EvidenceError: CHALLENGE_UNKNOWN (never issued, or to another
@@ -116,20 +142,23 @@ def redeem(verifier: service.Service, host: str, challenge: str,
         owner = known_host(session, host)
         row = _known(session, host, challenge, classes)
         now = verifier.clock()
-        if not api.swap(session, sa.update(table).where(
-                table.challenge == challenge,
-                table.used.is_(False)).values(used=True)):
+        if not api.swap(
+            session,
+            sa.update(table)
+            .where(table.challenge == challenge, table.used.is_(False))
+            .values(used=True),
+        ):
             raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
         _check_age(row, now)
         session.expunge(owner)
         return Redeemed(bytes.fromhex(challenge), row.issued, owner)
 
 
-def _known(session: orm.Session, host: str, challenge: str,
-           classes: frozenset[str]) -> models.Challenge:
+def _known(
+    session: orm.Session, host: str, challenge: str, classes: frozenset[str]
+) -> models.Challenge:
     row = session.get(models.Challenge, challenge)
-    if row is None or row.host != host or (
-            row.challenge_class not in classes):
+    if row is None or row.host != host or (row.challenge_class not in classes):
         raise errors.EvidenceError(errors.Reason.CHALLENGE_UNKNOWN)
     return row
 

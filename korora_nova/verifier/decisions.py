@@ -27,21 +27,27 @@ _RECEIVING = 'receiving'
 _PENDING = 'pending'
 
 
-def commit(verifier: service.Service, attested: Attested,
-           body: dict[str, Any]) -> dict[str, Any]:
+def commit(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     """A party says that the guest runs on D; see :func:`_say`."""
     return _say(verifier, attested, body, rules.COMMITTED)
 
 
-def abort(verifier: service.Service, attested: Attested,
-          body: dict[str, Any]) -> dict[str, Any]:
+def abort(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     """A party says that the guest never ran on D; see :func:`_say`."""
     return _say(verifier, attested, body, rules.ABORTED)
 
 
 @api.retried
-def _say(verifier: service.Service, attested: Attested,
-         body: dict[str, Any], purpose: str) -> dict[str, Any]:
+def _say(
+    verifier: service.Service,
+    attested: Attested,
+    body: dict[str, Any],
+    purpose: str,
+) -> dict[str, Any]:
     """Hear a statement.
 
     :raises NotFound: MIGRATION_UNKNOWN; also if no permit was signed (then
@@ -53,8 +59,11 @@ def _say(verifier: service.Service, attested: Attested,
     with verifier.db.write() as session:
         row = session.get(models.Migration, body['migration'])
         if row is None:
-            return {'receipt': receipts.brought(
-                verifier, session, body['migration'], attested.host)}
+            return {
+                'receipt': receipts.brought(
+                    verifier, session, body['migration'], attested.host
+                )
+            }
         outcome = rules.outcome_of(_role(attested, row), body['statement'])
         if outcome != purpose:
             raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
@@ -64,19 +73,30 @@ def _say(verifier: service.Service, attested: Attested,
             _close(verifier, session, row, attested.host)
             closed = True
         elif row.status == _PENDING:
-            return {'receipt': _decide(
-                verifier, session, row, outcome, actor=attested.host,
-                note=body['statement'], taint=attested.reasons)}
+            return {
+                'receipt': _decide(
+                    verifier,
+                    session,
+                    row,
+                    outcome,
+                    actor=attested.host,
+                    note=body['statement'],
+                    taint=attested.reasons,
+                )
+            }
         signed = receipt_of(session, row.id)
     if closed or signed is None:
-        raise errors.NotFound(_R.MIGRATION_UNKNOWN, 'No permit was signed '
-                              'for the migration, and none will be.')
+        raise errors.NotFound(
+            _R.MIGRATION_UNKNOWN,
+            'No permit was signed for the migration, and none will be.',
+        )
     return {'receipt': signed}
 
 
 @api.retried
-def force_abort(verifier: service.Service, migration: str, reason: str,
-                actor: str) -> dict[str, Any]:
+def force_abort(
+    verifier: service.Service, migration: str, reason: str, actor: str
+) -> dict[str, Any]:
     """An operator, with D fenced, decides that the guest is not on D.
 
     :returns: ``receipt``; null if no permit was signed.
@@ -88,14 +108,22 @@ def force_abort(verifier: service.Service, migration: str, reason: str,
         if row is None:
             raise errors.NotFound(_R.MIGRATION_UNKNOWN)
         if row.status == rules.COMMITTED:
-            raise errors.Conflict(_R.MIGRATION_SPENT,
-                                  'The migration is committed.')
+            raise errors.Conflict(
+                _R.MIGRATION_SPENT, 'The migration is committed.'
+            )
         if row.status == _RECEIVING:
             _close(verifier, session, row, actor, reason)
         if row.status == _PENDING:
-            return {'receipt': _decide(
-                verifier, session, row, rules.ABORTED, actor=actor,
-                note=f'forced: {reason}')}
+            return {
+                'receipt': _decide(
+                    verifier,
+                    session,
+                    row,
+                    rules.ABORTED,
+                    actor=actor,
+                    note=f'forced: {reason}',
+                )
+            }
         return {'receipt': receipt_of(session, migration)}
 
 
@@ -110,43 +138,87 @@ def _role(attested: Attested, row: models.Migration) -> str:
     :raises Forbidden: STATEMENT_NOT_ALLOWED, neither.
     """
     if attested.host == row.source and row.ak_source in (
-            None, attested.ak_name):
+        None,
+        attested.ak_name,
+    ):
         return rules.SOURCE
     if attested.host == row.dest and row.ak_dest == attested.ak_name:
         return rules.DEST
     raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
 
 
-def _close(verifier: service.Service, session: orm.Session,
-           row: models.Migration, actor: str, note: str = '') -> None:
+def _close(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    actor: str,
+    note: str = '',
+) -> None:
     """No permit was signed yet: make sure that none will be."""
     _move(verifier, session, row, _RECEIVING, rules.ABORTED, ())
-    audit.record(verifier, session, actor=actor, action='closed',
-                 subject=row.id, note=note)
+    audit.record(
+        verifier,
+        session,
+        actor=actor,
+        action='closed',
+        subject=row.id,
+        note=note,
+    )
 
 
-def _decide(verifier: service.Service, session: orm.Session,
-            row: models.Migration, outcome: str, *, actor: str, note: str,
-            taint: tuple[str, ...] = ()) -> str:
+def _decide(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    outcome: str,
+    *,
+    actor: str,
+    note: str,
+    taint: tuple[str, ...] = (),
+) -> str:
     """Ledger, migration and receipt chain move together or not at all."""
     old = ledger.held(session, row.instance)
     epoch = row.new_epoch or 0
-    new = (rules.commit(old, row.id, row.dest, epoch)
-           if outcome == rules.COMMITTED else rules.abort(old, row.id))
+    new = (
+        rules.commit(old, row.id, row.dest, epoch)
+        if outcome == rules.COMMITTED
+        else rules.abort(old, row.id)
+    )
     ledger.replace(session, old, new)
     _move(verifier, session, row, _PENDING, outcome, taint)
-    audit.record(verifier, session, actor=actor, action=outcome,
-                 subject=row.id, note=' '.join((note, *taint)))
+    audit.record(
+        verifier,
+        session,
+        actor=actor,
+        action=outcome,
+        subject=row.id,
+        note=' '.join((note, *taint)),
+    )
     return receipts.append(
-        verifier, session, outcome=outcome, instance=row.instance,
-        epoch=epoch, source=row.source, migration=row.id, dest=row.dest,
-        permit_hash=row.permit_hash or '')
+        verifier,
+        session,
+        outcome=outcome,
+        instance=row.instance,
+        epoch=epoch,
+        source=row.source,
+        migration=row.id,
+        dest=row.dest,
+        permit_hash=row.permit_hash or '',
+    )
 
 
-def _move(verifier: service.Service, session: orm.Session,
-          row: models.Migration, old: str, new: str,
-          taint: tuple[str, ...]) -> None:
+def _move(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    old: str,
+    new: str,
+    taint: tuple[str, ...],
+) -> None:
     table = models.Migration
-    api.must_swap(session, sa.update(table).where(
-        table.id == row.id, table.status == old).values(
-            status=new, taint=list(taint), updated_at=verifier.clock()))
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.id == row.id, table.status == old)
+        .values(status=new, taint=list(taint), updated_at=verifier.clock()),
+    )

@@ -18,8 +18,10 @@ def base64_field(text: str, field: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         raise errors.Invalid(
-            errors.Reason.INVALID_REQUEST, f'{field} is not base64.',
-            details={'field': field}) from None
+            errors.Reason.INVALID_REQUEST,
+            f'{field} is not base64.',
+            details={'field': field},
+        ) from None
 
 
 def public_field(text: str, field: str) -> tpm2.Public:

@@ -31,6 +31,10 @@ def show(verifier: service.Service, name: str, host: str) -> dict[str, Any]:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         state, entries, measured_at = measurements.load(session, host)
     found = policy.difference(wanted, known, state, entries, host)
-    return {'policy': name, 'revision': revision, 'host': host,
-            'measured_at': measured_at,
-            'differences': [dataclasses.asdict(one) for one in found]}
+    return {
+        'policy': name,
+        'revision': revision,
+        'host': host,
+        'measured_at': measured_at,
+        'differences': [dataclasses.asdict(one) for one in found],
+    }

@@ -48,8 +48,9 @@ abort = decisions.abort
 force_abort = decisions.force_abort
 
 
-def receive(verifier: service.Service, attested: Attested,
-            body: dict[str, Any]) -> dict[str, Any]:
+def receive(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     """D is ready: note its fresh storage key, state, address and age.
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
@@ -60,13 +61,18 @@ def receive(verifier: service.Service, attested: Attested,
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
     columns = {
-        'instance': body['instance'], 'source': body['source'],
-        'dest': attested.host, 'msk_name': msk.name.hex(),
-        'ak_dest': attested.ak_name, 'address': body['address'],
-        'tls_name': body['tls_name'], 'dest_issued': attested.issued,
+        'instance': body['instance'],
+        'source': body['source'],
+        'dest': attested.host,
+        'msk_name': msk.name.hex(),
+        'ak_dest': attested.ak_name,
+        'address': body['address'],
+        'tls_name': body['tls_name'],
+        'dest_issued': attested.issued,
         'dest_pcr_digest': attested.quote.policy_pcr_digest.hex(),
         'dest_reset_restart': clock.reset_restart.hex(),
-        'dest_clock_ms': str(clock.clock_ms)}
+        'dest_clock_ms': str(clock.clock_ms),
+    }
     try:
         _receive(verifier, body['migration'], columns)
     except db_exc.DBDuplicateEntry:
@@ -77,29 +83,40 @@ def receive(verifier: service.Service, attested: Attested,
 def _verify_msk(attested: Attested, body: dict[str, Any]) -> tpm2.Public:
     """D's own TPM made this key, of this template, for this migration."""
     if body['source'] == attested.host:
-        raise errors.Invalid(_R.INVALID_REQUEST,
-                             'Source and destination are the same host.')
+        raise errors.Invalid(
+            _R.INVALID_REQUEST, 'Source and destination are the same host.'
+        )
     msk = decode.public_field(body['msk_public'], 'msk_public')
     tpm2.check_msk(msk)
     verify_creation(
         decode.base64_field(body['creation_attest'], 'creation_attest'),
-        decode.base64_field(body['creation_signature'],
-                            'creation_signature'),
+        decode.base64_field(body['creation_signature'], 'creation_signature'),
         attested.ak,
-        qualify(attested.challenge, 'receive-key', attested.host,
-                messages.receive_key_body(
-                    body['migration'], body['instance'], body['source'],
-                    msk.raw)),
-        msk, decode.base64_field(body['creation_data'], 'creation_data'),
+        qualify(
+            attested.challenge,
+            'receive-key',
+            attested.host,
+            messages.receive_key_body(
+                body['migration'], body['instance'], body['source'], msk.raw
+            ),
+        ),
+        msk,
+        decode.base64_field(body['creation_data'], 'creation_data'),
         transcript.msk_outside_info(
-            attested.challenge, body['migration'], body['instance'],
-            body['source'], attested.host))
+            attested.challenge,
+            body['migration'],
+            body['instance'],
+            body['source'],
+            attested.host,
+        ),
+    )
     return msk
 
 
 @api.retried
-def _receive(verifier: service.Service, migration: str,
-             columns: dict[str, Any]) -> None:
+def _receive(
+    verifier: service.Service, migration: str, columns: dict[str, Any]
+) -> None:
     table, now = models.Migration, verifier.clock()
     with verifier.db.write() as session:
         ledger.current(session)
@@ -107,19 +124,43 @@ def _receive(verifier: service.Service, migration: str,
         rules.may_open(row, columns['source'], row.epoch)
         known = session.get(table, migration)
         if known is None:
-            session.add(table(id=migration, status=RECEIVING,
-                              created_at=now, updated_at=now, **columns))
+            session.add(
+                table(
+                    id=migration,
+                    status=RECEIVING,
+                    created_at=now,
+                    updated_at=now,
+                    **columns,
+                )
+            )
             session.flush()
             return
         # The same key with fresher evidence is the same request again.
-        same = {name: columns[name] for name in (
-            'instance', 'source', 'dest', 'msk_name', 'ak_dest', 'address',
-            'tls_name')}
-        if not api.swap(session, sa.update(table).where(
-                table.id == migration, table.status == RECEIVING,
-                *(getattr(table, name) == value
-                  for name, value in same.items())).values(
-                    updated_at=now, **columns)):
+        same = {
+            name: columns[name]
+            for name in (
+                'instance',
+                'source',
+                'dest',
+                'msk_name',
+                'ak_dest',
+                'address',
+                'tls_name',
+            )
+        }
+        if not api.swap(
+            session,
+            sa.update(table)
+            .where(
+                table.id == migration,
+                table.status == RECEIVING,
+                *(
+                    getattr(table, name) == value
+                    for name, value in same.items()
+                ),
+            )
+            .values(updated_at=now, **columns),
+        ):
             raise errors.Conflict(_R.MIGRATION_SPENT)
 
 
@@ -132,8 +173,9 @@ class _Ready:
     incarnation: str
 
 
-def send(verifier: service.Service, attested: Attested,
-         body: dict[str, Any]) -> dict[str, Any]:
+def send(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     """S asks for the permit: once per migration, checked to the last.
 
     1. what D asked for in ``receive``, field by field; 2. D is trusted
@@ -151,40 +193,68 @@ def send(verifier: service.Service, attested: Attested,
     with verifier.db.read() as session:
         _ready(verifier, session, attested, body)
     verifier.nova.check(
-        migration=body['migration'], instance=body['instance'],
-        source=attested.host, dest=body['dest'])
+        migration=body['migration'],
+        instance=body['instance'],
+        source=attested.host,
+        dest=body['dest'],
+    )
     return _permit(verifier, attested, body)
 
 
 @api.retried
-def _permit(verifier: service.Service, attested: Attested,
-            body: dict[str, Any]) -> dict[str, Any]:
+def _permit(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     table = models.Migration
     with verifier.db.write() as session:
         ready = _ready(verifier, session, attested, body)
-        new, epoch = rules.begin(ready.row, attested.host, ready.row.epoch,
-                                 body['migration'])
+        new, epoch = rules.begin(
+            ready.row, attested.host, ready.row.epoch, body['migration']
+        )
         ledger.replace(session, ready.row, new)
         permit = sign_permit(
             _fields(verifier, attested, ready, body['nonce'], epoch),
-            verifier.signers.custody)
-        api.must_swap(session, sa.update(table).where(
-            table.id == body['migration'], table.status == RECEIVING,
-            table.updated_at == ready.migration.updated_at).values(
-                status=PENDING, epoch=ready.row.epoch, new_epoch=epoch,
+            verifier.signers.custody,
+        )
+        api.must_swap(
+            session,
+            sa.update(table)
+            .where(
+                table.id == body['migration'],
+                table.status == RECEIVING,
+                table.updated_at == ready.migration.updated_at,
+            )
+            .values(
+                status=PENDING,
+                epoch=ready.row.epoch,
+                new_epoch=epoch,
                 ak_source=attested.ak_name,
                 permit_hash=tokens.digest(permit).hex(),
-                updated_at=verifier.clock()))
-        audit.record(verifier, session, actor=attested.host,
-                     action='permitted', subject=body['migration'],
-                     note=f'{body["instance"]} epoch {epoch} '
-                          f'to {body["dest"]}')
-        return {'permit': permit, 'approval': custody.approval(
-            verifier, attested, body['instance'], ready.row.epoch)}
+                updated_at=verifier.clock(),
+            ),
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=attested.host,
+            action='permitted',
+            subject=body['migration'],
+            note=f'{body["instance"]} epoch {epoch} to {body["dest"]}',
+        )
+        return {
+            'permit': permit,
+            'approval': custody.approval(
+                verifier, attested, body['instance'], ready.row.epoch
+            ),
+        }
 
 
-def _ready(verifier: service.Service, session: orm.Session,
-           attested: Attested, body: dict[str, Any]) -> _Ready:
+def _ready(
+    verifier: service.Service,
+    session: orm.Session,
+    attested: Attested,
+    body: dict[str, Any],
+) -> _Ready:
     """Every check of ``send`` that needs the database and the clock."""
     incarnation = ledger.current(session).incarnation
     asked = session.get(models.Migration, body['migration'])
@@ -192,13 +262,20 @@ def _ready(verifier: service.Service, session: orm.Session,
         raise errors.NotFound(_R.MIGRATION_UNKNOWN)
     if asked.status != RECEIVING:
         raise errors.Conflict(_R.MIGRATION_SPENT)
-    expected = {'instance': body['instance'], 'source': attested.host,
-                'dest': body['dest'], 'msk_name': body['msk_name']}
+    expected = {
+        'instance': body['instance'],
+        'source': attested.host,
+        'dest': body['dest'],
+        'msk_name': body['msk_name'],
+    }
     for field, value in expected.items():
         if getattr(asked, field) != value:
             raise errors.CustodyError(
-                _R.PERMIT_MISMATCH, f"The migration's {field} differs from "
-                'what its destination asked for.', details={'field': field})
+                _R.PERMIT_MISMATCH,
+                f"The migration's {field} differs from "
+                'what its destination asked for.',
+                details={'field': field},
+            )
     _check_destination(verifier, session, asked)
     _check_age(verifier, attested.issued)
     _check_age(verifier, asked.dest_issued)
@@ -207,45 +284,68 @@ def _ready(verifier: service.Service, session: orm.Session,
     return _Ready(asked, row, incarnation)
 
 
-def _check_destination(verifier: service.Service, session: orm.Session,
-                       asked: models.Migration) -> None:
+def _check_destination(
+    verifier: service.Service, session: orm.Session, asked: models.Migration
+) -> None:
     """D is the host it was, and nothing has come up against it since."""
     dest = session.get(models.Host, asked.dest)
     if dest is None or not dest.approved or dest.ak_name != asked.ak_dest:
-        raise errors.Untrusted(_R.HOST_UNTRUSTED, 'The destination is not '
-                               'the approved host that asked for the key.')
+        raise errors.Untrusted(
+            _R.HOST_UNTRUSTED,
+            'The destination is not the approved host that asked for the key.',
+        )
     tier, reasons = results.current(dest, verifier.clock())
     boot = f'{dest.reset_count or 0:08x}{dest.restart_count or 0:08x}'
     if tier != appraise.AFFIRMING or boot != asked.dest_reset_restart:
         raise errors.Untrusted(
-            _R.HOST_UNTRUSTED, 'The destination is not trusted any more.',
-            details={'reasons': ' '.join(reasons)})
+            _R.HOST_UNTRUSTED,
+            'The destination is not trusted any more.',
+            details={'reasons': ' '.join(reasons)},
+        )
 
 
 def _check_age(verifier: service.Service, issued: float) -> None:
     age = verifier.clock() - issued
     if not 0 <= age <= verifier.settings.evidence_max_age:
         raise errors.Untrusted(
-            _R.RESULT_EXPIRED, 'The evidence of one end of the migration '
-            'is too old; start the hand-over again.')
+            _R.RESULT_EXPIRED,
+            'The evidence of one end of the migration '
+            'is too old; start the hand-over again.',
+        )
 
 
-def _fields(verifier: service.Service, attested: Attested, ready: _Ready,
-            nonce: str, epoch: int) -> Permit:
+def _fields(
+    verifier: service.Service,
+    attested: Attested,
+    ready: _Ready,
+    nonce: str,
+    epoch: int,
+) -> Permit:
     asked = ready.migration
     deadline = int(asked.dest_clock_ms) + int(
-        verifier.settings.permit_deadline * 1000)
+        verifier.settings.permit_deadline * 1000
+    )
     return Permit(
-        cloud=verifier.cloud, incarnation=ready.incarnation,
-        migration=asked.id, instance=asked.instance, nonce=nonce,
-        source=attested.host, dest=asked.dest, ak_source=attested.ak_name,
-        ak_dest=asked.ak_dest, epoch=ready.row.epoch, new_epoch=epoch,
-        msk_name=asked.msk_name, dest_pcr_digest=asked.dest_pcr_digest,
+        cloud=verifier.cloud,
+        incarnation=ready.incarnation,
+        migration=asked.id,
+        instance=asked.instance,
+        nonce=nonce,
+        source=attested.host,
+        dest=asked.dest,
+        ak_source=attested.ak_name,
+        ak_dest=asked.ak_dest,
+        epoch=ready.row.epoch,
+        new_epoch=epoch,
+        msk_name=asked.msk_name,
+        dest_pcr_digest=asked.dest_pcr_digest,
         dest_reset_restart=asked.dest_reset_restart,
         dest_deadline=min(deadline, (1 << 64) - 1),
         source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
-        address=asked.address, tls_name=asked.tls_name,
-        issued=verifier.clock())
+        address=asked.address,
+        tls_name=asked.tls_name,
+        issued=verifier.clock(),
+    )
 
 
 def list_migrations(verifier: service.Service) -> list[dict[str, Any]]:
@@ -253,9 +353,16 @@ def list_migrations(verifier: service.Service) -> list[dict[str, Any]]:
     table, receipt = models.Migration, models.Receipt
     with verifier.db.read() as session:
         rows = session.execute(
-            sa.select(table, receipt.token).outerjoin(receipt, sa.and_(
-                receipt.subject == table.id, receipt.chained.is_(True))
-            ).order_by(table.created_at.desc(), table.id).limit(LISTED))
+            sa.select(table, receipt.token)
+            .outerjoin(
+                receipt,
+                sa.and_(
+                    receipt.subject == table.id, receipt.chained.is_(True)
+                ),
+            )
+            .order_by(table.created_at.desc(), table.id)
+            .limit(LISTED)
+        )
         return [_view(row, token) for row, token in rows]
 
 
@@ -272,7 +379,15 @@ def show(verifier: service.Service, migration: str) -> dict[str, Any]:
 
 
 def _view(row: models.Migration, receipt: str | None) -> dict[str, Any]:
-    return {'id': row.id, 'instance': row.instance, 'source': row.source,
-            'dest': row.dest, 'status': row.status, 'epoch': row.new_epoch,
-            'receipt': receipt, 'taint': list(row.taint),
-            'created_at': row.created_at, 'updated_at': row.updated_at}
+    return {
+        'id': row.id,
+        'instance': row.instance,
+        'source': row.source,
+        'dest': row.dest,
+        'status': row.status,
+        'epoch': row.new_epoch,
+        'receipt': receipt,
+        'taint': list(row.taint),
+        'created_at': row.created_at,
+        'updated_at': row.updated_at,
+    }

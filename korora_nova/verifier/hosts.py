@@ -30,7 +30,8 @@ def list_hosts(verifier: service.Service) -> list[dict[str, Any]]:
     """All hosts, by name."""
     with verifier.db.read() as session:
         rows = session.scalars(
-            sa.select(models.Host).order_by(models.Host.name)).all()
+            sa.select(models.Host).order_by(models.Host.name)
+        ).all()
         return [_view(verifier, row) for row in rows]
 
 
@@ -43,12 +44,15 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        return {**_view(verifier, row),
-                'policies': policies.judging(session, name)}
+        return {
+            **_view(verifier, row),
+            'policies': policies.judging(session, name),
+        }
 
 
-def approve(verifier: service.Service, name: str, ek_hash: str,
-            actor: str) -> dict[str, Any]:
+def approve(
+    verifier: service.Service, name: str, ek_hash: str, actor: str
+) -> dict[str, Any]:
     """Approve the TPM with this EK certificate as this host.
 
     :raises Conflict: IDENTITY_CONFLICT, the host has another TPM or the
@@ -62,26 +66,33 @@ def approve(verifier: service.Service, name: str, ek_hash: str,
 
 
 @api.retried
-def _approve(verifier: service.Service, name: str, ek_hash: str,
-             actor: str) -> None:
+def _approve(
+    verifier: service.Service, name: str, ek_hash: str, actor: str
+) -> None:
     with verifier.db.write() as session:
         row = session.get(models.Host, name)
         if row is None:
-            session.add(models.Host(name=name, ek_hash=ek_hash,
-                                    approved=True))
+            session.add(models.Host(name=name, ek_hash=ek_hash, approved=True))
             session.flush()
         elif row.ek_hash != ek_hash:
             raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
         else:
             row.approved = True
             results.next_seq(session)
-        audit.record(verifier, session, actor=actor, action='approved',
-                     subject=name, note=ek_hash)
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='approved',
+            subject=name,
+            note=ek_hash,
+        )
 
 
 @api.retried
-def delete(verifier: service.Service, name: str, actor: str, *,
-           force: bool) -> None:
+def delete(
+    verifier: service.Service, name: str, actor: str, *, force: bool
+) -> None:
     """Forget a host, its TPM and its result.
 
     :raises NotFound: HOST_UNKNOWN.
@@ -93,29 +104,45 @@ def delete(verifier: service.Service, name: str, actor: str, *,
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         held = session.scalar(_count_keys(name))
         if held and not force:
-            raise errors.Conflict(errors.Reason.HOLDS_KEYS,
-                                  details={'keys': str(held)})
+            raise errors.Conflict(
+                errors.Reason.HOLDS_KEYS, details={'keys': str(held)}
+            )
         measurements.delete(session, name)
         for table in (models.Challenge, models.Enrolment):
             session.execute(sa.delete(table).where(table.host == name))
         session.delete(row)
         results.next_seq(session)
-        audit.record(verifier, session, actor=actor, action='host deleted',
-                     subject=name, note='forced' if held else '')
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='host deleted',
+            subject=name,
+            note='forced' if held else '',
+        )
 
 
 def _count_keys(name: str) -> sa.Select[tuple[int]]:
     """Keys that the host holds, or takes over in a pending migration."""
     servers, migrations = models.Server, models.Migration
-    return sa.select(sa.func.count()).select_from(servers).outerjoin(
-        migrations, migrations.id == servers.pending).where(sa.or_(
-            servers.holder == name, migrations.dest == name))
+    return (
+        sa.select(sa.func.count())
+        .select_from(servers)
+        .outerjoin(migrations, migrations.id == servers.pending)
+        .where(sa.or_(servers.holder == name, migrations.dest == name))
+    )
 
 
 def _view(verifier: service.Service, row: models.Host) -> dict[str, Any]:
     tier, reasons = results.current(row, verifier.clock())
-    return {'name': row.name, 'status': status(row),
-            'ek_hash': row.ek_hash, 'ak_name': row.ak_name,
-            'srk_name': row.srk_name, 'enrolled_at': row.enrolled_at,
-            'last_attested': row.attested_at, 'tier': tier,
-            'reasons': reasons}
+    return {
+        'name': row.name,
+        'status': status(row),
+        'ek_hash': row.ek_hash,
+        'ak_name': row.ak_name,
+        'srk_name': row.srk_name,
+        'enrolled_at': row.enrolled_at,
+        'last_attested': row.attested_at,
+        'tier': tier,
+        'reasons': reasons,
+    }

@@ -33,9 +33,13 @@ def show(verifier: service.Service, instance: str) -> dict[str, Any]:
         row = load(session, instance)
         if row is None:
             raise errors.NotFound(errors.Reason.NOT_FOUND)
-        return {'instance': row.instance, 'holder': row.holder,
-                'epoch': row.epoch, 'max_epoch': row.max_epoch,
-                'pending': row.pending}
+        return {
+            'instance': row.instance,
+            'holder': row.holder,
+            'epoch': row.epoch,
+            'max_epoch': row.max_epoch,
+            'pending': row.pending,
+        }
 
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
@@ -43,8 +47,13 @@ def load(session: orm.Session, instance: str) -> LedgerRow | None:
     found = session.get(models.Server, instance)
     if found is None:
         return None
-    return LedgerRow(found.instance, found.holder, found.epoch,
-                     found.max_epoch, found.pending)
+    return LedgerRow(
+        found.instance,
+        found.holder,
+        found.epoch,
+        found.max_epoch,
+        found.pending,
+    )
 
 
 def held(session: orm.Session, instance: str) -> LedgerRow:
@@ -63,9 +72,15 @@ def insert(session: orm.Session, row: LedgerRow) -> None:
 
     :raises Lost: another worker did.
     """
-    session.add(models.Server(
-        instance=row.instance, holder=row.holder, epoch=row.epoch,
-        max_epoch=row.max_epoch, pending=row.pending))
+    session.add(
+        models.Server(
+            instance=row.instance,
+            holder=row.holder,
+            epoch=row.epoch,
+            max_epoch=row.max_epoch,
+            pending=row.pending,
+        )
+    )
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
@@ -78,19 +93,30 @@ def replace(session: orm.Session, old: LedgerRow, new: LedgerRow) -> None:
     :raises Lost: it was changed meanwhile.
     """
     table = models.Server
-    api.must_swap(session, sa.update(table).where(
-        table.instance == old.instance,
-        table.holder.is_not_distinct_from(old.holder),
-        table.epoch == old.epoch, table.max_epoch == old.max_epoch,
-        table.pending.is_not_distinct_from(old.pending)).values(
-            holder=new.holder, epoch=new.epoch, max_epoch=new.max_epoch,
-            pending=new.pending))
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(
+            table.instance == old.instance,
+            table.holder.is_not_distinct_from(old.holder),
+            table.epoch == old.epoch,
+            table.max_epoch == old.max_epoch,
+            table.pending.is_not_distinct_from(old.pending),
+        )
+        .values(
+            holder=new.holder,
+            epoch=new.epoch,
+            max_epoch=new.max_epoch,
+            pending=new.pending,
+        ),
+    )
 
 
 def state(session: orm.Session) -> models.Ledger:
     """The ledger's single row."""
-    return session.scalars(sa.select(models.Ledger).where(
-        models.Ledger.id == 1)).one()
+    return session.scalars(
+        sa.select(models.Ledger).where(models.Ledger.id == 1)
+    ).one()
 
 
 def current(session: orm.Session) -> models.Ledger:
@@ -104,8 +130,14 @@ def current(session: orm.Session) -> models.Ledger:
     return row
 
 
-def hear(verifier: service.Service, session: orm.Session, host: str,
-         report: dict[str, Any], *, trusted: bool) -> None:
+def hear(
+    verifier: service.Service,
+    session: orm.Session,
+    host: str,
+    report: dict[str, Any],
+    *,
+    trusted: bool,
+) -> None:
     """Take note of a host's last receipt and held keys.
 
     A receipt that is not known here, or a key of an epoch never issued,
@@ -123,33 +155,57 @@ def hear(verifier: service.Service, session: orm.Session, host: str,
     row.receipt_head = tokens.digest(token).hex() if token else ''
     why = _unknown_receipt(verifier, session, row, token)
     if trusted:
-        row.held = [[instance, int(epoch)]
-                    for instance, epoch in report['held']]
+        row.held = [
+            [instance, int(epoch)] for instance, epoch in report['held']
+        ]
         why = why or _unknown_epoch(session, row)
     if why and not state(session).behind:
-        LOG.error('The ledger is behind its hosts: host %(host)s has '
-                  '%(why)s. Permits and approvals stop until it is '
-                  'recovered.', {'host': host, 'why': why})
+        LOG.error(
+            'The ledger is behind its hosts: host %(host)s has '
+            '%(why)s. Permits and approvals stop until it is '
+            'recovered.',
+            {'host': host, 'why': why},
+        )
         table = models.Ledger
-        api.must_swap(session, sa.update(table).where(
-            table.id == 1, table.behind == '').values(
-                behind=f'{host}: {why}'))
-        audit.record(verifier, session, actor=host, action='ledger behind',
-                     subject=host, note=why)
+        api.must_swap(
+            session,
+            sa.update(table)
+            .where(table.id == 1, table.behind == '')
+            .values(behind=f'{host}: {why}'),
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=host,
+            action='ledger behind',
+            subject=host,
+            note=why,
+        )
 
 
-def _unknown_receipt(verifier: service.Service, session: orm.Session,
-                     row: models.Host, token: str) -> str:
+def _unknown_receipt(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Host,
+    token: str,
+) -> str:
     """A receipt of ours that this database does not know; '' if none."""
     head = row.receipt_head
-    if not token or session.scalars(sa.select(models.Receipt.hash).where(
-            models.Receipt.hash == head)).one_or_none() is not None:
+    if (
+        not token
+        or session.scalars(
+            sa.select(models.Receipt.hash).where(models.Receipt.hash == head)
+        ).one_or_none()
+        is not None
+    ):
         return ''
     try:
         verify_receipt(token, verifier.ring, cloud=verifier.cloud)
     except errors.CustodyError as exc:
-        LOG.warning('Host %(host)s reports a receipt that is not ours: '
-                    '%(why)s', {'host': row.name, 'why': exc})
+        LOG.warning(
+            'Host %(host)s reports a receipt that is not ours: %(why)s',
+            {'host': row.name, 'why': exc},
+        )
         return ''
     return f'the receipt {head}'
 
@@ -157,9 +213,14 @@ def _unknown_receipt(verifier: service.Service, session: orm.Session,
 def _unknown_epoch(session: orm.Session, row: models.Host) -> str:
     """A key this host holds at an epoch never issued; '' if none."""
     table = models.Server
-    known = {found.instance: found.max_epoch for found in session.execute(
-        sa.select(table.instance, table.max_epoch).where(
-            table.instance.in_([str(one) for one, _ in row.held])))}
+    known = {
+        found.instance: found.max_epoch
+        for found in session.execute(
+            sa.select(table.instance, table.max_epoch).where(
+                table.instance.in_([str(one) for one, _ in row.held])
+            )
+        )
+    }
     for instance, epoch in row.held:
         if int(epoch) > known.get(str(instance), 0):
             return f'epoch {epoch} of server {instance}'

@@ -100,20 +100,23 @@ def last(verifier: service.Service, host: str) -> Last:
         return Last(row.fingerprint if row else '', _states(row))
 
 
-def fresh(stored: Last, submitted: Evidence,
-          appraisal: appraise.Appraisal) -> Fresh:
+def fresh(
+    stored: Last, submitted: Evidence, appraisal: appraise.Appraisal
+) -> Fresh:
     """What of an appraisal is not stored yet; no transaction is open."""
     fingerprint = _fingerprint(submitted, appraisal)
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
     state = measured.state.to_json() if measured else None
-    same = known and _end(stored.states) == (
-        state['bytes'] if state else 0)
+    same = known and _end(stored.states) == (state['bytes'] if state else 0)
     return Fresh(
-        submitted.ima_offset, fingerprint,
+        submitted.ima_offset,
+        fingerprint,
         appraisal.quote.clock.reset_count,
-        None if known else _pack(appraisal.state.to_json()), state,
-        None if same else _covered(submitted, appraisal))
+        None if known else _pack(appraisal.state.to_json()),
+        state,
+        None if same else _covered(submitted, appraisal),
+    )
 
 
 def _covered(submitted: Evidence, appraisal: appraise.Appraisal) -> bytes:
@@ -124,8 +127,9 @@ def _covered(submitted: Evidence, appraisal: appraise.Appraisal) -> bytes:
     return zlib.compress(submitted.ima_log[:size], 1)
 
 
-def store(verifier: service.Service, session: orm.Session, host: str,
-          new: Fresh) -> None:
+def store(
+    verifier: service.Service, session: orm.Session, host: str, new: Fresh
+) -> None:
     """Write what changed, in the transaction of the result.
 
     :raises Conflict: IMA_CONTINUITY, the list went on from something that
@@ -137,27 +141,41 @@ def store(verifier: service.Service, session: orm.Session, host: str,
     known = stored if row and row.reset_count == new.reset_count else []
     if new.base and not any(one['bytes'] == new.base for one in known):
         raise errors.Conflict(_R.IMA_CONTINUITY)
-    if new.document is None and (
-            row is None or row.fingerprint != new.fingerprint) or (
-            new.segment is None and _end(known) != new.offset):
+    if (
+        new.document is None
+        and (row is None or row.fingerprint != new.fingerprint)
+        or (new.segment is None and _end(known) != new.offset)
+    ):
         raise errors.Retry()
-    states = [] if new.ima_state is None else [new.ima_state, *(
-        one for one in known if one['bytes'] != new.offset)][:MAX_STATES]
+    states = (
+        []
+        if new.ima_state is None
+        else [
+            new.ima_state,
+            *(one for one in known if one['bytes'] != new.offset),
+        ][:MAX_STATES]
+    )
     values: dict[str, Any] = {}
     if row is None or states != stored:
         values['ima_states'] = _pack(states)
     if new.document is not None:
-        values.update(fingerprint=new.fingerprint, document=new.document,
-                      reset_count=new.reset_count)
+        values.update(
+            fingerprint=new.fingerprint,
+            document=new.document,
+            reset_count=new.reset_count,
+        )
     if new.segment is not None:
         _store_segment(session, host, new.base, new.segment)
     if values:
-        _write(session, row, host, {
-            **values, 'measured_at': verifier.clock()})
+        _write(session, row, host, {**values, 'measured_at': verifier.clock()})
 
 
-def _write(session: orm.Session, row: models.Measurement | None, host: str,
-           values: dict[str, Any]) -> None:
+def _write(
+    session: orm.Session,
+    row: models.Measurement | None,
+    host: str,
+    values: dict[str, Any],
+) -> None:
     if row is None:
         session.add(models.Measurement(host=host, **values))
         return
@@ -169,8 +187,14 @@ def compact(verifier: service.Service, host: str) -> None:
     """Make one of many small segments."""
     table = models.MeasurementSegment
     with verifier.db.read() as session:
-        count = session.scalar(sa.select(sa.func.count()).select_from(
-            table).where(table.host == host)) or 0
+        count = (
+            session.scalar(
+                sa.select(sa.func.count())
+                .select_from(table)
+                .where(table.host == host)
+            )
+            or 0
+        )
     if count > MAX_ROWS:
         _compact(verifier, host)
 
@@ -179,17 +203,24 @@ def compact(verifier: service.Service, host: str) -> None:
 def _compact(verifier: service.Service, host: str) -> None:
     with verifier.db.write() as session:
         # An attestation that is being stored has to look again.
-        session.execute(sa.update(models.Host).where(
-            models.Host.name == host).values(
-                version=models.Host.version + 1))
+        session.execute(
+            sa.update(models.Host)
+            .where(models.Host.name == host)
+            .values(version=models.Host.version + 1)
+        )
         later = dict(_segments(session, host, after=0))
         if later:
-            _store_segment(session, host, min(later), zlib.compress(
-                b''.join(later.values()), 1))
+            _store_segment(
+                session,
+                host,
+                min(later),
+                zlib.compress(b''.join(later.values()), 1),
+            )
 
 
-def load(session: orm.Session, host: str
-         ) -> tuple[VerifiedState, list[ima.Entry], float]:
+def load(
+    session: orm.Session, host: str
+) -> tuple[VerifiedState, list[ima.Entry], float]:
     """A host's state, what it measured, and when that changed last.
 
     :raises NotFound: RESULT_MISSING.
@@ -199,20 +230,29 @@ def load(session: orm.Session, host: str
         raise errors.NotFound(
             _R.RESULT_MISSING,
             'The host has not attested since it was enrolled, or since the '
-            'service was upgraded.')
+            'service was upgraded.',
+        )
     state, entries = _states(row), []
     if state:
         entries = [
-            entry for _, segment in _segments(session, host)
+            entry
+            for _, segment in _segments(session, host)
             for entry in ima.parse(
-                segment, form=state[0]['form'],
-                template_hash=state[0]['template_hash']).entries]
-    return (VerifiedState.from_json(_unpack(row.document)), entries,
-            row.measured_at)
+                segment,
+                form=state[0]['form'],
+                template_hash=state[0]['template_hash'],
+            ).entries
+        ]
+    return (
+        VerifiedState.from_json(_unpack(row.document)),
+        entries,
+        row.measured_at,
+    )
 
 
-def learn(session: orm.Session, name: str,
-          host: str) -> reference.ReferenceValues:
+def learn(
+    session: orm.Session, name: str, host: str
+) -> reference.ReferenceValues:
     """Reference values out of what a host showed last.
 
     :raises NotFound: RESULT_MISSING.
@@ -232,15 +272,23 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
     quote = appraisal.quote
     clock = quote.clock
     fault = appraisal.state.ima_fault
-    content = json.dumps([
-        # Another release may read more in the same log.
-        _release(),
-        sorted((index, value.hex()) for index, value in quote.pcrs.items()
-               if index != ima.IMA_PCR),
-        clock.reset_count, clock.restart_count, clock.safe,
-        quote.firmware_version,
-        hashlib.sha256(submitted.uefi_log).hexdigest(),
-        fault.to_json() if fault else None])
+    content = json.dumps(
+        [
+            # Another release may read more in the same log.
+            _release(),
+            sorted(
+                (index, value.hex())
+                for index, value in quote.pcrs.items()
+                if index != ima.IMA_PCR
+            ),
+            clock.reset_count,
+            clock.restart_count,
+            clock.safe,
+            quote.firmware_version,
+            hashlib.sha256(submitted.uefi_log).hexdigest(),
+            fault.to_json() if fault else None,
+        ]
+    )
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -259,35 +307,46 @@ def _states(row: models.Measurement | None) -> list[dict[str, Any]]:
     return states
 
 
-def _store_segment(session: orm.Session, host: str, start: int,
-                   content: bytes) -> None:
+def _store_segment(
+    session: orm.Session, host: str, start: int, content: bytes
+) -> None:
     """Add a segment; it replaces whatever begins there or behind."""
     table = models.MeasurementSegment
-    session.execute(sa.delete(table).where(
-        table.host == host, table.start >= start))
+    session.execute(
+        sa.delete(table).where(table.host == host, table.start >= start)
+    )
     for part in range(0, len(content), PART):
-        session.add(table(host=host, start=start, part=part // PART,
-                          content=content[part:part + PART]))
+        session.add(
+            table(
+                host=host,
+                start=start,
+                part=part // PART,
+                content=content[part : part + PART],
+            )
+        )
         # One by one: together they are more than one statement may hold.
         session.flush()
 
 
-def _segments(session: orm.Session, host: str, after: int = -1
-              ) -> Iterator[tuple[int, bytes]]:
+def _segments(
+    session: orm.Session, host: str, after: int = -1
+) -> Iterator[tuple[int, bytes]]:
     """Segments and their places, those after a place only.
 
     Each ends where the next begins, even if it reached further: evidence
     may go on from any state that is remembered.
     """
     table = models.MeasurementSegment
-    rows = session.execute(sa.select(table.start, table.content).where(
-        table.host == host, table.start > after).order_by(
-            table.start, table.part))
+    rows = session.execute(
+        sa.select(table.start, table.content)
+        .where(table.host == host, table.start > after)
+        .order_by(table.start, table.part)
+    )
     last: tuple[int, bytes] | None = None
     for place, parts in itertools.groupby(rows, lambda row: row.start):
         start = int(place)
         if last is not None:
-            yield last[0], last[1][:start - last[0]]
+            yield last[0], last[1][: start - last[0]]
         last = start, zlib.decompress(b''.join(row.content for row in parts))
     if last is not None:
         yield last

@@ -26,8 +26,9 @@ TIMEOUT = 10.0
 class NovaRecord(Protocol):
     """Something that knows which migrations Nova carries out."""
 
-    def check(self, *, migration: str, instance: str, source: str,
-              dest: str) -> None:
+    def check(
+        self, *, migration: str, instance: str, source: str, dest: str
+    ) -> None:
         """Insist that Nova prepares exactly this live migration now.
 
         :raises CustodyError: MIGRATION_NOT_IN_NOVA.
@@ -43,22 +44,26 @@ class KeystoneNovaRecord:
         self._lock = threading.Lock()
         self._adapter: Any = None
 
-    def check(self, *, migration: str, instance: str, source: str,
-              dest: str) -> None:
+    def check(
+        self, *, migration: str, instance: str, source: str, dest: str
+    ) -> None:
         """See :class:`NovaRecord`."""
         server = self._get(f'/servers/{instance}').get('server')
-        found = self._get(f'/servers/{instance}/migrations').get(
-            'migrations')
+        found = self._get(f'/servers/{instance}/migrations').get('migrations')
         if not isinstance(server, dict) or not isinstance(found, list):
             raise _unavailable('an answer of another form')
-        check_record(server, found, migration=migration, source=source,
-                     dest=dest)
+        check_record(
+            server, found, migration=migration, source=source, dest=dest
+        )
 
     def _get(self, path: str) -> dict[str, Any]:
         try:
             response = self._client().get(
-                path, microversion=MICROVERSION, timeout=TIMEOUT,
-                raise_exc=False)
+                path,
+                microversion=MICROVERSION,
+                timeout=TIMEOUT,
+                raise_exc=False,
+            )
         except ks_exc.ClientException as exc:
             raise _unavailable(type(exc).__name__) from exc
         if response.status_code == 404:
@@ -83,16 +88,22 @@ class KeystoneNovaRecord:
 def _adapter(conf: cfg.ConfigOpts) -> Any:
     group = options.NOVA
     auth = ks_loading.load_auth_from_conf_options(conf, group)
-    session = ks_loading.load_session_from_conf_options(
-        conf, group, auth=auth)
+    session = ks_loading.load_session_from_conf_options(conf, group, auth=auth)
     if session.timeout is None:
         session.timeout = TIMEOUT
     return ks_loading.load_adapter_from_conf_options(
-        conf, group, session=session, auth=auth)
+        conf, group, session=session, auth=auth
+    )
 
 
-def check_record(server: dict[str, Any], migrations: list[Any], *,
-                 migration: str, source: str, dest: str) -> None:
+def check_record(
+    server: dict[str, Any],
+    migrations: list[Any],
+    *,
+    migration: str,
+    source: str,
+    dest: str,
+) -> None:
     """Compare what Nova says with what is asked for.
 
     :param server: GET /servers/{id}.
@@ -103,18 +114,24 @@ def check_record(server: dict[str, Any], migrations: list[Any], *,
         raise _not_in_nova('the task state')
     if len(migrations) != 1 or not isinstance(migrations[0], dict):
         raise _not_in_nova('the number of migrations in progress')
-    expected = {'uuid': migration, 'status': 'preparing',
-                'source_compute': source, 'dest_compute': dest}
+    expected = {
+        'uuid': migration,
+        'status': 'preparing',
+        'source_compute': source,
+        'dest_compute': dest,
+    }
     for field, value in expected.items():
         if migrations[0].get(field) != value:
             raise _not_in_nova(field)
 
 
 def _not_in_nova(what: str) -> errors.CustodyError:
-    return errors.CustodyError(errors.Reason.MIGRATION_NOT_IN_NOVA,
-                               details={'differs': what})
+    return errors.CustodyError(
+        errors.Reason.MIGRATION_NOT_IN_NOVA, details={'differs': what}
+    )
 
 
 def _unavailable(why: str) -> errors.Unavailable:
-    return errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE,
-                              details={'why': why})
+    return errors.Unavailable(
+        errors.Reason.NOVA_UNAVAILABLE, details={'why': why}
+    )

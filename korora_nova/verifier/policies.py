@@ -33,8 +33,9 @@ _EXACT_KEY: cache.Key = (EXACT, 0)
 _R = errors.Reason
 
 
-def create(verifier: service.Service, document: dict[str, Any],
-           actor: str) -> dict[str, Any]:
+def create(
+    verifier: service.Service, document: dict[str, Any], actor: str
+) -> dict[str, Any]:
     """Add a policy under the name in its document.
 
     :raises Invalid: POLICY_INVALID.
@@ -47,35 +48,59 @@ def create(verifier: service.Service, document: dict[str, Any],
         _create(verifier, loaded, parts, actor)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
-            _R.POLICY_CONFLICT,
-            'There is a policy of this name already.') from None
+            _R.POLICY_CONFLICT, 'There is a policy of this name already.'
+        ) from None
     return _find(verifier, loaded.name)
 
 
 @api.retried
-def _create(verifier: service.Service, loaded: policy.Policy,
-            parts: Sequence[bytes], actor: str) -> None:
+def _create(
+    verifier: service.Service,
+    loaded: policy.Policy,
+    parts: Sequence[bytes],
+    actor: str,
+) -> None:
     with verifier.db.write() as session:
-        count = session.scalar(sa.select(sa.func.count()).select_from(
-            models.Policy)) or 0
+        count = (
+            session.scalar(
+                sa.select(sa.func.count()).select_from(models.Policy)
+            )
+            or 0
+        )
         if count >= MAX_POLICIES:
             raise errors.Conflict(
                 _R.POLICY_CONFLICT,
-                f'There are {MAX_POLICIES} policies already.')
+                f'There are {MAX_POLICIES} policies already.',
+            )
         now = verifier.clock()
         row = models.Policy(
-            name=loaded.name, uuid=str(uuid.uuid4()), revision=1,
-            summary=_summary(loaded), created_at=now, updated_at=now,
-            actor=actor)
+            name=loaded.name,
+            uuid=str(uuid.uuid4()),
+            revision=1,
+            summary=_summary(loaded),
+            created_at=now,
+            updated_at=now,
+            actor=actor,
+        )
         session.add(row)
         session.flush()
         _add_parts(session, row.uuid, 1, parts)
-        audit.record(verifier, session, actor=actor,
-                     action='policy created', subject=loaded.name)
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='policy created',
+            subject=loaded.name,
+        )
 
 
-def update(verifier: service.Service, name: str, document: dict[str, Any],
-           revision: int, actor: str) -> dict[str, Any]:
+def update(
+    verifier: service.Service,
+    name: str,
+    document: dict[str, Any],
+    revision: int,
+    actor: str,
+) -> dict[str, Any]:
     """Replace a policy's document.
 
     :param revision: the one that the caller has seen.
@@ -91,31 +116,53 @@ def update(verifier: service.Service, name: str, document: dict[str, Any],
 
 
 @api.retried
-def _update(verifier: service.Service, loaded: policy.Policy,
-            parts: Sequence[bytes], revision: int, actor: str) -> None:
+def _update(
+    verifier: service.Service,
+    loaded: policy.Policy,
+    parts: Sequence[bytes],
+    revision: int,
+    actor: str,
+) -> None:
     table = models.Policy
     with verifier.db.write() as session:
         row = _row(session, loaded.name)
-        if not api.swap(session, sa.update(table).where(
-                table.uuid == row.uuid, table.revision == revision).values(
-                    revision=revision + 1, summary=_summary(loaded),
-                    updated_at=verifier.clock(), actor=actor)):
+        if not api.swap(
+            session,
+            sa.update(table)
+            .where(table.uuid == row.uuid, table.revision == revision)
+            .values(
+                revision=revision + 1,
+                summary=_summary(loaded),
+                updated_at=verifier.clock(),
+                actor=actor,
+            ),
+        ):
             raise errors.Conflict(
                 _R.POLICY_CONFLICT,
                 'The policy was changed meanwhile; look at it again.',
-                details={'revision': str(row.revision)})
+                details={'revision': str(row.revision)},
+            )
         _delete_parts(session, row.uuid)
         _add_parts(session, row.uuid, revision + 1, parts)
-        audit.record(verifier, session, actor=actor,
-                     action='policy changed', subject=loaded.name,
-                     note=f'revision {revision + 1}')
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='policy changed',
+            subject=loaded.name,
+            note=f'revision {revision + 1}',
+        )
 
 
 def list_policies(verifier: service.Service) -> list[dict[str, Any]]:
     """All of them without their documents; the built-in one is not listed."""
     with verifier.db.read() as session:
-        return [_view(row) for row in session.scalars(
-            sa.select(models.Policy).order_by(models.Policy.name))]
+        return [
+            _view(row)
+            for row in session.scalars(
+                sa.select(models.Policy).order_by(models.Policy.name)
+            )
+        ]
 
 
 def show(verifier: service.Service, name: str) -> dict[str, Any]:
@@ -124,9 +171,16 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
     :raises NotFound: NOT_FOUND.
     """
     if name == EXACT:
-        return {**_summary(policy.EXACT), 'name': EXACT, 'uuid': None,
-                'revision': 0, 'created_at': None, 'updated_at': None,
-                'actor': '', 'document': dict(policy.EXACT.document)}
+        return {
+            **_summary(policy.EXACT),
+            'name': EXACT,
+            'uuid': None,
+            'revision': 0,
+            'created_at': None,
+            'updated_at': None,
+            'actor': '',
+            'document': dict(policy.EXACT.document),
+        }
     return _show(verifier, name)
 
 
@@ -134,8 +188,10 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
 def _show(verifier: service.Service, name: str) -> dict[str, Any]:
     with verifier.db.read() as session:
         row = _row(session, name)
-        return {**_view(row), 'document': _read(
-            session, (row.uuid, row.revision))}
+        return {
+            **_view(row),
+            'document': _read(session, (row.uuid, row.revision)),
+        }
 
 
 @api.retried
@@ -148,12 +204,16 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
         row = _row(session, name)
         _delete_parts(session, row.uuid)
         session.delete(row)
-        audit.record(verifier, session, actor=actor,
-                     action='policy deleted', subject=name)
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='policy deleted',
+            subject=name,
+        )
 
 
-def find(verifier: service.Service, name: str
-         ) -> tuple[policy.Policy, int]:
+def find(verifier: service.Service, name: str) -> tuple[policy.Policy, int]:
     """A policy and its revision, the built-in one included.
 
     :raises NotFound: NOT_FOUND.
@@ -164,34 +224,46 @@ def find(verifier: service.Service, name: str
         row = _row(session, name)
         key = (row.uuid, row.revision)
     return verifier.policies.loaded(
-        key, lambda one: _stored(verifier, one)), key[1]
+        key, lambda one: _stored(verifier, one)
+    ), key[1]
 
 
-def applicable(verifier: service.Service, host: str
-               ) -> tuple[policy.BoundPolicy, ...]:
+def applicable(
+    verifier: service.Service, host: str
+) -> tuple[policy.BoundPolicy, ...]:
     """The policies that judge a host, ready for use.
 
     :raises Unavailable: INTERNAL, a policy in the database is damaged.
     """
     table, held = models.Policy, verifier.policies
     with verifier.db.read() as session:
-        rows = session.execute(sa.select(
-            table.uuid, table.revision, table.summary).order_by(
-                table.name)).all()
+        rows = session.execute(
+            sa.select(table.uuid, table.revision, table.summary).order_by(
+                table.name
+            )
+        ).all()
     held.keep([*((row.uuid, row.revision) for row in rows), _EXACT_KEY])
-    wanted = [(row.uuid, row.revision) for row in rows
-              if policy.names(row.summary['hosts'], host)]
-    return held.get(wanted or [_EXACT_KEY], references.by_uuid(verifier),
-                    lambda key: _stored(verifier, key))
+    wanted = [
+        (row.uuid, row.revision)
+        for row in rows
+        if policy.names(row.summary['hosts'], host)
+    ]
+    return held.get(
+        wanted or [_EXACT_KEY],
+        references.by_uuid(verifier),
+        lambda key: _stored(verifier, key),
+    )
 
 
 def judging(session: orm.Session, host: str) -> list[str]:
     """Names of the policies that judge a host."""
     table = models.Policy
-    rows = session.execute(sa.select(table.name, table.summary).order_by(
-        table.name))
-    return [row.name for row in rows
-            if policy.names(row.summary['hosts'], host)] or [EXACT]
+    rows = session.execute(
+        sa.select(table.name, table.summary).order_by(table.name)
+    )
+    return [
+        row.name for row in rows if policy.names(row.summary['hosts'], host)
+    ] or [EXACT]
 
 
 def _stored(verifier: service.Service, key: cache.Key) -> policy.Policy:
@@ -201,8 +273,10 @@ def _stored(verifier: service.Service, key: cache.Key) -> policy.Policy:
         return policy.load(_document(verifier, key))
     except errors.Invalid as exc:
         raise errors.Unavailable(
-            _R.INTERNAL, 'A stored policy cannot be read by this release: '
-            f'{exc.message}', details=exc.details) from exc
+            _R.INTERNAL,
+            f'A stored policy cannot be read by this release: {exc.message}',
+            details=exc.details,
+        ) from exc
 
 
 @api.retried
@@ -220,19 +294,30 @@ def _load(document: dict[str, Any]) -> policy.Policy:
 
 def _invalid(pointer: str, what: str) -> errors.Invalid:
     return errors.Invalid(
-        _R.POLICY_INVALID, f'The policy is invalid at {pointer}: {what}.',
-        details={'pointer': pointer})
+        _R.POLICY_INVALID,
+        f'The policy is invalid at {pointer}: {what}.',
+        details={'pointer': pointer},
+    )
 
 
 def _summary(loaded: policy.Policy) -> dict[str, Any]:
-    return {'description': loaded.description, 'hosts': list(loaded.hosts),
-            'rules': list(loaded.kinds)}
+    return {
+        'description': loaded.description,
+        'hosts': list(loaded.hosts),
+        'rules': list(loaded.kinds),
+    }
 
 
 def _view(row: models.Policy) -> dict[str, Any]:
-    return {**row.summary, 'name': row.name, 'uuid': row.uuid,
-            'revision': row.revision, 'created_at': row.created_at,
-            'updated_at': row.updated_at, 'actor': row.actor}
+    return {
+        **row.summary,
+        'name': row.name,
+        'uuid': row.uuid,
+        'revision': row.revision,
+        'created_at': row.created_at,
+        'updated_at': row.updated_at,
+        'actor': row.actor,
+    }
 
 
 def _find(verifier: service.Service, name: str) -> dict[str, Any]:
@@ -248,32 +333,41 @@ def _row(session: orm.Session, name: str) -> models.Policy:
 
 
 def _parts(document: dict[str, Any]) -> list[bytes]:
-    content = zlib.compress(json.dumps(
-        document, separators=(',', ':')).encode(), 1)
-    return [content[start:start + PART]
-            for start in range(0, len(content), PART)]
+    content = zlib.compress(
+        json.dumps(document, separators=(',', ':')).encode(), 1
+    )
+    return [
+        content[start : start + PART] for start in range(0, len(content), PART)
+    ]
 
 
-def _add_parts(session: orm.Session, owner: str, revision: int,
-               parts: Sequence[bytes]) -> None:
+def _add_parts(
+    session: orm.Session, owner: str, revision: int, parts: Sequence[bytes]
+) -> None:
     for seq, content in enumerate(parts):
-        session.add(models.PolicyPart(uuid=owner, revision=revision,
-                                      seq=seq, content=content))
+        session.add(
+            models.PolicyPart(
+                uuid=owner, revision=revision, seq=seq, content=content
+            )
+        )
         # One by one: together they are more than one statement may hold.
         session.flush()
 
 
 def _delete_parts(session: orm.Session, owner: str) -> None:
-    session.execute(sa.delete(models.PolicyPart).where(
-        models.PolicyPart.uuid == owner))
+    session.execute(
+        sa.delete(models.PolicyPart).where(models.PolicyPart.uuid == owner)
+    )
 
 
 def _read(session: orm.Session, key: cache.Key) -> dict[str, Any]:
     """:raises Lost: another revision took its place just now."""
     table = models.PolicyPart
-    parts = session.scalars(sa.select(table.content).where(
-        table.uuid == key[0], table.revision == key[1]).order_by(
-            table.seq)).all()
+    parts = session.scalars(
+        sa.select(table.content)
+        .where(table.uuid == key[0], table.revision == key[1])
+        .order_by(table.seq)
+    ).all()
     if not parts:
         raise api.Lost()
     document: dict[str, Any] = json.loads(zlib.decompress(b''.join(parts)))

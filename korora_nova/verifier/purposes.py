@@ -11,8 +11,7 @@ from korora_nova.verifier import custody, handover, service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.challenges import ON_DEMAND, STEADY
 
-Serve = Callable[[service.Service, Attested, dict[str, Any]],
-                 dict[str, Any]]
+Serve = Callable[[service.Service, Attested, dict[str, Any]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +27,17 @@ class Purpose:
     classes: frozenset[str] = frozenset((ON_DEMAND,))
 
 
-def _attest(verifier: service.Service, attested: Attested,
-            body: dict[str, Any]) -> dict[str, Any]:
+def _attest(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
     """The result is all there is; the report was stored with it."""
     return {}
 
 
 PURPOSES: dict[str, Purpose] = {
-    'attest': Purpose(_attest, any_tier=True,
-                      classes=frozenset((STEADY, ON_DEMAND))),
+    'attest': Purpose(
+        _attest, any_tier=True, classes=frozenset((STEADY, ON_DEMAND))
+    ),
     'claim': Purpose(custody.claim),
     'approve': Purpose(custody.approve),
     'delete': Purpose(custody.delete),

@@ -49,12 +49,16 @@ def freeze(db: api.Database, why: str) -> None:
     """
     table = models.Ledger
     with db.write() as session:
-        session.execute(sa.update(table).where(
-            table.id == 1, table.behind == '').values(behind=why))
+        session.execute(
+            sa.update(table)
+            .where(table.id == 1, table.behind == '')
+            .values(behind=why)
+        )
 
 
-def recover(verifier: service.Service, tokens: Sequence[str],
-            actor: str) -> dict[str, Any]:
+def recover(
+    verifier: service.Service, tokens: Sequence[str], actor: str
+) -> dict[str, Any]:
     """Reconcile with receipts of hosts; see the module for the steps.
 
     :returns: ``incarnation``, and numbers of what was done.
@@ -64,8 +68,9 @@ def recover(verifier: service.Service, tokens: Sequence[str],
     verified = []
     for index, token in enumerate(dict.fromkeys(tokens)):
         try:
-            verified.append(verify_receipt(token, verifier.ring,
-                                           cloud=verifier.cloud))
+            verified.append(
+                verify_receipt(token, verifier.ring, cloud=verifier.cloud)
+            )
         except errors.CustodyError as exc:
             exc.details['index'] = str(index)
             raise
@@ -73,9 +78,9 @@ def recover(verifier: service.Service, tokens: Sequence[str],
 
 
 @api.retried
-def _recover(verifier: service.Service,
-             brought: Sequence[VerifiedReceipt],
-             actor: str) -> dict[str, Any]:
+def _recover(
+    verifier: service.Service, brought: Sequence[VerifiedReceipt], actor: str
+) -> dict[str, Any]:
     with verifier.db.write() as session:
         old = ledger.state(session).incarnation
         fresh = _unknown(session, brought)
@@ -85,23 +90,40 @@ def _recover(verifier: service.Service,
         _skip_epochs(session)
         incarnation = str(uuid.uuid4())
         table = models.Ledger
-        api.must_swap(session, sa.update(table).where(
-            table.id == 1, table.incarnation == old).values(
-                incarnation=incarnation, behind=''))
-        answer = {'incarnation': incarnation, 'chained': chained,
-                  'unchained': len(fresh) - chained, 'servers': settled,
-                  'adopted': adopted}
-        audit.record(verifier, session, actor=actor, action='recovered',
-                     subject=incarnation, note=' '.join(
-                         f'{name}={value}'
-                         for name, value in answer.items()))
+        api.must_swap(
+            session,
+            sa.update(table)
+            .where(table.id == 1, table.incarnation == old)
+            .values(incarnation=incarnation, behind=''),
+        )
+        answer = {
+            'incarnation': incarnation,
+            'chained': chained,
+            'unchained': len(fresh) - chained,
+            'servers': settled,
+            'adopted': adopted,
+        }
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='recovered',
+            subject=incarnation,
+            note=' '.join(f'{name}={value}' for name, value in answer.items()),
+        )
         return answer
 
 
-def _unknown(session: orm.Session, brought: Sequence[VerifiedReceipt]
-             ) -> list[VerifiedReceipt]:
-    known = set(session.scalars(sa.select(models.Receipt.hash).where(
-        models.Receipt.hash.in_([item.hash for item in brought]))))
+def _unknown(
+    session: orm.Session, brought: Sequence[VerifiedReceipt]
+) -> list[VerifiedReceipt]:
+    known = set(
+        session.scalars(
+            sa.select(models.Receipt.hash).where(
+                models.Receipt.hash.in_([item.hash for item in brought])
+            )
+        )
+    )
     # Twice the same receipt may come with two signatures.
     fresh = {item.hash: item for item in brought if item.hash not in known}
     return sorted(fresh.values(), key=lambda item: item.receipt.seq)
@@ -115,16 +137,22 @@ def _store(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
     for item in fresh:
         receipt = item.receipt
         subject = receipt.migration or receipts.deletion(
-            receipt.instance, receipt.epoch)
+            receipt.instance, receipt.epoch
+        )
         if (receipt.seq, receipt.prev) == (head_seq + 1, head_hash):
-            receipts.extend(session, head_seq, head_hash, item.token,
-                            subject)
+            receipts.extend(session, head_seq, head_hash, item.token, subject)
             head_seq, head_hash = receipt.seq, item.hash
             chained += 1
         else:
-            session.add(models.Receipt(
-                hash=item.hash, seq=receipt.seq, chained=False,
-                subject=subject, token=item.token))
+            session.add(
+                models.Receipt(
+                    hash=item.hash,
+                    seq=receipt.seq,
+                    chained=False,
+                    subject=subject,
+                    token=item.token,
+                )
+            )
     return chained
 
 
@@ -132,8 +160,7 @@ def _settle(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
     """Bring the ledger's rows to what the receipts say."""
     by_instance: dict[str, list[Receipt]] = {}
     for item in fresh:
-        by_instance.setdefault(item.receipt.instance, []).append(
-            item.receipt)
+        by_instance.setdefault(item.receipt.instance, []).append(item.receipt)
         _close_migration(session, item)
     for instance, decided in by_instance.items():
         old = ledger.load(session, instance)
@@ -152,8 +179,9 @@ def _close_migration(session: orm.Session, item: VerifiedReceipt) -> None:
         row.new_epoch = item.receipt.epoch
 
 
-def _latest(old: rules.LedgerRow | None,
-            decided: Sequence[Receipt]) -> rules.LedgerRow | None:
+def _latest(
+    old: rules.LedgerRow | None, decided: Sequence[Receipt]
+) -> rules.LedgerRow | None:
     """The row after all that is known; None if that says too little.
 
     :param decided: unknown so far, of one server; ascending epochs.
@@ -175,30 +203,42 @@ def _latest(old: rules.LedgerRow | None,
     if old is None:
         return rules.LedgerRow(decided[0].instance, holder, epoch, top)
     named = {receipt.migration for receipt in decided}
-    over = (old.pending in named or top > old.max_epoch or holder is None
-            or epoch == old.max_epoch)
+    over = (
+        old.pending in named
+        or top > old.max_epoch
+        or holder is None
+        or epoch == old.max_epoch
+    )
     return rules.LedgerRow(
-        old.instance, holder, epoch, max(top, old.max_epoch),
-        None if over else old.pending)
+        old.instance,
+        holder,
+        epoch,
+        max(top, old.max_epoch),
+        None if over else old.pending,
+    )
 
 
 def _adopt(session: orm.Session) -> int:
     """Keys first claimed after the backup: only their holders know."""
     claims: dict[str, list[tuple[str, int]]] = {}
-    for row in session.scalars(sa.select(models.Host).where(
-            models.Host.approved.is_(True))):
+    for row in session.scalars(
+        sa.select(models.Host).where(models.Host.approved.is_(True))
+    ):
         for instance, epoch in row.held:
-            claims.setdefault(str(instance), []).append(
-                (row.name, int(epoch)))
+            claims.setdefault(str(instance), []).append((row.name, int(epoch)))
     adopted = 0
     for instance, hosts in claims.items():
         old = ledger.load(session, instance)
         host, epoch = hosts[0]
-        if len(hosts) > 1 or old is not None and (
-                old.holder is not None or epoch <= old.epoch):
+        if (
+            len(hosts) > 1
+            or old is not None
+            and (old.holder is not None or epoch <= old.epoch)
+        ):
             continue
-        new = rules.LedgerRow(instance, host, epoch, max(
-            epoch, old.max_epoch if old else epoch))
+        new = rules.LedgerRow(
+            instance, host, epoch, max(epoch, old.max_epoch if old else epoch)
+        )
         if old is None:
             ledger.insert(session, new)
         else:
@@ -210,6 +250,9 @@ def _adopt(session: orm.Session) -> int:
 def _skip_epochs(session: orm.Session) -> None:
     """A pending hand-over keeps its number: its epoch is the highest."""
     table = models.Server
-    session.execute(sa.update(table).where(table.pending.is_(None)).values(
-        max_epoch=table.max_epoch + STRIDE),
-        execution_options={'synchronize_session': False})
+    session.execute(
+        sa.update(table)
+        .where(table.pending.is_(None))
+        .values(max_epoch=table.max_epoch + STRIDE),
+        execution_options={'synchronize_session': False},
+    )

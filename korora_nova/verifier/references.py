@@ -18,8 +18,9 @@ from korora_nova.verifier import audit, measurements, service
 from korora_nova.verifier.db import api, models
 
 
-def create(verifier: service.Service, name: str, host: str,
-           actor: str) -> dict[str, Any]:
+def create(
+    verifier: service.Service, name: str, host: str, actor: str
+) -> dict[str, Any]:
     """Make the state in which a host attested last a wanted one.
 
     :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
@@ -32,24 +33,38 @@ def create(verifier: service.Service, name: str, host: str,
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
             errors.Reason.INVALID_REQUEST,
-            'There are reference values of this name already.') from None
+            'There are reference values of this name already.',
+        ) from None
     return show(verifier, name)
 
 
 @api.retried
-def _create(verifier: service.Service, name: str, host: str,
-            actor: str) -> None:
+def _create(
+    verifier: service.Service, name: str, host: str, actor: str
+) -> None:
     with verifier.db.write() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         values = measurements.learn(session, name, host)
         # What cannot be read again would stop the appraisal of every host.
         ReferenceValues.from_json(values.to_json())
-        session.add(models.Reference(
-            name=name, uuid=str(uuid.uuid4()), host=host,
-            document=_write(values), created_at=verifier.clock()))
-        audit.record(verifier, session, actor=actor,
-                     action='reference created', subject=name, note=host)
+        session.add(
+            models.Reference(
+                name=name,
+                uuid=str(uuid.uuid4()),
+                host=host,
+                document=_write(values),
+                created_at=verifier.clock(),
+            )
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='reference created',
+            subject=name,
+            note=host,
+        )
 
 
 def list_references(verifier: service.Service) -> list[dict[str, Any]]:
@@ -57,20 +72,31 @@ def list_references(verifier: service.Service) -> list[dict[str, Any]]:
     table = models.Reference
     known = by_uuid(verifier)
     with verifier.db.read() as session:
-        rows = session.execute(sa.select(
-            table.uuid, table.name, table.host, table.created_at).order_by(
-                table.name)).all()
-    return [{**_brief(known[row.uuid]), 'host': row.host,
-             'created_at': row.created_at}
-            for row in rows if row.uuid in known]
+        rows = session.execute(
+            sa.select(
+                table.uuid, table.name, table.host, table.created_at
+            ).order_by(table.name)
+        ).all()
+    return [
+        {
+            **_brief(known[row.uuid]),
+            'host': row.host,
+            'created_at': row.created_at,
+        }
+        for row in rows
+        if row.uuid in known
+    ]
 
 
 def _brief(values: ReferenceValues) -> dict[str, Any]:
     document = values.to_json()
     boot = document.pop('boot')
     del document['ima_digests'], document['measured']
-    return {**document, 'ima_digest_count': len(values.ima_digests),
-            'components': len(boot['components']) if boot else None}
+    return {
+        **document,
+        'ima_digest_count': len(values.ima_digests),
+        'components': len(boot['components']) if boot else None,
+    }
 
 
 def show(verifier: service.Service, name: str) -> dict[str, Any]:
@@ -80,8 +106,11 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
     """
     with verifier.db.read() as session:
         row = _row(session, name)
-        return {**_read(row).to_json(), 'host': row.host,
-                'created_at': row.created_at}
+        return {
+            **_read(row).to_json(),
+            'host': row.host,
+            'created_at': row.created_at,
+        }
 
 
 @api.retried
@@ -92,8 +121,13 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
     """
     with verifier.db.write() as session:
         session.delete(_row(session, name))
-        audit.record(verifier, session, actor=actor,
-                     action='reference deleted', subject=name)
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='reference deleted',
+            subject=name,
+        )
 
 
 def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
@@ -103,11 +137,17 @@ def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
     """
     table, cache = models.Reference, verifier.references
     with verifier.db.read() as session:
-        ids = session.scalars(sa.select(table.uuid).order_by(
-            table.created_at, table.name)).all()
+        ids = session.scalars(
+            sa.select(table.uuid).order_by(table.created_at, table.name)
+        ).all()
         missing = [one for one in ids if one not in cache]
-        rows = session.scalars(sa.select(table).where(
-            table.uuid.in_(missing))).all() if missing else ()
+        rows = (
+            session.scalars(
+                sa.select(table).where(table.uuid.in_(missing))
+            ).all()
+            if missing
+            else ()
+        )
         fresh = {row.uuid: _read(row) for row in rows}
     cache.update(fresh)
     for stale in set(cache) - set(ids):
@@ -125,12 +165,14 @@ def _row(session: orm.Session, name: str) -> models.Reference:
 
 def _read(row: models.Reference) -> ReferenceValues:
     try:
-        return ReferenceValues.from_json(json.loads(
-            zlib.decompress(row.document)))
+        return ReferenceValues.from_json(
+            json.loads(zlib.decompress(row.document))
+        )
     except errors.Invalid as exc:
         raise errors.Unavailable(
-            errors.Reason.INTERNAL, f'The reference values {row.name} cannot '
-            'be read by this release.') from exc
+            errors.Reason.INTERNAL,
+            f'The reference values {row.name} cannot be read by this release.',
+        ) from exc
 
 
 def _write(values: ReferenceValues) -> bytes:

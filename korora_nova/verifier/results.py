@@ -29,14 +29,25 @@ def findings(appraisal: Appraisal) -> list[dict[str, Any]]:
     The last entry says how many were left out, if any were.
     """
     reasons = appraisal.reasons
-    kept = [{'reason': one.reason, 'message': one.message[:MAX_TEXT],
-             'details': {key: value[:MAX_TEXT] for key, value in
-                         list(one.details.items())[:MAX_DETAILS]}}
-            for one in reasons[:MAX_FINDINGS]]
+    kept = [
+        {
+            'reason': one.reason,
+            'message': one.message[:MAX_TEXT],
+            'details': {
+                key: value[:MAX_TEXT]
+                for key, value in list(one.details.items())[:MAX_DETAILS]
+            },
+        }
+        for one in reasons[:MAX_FINDINGS]
+    ]
     if len(reasons) > MAX_FINDINGS:
-        kept.append({
-            'reason': reasons[MAX_FINDINGS].reason, 'details': {},
-            'message': f'{len(reasons) - MAX_FINDINGS} more findings.'})
+        kept.append(
+            {
+                'reason': reasons[MAX_FINDINGS].reason,
+                'details': {},
+                'message': f'{len(reasons) - MAX_FINDINGS} more findings.',
+            }
+        )
     return kept
 
 
@@ -47,8 +58,11 @@ def next_seq(session: orm.Session) -> int:
     misses none before it.
     """
     table = models.Counter
-    session.execute(sa.update(table).where(table.name == _COUNTER).values(
-        value=table.value + 1))
+    session.execute(
+        sa.update(table)
+        .where(table.name == _COUNTER)
+        .values(value=table.value + 1)
+    )
     return _seq(session)
 
 
@@ -63,8 +77,11 @@ def current(row: models.Host, now: float) -> tuple[str, list[str]]:
 
 def _missing(row: models.Host) -> str:
     """Why a host has no result: what an operator has to do differs."""
-    return (errors.Reason.RESULT_MISSING if row.approved
-            else errors.Reason.HOST_PENDING)
+    return (
+        errors.Reason.RESULT_MISSING
+        if row.approved
+        else errors.Reason.HOST_PENDING
+    )
 
 
 def since(text: str | None) -> int | float | None:
@@ -86,12 +103,13 @@ def since(text: str | None) -> int | float | None:
     except (ValueError, OverflowError):
         raise errors.Invalid(
             errors.Reason.INVALID_REQUEST,
-            'changes-since is a sequence number or an ISO 8601 '
-            'time.') from None
+            'changes-since is a sequence number or an ISO 8601 time.',
+        ) from None
 
 
-def list_results(verifier: service.Service,
-                 changed: int | float | None = None) -> dict[str, Any]:
+def list_results(
+    verifier: service.Service, changed: int | float | None = None
+) -> dict[str, Any]:
     """Results of all hosts, or of those that attested since then.
 
     The list of all has hosts that wait for approval, too, without token.
@@ -99,11 +117,13 @@ def list_results(verifier: service.Service,
     table = models.Host
     query = sa.select(table).order_by(table.name)
     if changed is None:
-        query = query.where(sa.or_(
-            table.token.is_not(None), table.approved.is_(False)))
+        query = query.where(
+            sa.or_(table.token.is_not(None), table.approved.is_(False))
+        )
     elif isinstance(changed, float):
-        query = query.where(table.token.is_not(None),
-                            table.attested_at >= changed)
+        query = query.where(
+            table.token.is_not(None), table.attested_at >= changed
+        )
     else:
         query = query.where(table.token.is_not(None), table.seq > changed)
     with verifier.db.read() as session:
@@ -111,8 +131,11 @@ def list_results(verifier: service.Service,
         seq, incarnation = _seq(session), _incarnation(session)
         rows = session.scalars(query).all()
         now = verifier.clock()
-        return {'results': [_view(row, now) for row in rows],
-                'incarnation': incarnation, 'seq': seq}
+        return {
+            'results': [_view(row, now) for row in rows],
+            'incarnation': incarnation,
+            'seq': seq,
+        }
 
 
 def tag(answer: dict[str, Any]) -> str:
@@ -123,8 +146,9 @@ def tag(answer: dict[str, Any]) -> str:
 def etag(verifier: service.Service) -> str:
     """The entity tag that a bulk answer would have now."""
     with verifier.db.read() as session:
-        return tag({'seq': _seq(session),
-                    'incarnation': _incarnation(session)})
+        return tag(
+            {'seq': _seq(session), 'incarnation': _incarnation(session)}
+        )
 
 
 def show(verifier: service.Service, host: str) -> dict[str, Any]:
@@ -138,21 +162,26 @@ def show(verifier: service.Service, host: str) -> dict[str, Any]:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         if row.token is None:
             raise errors.NotFound(_missing(row))
-        return {**_view(row, verifier.clock()),
-                'findings': row.findings or []}
+        return {**_view(row, verifier.clock()), 'findings': row.findings or []}
 
 
 def _view(row: models.Host, now: float) -> dict[str, Any]:
     tier, reasons = current(row, now)
-    return {'host': row.name, 'tier': tier, 'reasons': reasons,
-            'token': row.token}
+    return {
+        'host': row.name,
+        'tier': tier,
+        'reasons': reasons,
+        'token': row.token,
+    }
 
 
 def _seq(session: orm.Session) -> int:
-    return session.scalars(sa.select(models.Counter.value).where(
-        models.Counter.name == _COUNTER)).one()
+    return session.scalars(
+        sa.select(models.Counter.value).where(models.Counter.name == _COUNTER)
+    ).one()
 
 
 def _incarnation(session: orm.Session) -> str:
-    return session.scalars(sa.select(models.Ledger.incarnation).where(
-        models.Ledger.id == 1)).one()
+    return session.scalars(
+        sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
+    ).one()

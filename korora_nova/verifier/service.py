@@ -38,8 +38,12 @@ class Settings:
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
         """Read ``[verifier]``."""
-        return cls(**{field.name: conf[options.VERIFIER][field.name]
-                      for field in dataclasses.fields(cls)})
+        return cls(
+            **{
+                field.name: conf[options.VERIFIER][field.name]
+                for field in dataclasses.fields(cls)
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Signers:
             if key.kid not in getattr(ring, use):
                 raise errors.Unavailable(
                     errors.Reason.KEYS_INVALID,
-                    f'The trusted keys do not list {path} for {use}.')
+                    f'The trusted keys do not list {path} for {use}.',
+                )
             loaded[use] = key
         return cls(**loaded)
 
@@ -85,9 +90,11 @@ class Service:
     nova: nova_record.NovaRecord
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     policies: cache.BoundPolicies = dataclasses.field(
-        default_factory=cache.BoundPolicies)
+        default_factory=cache.BoundPolicies
+    )
 
     @property
     def cloud(self) -> str:
@@ -101,22 +108,29 @@ class Service:
         """
         directory = self.settings.ek_roots
         try:
-            return endorsement.Endorsers.read({
-                os.path.relpath(path, directory): _read(path)
-                for path in _files(directory)})
+            return endorsement.Endorsers.read(
+                {
+                    os.path.relpath(path, directory): _read(path)
+                    for path in _files(directory)
+                }
+            )
         except OSError as exc:
             raise errors.Unavailable(
                 errors.Reason.KEYS_INVALID,
                 f'Cannot read the EK roots in {directory}: '
-                f'{type(exc).__name__} for {exc.filename}.') from exc
+                f'{type(exc).__name__} for {exc.filename}.',
+            ) from exc
 
 
 def _files(directory: str) -> list[str]:
     """Certificates and revocation lists below a directory, by name."""
     found: list[str] = []
     for parent, _, names in os.walk(directory, onerror=_give_up):
-        found += (os.path.join(parent, name) for name in names
-                  if name.lower().endswith(ENDORSER_FILES))
+        found += (
+            os.path.join(parent, name)
+            for name in names
+            if name.lower().endswith(ENDORSER_FILES)
+        )
     if len(found) > MAX_ENDORSER_FILES:
         raise OSError(errno.EFBIG, 'too many files', directory)
     return sorted(found)
@@ -134,9 +148,11 @@ def _read(path: str) -> bytes:
     return data
 
 
-def from_conf(conf: cfg.ConfigOpts,
-              nova: nova_record.NovaRecord | None = None,
-              clock: Callable[[], float] = time.time) -> Service:
+def from_conf(
+    conf: cfg.ConfigOpts,
+    nova: nova_record.NovaRecord | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Service:
     """Make the service that a configuration describes.
 
     :raises Unavailable: KEYS_INVALID.
@@ -149,4 +165,5 @@ def from_conf(conf: cfg.ConfigOpts,
         ring=ring,
         signers=Signers.load(conf[options.VERIFIER].keys_dir, ring),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
-        clock=clock)
+        clock=clock,
+    )

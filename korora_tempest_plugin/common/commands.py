@@ -50,8 +50,9 @@ def words(command: str, host: str, more: Sequence[str] = ()) -> list[str]:
     return [*found, *more]
 
 
-def run(command: str, host: str, *more: str, timeout: int,
-        check: bool = True) -> Finished:
+def run(
+    command: str, host: str, *more: str, timeout: int, check: bool = True
+) -> Finished:
     """Run a configured command for a host.
 
     :param timeout: seconds; it is killed then.
@@ -61,16 +62,23 @@ def run(command: str, host: str, *more: str, timeout: int,
     argv = words(command, host, more)
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=timeout, text=True, errors='replace')
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            text=True,
+            errors='replace',
+        )
     except subprocess.TimeoutExpired:
-        raise CommandError(f'{shlex.join(argv)} took longer than {timeout} '
-                           'seconds') from None
+        raise CommandError(
+            f'{shlex.join(argv)} took longer than {timeout} seconds'
+        ) from None
     except OSError as exc:
         raise CommandError(f'{shlex.join(argv)}: {exc}') from exc
     LOG.info('%s: exit code %d', shlex.join(argv), done.returncode)
     if check and done.returncode:
         raise CommandError(
             f'{shlex.join(argv)}: exit code {done.returncode}\n'
-            + (done.stdout + done.stderr)[-_SHOWN:])
+            + (done.stdout + done.stderr)[-_SHOWN:]
+        )
     return Finished(done.returncode, done.stdout, done.stderr)

@@ -53,11 +53,15 @@ class AttestationClient(rest_client.RestClient):
 
     def prove_enrolment(self, host: str, **body: Any) -> Body:
         return self._call(
-            'POST', _path('hosts', host, 'enrolment', 'proof'), body)
+            'POST', _path('hosts', host, 'enrolment', 'proof'), body
+        )
 
     def create_challenge(self, host: str, challenge_class: str) -> Body:
-        return self._call('POST', _path('hosts', host, 'challenges'),
-                          {'class': challenge_class})
+        return self._call(
+            'POST',
+            _path('hosts', host, 'challenges'),
+            {'class': challenge_class},
+        )
 
     def send_evidence(self, host: str, **body: Any) -> Body:
         return self._call('POST', _path('hosts', host, 'evidence'), body)
@@ -67,8 +71,7 @@ class AttestationClient(rest_client.RestClient):
     def list_results(self, etag: str | None = None, **query: Any) -> Body:
         """:param etag: the answer is empty, with status 304, if current."""
         headers = {} if etag is None else {'If-None-Match': etag}
-        return self._call('GET', 'v1/results' + _query(query),
-                          headers=headers)
+        return self._call('GET', 'v1/results' + _query(query), headers=headers)
 
     def show_result(self, host: str) -> Body:
         return self._call('GET', _path('results', host))
@@ -98,10 +101,12 @@ class AttestationClient(rest_client.RestClient):
     def show_policy(self, name: str) -> Body:
         return self._call('GET', _path('policies', name))
 
-    def update_policy(self, name: str, document: Any,
-                      revision: int) -> Body:
-        return self._call('PUT', _path('policies', name), {
-            'document': document, 'revision': revision})
+    def update_policy(self, name: str, document: Any, revision: int) -> Body:
+        return self._call(
+            'PUT',
+            _path('policies', name),
+            {'document': document, 'revision': revision},
+        )
 
     def delete_policy(self, name: str) -> Body:
         return self._call('DELETE', _path('policies', name))
@@ -122,34 +127,50 @@ class AttestationClient(rest_client.RestClient):
 
     def abort_migration(self, migration: str, **body: Any) -> Body:
         """:param reason: why, for the audit table."""
-        return self._call('POST', _path('migrations', migration, 'abort'),
-                          body)
+        return self._call(
+            'POST', _path('migrations', migration, 'abort'), body
+        )
 
     def list_receipts(self, **query: Any) -> Body:
         """:param since: a sequence number."""
         return self._call('GET', 'v1/receipts' + _query(query))
 
     def recover_ledger(self, receipts: Sequence[str]) -> Body:
-        return self._call('POST', 'v1/ledger/recover',
-                          {'receipts': list(receipts)})
+        return self._call(
+            'POST', 'v1/ledger/recover', {'receipts': list(receipts)}
+        )
 
     # Transport
 
-    def _call(self, method: str, path: str,
-              body: Mapping[str, Any] | None = None, *,
-              headers: Mapping[str, str] | None = None) -> Body:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Body:
         text = None if body is None else json.dumps(body)
         response, answer = self.request(
-            method, path, headers={**self.get_headers(), **(headers or {})},
-            body=text)
+            method,
+            path,
+            headers={**self.get_headers(), **(headers or {})},
+            body=text,
+        )
         self.expected_success([200, 204, 304], response.status)
         return rest_client.ResponseBody(
-            response, json.loads(answer) if answer else {})
+            response, json.loads(answer) if answer else {}
+        )
 
-    def exchange(self, method: str, path: str, *,
-                 body: str | bytes | None = None,
-                 headers: Mapping[str, str] | None = None,
-                 authenticated: bool = True) -> tuple[Any, Json]:
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        authenticated: bool = True,
+    ) -> tuple[Any, Json]:
         """One request as it stands; no status is an error.
 
         :param headers: all of them but the token; by default those of JSON.
@@ -159,11 +180,13 @@ class AttestationClient(rest_client.RestClient):
         sent = dict(self.get_headers() if headers is None else headers)
         if authenticated:
             url, sent, body = self.auth_provider.auth_request(
-                method, path, sent, body, self.filters)
+                method, path, sent, body, self.filters
+            )
         else:
             url = f'{self.base_url}/{path}'
-        response, answer = self.raw_request(url, method, headers=sent,
-                                            body=body)
+        response, answer = self.raw_request(
+            url, method, headers=sent, body=body
+        )
         return response, _document(answer)
 
 
@@ -176,12 +199,19 @@ def _document(answer: bytes) -> Json:
 
 
 def _path(*parts: str) -> str:
-    return '/'.join(['v1', *(parse.quote(part, safe='')
-                             for part in parts)])
+    return '/'.join(['v1', *(parse.quote(part, safe='') for part in parts)])
 
 
 def _query(parameters: Mapping[str, Any]) -> str:
     """Underscores stand for the hyphens of the API."""
-    return '?' + parse.urlencode({
-        name.replace('_', '-'): value
-        for name, value in parameters.items()}) if parameters else ''
+    return (
+        '?'
+        + parse.urlencode(
+            {
+                name.replace('_', '-'): value
+                for name, value in parameters.items()
+            }
+        )
+        if parameters
+        else ''
+    )

@@ -32,8 +32,10 @@ class BaseAttestationTest(test.BaseTestCase):
     def skip_checks(cls) -> None:
         super().skip_checks()
         if not CONF.service_available.attestation:
-            raise cls.skipException('[service_available] attestation says '
-                                    'that there is no attestation service')
+            raise cls.skipException(
+                '[service_available] attestation says '
+                'that there is no attestation service'
+            )
 
     @classmethod
     def setup_credentials(cls) -> None:
@@ -48,12 +50,19 @@ class BaseAttestationTest(test.BaseTestCase):
     @staticmethod
     def unique(what: str) -> str:
         """A name that belongs to this test alone."""
-        return str(data_utils.rand_name(
-            what, prefix=CONF.resource_name_prefix))
+        return str(
+            data_utils.rand_name(what, prefix=CONF.resource_name_prefix)
+        )
 
-    def assert_refused(self, exception: type[Exception], reason: str,
-                       call: Callable[..., Any], /, *args: Any,
-                       **kwargs: Any) -> Json:
+    def assert_refused(
+        self,
+        exception: type[Exception],
+        reason: str,
+        call: Callable[..., Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Json:
         """Insist on an error of the API; returns what is in it."""
         raised = self.assertRaises(exception, call, *args, **kwargs)
         error: Json = raised.resp_body
@@ -62,8 +71,9 @@ class BaseAttestationTest(test.BaseTestCase):
         self.assertNotEqual('', error['message'])
         return error
 
-    def wait_until(self, ready: Callable[[], bool], what: str,
-                   timeout: int | None = None) -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], what: str, timeout: int | None = None
+    ) -> None:
         """Look until it is so.
 
         :raises TimeoutException: it is not, after the timeout (s).
@@ -81,19 +91,28 @@ class BaseAttestationTest(test.BaseTestCase):
 
         A cloud without any is broken, and no reason to skip.
         """
-        found = [result['host']
-                 for result in self.client.list_results()['results']
-                 if result['tier'] == 'affirming']
-        self.assertNotEqual([], found, 'No host of this cloud is affirming: '
-                            'openstack attestation result list')
+        found = [
+            result['host']
+            for result in self.client.list_results()['results']
+            if result['tier'] == 'affirming'
+        ]
+        self.assertNotEqual(
+            [],
+            found,
+            'No host of this cloud is affirming: '
+            'openstack attestation result list',
+        )
         return found
 
-    def wait_for_tier(self, host: str, tier: str,
-                      timeout: int | None = None) -> None:
+    def wait_for_tier(
+        self, host: str, tier: str, timeout: int | None = None
+    ) -> None:
         """Wait until a host's result is of a tier."""
         self.wait_until(
             lambda: str(self.client.show_result(host)['tier']) == tier,
-            f'{host} is not {tier}', timeout)
+            f'{host} is not {tier}',
+            timeout,
+        )
 
     # Things that a test makes, and that go with it
 
@@ -102,18 +121,21 @@ class BaseAttestationTest(test.BaseTestCase):
 
     def create_reference(self, host: str) -> Json:
         name = self.unique('reference')
-        self.addCleanup(self._ignore_missing, self.client.delete_reference,
-                        name)
+        self.addCleanup(
+            self._ignore_missing, self.client.delete_reference, name
+        )
         return dict(self.client.create_reference(name=name, host=host))
 
     def create_policy(self, document: Json) -> Json:
-        self.addCleanup(self._ignore_missing, self.client.delete_policy,
-                        document['name'])
+        self.addCleanup(
+            self._ignore_missing, self.client.delete_policy, document['name']
+        )
         return dict(self.client.create_policy(document))
 
     @staticmethod
-    def _ignore_missing(call: Callable[..., Any], *args: Any,
-                        **kwargs: Any) -> None:
+    def _ignore_missing(
+        call: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
         try:
             call(*args, **kwargs)
         except lib_exc.NotFound:
@@ -123,12 +145,14 @@ class BaseAttestationTest(test.BaseTestCase):
 def claims(token: str) -> Json:
     """What a signed token says; it is not verified here."""
     payload = token.split('.')[1]
-    return dict(json.loads(base64.urlsafe_b64decode(
-        payload + '=' * (-len(payload) % 4))))
+    return dict(
+        json.loads(
+            base64.urlsafe_b64decode(payload + '=' * (-len(payload) % 4))
+        )
+    )
 
 
-def policy_document(name: str, hosts: str = NOWHERE,
-                    **values: str) -> Json:
+def policy_document(name: str, hosts: str = NOWHERE, **values: str) -> Json:
     """A policy that pins PCR 4: by references, or to one value.
 
     :param hosts: pattern of the hosts that it judges.
@@ -136,10 +160,15 @@ def policy_document(name: str, hosts: str = NOWHERE,
     """
     pinned: Json = {'registers': [4]}
     if values:
-        pinned['generations'] = [{
-            'name': 'only', 'values': {'4': values['pcr_4']}}]
+        pinned['generations'] = [
+            {'name': 'only', 'values': {'4': values['pcr_4']}}
+        ]
     else:
         pinned['references'] = True
-    return {'version': 1, 'name': name, 'description': 'Made by Tempest.',
-            'hosts': [hosts],
-            'rules': [{'pcrs': pinned}, {'ima': 'not-appraised'}]}
+    return {
+        'version': 1,
+        'name': name,
+        'description': 'Made by Tempest.',
+        'hosts': [hosts],
+        'rules': [{'pcrs': pinned}, {'ima': 'not-appraised'}],
+    }

@@ -4,6 +4,7 @@
 They share one cloud and build on each other, so they run once, in their
 order, and each test then judges its own row of the report.
 """
+
 import json
 import os
 import pathlib
@@ -39,19 +40,30 @@ class ScenariosTest(unittest.TestCase):
             log = lab.log / 'scenarios.out'
             with log.open('wb') as output:
                 done = subprocess.run(
-                    [*processes.into(lab, 'ctl'),
-                     str(paths.BIN / 'python'), '-m', 'demolib.run',
-                     'scenarios', str(out)],
-                    stdout=output, stderr=subprocess.STDOUT,
-                    timeout=LIMIT, env={
+                    [
+                        *processes.into(lab, 'ctl'),
+                        str(paths.BIN / 'python'),
+                        '-m',
+                        'demolib.run',
+                        'scenarios',
+                        str(out),
+                    ],
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=LIMIT,
+                    env={
                         **os.environ,
-                        'PYTHONPATH': str(paths.CHECKOUT / 'tools')})
+                        'PYTHONPATH': str(paths.CHECKOUT / 'tools'),
+                    },
+                )
             if done.returncode:
                 raise AssertionError(
                     'the scenarios did not run:\n'
-                    + log.read_text(errors='replace')[-3000:])
-            return typing.cast(dict[str, typing.Any],
-                               json.loads(out.read_text()))
+                    + log.read_text(errors='replace')[-3000:]
+                )
+            return typing.cast(
+                dict[str, typing.Any], json.loads(out.read_text())
+            )
 
     def _judge(self, ident: str) -> None:
         rows = [r for r in self.report['scenarios'] if r['id'] == ident]
@@ -64,18 +76,23 @@ class ScenariosTest(unittest.TestCase):
         self.assertEqual(1, guest['boot_ids'])
 
     def test_passphrase_is_nowhere_in_clear(self) -> None:
-        self.assertEqual({'bus': 0, 'logs': 0, 'disk': 0, 'db': 0},
-                         self.report['canary'],
-                         self.report['canary_files'])
+        self.assertEqual(
+            {'bus': 0, 'logs': 0, 'disk': 0, 'db': 0},
+            self.report['canary'],
+            self.report['canary_files'],
+        )
 
 
 def _test(ident: str) -> typing.Callable[[ScenariosTest], None]:
     def test(self: ScenariosTest) -> None:
         self._judge(ident)
+
     return test
 
 
 for _scenario in scenarios.ALL:
-    setattr(ScenariosTest,
-            'test_scenario_' + _scenario.id.replace('-', '_'),
-            _test(_scenario.id))
+    setattr(
+        ScenariosTest,
+        'test_scenario_' + _scenario.id.replace('-', '_'),
+        _test(_scenario.id),
+    )

@@ -22,39 +22,72 @@ class Keys:
 
     def __init__(self) -> None:
         self.result, self.custody, self.approval = (
-            keys.SigningKey.generate() for _ in range(3))
+            keys.SigningKey.generate() for _ in range(3)
+        )
         self.ring = keys.KeyRing.build(
-            CLOUD, result=[self.result.public],
+            CLOUD,
+            result=[self.result.public],
             custody=[self.custody.public],
-            approval=[self.approval.public])
+            approval=[self.approval.public],
+        )
 
 
 def a_result(**changes: object) -> result.Result:
-    fields = {'host': 'h1', 'ak_name': AK_1, 'tier': 'affirming',
-              'reasons': (), 'issued': 1000.0, 'expires': 1180.0,
-              'cloud': CLOUD, **changes}
+    fields = {
+        'host': 'h1',
+        'ak_name': AK_1,
+        'tier': 'affirming',
+        'reasons': (),
+        'issued': 1000.0,
+        'expires': 1180.0,
+        'cloud': CLOUD,
+        **changes,
+    }
     return result.Result(**fields)  # type: ignore[arg-type]
 
 
 def a_permit(**changes: object) -> permit.Permit:
     fields = {
-        'cloud': CLOUD, 'incarnation': INCARNATION, 'migration': MIGRATION,
-        'instance': INSTANCE, 'nonce': '44' * 32, 'source': 'h1',
-        'dest': 'h2', 'ak_source': AK_1, 'ak_dest': AK_2, 'epoch': 3,
-        'new_epoch': 5, 'msk_name': MSK, 'dest_pcr_digest': '55' * 32,
+        'cloud': CLOUD,
+        'incarnation': INCARNATION,
+        'migration': MIGRATION,
+        'instance': INSTANCE,
+        'nonce': '44' * 32,
+        'source': 'h1',
+        'dest': 'h2',
+        'ak_source': AK_1,
+        'ak_dest': AK_2,
+        'epoch': 3,
+        'new_epoch': 5,
+        'msk_name': MSK,
+        'dest_pcr_digest': '55' * 32,
         'dest_reset_restart': '00000007' + '00000001',
-        'dest_deadline': 99000, 'source_pcr_digest': '66' * 32,
-        'address': '192.0.2.2', 'tls_name': 'h2.example',
-        'issued': 1000.0, **changes}
+        'dest_deadline': 99000,
+        'source_pcr_digest': '66' * 32,
+        'address': '192.0.2.2',
+        'tls_name': 'h2.example',
+        'issued': 1000.0,
+        **changes,
+    }
     return permit.Permit(**fields)  # type: ignore[arg-type]
 
 
 def a_receipt(**changes: object) -> receipt.Receipt:
     fields = {
-        'seq': 1, 'prev': receipt.GENESIS, 'incarnation': INCARNATION,
-        'cloud': CLOUD, 'migration': MIGRATION, 'instance': INSTANCE,
-        'epoch': 5, 'outcome': 'committed', 'source': 'h1', 'dest': 'h2',
-        'permit_hash': '77' * 32, 'issued': 1000.0, **changes}
+        'seq': 1,
+        'prev': receipt.GENESIS,
+        'incarnation': INCARNATION,
+        'cloud': CLOUD,
+        'migration': MIGRATION,
+        'instance': INSTANCE,
+        'epoch': 5,
+        'outcome': 'committed',
+        'source': 'h1',
+        'dest': 'h2',
+        'permit_hash': '77' * 32,
+        'issued': 1000.0,
+        **changes,
+    }
     return receipt.Receipt(**fields)  # type: ignore[arg-type]
 
 
@@ -73,15 +106,25 @@ def _decode(part: str) -> dict:
 
 
 def join(header: dict, claims: dict, signature: str) -> str:
-    return '.'.join((b64url(json.dumps(header).encode()),
-                     b64url(json.dumps(claims).encode()), signature))
+    return '.'.join(
+        (
+            b64url(json.dumps(header).encode()),
+            b64url(json.dumps(claims).encode()),
+            signature,
+        )
+    )
 
 
 def other_signature(token: str) -> str:
     """The same token with the other ECDSA signature, (r, n - s)."""
     signed, _, signature = token.rpartition('.')
     raw = base64.urlsafe_b64decode(signature + '==')
-    order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     flipped = order - int.from_bytes(raw[32:], 'big')
-    return signed + '.' + base64.urlsafe_b64encode(
-        raw[:32] + flipped.to_bytes(32, 'big')).decode().rstrip('=')
+    return (
+        signed
+        + '.'
+        + base64.urlsafe_b64encode(raw[:32] + flipped.to_bytes(32, 'big'))
+        .decode()
+        .rstrip('=')
+    )

@@ -19,12 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import (
     utils,
 )
 
-HASHES = {'sha1': (0x04, hashes.SHA1()), 'sha256': (0x0B, hashes.SHA256()),
-          'sha384': (0x0C, hashes.SHA384()),
-          'sha512': (0x0D, hashes.SHA512())}
+HASHES = {
+    'sha1': (0x04, hashes.SHA1()),
+    'sha256': (0x0B, hashes.SHA256()),
+    'sha384': (0x0C, hashes.SHA384()),
+    'sha512': (0x0D, hashes.SHA512()),
+}
 SCHEMES = {'rsassa': 0x14, 'rsapss': 0x16, 'ecdsa': 0x18}
-CURVES = {'p256': (3, ec.SECP256R1()), 'p384': (4, ec.SECP384R1()),
-          'p521': (5, ec.SECP521R1())}
+CURVES = {
+    'p256': (3, ec.SECP256R1()),
+    'p384': (4, ec.SECP384R1()),
+    'p521': (5, ec.SECP521R1()),
+}
 AK_ATTRIBUTES = 0x00050472
 
 
@@ -42,8 +48,13 @@ def private_key(kind: str):
 
 def values(banks: dict[str, tuple[int, ...]]) -> dict[str, dict[int, bytes]]:
     """PCR values that differ from one another."""
-    return {bank: {index: hashlib.new(bank, b'%d' % index).digest()
-                   for index in indices} for bank, indices in banks.items()}
+    return {
+        bank: {
+            index: hashlib.new(bank, b'%d' % index).digest()
+            for index in indices
+        }
+        for bank, indices in banks.items()
+    }
 
 
 def selection(banks, size: int = 3) -> bytes:
@@ -52,8 +63,7 @@ def selection(banks, size: int = 3) -> bytes:
     for bank, indices in banks:
         number = HASHES[bank][0] if isinstance(bank, str) else bank
         bits = sum(1 << index for index in indices)
-        out += struct.pack('>HB', number, size) + bits.to_bytes(
-            size, 'little')
+        out += struct.pack('>HB', number, size) + bits.to_bytes(size, 'little')
     return out
 
 
@@ -80,55 +90,90 @@ class Quoter:
     def key(self):
         return private_key(self.kind)
 
-    def public(self, attributes: int = AK_ATTRIBUTES, *, scheme=None,
-               name_alg: int = 0x0B) -> bytes:
+    def public(
+        self,
+        attributes: int = AK_ATTRIBUTES,
+        *,
+        scheme=None,
+        name_alg: int = 0x0B,
+    ) -> bytes:
         """TPMT_PUBLIC."""
         if scheme is None:
-            scheme = struct.pack('>HH', SCHEMES[self.scheme],
-                                 HASHES[self.hash][0])
+            scheme = struct.pack(
+                '>HH', SCHEMES[self.scheme], HASHES[self.hash][0]
+            )
         numbers = self.key.public_key().public_numbers()
-        head = struct.pack('>HHIHH', 0x23 if self.kind in CURVES else 1,
-                           name_alg, attributes, 0, 0x10)
+        head = struct.pack(
+            '>HHIHH',
+            0x23 if self.kind in CURVES else 1,
+            name_alg,
+            attributes,
+            0,
+            0x10,
+        )
         if self.kind in CURVES:
-            curve, size = (CURVES[self.kind][0],
-                           (self.key.key_size + 7) // 8)
-            return (head + scheme + struct.pack('>HH', curve, 0x10)
-                    + sized(numbers.x.to_bytes(size, 'big'))
-                    + sized(numbers.y.to_bytes(size, 'big')))
+            curve, size = (CURVES[self.kind][0], (self.key.key_size + 7) // 8)
+            return (
+                head
+                + scheme
+                + struct.pack('>HH', curve, 0x10)
+                + sized(numbers.x.to_bytes(size, 'big'))
+                + sized(numbers.y.to_bytes(size, 'big'))
+            )
         modulus = numbers.n.to_bytes(self.key.key_size // 8, 'big')
         exponent = 0 if numbers.e == 65537 else numbers.e
-        return head + scheme + struct.pack(
-            '>HI', self.key.key_size, exponent) + sized(modulus)
+        return (
+            head
+            + scheme
+            + struct.pack('>HI', self.key.key_size, exponent)
+            + sized(modulus)
+        )
 
-    def attest(self, pcrs, *, order=None, digest: bytes | None = None
-               ) -> bytes:
+    def attest(
+        self, pcrs, *, order=None, digest: bytes | None = None
+    ) -> bytes:
         """TPMS_ATTEST of a quote over these values."""
-        order = order or [(bank, tuple(sorted(given)))
-                          for bank, given in pcrs.items()]
+        order = order or [
+            (bank, tuple(sorted(given))) for bank, given in pcrs.items()
+        ]
         if digest is None:
-            digest = hashlib.new(self.hash, b''.join(
-                pcrs[bank][index] for bank, indices in order
-                for index in sorted(indices))).digest()
-        return (struct.pack('>IH', self.magic, self.type)
-                + sized(b'\0\x0b' + bytes(32)) + sized(self.nonce)
-                + struct.pack('>QIIBQ', 5000, 7, 2, 1, 0x20191023)
-                + selection(order, self.select_size) + sized(digest)
-                + self.trailing)
+            digest = hashlib.new(
+                self.hash,
+                b''.join(
+                    pcrs[bank][index]
+                    for bank, indices in order
+                    for index in sorted(indices)
+                ),
+            ).digest()
+        return (
+            struct.pack('>IH', self.magic, self.type)
+            + sized(b'\0\x0b' + bytes(32))
+            + sized(self.nonce)
+            + struct.pack('>QIIBQ', 5000, 7, 2, 1, 0x20191023)
+            + selection(order, self.select_size)
+            + sized(digest)
+            + self.trailing
+        )
 
     def raw(self, attest: bytes) -> bytes:
         """The octets of RSA, DER of ECDSA."""
         algorithm = HASHES[self.hash][1]
         if self.scheme == 'ecdsa':
             return self.key.sign(attest, ec.ECDSA(algorithm))
-        filling = padding.PKCS1v15() if self.scheme == 'rsassa' else (
-            padding.PSS(padding.MGF1(algorithm), self.salt))
+        filling = (
+            padding.PKCS1v15()
+            if self.scheme == 'rsassa'
+            else (padding.PSS(padding.MGF1(algorithm), self.salt))
+        )
         return self.key.sign(attest, filling, algorithm)
 
     def halves(self, attest: bytes) -> tuple[bytes, bytes]:
         """r and s, each as long as the curve's order."""
         size = (self.key.key_size + 7) // 8
-        return tuple(number.to_bytes(size, 'big') for number in
-                     utils.decode_dss_signature(self.raw(attest)))
+        return tuple(
+            number.to_bytes(size, 'big')
+            for number in utils.decode_dss_signature(self.raw(attest))
+        )
 
     def sign(self, attest: bytes) -> bytes:
         """TPMT_SIGNATURE."""

@@ -8,21 +8,21 @@ import testtools
 
 from korora_nova.api import handler, policies
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2] / "api-ref" / "source"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / 'api-ref' / 'source'
 
 
 def documented() -> list[str]:
     found: list[str] = []
-    for path in sorted(SOURCE.rglob("*.inc")):
+    for path in sorted(SOURCE.rglob('*.inc')):
         found += re.findall(
-            r"^\.\. rest_method:: (\S+ \S+)$", path.read_text(), re.M
+            r'^\.\. rest_method:: (\S+ \S+)$', path.read_text(), re.M
         )
     return found
 
 
 def routed() -> list[str]:
     return [
-        f"{method} {path}"
+        f'{method} {path}'
         for path, methods in handler.ROUTES.items()
         for method in methods
     ]
@@ -35,9 +35,9 @@ class TestApiRef(testtools.TestCase):
 
     def test_every_route_but_the_versions_has_a_policy(self) -> None:
         ruled = {
-            f"{operation['method']} {operation['path']}"
+            f'{operation["method"]} {operation["path"]}'
             for rule in policies.list_rules()
-            for operation in getattr(rule, "operations", ())
+            for operation in getattr(rule, 'operations', ())
         }
-        self.assertEqual({"GET /"}, set(routed()) - ruled)
+        self.assertEqual({'GET /'}, set(routed()) - ruled)
         self.assertEqual(set(), ruled - set(routed()))

@@ -36,63 +36,88 @@ class Blanks(io.RawIOBase):
 
 
 class TestClient(testtools.TestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.mock = requests_mock.Mocker()
         self.mock.start()
         self.addCleanup(self.mock.stop)
-        self.client = client.AttestationClient(adapter.Adapter(
-            session.Session(auth=noauth.NoAuth(endpoint=ENDPOINT)),
-            service_type='attestation'))
+        self.client = client.AttestationClient(
+            adapter.Adapter(
+                session.Session(auth=noauth.NoAuth(endpoint=ENDPOINT)),
+                service_type='attestation',
+            )
+        )
 
     def answer(self, status: int, **kwargs) -> None:
-        self.mock.register_uri(requests_mock.ANY, requests_mock.ANY,
-                               status_code=status, **kwargs)
+        self.mock.register_uri(
+            requests_mock.ANY, requests_mock.ANY, status_code=status, **kwargs
+        )
 
     def refused(self, status: int, kind: type, reason: str, **kwargs):
         self.answer(status, **kwargs)
-        error = self.assertRaises(errors.KororaError, self.client.get_host,
-                                  'h1')
+        error = self.assertRaises(
+            errors.KororaError, self.client.get_host, 'h1'
+        )
         self.assertIs(kind, type(error))
         self.assertEqual(reason, error.reason)
         return error
 
     def error(self, reason: str, code: int, **details: str) -> dict:
-        return {'json': {'error': {
-            'code': code, 'reason': reason, 'message': 'because',
-            'details': details}}}
+        return {
+            'json': {
+                'error': {
+                    'code': code,
+                    'reason': reason,
+                    'message': 'because',
+                    'details': details,
+                }
+            }
+        }
 
     def test_reasons_become_their_classes(self):
         for status, kind, reason in (
-                (400, errors.EvidenceError, 'QUOTE_NONCE'),
-                (400, errors.Invalid, 'INVALID_REQUEST'),
-                (403, errors.Untrusted, 'HOST_UNTRUSTED'),
-                (403, errors.CustodyError, 'NOT_HOLDER'),
-                (404, errors.NotFound, 'HOST_UNKNOWN'),
-                (409, errors.Conflict, 'IDENTITY_CONFLICT'),
-                (409, errors.Retry, 'RETRY'),
-                (413, errors.TooLarge, 'TOO_LARGE'),
-                (503, errors.Unavailable, 'NOVA_UNAVAILABLE')):
-            error = self.refused(status, kind, reason,
-                                 **self.error(reason, status, why='x'))
-            self.assertEqual(('because', {'why': 'x'}),
-                             (error.message, error.details))
+            (400, errors.EvidenceError, 'QUOTE_NONCE'),
+            (400, errors.Invalid, 'INVALID_REQUEST'),
+            (403, errors.Untrusted, 'HOST_UNTRUSTED'),
+            (403, errors.CustodyError, 'NOT_HOLDER'),
+            (404, errors.NotFound, 'HOST_UNKNOWN'),
+            (409, errors.Conflict, 'IDENTITY_CONFLICT'),
+            (409, errors.Retry, 'RETRY'),
+            (413, errors.TooLarge, 'TOO_LARGE'),
+            (503, errors.Unavailable, 'NOVA_UNAVAILABLE'),
+        ):
+            error = self.refused(
+                status, kind, reason, **self.error(reason, status, why='x')
+            )
+            self.assertEqual(
+                ('because', {'why': 'x'}), (error.message, error.details)
+            )
 
     def test_unknown_reason_keeps_the_kind_of_the_code(self):
         self.refused(409, errors.Conflict, 'NEW', **self.error('NEW', 409))
 
     def test_not_the_api(self):
         for status, kwargs in (
-                (502, {'text': '<html>'}), (404, {'text': 'not here'}),
-                (400, {'json': []}), (400, {'json': {'error': 'x'}}),
-                (400, {'json': {'error': {'reason': 'X'}}}),
-                (403, {'json': {'error': {
-                    'reason': 'X', 'message': 'm', 'details': 3}}}),
-                (200, {'text': 'x'}), (200, {'json': [1]}),
-                (500, {'json': {}})):
-            self.refused(status, errors.Unavailable, 'SERVICE_UNAVAILABLE',
-                         **kwargs)
+            (502, {'text': '<html>'}),
+            (404, {'text': 'not here'}),
+            (400, {'json': []}),
+            (400, {'json': {'error': 'x'}}),
+            (400, {'json': {'error': {'reason': 'X'}}}),
+            (
+                403,
+                {
+                    'json': {
+                        'error': {'reason': 'X', 'message': 'm', 'details': 3}
+                    }
+                },
+            ),
+            (200, {'text': 'x'}),
+            (200, {'json': [1]}),
+            (500, {'json': {}}),
+        ):
+            self.refused(
+                status, errors.Unavailable, 'SERVICE_UNAVAILABLE', **kwargs
+            )
 
     @faults.not_yet('M7b', 'lifecycle', today='all of it was read')
     def test_answer_without_end(self):
@@ -105,24 +130,34 @@ class TestClient(testtools.TestCase):
 
     def test_infrastructure_never_says_something_about_evidence(self):
         # A 5xx that claims bad evidence, and a 4xx that claims an outage.
-        self.refused(502, errors.Unavailable, 'SERVICE_UNAVAILABLE',
-                     **self.error('HOST_UNTRUSTED', 502))
-        self.refused(400, errors.Unavailable, 'SERVICE_UNAVAILABLE',
-                     **self.error('NOVA_UNAVAILABLE', 400))
+        self.refused(
+            502,
+            errors.Unavailable,
+            'SERVICE_UNAVAILABLE',
+            **self.error('HOST_UNTRUSTED', 502),
+        )
+        self.refused(
+            400,
+            errors.Unavailable,
+            'SERVICE_UNAVAILABLE',
+            **self.error('NOVA_UNAVAILABLE', 400),
+        )
 
     def test_refused_credentials(self):
         self.refused(401, errors.Unavailable, 'SERVICE_UNAVAILABLE')
 
     def test_no_connection(self):
         import requests
-        for exc in (requests.exceptions.ConnectTimeout,
-                    requests.exceptions.ReadTimeout,
-                    requests.exceptions.ConnectionError,
-                    requests.exceptions.SSLError,
-                    requests.exceptions.ChunkedEncodingError):
+
+        for exc in (
+            requests.exceptions.ConnectTimeout,
+            requests.exceptions.ReadTimeout,
+            requests.exceptions.ConnectionError,
+            requests.exceptions.SSLError,
+            requests.exceptions.ChunkedEncodingError,
+        ):
             self.mock.get(requests_mock.ANY, exc=exc)
-            error = self.assertRaises(errors.Unavailable,
-                                      self.client.results)
+            error = self.assertRaises(errors.Unavailable, self.client.results)
             self.assertEqual('SERVICE_UNAVAILABLE', error.reason)
 
     def test_lists_that_are_none(self):
@@ -134,20 +169,24 @@ class TestClient(testtools.TestCase):
     def test_paths_are_quoted(self):
         self.answer(200, json={})
         self.client.get_host('a/../b?c')
-        self.assertEqual('/v1/hosts/a%2f..%2fb%3fc',
-                         self.mock.last_request.path)
+        self.assertEqual(
+            '/v1/hosts/a%2f..%2fb%3fc', self.mock.last_request.path
+        )
 
     def test_bulk(self):
-        self.answer(200, json={'results': [{'host': 'h1'}], 'seq': 3,
-                               'incarnation': 'x'},
-                    headers={'ETag': '"3-x"'})
+        self.answer(
+            200,
+            json={'results': [{'host': 'h1'}], 'seq': 3, 'incarnation': 'x'},
+            headers={'ETag': '"3-x"'},
+        )
         self.assertEqual(
             client.Results('"3-x"', 3, 'x', ({'host': 'h1'},)),
-            self.client.results(changes_since=2, etag='"2-x"'))
-        self.assertEqual({'changes-since': ['2']},
-                         self.mock.last_request.qs)
-        self.assertEqual('"2-x"',
-                         self.mock.last_request.headers['If-None-Match'])
+            self.client.results(changes_since=2, etag='"2-x"'),
+        )
+        self.assertEqual({'changes-since': ['2']}, self.mock.last_request.qs)
+        self.assertEqual(
+            '"2-x"', self.mock.last_request.headers['If-None-Match']
+        )
         self.answer(304)
         self.assertIsNone(self.client.results(etag='"3-x"'))
 
@@ -155,19 +194,24 @@ class TestClient(testtools.TestCase):
         self.answer(200, json={'policies': [{'name': 'p'}]})
         self.assertEqual([{'name': 'p'}], self.client.list_policies())
         self.client.create_policy({'name': 'p'})
-        self.assertEqual({'document': {'name': 'p'}},
-                         self.mock.last_request.json())
+        self.assertEqual(
+            {'document': {'name': 'p'}}, self.mock.last_request.json()
+        )
         # The service reads and compiles it before it answers.
-        self.assertEqual(client.POLICY_TIMEOUT,
-                         self.mock.last_request.timeout)
+        self.assertEqual(client.POLICY_TIMEOUT, self.mock.last_request.timeout)
         self.client.update_policy('p', {'name': 'p'}, 3)
         self.assertEqual(
-            ('PUT', '/v1/policies/p', 3), (
-                self.mock.last_request.method, self.mock.last_request.path,
-                self.mock.last_request.json()['revision']))
+            ('PUT', '/v1/policies/p', 3),
+            (
+                self.mock.last_request.method,
+                self.mock.last_request.path,
+                self.mock.last_request.json()['revision'],
+            ),
+        )
         self.client.policy_differences('p', 'h/1')
-        self.assertEqual('/v1/policies/p/differences/h%2f1',
-                         self.mock.last_request.path)
+        self.assertEqual(
+            '/v1/policies/p/differences/h%2f1', self.mock.last_request.path
+        )
         self.assertEqual(client.TIMEOUT, self.mock.last_request.timeout)
 
     def test_bodies_are_not_logged(self):
@@ -176,12 +220,12 @@ class TestClient(testtools.TestCase):
         self.client.prove('h1', 'canary-proof')
         self.client.evidence('h1', {'x': 'canary-evidence'})
         self.assertNotIn('canary', logs.output)
-        self.assertIn('canary-evidence', json.dumps(
-            self.mock.last_request.json()))
+        self.assertIn(
+            'canary-evidence', json.dumps(self.mock.last_request.json())
+        )
 
 
 class TestFromConf(testtools.TestCase):
-
     def test_without_credentials(self):
         conf = options.parse([], [])
         options.register_attester_opts(conf)

@@ -8,7 +8,6 @@ from korora_nova import conf as options
 
 
 class TestConf(testtools.TestCase):
-
     def test_processes_do_not_see_each_others_options(self):
         conf = options.parse([], [])
         options.register_korora_opts(conf)
@@ -18,15 +17,21 @@ class TestConf(testtools.TestCase):
 
     def test_service_types(self):
         conf = options.parse([], [])
-        for register in (options.register_korora_opts,
-                         options.register_attester_opts,
-                         options.register_verifier_opts):
+        for register in (
+            options.register_korora_opts,
+            options.register_attester_opts,
+            options.register_verifier_opts,
+        ):
             register(conf)
             register(conf)
         self.assertEqual(
             ('attestation', 'attestation', 'compute'),
-            (conf.korora.service_type, conf.service_auth.service_type,
-             conf.nova.service_type))
+            (
+                conf.korora.service_type,
+                conf.service_auth.service_type,
+                conf.nova.service_type,
+            ),
+        )
 
     def test_defaults_of_the_life_times(self):
         conf = options.parse([], [])
@@ -35,35 +40,65 @@ class TestConf(testtools.TestCase):
         # A host that attests every 60 s must not expire in between.
         self.assertGreater(group.result_ttl, 2 * 60)
         self.assertGreater(group.challenge_ttl_steady, 60)
-        self.assertEqual((10, 30, 20, 60), (
-            group.challenge_ttl_on_demand, group.evidence_max_age,
-            group.approval_ttl, group.permit_deadline))
+        self.assertEqual(
+            (10, 30, 20, 60),
+            (
+                group.challenge_ttl_on_demand,
+                group.evidence_max_age,
+                group.approval_ttl,
+                group.permit_deadline,
+            ),
+        )
 
     def test_everything_registered_is_listed(self):
         conf = options.parse([], [])
-        for register in (options.register_korora_opts,
-                         options.register_attester_opts,
-                         options.register_verifier_opts):
+        for register in (
+            options.register_korora_opts,
+            options.register_attester_opts,
+            options.register_verifier_opts,
+        ):
             register(conf)
-        listed = {(group, opt.dest) for group, opts in options.list_opts()
-                  for opt in opts}
+        listed = {
+            (group, opt.dest)
+            for group, opts in options.list_opts()
+            for opt in opts
+        }
         missing = [
-            (group, name) for group in (
-                'korora', 'attester', 'handover', 'service_auth',
-                'verifier', 'nova')
-            for name in conf[group] if (group, name) not in listed
+            (group, name)
+            for group in (
+                'korora',
+                'attester',
+                'handover',
+                'service_auth',
+                'verifier',
+                'nova',
+            )
+            for name in conf[group]
+            if (group, name) not in listed
             # Deprecated by keystoneauth, so better not shown.
-            and name != 'interface']
+            and name != 'interface'
+        ]
         self.assertEqual([], missing)
 
     def test_secrets_are_not_logged(self):
-        secrets = {opt.dest for _, opts in options.list_opts()
-                   for opt in opts if opt.secret}
+        secrets = {
+            opt.dest
+            for _, opts in options.list_opts()
+            for opt in opts
+            if opt.secret
+        }
         self.assertLessEqual({'password', 'transport_url'}, secrets)
 
     def test_every_option_has_help(self):
-        self.assertEqual([], [opt.name for _, opts in options.list_opts()
-                              for opt in opts if not opt.help])
+        self.assertEqual(
+            [],
+            [
+                opt.name
+                for _, opts in options.list_opts()
+                for opt in opts
+                if not opt.help
+            ],
+        )
 
     def test_sample_can_be_generated(self):
         self.assertTrue(hasattr(generator, 'generate'))

@@ -12,7 +12,6 @@ OPERATIONS = ROOT / 'doc' / 'source' / 'admin' / 'operations.rst'
 
 
 class DocExamplesTest(unittest.TestCase):
-
     def test_appraisal(self):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(ROOT)

@@ -5,10 +5,10 @@ from korora_nova import errors
 
 
 class ErrorsTest(unittest.TestCase):
-
     def test_every_reason_constant_is_documented(self):
-        constants = {name for name in vars(errors.Reason)
-                     if not name.startswith('_')}
+        constants = {
+            name for name in vars(errors.Reason) if not name.startswith('_')
+        }
         self.assertEqual(set(errors.REASONS), constants)
         for name in constants:
             self.assertEqual(name, getattr(errors.Reason, name))
@@ -34,8 +34,10 @@ class ErrorsTest(unittest.TestCase):
         for reason in errors.REASONS:
             error = errors.from_reason(reason, 'm', {'k': 'v'})
             self.assertIsNot(errors.KororaError, type(error), reason)
-            self.assertEqual((reason, 'm', 'v'), (
-                error.reason, error.message, error.details['k']))
+            self.assertEqual(
+                (reason, 'm', 'v'),
+                (error.reason, error.message, error.details['k']),
+            )
 
     def test_infrastructure_is_never_evidence(self):
         for reason in errors.REASONS:
@@ -48,10 +50,12 @@ class ErrorsTest(unittest.TestCase):
                 self.assertEqual(503, error.code)
 
     def test_unknown_reason_keeps_the_class_of_its_code(self):
-        self.assertIsInstance(errors.from_reason('NEW', code=409),
-                              errors.Conflict)
-        self.assertIsInstance(errors.from_reason('NEW', code=503),
-                              errors.Unavailable)
+        self.assertIsInstance(
+            errors.from_reason('NEW', code=409), errors.Conflict
+        )
+        self.assertIsInstance(
+            errors.from_reason('NEW', code=503), errors.Unavailable
+        )
         error = errors.from_reason('NEW', 'text', code=418)
         self.assertIs(errors.KororaError, type(error))
         self.assertEqual('[NEW] text', str(error))

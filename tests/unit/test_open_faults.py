@@ -14,12 +14,11 @@ from tests import faults
 
 
 class OpenFaultsTest(unittest.TestCase):
-
     def test_ids_are_unique(self):
-        counted = collections.Counter(
-            fault.id for fault in faults.found())
-        self.assertEqual([], [id for id, times in counted.items()
-                              if times > 1])
+        counted = collections.Counter(fault.id for fault in faults.found())
+        self.assertEqual(
+            [], [id for id, times in counted.items() if times > 1]
+        )
 
     def test_ids_and_topics_are_known(self):
         for fault in faults.found():
@@ -31,12 +30,14 @@ class OpenFaultsTest(unittest.TestCase):
         for fault in faults.found():
             with self.subTest(fault.id, where=fault.where):
                 self.assertTrue(
-                    fault.about.startswith(f'{fault.id}: '), fault.about)
+                    fault.about.startswith(f'{fault.id}: '), fault.about
+                )
 
     def test_what_is_marked_is_found(self):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory, 'test_it.py')
-            path.write_text(textwrap.dedent('''
+            path.write_text(
+                textwrap.dedent('''
                 class Test:
                     @faults.not_yet('H1', 'lifecycle', today='gone')
                     def test_it(self):
@@ -46,21 +47,32 @@ class OpenFaultsTest(unittest.TestCase):
 
                     def test_mended(self):
                         """H2: nothing is marked."""
-                '''))
+                ''')
+            )
             cases = pathlib.Path(directory, 'cases')
             cases.mkdir()
-            (cases / 'them.yaml').write_text(textwrap.dedent('''
+            (cases / 'them.yaml').write_text(
+                textwrap.dedent("""
                 cases:
                 - {name: 'field 01: a', not-yet: {fault: field 01,
                    topic: field, today: x}}
                 - {name: b}
-                '''))
+                """)
+            )
             self.assertEqual(
-                [faults.Fault('H1', 'lifecycle', 'test_it.py:4',
-                              'H1: the key is gone.'),
-                 faults.Fault('field 01', 'field', 'cases/them.yaml',
-                              'field 01: a')],
-                faults.found(pathlib.Path(directory)))
+                [
+                    faults.Fault(
+                        'H1',
+                        'lifecycle',
+                        'test_it.py:4',
+                        'H1: the key is gone.',
+                    ),
+                    faults.Fault(
+                        'field 01', 'field', 'cases/them.yaml', 'field 01: a'
+                    ),
+                ],
+                faults.found(pathlib.Path(directory)),
+            )
 
 
 class MarkTest(unittest.TestCase):
@@ -80,19 +92,27 @@ class MarkTest(unittest.TestCase):
         result = unittest.TestResult()
         Marked('test').run(result)
         self.assertEqual(1, result.testsRun)
-        return {name: len(getattr(result, name)) for name in (
-            'errors', 'failures', 'expectedFailures', 'unexpectedSuccesses')
-            if getattr(result, name)}, result.wasSuccessful()
+        return {
+            name: len(getattr(result, name))
+            for name in (
+                'errors',
+                'failures',
+                'expectedFailures',
+                'unexpectedSuccesses',
+            )
+            if getattr(result, name)
+        }, result.wasSuccessful()
 
     def check(self, wanted, successful, exc=None):
         for kind in (unittest.TestCase, testtools.TestCase):
             with self.subTest(kind):
-                self.assertEqual((wanted, successful),
-                                 self.outcome(kind, exc))
+                self.assertEqual((wanted, successful), self.outcome(kind, exc))
 
     def test_it_fails_as_it_is_said_to(self):
-        for exc in (AssertionError('1 != LEDGER_BEHIND'),
-                    errors.CustodyError('LEDGER_BEHIND')):
+        for exc in (
+            AssertionError('1 != LEDGER_BEHIND'),
+            errors.CustodyError('LEDGER_BEHIND'),
+        ):
             self.check({'expectedFailures': 1}, True, exc)
 
     def test_it_succeeds(self):
@@ -100,9 +120,11 @@ class MarkTest(unittest.TestCase):
 
     def test_it_fails_otherwise(self):
         self.check({'failures': 1}, False, AssertionError('1 != 2'))
-        for exc in (errors.CustodyError('NOT_HOLDER'),
-                    ImportError('LEDGER_BEHIND'),
-                    TypeError('LEDGER_BEHIND')):
+        for exc in (
+            errors.CustodyError('NOT_HOLDER'),
+            ImportError('LEDGER_BEHIND'),
+            TypeError('LEDGER_BEHIND'),
+        ):
             self.check({'errors': 1}, False, exc)
 
     def test_marks_must_be_known(self):

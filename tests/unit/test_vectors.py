@@ -22,10 +22,24 @@ CASES = sorted((vectors.ROOT / 'cases').glob('*.yaml'))
 
 #: Reasons that some case must give.
 ABOUT_EVIDENCE = (
-    'QUOTE_', 'UEFI_LOG_', 'IMA_', 'SECURE_BOOT_', 'SIGNATURE_', 'AUTHORITY_',
-    'COMPONENT_', 'COMMAND_LINE', 'EVENT_', 'TPM_FIRMWARE', 'TPM_CLOCK_',
-    'PCR_NOT_', 'NO_REFERENCE', 'NO_POLICY', 'POLICY_INVALID',
-    'AK_ATTRIBUTES', 'CLOCK_')
+    'QUOTE_',
+    'UEFI_LOG_',
+    'IMA_',
+    'SECURE_BOOT_',
+    'SIGNATURE_',
+    'AUTHORITY_',
+    'COMPONENT_',
+    'COMMAND_LINE',
+    'EVENT_',
+    'TPM_FIRMWARE',
+    'TPM_CLOCK_',
+    'PCR_NOT_',
+    'NO_REFERENCE',
+    'NO_POLICY',
+    'POLICY_INVALID',
+    'AK_ATTRIBUTES',
+    'CLOCK_',
+)
 #: Creations of keys are not evidence that could be recorded.
 ELSEWHERE = frozenset(('QUOTE_CREATION',))
 
@@ -42,27 +56,49 @@ def mismatch(want: Any, got: Any, path: str = '') -> str:
                 return why
         return ''
     if isinstance(want, dict) and isinstance(got, dict):
-        return next(filter(None, (
-            mismatch(value, got.get(key), f'{path}/{key}')
-            for key, value in want.items())), '')
-    if isinstance(want, list) and isinstance(got, list) and (
-            len(want) == len(got)):
-        return next(filter(None, (
-            mismatch(one, other, f'{path}/{number}')
-            for number, (one, other) in enumerate(
-                zip(want, got, strict=True)))), '')
+        return next(
+            filter(
+                None,
+                (
+                    mismatch(value, got.get(key), f'{path}/{key}')
+                    for key, value in want.items()
+                ),
+            ),
+            '',
+        )
+    if (
+        isinstance(want, list)
+        and isinstance(got, list)
+        and (len(want) == len(got))
+    ):
+        return next(
+            filter(
+                None,
+                (
+                    mismatch(one, other, f'{path}/{number}')
+                    for number, (one, other) in enumerate(
+                        zip(want, got, strict=True)
+                    )
+                ),
+            ),
+            '',
+        )
     return '' if want == got else f'{path}: want {want!r}, got {got!r}'
 
 
 def _has(want: list[Any], got: Any, path: str) -> str:
-    missing = [item for item in want
-               if all(mismatch(item, other) for other in got)]
+    missing = [
+        item for item in want if all(mismatch(item, other) for other in got)
+    ]
     return f'{path}: lacks {missing}, has {got}' if missing else ''
 
 
 def _lacks(want: list[Any], got: Any, path: str) -> str:
-    found = [item for item in want
-             if any(not mismatch(item, other) for other in got)]
+    found = [
+        item
+        for item in want
+        if any(not mismatch(item, other) for other in got)
+    ]
     return f'{path}: has {found}' if found else ''
 
 
@@ -76,7 +112,11 @@ def _match(want: str, got: Any, path: str) -> str:
 
 
 _LOOSE: dict[str, Callable[[Any, Any, str], str]] = {
-    'has': _has, 'lacks': _lacks, 'count': _count, 'match': _match}
+    'has': _has,
+    'lacks': _lacks,
+    'count': _count,
+    'match': _match,
+}
 
 
 class VectorsTest(unittest.TestCase):
@@ -86,29 +126,39 @@ class VectorsTest(unittest.TestCase):
 
     def test_every_reason_about_evidence_has_a_case(self) -> None:
         seen = ' '.join(path.read_text() for path in CASES)
-        wanted = [reason for reason in errors.REASONS
-                  if reason.startswith(ABOUT_EVIDENCE)
-                  and reason not in ELSEWHERE]
-        self.assertEqual([], [reason for reason in wanted
-                              if not re.search(rf'\b{reason}\b', seen)])
+        wanted = [
+            reason
+            for reason in errors.REASONS
+            if reason.startswith(ABOUT_EVIDENCE) and reason not in ELSEWHERE
+        ]
+        self.assertEqual(
+            [],
+            [
+                reason
+                for reason in wanted
+                if not re.search(rf'\b{reason}\b', seen)
+            ],
+        )
 
     def check(self, case: Case) -> None:
         call = vectorcalls.CALLS[case['call']]
         self.assertEqual(set(), set(case) - vectorcalls.KEYS - call.keys)
-        vector = vectorsteps.change(vectors.load(case['vector']),
-                                    case.get('change', []), call.file)
+        vector = vectorsteps.change(
+            vectors.load(case['vector']), case.get('change', []), call.file
+        )
         expect = case['expect']
         self.assertTrue(expect, 'the case expects nothing')
         if 'reason' not in expect:
-            self.assertEqual('', mismatch(
-                expect, call.function(vector, case)))
+            self.assertEqual('', mismatch(expect, call.function(vector, case)))
             return
         with self.assertRaises(errors.KororaError) as caught:
             call.function(vector, case)
-        got = {'reason': caught.exception.reason,
-               'place': getattr(caught.exception, 'place', None),
-               'message': caught.exception.message,
-               'details': dict(caught.exception.details)}
+        got = {
+            'reason': caught.exception.reason,
+            'place': getattr(caught.exception, 'place', None),
+            'message': caught.exception.message,
+            'details': dict(caught.exception.details),
+        }
         self.assertEqual('', mismatch(expect, got))
 
 
@@ -120,6 +170,7 @@ def _add(file: str, case: Case) -> None:
 
     def test(self: VectorsTest) -> None:
         self.check(case)
+
     test.__doc__ = f'{case["vector"]}: {case["name"]}'
     if 'not-yet' in case:
         test = faults.not_yet(**case['not-yet'])(test)

@@ -36,8 +36,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if dataclasses.is_dataclass(value):
-        return {item.name: plain(getattr(value, item.name))
-                for item in dataclasses.fields(value)}
+        return {
+            item.name: plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if hasattr(value, '_asdict'):
@@ -54,43 +56,64 @@ def uefi(vector: vectors.Vector, case: Case) -> Any:
     if case.get('verify'):
         verified = log.verify(vector.pcrs[bank], bank)
     else:
-        pcrs = {index: value for index, value in vector.pcrs[bank].items()
-                if index != 10}
+        pcrs = {
+            index: value
+            for index, value in vector.pcrs[bank].items()
+            if index != 10
+        }
         verified = log.compare(pcrs, bank)
         verified.require(case.get('require', ()))
     boot = verified.boot
     if eventlog.BootState.from_json(boot.to_json()) != boot:
         raise AssertionError('the document of the boot differs')
-    return plain({
-        'format': log.format, 'banks': log.banks, 'events': log.events,
-        'incomplete': log.incomplete, 'locality': log.locality,
-        'agrees': verified.agrees, 'differs': verified.differs,
-    }) | plain(boot)
+    return plain(
+        {
+            'format': log.format,
+            'banks': log.banks,
+            'events': log.events,
+            'incomplete': log.incomplete,
+            'locality': log.locality,
+            'agrees': verified.agrees,
+            'differs': verified.differs,
+        }
+    ) | plain(boot)
 
 
 def signed(vector: vectors.Vector, case: Case) -> Any:
     """Load a key, verify a quote; what it proves."""
     key = attestation_key.load(vector.files[case.get('key', 'ak.tpm2b')])
     selection = case.get('select', vector.about['selection'])
-    given = {bank: {index: vector.pcrs[bank][index]
-                    for index in indices if index in vector.pcrs[bank]}
-             for bank, indices in case.get(
-                 'give', vector.about['selection']).items()
-             if bank in vector.pcrs}
-    return plain(quote.verify(
-        vector.files['attest'],
-        vector.files[case.get('signature', 'signature')], key, vector.nonce,
-        given, selection))
+    given = {
+        bank: {
+            index: vector.pcrs[bank][index]
+            for index in indices
+            if index in vector.pcrs[bank]
+        }
+        for bank, indices in case.get(
+            'give', vector.about['selection']
+        ).items()
+        if bank in vector.pcrs
+    }
+    return plain(
+        quote.verify(
+            vector.files['attest'],
+            vector.files[case.get('signature', 'signature')],
+            key,
+            vector.nonce,
+            given,
+            selection,
+        )
+    )
 
 
 # -- measurement lists ----------------------------------------------------
+
 
 @functools.cache
 def digests(name: str) -> tuple[str, ...]:
     """Of all that a recorded list names."""
     log = ima.parse(vectors.load(name).files[vectors.IMA])
-    return tuple({entry.digest: None for entry in log.entries
-                  if entry.digest})
+    return tuple({entry.digest: None for entry in log.entries if entry.digest})
 
 
 def _rules(vector: vectors.Vector, case: Case) -> ima.Rules:
@@ -105,12 +128,14 @@ def _rules(vector: vectors.Vector, case: Case) -> ima.Rules:
         listed += digests(case['vector'])
     unwanted = rules.pop('but', ())
     log = ima.parse(vectors.load(case['vector']).files[vectors.IMA])
-    forbidden = {entry.digest for entry in log.entries
-                 if _path(entry) in unwanted}
+    forbidden = {
+        entry.digest for entry in log.entries if _path(entry) in unwanted
+    }
     if 'keys' in rules:
         rules['keys'] = [vector.files[name] for name in rules['keys']]
-    return ima.Rules([item for item in listed if item not in forbidden],
-                     **rules)
+    return ima.Rules(
+        [item for item in listed if item not in forbidden], **rules
+    )
 
 
 def _path(entry: ima.Entry) -> str:
@@ -126,26 +151,41 @@ def listed(vector: vectors.Vector, case: Case) -> Any:
     state = None
     if 'state' in case:
         state = _state(case, rules, bank)
-        data = data[state.bytes:]
+        data = data[state.bytes :]
     measured = ima.measure(
-        data, vector.pcrs[bank], [rules], bank=bank, state=state,
-        banks={item: vector.pcrs[item] for item in banks})
-    files = [{**plain(entry), 'path': _path(entry)}
-             for entry in measured.files()]
+        data,
+        vector.pcrs[bank],
+        [rules],
+        bank=bank,
+        state=state,
+        banks={item: vector.pcrs[item] for item in banks},
+    )
+    files = [
+        {**plain(entry), 'path': _path(entry)} for entry in measured.files()
+    ]
     if ima.State.from_json(measured.state.to_json()) != measured.state:
         raise AssertionError('the document of the state differs')
-    return {'entries': files, 'state': plain(measured.state),
-            'findings': plain(measured.findings[0])}
+    return {
+        'entries': files,
+        'state': plain(measured.state),
+        'findings': plain(measured.findings[0]),
+    }
 
 
 def _state(case: Case, rules: ima.Rules, bank: str) -> ima.State:
     """Of the first entries of the list as it was recorded."""
     earlier = vectorsteps.change(
         vectors.load(case['vector']),
-        [{'keep': case['state']}, {'replay': True}], vectors.IMA)
+        [{'keep': case['state']}, {'replay': True}],
+        vectors.IMA,
+    )
     measured = ima.measure(
-        earlier.files[vectors.IMA], earlier.pcrs[bank], [rules], bank=bank,
-        banks=earlier.pcrs)
+        earlier.files[vectors.IMA],
+        earlier.pcrs[bank],
+        [rules],
+        bank=bank,
+        banks=earlier.pcrs,
+    )
     return ima.State.from_json(measured.state.to_json())
 
 
@@ -153,11 +193,16 @@ def read(vector: vectors.Vector, case: Case) -> Any:
     """Parse and verify a list without rules."""
     bank = case.get('bank', 'sha256')
     log = ima.parse(vector.files[case.get('file', vectors.IMA)])
-    return {'entries': [{**plain(entry), 'path': _path(entry)}
-                        for entry in log.verify(vector.pcrs[bank], bank)]}
+    return {
+        'entries': [
+            {**plain(entry), 'path': _path(entry)}
+            for entry in log.verify(vector.pcrs[bank], bank)
+        ]
+    }
 
 
 # -- endorsements ---------------------------------------------------------
+
 
 def endorsed(vector: vectors.Vector, case: Case) -> Any:
     """Verify a certificate of an endorsement key."""
@@ -165,66 +210,90 @@ def endorsed(vector: vectors.Vector, case: Case) -> Any:
         vector.files[case['ek']],
         tpm2.parse_public(vector.files['ek_public.bin']),
         endorsement.Endorsers.read(
-            {name: vector.files[name] for name in case['endorsers']}),
-        makers.NOW)
+            {name: vector.files[name] for name in case['endorsers']}
+        ),
+        makers.NOW,
+    )
     return {'accepted': True}
 
 
 # -- appraisals -----------------------------------------------------------
 
-def _evidence(vector: vectors.Vector, case: Case
-              ) -> tuple[evidence.Evidence, tpm2.Public]:
+
+def _evidence(
+    vector: vectors.Vector, case: Case
+) -> tuple[evidence.Evidence, tpm2.Public]:
     """With the recorded quote, or one made over the vector's PCRs."""
-    values = {index: vector.pcrs['sha256'][index] for index in PCRS
-              if index in vector.pcrs['sha256']}
-    logs = (vector.files.get(vectors.UEFI, b''),
-            vector.files.get(vectors.IMA, b''))
+    values = {
+        index: vector.pcrs['sha256'][index]
+        for index in PCRS
+        if index in vector.pcrs['sha256']
+    }
+    logs = (
+        vector.files.get(vectors.UEFI, b''),
+        vector.files.get(vectors.IMA, b''),
+    )
     if not case.get('sign', 'attest' not in vector.files):
         ak = tpm2.parse_public(vector.files['ak.tpm2b'])
-        return evidence.Evidence(quote.Quote(
-            vector.files['attest'], vector.files['signature'], values),
-            *logs), ak
+        return evidence.Evidence(
+            quote.Quote(
+                vector.files['attest'], vector.files['signature'], values
+            ),
+            *logs,
+        ), ak
     tpm = simulator.SimTpm()
     tpm.pcrs.update(values)
     tpm.fields.safe = int(case.get('clock_safe', True))
     made = tpm.quote(evidence.qualify(*_asked(vector)))
-    return (evidence.Evidence(made, *logs),
-            tpm2.parse_public(tpm.ak_public))
+    return (evidence.Evidence(made, *logs), tpm2.parse_public(tpm.ak_public))
 
 
 def _asked(vector: vectors.Vector) -> tuple[bytes, str, str, bytes]:
     about = vector.about
-    return (bytes.fromhex(about.get('challenge', '00' * 32)),
-            about.get('purpose', 'attest'), about.get('host', 'h1'),
-            about.get('body', '{}').encode())
+    return (
+        bytes.fromhex(about.get('challenge', '00' * 32)),
+        about.get('purpose', 'attest'),
+        about.get('host', 'h1'),
+        about.get('body', '{}').encode(),
+    )
 
 
-def _appraise(vector: vectors.Vector, case: Case,
-              policies: list[policy.BoundPolicy]) -> appraise.Appraisal:
+def _appraise(
+    vector: vectors.Vector, case: Case, policies: list[policy.BoundPolicy]
+) -> appraise.Appraisal:
     sent, ak = _evidence(vector, case)
     state = _earlier(case, policies) if 'state' in case else None
     if state is not None:
         offset = state.bytes + case.get('skip', 0)
-        sent = dataclasses.replace(sent, ima_log=sent.ima_log[offset:],
-                                   ima_offset=offset)
+        sent = dataclasses.replace(
+            sent, ima_log=sent.ima_log[offset:], ima_offset=offset
+        )
     sent = evidence.Evidence.from_json(sent.to_json())
     challenge, purpose, host, body = _asked(vector)
     last = case.get('last_clock')
     return appraise.appraise(
-        sent, ak=ak, challenge=challenge, purpose=purpose,
-        host=case.get('host', host), body=body, policies=policies,
+        sent,
+        ak=ak,
+        challenge=challenge,
+        purpose=purpose,
+        host=case.get('host', host),
+        body=body,
+        policies=policies,
         last_clock=quote.Clock(*last) if last else None,
-        ima_state=state)
+        ima_state=state,
+    )
 
 
-def _earlier(case: Case, policies: list[policy.BoundPolicy]
-             ) -> ima.State:
+def _earlier(case: Case, policies: list[policy.BoundPolicy]) -> ima.State:
     """What an appraisal of the first entries left, as it is stored."""
     before = vectorsteps.change(
         vectors.load(case['vector']),
-        [{'keep': case['state']}, {'replay': True}], vectors.IMA)
-    result = _appraise(before, {'vector': case['vector'], 'sign': True},
-                       policies)
+        [{'keep': case['state']}, {'replay': True}],
+        vectors.IMA,
+    )
+    result = _appraise(
+        before, {'vector': case['vector'], 'sign': True}, policies
+    )
     assert result.measured is not None, result.reasons
     return ima.State.from_json(result.measured.state.to_json())
 
@@ -234,14 +303,16 @@ def learned(name: str) -> reference.ReferenceValues:
     """What a recorded host teaches."""
     result = _appraise(vectors.load(name), {}, [])
     assert result.measured is not None, result.reasons
-    return reference.learn(name.partition('/')[2], result.state,
-                           result.measured.files())
+    return reference.learn(
+        name.partition('/')[2], result.state, result.measured.files()
+    )
 
 
 def _learned_after(case: Case) -> reference.ReferenceValues:
     """What the host teaches once these steps have been taken."""
-    vector = vectorsteps.change(vectors.load(case['vector']),
-                                case['learn-after'], vectors.UEFI)
+    vector = vectorsteps.change(
+        vectors.load(case['vector']), case['learn-after'], vectors.UEFI
+    )
     result = _appraise(vector, {'sign': True}, [])
     assert result.measured is not None, result.reasons
     return reference.learn('changed', result.state, result.measured.files())
@@ -261,23 +332,28 @@ def _policy(case: Case) -> policy.Policy:
 def appraised(vector: vectors.Vector, case: Case) -> Any:
     """Appraise a host by a policy and learned references."""
     chosen = _policy(case)
-    references = [learned(name) for name in
-                  case.get('references', ['host/debian-12'])]
+    references = [
+        learned(name) for name in case.get('references', ['host/debian-12'])
+    ]
     if 'learn-after' in case:
         references = [_learned_after(case)]
     bound = chosen.bind(references)
-    result = _appraise(vector, case,
-                       [bound] if case.get('policy', chosen) else [])
+    result = _appraise(
+        vector, case, [bound] if case.get('policy', chosen) else []
+    )
     state = appraise.VerifiedState.from_json(result.state.to_json())
     if bound.check(state) != bound.check(result.state):
         raise AssertionError('the document of the state differs')
     facts: dict[str, Any] = {
-        'tier': result.tier, 'reasons': list(result.reason_ids),
-        'findings': plain(result.reasons)}
+        'tier': result.tier,
+        'reasons': list(result.reason_ids),
+        'findings': plain(result.reasons),
+    }
     if case.get('diff'):
         files = result.measured.files() if result.measured else ()
-        facts['differences'] = plain(policy.difference(
-            chosen, references, state, files, 'h1'))
+        facts['differences'] = plain(
+            policy.difference(chosen, references, state, files, 'h1')
+        )
     return facts
 
 
@@ -296,8 +372,9 @@ class Call:
 KEYS = frozenset(('name', 'vector', 'call', 'change', 'expect', 'not-yet'))
 
 
-def _call(function: Callable[[vectors.Vector, Case], Any], file: str,
-          keys: str) -> Call:
+def _call(
+    function: Callable[[vectors.Vector, Case], Any], file: str, keys: str
+) -> Call:
     return Call(function, file, frozenset(keys.split()))
 
 
@@ -307,6 +384,11 @@ CALLS = {
     'ima': _call(listed, vectors.IMA, 'bank banks file rules state'),
     'ima-parse': _call(read, vectors.IMA, 'bank file'),
     'endorsement': _call(endorsed, 'ek', 'ek endorsers'),
-    'appraise': _call(appraised, vectors.UEFI, 'policy references host '
-                      'last_clock sign clock_safe diff state skip '
-                      'learn-after')}
+    'appraise': _call(
+        appraised,
+        vectors.UEFI,
+        'policy references host '
+        'last_clock sign clock_safe diff state skip '
+        'learn-after',
+    ),
+}

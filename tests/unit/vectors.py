@@ -51,9 +51,12 @@ def load(name: str) -> Vector:
         else:
             files[path.name] = data
     about = json.loads(files['vector.json'])
-    pcrs = {bank: {int(index): bytes.fromhex(value)
-                   for index, value in values.items()}
-            for bank, values in about['pcrs'].items()}
+    pcrs = {
+        bank: {
+            int(index): bytes.fromhex(value) for index, value in values.items()
+        }
+        for bank, values in about['pcrs'].items()
+    }
     return Vector(files, about, pcrs)
 
 
@@ -94,8 +97,9 @@ def _events(data: bytes) -> list[Record]:
     agile = data[32:48] == SPEC_ID
     while found[-1].end < len(data):
         at = found[-1].end
-        found.append(_agile_event(data, at) if agile
-                     else _sha1_event(data, at))
+        found.append(
+            _agile_event(data, at) if agile else _sha1_event(data, at)
+        )
     return found
 
 
@@ -121,17 +125,27 @@ def _entries(data: bytes) -> list[Record]:
     while at < len(data):
         start = at
         pcr, size = struct.unpack_from('<I20xI', data, at)
-        kind = data[at + 28:at + 28 + size]
+        kind = data[at + 28 : at + 28 + size]
         at += 28 + size
         begin = at
         if kind == b'ima':
             at += 24 + struct.unpack_from('<I', data, at + 20)[0]
-            hashed = (data[begin:begin + 20]
-                      + data[begin + 24:at].ljust(256, b'\0'))
+            hashed = data[begin : begin + 20] + data[begin + 24 : at].ljust(
+                256, b'\0'
+            )
         else:
             at += 4 + struct.unpack_from('<I', data, at)[0]
             begin += 4
             hashed = data[begin:at]
-        found.append(Record(start, at, pcr, kind.decode(),
-                            {'sha1': start + 4}, begin, hashed))
+        found.append(
+            Record(
+                start,
+                at,
+                pcr,
+                kind.decode(),
+                {'sha1': start + 4},
+                begin,
+                hashed,
+            )
+        )
     return found

@@ -31,8 +31,7 @@ def _step(function: Step) -> Step:
     return function
 
 
-def change(vector: Vector, steps: list[dict[str, Any]], name: str
-           ) -> Vector:
+def change(vector: Vector, steps: list[dict[str, Any]], name: str) -> Vector:
     """A changed copy.
 
     :param steps: each names one operation of :data:`STEPS`; ``of`` the
@@ -40,8 +39,9 @@ def change(vector: Vector, steps: list[dict[str, Any]], name: str
     """
     changed = copy.deepcopy(vector)
     for step in steps:
-        (operation, value), = ((key, value) for key, value in step.items()
-                               if key != 'of')
+        ((operation, value),) = (
+            (key, value) for key, value in step.items() if key != 'of'
+        )
         STEPS[operation](changed, step.get('of', name), value)
     return changed
 
@@ -71,7 +71,7 @@ def _put(vector: Vector, name: str, value: dict[str, Any]) -> None:
     """Overwrite ``at`` with ``bytes``, ``times`` over."""
     data = bytearray(vector.files[name])
     new = _bytes(value['bytes']) * value.get('times', 1)
-    data[value['at']:value['at'] + len(new)] = new
+    data[value['at'] : value['at'] + len(new)] = new
     vector.files[name] = bytes(data)
 
 
@@ -85,7 +85,8 @@ def _insert(vector: Vector, name: str, value: dict[str, Any]) -> None:
 @_step
 def _append(vector: Vector, name: str, value: dict[str, Any]) -> None:
     vector.files[name] = vector.files.get(name, b'') + _bytes(
-        value['bytes']) * value.get('times', 1)
+        value['bytes']
+    ) * value.get('times', 1)
 
 
 @_step
@@ -93,8 +94,9 @@ def _replace(vector: Vector, name: str, value: dict[str, Any]) -> None:
     """``find`` by ``with``, which must occur."""
     data, find = vector.files[name], _bytes(value['find'])
     assert find in data, f'{value["find"]} is not in {name}'
-    vector.files[name] = data.replace(find, _bytes(value['with']),
-                                      value.get('count', -1))
+    vector.files[name] = data.replace(
+        find, _bytes(value['with']), value.get('count', -1)
+    )
 
 
 @_step
@@ -116,14 +118,15 @@ def _pcrs_of(vector: Vector, name: str, other: str) -> None:
 
 def _parts(vector: Vector, name: str) -> list[bytes]:
     data = vector.files[name]
-    return [data[item.start:item.end] for item in records(name, data)]
+    return [data[item.start : item.end] for item in records(name, data)]
 
 
 @_step
 def _drop(vector: Vector, name: str, numbers: int | list[int]) -> None:
     parts = _parts(vector, name)
-    for number in sorted([numbers] if isinstance(numbers, int) else numbers,
-                         reverse=True):
+    for number in sorted(
+        [numbers] if isinstance(numbers, int) else numbers, reverse=True
+    ):
         del parts[number]
     vector.files[name] = b''.join(parts)
 
@@ -173,16 +176,22 @@ def _record(vector: Vector, name: str, number: int) -> Record:
 def _kind(vector: Vector, name: str, value: dict[str, int]) -> None:
     """Give an event another type."""
     item = _record(vector, name, value['record'])
-    _put(vector, name, {'at': item.start + 4, 'bytes': struct.pack(
-        '<I', value['to']).hex()})
+    _put(
+        vector,
+        name,
+        {'at': item.start + 4, 'bytes': struct.pack('<I', value['to']).hex()},
+    )
 
 
 @_step
 def _pcr_of(vector: Vector, name: str, value: dict[str, int]) -> None:
     """Give an event or entry another register."""
     item = _record(vector, name, value['record'])
-    _put(vector, name, {'at': item.start, 'bytes': struct.pack(
-        '<I', value['to']).hex()})
+    _put(
+        vector,
+        name,
+        {'at': item.start, 'bytes': struct.pack('<I', value['to']).hex()},
+    )
 
 
 @_step
@@ -190,32 +199,37 @@ def _data(vector: Vector, name: str, value: dict[str, Any]) -> None:
     """Change a record's data: ``find``/``with``, or all ``bytes``."""
     item = _record(vector, name, value['record'])
     data = vector.files[name]
-    old = data[item.data:item.end]
+    old = data[item.data : item.end]
     if 'bytes' in value:
         new = _bytes(value['bytes']) * value.get('times', 1)
     else:
         assert _bytes(value['find']) in old, value
         new = old.replace(_bytes(value['find']), _bytes(value['with']))
-    vector.files[name] = (data[:item.data - 4] + struct.pack('<I', len(new))
-                          + new + data[item.end:])
+    vector.files[name] = (
+        data[: item.data - 4]
+        + struct.pack('<I', len(new))
+        + new
+        + data[item.end :]
+    )
 
 
 @_step
 def _flip_data(vector: Vector, name: str, value: dict[str, int]) -> None:
     """Flip a bit of a record's data."""
-    _flip(vector, name,
-          _record(vector, name, value['record']).data + value['at'])
+    _flip(
+        vector, name, _record(vector, name, value['record']).data + value['at']
+    )
 
 
 @_step
 def _rehash(vector: Vector, name: str, number: int) -> None:
     """Let a record's digests be those of its data."""
     item = _record(vector, name, number)
-    hashed = item.hashed or vector.files[name][item.data:item.end]
+    hashed = item.hashed or vector.files[name][item.data : item.end]
     data = bytearray(vector.files[name])
     for bank, at in item.digests.items():
         digest = hashlib.new(bank, hashed).digest()
-        data[at:at + len(digest)] = digest
+        data[at : at + len(digest)] = digest
     vector.files[name] = bytes(data)
 
 
@@ -226,9 +240,11 @@ def _digest(vector: Vector, name: str, value: dict[str, Any]) -> None:
     data = bytearray(vector.files[name])
     for bank, at in item.digests.items():
         size = hashlib.new(bank).digest_size
-        data[at:at + size] = (
-            hashlib.new(bank, _bytes(value['of'])).digest() if 'of' in value
-            else _bytes(value['byte']) * size)
+        data[at : at + size] = (
+            hashlib.new(bank, _bytes(value['of'])).digest()
+            if 'of' in value
+            else _bytes(value['byte']) * size
+        )
     vector.files[name] = bytes(data)
 
 
@@ -237,26 +253,34 @@ def _drop_digest(vector: Vector, name: str, value: dict[str, Any]) -> None:
     """Leave ``bank`` out of the events ``from`` a number on."""
     data, parts = vector.files[name], []
     for number, item in enumerate(records(name, data)):
-        part = data[item.start:item.end]
+        part = data[item.start : item.end]
         if number >= value['from']:
             at = item.digests[value['bank']] - item.start
             size = hashlib.new(value['bank']).digest_size
             count = struct.unpack_from('<I', part, 8)[0] - 1
-            part = (part[:8] + struct.pack('<I', count) + part[12:at - 2]
-                    + part[at + size:])
+            part = (
+                part[:8]
+                + struct.pack('<I', count)
+                + part[12 : at - 2]
+                + part[at + size :]
+            )
         parts.append(part)
     vector.files[name] = b''.join(parts)
 
 
 # -- registers ------------------------------------------------------------
 
+
 @_step
 def _set_pcr(vector: Vector, name: str, value: dict[str, Any]) -> None:
     """``bank``, ``index`` and ``value`` (hex); without one a flipped bit."""
     bank = vector.pcrs[value.get('bank', 'sha256')]
     old = bank[value['index']]
-    bank[value['index']] = (bytes.fromhex(value['value']) if 'value' in value
-                            else old[:-1] + bytes((old[-1] ^ 1,)))
+    bank[value['index']] = (
+        bytes.fromhex(value['value'])
+        if 'value' in value
+        else old[:-1] + bytes((old[-1] ^ 1,))
+    )
 
 
 @_step
@@ -274,7 +298,8 @@ def _extend_pcr(vector: Vector, name: str, value: dict[str, Any]) -> None:
     for bank, values in vector.pcrs.items():
         event = hashlib.new(bank, value['of'].encode()).digest()
         values[value['index']] = hashlib.new(
-            bank, values[value['index']] + event).digest()
+            bank, values[value['index']] + event
+        ).digest()
 
 
 @_step
@@ -316,11 +341,10 @@ def _replay(vector: Vector, name: str, _: Any) -> None:
                 ).digest()
 
 
-def _start(items: list[Record], data: bytes, bank: str, index: int
-           ) -> bytes:
+def _start(items: list[Record], data: bytes, bank: str, index: int) -> bytes:
     size = hashlib.new(bank).digest_size
     for item in items:
-        text = data[item.data:item.end]
+        text = data[item.data : item.end]
         if index == 0 and text.startswith(b'StartupLocality\0'):
             return bytes(size - 1) + text[16:17]
     return bytes(size)
@@ -330,8 +354,8 @@ def _extension(data: bytes, item: Record, bank: str) -> bytes:
     size = hashlib.new(bank).digest_size
     if not item.hashed:
         at = item.digests[bank]
-        return data[at:at + size]
-    stated = data[item.start + 4:item.start + 24]
+        return data[at : at + size]
+    stated = data[item.start + 4 : item.start + 24]
     if stated == bytes(20):
         return b'\xff' * size
     if bank in ('sha384', 'sha512'):

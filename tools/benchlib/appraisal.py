@@ -36,10 +36,15 @@ class Contender:
     def __init__(self, python: str, module: str, load: pathlib.Path) -> None:
         self._process = subprocess.Popen(
             [python, '-m', f'benchlib.{module}', str(load), VECTOR],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=paths.CHECKOUT, env={
-                **os.environ, 'PYTHONPATH':
-                f'{paths.CHECKOUT}:{paths.CHECKOUT / "tools"}'})
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=paths.CHECKOUT,
+            env={
+                **os.environ,
+                'PYTHONPATH': f'{paths.CHECKOUT}:{paths.CHECKOUT / "tools"}',
+            },
+        )
         self.name = module
         self.ready: Json = self._answer()['ready']
 
@@ -54,8 +59,10 @@ class Contender:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise ui.LabError(f'the contender {self.name} ended early with '
-                              f'{self._process.wait()}; see above')
+            raise ui.LabError(
+                f'the contender {self.name} ended early with '
+                f'{self._process.wait()}; see above'
+            )
         answer: Json = json.loads(line)
         return answer
 
@@ -86,17 +93,20 @@ def run(runs: int, entries: int) -> Json:
 
 def _aggregate() -> str:
     pcrs = simulator.recorded_pcrs(VECTOR)
-    return hashlib.sha256(b''.join(
-        pcrs[index] for index in range(10))).hexdigest()
+    return hashlib.sha256(
+        b''.join(pcrs[index] for index in range(10))
+    ).hexdigest()
 
 
 @contextlib.contextmanager
 def _contenders(load: pathlib.Path) -> Iterator[dict[str, Contender]]:
     known: dict[str, Contender] = {}
     try:
-        for module, python in (('floor', sys.executable),
-                               ('korora', sys.executable),
-                               ('keylime', str(environment.PYTHON))):
+        for module, python in (
+            ('floor', sys.executable),
+            ('korora', sys.executable),
+            ('keylime', str(environment.PYTHON)),
+        ):
             with ui.step(f'{module} loads the policy'):
                 known[module] = Contender(python, module, load)
         yield known
@@ -108,20 +118,46 @@ def _contenders(load: pathlib.Path) -> Iterator[dict[str, Contender]]:
 def _measure(known: dict[str, Contender], runs: int) -> Json:
     korora = known['korora']
     log = simulator.VECTORS / 'uefi' / VECTOR / 'binary_bios_measurements'
-    lists = _interleaved('IMA lists', runs, {
-        f'{name} {form}': _seconds(known[name], form)
-        for name, form in (('floor', 'text'), ('korora', 'text'),
-                           ('keylime', 'text'), ('floor', 'binary'),
-                           ('korora', 'binary'), ('korora', 'text, digests'),
-                           ('korora', 'binary, digests'),
-                           ('korora', 'again, digests'))})
-    small = _interleaved('UEFI logs, quotes, appraisals', runs, {
-        'eventlog': lambda: _eventlog(log),
-        **{task: _seconds(korora, task) for task in (
-            'uefi', 'quote', 'full', 'incremental',
-            'incremental, unprepared', 'incremental, list only')}})
-    million = _interleaved('a policy of 1,000,000 digests', 1, {
-        'load': lambda: korora.run('million')})['load'][0]
+    lists = _interleaved(
+        'IMA lists',
+        runs,
+        {
+            f'{name} {form}': _seconds(known[name], form)
+            for name, form in (
+                ('floor', 'text'),
+                ('korora', 'text'),
+                ('keylime', 'text'),
+                ('floor', 'binary'),
+                ('korora', 'binary'),
+                ('korora', 'text, digests'),
+                ('korora', 'binary, digests'),
+                ('korora', 'again, digests'),
+            )
+        },
+    )
+    small = _interleaved(
+        'UEFI logs, quotes, appraisals',
+        runs,
+        {
+            'eventlog': lambda: _eventlog(log),
+            **{
+                task: _seconds(korora, task)
+                for task in (
+                    'uefi',
+                    'quote',
+                    'full',
+                    'incremental',
+                    'incremental, unprepared',
+                    'incremental, list only',
+                )
+            },
+        },
+    )
+    million = _interleaved(
+        'a policy of 1,000,000 digests',
+        1,
+        {'load': lambda: korora.run('million')},
+    )['load'][0]
     return {
         'ima': {
             **_compared(lists, 'text', 'text'),
@@ -131,21 +167,27 @@ def _measure(known: dict[str, Contender], runs: int) -> Json:
             'digests': {
                 'text': _compared(lists, 'text', 'text, digests'),
                 'binary': _compared(lists, 'binary', 'binary, digests'),
-                'seen_before': _compared(lists, 'binary',
-                                         'again, digests')},
+                'seen_before': _compared(lists, 'binary', 'again, digests'),
+            },
             'incremental_100_entries_ms': _ms(small['incremental']),
-            'incremental_100_entries_unprepared_ms':
-                _ms(small['incremental, unprepared']),
-            'incremental_100_entries_list_only_ms':
-                _ms(small['incremental, list only']),
-            'state_bytes': korora.ready['state_bytes']},
-        'uefi': {'korora_ms': _ms(small['uefi']),
-                 'tpm2_eventlog_ms': _ms(small['eventlog']),
-                 'log_bytes': log.stat().st_size},
+            'incremental_100_entries_unprepared_ms': _ms(
+                small['incremental, unprepared']
+            ),
+            'incremental_100_entries_list_only_ms': _ms(
+                small['incremental, list only']
+            ),
+            'state_bytes': korora.ready['state_bytes'],
+        },
+        'uefi': {
+            'korora_ms': _ms(small['uefi']),
+            'tpm2_eventlog_ms': _ms(small['eventlog']),
+            'log_bytes': log.stat().st_size,
+        },
         'policy_1000000': million,
         'quote_verify_ms': _ms(small['quote']),
         'appraise_full_ms': _ms(small['full']),
-        'runs': runs}
+        'runs': runs,
+    }
 
 
 def _compared(lists: dict[str, list[float]], form: str, task: str) -> Json:
@@ -157,11 +199,13 @@ def _compared(lists: dict[str, list[float]], form: str, task: str) -> Json:
         'korora_s': round(_median(korora), 4),
         'keylime_s': round(_median(keylime), 4),
         'ratio_floor': round(_ratio(korora, floor), 3),
-        'speedup_keylime': round(_ratio(keylime, korora), 2)}
+        'speedup_keylime': round(_ratio(keylime, korora), 2),
+    }
 
 
-def _interleaved(what: str, runs: int, tasks: dict[str, Callable[[], Any]]
-                 ) -> dict[str, list[Any]]:
+def _interleaved(
+    what: str, runs: int, tasks: dict[str, Callable[[], Any]]
+) -> dict[str, list[Any]]:
     """Run each task once a round, in another order each time."""
     measured: dict[str, list[Any]] = {name: [] for name in tasks}
     order, dice = list(tasks), random.Random(1)
@@ -182,8 +226,9 @@ def _seconds(contender: Contender, task: str) -> Callable[[], float]:
 
 def _eventlog(log: pathlib.Path) -> float:
     began = time.perf_counter()
-    subprocess.run(['tpm2_eventlog', str(log)], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ['tpm2_eventlog', str(log)], check=True, stdout=subprocess.DEVNULL
+    )
     return time.perf_counter() - began
 
 
@@ -206,8 +251,9 @@ def _ms(values: list[float]) -> float:
 
 
 def _ratio(above: list[float], below: list[float]) -> float:
-    return _median([one / other
-                    for one, other in zip(above, below, strict=True)])
+    return _median(
+        [one / other for one, other in zip(above, below, strict=True)]
+    )
 
 
 def conclude(report: Json) -> int:
@@ -216,18 +262,37 @@ def conclude(report: Json) -> int:
     ima = report['ima']
     checks = [
         ('ratio_floor, text', ima['ratio_floor'], '<=', MAX_RATIO_FLOOR),
-        ('ratio_floor, binary', ima['binary']['ratio_floor'], '<=',
-         MAX_RATIO_FLOOR),
-        ('speedup_keylime, text', ima['speedup_keylime'], '>=',
-         MIN_SPEEDUP_KEYLIME),
-        ('speedup_keylime, binary', ima['binary']['speedup_keylime'], '>=',
-         MIN_SPEEDUP_KEYLIME),
-        ('incremental_100_entries_ms', ima['incremental_100_entries_ms'],
-         '<=', MAX_INCREMENTAL_MS)]
+        (
+            'ratio_floor, binary',
+            ima['binary']['ratio_floor'],
+            '<=',
+            MAX_RATIO_FLOOR,
+        ),
+        (
+            'speedup_keylime, text',
+            ima['speedup_keylime'],
+            '>=',
+            MIN_SPEEDUP_KEYLIME,
+        ),
+        (
+            'speedup_keylime, binary',
+            ima['binary']['speedup_keylime'],
+            '>=',
+            MIN_SPEEDUP_KEYLIME,
+        ),
+        (
+            'incremental_100_entries_ms',
+            ima['incremental_100_entries_ms'],
+            '<=',
+            MAX_INCREMENTAL_MS,
+        ),
+    ]
     missed = 0
     for name, value, relation, limit in checks:
         held = value <= limit if relation == '<=' else value >= limit
         missed += not held
-        ui.say(f'{"ok " if held else "BAD"} {name}: {value} '
-               f'(wanted: {relation} {limit})')
+        ui.say(
+            f'{"ok " if held else "BAD"} {name}: {value} '
+            f'(wanted: {relation} {limit})'
+        )
     return 1 if missed else 0

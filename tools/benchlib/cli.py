@@ -19,24 +19,40 @@ def parser() -> argparse.ArgumentParser:
         prog='tools/bench',
         description='Set up this machine and measure Kororā. Contenders '
         'take turns, and figures are medians, so that ratios hold on a '
-        'machine whose speed drifts.')
-    made.add_argument('--no-setup', action='store_true',
-                      help=argparse.SUPPRESS)
+        'machine whose speed drifts.',
+    )
+    made.add_argument(
+        '--no-setup', action='store_true', help=argparse.SUPPRESS
+    )
     what = made.add_subparsers(dest='what', required=True)
     appraisal = what.add_parser(
-        'appraisal', help='IMA lists, UEFI logs and quotes',
+        'appraisal',
+        help='IMA lists, UEFI logs and quotes',
         description='The same IMA list and a policy that allows all of it '
         'for a bare loop of hashlib (the floor), for Kororā and for '
         'keylime; then UEFI logs, quotes, and whole appraisals. Takes a '
-        'few minutes.')
-    appraisal.add_argument('--json', metavar='FILE', type=pathlib.Path,
-                           help='write the report to FILE')
-    appraisal.add_argument('--runs', type=int, default=9, metavar='N',
-                           help='runs of each contender, at least 7 '
-                           '(default: %(default)s)')
-    appraisal.add_argument('--entries', type=int, default=100_000,
-                           metavar='N', help='entries of the IMA list '
-                           '(default: %(default)s)')
+        'few minutes.',
+    )
+    appraisal.add_argument(
+        '--json',
+        metavar='FILE',
+        type=pathlib.Path,
+        help='write the report to FILE',
+    )
+    appraisal.add_argument(
+        '--runs',
+        type=int,
+        default=9,
+        metavar='N',
+        help='runs of each contender, at least 7 (default: %(default)s)',
+    )
+    appraisal.add_argument(
+        '--entries',
+        type=int,
+        default=100_000,
+        metavar='N',
+        help='entries of the IMA list (default: %(default)s)',
+    )
     return made
 
 
@@ -51,6 +67,7 @@ def main() -> int:
             setup.again_in_the_venv('bench')
         # Only the virtual environment has what this imports.
         from benchlib import appraisal
+
         report = appraisal.run(options.runs, options.entries)
         if options.json:
             options.json.write_text(json.dumps(report, indent=2) + '\n')
@@ -74,4 +91,5 @@ def _check(options: argparse.Namespace) -> None:
                 pass
         except OSError as exc:
             raise ui.LabError(
-                f'cannot write {options.json}: {exc.strerror}') from exc
+                f'cannot write {options.json}: {exc.strerror}'
+            ) from exc

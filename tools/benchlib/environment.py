@@ -18,5 +18,7 @@ PYTHON = _PEER / 'bin' / 'python'
 def ensure() -> None:
     """Make it; cheap when it is there. Raises LabError."""
     environment.ensure(
-        _PEER, pathlib.Path(__file__).with_name('keylime.txt'),
-        options=['--no-deps'])
+        _PEER,
+        pathlib.Path(__file__).with_name('keylime.txt'),
+        options=['--no-deps'],
+    )

@@ -53,10 +53,10 @@ def binary(log: bytes, allowed: dict[bytes, bytes]) -> str:
         at_data = size_at + 4
         after = at_data + u32(log, size_at)[0]
         data = log[at_data:after]
-        if sha1(data).digest() != log[at + 4:at + 24]:
+        if sha1(data).digest() != log[at + 4 : at + 24]:
             raise ValueError('template hash')
         path_at = 8 + u32(data, 0)[0]
-        if allowed[data[path_at:-1]] != data[12:path_at - 4]:
+        if allowed[data[path_at:-1]] != data[12 : path_at - 4]:
             raise ValueError('not allowed')
         pcr = sha256(pcr + sha256(data).digest()).digest()
         at = after
@@ -66,8 +66,10 @@ def binary(log: bytes, allowed: dict[bytes, bytes]) -> str:
 def main() -> None:
     load = workload.read(pathlib.Path(sys.argv[1]))
     as_text = {**load.files, 'boot_aggregate': load.aggregate}
-    as_bytes = {path.encode(): bytes.fromhex(digest)
-                for path, digest in as_text.items()}
+    as_bytes = {
+        path.encode(): bytes.fromhex(digest)
+        for path, digest in as_text.items()
+    }
 
     def run_text() -> None:
         assert text(load.text, as_text) == load.pcr

@@ -25,19 +25,25 @@ def main() -> None:
     load = workload.read(pathlib.Path(sys.argv[1]))
     lines = load.text.splitlines()
     document = ima.empty_policy()
-    document['digests'] = {path: [digest]
-                           for path, digest in load.files.items()}
+    document['digests'] = {
+        path: [digest] for path, digest in load.files.items()
+    }
     document['digests']['boot_aggregate'] = [load.aggregate]
     policy = ima.deserialize_runtime_policy(json.dumps(document))
 
     def run() -> None:
         digest, failure = ima.process_measurement_list(
-            AgentAttestState('bench'), lines, policy, load.pcr, None, None,
-            Hash.SHA256)
+            AgentAttestState('bench'),
+            lines,
+            policy,
+            load.pcr,
+            None,
+            None,
+            Hash.SHA256,
+        )
         assert digest == load.pcr and not failure, failure
 
-    worker.serve({'text': run},
-                 version=importlib.metadata.version('keylime'))
+    worker.serve({'text': run}, version=importlib.metadata.version('keylime'))
 
 
 if __name__ == '__main__':

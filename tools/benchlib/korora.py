@@ -40,17 +40,28 @@ class Host:
     def evidence(self, ima_log: bytes, offset: int = 0) -> evidence.Evidence:
         """Evidence for :data:`CHALLENGE` and whatever the PCRs are now."""
         qualifying = evidence.qualify(CHALLENGE, 'attest', 'h1', b'{}')
-        return evidence.Evidence(self.tpm.quote(qualifying), self.uefi_log,
-                                 ima_log, offset)
+        return evidence.Evidence(
+            self.tpm.quote(qualifying), self.uefi_log, ima_log, offset
+        )
 
-    def appraise(self, proof: evidence.Evidence,
-                 bound: policy.BoundPolicy,
-                 state: ima.State | None = None) -> appraise.Appraisal:
+    def appraise(
+        self,
+        proof: evidence.Evidence,
+        bound: policy.BoundPolicy,
+        state: ima.State | None = None,
+    ) -> appraise.Appraisal:
         """The whole appraisal, which must find nothing."""
         appraisal = appraise.appraise(
-            proof, ak=self.ak, challenge=CHALLENGE, purpose='attest',
-            host='h1', body=b'{}', policies=[bound], last_clock=None,
-            ima_state=state)
+            proof,
+            ak=self.ak,
+            challenge=CHALLENGE,
+            purpose='attest',
+            host='h1',
+            body=b'{}',
+            policies=[bound],
+            last_clock=None,
+            ima_state=state,
+        )
         assert appraisal.tier == appraise.AFFIRMING, appraisal.reasons
         return appraisal
 
@@ -58,26 +69,49 @@ class Host:
 def document(load: workload.Workload, host: Host) -> dict[str, Any]:
     """A policy: the log explains the PCRs, they are golden, files known."""
     registers = [*range(10), *range(11, 16)]
-    return {'version': 1, 'name': 'bench', 'rules': [
-        {'event-log': {'pcrs': registers}},
-        {'pcrs': {'registers': registers, 'generations': [{
-            'name': 'golden', 'values': {
-                str(index): host.tpm.pcrs[index].hex()
-                for index in registers}}]}},
-        {'ima': {'files': {path: [f'sha256:{digest}']
-                           for path, digest in load.files.items()}}}]}
+    return {
+        'version': 1,
+        'name': 'bench',
+        'rules': [
+            {'event-log': {'pcrs': registers}},
+            {
+                'pcrs': {
+                    'registers': registers,
+                    'generations': [
+                        {
+                            'name': 'golden',
+                            'values': {
+                                str(index): host.tpm.pcrs[index].hex()
+                                for index in registers
+                            },
+                        }
+                    ],
+                }
+            },
+            {
+                'ima': {
+                    'files': {
+                        path: [f'sha256:{digest}']
+                        for path, digest in load.files.items()
+                    }
+                }
+            },
+        ],
+    }
 
 
-def prepare(directory: str, vector: str
-            ) -> tuple[workload.Workload, Host, policy.BoundPolicy]:
+def prepare(
+    directory: str, vector: str
+) -> tuple[workload.Workload, Host, policy.BoundPolicy]:
     """Read the workload and compile its policy, as a service does once."""
     load = workload.read(pathlib.Path(directory))
     host = Host(load, vector)
     return load, host, policy.load(document(load, host)).bind(())
 
 
-def cold(task: Callable[[], object],
-         prepare: Callable[[], object] = lambda: None) -> worker.Task:
+def cold(
+    task: Callable[[], object], prepare: Callable[[], object] = lambda: None
+) -> worker.Task:
     """A task for which nothing of any list was seen before.
 
     :param prepare: what compiling the policy does.
@@ -122,8 +156,7 @@ def main() -> None:
 
     digests = ima.Rules(f'sha256:{item}' for item in load.files.values())
 
-    def measure(log: bytes, rules: ima.Rules = files
-                ) -> Callable[[], object]:
+    def measure(log: bytes, rules: ima.Rules = files) -> Callable[[], object]:
         def run() -> None:
             measured = ima.measure(log, covered, [rules])
             assert measured.findings == ((),), measured.findings
@@ -145,24 +178,30 @@ def main() -> None:
         for _ in range(20):
             quote.verify_quote(quoted, host.ak, qualifying)
 
-    worker.serve({
-        'text': cold(measure(text), as_text),
-        'binary': cold(measure(load.binary), as_binary),
-        'text, digests': cold(measure(text, digests)),
-        'binary, digests': cold(measure(load.binary, digests)),
-        'again, digests': again(measure(load.binary, digests)),
-        'uefi': lambda: _seconds(uefi, 20),
-        'quote': lambda: _seconds(verify, 20),
-        'full': cold(lambda: host.appraise(whole, bound), as_binary),
-        'incremental': cold(
-            lambda: host.appraise(more, bound, state), as_binary),
-        'incremental, unprepared': cold(
-            lambda: host.appraise(more, bound, state)),
-        'incremental, list only': cold(
-            lambda: ima.measure(suffix, after, [files], state=state),
-            as_binary),
-        'million': million,
-    }, state_bytes=len(str(state.to_json())))
+    worker.serve(
+        {
+            'text': cold(measure(text), as_text),
+            'binary': cold(measure(load.binary), as_binary),
+            'text, digests': cold(measure(text, digests)),
+            'binary, digests': cold(measure(load.binary, digests)),
+            'again, digests': again(measure(load.binary, digests)),
+            'uefi': lambda: _seconds(uefi, 20),
+            'quote': lambda: _seconds(verify, 20),
+            'full': cold(lambda: host.appraise(whole, bound), as_binary),
+            'incremental': cold(
+                lambda: host.appraise(more, bound, state), as_binary
+            ),
+            'incremental, unprepared': cold(
+                lambda: host.appraise(more, bound, state)
+            ),
+            'incremental, list only': cold(
+                lambda: ima.measure(suffix, after, [files], state=state),
+                as_binary,
+            ),
+            'million': million,
+        },
+        state_bytes=len(str(state.to_json())),
+    )
 
 
 def _seconds(task: Callable[[], object], times: int) -> dict[str, Any]:
@@ -185,23 +224,41 @@ def _measure_more(host: Host) -> bytes:
 
 def million() -> dict[str, Any]:
     """Load 1,000,000 digests; look up among them and among 1,000."""
-    listed = [f'sha256:{hashlib.sha256(b"%d" % number).hexdigest()}'
-              for number in range(MILLION)]
+    listed = [
+        f'sha256:{hashlib.sha256(b"%d" % number).hexdigest()}'
+        for number in range(MILLION)
+    ]
     began = time.perf_counter()
     large = _files(listed)
     load_s = time.perf_counter() - began
-    return {'load_s': round(load_s, 3),
-            'lookup_ns': _lookup(large, listed[::1000]),
-            'lookup_among_1000_ns': _lookup(_files(listed[::1000]),
-                                            listed[::1000])}
+    return {
+        'load_s': round(load_s, 3),
+        'lookup_ns': _lookup(large, listed[::1000]),
+        'lookup_among_1000_ns': _lookup(
+            _files(listed[::1000]), listed[::1000]
+        ),
+    }
 
 
 def _files(listed: list[str]) -> ima.Rules:
     """Policy document to compiled rules, as a service does once."""
-    bound = policy.load({'version': 1, 'name': 'million', 'rules': [
-        {'pcrs': {'registers': [4], 'generations': [{
-            'name': 'any', 'values': {'4': '00' * 32}}]}},
-        {'ima': {'digests': listed}}]}).bind(())
+    bound = policy.load(
+        {
+            'version': 1,
+            'name': 'million',
+            'rules': [
+                {
+                    'pcrs': {
+                        'registers': [4],
+                        'generations': [
+                            {'name': 'any', 'values': {'4': '00' * 32}}
+                        ],
+                    }
+                },
+                {'ima': {'digests': listed}},
+            ],
+        }
+    ).bind(())
     assert bound.ima is not None
     return bound.ima
 
@@ -213,9 +270,12 @@ def _lookup(rules: ima.Rules, listed: list[str]) -> int:
     pcr = bytes(32)
     aggregate = hashlib.sha256(bytes(320)).digest()
     entries = [simulator.ima_entry('boot_aggregate', aggregate)]
-    entries += [simulator.ima_entry(f'/file-{number}', bytes.fromhex(
-        digest.removeprefix('sha256:')))
-        for number, digest in enumerate(listed)]
+    entries += [
+        simulator.ima_entry(
+            f'/file-{number}', bytes.fromhex(digest.removeprefix('sha256:'))
+        )
+        for number, digest in enumerate(listed)
+    ]
     for entry, extension in entries:
         log += entry
         pcr = hashlib.sha256(pcr + extension).digest()

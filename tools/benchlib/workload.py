@@ -45,8 +45,10 @@ def make(entries: int, aggregate: str) -> Workload:
     lines, binary, ends = [], bytearray(), []
     pcr, files = bytes(32), {}
     for number in range(entries):
-        path = f'/usr/lib/x86_64-linux-gnu/pkg{number % PACKAGES}' \
+        path = (
+            f'/usr/lib/x86_64-linux-gnu/pkg{number % PACKAGES}'
             f'/file-{number}.so'
+        )
         digest = hashlib.sha256(path.encode()).digest()
         if number:
             files[path] = digest.hex()
@@ -54,33 +56,45 @@ def make(entries: int, aggregate: str) -> Workload:
             path, digest = 'boot_aggregate', bytes.fromhex(aggregate)
         data = template_data(path.encode(), digest)
         stated = hashlib.sha1(data).digest()
-        lines.append(f'10 {stated.hex()} ima-ng sha256:{digest.hex()} '
-                     f'{path}\n')
+        lines.append(
+            f'10 {stated.hex()} ima-ng sha256:{digest.hex()} {path}\n'
+        )
         binary += _U32.pack(10) + stated + _U32.pack(6) + b'ima-ng'
         binary += _U32.pack(len(data)) + data
         ends.append(len(binary))
         pcr = hashlib.sha256(pcr + hashlib.sha256(data).digest()).digest()
-    return Workload(''.join(lines), bytes(binary), pcr.hex(), aggregate,
-                    ends, files)
+    return Workload(
+        ''.join(lines), bytes(binary), pcr.hex(), aggregate, ends, files
+    )
 
 
 def template_data(path: bytes, digest: bytes) -> bytes:
     """Template data of ima-ng: d-ng and n-ng, each behind its length."""
     field, name = b'sha256:\0' + digest, path + b'\0'
-    return (_U32.pack(len(field)) + field + _U32.pack(len(name)) + name)
+    return _U32.pack(len(field)) + field + _U32.pack(len(name)) + name
 
 
 def write(made: Workload, directory: pathlib.Path) -> None:
     """Write what the contenders read."""
     (directory / 'list.txt').write_text(made.text)
     (directory / 'list.bin').write_bytes(made.binary)
-    (directory / 'policy.json').write_text(json.dumps({
-        'pcr': made.pcr, 'aggregate': made.aggregate, 'ends': made.ends,
-        'files': made.files}))
+    (directory / 'policy.json').write_text(
+        json.dumps(
+            {
+                'pcr': made.pcr,
+                'aggregate': made.aggregate,
+                'ends': made.ends,
+                'files': made.files,
+            }
+        )
+    )
 
 
 def read(directory: pathlib.Path) -> Workload:
     """What :func:`write` wrote."""
     document = json.loads((directory / 'policy.json').read_text())
-    return Workload((directory / 'list.txt').read_text(),
-                    (directory / 'list.bin').read_bytes(), **document)
+    return Workload(
+        (directory / 'list.txt').read_text(),
+        (directory / 'list.bin').read_bytes(),
+        **document,
+    )

@@ -5,6 +5,7 @@ The canary is the passphrase that Nova generated for a demo server.  It is
 searched plain, in hexadecimal and in base64 at each of the three possible
 alignments, by its first 64 bytes so that a truncated copy counts as well.
 """
+
 import base64
 import collections.abc
 import contextlib
@@ -30,7 +31,7 @@ def needles(passphrase: bytes) -> tuple[bytes, ...]:
     for shift in range(3):
         text = base64.b64encode(b'\0' * shift + part)
         # Drop the characters that depend on the neighbouring bytes.
-        found.append(text[(shift * 8 + 5) // 6:-4])
+        found.append(text[(shift * 8 + 5) // 6 : -4])
     return tuple(found)
 
 
@@ -81,8 +82,11 @@ def search_trees(
             folders[:] = [f for f in folders if here / f not in skip]
             for name in files:
                 path = here / name
-                if path not in skip and path.is_file() \
-                        and not path.is_symlink():
+                if (
+                    path not in skip
+                    and path.is_file()
+                    and not path.is_symlink()
+                ):
                     finds.add(str(path), count_in_file(path, wanted))
     return finds
 
@@ -106,10 +110,25 @@ class BrokerCapture:
         self.file = folder / 'broker.pcap'
         self.flows = folder / 'flows'
         self._command = [
-            'ip', 'netns', 'exec', netns, 'tcpdump', '-i', 'any',
+            'ip',
+            'netns',
+            'exec',
+            netns,
+            'tcpdump',
+            '-i',
+            'any',
             # tcpflow does not read the newer LINUX_SLL2.
-            '-y', 'LINUX_SLL', '-s', '0', '-B', '65536', '-U',
-            '-w', str(self.file), f'tcp port {port}']
+            '-y',
+            'LINUX_SLL',
+            '-s',
+            '0',
+            '-B',
+            '65536',
+            '-U',
+            '-w',
+            str(self.file),
+            f'tcp port {port}',
+        ]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> 'BrokerCapture':
@@ -117,7 +136,8 @@ class BrokerCapture:
         with contextlib.suppress(FileNotFoundError):
             self.file.unlink()
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         assert self._process.stderr is not None
         # tcpdump says "listening on" once packets are being kept.
         line = self._process.stderr.readline()
@@ -153,11 +173,14 @@ class BrokerCapture:
             old.unlink()
         subprocess.run(
             ['tcpflow', '-q', '-o', str(self.flows), '-r', str(self.file)],
-            check=True, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         (self.flows / 'report.xml').unlink(missing_ok=True)
         size = sum(f.stat().st_size for f in self.flows.iterdir())
         if size < 10_000:
             raise RuntimeError(
-                f'only {size} bytes of broker traffic were captured')
+                f'only {size} bytes of broker traffic were captured'
+            )
         return search_trees([self.flows], wanted)

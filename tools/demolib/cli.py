@@ -3,6 +3,7 @@
 
 Standard library only: it runs before the virtual environment exists.
 """
+
 import argparse
 import collections.abc
 import contextlib
@@ -28,16 +29,31 @@ def parser() -> argparse.ArgumentParser:
         'with three compute hosts, and show that a server with a vTPM '
         'migrates between trusted hosts only. The same cloud without '
         'Kororā follows, for comparison. Takes about six minutes on two '
-        'cores; the first time, the set-up adds as much.')
-    made.add_argument('--json', metavar='FILE', type=pathlib.Path,
-                      help='write the report to FILE')
-    made.add_argument('--no-stock', action='store_true',
-                      help='leave the comparison with stock Nova out')
-    made.add_argument('--keep', action='store_true',
-                      help='leave the cloud running at the end (the '
-                      'comparison with stock Nova is then left out)')
-    made.add_argument('scenario', nargs='*', metavar='SCENARIO',
-                      help='run only these scenarios ("boot" among them)')
+        'cores; the first time, the set-up adds as much.',
+    )
+    made.add_argument(
+        '--json',
+        metavar='FILE',
+        type=pathlib.Path,
+        help='write the report to FILE',
+    )
+    made.add_argument(
+        '--no-stock',
+        action='store_true',
+        help='leave the comparison with stock Nova out',
+    )
+    made.add_argument(
+        '--keep',
+        action='store_true',
+        help='leave the cloud running at the end (the '
+        'comparison with stock Nova is then left out)',
+    )
+    made.add_argument(
+        'scenario',
+        nargs='*',
+        metavar='SCENARIO',
+        help='run only these scenarios ("boot" among them)',
+    )
     return made
 
 
@@ -65,8 +81,7 @@ def _demo(options: argparse.Namespace) -> int:
     if not (options.no_stock or options.keep):
         with _lab('--stock'):
             report['canary']['stock'] = _inside('baseline')
-    report = {'versions': report.pop('versions'), 'setup_s': setup_s,
-              **report}
+    report = {'versions': report.pop('versions'), 'setup_s': setup_s, **report}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + '\n')
     return _conclude(report)
@@ -92,14 +107,26 @@ def _inside(*arguments: str) -> Json:
     what, *rest = arguments
     with tempfile.TemporaryDirectory(prefix='korora-demo-') as folder:
         out = pathlib.Path(folder) / 'report.json'
-        _run([*processes.into(lab, 'ctl'), str(paths.BIN / 'python'), '-m',
-              'demolib.run', what, str(out), *rest])
+        _run(
+            [
+                *processes.into(lab, 'ctl'),
+                str(paths.BIN / 'python'),
+                '-m',
+                'demolib.run',
+                what,
+                str(out),
+                *rest,
+            ]
+        )
         return typing.cast(Json, json.loads(out.read_text()))
 
 
 def _run(argv: list[str]) -> None:
-    env = {**os.environ, 'PYTHONWARNINGS': 'ignore', 'PYTHONPATH': str(
-        paths.CHECKOUT / 'tools')}
+    env = {
+        **os.environ,
+        'PYTHONWARNINGS': 'ignore',
+        'PYTHONPATH': str(paths.CHECKOUT / 'tools'),
+    }
     sys.stdout.flush()
     code = children.run(argv, env, str(paths.CHECKOUT))
     if code:
@@ -111,34 +138,44 @@ def _conclude(report: Json) -> int:
     guest, found = report['guest'], report['canary']
     wrong = [s for s in report['scenarios'] if not s['ok']]
     ui.note('')
-    ui.note(f'{len(report["scenarios"]) - len(wrong)} of '
-            f'{len(report["scenarios"])} scenarios as expected')
-    ui.note('guest: one unbroken run over all hosts: '
-            f'{"yes" if guest["continuity"] else "NO"} '
-            f'({guest["ticks"]} ticks, longest gap '
-            f'{guest["max_gap_s"]:.1f} s)')
+    ui.note(
+        f'{len(report["scenarios"]) - len(wrong)} of '
+        f'{len(report["scenarios"])} scenarios as expected'
+    )
+    ui.note(
+        'guest: one unbroken run over all hosts: '
+        f'{"yes" if guest["continuity"] else "NO"} '
+        f'({guest["ticks"]} ticks, longest gap '
+        f'{guest["max_gap_s"]:.1f} s)'
+    )
     ui.note("the vTPM's passphrase in clear: " + _counts(found))
     if 'stock' in found:
-        ui.note('the same with stock Nova:       '
-                + _counts(found['stock']))
+        ui.note('the same with stock Nova:       ' + _counts(found['stock']))
     figures = report['migration']
     if figures['n']:
-        ui.note(f'live migration (median of {figures["n"]}): '
-                f'{figures["total_s"]:.1f} s, downtime '
-                f'{figures["downtime_ms"]:.0f} ms; of it the hand-over '
-                f'{figures["handover_ms"]:.0f} ms, '
-                f'{figures["tpm_commands"]} TPM commands')
+        ui.note(
+            f'live migration (median of {figures["n"]}): '
+            f'{figures["total_s"]:.1f} s, downtime '
+            f'{figures["downtime_ms"]:.0f} ms; of it the hand-over '
+            f'{figures["handover_ms"]:.0f} ms, '
+            f'{figures["tpm_commands"]} TPM commands'
+        )
     for row in wrong:
-        ui.note(f'WRONG {row["id"]}: expected {row["expected"]}, observed '
-                f'{row["observed"]} {row["reason"]}')
+        ui.note(
+            f'WRONG {row["id"]}: expected {row["expected"]}, observed '
+            f'{row["observed"]} {row["reason"]}'
+        )
     if guest['emulator_trouble'] and not guest['continuity']:
-        ui.note('the emulated guest itself crashed (seen on its console); '
-                'run the demo again')
+        ui.note(
+            'the emulated guest itself crashed (seen on its console); '
+            'run the demo again'
+        )
     here = [found[k] for k in ('bus', 'logs', 'disk', 'db')]
     good = not wrong and guest['continuity'] and not any(here)
     return 0 if good else 1
 
 
 def _counts(found: Json) -> str:
-    return ', '.join(f'{what} {found[what]}'
-                     for what in ('bus', 'logs', 'disk', 'db'))
+    return ', '.join(
+        f'{what} {found[what]}' for what in ('bus', 'logs', 'disk', 'db')
+    )

@@ -5,6 +5,7 @@ The guest extends PCR 16 of its vTPM every second with SHA-256 of the tick's
 number and prints the result.  Whoever reads the consoles of all hosts can
 recompute the chain: a restart, a restored state or a second copy breaks it.
 """
+
 import collections.abc
 import dataclasses
 import hashlib
@@ -45,8 +46,11 @@ class Report:
 class Watcher(threading.Thread):
     """Follow one guest's console on several hosts at the same time."""
 
-    def __init__(self, consoles: collections.abc.Sequence[pathlib.Path],
-                 period: float = 0.1) -> None:
+    def __init__(
+        self,
+        consoles: collections.abc.Sequence[pathlib.Path],
+        period: float = 0.1,
+    ) -> None:
         super().__init__(name='console-watcher', daemon=True)
         self._consoles = consoles
         self._period = period
@@ -74,8 +78,7 @@ class Watcher(threading.Thread):
             self._trouble |= bool(TROUBLE.search(text))
             for number, _, boot, ext, pcr16 in TICK.findall(text):
                 key = (boot, int(number))
-                tick = Tick(int(number), boot, ext == 'ok', pcr16.upper(),
-                            now)
+                tick = Tick(int(number), boot, ext == 'ok', pcr16.upper(), now)
                 known = self._ticks.setdefault(key, tick)
                 if known.pcr16 != tick.pcr16:
                     # Two copies of one guest went separate ways.
@@ -100,7 +103,8 @@ class Watcher(threading.Thread):
             if time.monotonic() > end:
                 raise TimeoutError(
                     f'the guest printed nothing after tick {number} '
-                    f'for {timeout:.0f} s')
+                    f'for {timeout:.0f} s'
+                )
             time.sleep(0.1)
 
     def report(self) -> Report:
@@ -109,17 +113,18 @@ class Watcher(threading.Thread):
             ticks = sorted(self._ticks.values(), key=lambda t: t.number)
             wrong = list(self._wrong)
         boots = {t.boot for t in ticks}
-        chain = all(t.extended and t.pcr16 == expected
-                    for t, expected in zip(
-                        ticks, _chain(ticks), strict=True))
-        gaps = [b.seen - a.seen for a, b in
-                itertools.pairwise(ticks)]
+        chain = all(
+            t.extended and t.pcr16 == expected
+            for t, expected in zip(ticks, _chain(ticks), strict=True)
+        )
+        gaps = [b.seen - a.seen for a, b in itertools.pairwise(ticks)]
         return Report(
-            continuity=bool(ticks) and chain and len(boots) == 1
-            and not wrong,
-            boot_ids=len(boots), ticks=len(ticks),
+            continuity=bool(ticks) and chain and len(boots) == 1 and not wrong,
+            boot_ids=len(boots),
+            ticks=len(ticks),
             max_gap_s=round(max(gaps, default=0.0), 2),
-            emulator_trouble=self._trouble)
+            emulator_trouble=self._trouble,
+        )
 
 
 def _chain(ticks: list[Tick]) -> collections.abc.Iterator[str]:

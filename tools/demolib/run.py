@@ -5,6 +5,7 @@
 demo's report to OUT as JSON.  It runs in the control plane's network
 namespace with the virtual environment's Python.
 """
+
 import collections.abc
 import importlib.metadata
 import json
@@ -25,42 +26,62 @@ from lablib import client, paths, ui
 Json = dict[str, typing.Any]
 
 #: A scenario that meets one of these could not be judged: it failed.
-UNJUDGED = (w.DemoError, client.CloudError, ui.LabError, errors.KororaError,
-            ks_exc.ClientException, TimeoutError, OSError)
+UNJUDGED = (
+    w.DemoError,
+    client.CloudError,
+    ui.LabError,
+    errors.KororaError,
+    ks_exc.ClientException,
+    TimeoutError,
+    OSError,
+)
 
 
 def versions(world: w.World) -> Json:
     """Versions of everything that takes part."""
     found: Json = {'python': platform.python_version()}
-    for name in ('nova', 'keystone', 'openstack-placement', 'glance',
-                 'neutron', 'barbican', 'korora-nova', 'tpm2-pytss'):
+    for name in (
+        'nova',
+        'keystone',
+        'openstack-placement',
+        'glance',
+        'neutron',
+        'barbican',
+        'korora-nova',
+        'tpm2-pytss',
+    ):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = 'not installed'
     for line in world.virsh('h1', 'version').splitlines():
-        for what, key in (('Using library', 'libvirt'),
-                          ('Running hypervisor', 'qemu')):
+        for what, key in (
+            ('Using library', 'libvirt'),
+            ('Running hypervisor', 'qemu'),
+        ):
             if line.startswith(what):
                 found[key] = line.split()[-1]
     return found
 
 
-def run_scenarios(world: w.World, wanted: collections.abc.Collection[str]
-                  ) -> Json:
+def run_scenarios(
+    world: w.World, wanted: collections.abc.Collection[str]
+) -> Json:
     """All scenarios in order, the canary and the guest's own account."""
     stage = scenarios.Stage(world)
     rows: list[Json] = []
     folder = world.lab.data / 'capture'
-    with canary.BrokerCapture(folder, paths.CTL,
-                              paths.PORTS['rabbitmq']) as capture:
+    with canary.BrokerCapture(
+        folder, paths.CTL, paths.PORTS['rabbitmq']
+    ) as capture:
         for scenario in scenarios.ALL:
             if wanted and scenario.id not in wanted:
                 continue
             rows.append(_run(world, stage, scenario))
             if not stage.server:
-                raise ui.LabError('no server to go on with: '
-                                  + rows[-1]['observed'])
+                raise ui.LabError(
+                    'no server to go on with: ' + rows[-1]['observed']
+                )
         world.say('... canary: looking for the real passphrase')
         finds = _search(world, capture, world.passphrase(stage.server))
     assert stage.watcher is not None
@@ -71,9 +92,12 @@ def run_scenarios(world: w.World, wanted: collections.abc.Collection[str]
     return {
         'versions': versions(world),
         'guest': {
-            'continuity': guest.continuity, 'boot_ids': guest.boot_ids,
-            'ticks': guest.ticks, 'max_gap_s': guest.max_gap_s,
-            'emulator_trouble': guest.emulator_trouble},
+            'continuity': guest.continuity,
+            'boot_ids': guest.boot_ids,
+            'ticks': guest.ticks,
+            'max_gap_s': guest.max_gap_s,
+            'emulator_trouble': guest.emulator_trouble,
+        },
         'scenarios': rows,
         'canary': {k: f.total for k, f in finds.items()},
         'canary_files': {k: f.files for k, f in finds.items() if f.files},
@@ -81,25 +105,32 @@ def run_scenarios(world: w.World, wanted: collections.abc.Collection[str]
     }
 
 
-def _run(world: w.World, stage: scenarios.Stage,
-         scenario: scenarios.Scenario) -> Json:
+def _run(
+    world: w.World, stage: scenarios.Stage, scenario: scenarios.Scenario
+) -> Json:
     began = time.monotonic()
     try:
         outcome = scenario.run(stage)
     except UNJUDGED as exc:
-        outcome = scenarios.Outcome(
-            f'{type(exc).__name__}: {exc}'[:600])
+        outcome = scenarios.Outcome(f'{type(exc).__name__}: {exc}'[:600])
     ok = outcome.observed == scenario.expected
     if scenario.expected == 'refused':
         ok = ok and bool(outcome.reason)
     seconds = time.monotonic() - began
     why = f' [{outcome.reason}]' if outcome.reason else ''
-    world.say(f'{"ok " if ok else "!!!"} {scenario.id:18} {scenario.what}: '
-              f'{outcome.observed}{why} ({seconds:.1f} s)')
-    return {'id': scenario.id, 'what': scenario.what,
-            'expected': scenario.expected, 'observed': outcome.observed,
-            'reason': outcome.reason, 'ok': ok,
-            'seconds': round(seconds, 1)}
+    world.say(
+        f'{"ok " if ok else "!!!"} {scenario.id:18} {scenario.what}: '
+        f'{outcome.observed}{why} ({seconds:.1f} s)'
+    )
+    return {
+        'id': scenario.id,
+        'what': scenario.what,
+        'expected': scenario.expected,
+        'observed': outcome.observed,
+        'reason': outcome.reason,
+        'ok': ok,
+        'seconds': round(seconds, 1),
+    }
 
 
 def _figures(stage: scenarios.Stage) -> Json:
@@ -108,29 +139,32 @@ def _figures(stage: scenarios.Stage) -> Json:
         return {'n': 0}
     return {
         'n': len(stage.migrations),
-        'total_s': statistics.median(
-            m.total_s for m in stage.migrations),
+        'total_s': statistics.median(m.total_s for m in stage.migrations),
         'downtime_ms': statistics.median(stage.downtimes_ms),
-        'handover_ms': round(statistics.median(
-            h['ms'] for h in stage.handovers), 1),
-        'tpm_commands': int(statistics.median(
-            h['tpm_commands'] for h in stage.handovers)),
+        'handover_ms': round(
+            statistics.median(h['ms'] for h in stage.handovers), 1
+        ),
+        'tpm_commands': int(
+            statistics.median(h['tpm_commands'] for h in stage.handovers)
+        ),
     }
 
 
 def run_baseline(world: w.World) -> Json:
     """One live migration of one vTPM server on stock Nova."""
     folder = world.lab.data / 'capture'
-    with canary.BrokerCapture(folder, paths.CTL,
-                              paths.PORTS['rabbitmq']) as capture:
+    with canary.BrokerCapture(
+        folder, paths.CTL, paths.PORTS['rabbitmq']
+    ) as capture:
         server = world.create('stock', 'vtpm', host='h1')
         if server['status'] != 'ACTIVE':
             raise ui.LabError('stock Nova does not start the server')
         watcher = world.watcher(server['id'])
         watcher.wait_past(1, 120)
         result = world.migrate_live(server['id'], 'h2')
-        world.say(f'ok  stock Nova: {result.observed} in '
-                  f'{result.total_s:.1f} s')
+        world.say(
+            f'ok  stock Nova: {result.observed} in {result.total_s:.1f} s'
+        )
         watcher.stop()
         finds = _search(world, capture, world.passphrase(server['id']))
     world.delete(server['id'])
@@ -139,22 +173,28 @@ def run_baseline(world: w.World) -> Json:
     return {k: f.total for k, f in finds.items()}
 
 
-def _search(world: w.World, capture: canary.BrokerCapture,
-            passphrase: bytes) -> dict[str, canary.Finds]:
+def _search(
+    world: w.World, capture: canary.BrokerCapture, passphrase: bytes
+) -> dict[str, canary.Finds]:
     """Everywhere the passphrase must not be; the guest still runs."""
     wanted = canary.needles(passphrase)
     capture.stop()
     lab = world.lab
     logs = [lab.log, *(lab.host(h) / 'var' / 'log' for h in paths.HOSTS)]
-    dump = ['mariadb-dump', '--no-defaults', '--user=root',
-            f'--socket={lab.run / "mysql.sock"}', '--all-databases',
-            '--single-transaction']
+    dump = [
+        'mariadb-dump',
+        '--no-defaults',
+        '--user=root',
+        f'--socket={lab.run / "mysql.sock"}',
+        '--all-databases',
+        '--single-transaction',
+    ]
     return {
         'bus': capture.count(wanted),
         'logs': canary.search_trees(logs, wanted),
         'disk': canary.search_trees(
-            [lab.root], wanted,
-            [lab.cache, capture.file.parent, *logs]),
+            [lab.root], wanted, [lab.cache, capture.file.parent, *logs]
+        ),
         'db': canary.search_output('databases', dump, wanted),
     }
 
@@ -163,8 +203,11 @@ def main() -> int:
     what, out, *wanted = sys.argv[1:]
     world = w.World(paths.Lab.default(), ui.say)
     try:
-        part = run_baseline(world) if what == 'baseline' \
+        part = (
+            run_baseline(world)
+            if what == 'baseline'
             else run_scenarios(world, wanted)
+        )
     except UNJUDGED as exc:
         ui.fail(str(exc))
         return 1

@@ -4,6 +4,7 @@
 Runs with the project's virtual environment inside the control plane's
 network namespace, where the cloud's endpoints answer.
 """
+
 import collections.abc
 import dataclasses
 import json
@@ -58,8 +59,9 @@ class Migration:
 class World(client.Cloud):
     """The lab, its cloud and its three hosts."""
 
-    def __init__(self, lab: paths.Lab,
-                 say: collections.abc.Callable[[str], None]) -> None:
+    def __init__(
+        self, lab: paths.Lab, say: collections.abc.Callable[[str], None]
+    ) -> None:
         super().__init__(lab)
         self.say = say
 
@@ -72,13 +74,19 @@ class World(client.Cloud):
         """
         done = subprocess.run(
             [str(paths.BIN / 'openstack'), *arguments],
-            capture_output=True, text=True,
-            env={**os.environ, **self.lab.openrc(),
-                 'PYTHONWARNINGS': 'ignore'})
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                **self.lab.openrc(),
+                'PYTHONWARNINGS': 'ignore',
+            },
+        )
         if done.returncode:
             raise DemoError(
                 f'openstack {" ".join(arguments)}: '
-                + (done.stderr.strip() or done.stdout.strip())[-600:])
+                + (done.stderr.strip() or done.stdout.strip())[-600:]
+            )
         if 'json' in arguments:
             return json.loads(done.stdout)
         return done.stdout
@@ -86,18 +94,27 @@ class World(client.Cloud):
     def enable(self, host: str, enabled: bool) -> None:
         """Enable or disable a host's nova-compute in Nova's scheduler."""
         for service in self.nova.get(
-                '/os-services?binary=nova-compute').json()['services']:
+            '/os-services?binary=nova-compute'
+        ).json()['services']:
             if service['host'] == host:
-                self.nova.put(f'/os-services/{service["id"]}', json={
-                    'status': 'enabled' if enabled else 'disabled'})
+                self.nova.put(
+                    f'/os-services/{service["id"]}',
+                    json={'status': 'enabled' if enabled else 'disabled'},
+                )
 
     # -- live migration --------------------------------------------------
 
-    def migrate_live(self, uuid: str, host: str | None = None,
-                     timeout: float = 120) -> Migration:
+    def migrate_live(
+        self, uuid: str, host: str | None = None, timeout: float = 120
+    ) -> Migration:
         """``openstack server migrate --live-migration``, to its end."""
-        arguments = ['--os-compute-api-version', '2.96', 'server',
-                     'migrate', '--live-migration']
+        arguments = [
+            '--os-compute-api-version',
+            '2.96',
+            'server',
+            'migrate',
+            '--live-migration',
+        ]
         if host:
             arguments += ['--host', host]
 
@@ -105,8 +122,9 @@ class World(client.Cloud):
             try:
                 self.openstack(*arguments, uuid)
             except DemoError as exc:
-                self.say('    Nova answers: '
-                         + str(exc).rsplit('/action, ', 1)[-1])
+                self.say(
+                    '    Nova answers: ' + str(exc).rsplit('/action, ', 1)[-1]
+                )
                 return False
             return True
 
@@ -138,20 +156,33 @@ class World(client.Cloud):
         self, uuid: str, host: str, timeout: float = 120
     ) -> Migration:
         """Skip the scheduler: ``force`` of compute API 2.67."""
+
         def ask() -> bool:
-            return self.nova.post(f'/servers/{uuid}/action', json={
-                'os-migrateLive': {
-                    'host': host, 'block_migration': 'auto',
-                    'force': True}}, microversion='2.67',
-                raise_exc=False).status_code < 300
+            return (
+                self.nova.post(
+                    f'/servers/{uuid}/action',
+                    json={
+                        'os-migrateLive': {
+                            'host': host,
+                            'block_migration': 'auto',
+                            'force': True,
+                        }
+                    },
+                    microversion='2.67',
+                    raise_exc=False,
+                ).status_code
+                < 300
+            )
 
         return self._migrate(uuid, ask, timeout)
 
     def start_migration(self, uuid: str, host: str) -> str:
         """Ask for a migration and return once its stream has begun."""
         known = {m['id'] for m in self.migrations(uuid)}
-        self.nova.post(f'/servers/{uuid}/action', json={
-            'os-migrateLive': {'host': host, 'block_migration': 'auto'}})
+        self.nova.post(
+            f'/servers/{uuid}/action',
+            json={'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
+        )
         end = time.monotonic() + 60
         while time.monotonic() < end:
             for record in self.migrations(uuid):
@@ -161,7 +192,8 @@ class World(client.Cloud):
                     return str(record['id'])
                 if record['status'] in client.ENDED:
                     raise DemoError(
-                        f'the migration ended as {record["status"]}')
+                        f'the migration ended as {record["status"]}'
+                    )
             time.sleep(0.1)
         raise DemoError('the stream did not begin')
 
@@ -170,13 +202,24 @@ class World(client.Cloud):
         source = self.host(uuid)
         began = time.monotonic()
         self.nova.delete(f'/servers/{uuid}/migrations/{migration}')
-        return self._ended(uuid, source, began, {
-            m['id'] for m in self.migrations(uuid)
-            if str(m['id']) != migration}, 120)
+        return self._ended(
+            uuid,
+            source,
+            began,
+            {
+                m['id']
+                for m in self.migrations(uuid)
+                if str(m['id']) != migration
+            },
+            120,
+        )
 
-    def _migrate(self, uuid: str,
-                 ask: collections.abc.Callable[[], bool],
-                 timeout: float) -> Migration:
+    def _migrate(
+        self,
+        uuid: str,
+        ask: collections.abc.Callable[[], bool],
+        timeout: float,
+    ) -> Migration:
         source = self.host(uuid)
         known = {m['id'] for m in self.migrations(uuid)}
         began = time.monotonic()
@@ -196,46 +239,58 @@ class World(client.Cloud):
             )
         return self._ended(uuid, source, began, known, timeout)
 
-    def _ended(self, uuid: str, source: str, began: float,
-               known: set[int], timeout: float) -> Migration:
+    def _ended(
+        self,
+        uuid: str,
+        source: str,
+        began: float,
+        known: set[int],
+        timeout: float,
+    ) -> Migration:
         moved = 0.0
         end = time.monotonic() + timeout
         while True:
             server = self.server(uuid)
             idle = server['OS-EXT-STS:task_state'] is None
-            if idle and not moved \
-                    and server['OS-EXT-SRV-ATTR:host'] != source:
+            if idle and not moved and server['OS-EXT-SRV-ATTR:host'] != source:
                 moved = time.monotonic() - began
-            fresh = [m for m in self.migrations(uuid)
-                     if m['id'] not in known]
-            if idle and (fresh and all(m['status'] in client.ENDED
-                                       for m in fresh)
-                         or not fresh
-                         and time.monotonic() - began > 15):
+            fresh = [m for m in self.migrations(uuid) if m['id'] not in known]
+            if idle and (
+                fresh
+                and all(m['status'] in client.ENDED for m in fresh)
+                or not fresh
+                and time.monotonic() - began > 15
+            ):
                 break
             if time.monotonic() > end:
                 raise DemoError(
                     f'the migration of {uuid} does not end: '
-                    f'{[m["status"] for m in fresh]}')
+                    f'{[m["status"] for m in fresh]}'
+                )
             time.sleep(0.05)
         server = self.server(uuid)
         return Migration(
-            True, source, server['OS-EXT-SRV-ATTR:host'],
-            server['status'], fresh[0]['status'] if fresh else 'none',
-            round(moved, 2), self.reason(uuid),
-            fresh[0]['uuid'] if fresh else '')
+            True,
+            source,
+            server['OS-EXT-SRV-ATTR:host'],
+            server['status'],
+            fresh[0]['status'] if fresh else 'none',
+            round(moved, 2),
+            self.reason(uuid),
+            fresh[0]['uuid'] if fresh else '',
+        )
 
     def reason(self, uuid: str) -> str:
         """The reason id Nova shows for the server's latest action."""
-        actions = self.nova.get(
-            f'/servers/{uuid}/os-instance-actions').json()
+        actions = self.nova.get(f'/servers/{uuid}/os-instance-actions').json()
         for action in actions['instanceActions'][:1]:
             detail = self.nova.get(
-                f'/servers/{uuid}/os-instance-actions/'
-                f'{action["request_id"]}').json()['instanceAction']
+                f'/servers/{uuid}/os-instance-actions/{action["request_id"]}'
+            ).json()['instanceAction']
             for event in reversed(detail['events']):
                 found = REASON.findall(
-                    f'{event.get("details")} {event.get("traceback")}')
+                    f'{event.get("details")} {event.get("traceback")}'
+                )
                 if found:
                     return str(found[-1])
         fault = (self.server(uuid).get('fault') or {}).get('message', '')
@@ -248,10 +303,16 @@ class World(client.Cloud):
         """Run ``tools/lab`` as its user would."""
         done = subprocess.run(
             [str(paths.CHECKOUT / 'tools' / 'lab'), *arguments],
-            capture_output=True, text=True)
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
-            raise DemoError('lab ' + ' '.join(arguments) + ': '
-                            + (done.stdout + done.stderr)[-600:])
+            raise DemoError(
+                'lab '
+                + ' '.join(arguments)
+                + ': '
+                + (done.stdout + done.stderr)[-600:]
+            )
 
     def virsh(self, host: str, *arguments: str) -> str:
         return processes.run(self.lab, ['virsh', '-q', *arguments], host)
@@ -264,8 +325,7 @@ class World(client.Cloud):
         path = f'/proc/{init["inner"]}/root/run/korora/agent.sock'
         return socket_client.AgentClient(path, 60).call(op, **fields)
 
-    def agent_refusal(self, host: str, op: str,
-                      **fields: typing.Any) -> str:
+    def agent_refusal(self, host: str, op: str, **fields: typing.Any) -> str:
         """Reason id with which the agent refuses, '' if it does not."""
         try:
             self.agent(host, op, **fields)
@@ -317,8 +377,12 @@ class World(client.Cloud):
 
     def start_service(self) -> None:
         processes.restart(self.lab, 'korora')
-        processes.wait_for(self.lab, 'korora',
-                           processes.answering(paths.url('korora', '/')), 60)
+        processes.wait_for(
+            self.lab,
+            'korora',
+            processes.answering(paths.url('korora', '/')),
+            60,
+        )
 
     # -- what is looked for ----------------------------------------------
 
@@ -328,29 +392,39 @@ class World(client.Cloud):
         response = client.adapter_for('key-manager').get(
             f'/v1/secrets/{secret}/payload',
             headers={'Accept': 'application/octet-stream'},
-            raise_exc=False, log=False)
+            raise_exc=False,
+            log=False,
+        )
         if response.status_code == 406:
             response = client.adapter_for('key-manager').get(
                 f'/v1/secrets/{secret}/payload',
-                headers={'Accept': 'text/plain'}, log=False)
+                headers={'Accept': 'text/plain'},
+                log=False,
+            )
         if response.status_code != 200 or len(response.content) < 256:
-            raise DemoError('Barbican does not give the passphrase: HTTP '
-                            f'{response.status_code}')
+            raise DemoError(
+                'Barbican does not give the passphrase: HTTP '
+                f'{response.status_code}'
+            )
         return bytes(response.content)
 
     def server_secret(self, uuid: str) -> str:
         """Barbican's id of the secret that belongs to a server."""
         found = [
-            s for s in client.adapter_for('key-manager').get(
-                '/v1/secrets?limit=100').json()['secrets']
-            if uuid in (s.get('name') or '')]
+            s
+            for s in client.adapter_for('key-manager')
+            .get('/v1/secrets?limit=100')
+            .json()['secrets']
+            if uuid in (s.get('name') or '')
+        ]
         if len(found) != 1:
             raise DemoError(f'{len(found)} secrets for server {uuid}')
         return str(found[0]['secret_ref'].rsplit('/', 1)[-1])
 
     def watcher(self, uuid: str) -> continuity.Watcher:
         watcher = continuity.Watcher(
-            [self.lab.console(h, uuid) for h in paths.HOSTS])
+            [self.lab.console(h, uuid) for h in paths.HOSTS]
+        )
         watcher.start()
         return watcher
 

@@ -25,7 +25,11 @@ from lablib import setup, signals, ui
 
 WORK = '/var/tmp/korora-devstack'
 PACKAGES = (
-    'debootstrap', 'systemd-container', 'slirp4netns', 'git', 'iproute2',
+    'debootstrap',
+    'systemd-container',
+    'slirp4netns',
+    'git',
+    'iproute2',
 )
 
 
@@ -39,46 +43,67 @@ def parser() -> argparse.ArgumentParser:
         epilog=mirrors.HOW_TO.format(names=' '.join(mirrors.NAMES)),
     )
     made.add_argument(
-        '--work', type=pathlib.Path, metavar='DIR',
+        '--work',
+        type=pathlib.Path,
+        metavar='DIR',
         default=pathlib.Path(os.environ.get('KORORA_DEVSTACK_DIR', WORK)),
         help='scratch directory (default: KORORA_DEVSTACK_DIR or %(default)s)',
     )
     made.add_argument(
-        '--branch', default='master',
+        '--branch',
+        default='master',
         help='branch of DevStack and its projects, such as stable/2026.1',
     )
     commands = made.add_subparsers(dest='command', required=True)
 
-    def add(name: str, text: str, mirror: bool = False
-            ) -> argparse.ArgumentParser:
+    def add(
+        name: str, text: str, mirror: bool = False
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         if mirror:
             sub.add_argument(
-                '--mirror', type=pathlib.Path, required=True, metavar='DIR',
+                '--mirror',
+                type=pathlib.Path,
+                required=True,
+                metavar='DIR',
                 help='directory with bare git repositories',
             )
         return sub
 
     whole = add('verify', 'everything that has to be true, from nothing', True)
-    whole.add_argument('--json', type=pathlib.Path, metavar='FILE',
-                       help='write the report to FILE')
-    whole.add_argument('--resume', action='store_true',
-                       help='go on with the parts that FILE does not have, '
-                       'on the nodes as they are')
+    whole.add_argument(
+        '--json',
+        type=pathlib.Path,
+        metavar='FILE',
+        help='write the report to FILE',
+    )
+    whole.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the parts that FILE does not have, '
+        'on the nodes as they are',
+    )
     up = add('up', 'stack a controller', True)
     up.add_argument('--subnode', action='store_true', help='and a subnode')
     add('restack', 'unstack and stack the controller again', True)
     add('replug', "run the plugin's phases only, on what is stacked", True)
     tests = add('tempest', 'run Tempest on the controller')
-    tests.add_argument('regex', nargs='?', default=tempest.OURS,
-                       help='which tests (default: those of the plugin)')
+    tests.add_argument(
+        'regex',
+        nargs='?',
+        default=tempest.OURS,
+        help='which tests (default: those of the plugin)',
+    )
     add('scenarios', 'try the scenarios of "verify" on what is stacked')
     run = add('exec', 'run a shell command on a node')
     run.add_argument('node', choices=list(paths.ADDRESSES))
     run.add_argument('argv', nargs=argparse.REMAINDER)
     down = add('down', 'stop and remove the nodes')
-    down.add_argument('--all', action='store_true',
-                      help='and the bare Debian, git repositories and logs')
+    down.add_argument(
+        '--all',
+        action='store_true',
+        help='and the bare Debian, git repositories and logs',
+    )
     return made
 
 
@@ -107,9 +132,7 @@ def _begun(path: pathlib.Path | None) -> verify.Report:
     return {**found}
 
 
-def _verify(
-    made: cloud.Cloud, path: pathlib.Path | None, resume: bool
-) -> int:
+def _verify(made: cloud.Cloud, path: pathlib.Path | None, resume: bool) -> int:
     def write(report: verify.Report) -> None:
         if path is not None:
             path.write_text(json.dumps(report, indent=2) + '\n')
@@ -119,8 +142,10 @@ def _verify(
     for row in report['scenarios']:
         ui.note(f'{"ok   " if row["ok"] else "WRONG"} {row["id"]}')
     for name, counts in report.get('tempest', {}).items():
-        ui.note(f'Tempest, {name}: {counts["passed"]} passed, '
-                f'{counts["failed"]} failed, {counts["skipped"]} skipped')
+        ui.note(
+            f'Tempest, {name}: {counts["passed"]} passed, '
+            f'{counts["failed"]} failed, {counts["skipped"]} skipped'
+        )
     ui.note('all as it should be' if ok else 'NOT all as it should be')
     if ok:
         made.down()
@@ -184,6 +209,8 @@ def main() -> int:
         ui.fail(str(exc))
         return 2
     except KeyboardInterrupt:
-        ui.fail('interrupted; the nodes are as they were '
-                '(tools/devstack down removes them)')
+        ui.fail(
+            'interrupted; the nodes are as they were '
+            '(tools/devstack down removes them)'
+        )
         return 130

@@ -14,8 +14,14 @@ OPENSTACK = (
     f'env OS_CLOUD=devstack-admin OS_CACERT= {paths.VENV_BIN}/openstack'
 )
 REPLUG = pathlib.Path(__file__).with_name('replug.sh')
-PHASES = ('unstack', 'stack:pre-install', 'stack:install',
-          'stack:post-config', 'stack:extra', 'stack:test-config')
+PHASES = (
+    'unstack',
+    'stack:pre-install',
+    'stack:install',
+    'stack:post-config',
+    'stack:extra',
+    'stack:test-config',
+)
 
 
 class Cloud:
@@ -65,8 +71,10 @@ class Cloud:
         """stack.sh with the plugin's newest commit; its exit code."""
         self._write(node, offline)
         how = ' without a way out' if offline else ''
-        with ui.step(f'stack.sh on {node.name}{how} '
-                     f'({self.work.log}/{node.name}.stack.log)'):
+        with ui.step(
+            f'stack.sh on {node.name}{how} '
+            f'({self.work.log}/{node.name}.stack.log)'
+        ):
             return node.run(
                 f'cd {paths.DEVSTACK} && ./stack.sh',
                 f'{node.name}.stack.log',
@@ -92,8 +100,10 @@ class Cloud:
         """The plugin's phases only, on a cloud that is up."""
         self._write(node)
         node.put(REPLUG.read_text(), f'{paths.STACK_HOME}/replug.sh')
-        with ui.step(f'phases of the plugin on {node.name} '
-                     f'({self.work.log}/{node.name}.replug.log)'):
+        with ui.step(
+            f'phases of the plugin on {node.name} '
+            f'({self.work.log}/{node.name}.replug.log)'
+        ):
             return node.run(
                 f'bash {paths.STACK_HOME}/replug.sh {" ".join(PHASES)}',
                 f'{node.name}.replug.log',
@@ -122,7 +132,8 @@ class Cloud:
         self.controller.output(
             f'source {paths.DEVSTACK}/functions && iniset '
             f'{paths.STACK_HOME}/tempest/etc/tempest.conf {section} {option} '
-            f'{value}', 'stack',
+            f'{value}',
+            'stack',
         )
 
     def down(self) -> None:

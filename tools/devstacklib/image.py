@@ -10,7 +10,7 @@ SIZE = 1 << 20
 # cli; xor ax,ax; mov ds,ax; mov si,0x7c16; mov dx,0x3f8;
 # 1: lodsb; test al,al; jz 2f; out dx,al; jmp 1b; 2: hlt; jmp 2b
 CODE = bytes.fromhex('fa31c08ed8be167cbaf803ac84c07403eeebf8f4ebfd')
-PARTITION = bytes.fromhex('80000200830020000100' '0000ff070000')
+PARTITION = bytes.fromhex('800002008300200001000000ff070000')
 
 
 def raw() -> bytes:

@@ -13,14 +13,33 @@ PASSWORD = 'secret'
 OTHERS = ('whitebox-tempest-plugin', 'barbican-tempest-plugin')
 
 CONTROLLER_SERVICES = (
-    'key', 'mysql', 'rabbit', 'placement-api', 'placement-client', 'g-api',
-    'n-api', 'n-api-meta', 'n-cond', 'n-sch', 'n-cpu', 'q-svc',
-    'ovn-controller', 'ovn-northd', 'ovs-vswitchd', 'ovsdb-server',
-    'q-ovn-agent', 'openstack-cli-server', 'tempest',
+    'key',
+    'mysql',
+    'rabbit',
+    'placement-api',
+    'placement-client',
+    'g-api',
+    'n-api',
+    'n-api-meta',
+    'n-cond',
+    'n-sch',
+    'n-cpu',
+    'q-svc',
+    'ovn-controller',
+    'ovn-northd',
+    'ovs-vswitchd',
+    'ovsdb-server',
+    'q-ovn-agent',
+    'openstack-cli-server',
+    'tempest',
 )
 SUBNODE_SERVICES = (
-    'n-cpu', 'placement-client', 'ovn-controller', 'ovs-vswitchd',
-    'ovsdb-server', 'q-ovn-agent',
+    'n-cpu',
+    'placement-client',
+    'ovn-controller',
+    'ovs-vswitchd',
+    'ovsdb-server',
+    'q-ovn-agent',
 )
 
 COMMON = f"""\
@@ -89,9 +108,7 @@ def render(name: str, branch: str, *, offline: bool = False) -> str:
     if controller:
         text += CONTROLLER.format(host='{host}')
         text += _plugin('barbican', 'openstack/barbican', branch)
-    text += _plugin(
-        mirrors.PLUGIN, mirrors.PLUGIN, mirrors.PLUGIN_BRANCH
-    )
+    text += _plugin(mirrors.PLUGIN, mirrors.PLUGIN, mirrors.PLUGIN_BRANCH)
     # After the plugin's settings have enabled it.
     if not controller:
         text += SUBNODE

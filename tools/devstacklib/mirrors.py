@@ -13,8 +13,16 @@ from lablib import paths as lab_paths
 from lablib import ui
 
 NAMES = (
-    'devstack', 'nova', 'keystone', 'glance', 'neutron', 'placement',
-    'requirements', 'barbican', 'tempest', 'os-test-images',
+    'devstack',
+    'nova',
+    'keystone',
+    'glance',
+    'neutron',
+    'placement',
+    'requirements',
+    'barbican',
+    'tempest',
+    'os-test-images',
 )
 DEPTH = 3
 # Enough for pbr to find a release's tag.
@@ -102,11 +110,17 @@ def _serve(
 
 def present(source: pathlib.Path, branches: Iterable[str]) -> list[str]:
     """Those of the branches that a repository has, master always first."""
-    there = set(git(
-        'for-each-ref', '--format=%(refname:short)', 'refs/heads', at=source,
-    ).split())
-    return [name for name in dict.fromkeys(('master', *branches))
-            if name in there]
+    there = set(
+        git(
+            'for-each-ref',
+            '--format=%(refname:short)',
+            'refs/heads',
+            at=source,
+        ).split()
+    )
+    return [
+        name for name in dict.fromkeys(('master', *branches)) if name in there
+    ]
 
 
 def _plugin(target: pathlib.Path) -> None:
@@ -122,15 +136,26 @@ def _ovs_netdev(target: pathlib.Path) -> None:
     shutil.copytree(OVS_NETDEV, target)
     git('init', '-q', '-b', 'master', at=target)
     git('add', '-A', at=target)
-    git('-c', 'user.name=korora', '-c', 'user.email=korora@localhost',
-        'commit', '-q', '-m', 'User-space datapath', at=target)
+    git(
+        '-c',
+        'user.name=korora',
+        '-c',
+        'user.email=korora@localhost',
+        'commit',
+        '-q',
+        '-m',
+        'User-space datapath',
+        at=target,
+    )
 
 
 def git(*arguments: str, at: pathlib.Path | None = None) -> str:
     where = ['-C', str(at)] if at else []
     done = subprocess.run(
         ['git', '-c', 'safe.directory=*', *where, *arguments],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode:
         raise ui.LabError(

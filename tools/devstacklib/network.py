@@ -48,11 +48,28 @@ def up(work: paths.Work, name: str) -> None:
     if not exists(netns):
         _ip('netns', 'add', netns)
         _ip('link', 'set', 'lo', 'up', netns=netns)
-        _ip('link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', name,
-            'netns', LAN, netns=netns)
+        _ip(
+            'link',
+            'add',
+            'lan0',
+            'type',
+            'veth',
+            'peer',
+            'name',
+            name,
+            'netns',
+            LAN,
+            netns=netns,
+        )
         _ip('link', 'set', name, 'master', 'br0', 'up', netns=LAN)
-        _ip('address', 'add', f'{paths.ADDRESSES[name]}/{paths.LAN_PREFIX}',
-            'dev', 'lan0', netns=netns)
+        _ip(
+            'address',
+            'add',
+            f'{paths.ADDRESSES[name]}/{paths.LAN_PREFIX}',
+            'dev',
+            'lan0',
+            netns=netns,
+        )
         _ip('link', 'set', 'lan0', 'up', netns=netns)
     open_way_out(work, name)
 
@@ -67,21 +84,34 @@ def open_way_out(work: paths.Work, name: str) -> None:
         return
     with (work.log / f'{name}.slirp.log').open('w') as log:
         process = subprocess.Popen(
-            ['slirp4netns', '--configure', '--mtu=1500',
-             '--disable-host-loopback', '--netns-type=path',
-             f'/run/netns/{namespace(name)}', 'tap0'],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            [
+                'slirp4netns',
+                '--configure',
+                '--mtu=1500',
+                '--disable-host-loopback',
+                '--netns-type=path',
+                f'/run/netns/{namespace(name)}',
+                'tap0',
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
         )
     _pid_file(work, name).write_text(str(process.pid))
-    ui.wait(f"{name}'s way out", lambda: _has_tap(name), 20,
-            alive=lambda: 'slirp4netns ended' if process.poll() else None)
+    ui.wait(
+        f"{name}'s way out",
+        lambda: _has_tap(name),
+        20,
+        alive=lambda: 'slirp4netns ended' if process.poll() else None,
+    )
 
 
 def _has_tap(name: str) -> bool:
     out = subprocess.run(
         ['ip', '-n', namespace(name), '-o', 'route', 'show', 'default'],
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return 'tap0' in out
 

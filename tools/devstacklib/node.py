@@ -16,8 +16,11 @@ from devstacklib import network, paths, root
 from freshlib import sources
 from lablib import ui
 
-CGROUPS = ('/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified',
-           '/sys/fs/cgroup')
+CGROUPS = (
+    '/sys/fs/cgroup/systemd',
+    '/sys/fs/cgroup/unified',
+    '/sys/fs/cgroup',
+)
 SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
 DENIED = ('CAP_SYS_RESOURCE',)
 SYSTEM_CALLS = (
@@ -43,22 +46,30 @@ class Node:
         network.up(self.work, self.name)
         self._mount()
         (self.files / 'etc/hostname').write_text(self.name + '\n')
-        (self.files / 'etc/hosts').write_text(''.join(
-            f'{address} {name}\n'
-            for address, name in (
-                ('127.0.0.1', 'localhost'),
-                *((a, n) for n, a in paths.ADDRESSES.items()),
+        (self.files / 'etc/hosts').write_text(
+            ''.join(
+                f'{address} {name}\n'
+                for address, name in (
+                    ('127.0.0.1', 'localhost'),
+                    *((a, n) for n, a in paths.ADDRESSES.items()),
+                )
             )
-        ))
+        )
         with (self.work.log / f'{self.name}.nspawn.log').open('w') as log:
             process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True,
-                env=self._environment(), preexec_fn=self._own_cgroup,
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self._environment(),
+                preexec_fn=self._own_cgroup,
             )
         self._pid.write_text(str(process.pid))
         ui.wait(
-            f'systemd of {self.name}', self._booted, 60,
+            f'systemd of {self.name}',
+            self._booted,
+            60,
             alive=lambda: (
                 f'see {log.name}' if process.poll() is not None else None
             ),
@@ -70,23 +81,41 @@ class Node:
             (base / part).mkdir(parents=True, exist_ok=True)
         if not os.path.ismount(self.files):
             subprocess.run(
-                ['mount', '-t', 'overlay', 'overlay', '-o',
-                 f'lowerdir={root.ensure(self.work)},'
-                 f'upperdir={base}/upper,workdir={base}/overlay',
-                 str(self.files)], check=True,
+                [
+                    'mount',
+                    '-t',
+                    'overlay',
+                    'overlay',
+                    '-o',
+                    f'lowerdir={root.ensure(self.work)},'
+                    f'upperdir={base}/upper,workdir={base}/overlay',
+                    str(self.files),
+                ],
+                check=True,
             )
 
     def _command(self) -> list[str]:
-        devices = [d for d in ('/dev/net/tun', '/dev/kvm')
-                   if os.path.exists(d)]
+        devices = [
+            d for d in ('/dev/net/tun', '/dev/kvm') if os.path.exists(d)
+        ]
         return [
-            'systemd-nspawn', '-D', str(self.files), '--boot',
-            '--register=no', '--keep-unit', f'--machine=ds-{self.name}',
-            f'--hostname={self.name}', '--network-namespace-path='
+            'systemd-nspawn',
+            '-D',
+            str(self.files),
+            '--boot',
+            '--register=no',
+            '--keep-unit',
+            f'--machine=ds-{self.name}',
+            f'--hostname={self.name}',
+            '--network-namespace-path='
             f'/run/netns/{network.namespace(self.name)}',
-            '--resolv-conf=off', '--timezone=off', '--link-journal=no',
-            '--capability=all', '--drop-capability=' + ','.join(DENIED),
-            f'--system-call-filter={SYSTEM_CALLS}', '--console=pipe',
+            '--resolv-conf=off',
+            '--timezone=off',
+            '--link-journal=no',
+            '--capability=all',
+            '--drop-capability=' + ','.join(DENIED),
+            f'--system-call-filter={SYSTEM_CALLS}',
+            '--console=pipe',
             f'--bind-ro={self.work.git}:{paths.GIT}',
             *(f'--bind-ro={path}' for path in sources.binds(os.environ)),
             *(f'--bind={path}' for path in devices),
@@ -96,14 +125,16 @@ class Node:
     def _environment() -> dict[str, str]:
         """Nothing of this session's goes in."""
         return {
-            'PATH': os.environ['PATH'], 'SYSTEMD_NSPAWN_USE_CGNS': '1',
+            'PATH': os.environ['PATH'],
+            'SYSTEMD_NSPAWN_USE_CGNS': '1',
             'SYSTEMD_NSPAWN_API_VFS_WRITABLE': 'network',
             'SYSTEMD_NSPAWN_UNIFIED_HIERARCHY': '1',
         }
 
     def _cgroups(self) -> list[pathlib.Path]:
         return [
-            pathlib.Path(top, f'korora-ds-{self.name}') for top in CGROUPS
+            pathlib.Path(top, f'korora-ds-{self.name}')
+            for top in CGROUPS
             if os.path.exists(f'{top}/cgroup.procs')
         ]
 
@@ -160,32 +191,66 @@ class Node:
         leader = self.leader()
         if leader is None:
             raise ui.LabError(f'the node {self.name} does not run')
-        shell = (['bash', '-c'] if user == 'root' else
-                 ['runuser', '-l', user, '-s', '/bin/bash', '-c'])
+        shell = (
+            ['bash', '-c']
+            if user == 'root'
+            else ['runuser', '-l', user, '-s', '/bin/bash', '-c']
+        )
         return [
-            'nsenter', '-t', str(leader), '-m', '-u', '-i', '-n', '-p', '-C',
-            '-r', '-w', '--', 'env', '-i', 'HOME=/root', 'LANG=C.UTF-8',
+            'nsenter',
+            '-t',
+            str(leader),
+            '-m',
+            '-u',
+            '-i',
+            '-n',
+            '-p',
+            '-C',
+            '-r',
+            '-w',
+            '--',
+            'env',
+            '-i',
+            'HOME=/root',
+            'LANG=C.UTF-8',
             'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:'
-            '/bin', 'TERM=dumb', *shell,
+            '/bin',
+            'TERM=dumb',
+            *shell,
         ]
 
-    def run(self, command: str, log: str, user: str = 'stack',
-            timeout: float = 5400) -> int:
+    def run(
+        self,
+        command: str,
+        log: str,
+        user: str = 'stack',
+        timeout: float = 5400,
+    ) -> int:
         """Run a shell command, its output in a log; the exit code."""
         with (self.work.log / log).open('a') as out:
             out.write(f'\n+ {self.name}: {command}\n')
             out.flush()
-            return _wait(subprocess.Popen(
-                [*self._into(user), command], stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, start_new_session=True,
-            ), timeout)
+            return _wait(
+                subprocess.Popen(
+                    [*self._into(user), command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                ),
+                timeout,
+            )
 
-    def output(self, command: str, user: str = 'root',
-               timeout: float = 300) -> str:
+    def output(
+        self, command: str, user: str = 'root', timeout: float = 300
+    ) -> str:
         """What a shell command prints; LabError if it fails."""
         done = subprocess.run(
-            [*self._into(user), command], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=timeout,
+            [*self._into(user), command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         if done.returncode:
             raise ui.LabError(
@@ -201,7 +266,9 @@ class Node:
     def put(self, text: str, path: str, user: str = 'stack') -> None:
         """Write a file inside."""
         subprocess.run(
-            [*self._into(user), f'cat > {path}'], input=text, text=True,
+            [*self._into(user), f'cat > {path}'],
+            input=text,
+            text=True,
             check=True,
         )
 
@@ -212,9 +279,14 @@ class Node:
             stdout=subprocess.PIPE,
         )
         there = subprocess.run(
-            [*other._into('root'), f'rm -rf {path} && install -d -o stack '
-             f'-g stack $(dirname {path}) {path} && tar -C {path} -x'],
-            stdin=here.stdout, capture_output=True, text=True,
+            [
+                *other._into('root'),
+                f'rm -rf {path} && install -d -o stack '
+                f'-g stack $(dirname {path}) {path} && tar -C {path} -x',
+            ],
+            stdin=here.stdout,
+            capture_output=True,
+            text=True,
         )
         if here.wait() or there.returncode:
             raise ui.LabError(

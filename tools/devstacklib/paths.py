@@ -11,7 +11,9 @@ from lablib import ui
 CONTROLLER = 'ctl'
 SUBNODES = ('sub1', 'sub2')
 ADDRESSES = {
-    CONTROLLER: '10.78.0.11', 'sub1': '10.78.0.12', 'sub2': '10.78.0.13',
+    CONTROLLER: '10.78.0.11',
+    'sub1': '10.78.0.12',
+    'sub2': '10.78.0.13',
 }
 LAN_PREFIX = 24
 

@@ -14,19 +14,53 @@ from lablib import ui
 
 RELEASE = 'bookworm'
 PACKAGES = (
-    'systemd', 'systemd-sysv', 'dbus', 'sudo', 'ca-certificates', 'git',
-    'python3', 'python3-venv', 'python3-pip', 'python3-dev', 'iproute2',
-    'procps', 'kmod', 'bridge-utils', 'lsb-release', 'curl', 'wget',
-    'openssl', 'gnupg', 'locales', 'iputils-ping', 'netbase', 'hostname',
-    'apt-utils', 'udev', 'psmisc', 'libpam-systemd', 'ncurses-bin', 'tar',
-    'util-linux', 'gettext', 'e2fsprogs', 'kpartx', 'openssh-server',
+    'systemd',
+    'systemd-sysv',
+    'dbus',
+    'sudo',
+    'ca-certificates',
+    'git',
+    'python3',
+    'python3-venv',
+    'python3-pip',
+    'python3-dev',
+    'iproute2',
+    'procps',
+    'kmod',
+    'bridge-utils',
+    'lsb-release',
+    'curl',
+    'wget',
+    'openssl',
+    'gnupg',
+    'locales',
+    'iputils-ping',
+    'netbase',
+    'hostname',
+    'apt-utils',
+    'udev',
+    'psmisc',
+    'libpam-systemd',
+    'ncurses-bin',
+    'tar',
+    'util-linux',
+    'gettext',
+    'e2fsprogs',
+    'kpartx',
+    'openssh-server',
 )
 # They manage hardware, networks and clocks, which are the machine's here.
 MASKED = (
-    'systemd-networkd', 'systemd-resolved', 'systemd-timesyncd',
-    'systemd-networkd-wait-online', 'systemd-udevd',
-    'systemd-udev-trigger', 'systemd-modules-load', 'getty@tty1',
-    'console-getty', 'systemd-logind',
+    'systemd-networkd',
+    'systemd-resolved',
+    'systemd-timesyncd',
+    'systemd-networkd-wait-online',
+    'systemd-udevd',
+    'systemd-udev-trigger',
+    'systemd-modules-load',
+    'getty@tty1',
+    'console-getty',
+    'systemd-logind',
 )
 # Without iSCSI in the kernel iscsid ends at once, and whether DevStack's
 # restart of it then fails is a race.
@@ -70,11 +104,17 @@ def ensure(work: paths.Work) -> pathlib.Path:
     unfinished = made.with_name('debian.unfinished')
     shutil.rmtree(unfinished, ignore_errors=True)
     with ui.step(f'a bare Debian ({RELEASE}) by debootstrap'):
-        _run(work, [
-            'debootstrap', '--variant=minbase',
-            '--include=' + ','.join(PACKAGES), RELEASE, str(unfinished),
-            sources.this_mirror().archive,
-        ])
+        _run(
+            work,
+            [
+                'debootstrap',
+                '--variant=minbase',
+                '--include=' + ','.join(PACKAGES),
+                RELEASE,
+                str(unfinished),
+                sources.this_mirror().archive,
+            ],
+        )
         _as_this_machine(unfinished)
         _configure(unfinished)
         _run(work, ['chroot', str(unfinished), 'bash', '-c', INSIDE])
@@ -96,12 +136,9 @@ def _run(work: paths.Work, argv: list[str]) -> None:
 def _as_this_machine(root: pathlib.Path) -> None:
     """Package sources, certificates and pip's options as they are here."""
     apt = root / 'etc/apt'
-    (apt / 'sources.list').write_text(
-        sources.this_mirror().sources(RELEASE)
-    )
+    (apt / 'sources.list').write_text(sources.this_mirror().sources(RELEASE))
     (apt / 'apt.conf.d/90machine').write_text(
-        sources.this_apt_settings()
-        + 'APT::Install-Recommends "false";\n'
+        sources.this_apt_settings() + 'APT::Install-Recommends "false";\n'
         'DPkg::Options { "--force-confdef"; "--force-confold"; };\n'
     )
     if sources.CERTIFICATES.is_dir():

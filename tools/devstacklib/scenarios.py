@@ -19,8 +19,11 @@ TAMPER = f'/opt/stack/korora-nova/devstack/software-tpm tamper {TPM_DIR}'
 RESTORE = 'systemctl restart devstack@korora-tpm devstack@korora-agent'
 PROTECTED = 'protected'
 PLAIN = 'plain'
-VTPM = ('hw:tpm_version=2.0', 'hw:tpm_model=tpm-crb',
-        'hw:tpm_secret_security=host')
+VTPM = (
+    'hw:tpm_version=2.0',
+    'hw:tpm_model=tpm-crb',
+    'hw:tpm_secret_security=host',
+)
 
 
 class Failed(ui.LabError):
@@ -40,7 +43,10 @@ class World:
         return self.show(f'server show {name}')
 
     def until(
-        self, what: str, found: Callable[[], str], wanted: str,
+        self,
+        what: str,
+        found: Callable[[], str],
+        wanted: str,
         hopeless: str = '',
     ) -> None:
         """Wait for a value; Failed after PATIENCE or at a hopeless one."""
@@ -75,8 +81,7 @@ class World:
         return str(self.show(f'attestation result show {host}')['tier'])
 
     def affirming(self, host: str) -> None:
-        self.until(f'the tier of {host}', lambda: self.tier(host),
-                   'affirming')
+        self.until(f'the tier of {host}', lambda: self.tier(host), 'affirming')
 
     def flavors(self) -> None:
         """Make both flavors unless they are there."""
@@ -92,7 +97,8 @@ class World:
     def create(self, name: str, flavor: str, *, host: str = '') -> None:
         """Boot a server and wait until it runs; admins may name a host."""
         version, where = (
-            ('--os-compute-api-version 2.74 ', f'--host {host} ') if host
+            ('--os-compute-api-version 2.74 ', f'--host {host} ')
+            if host
             else ('', '')
         )
         self.cloud.openstack(
@@ -109,8 +115,11 @@ class World:
     def tamper(self, node: Node) -> None:
         node.output(TAMPER)
         node.output('systemctl restart devstack@korora-agent')
-        self.until(f'the tier of {node.name}', lambda: self.tier(node.name),
-                   'contraindicated')
+        self.until(
+            f'the tier of {node.name}',
+            lambda: self.tier(node.name),
+            'contraindicated',
+        )
 
     def restore(self, node: Node) -> None:
         """Power-cycle the TPM, as far as the host is concerned."""
@@ -172,9 +181,7 @@ def tamper_refused(world: World) -> None:
         world.status('vtpm', 'SHUTOFF')
         events = world.show('server event list vtpm')
         # Refused by us, not merely not started yet.
-        last = world.show(
-            f"server event show vtpm {events[0]['Request ID']}"
-        )
+        last = world.show(f'server event show vtpm {events[0]["Request ID"]}')
         if 'Error' not in json.dumps(last):
             raise Failed(f'the start was not refused: {last}')
     world.cloud.openstack('server start vtpm')
@@ -190,12 +197,20 @@ def plain(world: World) -> None:
     world.delete('plain')
 
 
-SCENARIOS = (affirming, boot, stop_start, reboot, suspend, tamper_refused,
-             plain)
+SCENARIOS = (
+    affirming,
+    boot,
+    stop_start,
+    reboot,
+    suspend,
+    tamper_refused,
+    plain,
+)
 
 
-def run(world: World, *functions: Callable[[World], None]
-        ) -> list[dict[str, Any]]:
+def run(
+    world: World, *functions: Callable[[World], None]
+) -> list[dict[str, Any]]:
     """Try each; a failure is told and does not end the others."""
     rows = []
     for function in functions:

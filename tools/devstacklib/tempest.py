@@ -15,28 +15,27 @@ BIN = f'{HOME}/.tox/tempest/bin'
 TIMEOUT = 5400
 
 OURS = r'^korora_tempest_plugin\.'
-UPSTREAM = '|'.join((
-    r'^tempest\.api\.compute\.servers\.test_server_actions\.',
-    r'^tempest\.api\.compute\.servers\.test_create_server\.',
-    r'^tempest\.api\.compute\.servers\.test_servers\.',
-    r'^tempest\.api\.compute\.servers\.test_server_metadata\.',
-    r'^tempest\.api\.compute\.admin\.test_servers\.',
-    r'^tempest\.api\.compute\.admin\.test_hypervisor\.',
-    r'^tempest\.api\.compute\.admin\.test_flavors_extra_specs\.',
-    r'^tempest\.api\.compute\.admin\.test_live_migration\.',
-    r'^whitebox_tempest_plugin\.api\.compute\.test_vtpm\.',
-))
+UPSTREAM = '|'.join(
+    (
+        r'^tempest\.api\.compute\.servers\.test_server_actions\.',
+        r'^tempest\.api\.compute\.servers\.test_create_server\.',
+        r'^tempest\.api\.compute\.servers\.test_servers\.',
+        r'^tempest\.api\.compute\.servers\.test_server_metadata\.',
+        r'^tempest\.api\.compute\.admin\.test_servers\.',
+        r'^tempest\.api\.compute\.admin\.test_hypervisor\.',
+        r'^tempest\.api\.compute\.admin\.test_flavors_extra_specs\.',
+        r'^tempest\.api\.compute\.admin\.test_live_migration\.',
+        r'^whitebox_tempest_plugin\.api\.compute\.test_vtpm\.',
+    )
+)
 
 # Upstream's tests that are left out: what they are called, and why.
 EXCLUDED = {
-    r'test_vtpm\.VTPMTest\.test_vtpm_live_migration_secret_security_host':
-        "asserts that the vTPM's passphrase can be read from libvirt, which "
-        'is what Kororā ends',
-    'test_vtpm_live_migration_opt_in_via_resize_host':
-        'resizes a server to a protected flavor, which is refused '
-        '(COLD_MIGRATION_UNSUPPORTED)',
-    'test_vtpm_creation_after_virtqemud_restart':
-        'restarts virtqemud; DevStack on Debian runs libvirtd',
+    r'test_vtpm\.VTPMTest\.test_vtpm_live_migration_secret_security_host': "asserts that the vTPM's passphrase can be read from libvirt, which "
+    'is what Kororā ends',
+    'test_vtpm_live_migration_opt_in_via_resize_host': 'resizes a server to a protected flavor, which is refused '
+    '(COLD_MIGRATION_UNSUPPORTED)',
+    'test_vtpm_creation_after_virtqemud_restart': 'restarts virtqemud; DevStack on Debian runs libvirtd',
 }
 
 NODES_YAML = f'{paths.STACK_HOME}/nodes.yaml'
@@ -44,8 +43,11 @@ NODES_YAML = f'{paths.STACK_HOME}/nodes.yaml'
 WHITEBOX = (
     ('whitebox', 'nodes_yaml', NODES_YAML),
     ('whitebox', 'ctlplane_ssh_username', 'stack'),
-    ('whitebox', 'ctlplane_ssh_private_key_path',
-     f'{paths.STACK_HOME}/.ssh/id_ed25519'),
+    (
+        'whitebox',
+        'ctlplane_ssh_private_key_path',
+        f'{paths.STACK_HOME}/.ssh/id_ed25519',
+    ),
     ('whitebox', 'max_compute_nodes', '2'),
     ('compute', 'min_compute_nodes', '2'),
     ('compute-feature-enabled', 'vtpm_device_supported', 'True'),
@@ -70,13 +72,18 @@ def two_nodes(cloud: Cloud) -> None:
     names = (paths.CONTROLLER, paths.SUBNODES[0])
     for option in WHITEBOX:
         cloud.tell_tempest(*option)
-    cloud.tell_tempest('whitebox', 'ctlplane_addresses', ','.join(
-        f'{name}:{paths.ADDRESSES[name]}' for name in names
-    ))
-    cloud.controller.put(''.join(
-        f'{name}: {{services: {{libvirt: {{}}, nova-compute: {{}}}}}}\n'
-        for name in names
-    ), NODES_YAML)
+    cloud.tell_tempest(
+        'whitebox',
+        'ctlplane_addresses',
+        ','.join(f'{name}:{paths.ADDRESSES[name]}' for name in names),
+    )
+    cloud.controller.put(
+        ''.join(
+            f'{name}: {{services: {{libvirt: {{}}, nova-compute: {{}}}}}}\n'
+            for name in names
+        ),
+        NODES_YAML,
+    )
 
 
 def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
@@ -91,7 +98,8 @@ def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
         cloud.controller.run(
             f'cd {HOME} && {BIN}/tempest run --concurrency 1 '
             f"--regex '{regex}' --exclude-regex '{'|'.join(EXCLUDED)}'",
-            log, timeout=TIMEOUT,
+            log,
+            timeout=TIMEOUT,
         )
     return read((cloud.work.log / log).read_text(errors='replace'))
 

@@ -12,11 +12,15 @@ from lablib import ui
 
 # What a node may have of ours: all of it gone after clean.sh.
 LEFTOVERS = (
-    '/etc/korora', '/var/lib/korora', '/run/korora',
-    '/opt/stack/data/korora-tpm', '/opt/stack/data/korora-handout',
+    '/etc/korora',
+    '/var/lib/korora',
+    '/run/korora',
+    '/opt/stack/data/korora-tpm',
+    '/opt/stack/data/korora-handout',
     '/opt/stack/nova/nova/virt/korora',
     '/etc/systemd/system/devstack@korora-*',
-    '/etc/apache2/sites-*/korora-*', '/var/run/uwsgi/korora-*',
+    '/etc/apache2/sites-*/korora-*',
+    '/var/run/uwsgi/korora-*',
 )
 LEFT = f'ls -d {" ".join(LEFTOVERS)} 2>/dev/null; true'
 OWNED_BY_ROOT = 'find /opt/stack/korora-nova -user root 2>/dev/null; true'
@@ -28,9 +32,7 @@ OURS, UPSTREAM = 40, 52
 Report = dict[str, Any]
 
 
-def single(
-    made: cloud.Cloud, world: scenarios.World, report: Report
-) -> None:
+def single(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
     """Stack, and try the scenarios. LabError: nothing can follow."""
     ctl = made.controller
     made.down()
@@ -77,9 +79,7 @@ def restacks(
     report['scenarios'] += scenarios.run(world, restack)
 
 
-def subnode(
-    made: cloud.Cloud, world: scenarios.World, report: Report
-) -> None:
+def subnode(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
     """A compute node joins, and is affirming with no hand."""
     sub = made.node(paths.SUBNODES[0])
     report['subnode_rc'] = made.join(sub)
@@ -94,7 +94,9 @@ def multinode(
 ) -> None:
     """A protected server to a subnode and back; not to a tampered one."""
     found = report['multinode'] = {
-        'migrated': False, 'back': False, 'refused': False,
+        'migrated': False,
+        'back': False,
+        'refused': False,
     }
     ctl, sub = made.controller, made.node(paths.SUBNODES[0])
     world.delete('vtpm', 'mover')
@@ -149,13 +151,13 @@ def clean(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
     report['scenarios'] += scenarios.run(world, clean)
 
 
-def tests(
-    made: cloud.Cloud, world: scenarios.World, report: Report
-) -> None:
+def tests(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
     """Tempest: the plugin's tests and upstream's."""
     found = report['tempest'] = {}
-    for name, regex in (('ours', tempest.OURS),
-                        ('upstream', tempest.UPSTREAM)):
+    for name, regex in (
+        ('ours', tempest.OURS),
+        ('upstream', tempest.UPSTREAM),
+    ):
         found[name] = tempest.run(made, name, regex)
     found['upstream']['excluded'] = tempest.EXCLUDED
 
@@ -199,8 +201,10 @@ def good(report: Report) -> bool:
             and not any(report[k] for k in CODES)
             and all(row['ok'] for row in report['scenarios'])
             and all(report['multinode'].values())
-            and not ours['failed'] and ours['passed'] >= OURS
-            and not theirs['failed'] and theirs['passed'] >= UPSTREAM
+            and not ours['failed']
+            and ours['passed'] >= OURS
+            and not theirs['failed']
+            and theirs['passed'] >= UPSTREAM
             and not report['left_after_clean']
         )
     except KeyError:

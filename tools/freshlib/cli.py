@@ -17,23 +17,41 @@ COMMANDS = (*stranger.COMMANDS, 'docs')
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog='tools/fresh',
-        description="Run a command of the README as a stranger would: on a "
+        description='Run a command of the README as a stranger would: on a '
         'bare Debian, in a clone of HEAD, after what the README says to '
         'install first and nothing else; or, with "docs", follow the '
         'installation guide up to a protected server. Needs root on a '
         'Debian, installs ' + ', '.join(root.PACKAGES) + ', and leaves only '
-        'the bare systems for the next time.')
-    made.add_argument('release', nargs='?', choices=sources.RELEASES,
-                      default=sources.RELEASES[-1],
-                      help='of Debian (default: %(default)s)')
-    made.add_argument('command', nargs='?', choices=COMMANDS,
-                      default='demo', help='default: %(default)s')
-    made.add_argument('--json', metavar='FILE', type=pathlib.Path,
-                      help='write the report to FILE')
-    made.add_argument('--dir', metavar='DIRECTORY', type=pathlib.Path,
-                      default=root.directory(),
-                      help='scratch directory, about 8 GB (KORORA_FRESH_DIR, '
-                      'else %(default)s)')
+        'the bare systems for the next time.',
+    )
+    made.add_argument(
+        'release',
+        nargs='?',
+        choices=sources.RELEASES,
+        default=sources.RELEASES[-1],
+        help='of Debian (default: %(default)s)',
+    )
+    made.add_argument(
+        'command',
+        nargs='?',
+        choices=COMMANDS,
+        default='demo',
+        help='default: %(default)s',
+    )
+    made.add_argument(
+        '--json',
+        metavar='FILE',
+        type=pathlib.Path,
+        help='write the report to FILE',
+    )
+    made.add_argument(
+        '--dir',
+        metavar='DIRECTORY',
+        type=pathlib.Path,
+        default=root.directory(),
+        help='scratch directory, about 8 GB (KORORA_FRESH_DIR, '
+        'else %(default)s)',
+    )
     return made
 
 
@@ -63,16 +81,31 @@ def _fresh(options: argparse.Namespace) -> int:
         stranger.set_up(bare)
         setup_s = time.monotonic() - began
         ui.say(f'... ./tools/{options.command} on {options.release}')
-        outcome = (docs.run(bare, log) if options.command == 'docs'
-                   else stranger.run(bare, options.command, log))
+        outcome = (
+            docs.run(bare, log)
+            if options.command == 'docs'
+            else stranger.run(bare, options.command, log)
+        )
     total_s = time.monotonic() - began
-    ui.say(f'{options.release} {options.command}: exit code {outcome.rc}, '
-           f'{outcome.passed} passed, {outcome.failed} failed ({log})')
+    ui.say(
+        f'{options.release} {options.command}: exit code {outcome.rc}, '
+        f'{outcome.passed} passed, {outcome.failed} failed ({log})'
+    )
     if options.json:
-        options.json.write_text(json.dumps({
-            'release': options.release, 'command': options.command,
-            'rc': outcome.rc, 'setup_s': round(setup_s, 1),
-            'total_s': round(total_s, 1), 'passed': outcome.passed,
-            'failed': outcome.failed, 'versions': outcome.versions,
-        }, indent=2) + '\n')
+        options.json.write_text(
+            json.dumps(
+                {
+                    'release': options.release,
+                    'command': options.command,
+                    'rc': outcome.rc,
+                    'setup_s': round(setup_s, 1),
+                    'total_s': round(total_s, 1),
+                    'passed': outcome.passed,
+                    'failed': outcome.failed,
+                    'versions': outcome.versions,
+                },
+                indent=2,
+            )
+            + '\n'
+        )
     return outcome.rc or (1 if outcome.failed else 0)

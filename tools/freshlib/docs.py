@@ -40,7 +40,9 @@ def _copy(system: pathlib.Path, target: pathlib.Path) -> None:
             continue
         done = subprocess.run(
             ['cp', '-a', '--one-file-system', str(entry), str(target)],
-            capture_output=True, text=True)
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise ui.LabError(f'cannot copy {entry}: {done.stderr.strip()}')
 
@@ -52,11 +54,16 @@ def run(bare: Root, log: pathlib.Path) -> stranger.Outcome:
         rc, _ = bare.run(
             'PYTHONPATH=tools python3 -m freshlib.walk '
             f'--nodes /{NODES} --show {shown} --json /{REPORT}',
-            stranger.Tee(kept), stranger.CLONE)
+            stranger.Tee(kept),
+            stranger.CLONE,
+        )
     try:
         report = json.loads((bare.path / REPORT).read_text())
     except (FileNotFoundError, ValueError):
         report = {'passed': 0, 'failed': 1, 'versions': {}}
     return stranger.Outcome(
-        rc, report['passed'], report['failed'],
-        {**stranger.versions(bare), **report['versions']})
+        rc,
+        report['passed'],
+        report['failed'],
+        {**stranger.versions(bare), **report['versions']},
+    )

@@ -65,8 +65,10 @@ def pages(index: pathlib.Path) -> list[pathlib.Path]:
     """The pages of the guide, in the order of its first toctree."""
     lines = index.read_text().splitlines()
     start = lines.index('.. toctree::')
-    return [index.with_name(line.strip() + '.rst')
-            for _, line in _body(lines, start + 1, 0)]
+    return [
+        index.with_name(line.strip() + '.rst')
+        for _, line in _body(lines, start + 1, 0)
+    ]
 
 
 def words(index: pathlib.Path) -> set[str]:
@@ -96,8 +98,9 @@ def steps(page: pathlib.Path) -> Iterator[Step]:
             yield _step(page, lines, number, mark)
 
 
-def _step(page: pathlib.Path, lines: list[str], number: int,
-          mark: re.Match[str]) -> Step:
+def _step(
+    page: pathlib.Path, lines: list[str], number: int, mark: re.Match[str]
+) -> Step:
     def wrong(what: str, at: int = number) -> DocumentError:
         return DocumentError(f'{page}:{at + 1}: {what}')
 
@@ -110,8 +113,13 @@ def _step(page: pathlib.Path, lines: list[str], number: int,
     body = list(_body(lines, number + 2, len(mark[1])))
     if found[2] == 'literalinclude':
         included = (page.parent / found[3]).resolve()
-        step = Step(page, number + 1, ways, text=included.read_text(),
-                    included=included)
+        step = Step(
+            page,
+            number + 1,
+            ways,
+            text=included.read_text(),
+            included=included,
+        )
     elif found[3] == 'console':
         step = Step(page, number + 1, ways, tuple(_commands(page, body)))
     else:
@@ -122,8 +130,9 @@ def _step(page: pathlib.Path, lines: list[str], number: int,
     return step
 
 
-def _body(lines: list[str], start: int,
-          indent: int) -> Iterator[tuple[int, str]]:
+def _body(
+    lines: list[str], start: int, indent: int
+) -> Iterator[tuple[int, str]]:
     """Numbers and texts of a directive's lines, options left out."""
     for number in range(start, len(lines)):
         line = lines[number]
@@ -135,8 +144,9 @@ def _body(lines: list[str], start: int,
             yield number, line
 
 
-def _commands(page: pathlib.Path,
-              body: list[tuple[int, str]]) -> Iterator[Command]:
+def _commands(
+    page: pathlib.Path, body: list[tuple[int, str]]
+) -> Iterator[Command]:
     at, prompt, text = 0, '', ''
     for number, line in body:
         line = line.strip()
@@ -144,7 +154,8 @@ def _commands(page: pathlib.Path,
             at, prompt, line = number + 1, line[:2], line[2:]
             if prompt not in ('# ', '$ '):
                 raise DocumentError(
-                    f'{page}:{at}: a command has a prompt, "# " or "$ "')
+                    f'{page}:{at}: a command has a prompt, "# " or "$ "'
+                )
         text += line
         if text.endswith('\\'):
             text = text[:-1]
@@ -177,8 +188,9 @@ def merge(old: str, new: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _merge_section(lines: list[str], section: str,
-                   options: list[tuple[str, str]]) -> list[str]:
+def _merge_section(
+    lines: list[str], section: str, options: list[tuple[str, str]]
+) -> list[str]:
     names = {key for key, _ in options}
     added = [f'{key} = {value}' for key, value in options]
     kept, inside, placed = [], False, False

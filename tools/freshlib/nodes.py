@@ -32,8 +32,14 @@ STARTUP = 90.0
 class Node:
     """A bare system at `root`, entered by the prefix `into`."""
 
-    def __init__(self, name: str, root: pathlib.Path, into: list[str],
-                 outside: list[str], log: pathlib.Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: pathlib.Path,
+        into: list[str],
+        outside: list[str],
+        log: pathlib.Path,
+    ) -> None:
         self.name = name
         self.root = root
         self.log = log
@@ -66,15 +72,29 @@ class Node:
 
     # -- following the guide ----------------------------------------------
 
-    def run(self, text: str, env: Mapping[str, str] | None = None,
-            stdin: str = '') -> tuple[int, str]:
+    def run(
+        self, text: str, env: Mapping[str, str] | None = None, stdin: str = ''
+    ) -> tuple[int, str]:
         """Run a line of shell; its exit code and output."""
         into = self._outside if FETCHES.match(text) else self._into
         done = subprocess.run(
-            [*into, 'chroot', str(self.root), *environment(env),
-             'bash', '-o', 'pipefail', '-ec', 'cd /root; ' + text],
-            input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors='replace')
+            [
+                *into,
+                'chroot',
+                str(self.root),
+                *environment(env),
+                'bash',
+                '-o',
+                'pipefail',
+                '-ec',
+                'cd /root; ' + text,
+            ],
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+        )
         return done.returncode, done.stdout
 
     def read(self, path: str) -> str:
@@ -100,18 +120,32 @@ class Node:
             env['NOTIFY_SOCKET'] = NOTIFY
         with self.log.open('ab') as log:
             process = subprocess.Popen(
-                [*self._into, 'unshare', '--mount', '--propagation',
-                 'private', 'chroot', str(self.root), *_bare(env),
-                 'sh', '-c', unit.script],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [
+                    *self._into,
+                    'unshare',
+                    '--mount',
+                    '--propagation',
+                    'private',
+                    'chroot',
+                    str(self.root),
+                    *_bare(env),
+                    'sh',
+                    '-c',
+                    unit.script,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         self._services[name] = process
         if ready is not None:
             _await(ready, process, f'{self.name}: {name}')
         if unit.after is not None:
             code, output = self.run(f'timeout {STARTUP:.0f} {unit.after}')
             if code:
-                raise ui.LabError(f'ExecStartPost ended with {code}: '
-                                  + output)
+                raise ui.LabError(
+                    f'ExecStartPost ended with {code}: ' + output
+                )
         self.check()
 
     def _notified(self) -> socket.socket:
@@ -128,7 +162,8 @@ class Node:
             if process.poll() is not None:
                 raise ui.LabError(
                     f'{self.name}: {name} has ended with '
-                    f'{process.returncode}; {self.tail()}')
+                    f'{process.returncode}; {self.tail()}'
+                )
 
     def tail(self, count: int = 12) -> str:
         """The end of what its services said."""
@@ -138,8 +173,9 @@ class Node:
         return 'its log ends with:\n  ' + '\n  '.join(lines[-count:])
 
 
-def _await(ready: socket.socket, process: subprocess.Popen[bytes],
-           name: str) -> None:
+def _await(
+    ready: socket.socket, process: subprocess.Popen[bytes], name: str
+) -> None:
     """Wait for READY=1 (sd_notify(3)). Raises LabError."""
     end = time.monotonic() + STARTUP
     with ready:
@@ -155,12 +191,17 @@ def _await(ready: socket.socket, process: subprocess.Popen[bytes],
 
 def environment(env: Mapping[str, str] | None) -> list[str]:
     """A login's environment, as a command prefix."""
-    return _bare({
-        'PATH': PATH, 'HOME': '/root', 'LANG': 'C.UTF-8', 'TERM': 'dumb',
-        'DEBIAN_FRONTEND': 'noninteractive',
-        **{k: v for k, v in os.environ.items() if k.startswith('PIP_')},
-        **(env or {}),
-    })
+    return _bare(
+        {
+            'PATH': PATH,
+            'HOME': '/root',
+            'LANG': 'C.UTF-8',
+            'TERM': 'dumb',
+            'DEBIAN_FRONTEND': 'noninteractive',
+            **{k: v for k, v in os.environ.items() if k.startswith('PIP_')},
+            **(env or {}),
+        }
+    )
 
 
 def _bare(env: Mapping[str, str]) -> list[str]:
@@ -169,26 +210,39 @@ def _bare(env: Mapping[str, str]) -> list[str]:
 
 def call(argv: list[str]) -> str:
     """Run what has to work. Raises LabError."""
-    done = subprocess.run(argv, capture_output=True, text=True,
-                          errors='replace', stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        errors='replace',
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
-        raise ui.LabError(f"{' '.join(argv)} ended with {done.returncode}: "
-                          + done.stderr.strip())
+        raise ui.LabError(
+            f'{" ".join(argv)} ended with {done.returncode}: '
+            + done.stderr.strip()
+        )
     return done.stdout
 
 
 # -- the two --------------------------------------------------------------
 
-def controller(lab: paths.Lab, top: pathlib.Path,
-               shown: Iterable[str]) -> Node:
+
+def controller(
+    lab: paths.Lab, top: pathlib.Path, shown: Iterable[str]
+) -> Node:
     """The node of the control plane, beside the lab's own services."""
-    node = Node('controller', top / 'controller',
-                processes.into(lab, 'ctl'), [], top / 'controller.log')
+    node = Node(
+        'controller',
+        top / 'controller',
+        processes.into(lab, 'ctl'),
+        [],
+        top / 'controller.log',
+    )
     _furnish(node, shown)
     node.mount('-t', 'tmpfs', 'tmpfs', '/run')
     node.bind(paths.VENV, str(paths.VENV))
-    node.bind(lab.etc / 'nova/nova-scheduler/nova.conf',
-              '/etc/nova/nova.conf')
+    node.bind(lab.etc / 'nova/nova-scheduler/nova.conf', '/etc/nova/nova.conf')
     return node
 
 
@@ -196,23 +250,36 @@ def compute(lab: paths.Lab, top: pathlib.Path, shown: Iterable[str]) -> Node:
     """The host h1: its kernel, TPM and libvirt, its Nova's environment."""
     into = processes.into(lab, HOST)
     outside = [word for word in into if word != '--net']
-    node = Node('compute', top / 'compute', into, outside,
-                top / 'compute.log')
+    node = Node('compute', top / 'compute', into, outside, top / 'compute.log')
     _furnish(node, shown)
     node.bind('/run', '/run')
-    logs = {'tpm0': 'binary_bios_measurements',
-            'ima': 'binary_runtime_measurements'}
+    logs = {
+        'tpm0': 'binary_bios_measurements',
+        'ima': 'binary_runtime_measurements',
+    }
     node.mount('-t', 'tmpfs', 'tmpfs', '/sys/kernel/security')
     for name, log in logs.items():
-        node.shell(f'mkdir /sys/kernel/security/{name}; ln -s '
-                   f'/run/securityfs/{log} /sys/kernel/security/{name}/')
+        node.shell(
+            f'mkdir /sys/kernel/security/{name}; ln -s '
+            f'/run/securityfs/{log} /sys/kernel/security/{name}/'
+        )
     # Nova's environment of this host is not that of the controller.
     layers = top / 'layers'
     for name in ('upper', 'work'):
         (layers / name).mkdir(parents=True, exist_ok=True)
-    call([*into, 'mount', '-t', 'overlay', 'overlay', '-o',
-          f'lowerdir={paths.VENV},upperdir={layers}/upper,'
-          f'workdir={layers}/work', str(paths.VENV)])
+    call(
+        [
+            *into,
+            'mount',
+            '-t',
+            'overlay',
+            'overlay',
+            '-o',
+            f'lowerdir={paths.VENV},upperdir={layers}/upper,'
+            f'workdir={layers}/work',
+            str(paths.VENV),
+        ]
+    )
     node.bind(paths.VENV, str(paths.VENV))
     node.bind(hostconfig.nova_file(lab, HOST), '/etc/nova/nova.conf')
     return node
@@ -226,7 +293,9 @@ def _furnish(node: Node, shown: Iterable[str]) -> None:
         node.bind(path, path)
     node.bind(REPOSITORY, REPOSITORY)
     (node.root / 'etc/hosts').write_text(
-        f'127.0.0.1 localhost\n{paths.CTL_IP} controller\n')
+        f'127.0.0.1 localhost\n{paths.CTL_IP} controller\n'
+    )
     (node.root / 'etc/apt/apt.conf.d/91answers').write_text(
-        'APT::Get::Assume-Yes "true";\n')
+        'APT::Get::Assume-Yes "true";\n'
+    )
     node.shell('apt-get -q update')

@@ -33,18 +33,28 @@ STARTUP = 60.0
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 # Whatever runs behind this dies, with its mounts, when this program does.
-_MORTAL = ('setpriv', '--pdeathsig', 'KILL', 'unshare', '--mount',
-           '--propagation', 'private', '--pid', '--fork', '--kill-child',
-           '--mount-proc')
+_MORTAL = (
+    'setpriv',
+    '--pdeathsig',
+    'KILL',
+    'unshare',
+    '--mount',
+    '--propagation',
+    'private',
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+)
 # The host's systemd, if any, is neither seen nor told.
-_OUTER = ('mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; '
-          'exec "$@"')
+_OUTER = 'mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; exec "$@"'
 _INNER = 'echo ready; exec sleep infinity'
 
 
 def directory() -> pathlib.Path:
-    return pathlib.Path(os.environ.get(
-        'KORORA_FRESH_DIR', '/var/tmp/korora-fresh')).absolute()
+    return pathlib.Path(
+        os.environ.get('KORORA_FRESH_DIR', '/var/tmp/korora-fresh')
+    ).absolute()
 
 
 @contextlib.contextmanager
@@ -57,7 +67,8 @@ def exclusive(where: pathlib.Path) -> Iterator[None]:
         except BlockingIOError:
             raise ui.LabError(
                 f'another run uses {where}; wait for it, or name another '
-                'directory (--dir)') from None
+                'directory (--dir)'
+            ) from None
         yield
 
 
@@ -65,7 +76,9 @@ def remove(path: pathlib.Path) -> None:
     """Remove a tree, never what is mounted in it. Raises LabError."""
     done = subprocess.run(
         ['rm', '-rf', '--one-file-system', '--', str(path)],
-        capture_output=True, text=True)
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise ui.LabError(f'cannot remove {path}: {done.stderr.strip()}')
 
@@ -135,8 +148,7 @@ class Root:
                 remove(self.path)
         pristine = self._pristine()
         with ui.step(f'a bare {self.release}'):
-            _call('cp', '-a', '--reflink=auto', str(pristine),
-                  str(self.path))
+            _call('cp', '-a', '--reflink=auto', str(pristine), str(self.path))
         self._configure()
 
     def _pristine(self) -> pathlib.Path:
@@ -152,8 +164,14 @@ class Root:
         include = ['--include=ca-certificates'] if self._secure else []
         with ui.step(f'debootstrap {self.release} (a minute or two)'):
             try:
-                _call('debootstrap', '--variant=minbase', *include,
-                      self.release, str(made), self.mirror.archive)
+                _call(
+                    'debootstrap',
+                    '--variant=minbase',
+                    *include,
+                    self.release,
+                    str(made),
+                    self.mirror.archive,
+                )
             except BaseException:
                 remove(made)
                 raise
@@ -164,14 +182,17 @@ class Root:
         """Packages come from where this machine gets its own."""
         etc = self.path / 'etc'
         (etc / 'apt/sources.list').write_text(
-            self.mirror.sources(self.release))
+            self.mirror.sources(self.release)
+        )
         (etc / 'apt/apt.conf.d/90machine').write_text(
-            sources.this_apt_settings())
+            sources.this_apt_settings()
+        )
         if sources.CERTIFICATES.is_dir():
             shutil.copytree(
                 sources.CERTIFICATES,
                 self.path / str(sources.CERTIFICATES).lstrip('/'),
-                dirs_exist_ok=True)
+                dirs_exist_ok=True,
+            )
         (etc / 'hostname').write_text('fresh\n')
         (etc / 'hosts').write_text('127.0.0.1 localhost\n127.0.1.1 fresh\n')
         (etc / 'resolv.conf').unlink(missing_ok=True)
@@ -182,25 +203,48 @@ class Root:
     def _start(self) -> None:
         with ui.step('its container'):
             outer = self._spawn(
-                *_MORTAL, 'sh', '-ec', _OUTER, 'sh', *self._nspawn(),
-                stdout=subprocess.PIPE)
+                *_MORTAL,
+                'sh',
+                '-ec',
+                _OUTER,
+                'sh',
+                *self._nspawn(),
+                stdout=subprocess.PIPE,
+            )
             assert outer.stdout is not None
             if outer.stdout.readline() != b'ready\n':
-                raise ui.LabError('the container does not start; '
-                                  + self._complaint())
+                raise ui.LabError(
+                    'the container does not start; ' + self._complaint()
+                )
             self._leader = _init_of(outer.pid)
             self._network()
 
     def _nspawn(self) -> list[str]:
         binds = [f'--bind-ro={path}' for path in sources.binds(os.environ)]
         return [
-            'env', '-i', f'PATH={PATH}', 'SYSTEMD_NSPAWN_API_VFS_WRITABLE=1',
-            'systemd-nspawn', '--quiet', f'--directory={self.path}',
-            '--as-pid2', '--register=no', '--keep-unit',
-            '--machine=korora-fresh', '--hostname=fresh',
-            '--private-network', '--resolv-conf=off', '--timezone=off',
-            '--link-journal=no', '--capability=all', '--console=pipe',
-            '--bind=/dev/net/tun', *binds, '/bin/sh', '-c', _INNER,
+            'env',
+            '-i',
+            f'PATH={PATH}',
+            'SYSTEMD_NSPAWN_API_VFS_WRITABLE=1',
+            'systemd-nspawn',
+            '--quiet',
+            f'--directory={self.path}',
+            '--as-pid2',
+            '--register=no',
+            '--keep-unit',
+            '--machine=korora-fresh',
+            '--hostname=fresh',
+            '--private-network',
+            '--resolv-conf=off',
+            '--timezone=off',
+            '--link-journal=no',
+            '--capability=all',
+            '--console=pipe',
+            '--bind=/dev/net/tun',
+            *binds,
+            '/bin/sh',
+            '-c',
+            _INNER,
         ]
 
     def _network(self) -> None:
@@ -208,25 +252,41 @@ class Root:
         with os.fdopen(read, 'rb') as ready:
             try:
                 self._spawn(
-                    'setpriv', '--pdeathsig', 'KILL', 'slirp4netns',
-                    '--configure', '--mtu=1500', '--disable-host-loopback',
+                    'setpriv',
+                    '--pdeathsig',
+                    'KILL',
+                    'slirp4netns',
+                    '--configure',
+                    '--mtu=1500',
+                    '--disable-host-loopback',
                     f'--ready-fd={write}',
-                    str(self._leader), 'tap0', pass_fds=(write,))
+                    str(self._leader),
+                    'tap0',
+                    pass_fds=(write,),
+                )
             finally:
                 os.close(write)
             if ready.read(1) != b'1':
-                raise ui.LabError('slirp4netns gives no network; '
-                                  + self._complaint())
+                raise ui.LabError(
+                    'slirp4netns gives no network; ' + self._complaint()
+                )
 
     def _spawn(
-        self, *argv: str, stdout: int | None = None,
+        self,
+        *argv: str,
+        stdout: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """A helper that is ended by `close`."""
         with (self.where / 'container.log').open('ab') as log:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=stdout or log,
-                stderr=log, start_new_session=True, pass_fds=pass_fds)
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
         self._processes.append(process)
         return process
 
@@ -244,15 +304,33 @@ class Root:
         and pip's options if this machine has some in its own.
         """
         environment = {
-            'PATH': PATH, 'HOME': '/root', 'USER': 'root', 'SHELL':
-            '/bin/bash', 'TERM': 'dumb', **sources.variables(os.environ)}
+            'PATH': PATH,
+            'HOME': '/root',
+            'USER': 'root',
+            'SHELL': '/bin/bash',
+            'TERM': 'dumb',
+            **sources.variables(os.environ),
+        }
         return [
-            'nsenter', '--target', str(self._leader), '--mount', '--uts',
-            '--ipc', '--net', '--pid', '--cgroup', f'--wdns={cwd}', '--',
-            'env', '-i', *(f'{k}={v}' for k, v in environment.items())]
+            'nsenter',
+            '--target',
+            str(self._leader),
+            '--mount',
+            '--uts',
+            '--ipc',
+            '--net',
+            '--pid',
+            '--cgroup',
+            f'--wdns={cwd}',
+            '--',
+            'env',
+            '-i',
+            *(f'{k}={v}' for k, v in environment.items()),
+        ]
 
-    def run(self, command: str, tell: Sink | None = None,
-            cwd: str = '/root') -> tuple[int, list[str]]:
+    def run(
+        self, command: str, tell: Sink | None = None, cwd: str = '/root'
+    ) -> tuple[int, list[str]]:
         """Run a line of shell to its end.
 
         :param tell: where its output goes as it comes.
@@ -260,9 +338,13 @@ class Root:
         """
         process = subprocess.Popen(
             [*self.into(cwd), 'sh', '-c', command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors='replace',
-            start_new_session=True)
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            start_new_session=True,
+        )
         lines = []
         try:
             assert process.stdout is not None
@@ -283,18 +365,24 @@ class Root:
         if code:
             raise ui.LabError(
                 f'on the bare system, {command} ended with {code}:\n  '
-                + '\n  '.join(lines[-12:]))
+                + '\n  '.join(lines[-12:])
+            )
         return '\n'.join(lines)
 
 
 def _call(what: str, *argv: str) -> None:
     """Run `what`, to its end or this program's."""
-    done = subprocess.run([*_MORTAL, what, *argv], capture_output=True,
-                          text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [*_MORTAL, what, *argv],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-12:]
-        raise ui.LabError(f'{what} ended with {done.returncode}:\n  '
-                          + '\n  '.join(lines))
+        raise ui.LabError(
+            f'{what} ended with {done.returncode}:\n  ' + '\n  '.join(lines)
+        )
 
 
 def _init_of(outer: int) -> int:
@@ -306,8 +394,11 @@ def _init_of(outer: int) -> int:
             break
         outer = int(found[0])
         status = pathlib.Path(f'/proc/{outer}/status').read_text()
-        numbers = next(line.split()[1:] for line in status.splitlines()
-                       if line.startswith('NSpid:'))
+        numbers = next(
+            line.split()[1:]
+            for line in status.splitlines()
+            if line.startswith('NSpid:')
+        )
         if len(numbers) == 3 and numbers[-1] == '1':
             return outer
     raise ui.LabError('the container has ended')
@@ -318,5 +409,7 @@ def prepare() -> None:
     ui.require_root()
     setup.install(PACKAGES)
     if not pathlib.Path('/dev/net/tun').exists():
-        raise ui.LabError('there is no /dev/net/tun, which gives the bare '
-                          'system its network; try: modprobe tun')
+        raise ui.LabError(
+            'there is no /dev/net/tun, which gives the bare '
+            'system its network; try: modprobe tun'
+        )

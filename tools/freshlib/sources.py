@@ -57,8 +57,13 @@ def mirror(targets: str) -> Mirror:
 
 def this_mirror() -> Mirror:
     """Of this machine. Debian's own on one that is no Debian."""
-    query = ('apt-get', 'indextargets', '--format',
-             '$(ORIGIN) $(CODENAME) $(REPO_URI)', 'Created-By: Packages')
+    query = (
+        'apt-get',
+        'indextargets',
+        '--format',
+        '$(ORIGIN) $(CODENAME) $(REPO_URI)',
+        'Created-By: Packages',
+    )
     targets = _output(*query)
     if 'Debian ' not in targets:
         # Whose a source is stands in what apt has fetched of it.
@@ -70,7 +75,8 @@ def this_mirror() -> Mirror:
 def apt_settings(dump: str) -> str:
     """Proxies, time-outs and the like out of ``apt-config dump``."""
     return ''.join(
-        line + '\n' for line in dump.splitlines()
+        line + '\n'
+        for line in dump.splitlines()
         if line.startswith('Acquire::') and not line.startswith(_NOT_OURS)
     )
 
@@ -83,12 +89,16 @@ def _output(*argv: str) -> str:
     if not shutil.which(argv[0]):
         return ''
     return subprocess.run(
-        argv, capture_output=True, text=True, check=False,
+        argv,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, 'LC_ALL': 'C'},
     ).stdout
 
 
 # -- pip ------------------------------------------------------------------
+
 
 def pip_files(environ: Mapping[str, str]) -> list[pathlib.Path]:
     """Files and directories where pip looks for its configuration."""
@@ -96,8 +106,11 @@ def pip_files(environ: Mapping[str, str]) -> list[pathlib.Path]:
     shared = environ.get('XDG_CONFIG_DIRS') or '/etc/xdg'
     own = environ.get('XDG_CONFIG_HOME') or home / '.config'
     places = [pathlib.Path(p, 'pip') for p in shared.split(':')]
-    places += [pathlib.Path('/etc/pip.conf'), home / '.pip',
-               pathlib.Path(own, 'pip')]
+    places += [
+        pathlib.Path('/etc/pip.conf'),
+        home / '.pip',
+        pathlib.Path(own, 'pip'),
+    ]
     if name := environ.get('PIP_CONFIG_FILE'):
         places.append(pathlib.Path(name))
     return [place for place in places if place.exists()]
@@ -105,8 +118,11 @@ def pip_files(environ: Mapping[str, str]) -> list[pathlib.Path]:
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """pip's options in the environment, and proxies."""
-    return {k: v for k, v in environ.items()
-            if k.startswith('PIP_') or k.lower().endswith('_proxy')}
+    return {
+        k: v
+        for k, v in environ.items()
+        if k.startswith('PIP_') or k.lower().endswith('_proxy')
+    }
 
 
 def named_paths(texts: Iterable[str]) -> list[str]:
@@ -115,15 +131,21 @@ def named_paths(texts: Iterable[str]) -> list[str]:
     >>> named_paths(['find-links = /a/b file:///c', 'index-url=https://d/e'])
     ['/a/b', '/c']
     """
-    return sorted({
-        path.rstrip('/') for text in texts for line in text.splitlines()
-        if not line.lstrip().startswith(('#', ';'))
-        for path in _LOCAL.findall(line) if path.strip('/')
-    })
+    return sorted(
+        {
+            path.rstrip('/')
+            for text in texts
+            for line in text.splitlines()
+            if not line.lstrip().startswith(('#', ';'))
+            for path in _LOCAL.findall(line)
+            if path.strip('/')
+        }
+    )
 
 
 def binds(
-    environ: Mapping[str, str], system: Sequence[str] = ('/etc/ssl',),
+    environ: Mapping[str, str],
+    system: Sequence[str] = ('/etc/ssl',),
 ) -> list[str]:
     """What is to be seen, read-only, at the same place in the bare system.
 
@@ -142,7 +164,11 @@ def binds(
         if os.path.exists(path) and not path.startswith(tuple(system))
     ]
     return [
-        path for path in dict.fromkeys(wanted)
-        if not any(pathlib.PurePath(path).is_relative_to(other)
-                   for other in wanted if other != path)
+        path
+        for path in dict.fromkeys(wanted)
+        if not any(
+            pathlib.PurePath(path).is_relative_to(other)
+            for other in wanted
+            if other != path
+        )
     ]

@@ -22,9 +22,13 @@ _TEST = re.compile(r'(\d+) passed, (\d+) failed, \d+ skipped')
 
 # What a report names -> Debian package that has its version.
 _VERSIONS = {
-    'python': 'python3', 'libvirt': 'libvirt-daemon-system',
-    'qemu': 'qemu-system-x86', 'swtpm': 'swtpm', 'tss2': 'libtss2-dev',
-    'mariadb': 'mariadb-server', 'rabbitmq': 'rabbitmq-server',
+    'python': 'python3',
+    'libvirt': 'libvirt-daemon-system',
+    'qemu': 'qemu-system-x86',
+    'swtpm': 'swtpm',
+    'tss2': 'libtss2-dev',
+    'mariadb': 'mariadb-server',
+    'rabbitmq': 'rabbitmq-server',
 }
 
 
@@ -44,8 +48,11 @@ def prerequisites(readme: str) -> list[str]:
     >>> prerequisites('As root::\\n\\n  apt-get install git\\n  ./tools/demo')
     ['apt-get install git']
     """
-    return [line.strip() for line in readme.splitlines()
-            if line.startswith('  apt-get ')]
+    return [
+        line.strip()
+        for line in readme.splitlines()
+        if line.startswith('  apt-get ')
+    ]
 
 
 def count(command: str, lines: list[str]) -> tuple[int, int]:
@@ -82,9 +89,18 @@ def set_up(bare: Root) -> None:
     with ui.step('git clone of HEAD'):
         source = bare.path / 'srv/korora-nova.git'
         done = subprocess.run(
-            ['git', 'clone', '-q', '--bare', '--no-hardlinks',
-             str(paths.CHECKOUT), str(source)],
-            capture_output=True, text=True)
+            [
+                'git',
+                'clone',
+                '-q',
+                '--bare',
+                '--no-hardlinks',
+                str(paths.CHECKOUT),
+                str(source),
+            ],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise ui.LabError('git clone: ' + done.stderr.strip())
         bare.must(f'git clone -q /srv/korora-nova.git {CLONE}')
@@ -104,7 +120,8 @@ def versions(bare: Root) -> dict[str, str]:
     """Of what took part; what was not installed is not there."""
     _, lines = bare.run(
         "dpkg-query -W -f '${Package} ${Version}\\n' "
-        + ' '.join(_VERSIONS.values()))
+        + ' '.join(_VERSIONS.values())
+    )
     installed = dict(line.split(' ', 1) for line in lines if ' ' in line)
     found = {'debian': bare.must('cat /etc/debian_version')}
     for name, package in _VERSIONS.items():
@@ -112,7 +129,9 @@ def versions(bare: Root) -> dict[str, str]:
             found[name] = upstream(version)
     rc, lines = bare.run(
         ".venv/bin/python -c 'import importlib.metadata as m; "
-        'print(m.version("nova"))\'', cwd=CLONE)
+        'print(m.version("nova"))\'',
+        cwd=CLONE,
+    )
     if not rc and lines:
         found['nova'] = lines[-1]
     return found

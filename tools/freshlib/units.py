@@ -13,17 +13,37 @@ import shlex
 from dataclasses import dataclass
 
 # Order among units, and what happens after the first start.
-PASSED = frozenset((
-    'Unit.Description', 'Unit.After', 'Unit.Before', 'Unit.Wants',
-    'Install.WantedBy', 'Service.Restart', 'Service.RestartSec',
-    'Service.NotifyAccess',
-))
-DONE = frozenset('Service.' + name for name in (
-    'Type', 'User', 'Group', 'ExecStart', 'ExecStartPost', 'UMask',
-    'LimitCORE', 'NoNewPrivileges', 'PrivateTmp', 'ProtectHome',
-    'ProtectSystem', 'RuntimeDirectory', 'StateDirectory',
-    'StateDirectoryMode',
-))
+PASSED = frozenset(
+    (
+        'Unit.Description',
+        'Unit.After',
+        'Unit.Before',
+        'Unit.Wants',
+        'Install.WantedBy',
+        'Service.Restart',
+        'Service.RestartSec',
+        'Service.NotifyAccess',
+    )
+)
+DONE = frozenset(
+    'Service.' + name
+    for name in (
+        'Type',
+        'User',
+        'Group',
+        'ExecStart',
+        'ExecStartPost',
+        'UMask',
+        'LimitCORE',
+        'NoNewPrivileges',
+        'PrivateTmp',
+        'ProtectHome',
+        'ProtectSystem',
+        'RuntimeDirectory',
+        'StateDirectory',
+        'StateDirectoryMode',
+    )
+)
 _READ_ONLY = {'full': '/usr /boot /etc', 'yes': '/usr /boot'}
 
 
@@ -60,13 +80,17 @@ def read(text: str) -> Unit:
         found[name] = value
     if 'Install.WantedBy' not in found:
         raise UnitError('nothing to enable: no WantedBy')
-    service = {name.partition('.')[2]: value for name, value in found.items()
-               if name.startswith('Service.')}
+    service = {
+        name.partition('.')[2]: value
+        for name, value in found.items()
+        if name.startswith('Service.')
+    }
     kind = service.get('Type', 'simple')
     if kind not in ('simple', 'notify'):
         raise UnitError(f'no way here to do Type={kind}')
-    return Unit(_script(service), kind == 'notify',
-                service.get('ExecStartPost'))
+    return Unit(
+        _script(service), kind == 'notify', service.get('ExecStartPost')
+    )
 
 
 def _script(service: dict[str, str]) -> str:
@@ -76,13 +100,21 @@ def _script(service: dict[str, str]) -> str:
     for kind, where in (('Runtime', '/run'), ('State', '/var/lib')):
         if name := service.get(f'{kind}Directory'):
             mode = service.get(f'{kind}DirectoryMode', '0755')
-            lines.append(f'install -d -o {user} -g {group} -m {mode} '
-                         f'{where}/{name}')
+            lines.append(
+                f'install -d -o {user} -g {group} -m {mode} {where}/{name}'
+            )
     lines += _sandbox(service)
-    words = ['exec', 'prlimit', f'--core={service["LimitCORE"]}'] \
-        if 'LimitCORE' in service else ['exec']
-    words += ['setpriv', f'--reuid={user}', f'--regid={group}',
-              '--init-groups']
+    words = (
+        ['exec', 'prlimit', f'--core={service["LimitCORE"]}']
+        if 'LimitCORE' in service
+        else ['exec']
+    )
+    words += [
+        'setpriv',
+        f'--reuid={user}',
+        f'--regid={group}',
+        '--init-groups',
+    ]
     if service.get('NoNewPrivileges') == 'yes':
         words.append('--no-new-privs')
     try:
@@ -96,16 +128,20 @@ def _sandbox(service: dict[str, str]) -> list[str]:
     """Mounts, to be made in a mount namespace of the service's own."""
     lines = []
     if service.get('ProtectHome') == 'yes':
-        lines += [f'[ ! -d {path} ] || mount -t tmpfs -o ro tmpfs {path}'
-                  for path in ('/home', '/root', '/run/user')]
+        lines += [
+            f'[ ! -d {path} ] || mount -t tmpfs -o ro tmpfs {path}'
+            for path in ('/home', '/root', '/run/user')
+        ]
     if service.get('PrivateTmp') == 'yes':
-        lines += [f'mount -t tmpfs tmpfs {path}'
-                  for path in ('/tmp', '/var/tmp')]
+        lines += [
+            f'mount -t tmpfs tmpfs {path}' for path in ('/tmp', '/var/tmp')
+        ]
     kind = service.get('ProtectSystem')
     if kind is not None:
         if kind not in _READ_ONLY:
             raise UnitError(f'no way here to do ProtectSystem={kind}')
-        lines += [f'mount --rbind {path} {path}; '
-                  f'mount -o remount,bind,ro {path}'
-                  for path in _READ_ONLY[kind].split()]
+        lines += [
+            f'mount --rbind {path} {path}; mount -o remount,bind,ro {path}'
+            for path in _READ_ONLY[kind].split()
+        ]
     return lines

@@ -43,10 +43,19 @@ SYSTEMCTL = re.compile(r'systemctl (.*)')
 # What only a machine with a TPM of its own has.
 STANDS_IN = {'/etc/korora/agent.conf': f'[attester]\ntcti = {hostconfig.TCTI}'}
 #: Options that the guide has to set, so the lab's files must not.
-OURS = frozenset(('swtpm_enabled', 'swtpm_user', 'swtpm_group',
-                  'live_migration_inbound_addr'))
-NOVA = {'nova-compute': host.service(nodes.HOST, 'nova-compute'),
-        'nova-scheduler': 'nova-scheduler', 'nova-api': 'nova'}
+OURS = frozenset(
+    (
+        'swtpm_enabled',
+        'swtpm_user',
+        'swtpm_group',
+        'live_migration_inbound_addr',
+    )
+)
+NOVA = {
+    'nova-compute': host.service(nodes.HOST, 'nova-compute'),
+    'nova-scheduler': 'nova-scheduler',
+    'nova-api': 'nova',
+}
 
 
 class Failed(Exception):
@@ -60,25 +69,30 @@ def values(lab: paths.Lab) -> dict[str, str]:
         'CONSTRAINTS': '/srv/constraints.txt',
         'NOVA_VENV': str(paths.VENV),
         'LISTEN_ADDRESS': paths.CTL_IP,
-        'SERVICE_URL': f"http://controller:{paths.PORTS['korora']}",
+        'SERVICE_URL': f'http://controller:{paths.PORTS["korora"]}',
         'COMPUTE': nodes.HOST,
         'COMPUTE_ADDRESS': paths.HOSTS[nodes.HOST],
         'TPM_CA_FILES': '/srv/tpm-makers/*',
         'IMAGE': 'guest',
         'NOVA_PASSWORD': lab.password,
-        **{f'{name}_PASSWORD': secrets.token_hex(12)
-           for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS')},
+        **{
+            f'{name}_PASSWORD': secrets.token_hex(12)
+            for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS')
+        },
     }
 
 
 class Walk:
     """The reader: two nodes, the cloud, and what words stand for."""
 
-    def __init__(self, lab: paths.Lab, top: pathlib.Path,
-                 shown: Sequence[str]) -> None:
+    def __init__(
+        self, lab: paths.Lab, top: pathlib.Path, shown: Sequence[str]
+    ) -> None:
         self.lab = lab
-        self.nodes = {'controller': nodes.controller(lab, top, shown),
-                      'compute': nodes.compute(lab, top, shown)}
+        self.nodes = {
+            'controller': nodes.controller(lab, top, shown),
+            'compute': nodes.compute(lab, top, shown),
+        }
         self.values = values(lab)
         self.passed = 0
 
@@ -89,12 +103,15 @@ class Walk:
         if name := step.ways.get('bring'):
             text = self.nodes['controller'].read(name)
             self.nodes[step.node].write(
-                '/root/' + pathlib.Path(name).name, text)
+                '/root/' + pathlib.Path(name).name, text
+            )
         if path := step.ways.get('merge'):
             with self._done(step, step.line, f'add to {path}'):
                 node = self.nodes[step.node]
-                node.write(path, document.merge(
-                    node.read(path), self._filled(step.text)))
+                node.write(
+                    path,
+                    document.merge(node.read(path), self._filled(step.text)),
+                )
         for command in step.commands:
             with self._done(step, command.line, command.text):
                 self._command(step, command)
@@ -102,8 +119,7 @@ class Walk:
     def _done(self, step: document.Step, line: int, what: str) -> _Done:
         return _Done(self, f'{step.path.name}:{line}', step.node, what)
 
-    def _command(self, step: document.Step,
-                 command: document.Command) -> None:
+    def _command(self, step: document.Step, command: document.Command) -> None:
         text = self._filled(command.text)
         if found := EDIT.fullmatch(command.text):
             self._edit(self.nodes[step.node], found[1])
@@ -123,8 +139,9 @@ class Walk:
             if wanted.search(output):
                 break
             if time.monotonic() > end:
-                raise Failed(f'no "{wanted.pattern}" in what it says:\n'
-                             + output)
+                raise Failed(
+                    f'no "{wanted.pattern}" in what it says:\n' + output
+                )
             time.sleep(2)
         if name := step.ways.get('keep'):
             # Programs may warn before they answer.
@@ -141,8 +158,16 @@ class Walk:
             return self.nodes[name].run(text, env)
         env = database(self.lab) if name == 'database' else bus(self.lab)
         done = subprocess.run(
-            [*processes.into(self.lab, 'ctl'), *nodes.environment(env),
-             'bash', '-ec', text], capture_output=True, text=True)
+            [
+                *processes.into(self.lab, 'ctl'),
+                *nodes.environment(env),
+                'bash',
+                '-ec',
+                text,
+            ],
+            capture_output=True,
+            text=True,
+        )
         return done.returncode, done.stdout + done.stderr
 
     # -- what is not a command here ---------------------------------------
@@ -172,17 +197,27 @@ class Walk:
     def _restart(self, node: nodes.Node, name: str) -> None:
         """Nova's services are the lab's; they read the node's keys.json."""
         place = nodes.HOST if name == 'nova-compute' else 'ctl'
-        nodes.call([*processes.into(self.lab, place), 'mount', '--bind',
-                    str(node.root / 'etc/korora'), '/etc/korora'])
+        nodes.call(
+            [
+                *processes.into(self.lab, place),
+                'mount',
+                '--bind',
+                str(node.root / 'etc/korora'),
+                '/etc/korora',
+            ]
+        )
         processes.stop(self.lab, [NOVA[name]])
         processes.restart(self.lab, NOVA[name])
         if name == 'nova-api':
-            processes.wait_for(self.lab, 'nova',
-                               processes.listening(self.lab, 'nova'))
+            processes.wait_for(
+                self.lab, 'nova', processes.listening(self.lab, 'nova')
+            )
         else:
             queue = name.removeprefix('nova-')
-            control.consumers(self.lab, queue if queue == 'scheduler'
-                              else f'{queue}.{nodes.HOST}')
+            control.consumers(
+                self.lab,
+                queue if queue == 'scheduler' else f'{queue}.{nodes.HOST}',
+            )
 
 
 class _Done:
@@ -196,14 +231,19 @@ class _Done:
     def __enter__(self) -> None:
         return
 
-    def __exit__(self, kind: type[BaseException] | None,
-                 error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: object,
+    ) -> None:
         took = time.monotonic() - self.began
         if error is None:
             self.walk.passed += 1
             ui.say(f'ok  {self.text} ({took:.1f} s)')
-        elif isinstance(error, (ui.LabError, units.UnitError,
-                                document.DocumentError)):
+        elif isinstance(
+            error, (ui.LabError, units.UnitError, document.DocumentError)
+        ):
             raise Failed(f'{self.text}\n{error}') from error
         elif isinstance(error, Failed):
             raise Failed(f'{self.text}\n{error}') from error
@@ -211,12 +251,14 @@ class _Done:
 
 # -- the cloud ------------------------------------------------------------
 
+
 def database(lab: paths.Lab) -> dict[str, str]:
     """The environment of the database's administrator."""
     home = lab.run / 'database-admin'
     home.mkdir(exist_ok=True)
     (home / '.my.cnf').write_text(
-        f'[client]\nuser=root\nsocket={lab.run}/mysql.sock\n')
+        f'[client]\nuser=root\nsocket={lab.run}/mysql.sock\n'
+    )
     return {'HOME': str(home)}
 
 
@@ -235,13 +277,25 @@ def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
     if subprocess.call([paths.CHECKOUT / 'tools/lab', 'up', '--stock']):
         raise ui.LabError('there is no cloud')
     with ui.step('take Kororā out of the cloud'):
-        nodes.call([str(paths.BIN / 'python'), '-m', 'pip', 'uninstall',
-                    '-qy', 'korora-nova'])
+        nodes.call(
+            [
+                str(paths.BIN / 'python'),
+                '-m',
+                'pip',
+                'uninstall',
+                '-qy',
+                'korora-nova',
+            ]
+        )
         _forget(lab)
         path = hostconfig.nova_file(lab, nodes.HOST)
-        path.write_text(''.join(
-            line for line in path.read_text().splitlines(keepends=True)
-            if line.partition(' = ')[0] not in OURS))
+        path.write_text(
+            ''.join(
+                line
+                for line in path.read_text().splitlines(keepends=True)
+                if line.partition(' = ')[0] not in OURS
+            )
+        )
     with ui.step('a TPM and a measured boot for h1'):
         machine.make_vendor(lab)
         machine.make_tpm(lab, nodes.HOST)
@@ -250,8 +304,10 @@ def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
     for name in ('controller', 'compute'):
         place = top / name / 'srv/constraints.txt'
         place.write_text(CONSTRAINTS.read_text())
-    for path in (pathlib.Path('/etc/hosts'),
-                 lab.host(nodes.HOST) / 'etc/hosts'):
+    for path in (
+        pathlib.Path('/etc/hosts'),
+        lab.host(nodes.HOST) / 'etc/hosts',
+    ):
         with path.open('a') as hosts:
             hosts.write(f'{paths.CTL_IP} controller\n')
 
@@ -259,12 +315,22 @@ def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
 def _forget(lab: paths.Lab) -> None:
     """The lab's accounts, database and virtual host for Kororā."""
     into = processes.into(lab, 'ctl')
-    openstack = [*into, *nodes.environment(lab.openrc()),
-                 str(paths.BIN / 'openstack')]
+    openstack = [
+        *into,
+        *nodes.environment(lab.openrc()),
+        str(paths.BIN / 'openstack'),
+    ]
     nodes.call([*openstack, 'user', 'delete', 'korora', 'korora-agent'])
     nodes.call([*openstack, 'role', 'delete', 'attester'])
-    nodes.call([*into, *nodes.environment(database(lab)), 'mariadb', '-e',
-                'DROP DATABASE korora'])
+    nodes.call(
+        [
+            *into,
+            *nodes.environment(database(lab)),
+            'mariadb',
+            '-e',
+            'DROP DATABASE korora',
+        ]
+    )
     rabbit = [*into, *nodes.environment(bus(lab)), 'rabbitmqctl', '-q']
     nodes.call([*rabbit, 'delete_vhost', paths.HANDOVER_VHOST])
     nodes.call([*rabbit, 'delete_user', broker.HANDOVER_USER])
@@ -272,11 +338,14 @@ def _forget(lab: paths.Lab) -> None:
 
 def versions(node: nodes.Node) -> dict[str, str]:
     """Of what pip chose for the agent."""
-    program = ('import importlib.metadata as m; print(*(f"{n} {m.version(n)}" '
-               'for n in ("tpm2-pytss", "cryptography")), sep="\\n")')
+    program = (
+        'import importlib.metadata as m; print(*(f"{n} {m.version(n)}" '
+        'for n in ("tpm2-pytss", "cryptography")), sep="\\n")'
+    )
     _, output = node.run(f"/opt/korora/bin/python -c '{program}'")
-    return dict(line.split(' ', 1) for line in output.splitlines()
-                if ' ' in line)
+    return dict(
+        line.split(' ', 1) for line in output.splitlines() if ' ' in line
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -314,9 +383,14 @@ def _complaints(lab: paths.Lab, count: int = 15) -> None:
     """Show the last errors in the logs of the cloud, and of vTPMs on h1."""
     wanted = re.compile(r'\d (ERROR|WARNING) (nova|korora)')
     for path in sorted(lab.log.glob('nova*.log')):
-        _last(path, [
-            line for line in path.read_text(errors='replace').splitlines()
-            if wanted.search(line)][-count:])
+        _last(
+            path,
+            [
+                line
+                for line in path.read_text(errors='replace').splitlines()
+                if wanted.search(line)
+            ][-count:],
+        )
     for path in lab.host(nodes.HOST).glob('var/log/swtpm/**/*.log'):
         _last(path, path.read_text(errors='replace').splitlines()[-count:])
 

@@ -16,5 +16,7 @@ PYTHON = VENV / 'bin' / 'python'
 def ensure() -> None:
     """Make it; cheap when it is there. Raises LabError."""
     environment.ensure(
-        VENV, pathlib.Path(__file__).with_name('requirements.txt'),
-        pathlib.Path(paths.__file__).with_name('constraints.txt'))
+        VENV,
+        pathlib.Path(__file__).with_name('requirements.txt'),
+        pathlib.Path(paths.__file__).with_name('constraints.txt'),
+    )

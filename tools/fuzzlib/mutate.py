@@ -11,8 +11,26 @@ from typing import Any
 import atheris  # type: ignore[import-not-found]
 
 _OTHERS: list[Any] = [
-    None, True, False, 0, -1, 1.0, 2**64, 1e308, '', '\n', '0', '*', 'x' * 99,
-    '00' * 32, 'sha256:' + '00' * 32, [], {}, [[]], {'': {}}]
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.0,
+    2**64,
+    1e308,
+    '',
+    '\n',
+    '0',
+    '*',
+    'x' * 99,
+    '00' * 32,
+    'sha256:' + '00' * 32,
+    [],
+    {},
+    [[]],
+    {'': {}},
+]
 #: One in so many is mutated as bytes.
 _AS_BYTES = 8
 
@@ -39,13 +57,13 @@ def document(data: bytes, size: int, seed: int) -> bytes:
 def _places(value: Any, path: Path) -> Iterator[Path]:
     yield path
     if isinstance(value, (dict, list)):
-        for key in (value if isinstance(value, dict)
-                    else range(len(value))):
+        for key in value if isinstance(value, dict) else range(len(value)):
             yield from _places(value[key], (*path, key))
 
 
-def _change(chance: random.Random, found: Any, places: list[Path]
-            ) -> Callable[[Any], Any]:
+def _change(
+    chance: random.Random, found: Any, places: list[Path]
+) -> Callable[[Any], Any]:
     """What to do with the value at a place."""
     other = chance.choice(_OTHERS)
     if chance.randrange(2):
@@ -60,13 +78,14 @@ def _change(chance: random.Random, found: Any, places: list[Path]
         if kind == 0 and isinstance(value, dict):
             return {**value, str(other)[:20]: other}
         if kind == 1 and isinstance(value, (list, str)):
-            return value[:chance.randrange(len(value) + 1)]
+            return value[: chance.randrange(len(value) + 1)]
         if kind == 1 and isinstance(value, dict) and value:
             gone = chance.choice(list(value))
             return {key: item for key, item in value.items() if key != gone}
         if kind == 2 and isinstance(value, int):
             return value ^ 1 << chance.randrange(64)
         return other
+
     return change
 
 

@@ -55,10 +55,16 @@ class Run:
     def _fail(self, exc: BaseException, data: bytes) -> None:
         if isinstance(exc, (KeyboardInterrupt, SystemExit)):
             raise exc
-        frames = [frame for frame in traceback.extract_tb(exc.__traceback__)
-                  if '/korora_nova/' in frame.filename]
-        where = (f'{pathlib.Path(frames[-1].filename).name}:'
-                 f'{frames[-1].lineno}' if frames else 'outside')
+        frames = [
+            frame
+            for frame in traceback.extract_tb(exc.__traceback__)
+            if '/korora_nova/' in frame.filename
+        ]
+        where = (
+            f'{pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno}'
+            if frames
+            else 'outside'
+        )
         what = f'{type(exc).__name__} at {where}'
         if what not in self.failures and len(self.failures) < MAX_FAILURES:
             self.failures[what] = f'{exc!s:.120} [{self._keep(data)}]'
@@ -66,8 +72,9 @@ class Run:
     def _keep(self, data: bytes) -> str:
         directory = environment.STATE / 'failed'
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / (f'{self.name}-'
-                            f'{hashlib.sha256(data).hexdigest()[:16]}')
+        path = directory / (
+            f'{self.name}-{hashlib.sha256(data).hexdigest()[:16]}'
+        )
         path.write_bytes(data)
         return str(path)
 
@@ -75,16 +82,21 @@ class Run:
         if self.slow:
             self.failures['slow'] = self._keep(self.slowest_input)
         return {
-            'target': self.name, 'inputs': self.inputs,
-            'accepted': self.accepted, 'failures': self.failures,
-            'slow': self.slow, 'slowest_s': round(self.slowest, 4),
-            'slowest_bytes': len(self.slowest_input)}
+            'target': self.name,
+            'inputs': self.inputs,
+            'accepted': self.accepted,
+            'failures': self.failures,
+            'slow': self.slow,
+            'slowest_s': round(self.slowest, 4),
+            'slowest_bytes': len(self.slowest_input),
+        }
 
 
 def corpus(name: str) -> list[str]:
     """Directories of inputs: what earlier runs found, and the seeds."""
-    found, seeds = (environment.STATE / kind / name
-                    for kind in ('corpus', 'seeds'))
+    found, seeds = (
+        environment.STATE / kind / name for kind in ('corpus', 'seeds')
+    )
     for directory in (found, seeds):
         directory.mkdir(parents=True, exist_ok=True)
     for data in targets.TARGETS[name].seeds():
@@ -96,14 +108,23 @@ def main() -> None:
     name, report, inputs, limit, seed, hang, rss = sys.argv[1:]
     warnings.simplefilter('ignore')
     run = Run(name, float(limit))
-    atexit.register(lambda: pathlib.Path(report).write_text(
-        json.dumps(run.report())))
+    atexit.register(
+        lambda: pathlib.Path(report).write_text(json.dumps(run.report()))
+    )
     atheris.Setup(
-        [sys.argv[0], f'-atheris_runs={inputs}', f'-seed={seed}',
-         f'-timeout={hang}', f'-rss_limit_mb={rss}',
-         f'-max_len={run.target.size}', '-print_final_stats=0',
-         *corpus(name)], run.feed,
-        **({'custom_mutator': mutate.document} if run.target.json else {}))
+        [
+            sys.argv[0],
+            f'-atheris_runs={inputs}',
+            f'-seed={seed}',
+            f'-timeout={hang}',
+            f'-rss_limit_mb={rss}',
+            f'-max_len={run.target.size}',
+            '-print_final_stats=0',
+            *corpus(name),
+        ],
+        run.feed,
+        **({'custom_mutator': mutate.document} if run.target.json else {}),
+    )
     atheris.Fuzz()
 
 

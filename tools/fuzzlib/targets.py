@@ -58,6 +58,7 @@ def files(*names: str) -> Iterator[bytes]:
 
 # -- logs -----------------------------------------------------------------
 
+
 def uefi(data: bytes) -> None:
     log = eventlog.parse(data)
     for bank in log.banks:
@@ -85,15 +86,22 @@ def uefi_event_seeds() -> Iterator[bytes]:
     for log in files('binary_bios_measurements'):
         yield repair.chunks_of(
             (event.pcr % 24, event.type, event.data)
-            for event in eventlog.parse(log).events)
+            for event in eventlog.parse(log).events
+        )
 
 
 @functools.cache
 def rules() -> list[ima.Rules]:
-    return [ima.Rules(), ima.Rules(
-        ['sha256:' + '00' * 32], files={'/usr/*': ['sha1:' + '00' * 20]},
-        exclude=['/tmp/**'], keyrings={'.ima': ['sha256:' + '11' * 32]},
-        templates=['ima-ng', 'ima-sig'])]
+    return [
+        ima.Rules(),
+        ima.Rules(
+            ['sha256:' + '00' * 32],
+            files={'/usr/*': ['sha1:' + '00' * 20]},
+            exclude=['/tmp/**'],
+            keyrings={'.ima': ['sha256:' + '11' * 32]},
+            templates=['ima-ng', 'ima-sig'],
+        ),
+    ]
 
 
 def _ima(data: bytes, form: str) -> None:
@@ -101,9 +109,13 @@ def _ima(data: bytes, form: str) -> None:
     pcr, at = bytes(32), 0
     while at < len(data):
         record = records.READERS[form](
-            data, at, records.detect_hash(data, form))
-        extension = b'\xff' * 32 if record.violation else hashlib.sha256(
-            record.hashed).digest()
+            data, at, records.detect_hash(data, form)
+        )
+        extension = (
+            b'\xff' * 32
+            if record.violation
+            else hashlib.sha256(record.hashed).digest()
+        )
         pcr, at = hashlib.sha256(pcr + extension).digest(), record.end
     pcrs = {index: bytes(32) for index in range(10)}
     measured = ima.measure(data, {**pcrs, 10: pcr}, rules())
@@ -116,7 +128,9 @@ def aggregate() -> tuple[bytes, bytes]:
     digest = hashlib.sha256(bytes(320)).digest()
     binary = simulator.ima_entry('boot_aggregate', digest)[0]
     return binary, b'10 %s ima-ng sha256:%s boot_aggregate\n' % (
-        binary[4:24].hex().encode(), digest.hex().encode())
+        binary[4:24].hex().encode(),
+        digest.hex().encode(),
+    )
 
 
 def ima_binary(data: bytes) -> None:
@@ -151,13 +165,15 @@ def _entries(form: str, name: str) -> Iterator[bytes]:
         template_hash = records.detect_hash(log, form)
         ends = [0]
         while ends[-1] < min(len(log), 3000):
-            ends.append(records.READERS[form](
-                log, ends[-1], template_hash).end)
-        yield FITTING + log[ends[1]:ends[-1]]
-        yield PLAIN + log[:ends[1]]
+            ends.append(
+                records.READERS[form](log, ends[-1], template_hash).end
+            )
+        yield FITTING + log[ends[1] : ends[-1]]
+        yield PLAIN + log[: ends[1]]
 
 
 # -- quotes, keys, certificates ------------------------------------------
+
 
 @functools.cache
 def signer() -> quoter.Quoter:
@@ -188,8 +204,11 @@ def quote_seeds() -> Iterator[bytes]:
     attest = signer().attest(values())
     yield FITTING + attest
     yield FITTING + quoter.sized(attest)
-    for signature in (signer().sign(attest), signer().raw(attest),
-                      b''.join(signer().halves(attest))):
+    for signature in (
+        signer().sign(attest),
+        signer().raw(attest),
+        b''.join(signer().halves(attest)),
+    ):
         yield PLAIN + signature
     for data in files('attest'):
         yield FITTING + data
@@ -197,8 +216,11 @@ def quote_seeds() -> Iterator[bytes]:
 
 def key_seeds() -> Iterator[bytes]:
     yield from files('ak.*')
-    for kind, scheme in (('p256', 'ecdsa'), ('p384', 'ecdsa'),
-                         ('rsa2048', 'rsapss')):
+    for kind, scheme in (
+        ('p256', 'ecdsa'),
+        ('p384', 'ecdsa'),
+        ('rsa2048', 'rsapss'),
+    ):
         public = quoter.Quoter(kind, scheme).public()
         yield public
         yield quoter.sized(public)
@@ -211,8 +233,9 @@ def maker() -> makers.Authority:
 
 @functools.cache
 def ek() -> tpm2.Public:
-    return tpm2.parse_public(simulator.rsa_public(
-        quoter.private_key('rsa2048').public_key()))
+    return tpm2.parse_public(
+        simulator.rsa_public(quoter.private_key('rsa2048').public_key())
+    )
 
 
 def eks(data: bytes) -> None:
@@ -220,14 +243,23 @@ def eks(data: bytes) -> None:
     now = makers.NOW + datetime.timedelta(hours=1)
     good = {'maker.der': maker().der}
     if mode == FITTING:
-        endorsement.verify_ek(certified(), ek(), endorsement.Endorsers.read(
-            {'fuzz.pem': rest, **good}), now)
+        endorsement.verify_ek(
+            certified(),
+            ek(),
+            endorsement.Endorsers.read({'fuzz.pem': rest, **good}),
+            now,
+        )
     elif mode == PLAIN:
         endorsement.verify_ek(
-            rest, ek(), endorsement.Endorsers.read(good), now)
+            rest, ek(), endorsement.Endorsers.read(good), now
+        )
     else:
-        endorsement.verify_ek(certified(), ek(), endorsement.Endorsers.read(
-            {'fuzz.crl': rest, **good}), now)
+        endorsement.verify_ek(
+            certified(),
+            ek(),
+            endorsement.Endorsers.read({'fuzz.crl': rest, **good}),
+            now,
+        )
 
 
 @functools.cache
@@ -245,6 +277,7 @@ def ek_seeds() -> Iterator[bytes]:
 
 # -- documents ------------------------------------------------------------
 
+
 def policies(data: bytes) -> None:
     policy.load(_json(data)).bind(())
 
@@ -258,13 +291,30 @@ def _json(data: bytes) -> Any:
 
 def policy_seeds() -> Iterator[bytes]:
     digest = 'sha256:' + '00' * 32
-    pinned: dict[str, Any] = {'pcrs': {
-        'registers': [4, 7, 11], 'bank': 'sha256', 'generations': [{
-            'name': 'x', 'values': {
-                '4': '00' * 32, '7': '11' * 32, '11': '22' * 32}}]}}
-    files_: dict[str, Any] = {'ima': {
-        'digests': [digest], 'files': {'/usr/*': [digest]},
-        'exclude': ['/tmp/**'], 'references': True}}
+    pinned: dict[str, Any] = {
+        'pcrs': {
+            'registers': [4, 7, 11],
+            'bank': 'sha256',
+            'generations': [
+                {
+                    'name': 'x',
+                    'values': {
+                        '4': '00' * 32,
+                        '7': '11' * 32,
+                        '11': '22' * 32,
+                    },
+                }
+            ],
+        }
+    }
+    files_: dict[str, Any] = {
+        'ima': {
+            'digests': [digest],
+            'files': {'/usr/*': [digest]},
+            'exclude': ['/tmp/**'],
+            'references': True,
+        }
+    }
     rules_: list[dict[str, Any]] = [
         {'event-log': {'pcrs': [0, 1, 2, 7]}},
         {'secure-boot': {'enabled': True}},
@@ -273,7 +323,8 @@ def policy_seeds() -> Iterator[bytes]:
         {'boot-components': {'pcrs': [4], 'allowed': [digest]}},
         {'command-line': {'patterns': ['root=*'], 'forbidden': ['x']}},
         {'tpm': {'firmware-versions': [1, '0x1f'], 'clock-safe': True}},
-        {'any-of': [{'all-of': [{'secure-boot': {'enabled': True}}]}]}]
+        {'any-of': [{'all-of': [{'secure-boot': {'enabled': True}}]}]},
+    ]
     for rule in rules_:
         yield _document([pinned, files_, rule])
     yield _document([pinned, files_, *rules_])
@@ -281,8 +332,9 @@ def policy_seeds() -> Iterator[bytes]:
 
 
 def _document(rules_: list[dict[str, Any]]) -> bytes:
-    return json.dumps({'version': 1, 'name': 'x', 'hosts': ['*'],
-                       'rules': rules_}).encode()
+    return json.dumps(
+        {'version': 1, 'name': 'x', 'hosts': ['*'], 'rules': rules_}
+    ).encode()
 
 
 def evidences(data: bytes) -> None:
@@ -294,8 +346,9 @@ def evidences(data: bytes) -> None:
 def evidence_seeds() -> Iterator[bytes]:
     document = simulator.SimHost().attest(b'c' * 32).to_json()
     yield json.dumps(document | {'uefi_log': 'AAAA'}).encode()
-    yield json.dumps(document | {'uefi_log': '', 'ima_log': '',
-                                 'ima_offset': 5}).encode()
+    yield json.dumps(
+        document | {'uefi_log': '', 'ima_log': '', 'ima_offset': 5}
+    ).encode()
 
 
 TARGETS = {

@@ -17,30 +17,41 @@ def directory(lab: paths.Lab) -> pathlib.Path:
 def configure(lab: paths.Lab) -> None:
     """Write korora.conf and the hosts' agent.conf."""
     etc = directory(lab)
-    config.write(etc / 'korora.conf', {
-        'DEFAULT': config.log(lab, 'korora'),
-        'database': config.db(lab, 'korora'),
-        'keystone_authtoken': config.authtoken(lab, 'korora'),
-        'verifier': {
-            'keys_dir': etc / 'private', 'trusted_keys': etc / 'keys.json',
-            'ek_roots': etc / 'ek-roots',
+    config.write(
+        etc / 'korora.conf',
+        {
+            'DEFAULT': config.log(lab, 'korora'),
+            'database': config.db(lab, 'korora'),
+            'keystone_authtoken': config.authtoken(lab, 'korora'),
+            'verifier': {
+                'keys_dir': etc / 'private',
+                'trusted_keys': etc / 'keys.json',
+                'ek_roots': etc / 'ek-roots',
+            },
+            'nova': {
+                **config.client(lab, 'korora'),
+                'service_type': 'compute',
+                'valid_interfaces': 'public',
+            },
+            'oslo_concurrency': {'lock_path': lab.data / 'lock'},
         },
-        'nova': {
-            **config.client(lab, 'korora'), 'service_type': 'compute',
-            'valid_interfaces': 'public',
-        },
-        'oslo_concurrency': {'lock_path': lab.data / 'lock'},
-    })
+    )
     config.uwsgi(lab, 'korora', 'korora_nova.wsgi.api')
     for host in paths.HOSTS:
         hostconfig.agent(lab, host)
 
 
 def _manage(lab: paths.Lab, *arguments: str) -> None:
-    processes.run(lab, [
-        'korora-manage', '--config-file',
-        str(directory(lab) / 'korora.conf'), *arguments,
-    ], log='schemas')
+    processes.run(
+        lab,
+        [
+            'korora-manage',
+            '--config-file',
+            str(directory(lab) / 'korora.conf'),
+            *arguments,
+        ],
+        log='schemas',
+    )
 
 
 def schema(lab: paths.Lab) -> None:
@@ -60,7 +71,8 @@ def endorse(lab: paths.Lab) -> None:
 
 def start(lab: paths.Lab) -> None:
     processes.spawn(
-        lab, 'korora',
+        lab,
+        'korora',
         ['uwsgi', '--ini', str(lab.etc / 'uwsgi/korora.ini')],
         env={'KORORA_CONFIG_DIR': str(directory(lab))},
     )

@@ -59,14 +59,14 @@ def _user(
     keystone: adapter.Adapter, name: str, project: str, *roles: str
 ) -> None:
     user = _ensure(
-        keystone, 'user', {'name': name, 'domain_id': 'default'},
+        keystone,
+        'user',
+        {'name': name, 'domain_id': 'default'},
         password=os.environ['OS_PASSWORD'],
     )
     for role in roles:
         number = _ensure(keystone, 'role', {'name': role})
-        keystone.put(
-            f'/projects/{project}/users/{user}/roles/{number}'
-        )
+        keystone.put(f'/projects/{project}/users/{user}/roles/{number}')
 
 
 def identity(stock: str) -> None:
@@ -89,10 +89,16 @@ def identity(stock: str) -> None:
         if name == 'korora' and stock == 'stock':
             continue
         number = _ensure(keystone, 'service', {'name': name, 'type': kind})
-        _ensure(keystone, 'endpoint', {
-            'service_id': number, 'interface': 'public',
-            'region_id': paths.REGION,
-        }, url=url)
+        _ensure(
+            keystone,
+            'endpoint',
+            {
+                'service_id': number,
+                'interface': 'public',
+                'region_id': paths.REGION,
+            },
+            url=url,
+        )
 
 
 def consumers(*queues: str) -> None:
@@ -135,19 +141,30 @@ def computes(*hosts: str) -> None:
 
 
 def _image(
-    glance: adapter.Adapter, name: str, path: pathlib.Path, disk: str,
-    container: str, **properties: str,
+    glance: adapter.Adapter,
+    name: str,
+    path: pathlib.Path,
+    disk: str,
+    container: str,
+    **properties: str,
 ) -> str:
     found = glance.get('/v2/images', params={'name': name}).json()['images']
     if found:
         return str(found[0]['id'])
-    image = glance.post('/v2/images', json={
-        'name': name, 'disk_format': disk, 'container_format': container,
-        'visibility': 'public', **properties,
-    }).json()['id']
+    image = glance.post(
+        '/v2/images',
+        json={
+            'name': name,
+            'disk_format': disk,
+            'container_format': container,
+            'visibility': 'public',
+            **properties,
+        },
+    ).json()['id']
     with open(path, 'rb') as data:
         glance.put(
-            f'/v2/images/{image}/file', data=data,
+            f'/v2/images/{image}/file',
+            data=data,
             headers={'Content-Type': 'application/octet-stream'},
         )
     return str(image)
@@ -160,17 +177,31 @@ def content(directory: str) -> None:
     kernel = _image(glance, 'kernel', files / 'vmlinuz', 'aki', 'aki')
     ramdisk = _image(glance, 'ramdisk', files / 'initrd.gz', 'ari', 'ari')
     _image(
-        glance, 'guest', files / 'disk.qcow2', 'qcow2', 'bare',
-        kernel_id=kernel, ramdisk_id=ramdisk,
+        glance,
+        'guest',
+        files / 'disk.qcow2',
+        'qcow2',
+        'bare',
+        kernel_id=kernel,
+        ramdisk_id=ramdisk,
         os_command_line='console=ttyS0 panic=1',
     )
     have = {f['name'] for f in nova.get('/flavors').json()['flavors']}
     for name, specs in FLAVORS.items():
         if name in have:
             continue
-        flavor = nova.post('/flavors', json={'flavor': {
-            'id': name, 'name': name, 'ram': 256, 'vcpus': 1, 'disk': 0,
-        }}).json()['flavor']['id']
+        flavor = nova.post(
+            '/flavors',
+            json={
+                'flavor': {
+                    'id': name,
+                    'name': name,
+                    'ram': 256,
+                    'vcpus': 1,
+                    'disk': 0,
+                }
+            },
+        ).json()['flavor']['id']
         if specs:
             nova.post(
                 f'/flavors/{flavor}/os-extra_specs',
@@ -180,6 +211,8 @@ def content(directory: str) -> None:
 
 if __name__ == '__main__':
     {
-        'identity': identity, 'consumers': consumers, 'computes': computes,
+        'identity': identity,
+        'consumers': consumers,
+        'computes': computes,
         'content': content,
     }[sys.argv[1]](*sys.argv[2:])

@@ -18,8 +18,7 @@ HANDOVER_USER = 'korora'
 def url(lab: paths.Lab, user: str = 'nova', vhost: str = '') -> str:
     """oslo.messaging's transport URL."""
     return (
-        f"rabbit://{user}:{lab.password}"
-        f"@{paths.address('rabbitmq')}/{vhost}"
+        f'rabbit://{user}:{lab.password}@{paths.address("rabbitmq")}/{vhost}'
     )
 
 
@@ -36,8 +35,13 @@ def _definitions(lab: paths.Lab) -> dict[str, object]:
         'users': [{'name': name, **password} for name in users],
         'vhosts': [{'name': vhost} for vhost in users.values()],
         'permissions': [
-            {'user': name, 'vhost': vhost, 'configure': '.*',
-             'write': '.*', 'read': '.*'}
+            {
+                'user': name,
+                'vhost': vhost,
+                'configure': '.*',
+                'write': '.*',
+                'read': '.*',
+            }
             for name, vhost in users.items()
         ],
     }
@@ -54,16 +58,18 @@ def start(lab: paths.Lab) -> None:
     definitions = lab.etc / 'rabbitmq-definitions.json'
     definitions.write_text(json.dumps(_definitions(lab)))
     (lab.etc / 'rabbitmq.conf').write_text(
-        "loopback_users = none\n"
-        f"listeners.tcp.1 = {paths.address('rabbitmq')}\n"
-        "log.console = false\n"
-        "total_memory_available_override_value = 2GB\n"
-        f"load_definitions = {definitions}\n"
+        'loopback_users = none\n'
+        f'listeners.tcp.1 = {paths.address("rabbitmq")}\n'
+        'log.console = false\n'
+        'total_memory_available_override_value = 2GB\n'
+        f'load_definitions = {definitions}\n'
     )
     (lab.etc / 'rabbitmq-plugins').write_text('[].')
     processes.spawn(lab, 'epmd', ['epmd', '-port', str(EPMD_PORT)])
     processes.spawn(
-        lab, 'rabbitmq', ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
+        lab,
+        'rabbitmq',
+        ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
         env={
             'HOME': str(home),
             'RABBITMQ_NODENAME': 'lab@localhost',
@@ -71,12 +77,10 @@ def start(lab: paths.Lab) -> None:
             'RABBITMQ_CONFIG_FILE': str(lab.etc / 'rabbitmq'),
             'RABBITMQ_MNESIA_BASE': str(home / 'mnesia'),
             'RABBITMQ_LOG_BASE': str(lab.log),
-            'RABBITMQ_ENABLED_PLUGINS_FILE':
-                str(lab.etc / 'rabbitmq-plugins'),
+            'RABBITMQ_ENABLED_PLUGINS_FILE': str(lab.etc / 'rabbitmq-plugins'),
             'RABBITMQ_PID_FILE': str(lab.run / 'rabbit.pid'),
             'RABBITMQ_CONF_ENV_FILE': '/dev/null',
-            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
-                '+S1:1 -kernel inet_dist_use_interface {127,0,0,1}',
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': '+S1:1 -kernel inet_dist_use_interface {127,0,0,1}',
         },
     )
 

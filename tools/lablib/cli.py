@@ -18,7 +18,8 @@ from lablib import cloud, net, paths, processes, setup, signals, ui
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='lab', description='An OpenStack cloud with three compute '
+        prog='lab',
+        description='An OpenStack cloud with three compute '
         'hosts, each with a TPM of its own, in network namespaces of this '
         'machine. State: KORORA_LAB_DIR, by default /var/lib/korora-lab.',
     )
@@ -27,21 +28,29 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
-    set_up = add('setup', 'install packages and the virtual environment, '
-                 'no more')
-    set_up.add_argument('--undo', action='store_true',
-                        help='remove what set-up, demo and tests have left: '
-                        'packages, environments, caches, state')
+    set_up = add(
+        'setup', 'install packages and the virtual environment, no more'
+    )
+    set_up.add_argument(
+        '--undo',
+        action='store_true',
+        help='remove what set-up, demo and tests have left: '
+        'packages, environments, caches, state',
+    )
     up = add('up', 'bring the cloud up')
-    up.add_argument('--stock', action='store_true',
-                    help='the same cloud without Korora: the baseline')
+    up.add_argument(
+        '--stock',
+        action='store_true',
+        help='the same cloud without Korora: the baseline',
+    )
     down = add('down', 'stop everything and remove the state')
-    down.add_argument('--keep', action='store_true',
-                      help='keep logs and data')
+    down.add_argument('--keep', action='store_true', help='keep logs and data')
     status = add('status', 'show what runs')
     status.add_argument('--json', action='store_true')
-    for name, text in (('stop', 'stop a service (names: lab status)'),
-                       ('start', 'start a stopped service again')):
+    for name, text in (
+        ('stop', 'stop a service (names: lab status)'),
+        ('start', 'start a stopped service again'),
+    ):
         add(name, text).add_argument('service', nargs='+')
     tamper = add('tamper', 'attack a running host, below its agent')
     tamper.add_argument('host', choices=list(paths.HOSTS))
@@ -51,8 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         ('runtime', 'run an unknown program: IMA list and PCR 10'),
         ('garbage', 'extend PCR 10 by what is not in the IMA list'),
     ):
-        how.add_argument('--' + option, dest='how', action='store_const',
-                         const=option, default='boot', help=text)
+        how.add_argument(
+            '--' + option,
+            dest='how',
+            action='store_const',
+            const=option,
+            default='boot',
+            help=text,
+        )
     reboot = add('reboot', 'power-cycle a host; its guests die')
     reboot.add_argument('host', choices=list(paths.HOSTS))
     execute = add('exec', 'run a command inside a host, or on ctl')
@@ -68,8 +83,10 @@ def _status(lab: paths.Lab) -> dict[str, Any]:
     def state(name: str) -> dict[str, Any]:
         record = processes.load(lab, name)
         live = processes.alive(record)
-        return {'pid': record['pid'] if record and live else None,
-                'alive': live}
+        return {
+            'pid': record['pid'] if record and live else None,
+            'alive': live,
+        }
 
     names = processes.names(lab)
     hosts = {}
@@ -78,14 +95,14 @@ def _status(lab: paths.Lab) -> dict[str, Any]:
         if inside:
             hosts[name] = {
                 'pid': (processes.load(lab, name + '/init') or {}).get(
-                    'inner'),
+                    'inner'
+                ),
                 'ip': address,
-                'services': {
-                    n.partition('/')[2]: state(n) for n in inside
-                },
+                'services': {n.partition('/')[2]: state(n) for n in inside},
             }
     return {
-        'up': cloud.is_up(lab), 'stock': cloud.is_stock(lab),
+        'up': cloud.is_up(lab),
+        'stock': cloud.is_stock(lab),
         'services': {n: state(n) for n in names if '/' not in n},
         'hosts': hosts,
     }
@@ -95,17 +112,17 @@ def _print_status(found: dict[str, Any]) -> None:
     if not found['services']:
         print('the lab is down')
         return
-    print('the lab is {}{}'.format(
-        'up' if found['up'] else 'not up',
-        ', stock' if found['stock'] else '',
-    ))
+    print(
+        'the lab is {}{}'.format(
+            'up' if found['up'] else 'not up',
+            ', stock' if found['stock'] else '',
+        )
+    )
     rows = dict(found['services'])
     for name, about in found['hosts'].items():
-        rows.update({
-            f'{name}/{s}': v for s, v in about['services'].items()
-        })
+        rows.update({f'{name}/{s}': v for s, v in about['services'].items()})
     for name, about in rows.items():
-        state = f"pid {about['pid']}" if about['alive'] else 'stopped'
+        state = f'pid {about["pid"]}' if about['alive'] else 'stopped'
         print(f'  {name:20} {state}')
 
 
@@ -123,7 +140,8 @@ def _execute(
     if place == 'ctl' and not net.exists(paths.CTL):
         raise ui.LabError('the lab is down')
     return subprocess.call(
-        [*processes.into(lab, place), *argv], env=environment,
+        [*processes.into(lab, place), *argv],
+        env=environment,
     )
 
 
@@ -182,11 +200,20 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == 'exec':
         return _execute(lab, args.host, args.argv)
     elif args.command in ('run', 'shell'):
-        argv = args.argv if args.command == 'run' else [
-            os.environ.get('SHELL', '/bin/bash'),
-        ]
-        return _execute(lab, 'ctl', argv, **lab.openrc(),
-                        PYTHONPATH=str(paths.CHECKOUT / 'tools'))
+        argv = (
+            args.argv
+            if args.command == 'run'
+            else [
+                os.environ.get('SHELL', '/bin/bash'),
+            ]
+        )
+        return _execute(
+            lab,
+            'ctl',
+            argv,
+            **lab.openrc(),
+            PYTHONPATH=str(paths.CHECKOUT / 'tools'),
+        )
     else:
         with _exclusive(lab):
             _changing(lab, args)

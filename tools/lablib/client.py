@@ -25,23 +25,33 @@ def session(
     user: str = 'admin', project: str = 'admin', lab: paths.Lab | None = None
 ) -> ks.Session:
     """A Keystone session of one of the lab's users."""
-    return ks.Session(v3.Password(
-        paths.AUTH_URL, username=user, project_name=project,
-        password=(lab or paths.Lab.default()).password,
-        user_domain_id='default', project_domain_id='default',
-    ))
+    return ks.Session(
+        v3.Password(
+            paths.AUTH_URL,
+            username=user,
+            project_name=project,
+            password=(lab or paths.Lab.default()).password,
+            user_domain_id='default',
+            project_domain_id='default',
+        )
+    )
 
 
 def adapter_for(
-    service: str, microversion: str | None = None, user: str = 'admin',
+    service: str,
+    microversion: str | None = None,
+    user: str = 'admin',
     project: str = 'admin',
 ) -> adapter.Adapter:
     """An adapter for a service type; compute speaks 2.96 unless told."""
     if service == 'compute' and microversion is None:
         microversion = '2.96'
     return adapter.Adapter(
-        session(user, project), service_type=service, interface='public',
-        region_name=paths.REGION, default_microversion=microversion,
+        session(user, project),
+        service_type=service,
+        interface='public',
+        region_name=paths.REGION,
+        default_microversion=microversion,
     )
 
 
@@ -73,10 +83,14 @@ class Cloud:
         end = time.monotonic() + timeout
         while not ready(found := self.server(server)):
             if time.monotonic() > end:
-                raise CloudError('{}: {}, task {}, {}'.format(
-                    server, found['status'], found['OS-EXT-STS:task_state'],
-                    found.get('fault'),
-                ))
+                raise CloudError(
+                    '{}: {}, task {}, {}'.format(
+                        server,
+                        found['status'],
+                        found['OS-EXT-STS:task_state'],
+                        found.get('fault'),
+                    )
+                )
             time.sleep(0.1)
         return found
 
@@ -86,8 +100,11 @@ class Cloud:
             '/v2/images', params={'name': 'guest'}
         ).json()['images']
         body = {
-            'name': name, 'imageRef': images[0]['id'], 'flavorRef': flavor,
-            'networks': 'none', **extra,
+            'name': name,
+            'imageRef': images[0]['id'],
+            'flavorRef': flavor,
+            'networks': 'none',
+            **extra,
         }
         made = self.nova.post('/servers', json={'server': body}).json()
         return self.wait(
@@ -98,9 +115,10 @@ class Cloud:
     def delete(self, server: str, timeout: float = 60) -> None:
         self.nova.delete('/servers/' + server, raise_exc=False)
         end = time.monotonic() + timeout
-        while self.nova.get(
-            '/servers/' + server, raise_exc=False
-        ).status_code != 404:
+        while (
+            self.nova.get('/servers/' + server, raise_exc=False).status_code
+            != 404
+        ):
             if time.monotonic() > end:
                 raise CloudError(f'{server} is not deleted')
             time.sleep(0.2)

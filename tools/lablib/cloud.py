@@ -244,6 +244,10 @@ def _disposable(lab: paths.Lab, keep: bool) -> list[pathlib.Path]:
     gone = [lab.run, lab.tmp]
     if not keep:
         gone += [
-            lab.etc, lab.log, lab.data, lab.instances, lab.root / 'hosts',
+            lab.etc,
+            lab.log,
+            lab.data,
+            lab.instances,
+            lab.root / 'hosts',
         ]
     return gone

@@ -36,7 +36,9 @@ def write(path: pathlib.Path, sections: Sections) -> None:
 
 def log(lab: paths.Lab, name: str) -> dict[str, Any]:
     return {
-        'log_dir': lab.log, 'log_file': name + '.log', 'debug': 'true',
+        'log_dir': lab.log,
+        'log_file': name + '.log',
+        'debug': 'true',
         'use_stderr': 'false',
     }
 
@@ -44,10 +46,14 @@ def log(lab: paths.Lab, name: str) -> dict[str, Any]:
 def client(lab: paths.Lab, user: str) -> dict[str, Any]:
     """keystoneauth's options for one of the service users."""
     return {
-        'auth_url': paths.AUTH_URL, 'auth_type': 'password',
-        'username': user, 'password': lab.password,
-        'project_name': 'service', 'user_domain_id': 'default',
-        'project_domain_id': 'default', 'region_name': paths.REGION,
+        'auth_url': paths.AUTH_URL,
+        'auth_type': 'password',
+        'username': user,
+        'password': lab.password,
+        'project_name': 'service',
+        'user_domain_id': 'default',
+        'project_domain_id': 'default',
+        'region_name': paths.REGION,
     }
 
 
@@ -65,7 +71,8 @@ def authtoken(lab: paths.Lab, user: str) -> dict[str, Any]:
 
 def db(lab: paths.Lab, name: str) -> dict[str, Any]:
     return {
-        'connection': database.url(lab, name), 'max_pool_size': 5,
+        'connection': database.url(lab, name),
+        'max_pool_size': 5,
         'max_overflow': 20,
     }
 
@@ -76,101 +83,123 @@ def _locks(lab: paths.Lab) -> dict[str, Any]:
 
 def _keystone(lab: paths.Lab) -> None:
     keys = lab.data / 'keystone'
-    write(lab.etc / 'keystone/keystone.conf', {
-        'DEFAULT': log(lab, 'keystone'),
-        'database': db(lab, 'keystone'),
-        'token': {'provider': 'fernet', 'expiration': 86400},
-        # bcrypt at full strength would cost 0.3 s per authentication.
-        'identity': {'password_hash_rounds': 4},
-        'fernet_tokens': {'key_repository': keys / 'fernet'},
-        'fernet_receipts': {'key_repository': keys / 'fernet'},
-        'credential': {'key_repository': keys / 'credential'},
-        'cache': {'enabled': 'true', 'backend': 'dogpile.cache.memory'},
-    })
+    write(
+        lab.etc / 'keystone/keystone.conf',
+        {
+            'DEFAULT': log(lab, 'keystone'),
+            'database': db(lab, 'keystone'),
+            'token': {'provider': 'fernet', 'expiration': 86400},
+            # bcrypt at full strength would cost 0.3 s per authentication.
+            'identity': {'password_hash_rounds': 4},
+            'fernet_tokens': {'key_repository': keys / 'fernet'},
+            'fernet_receipts': {'key_repository': keys / 'fernet'},
+            'credential': {'key_repository': keys / 'credential'},
+            'cache': {'enabled': 'true', 'backend': 'dogpile.cache.memory'},
+        },
+    )
 
 
 def _placement(lab: paths.Lab) -> None:
-    write(lab.etc / 'placement/placement.conf', {
-        'DEFAULT': log(lab, 'placement'),
-        'api': {'auth_strategy': 'keystone'},
-        'placement_database': db(lab, 'placement'),
-        'keystone_authtoken': authtoken(lab, 'placement'),
-    })
+    write(
+        lab.etc / 'placement/placement.conf',
+        {
+            'DEFAULT': log(lab, 'placement'),
+            'api': {'auth_strategy': 'keystone'},
+            'placement_database': db(lab, 'placement'),
+            'keystone_authtoken': authtoken(lab, 'placement'),
+        },
+    )
 
 
 def _glance(lab: paths.Lab) -> None:
     etc, data = lab.etc / 'glance', lab.data / 'glance'
-    write(etc / 'glance-api.conf', {
-        'DEFAULT': {
-            **log(lab, 'glance'), 'enabled_backends': 'f:file',
-            'enabled_import_methods': '[]', 'bind_host': paths.CTL_IP,
-            'worker_self_reference_url': paths.url('glance'),
+    write(
+        etc / 'glance-api.conf',
+        {
+            'DEFAULT': {
+                **log(lab, 'glance'),
+                'enabled_backends': 'f:file',
+                'enabled_import_methods': '[]',
+                'bind_host': paths.CTL_IP,
+                'worker_self_reference_url': paths.url('glance'),
+            },
+            'glance_store': {'default_backend': 'f'},
+            'f': {'filesystem_store_datadir': data / 'images'},
+            'os_glance_staging_store': {
+                'filesystem_store_datadir': data / 'staging'
+            },
+            'os_glance_tasks_store': {
+                'filesystem_store_datadir': data / 'tasks'
+            },
+            'paste_deploy': {
+                'flavor': 'keystone',
+                'config_file': etc / 'glance-api-paste.ini',
+            },
+            'database': db(lab, 'glance'),
+            'keystone_authtoken': authtoken(lab, 'glance'),
+            'oslo_concurrency': _locks(lab),
         },
-        'glance_store': {'default_backend': 'f'},
-        'f': {'filesystem_store_datadir': data / 'images'},
-        'os_glance_staging_store':
-            {'filesystem_store_datadir': data / 'staging'},
-        'os_glance_tasks_store': {'filesystem_store_datadir': data / 'tasks'},
-        'paste_deploy': {
-            'flavor': 'keystone',
-            'config_file': etc / 'glance-api-paste.ini',
-        },
-        'database': db(lab, 'glance'),
-        'keystone_authtoken': authtoken(lab, 'glance'),
-        'oslo_concurrency': _locks(lab),
-    })
+    )
     shutil.copy(paths.VENV / 'etc/glance/glance-api-paste.ini', etc)
 
 
 def _neutron(lab: paths.Lab) -> None:
     etc = lab.etc / 'neutron'
-    write(etc / 'neutron.conf', {
-        'DEFAULT': {
-            **log(lab, 'neutron'), 'core_plugin': 'ml2',
-            'service_plugins': '', 'auth_strategy': 'keystone',
-            'api_paste_config': etc / 'api-paste.ini',
-            'state_path': lab.data / 'neutron',
-            'transport_url': broker.url(lab),
-            'notify_nova_on_port_status_changes': 'false',
-            'notify_nova_on_port_data_changes': 'false',
+    write(
+        etc / 'neutron.conf',
+        {
+            'DEFAULT': {
+                **log(lab, 'neutron'),
+                'core_plugin': 'ml2',
+                'service_plugins': '',
+                'auth_strategy': 'keystone',
+                'api_paste_config': etc / 'api-paste.ini',
+                'state_path': lab.data / 'neutron',
+                'transport_url': broker.url(lab),
+                'notify_nova_on_port_status_changes': 'false',
+                'notify_nova_on_port_data_changes': 'false',
+            },
+            'ml2': {
+                'type_drivers': 'local,flat,vxlan',
+                'tenant_network_types': 'local',
+                'mechanism_drivers': 'openvswitch',
+            },
+            'database': db(lab, 'neutron'),
+            'keystone_authtoken': authtoken(lab, 'neutron'),
+            'oslo_concurrency': _locks(lab),
+            'oslo_messaging_notifications': {'driver': 'noop'},
         },
-        'ml2': {
-            'type_drivers': 'local,flat,vxlan',
-            'tenant_network_types': 'local',
-            'mechanism_drivers': 'openvswitch',
-        },
-        'database': db(lab, 'neutron'),
-        'keystone_authtoken': authtoken(lab, 'neutron'),
-        'oslo_concurrency': _locks(lab),
-        'oslo_messaging_notifications': {'driver': 'noop'},
-    })
+    )
     shutil.copy(paths.VENV / 'etc/neutron/api-paste.ini', etc)
 
 
 def _barbican(lab: paths.Lab) -> None:
     """Barbican reads $HOME/.barbican/barbican.conf and nothing else."""
     etc = lab.etc / 'barbican'
-    write(etc / '.barbican/barbican.conf', {
-        'DEFAULT': {
-            **log(lab, 'barbican'), 'host_href': paths.url('barbican'),
-            'db_auto_create': 'false',
+    write(
+        etc / '.barbican/barbican.conf',
+        {
+            'DEFAULT': {
+                **log(lab, 'barbican'),
+                'host_href': paths.url('barbican'),
+                'db_auto_create': 'false',
+            },
+            'database': db(lab, 'barbican'),
+            'queue': {'enable': 'false'},
+            'secretstore': {'enabled_secretstore_plugins': 'store_crypto'},
+            'crypto': {'enabled_crypto_plugins': 'simple_crypto'},
+            'simple_crypto_plugin': {
+                'kek': 'dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg='
+            },
+            'keystone_authtoken': authtoken(lab, 'barbican'),
         },
-        'database': db(lab, 'barbican'),
-        'queue': {'enable': 'false'},
-        'secretstore': {'enabled_secretstore_plugins': 'store_crypto'},
-        'crypto': {'enabled_crypto_plugins': 'simple_crypto'},
-        'simple_crypto_plugin':
-            {'kek': 'dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg='},
-        'keystone_authtoken': authtoken(lab, 'barbican'),
-    })
+    )
     paste = etc / 'barbican-api-paste.ini'
     stock = paths.VENV / 'etc/barbican/barbican-api-paste.ini'
-    paste.write_text(
-        stock.read_text().replace('/etc/barbican', str(etc))
-    )
+    paste.write_text(stock.read_text().replace('/etc/barbican', str(etc)))
     # barbican.wsgi.api has its paste file's path built in.
     (etc / 'barbican_wsgi.py').write_text(
-        "from paste import deploy\n"
+        'from paste import deploy\n'
         f"application = deploy.loadapp('config:{paste}')\n"
     )
 
@@ -181,9 +210,13 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
     state.mkdir(parents=True, exist_ok=True)
     sections: dict[str, dict[str, Any]] = {
         'DEFAULT': {
-            **log(lab, name), 'my_ip': paths.CTL_IP, 'state_path': state,
-            'transport_url': broker.url(lab), 'rpc_response_timeout': 60,
-            'report_interval': 5, 'service_down_time': 30,
+            **log(lab, name),
+            'my_ip': paths.CTL_IP,
+            'state_path': state,
+            'transport_url': broker.url(lab),
+            'rpc_response_timeout': 60,
+            'report_interval': 5,
+            'service_down_time': 30,
             'graceful_shutdown_timeout': 3,
             # The guest does not listen to its power button.
             'shutdown_timeout': 5,
@@ -191,8 +224,7 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config': lab.etc / 'nova/api-paste.ini'},
         'conductor': {'workers': 1},
-        'scheduler':
-            {'workers': 1, 'discover_hosts_in_cells_interval': -1},
+        'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': -1},
         'filter_scheduler': {
             'available_filters': ['nova.scheduler.filters.all_filters'],
             'enabled_filters': FILTERS,
@@ -200,8 +232,10 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
         'placement': client(lab, 'placement'),
         'glance': client(lab, 'glance'),
         'neutron': client(lab, 'neutron'),
-        'service_user':
-            {'send_service_user_token': 'true', **client(lab, 'nova')},
+        'service_user': {
+            'send_service_user_token': 'true',
+            **client(lab, 'nova'),
+        },
         'key_manager': {'backend': 'barbican'},
         'barbican': {
             'barbican_endpoint_type': 'public',
@@ -228,7 +262,8 @@ def korora(lab: paths.Lab, sections: dict[str, dict[str, Any]]) -> None:
     )
     chosen['enabled_filters'] += ',AttestationFilter'
     sections['korora'] = {
-        **client(lab, 'nova'), 'service_type': 'attestation',
+        **client(lab, 'nova'),
+        'service_type': 'attestation',
         'valid_interfaces': 'public',
         'trusted_keys': lab.etc / 'korora/keys.json',
     }
@@ -254,11 +289,19 @@ def uwsgi(lab: paths.Lab, name: str, module: str, *more: str) -> None:
         f'http-socket = {paths.address(name)}',
         f'module = {module}:application',
         f'home = {paths.VENV}',
-        'processes = 1', 'threads = 4', 'enable-threads = true',
-        'need-app = true', 'die-on-term = true', 'buffer-size = 65535',
-        'thunder-lock = true', 'disable-logging = true', 'lazy-apps = true',
+        'processes = 1',
+        'threads = 4',
+        'enable-threads = true',
+        'need-app = true',
+        'die-on-term = true',
+        'buffer-size = 65535',
+        'thunder-lock = true',
+        'disable-logging = true',
+        'lazy-apps = true',
         # Without these two keystoneauth's connection pools see resets.
-        'add-header = Connection: close', 'post-buffering = 65536', *more,
+        'add-header = Connection: close',
+        'post-buffering = 65536',
+        *more,
     ]
     path = lab.etc / 'uwsgi' / (name + '.ini')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,5 +318,9 @@ def write_all(lab: paths.Lab, stock: bool) -> None:
     uwsgi(lab, 'glance', 'glance.wsgi.api')
     uwsgi(lab, 'neutron', 'neutron.wsgi.api')
     uwsgi(lab, 'nova', 'nova.wsgi.osapi_compute')
-    uwsgi(lab, 'barbican', 'barbican_wsgi',
-          'pythonpath = %s' % (lab.etc / 'barbican'))
+    uwsgi(
+        lab,
+        'barbican',
+        'barbican_wsgi',
+        'pythonpath = %s' % (lab.etc / 'barbican'),
+    )

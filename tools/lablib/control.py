@@ -15,8 +15,10 @@ TOOLS = str(paths.CHECKOUT / 'tools')
 def venv_python(lab: paths.Lab, module: str, *arguments: str) -> str:
     """Run a module of ours in the virtual environment, as admin."""
     return processes.run(
-        lab, [str(paths.BIN / 'python'), '-m', module, *arguments],
-        env={**lab.openrc(), 'PYTHONPATH': TOOLS}, log='bootstrap',
+        lab,
+        [str(paths.BIN / 'python'), '-m', module, *arguments],
+        env={**lab.openrc(), 'PYTHONPATH': TOOLS},
+        log='bootstrap',
     )
 
 
@@ -36,16 +38,21 @@ def _manage(lab: paths.Lab, *argv: str, **env: str) -> None:
 
 # -- schemas --------------------------------------------------------------
 
+
 def _keystone(lab: paths.Lab) -> None:
     """Keystone's schema and first user."""
     manage = [
-        'keystone-manage', '--config-file',
+        'keystone-manage',
+        '--config-file',
         str(lab.etc / 'keystone/keystone.conf'),
     ]
     with ui.step('Keystone: schema, first user'):
         _manage(lab, *manage, 'db_sync')
         _manage(
-            lab, *manage, 'bootstrap', OS_BOOTSTRAP_PASSWORD=lab.password,
+            lab,
+            *manage,
+            'bootstrap',
+            OS_BOOTSTRAP_PASSWORD=lab.password,
             OS_BOOTSTRAP_REGION_ID=paths.REGION,
             OS_BOOTSTRAP_PUBLIC_URL=paths.AUTH_URL,
             OS_BOOTSTRAP_INTERNAL_URL=paths.AUTH_URL,
@@ -66,26 +73,55 @@ def _keystone_keys(lab: paths.Lab) -> None:
 
 def _small(lab: paths.Lab) -> None:
     with ui.step('Placement, Glance, Barbican: schemas'):
-        _manage(lab, 'placement-manage', '--config-file',
-                str(lab.etc / 'placement/placement.conf'), 'db', 'sync')
-        _manage(lab, 'glance-manage', '--config-file',
-                str(lab.etc / 'glance/glance-api.conf'), 'db_sync')
-        _manage(lab, 'barbican-manage', 'db', 'upgrade', '--db-url',
-                database.url(lab, 'barbican'))
+        _manage(
+            lab,
+            'placement-manage',
+            '--config-file',
+            str(lab.etc / 'placement/placement.conf'),
+            'db',
+            'sync',
+        )
+        _manage(
+            lab,
+            'glance-manage',
+            '--config-file',
+            str(lab.etc / 'glance/glance-api.conf'),
+            'db_sync',
+        )
+        _manage(
+            lab,
+            'barbican-manage',
+            'db',
+            'upgrade',
+            '--db-url',
+            database.url(lab, 'barbican'),
+        )
 
 
 def _neutron(lab: paths.Lab) -> None:
     with ui.step('Neutron: schema'):
-        _manage(lab, 'neutron-db-manage', '--config-file',
-                str(lab.etc / 'neutron/neutron.conf'), 'upgrade', 'head')
+        _manage(
+            lab,
+            'neutron-db-manage',
+            '--config-file',
+            str(lab.etc / 'neutron/neutron.conf'),
+            'upgrade',
+            'head',
+        )
 
 
 def _nova(lab: paths.Lab) -> None:
     manage = ['nova-manage', '--config-file', str(lab.etc / 'nova/nova.conf')]
     with ui.step('Nova: schemas and cells'):
         _manage(lab, *manage, 'api_db', 'sync')
-        _manage(lab, *manage, 'cell_v2', 'map_cell0',
-                '--database_connection', database.url(lab, 'nova_cell0'))
+        _manage(
+            lab,
+            *manage,
+            'cell_v2',
+            'map_cell0',
+            '--database_connection',
+            database.url(lab, 'nova_cell0'),
+        )
         _manage(lab, *manage, 'cell_v2', 'create_cell', '--name', 'cell1')
         _manage(lab, *manage, 'db', 'sync')
 
@@ -110,32 +146,52 @@ def schemas(lab: paths.Lab, pool: ThreadPoolExecutor, stock: bool) -> None:
 
 # -- services -------------------------------------------------------------
 
+
 def infrastructure(lab: paths.Lab) -> None:
     """Start what needs no database; waits for nothing."""
     broker.start(lab)
-    processes.spawn(lab, 'memcached', [
-        'memcached', '-u', 'root', '-l', paths.CTL_IP, '-m', '32', '-t', '1',
-        '-p', str(paths.PORTS['memcached']),
-    ])
+    processes.spawn(
+        lab,
+        'memcached',
+        [
+            'memcached',
+            '-u',
+            'root',
+            '-l',
+            paths.CTL_IP,
+            '-m',
+            '32',
+            '-t',
+            '1',
+            '-p',
+            str(paths.PORTS['memcached']),
+        ],
+    )
 
 
 def services(lab: paths.Lab, stock: bool) -> None:
     """Start everything else; returns when the APIs answer."""
-    _uwsgi(lab, 'keystone',
-           OS_KEYSTONE_CONFIG_DIR=str(lab.etc / 'keystone'))
-    _uwsgi(lab, 'placement',
-           OS_PLACEMENT_CONFIG_DIR=str(lab.etc / 'placement'))
+    _uwsgi(lab, 'keystone', OS_KEYSTONE_CONFIG_DIR=str(lab.etc / 'keystone'))
+    _uwsgi(
+        lab, 'placement', OS_PLACEMENT_CONFIG_DIR=str(lab.etc / 'placement')
+    )
     _uwsgi(lab, 'nova', OS_NOVA_CONFIG_DIR=str(lab.etc / 'nova'))
     _uwsgi(lab, 'glance', OS_GLANCE_CONFIG_DIR=str(lab.etc / 'glance'))
-    _uwsgi(lab, 'neutron', OS_NEUTRON_CONFIG_FILES='neutron.conf',
-           OS_NEUTRON_CONFIG_DIR=str(lab.etc / 'neutron'))
+    _uwsgi(
+        lab,
+        'neutron',
+        OS_NEUTRON_CONFIG_FILES='neutron.conf',
+        OS_NEUTRON_CONFIG_DIR=str(lab.etc / 'neutron'),
+    )
     _uwsgi(lab, 'barbican', HOME=str(lab.etc / 'barbican'))
     if not stock:
         attestation.start(lab)
     with ui.step('Keystone: users and catalogue'):
         _listening(lab, 'keystone')
         venv_python(
-            lab, 'lablib.bootstrap', 'identity',
+            lab,
+            'lablib.bootstrap',
+            'identity',
             'stock' if stock else 'korora',
         )
     with ui.step('RabbitMQ'):
@@ -159,7 +215,13 @@ def computes(lab: paths.Lab) -> None:
     with ui.step('nova-compute on ' + ', '.join(paths.HOSTS)):
         consumers(lab, 'scheduler', *('compute.' + h for h in paths.HOSTS))
         venv_python(lab, 'lablib.bootstrap', 'computes', *paths.HOSTS)
-        processes.run(lab, [
-            'nova-manage', '--config-file', str(lab.etc / 'nova/nova.conf'),
-            'cell_v2', 'discover_hosts',
-        ])
+        processes.run(
+            lab,
+            [
+                'nova-manage',
+                '--config-file',
+                str(lab.etc / 'nova/nova.conf'),
+                'cell_v2',
+                'discover_hosts',
+            ],
+        )

@@ -13,16 +13,23 @@ import shutil
 from lablib import paths, processes
 
 NAMES = (
-    'keystone', 'placement', 'glance', 'neutron', 'nova_api', 'nova_cell0',
-    'nova_cell1', 'barbican', 'korora',
+    'keystone',
+    'placement',
+    'glance',
+    'neutron',
+    'nova_api',
+    'nova_cell0',
+    'nova_cell1',
+    'barbican',
+    'korora',
 )
 
 
 def url(lab: paths.Lab, name: str) -> str:
     """The SQLAlchemy URL of one database."""
     return (
-        f"mysql+pymysql://lab:{lab.password}"
-        f"@{paths.address('mariadb')}/{name}?charset=utf8mb4"
+        f'mysql+pymysql://lab:{lab.password}'
+        f'@{paths.address("mariadb")}/{name}?charset=utf8mb4'
     )
 
 
@@ -64,47 +71,82 @@ def start(lab: paths.Lab) -> None:
     """Start the server and make the databases. Durability is not wanted."""
     datadir = lab.data / 'mysql'
     if not datadir.exists():
-        processes.run(lab, [
-            'mariadb-install-db', '--no-defaults', '--user=root',
-            f'--datadir={datadir}', '--skip-test-db',
-            '--auth-root-authentication-method=normal',
-        ], log='mariadb-install')
-    processes.spawn(lab, 'mariadb', [
-        'mariadbd', '--no-defaults', '--user=root', _socket(lab),
-        f'--datadir={datadir}', f'--pid-file={lab.run}/mysqld.pid',
-        '--bind-address=' + paths.CTL_IP,
-        f"--port={paths.PORTS['mariadb']}", '--skip-name-resolve',
-        '--skip-log-bin', '--innodb-flush-log-at-trx-commit=0',
-        '--innodb-doublewrite=0', '--innodb-buffer-pool-size=64M',
-        '--innodb-log-file-size=32M', '--performance-schema=OFF',
-        '--max-connections=300',
-    ])
+        processes.run(
+            lab,
+            [
+                'mariadb-install-db',
+                '--no-defaults',
+                '--user=root',
+                f'--datadir={datadir}',
+                '--skip-test-db',
+                '--auth-root-authentication-method=normal',
+            ],
+            log='mariadb-install',
+        )
+    processes.spawn(
+        lab,
+        'mariadb',
+        [
+            'mariadbd',
+            '--no-defaults',
+            '--user=root',
+            _socket(lab),
+            f'--datadir={datadir}',
+            f'--pid-file={lab.run}/mysqld.pid',
+            '--bind-address=' + paths.CTL_IP,
+            f'--port={paths.PORTS["mariadb"]}',
+            '--skip-name-resolve',
+            '--skip-log-bin',
+            '--innodb-flush-log-at-trx-commit=0',
+            '--innodb-doublewrite=0',
+            '--innodb-buffer-pool-size=64M',
+            '--innodb-log-file-size=32M',
+            '--performance-schema=OFF',
+            '--max-connections=300',
+        ],
+    )
     sock = lab.run / 'mysql.sock'
     processes.wait_for(lab, 'mariadb', sock.exists, 60)
-    statements = ['DROP DATABASE IF EXISTS korora;'] + [
-        f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;'
-        for name in NAMES
-    ] + [
-        f"CREATE USER IF NOT EXISTS lab@'%' IDENTIFIED BY '{lab.password}';",
-        "GRANT ALL ON *.* TO lab@'%';",
-    ]
+    statements = (
+        ['DROP DATABASE IF EXISTS korora;']
+        + [
+            f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;'
+            for name in NAMES
+        ]
+        + [
+            f"CREATE USER IF NOT EXISTS lab@'%' IDENTIFIED BY '{lab.password}';",
+            "GRANT ALL ON *.* TO lab@'%';",
+        ]
+    )
     processes.run(
-        lab, ['mariadb', '--no-defaults', '-uroot', _socket(lab)],
-        stdin='\n'.join(statements), log='mariadb-install',
+        lab,
+        ['mariadb', '--no-defaults', '-uroot', _socket(lab)],
+        stdin='\n'.join(statements),
+        log='mariadb-install',
     )
 
 
 def query(lab: paths.Lab, statement: str) -> str:
     """Run one statement as the database's administrator."""
     return processes.run(
-        lab, ['mariadb', '--no-defaults', '-uroot', '-N', _socket(lab)],
+        lab,
+        ['mariadb', '--no-defaults', '-uroot', '-N', _socket(lab)],
         stdin=statement,
     )
 
 
 def dump(lab: paths.Lab) -> str:
     """All databases as SQL text, for looking into what rests there."""
-    return processes.run(lab, [
-        'mariadb-dump', '--no-defaults', '-uroot', _socket(lab),
-        '--all-databases', '--skip-lock-tables', '--hex-blob',
-    ], log=None)
+    return processes.run(
+        lab,
+        [
+            'mariadb-dump',
+            '--no-defaults',
+            '-uroot',
+            _socket(lab),
+            '--all-databases',
+            '--skip-lock-tables',
+            '--hex-blob',
+        ],
+        log=None,
+    )

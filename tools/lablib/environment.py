@@ -15,8 +15,10 @@ from lablib import setup, ui
 
 
 def ensure(
-    directory: pathlib.Path, requirements: pathlib.Path,
-    constraints: pathlib.Path | None = None, options: Sequence[str] = (),
+    directory: pathlib.Path,
+    requirements: pathlib.Path,
+    constraints: pathlib.Path | None = None,
+    options: Sequence[str] = (),
 ) -> pathlib.Path:
     """Make it; cheap when it is there. Raises LabError.
 
@@ -29,7 +31,8 @@ def ensure(
         lists.append(('-c', constraints))
     # An environment cannot be moved, and breaks when Python changes.
     digest = hashlib.sha256(
-        '\0'.join([sys.version, str(directory), *options]).encode())
+        '\0'.join([sys.version, str(directory), *options]).encode()
+    )
     for _, path in lists:
         digest.update(path.read_bytes())
     want = digest.hexdigest()
@@ -39,16 +42,30 @@ def ensure(
         shutil.rmtree(directory, ignore_errors=True)
         venv.create(directory, with_pip=True)
         done = subprocess.run(
-            [str(python), '-m', 'pip', 'install', '-q',
-             '--disable-pip-version-check', *options,
-             *(word for option, path in lists
-               for word in (option, str(path)))],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env=setup.pip_environment())
+            [
+                str(python),
+                '-m',
+                'pip',
+                'install',
+                '-q',
+                '--disable-pip-version-check',
+                *options,
+                *(
+                    word
+                    for option, path in lists
+                    for word in (option, str(path))
+                ),
+            ],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=setup.pip_environment(),
+        )
         if done.returncode:
             lines = done.stderr.splitlines()[-12:]
             raise ui.LabError(
                 f'pip install of {requirements} failed:\n  '
-                + '\n  '.join(lines))
+                + '\n  '.join(lines)
+            )
         stamp.write_text(want)
     return python

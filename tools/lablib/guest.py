@@ -23,8 +23,12 @@ from lablib import paths, ui
 FILES = ('vmlinuz', 'initrd.gz', 'disk.qcow2')
 KERNELS = ('linux-image-cloud-amd64', 'linux-image-virtual')
 MODULES = (
-    'virtio/virtio', 'virtio/virtio_ring', 'virtio/virtio_pci_legacy_dev',
-    'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci', 'block/virtio_blk',
+    'virtio/virtio',
+    'virtio/virtio_ring',
+    'virtio/virtio_pci_legacy_dev',
+    'virtio/virtio_pci_modern_dev',
+    'virtio/virtio_pci',
+    'block/virtio_blk',
 )
 TOOLS = ('pcrextend', 'nvdefine', 'nvwrite', 'nvread')
 
@@ -48,10 +52,18 @@ def build(lab: paths.Lab) -> None:
         with tempfile.TemporaryDirectory(dir=lab.cache) as scratch:
             kernel = _kernel(lab, pathlib.Path(scratch))
             _vmlinuz(kernel, target / 'vmlinuz')
-            _initrd(kernel, pathlib.Path(scratch) / 'root',
-                    target / 'initrd.gz')
-        _call('qemu-img', 'create', '-q', '-f', 'qcow2',
-              str(target / 'disk.qcow2'), '16M')
+            _initrd(
+                kernel, pathlib.Path(scratch) / 'root', target / 'initrd.gz'
+            )
+        _call(
+            'qemu-img',
+            'create',
+            '-q',
+            '-f',
+            'qcow2',
+            str(target / 'disk.qcow2'),
+            '16M',
+        )
         stamp.write_text(recipe)
 
 
@@ -71,8 +83,15 @@ def _kernel(lab: paths.Lab, scratch: pathlib.Path) -> pathlib.Path:
         names = _kernel_packages()
         with ui.step('download ' + ' '.join(names)):
             # apt's sandbox user may not write into our cache.
-            _call('apt-get', '-o', 'APT::Sandbox::User=root', 'download',
-                  '-qq', *names, cwd=debs)
+            _call(
+                'apt-get',
+                '-o',
+                'APT::Sandbox::User=root',
+                'download',
+                '-qq',
+                *names,
+                cwd=debs,
+            )
         have = sorted(debs.glob('linux-*.deb'))
     for deb in have:
         _call('dpkg-deb', '-x', str(deb), str(scratch / 'kernel'))
@@ -83,14 +102,14 @@ def _kernel_packages() -> list[str]:
     for meta in KERNELS:
         out = subprocess.run(
             ['apt-cache', 'depends', '--important', meta],
-            capture_output=True, text=True,
+            capture_output=True,
+            text=True,
         ).stdout
         names = re.findall(r'Depends: (linux-image-\d\S+)', out)
         if names:
             return names[:1]
     raise ui.LabError(
-        'apt-get knows no kernel for the guest, '
-        + ' or '.join(KERNELS)
+        'apt-get knows no kernel for the guest, ' + ' or '.join(KERNELS)
     )
 
 
@@ -108,13 +127,25 @@ def _initrd(
     kernel: pathlib.Path, root: pathlib.Path, target: pathlib.Path
 ) -> None:
     library = root / 'usr/lib/x86_64-linux-gnu'
-    for name in ('bin', 'sbin', 'proc', 'sys', 'dev', 'tmp', 'run', 'etc',
-                 'lib64', 'mods', 'usr/bin'):
+    for name in (
+        'bin',
+        'sbin',
+        'proc',
+        'sys',
+        'dev',
+        'tmp',
+        'run',
+        'etc',
+        'lib64',
+        'mods',
+        'usr/bin',
+    ):
         (root / name).mkdir(parents=True, exist_ok=True)
     library.mkdir(parents=True)
     (root / 'lib').symlink_to('usr/lib')
     busybox = next(
-        p for p in map(pathlib.Path, ('/bin/busybox', '/usr/bin/busybox'))
+        p
+        for p in map(pathlib.Path, ('/bin/busybox', '/usr/bin/busybox'))
         if p.exists()
     )
     shutil.copy(busybox, root / 'bin/busybox')
@@ -141,13 +172,9 @@ def _libraries(binary: str) -> set[str]:
     return set(re.findall(r'=> (/\S+)', _call('ldd', binary)))
 
 
-def _module(
-    kernel: pathlib.Path, name: str, target: pathlib.Path
-) -> None:
+def _module(kernel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     """Copy a module, unpacked; some kernels have them built in."""
-    found = next(
-        kernel.glob(f'**/kernel/drivers/{name}.ko*'), None
-    )
+    found = next(kernel.glob(f'**/kernel/drivers/{name}.ko*'), None)
     if found is None:
         return
     data = found.read_bytes()
@@ -177,8 +204,21 @@ def _cpio(root: pathlib.Path) -> bytes:
 def _cpio_entry(
     out: bytearray, name: str, number: int, mode: int, data: bytes
 ) -> None:
-    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0,
-              len(name) + 1, 0)
+    fields = (
+        number,
+        mode,
+        0,
+        0,
+        1,
+        0,
+        len(data),
+        0,
+        0,
+        0,
+        0,
+        len(name) + 1,
+        0,
+    )
     out += b'070701' + b''.join(b'%08X' % field for field in fields)
     out += name.encode() + b'\0'
     out += bytes(-len(out) % 4)

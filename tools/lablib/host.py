@@ -47,6 +47,7 @@ def run(lab: paths.Lab, host: str, *argv: str) -> str:
 
 # -- the host's own files -------------------------------------------------
 
+
 def prepare(lab: paths.Lab, host: str, stock: bool) -> None:
     """Lay out everything a host keeps over a reboot."""
     root = lab.host(host)
@@ -86,7 +87,9 @@ def _uuid(path: pathlib.Path) -> uuid.UUID:
 def _copy_libvirt(target: pathlib.Path) -> None:
     """The distribution's configuration without any guest or network."""
     shutil.copytree(
-        '/etc/libvirt', target, symlinks=True,
+        '/etc/libvirt',
+        target,
+        symlinks=True,
         ignore=shutil.ignore_patterns('autostart', 'secrets'),
     )
     for guest in target.glob('qemu/*.xml'):
@@ -95,21 +98,32 @@ def _copy_libvirt(target: pathlib.Path) -> None:
 
 # -- power ----------------------------------------------------------------
 
+
 def switch_on(lab: paths.Lab, host: str) -> None:
     """Start the namespaces and wait until the host's files are in place."""
     root = lab.host(host)
     (root / 'ready').unlink(missing_ok=True)
     record = processes.spawn(
-        lab, service(host, 'init'),
-        ['unshare', '--mount', '--uts', '--ipc', '--pid', '--fork',
-         '--mount-proc', '--kill-child', '/usr/bin/python3',
-         str(pathlib.Path(__file__).with_name('hostinit.py')), host,
-         str(root), *_binds(lab, host)],
+        lab,
+        service(host, 'init'),
+        [
+            'unshare',
+            '--mount',
+            '--uts',
+            '--ipc',
+            '--pid',
+            '--fork',
+            '--mount-proc',
+            '--kill-child',
+            '/usr/bin/python3',
+            str(pathlib.Path(__file__).with_name('hostinit.py')),
+            host,
+            str(root),
+            *_binds(lab, host),
+        ],
         place=host + '-net',
     )
-    processes.wait_for(
-        lab, service(host, 'init'), (root / 'ready').exists, 20
-    )
+    processes.wait_for(lab, service(host, 'init'), (root / 'ready').exists, 20)
     record['inner'] = _child(record['pid'])
     processes.save(lab, service(host, 'init'), record)
 
@@ -140,20 +154,22 @@ def switch_off(lab: paths.Lab, host: str) -> None:
         while processes.alive(record) and time.monotonic() < end:
             time.sleep(0.02)
             processes.reap([record])
-    processes.stop(
-        lab, [service(host, name) for name in SERVICES], grace=5
-    )
+    processes.stop(lab, [service(host, name) for name in SERVICES], grace=5)
 
 
 # -- services -------------------------------------------------------------
 
+
 def start_libvirt(lab: paths.Lab, host: str) -> None:
     processes.spawn(
-        lab, service(host, 'virtlogd'),
-        ['virtlogd', '--pid-file', '/run/libvirt/virtlogd.pid'], host,
+        lab,
+        service(host, 'virtlogd'),
+        ['virtlogd', '--pid-file', '/run/libvirt/virtlogd.pid'],
+        host,
     )
     processes.spawn(
-        lab, service(host, 'libvirtd'),
+        lab,
+        service(host, 'libvirtd'),
         ['libvirtd', '--listen', '--pid-file', '/run/libvirt/libvirtd.pid'],
         host,
     )
@@ -170,14 +186,21 @@ def start_libvirt(lab: paths.Lab, host: str) -> None:
 
 def start_compute(lab: paths.Lab, host: str) -> None:
     processes.spawn(
-        lab, service(host, 'nova-compute'),
-        ['nova-compute', '--config-file',
-         str(hostconfig.nova_file(lab, host))], host,
+        lab,
+        service(host, 'nova-compute'),
+        [
+            'nova-compute',
+            '--config-file',
+            str(hostconfig.nova_file(lab, host)),
+        ],
+        host,
     )
 
 
 def start_agent(lab: paths.Lab, host: str) -> None:
     processes.spawn(
-        lab, service(host, 'korora-agent'),
-        ['korora-agent', '--config-file', '/etc/korora/agent.conf'], host,
+        lab,
+        service(host, 'korora-agent'),
+        ['korora-agent', '--config-file', '/etc/korora/agent.conf'],
+        host,
     )

@@ -57,20 +57,29 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
     """nova-compute of a host: TCG guests, vTPMs, block migration by TCP."""
     path = nova_file(lab, host)
     sections = config.nova(lab, 'nova-' + host, stock)
-    sections['DEFAULT'].update({
-        'host': host, 'my_ip': paths.HOSTS[host],
-        'state_path': lab.host(host) / 'nova',
-        'instances_path': lab.instances, 'force_raw_images': 'false',
-        'compute_driver':
-            'libvirt.LibvirtDriver' if stock else
-            'korora.KororaLibvirtDriver',
-    })
+    sections['DEFAULT'].update(
+        {
+            'host': host,
+            'my_ip': paths.HOSTS[host],
+            'state_path': lab.host(host) / 'nova',
+            'instances_path': lab.instances,
+            'force_raw_images': 'false',
+            'compute_driver': 'libvirt.LibvirtDriver'
+            if stock
+            else 'korora.KororaLibvirtDriver',
+        }
+    )
     sections['libvirt'] = {
         # The machine may offer no KVM; a fixed model is fast under TCG.
-        'virt_type': 'qemu', 'cpu_mode': 'custom', 'cpu_models': 'Nehalem',
-        'hw_machine_type': 'x86_64=q35', 'tb_cache_size': 64,
-        'images_type': 'qcow2', 'swtpm_enabled': 'true',
-        'swtpm_user': swtpm_user(), 'swtpm_group': swtpm_user(),
+        'virt_type': 'qemu',
+        'cpu_mode': 'custom',
+        'cpu_models': 'Nehalem',
+        'hw_machine_type': 'x86_64=q35',
+        'tb_cache_size': 64,
+        'images_type': 'qcow2',
+        'swtpm_enabled': 'true',
+        'swtpm_user': swtpm_user(),
+        'swtpm_group': swtpm_user(),
         'live_migration_scheme': 'tcp',
         'live_migration_inbound_addr': paths.HOSTS[host],
         'live_migration_permit_auto_converge': 'true',
@@ -85,20 +94,31 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
 
 def agent(lab: paths.Lab, host: str) -> None:
     """korora-agent of a host."""
-    config.write(lab.host(host) / 'etc/korora/agent.conf', {
-        'DEFAULT': config.log(lab, 'korora-agent-' + host),
-        'attester': {
-            'host': host, 'tcti': TCTI, 'interval': 20,
-            'uefi_log': '/run/securityfs/' + machine.UEFI_NAME,
-            'ima_log': '/run/securityfs/' + machine.IMA_NAME,
-            'allowed_users': 'root',
-            'address': paths.HOSTS[host], 'tls_name': host,
+    config.write(
+        lab.host(host) / 'etc/korora/agent.conf',
+        {
+            'DEFAULT': config.log(lab, 'korora-agent-' + host),
+            'attester': {
+                'host': host,
+                'tcti': TCTI,
+                'interval': 20,
+                'uefi_log': '/run/securityfs/' + machine.UEFI_NAME,
+                'ima_log': '/run/securityfs/' + machine.IMA_NAME,
+                'allowed_users': 'root',
+                'address': paths.HOSTS[host],
+                'tls_name': host,
+            },
+            'handover': {
+                'transport_url': broker.url(
+                    lab,
+                    broker.HANDOVER_USER,
+                    paths.HANDOVER_VHOST,
+                )
+            },
+            'service_auth': {
+                **config.client(lab, 'korora-agent'),
+                'service_type': 'attestation',
+                'valid_interfaces': 'public',
+            },
         },
-        'handover': {'transport_url': broker.url(
-            lab, broker.HANDOVER_USER, paths.HANDOVER_VHOST,
-        )},
-        'service_auth': {
-            **config.client(lab, 'korora-agent'),
-            'service_type': 'attestation', 'valid_interfaces': 'public',
-        },
-    })
+    )

@@ -40,8 +40,14 @@ def main() -> None:
     for bind in binds:
         source, _, target = bind.partition(':')
         mount('--bind', source, target)
-    mount('-t', 'devpts', '-o',
-          'newinstance,ptmxmode=0666,gid=5,mode=620', 'devpts', '/dev/pts')
+    mount(
+        '-t',
+        'devpts',
+        '-o',
+        'newinstance,ptmxmode=0666,gid=5,mode=620',
+        'devpts',
+        '/dev/pts',
+    )
     mount('--bind', '/dev/pts/ptmx', '/dev/ptmx')
     pathlib.Path(directory, 'ready').touch()
     reap()

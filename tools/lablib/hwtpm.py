@@ -32,6 +32,7 @@ class TpmError(Exception):
 
 # -- manufacture ----------------------------------------------------------
 
+
 def make_vendor(ca: pathlib.Path) -> pathlib.Path:
     """Configure a vendor; swtpm_localca makes its keys at first use.
 
@@ -47,9 +48,9 @@ def make_vendor(ca: pathlib.Path) -> pathlib.Path:
         '--platform-model Lab\n'
     )
     (ca / 'setup.conf').write_text(
-        f"create_certs_tool = {shutil.which('swtpm_localca')}\n"
-        f"create_certs_tool_config = {ca}/localca.conf\n"
-        f"create_certs_tool_options = {ca}/localca.options\n"
+        f'create_certs_tool = {shutil.which("swtpm_localca")}\n'
+        f'create_certs_tool_config = {ca}/localca.conf\n'
+        f'create_certs_tool_options = {ca}/localca.options\n'
     )
     return ca / 'setup.conf'
 
@@ -63,10 +64,23 @@ def manufacture(
     :param state: an existing directory, the TPM's own.
     """
     return [
-        'swtpm_setup', '--tpm2', '--tpmstate', str(state), '--config',
-        str(setup), '--create-ek-cert', '--lock-nvram', '--pcr-banks',
-        'sha256', '--overwrite', '--vmid', name, '--logfile', str(log),
-        '--write-ek-cert-files', str(state),
+        'swtpm_setup',
+        '--tpm2',
+        '--tpmstate',
+        str(state),
+        '--config',
+        str(setup),
+        '--create-ek-cert',
+        '--lock-nvram',
+        '--pcr-banks',
+        'sha256',
+        '--overwrite',
+        '--vmid',
+        name,
+        '--logfile',
+        str(log),
+        '--write-ek-cert-files',
+        str(state),
     ]
 
 
@@ -88,8 +102,11 @@ def export_roots(ca: pathlib.Path, target: pathlib.Path) -> None:
 
 # -- power on -------------------------------------------------------------
 
+
 def boot(
-    transmit: Transmit, logs: pathlib.Path, firmware_log: bytes,
+    transmit: Transmit,
+    logs: pathlib.Path,
+    firmware_log: bytes,
     programs: Sequence[measured.ImaEntry],
 ) -> None:
     """Measure a boot into a TPM that was reset, and leave both logs.
@@ -97,17 +114,13 @@ def boot(
     :raises TpmError: the TPM refused.
     """
     firmware = measured.extensions(firmware_log)
-    entries = [
-        measured.boot_aggregate(measured.replay(firmware)), *programs
-    ]
+    entries = [measured.boot_aggregate(measured.replay(firmware)), *programs]
     extend(transmit, firmware + [entry.extension for entry in entries])
     (logs / UEFI_NAME).write_bytes(firmware_log)
     (logs / IMA_NAME).write_bytes(b''.join(e.binary for e in entries))
 
 
-def extend(
-    transmit: Transmit, pairs: Iterable[measured.Extension]
-) -> None:
+def extend(transmit: Transmit, pairs: Iterable[measured.Extension]) -> None:
     """TPM2_PCR_Extend each digest (TPM 2.0 Part 3, 22.2)."""
     for pcr, digest in pairs:
         answer = transmit(_pcr_extend(pcr, digest))
@@ -119,8 +132,11 @@ def extend(
 def _pcr_extend(pcr: int, digest: bytes) -> bytes:
     password = struct.pack('>IHBH', 0x40000009, 0, 0, 0)
     body = (
-        struct.pack('>I', pcr) + struct.pack('>I', len(password)) + password
-        + struct.pack('>IH', 1, measured.SHA256) + digest
+        struct.pack('>I', pcr)
+        + struct.pack('>I', len(password))
+        + password
+        + struct.pack('>IH', 1, measured.SHA256)
+        + digest
     )
     head = tpmmux.HEADER.pack(
         0x8002, tpmmux.HEADER.size + len(body), TPM_CC_PCR_EXTEND
@@ -148,6 +164,7 @@ class Client:
 
 # -- attacks --------------------------------------------------------------
 
+
 def tamper_boot(transmit: Transmit, logs: pathlib.Path) -> None:
     """Change PCR 4 past the log: the state is another than attested."""
     extend(transmit, [(4, os.urandom(32))])
@@ -169,6 +186,7 @@ def tamper_runtime(transmit: Transmit, logs: pathlib.Path) -> None:
 
 
 TAMPER = {
-    'boot': tamper_boot, 'runtime': tamper_runtime,
+    'boot': tamper_boot,
+    'runtime': tamper_runtime,
     'garbage': tamper_garbage,
 }

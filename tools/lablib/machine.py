@@ -50,10 +50,16 @@ def make_tpm(lab: paths.Lab, host: str) -> None:
         return
     state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o700)
-    processes.run(lab, hwtpm.manufacture(
-        _ca(lab) / 'setup.conf', state, host,
-        lab.log / (host + '-tpm-setup.log'),
-    ), 'root')
+    processes.run(
+        lab,
+        hwtpm.manufacture(
+            _ca(lab) / 'setup.conf',
+            state,
+            host,
+            lab.log / (host + '-tpm-setup.log'),
+        ),
+        'root',
+    )
 
 
 def ek_certificate(lab: paths.Lab, host: str) -> pathlib.Path:
@@ -71,9 +77,15 @@ def power_on(lab: paths.Lab, host: str) -> None:
     path = sock(lab, host)
     path.unlink(missing_ok=True)
     processes.spawn(
-        lab, service(host),
-        ['/usr/bin/python3', str(pathlib.Path(tpmmux.__file__)),
-         str(_state(lab, host)), str(path)], 'root',
+        lab,
+        service(host),
+        [
+            '/usr/bin/python3',
+            str(pathlib.Path(tpmmux.__file__)),
+            str(_state(lab, host)),
+            str(path),
+        ],
+        'root',
     )
     processes.wait_for(lab, service(host), path.exists, 20)
     log = measured.UEFI_LOG.read_bytes()

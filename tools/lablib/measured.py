@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from lablib import paths
 
 UEFI_LOG = (
-    paths.CHECKOUT / 'tests/vectors/uefi/secure-boot'
+    paths.CHECKOUT
+    / 'tests/vectors/uefi/secure-boot'
     / 'binary_bios_measurements'
 )
 SHA256 = 0x000B
@@ -49,18 +50,19 @@ def events(log: bytes) -> Iterator[Event]:
         for _ in range(count):
             algorithm = struct.unpack_from('<H', log, at)[0]
             size = DIGEST_SIZE[algorithm]
-            digests[algorithm] = (at + 2, log[at + 2:at + 2 + size])
+            digests[algorithm] = (at + 2, log[at + 2 : at + 2 + size])
             at += 2 + size
         size = struct.unpack_from('<I', log, at)[0]
         at += 4
-        yield Event(pcr, kind, digests, log[at:at + size])
+        yield Event(pcr, kind, digests, log[at : at + size])
         at += size
 
 
 def extensions(log: bytes) -> list[Extension]:
     """The (PCR, SHA-256 digest) pairs that the firmware extended."""
     return [
-        (event.pcr, event.digests[SHA256][1]) for event in events(log)
+        (event.pcr, event.digests[SHA256][1])
+        for event in events(log)
         if event.kind != EV_NO_ACTION
     ]
 
@@ -68,14 +70,13 @@ def extensions(log: bytes) -> list[Extension]:
 def other_bootloader(log: bytes) -> bytes:
     """The same log of a machine that ran another last EFI program."""
     found = [
-        e for e in events(log)
-        if e.kind == EV_EFI_BOOT_SERVICES_APPLICATION
+        e for e in events(log) if e.kind == EV_EFI_BOOT_SERVICES_APPLICATION
     ][-1]
     changed = bytearray(log)
     for algorithm, (at, digest) in found.digests.items():
         name = {4: 'sha1', 11: 'sha256', 12: 'sha384', 13: 'sha512'}
         value = hashlib.new(name[algorithm], b'a bootkit' + digest).digest()
-        changed[at:at + len(value)] = value
+        changed[at : at + len(value)] = value
     return bytes(changed)
 
 
@@ -90,6 +91,7 @@ def replay(pairs: Iterable[Extension]) -> dict[int, bytes]:
 
 # -- IMA ------------------------------------------------------------------
 
+
 @dataclass(frozen=True)
 class ImaEntry:
     """One ima-ng entry: what ran, by SHA-256 and path."""
@@ -102,8 +104,10 @@ class ImaEntry:
         digest = b'sha256:\0' + self.digest
         name = self.path.encode() + b'\0'
         return (
-            struct.pack('<I', len(digest)) + digest
-            + struct.pack('<I', len(name)) + name
+            struct.pack('<I', len(digest))
+            + digest
+            + struct.pack('<I', len(name))
+            + name
         )
 
     @property
@@ -111,9 +115,12 @@ class ImaEntry:
         """The entry as in binary_runtime_measurements."""
         data = self.template
         return (
-            struct.pack('<I', IMA_PCR) + hashlib.sha1(data).digest()
-            + struct.pack('<I', 6) + b'ima-ng'
-            + struct.pack('<I', len(data)) + data
+            struct.pack('<I', IMA_PCR)
+            + hashlib.sha1(data).digest()
+            + struct.pack('<I', 6)
+            + b'ima-ng'
+            + struct.pack('<I', len(data))
+            + data
         )
 
     @property
@@ -133,13 +140,19 @@ def boot_aggregate(pcrs: Mapping[int, bytes]) -> ImaEntry:
 def programs(limit: int = 40) -> list[ImaEntry]:
     """Real programs of this machine, as a booting host would run them."""
     chosen = [
-        path for name in (
-            '/usr/sbin/libvirtd', '/usr/sbin/virtlogd', '/usr/bin/swtpm',
-            '/usr/bin/qemu-system-x86_64', '/usr/bin/python3',
-        ) if (path := pathlib.Path(name)).exists()
+        path
+        for name in (
+            '/usr/sbin/libvirtd',
+            '/usr/sbin/virtlogd',
+            '/usr/bin/swtpm',
+            '/usr/bin/qemu-system-x86_64',
+            '/usr/bin/python3',
+        )
+        if (path := pathlib.Path(name)).exists()
     ]
     chosen += sorted(
-        path for path in pathlib.Path('/usr/bin').iterdir()
+        path
+        for path in pathlib.Path('/usr/bin').iterdir()
         if path.is_file() and not path.is_symlink()
     )
     return [

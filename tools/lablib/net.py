@@ -17,9 +17,7 @@ from lablib import paths, ui
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run(
-        ['ip', *arguments], capture_output=True, text=True
-    )
+    done = subprocess.run(['ip', *arguments], capture_output=True, text=True)
     if done.returncode:
         raise ui.LabError(
             'ip {}: {}'.format(' '.join(arguments), done.stderr.strip())
@@ -52,8 +50,20 @@ def create() -> None:
     for host, address in paths.HOSTS.items():
         name = paths.netns(host)
         _ip('netns', 'add', name)
-        _ip('link', 'add', 'eth0', 'netns', name, 'type', 'veth',
-            'peer', 'name', 'p-' + host, 'netns', paths.CTL)
+        _ip(
+            'link',
+            'add',
+            'eth0',
+            'netns',
+            name,
+            'type',
+            'veth',
+            'peer',
+            'name',
+            'p-' + host,
+            'netns',
+            paths.CTL,
+        )
         _ip('-n', paths.CTL, 'link', 'set', 'p-' + host, 'master', 'br0')
         _ip('-n', paths.CTL, 'link', 'set', 'p-' + host, 'up')
         _ip('-n', name, 'addr', 'add', address + '/24', 'dev', 'eth0')

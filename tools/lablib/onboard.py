@@ -52,7 +52,7 @@ def attest(lab: paths.Lab, host: str) -> str:
     init = processes.load(lab, host + '/init')
     if init is None:
         return ''
-    path = f"/proc/{init['inner']}/root/run/korora/agent.sock"
+    path = f'/proc/{init["inner"]}/root/run/korora/agent.sock'
     try:
         answer = socket_client.AgentClient(path, 30).call('attest')
         return str(answer['tier'])
@@ -66,9 +66,7 @@ def verdicts(lab: paths.Lab, *hosts: str) -> None:
     """Wait until these hosts have the verdict that their state deserves."""
     service = _service()
     for host in hosts:
-        wanted = (
-            'contraindicated' if host in paths.TAMPERED else AFFIRMING
-        )
+        wanted = 'contraindicated' if host in paths.TAMPERED else AFFIRMING
 
         def right(host: str = host, wanted: str = wanted) -> bool:
             return attest(lab, host) == wanted and (

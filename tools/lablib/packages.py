@@ -28,8 +28,13 @@ DATABASES = pathlib.Path('/var/lib/mysql')
 BOOTED = pathlib.Path('/run/systemd/system')
 """There if systemd is what this machine was booted with."""
 # Lists of packages and their downloads are not kept for our sake.
-_APT = ('apt-get', '-o', 'DPkg::Lock::Timeout=300',
-        '-o', 'APT::Keep-Downloaded-Packages=false')
+_APT = (
+    'apt-get',
+    '-o',
+    'DPkg::Lock::Timeout=300',
+    '-o',
+    'APT::Keep-Downloaded-Packages=false',
+)
 
 
 def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
@@ -55,7 +60,8 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     available = _available([*absent, *missing(optional)])
     if unknown := sorted(set(absent) - available):
         raise ui.LabError(
-            'apt-get has no package ' + ', '.join(unknown)
+            'apt-get has no package '
+            + ', '.join(unknown)
             + ' on this machine; check its package sources '
             '(README.rst says on which releases the tools run)'
         )
@@ -70,8 +76,10 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     new = planned(simulation)
     with ui.step(f'install {len(new)} Debian packages'):
         # Before, so that an interrupted installation is known, too.
-        _record(packages=sorted({*_recorded('packages'), *new}),
-                links=sorted(links()))
+        _record(
+            packages=sorted({*_recorded('packages'), *new}),
+            links=sorted(links()),
+        )
         with _no_services():
             _apt('install', '-y', '-q', *wanted)
     _finish()
@@ -91,15 +99,23 @@ def planned(simulation: str) -> list[str]:
     """
     words = (line.split() for line in simulation.splitlines())
     return [
-        found[1] for found in words
+        found[1]
+        for found in words
         if len(found) > 2 and found[0] == 'Inst' and found[2][0] == '('
     ]
 
 
 def _installed(names: Sequence[str]) -> set[str]:
     out = subprocess.run(
-        ['dpkg-query', '-W', '-f', '${binary:Package} ${db:Status-Abbrev}\n',
-         *names], capture_output=True, text=True,
+        [
+            'dpkg-query',
+            '-W',
+            '-f',
+            '${binary:Package} ${db:Status-Abbrev}\n',
+            *names,
+        ],
+        capture_output=True,
+        text=True,
     ).stdout
     pairs = (line.split()[:2] for line in out.splitlines())
     return {name.split(':')[0] for name, state in pairs if state == 'ii'}
@@ -108,7 +124,9 @@ def _installed(names: Sequence[str]) -> set[str]:
 def _available(names: Sequence[str]) -> set[str]:
     """Those names for which apt knows a version to install."""
     out = subprocess.run(
-        ['apt-cache', 'policy', *names], capture_output=True, text=True,
+        ['apt-cache', 'policy', *names],
+        capture_output=True,
+        text=True,
         env={**os.environ, 'LC_ALL': 'C'},
     ).stdout
     found, name = set(), ''
@@ -123,9 +141,10 @@ def _available(names: Sequence[str]) -> set[str]:
 def _apt(*arguments: str) -> str:
     done = subprocess.run(
         [*_APT, *arguments],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive',
-             'LC_ALL': 'C'},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive', 'LC_ALL': 'C'},
     )
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-12:]
@@ -136,6 +155,7 @@ def _apt(*arguments: str) -> str:
 
 
 # -- the record -----------------------------------------------------------
+
 
 def _read() -> dict[str, Any]:
     try:
@@ -157,6 +177,7 @@ def _record(**values: Sequence[str] | None) -> None:
 
 
 # -- services -------------------------------------------------------------
+
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
@@ -183,8 +204,7 @@ def _finish() -> None:
     """Disable what the recorded installation has enabled."""
     if 'links' not in _read():
         return
-    disable(links() - set(_recorded('links')),
-            _files(_recorded('packages')))
+    disable(links() - set(_recorded('links')), _files(_recorded('packages')))
     _record(links=None)
 
 
@@ -196,7 +216,8 @@ def disable(new: Iterable[str], files: Iterable[str]) -> None:
     without its link for one that was disabled, and leaves it so.
     """
     owned = {
-        pathlib.PurePath(path).name for path in files
+        pathlib.PurePath(path).name
+        for path in files
         if '/systemd/system/' in path or path.startswith('/etc/init.d/')
     }
     for path in map(pathlib.Path, new):
@@ -215,11 +236,14 @@ def _files(packages: Sequence[str]) -> list[str]:
     if not names:
         return []
     return subprocess.run(
-        ['dpkg-query', '-L', *names], capture_output=True, text=True,
+        ['dpkg-query', '-L', *names],
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
 
 
 # -- removal --------------------------------------------------------------
+
 
 def remove() -> list[str]:
     """Purge what `install` has installed. Raises LabError.
@@ -237,14 +261,16 @@ def remove() -> list[str]:
         if not needed:
             raise ui.LabError(
                 'apt-get would remove, too, what was not installed here: '
-                + ', '.join(sorted(others)))
+                + ', '.join(sorted(others))
+            )
         going -= needed
         kept |= needed
     if going:
         with ui.step(f'remove {len(going)} Debian packages'):
             # On a system that came without an init, systemd is one of ours.
-            _apt('purge', '-y', '-q', '--allow-remove-essential',
-                 *sorted(going))
+            _apt(
+                'purge', '-y', '-q', '--allow-remove-essential', *sorted(going)
+            )
             if 'mariadb-server' in going:
                 _remove_empty_database()
     RECORD.unlink(missing_ok=True)
@@ -263,8 +289,9 @@ def _known(names: set[str]) -> set[str]:
     if not names:
         return set()  # dpkg-query would list all there are
     out = subprocess.run(
-        ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n',
-         *names], capture_output=True, text=True,
+        ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n', *names],
+        capture_output=True,
+        text=True,
     ).stdout
     pairs = (line.split() for line in out.splitlines())
     return {name for name, state in pairs if state != 'not-installed'}
@@ -282,9 +309,21 @@ def _removals(simulation: str) -> set[str]:
 def _needs(names: Iterable[str]) -> set[str]:
     """All that these depend on, however indirectly."""
     out = subprocess.run(
-        ['apt-cache', 'depends', '--recurse', '--installed', '--no-recommends',
-         '--no-suggests', '--no-conflicts', '--no-breaks', '--no-replaces',
-         '--no-enhances', *sorted(names)], capture_output=True, text=True,
+        [
+            'apt-cache',
+            'depends',
+            '--recurse',
+            '--installed',
+            '--no-recommends',
+            '--no-suggests',
+            '--no-conflicts',
+            '--no-breaks',
+            '--no-replaces',
+            '--no-enhances',
+            *sorted(names),
+        ],
+        capture_output=True,
+        text=True,
     ).stdout
     return {
         line.split()[-1].split(':')[0] for line in out.splitlines() if line

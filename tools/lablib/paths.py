@@ -113,8 +113,14 @@ class Lab:
         QEMU and swtpm run as other users and must pass through the root.
         """
         for path in (
-            self.etc, self.run, self.log, self.data, self.cache,
-            self.instances, self.tmp, self.root / 'hosts',
+            self.etc,
+            self.run,
+            self.log,
+            self.data,
+            self.cache,
+            self.instances,
+            self.tmp,
+            self.root / 'hosts',
         ):
             path.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o711)

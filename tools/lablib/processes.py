@@ -104,8 +104,16 @@ def into(lab: paths.Lab, place: str) -> list[str]:
     if pid is None or not alive(pid):
         raise ui.LabError(f'host {place} is not running')
     return [
-        'nsenter', '--target', str(pid['inner']), '--mount', '--uts',
-        '--ipc', '--net', '--pid', '--wd=/', '--',
+        'nsenter',
+        '--target',
+        str(pid['inner']),
+        '--mount',
+        '--uts',
+        '--ipc',
+        '--net',
+        '--pid',
+        '--wd=/',
+        '--',
     ]
 
 
@@ -126,13 +134,21 @@ def spawn(
     with open(log, 'ab') as out:
         process = subprocess.Popen(
             [*into(lab, place), *argv],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd='/',
-            env=environment(lab, **(env or {})), start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd='/',
+            env=environment(lab, **(env or {})),
+            start_new_session=True,
         )
     _children[process.pid] = process
     record = {
-        'name': name, 'argv': list(argv), 'place': place,
-        'env': dict(env or {}), 'pid': process.pid, 'log': str(log),
+        'name': name,
+        'argv': list(argv),
+        'place': place,
+        'env': dict(env or {}),
+        'pid': process.pid,
+        'log': str(log),
         'started': start_time(process.pid),
     }
     save(lab, name, record)
@@ -220,10 +236,15 @@ def run(
     if _aborted.is_set():
         raise ui.LabError('interrupted')
     process = subprocess.Popen(
-        [*into(lab, place), *argv], text=True, errors='replace', cwd='/',
+        [*into(lab, place), *argv],
+        text=True,
+        errors='replace',
+        cwd='/',
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=environment(lab, **(env or {})), start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(lab, **(env or {})),
+        start_new_session=True,
     )
     with _lock:
         _running.add(process)
@@ -237,7 +258,7 @@ def run(
             f.write('$ {}\n{}{}'.format(' '.join(argv), out, err))
     if process.returncode:
         raise ui.LabError(
-            f"{' '.join(argv[:4])} ended with {process.returncode}:\n  "
+            f'{" ".join(argv[:4])} ended with {process.returncode}:\n  '
             + '\n  '.join((out + err).splitlines()[-15:])
         )
     return out

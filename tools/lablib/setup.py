@@ -31,20 +31,47 @@ LOG = paths.VENV / 'lab-setup.log'
 LOCK = pathlib.Path('/run/korora-lab-setup.lock')
 # What the tools make, beside a lab's own directory.
 LEFT = (
-    *(paths.CHECKOUT / name for name in (
-        '.venv', '.venv-keylime', '.fuzz', 'build', 'korora_nova.egg-info',
-        '.mypy_cache', '.ruff_cache', '.hypothesis')),
+    *(
+        paths.CHECKOUT / name
+        for name in (
+            '.venv',
+            '.venv-keylime',
+            '.fuzz',
+            'build',
+            'korora_nova.egg-info',
+            '.mypy_cache',
+            '.ruff_cache',
+            '.hypothesis',
+        )
+    ),
     pathlib.Path('/var/tmp/korora-fresh'),
     pathlib.Path('/var/tmp/korora-vectors'),
 )
 
 PACKAGES = (
-    'ca-certificates', 'git', 'gcc', 'pkg-config', 'python3-dev',
-    'python3-venv', 'iproute2', 'util-linux', 'tcpdump', 'tcpflow',
+    'ca-certificates',
+    'git',
+    'gcc',
+    'pkg-config',
+    'python3-dev',
+    'python3-venv',
+    'iproute2',
+    'util-linux',
+    'tcpdump',
+    'tcpflow',
     'mariadb-server',
-    'rabbitmq-server', 'memcached', 'libvirt-daemon-system',
-    'libvirt-clients', 'libvirt-dev', 'qemu-system-x86', 'qemu-utils',
-    'swtpm', 'swtpm-tools', 'tpm2-tools', 'libtss2-dev', 'busybox-static',
+    'rabbitmq-server',
+    'memcached',
+    'libvirt-daemon-system',
+    'libvirt-clients',
+    'libvirt-dev',
+    'qemu-system-x86',
+    'qemu-utils',
+    'swtpm',
+    'swtpm-tools',
+    'tpm2-tools',
+    'libtss2-dev',
+    'busybox-static',
 )
 # Split out of the packages above in newer releases only.
 OPTIONAL = ('libvirt-daemon-driver-qemu', 'libvirt-daemon-log')
@@ -71,10 +98,16 @@ def again_in_the_venv(command: str) -> NoReturn:
     """Replace this process by one that can import the project."""
     python = str(paths.BIN / 'python')
     sys.stdout.flush()
-    os.execv(python, [
-        python, str(paths.CHECKOUT / 'tools/launch.py'), command,
-        '--no-setup', *sys.argv[1:],
-    ])
+    os.execv(
+        python,
+        [
+            python,
+            str(paths.CHECKOUT / 'tools/launch.py'),
+            command,
+            '--no-setup',
+            *sys.argv[1:],
+        ],
+    )
 
 
 def undo(lab: paths.Lab) -> None:
@@ -90,8 +123,10 @@ def undo(lab: paths.Lab) -> None:
         with contextlib.suppress(OSError):
             lab.root.rmdir()  # not there, or holds what is not ours
         if kept := packages.remove():
-            ui.note('kept, since packages that came later need them: '
-                    + ', '.join(kept))
+            ui.note(
+                'kept, since packages that came later need them: '
+                + ', '.join(kept)
+            )
     LOCK.unlink(missing_ok=True)
 
 
@@ -103,6 +138,7 @@ def _exclusive() -> Iterator[None]:
 
 
 # -- Python ---------------------------------------------------------------
+
 
 def _stamp() -> dict[str, str]:
     try:
@@ -144,7 +180,9 @@ def _sources() -> list[pathlib.Path]:
     ]
     trees = [paths.CHECKOUT / 'korora_nova', paths.CHECKOUT / 'nova']
     inside = [
-        path for tree in trees for path in sorted(tree.rglob('*'))
+        path
+        for tree in trees
+        for path in sorted(tree.rglob('*'))
         if path.is_file() and '__pycache__' not in path.parts
     ]
     return [path for path in top if path.exists()] + inside
@@ -158,7 +196,9 @@ def _project() -> None:
         # setuptools would put modules since deleted into the wheel again.
         shutil.rmtree(paths.CHECKOUT / 'build' / 'lib', ignore_errors=True)
         _pip(
-            '--no-deps', '--no-build-isolation', '--force-reinstall',
+            '--no-deps',
+            '--no-build-isolation',
+            '--force-reinstall',
             str(paths.CHECKOUT),
         )
         _set_stamp(project=want)
@@ -173,7 +213,8 @@ def pip_environment() -> dict[str, str]:
 def _pip(*arguments: str) -> None:
     env = {
         **pip_environment(),
-        'SKIP_GENERATE_AUTHORS': '1', 'SKIP_WRITE_GIT_CHANGELOG': '1',
+        'SKIP_GENERATE_AUTHORS': '1',
+        'SKIP_WRITE_GIT_CHANGELOG': '1',
     }
     if subprocess.run(
         ['git', '-C', str(paths.CHECKOUT), 'rev-parse', 'HEAD'],
@@ -182,9 +223,19 @@ def _pip(*arguments: str) -> None:
         env['PBR_VERSION'] = '0.0.0'
     with open(LOG, 'a') as log:
         process = subprocess.Popen(
-            [str(paths.BIN / 'python'), '-m', 'pip', 'install', '-q',
-             '--disable-pip-version-check', *arguments],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env,
+            [
+                str(paths.BIN / 'python'),
+                '-m',
+                'pip',
+                'install',
+                '-q',
+                '--disable-pip-version-check',
+                *arguments,
+            ],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=env,
             cwd=paths.CHECKOUT,
         )
         try:
@@ -195,7 +246,8 @@ def _pip(*arguments: str) -> None:
             raise
     if code:
         lines = [
-            line for line in LOG.read_text().splitlines()
+            line
+            for line in LOG.read_text().splitlines()
             if not line.startswith('WARNING')
         ]
         raise ui.LabError(

@@ -16,8 +16,10 @@ def take_over() -> None:
     are started afterwards have it as usual. SIGHUP stays ignored under nohup.
     """
     for number in ENDING:
-        if number == signal.SIGHUP and \
-                signal.getsignal(number) == signal.SIG_IGN:
+        if (
+            number == signal.SIGHUP
+            and signal.getsignal(number) == signal.SIG_IGN
+        ):
             continue
         signal.signal(number, _interrupt)
 

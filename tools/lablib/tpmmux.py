@@ -58,13 +58,25 @@ class Tpm:
         # AppArmor's profile for swtpm knows libvirt's directories only.
         free = ['aa-exec', '-p', 'unconfined', '--'] if _confined() else []
         self.process = subprocess.Popen(
-            [*free, 'swtpm', 'socket', '--tpm2', '--tpmstate',
-             'dir=' + state, '--fd', str(theirs.fileno()), '--flags',
-             'not-need-init,startup-clear', '--log',
-             f'file={state}/swtpm.log,level=1', '--terminate'],
+            [
+                *free,
+                'swtpm',
+                'socket',
+                '--tpm2',
+                '--tpmstate',
+                'dir=' + state,
+                '--fd',
+                str(theirs.fileno()),
+                '--flags',
+                'not-need-init,startup-clear',
+                '--log',
+                f'file={state}/swtpm.log,level=1',
+                '--terminate',
+            ],
             # A TERM to our session must not overtake TPM2_Shutdown; swtpm
             # ends with the connection if we are killed.
-            pass_fds=[theirs.fileno()], start_new_session=True,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
         )
         theirs.close()
 
@@ -119,9 +131,7 @@ def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
     threading.Thread(target=accept, daemon=True).start()
 
 
-def serve(
-    state: str, path: str, power_on: Callable[[Tpm], None]
-) -> int:
+def serve(state: str, path: str, power_on: Callable[[Tpm], None]) -> int:
     """Serve until TERM (0) or until the emulator ends (1).
 
     :param power_on: done before the first client is served.

@@ -33,8 +33,13 @@ def child(
     interrupted, too.
     """
     process = subprocess.Popen(
-        argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL,
-        stdout=stdout, stderr=stderr, start_new_session=True,
+        argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
     )
     timer = threading.Timer(timeout or 0, signal_group, [process])
     if timeout:
@@ -58,9 +63,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
 
 
 @contextlib.contextmanager
-def follow(
-    path: pathlib.Path, tell: Callable[[str], None]
-) -> Iterator[None]:
+def follow(path: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Pass on the whole lines that others write to a file meanwhile."""
     ended = threading.Event()
     began = time.time()
@@ -71,8 +74,8 @@ def follow(
             # What an earlier run left there is not news.
             if not path.exists() or path.stat().st_mtime < began:
                 continue
-            text = path.read_text(errors="replace")
-            whole = text[: text.rfind("\n") + 1].splitlines()
+            text = path.read_text(errors='replace')
+            whole = text[: text.rfind('\n') + 1].splitlines()
             for line in whole[told:]:
                 tell(line)
             told = len(whole)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from lablib import environment, paths, ui
 
-LISTS = paths.CHECKOUT / "tests" / "constraints"
+LISTS = paths.CHECKOUT / 'tests' / 'constraints'
 #: Suites of what talks to TPMs, and to the service about them.
-SUITES = ("tpm", "attester")
+SUITES = ('tpm', 'attester')
 #: What those suites may find different: two series with the same versions
 #: of these need one environment.
-DECISIVE = ("tpm2-pytss", "cryptography")
+DECISIVE = ('tpm2-pytss', 'cryptography')
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Series:
     def pins(self) -> dict[str, str]:
         """Distribution -> version; without those that no version is of."""
         lines = self.path.read_text().splitlines()
-        pairs = [line.split("==") for line in lines if "==" in line]
+        pairs = [line.split('==') for line in lines if '==' in line]
         return {name.lower(): version for name, version in pairs}
 
     @property
@@ -42,22 +42,23 @@ class Series:
 
     def __str__(self) -> str:
         versions = zip(DECISIVE, self.decisive, strict=True)
-        return f"{self.name}: " + ", ".join(map(" ".join, versions))
+        return f'{self.name}: ' + ', '.join(map(' '.join, versions))
 
     def ensure(self) -> pathlib.Path:
         """Make the environment, if need be; return its Python."""
-        ui.say(f"series {self}")
+        ui.say(f'series {self}')
         # The list is complete: nothing is resolved, nothing newer comes in.
         return environment.ensure(
-            paths.VENV / "series" / self.name, self.path,
-            options=["--no-deps"],
+            paths.VENV / 'series' / self.name,
+            self.path,
+            options=['--no-deps'],
         )
 
 
 def every(directory: pathlib.Path = LISTS) -> list[Series]:
     """All series, the oldest first."""
     return [
-        Series(path.stem, path) for path in sorted(directory.glob("*.txt"))
+        Series(path.stem, path) for path in sorted(directory.glob('*.txt'))
     ]
 
 

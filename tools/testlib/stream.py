@@ -16,9 +16,9 @@ QUIET = 15.0
 """Seconds without a line after which progress is told."""
 
 # A test that was started and never ended has failed: its worker died.
-PASSED = frozenset({"success", "xfail"})
-FAILED = frozenset({"fail", "uxsuccess", "inprogress", "unknown"})
-MENDED = "it succeeded: take away the mark that it fails (tests/faults.py)"
+PASSED = frozenset({'success', 'xfail'})
+FAILED = frozenset({'fail', 'uxsuccess', 'inprogress', 'unknown'})
+MENDED = 'it succeeded: take away the mark that it fails (tests/faults.py)'
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Totals:
 
     def __str__(self) -> str:
         return (
-            f"{self.passed} passed, {self.failed} failed, "
-            f"{self.skipped} skipped"
+            f'{self.passed} passed, {self.failed} failed, '
+            f'{self.skipped} skipped'
         )
 
 
@@ -63,17 +63,18 @@ class Counter:
         self._told = time.monotonic()
 
     def __call__(self, test: dict[str, Any]) -> None:
-        name, status = test["id"], test["status"]
+        name, status = test['id'], test['status']
         if status in PASSED:
             self.totals.passed += 1
-        elif status == "skip":
+        elif status == 'skip':
             self.totals.skipped += 1
-            self.totals.skips.append((name, _detail(test, "reason")))
+            self.totals.skips.append((name, _detail(test, 'reason')))
         elif status in FAILED:
             self.totals.fail(
                 name,
-                MENDED if status == "uxsuccess"
-                else _detail(test, "traceback"),
+                MENDED
+                if status == 'uxsuccess'
+                else _detail(test, 'traceback'),
             )
         else:  # "exists": a listing, nothing ran
             return
@@ -82,28 +83,28 @@ class Counter:
     def _tell(self, name: str, status: str, seconds: float) -> None:
         now = time.monotonic()
         if self.verbose or status not in PASSED:
-            word = "ok" if status in PASSED else status.upper()
-            ui.say(f"    {word:4} {name} ({seconds:.1f} s)")
+            word = 'ok' if status in PASSED else status.upper()
+            ui.say(f'    {word:4} {name} ({seconds:.1f} s)')
         elif now - self._told > QUIET:
-            ui.say(f"... {self.suite}: {self.totals} so far")
+            ui.say(f'... {self.suite}: {self.totals} so far')
         else:
             return
         self._told = now
 
 
 def _seconds(test: dict[str, Any]) -> float:
-    start, stop = test["timestamps"]
+    start, stop = test['timestamps']
     return (stop - start).total_seconds() if start and stop else 0.0
 
 
 def _detail(test: dict[str, Any], wanted: str) -> str:
     """The text of a test's details, its logs only when nothing else is."""
     texts = {
-        name: content.as_text() for name, content in test["details"].items()
+        name: content.as_text() for name, content in test['details'].items()
     }
     chosen = [t for n, t in texts.items() if wanted in n and t.strip()]
-    text = "\n".join(chosen or texts.values()).strip()
-    return text or "it started and did not end"
+    text = '\n'.join(chosen or texts.values()).strip()
+    return text or 'it started and did not end'
 
 
 def count(
@@ -113,11 +114,11 @@ def count(
     counter = Counter(suite, verbose)
     result = testtools.StreamToDict(counter)
     router = testtools.StreamResultRouter(result)
-    router.add_rule(_Text(other), "test_id", test_id=None)
+    router.add_rule(_Text(other), 'test_id', test_id=None)
     router.startTestRun()
     try:
         subunit.ByteStreamToStreamResult(
-            stream, non_subunit_name="output"
+            stream, non_subunit_name='output'
         ).run(router)
     finally:
         router.stopTestRun()
@@ -132,5 +133,5 @@ class _Text(testtools.StreamResult):  # type: ignore[misc]
         self._file = file
 
     def status(self, **event: Any) -> None:
-        if event.get("file_bytes"):
-            self._file.write(bytes(event["file_bytes"]))
+        if event.get('file_bytes'):
+            self._file.write(bytes(event['file_bytes']))

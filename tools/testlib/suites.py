@@ -18,7 +18,7 @@ from testlib.stream import Totals, count
 
 ROOT = paths.CHECKOUT
 BIN = pathlib.Path(sys.executable).parent
-TESTS = ROOT / "tests"
+TESTS = ROOT / 'tests'
 
 WORKERS = 2
 # Lines of a runner's output that are shown if it did not run its tests.
@@ -35,15 +35,15 @@ def environment(
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("OS_", "PYTHON", "STESTR"))
+        if not name.startswith(('OS_', 'PYTHON', 'STESTR'))
     }
     return {
         **kept,
-        "PATH": f"{python.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHON": str(python),
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LANG": "C.UTF-8",
+        'PATH': f'{python.parent}:/usr/sbin:/usr/bin:/sbin:/bin',
+        'PYTHON': str(python),
+        'PYTHONPATH': f'{ROOT}:{ROOT / "tools"}',
+        'PYTHONDONTWRITEBYTECODE': '1',
+        'LANG': 'C.UTF-8',
     }
 
 
@@ -52,7 +52,7 @@ def command(name: str, *argv: str) -> Totals:
     totals = Totals()
     with _step(name, totals):
         if children.run(argv, environment(), str(ROOT)):
-            totals.fail(name, "see its output above")
+            totals.fail(name, 'see its output above')
         else:
             totals.passed += 1
     return totals
@@ -63,24 +63,24 @@ def style() -> Totals:
     ruff = f'{BIN}/ruff'
     totals = command('ruff check', ruff, 'check', '--quiet')
     totals.add(command('ruff format', ruff, 'format', '--check', '--quiet'))
-    totals.add(command("mypy", sys.executable, "-m", "mypy"))
+    totals.add(command('mypy', sys.executable, '-m', 'mypy'))
     return totals
 
 
 def unit(verbose: bool) -> Totals:
-    return stestr("unit", TESTS / "unit", verbose)
+    return stestr('unit', TESTS / 'unit', verbose)
 
 
 def functional(verbose: bool) -> Totals:
     """One process group per directory: Nova's fixtures patch their own."""
     totals = Totals()
-    for path in sorted((TESTS / "functional").iterdir()):
-        if any(path.rglob("test_*.py")):
-            totals.add(stestr(f"functional/{path.name}", path, verbose))
+    for path in sorted((TESTS / 'functional').iterdir()):
+        if any(path.rglob('test_*.py')):
+            totals.add(stestr(f'functional/{path.name}', path, verbose))
     if BIN == paths.BIN:  # tox has an environment of its own for these
         totals.add(constrained(verbose))
     if not totals.ran:
-        totals.fail("functional", "no tests were found")
+        totals.fail('functional', 'no tests were found')
     return totals
 
 
@@ -90,10 +90,14 @@ def constrained(verbose: bool) -> Totals:
     for one in series.distinct():
         python = one.ensure()
         for name in series.SUITES:
-            totals.add(stestr(
-                f"functional/{name}@{one.name}", TESTS / "functional" / name,
-                verbose, python=python,
-            ))
+            totals.add(
+                stestr(
+                    f'functional/{name}@{one.name}',
+                    TESTS / 'functional' / name,
+                    verbose,
+                    python=python,
+                )
+            )
     return totals
 
 
@@ -106,28 +110,33 @@ def integration(verbose: bool) -> Totals:
     totals = Totals()
     with lab(totals) as ready:
         if not ready:
-            totals.fail("lab up", "the lab did not come up")
+            totals.fail('lab up', 'the lab did not come up')
             return totals
-        log = paths.Lab.default().log / "scenarios.out"
-        with children.follow(log, lambda line: ui.note(f"          {line}")):
-            totals.add(stestr(
-                "integration", TESTS / "integration", verbose,
-                workers=1, timeout=INTEGRATION_TIMEOUT,
-            ))
+        log = paths.Lab.default().log / 'scenarios.out'
+        with children.follow(log, lambda line: ui.note(f'          {line}')):
+            totals.add(
+                stestr(
+                    'integration',
+                    TESTS / 'integration',
+                    verbose,
+                    workers=1,
+                    timeout=INTEGRATION_TIMEOUT,
+                )
+            )
     return totals
 
 
 @contextlib.contextmanager
 def lab(totals: Totals) -> Iterator[bool]:
     """A fresh lab, taken down on every way out; logs stay after a failure."""
-    argv = [str(ROOT / "tools" / "lab")]
-    env = {**environment(), "PYTHONPATH": ""}
-    children.run([*argv, "down"], env, str(ROOT))
+    argv = [str(ROOT / 'tools' / 'lab')]
+    env = {**environment(), 'PYTHONPATH': ''}
+    children.run([*argv, 'down'], env, str(ROOT))
     try:
-        yield children.run([*argv, "up"], env, str(ROOT)) == 0
+        yield children.run([*argv, 'up'], env, str(ROOT)) == 0
     finally:
-        keep = ["--keep"] if totals.failed else []
-        children.run([*argv, "down", *keep], env, str(ROOT))
+        keep = ['--keep'] if totals.failed else []
+        children.run([*argv, 'down', *keep], env, str(ROOT))
         if keep:
             ui.say(f"the lab's logs are in {paths.Lab.default().log}")
 
@@ -144,21 +153,32 @@ def stestr(
     totals = Totals()
     with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
         argv = [
-            f"{python.parent}/stestr", "--repo-url", scratch,
-            "--test-path", str(path), "--top-dir", str(ROOT),
-            "run", "--subunit", "--concurrency", str(workers),
+            f'{python.parent}/stestr',
+            '--repo-url',
+            scratch,
+            '--test-path',
+            str(path),
+            '--top-dir',
+            str(ROOT),
+            'run',
+            '--subunit',
+            '--concurrency',
+            str(workers),
         ]
-        env = {**environment(python), "TMPDIR": scratch}
-        noise = pathlib.Path(scratch, "output")
-        with noise.open("wb") as other, children.child(
-            argv, env, str(ROOT), subprocess.PIPE, other, timeout
-        ) as process:
+        env = {**environment(python), 'TMPDIR': scratch}
+        noise = pathlib.Path(scratch, 'output')
+        with (
+            noise.open('wb') as other,
+            children.child(
+                argv, env, str(ROOT), subprocess.PIPE, other, timeout
+            ) as process,
+        ):
             assert process.stdout is not None
             totals.add(count(process.stdout, name, verbose, other))
         _account_for(process, name, totals, noise)
     # A test's own name does not say with which versions it failed.
     totals.failures = [
-        (what if what == name else f"{name}: {what}", why)
+        (what if what == name else f'{name}: {what}', why)
         for what, why in totals.failures
     ]
     return totals
@@ -173,16 +193,16 @@ def _account_for(
     """Add what the stream cannot say: nothing ran, or the runner died."""
     if totals.ran and (not process.returncode or totals.failed):
         return
-    why = f"stestr ended with {process.returncode}"
-    tail = output.read_text(errors="replace").splitlines()[-TAIL:]
-    totals.fail(name, "\n".join([why, *tail]))
+    why = f'stestr ended with {process.returncode}'
+    tail = output.read_text(errors='replace').splitlines()[-TAIL:]
+    totals.fail(name, '\n'.join([why, *tail]))
 
 
 @contextlib.contextmanager
 def _step(name: str, totals: Totals) -> Iterator[None]:
     """Announce a suite, then say what came of it and how long it took."""
     began = time.monotonic()
-    ui.say(f"... {name}")
+    ui.say(f'... {name}')
     yield
-    word = "BAD" if totals.failed else "ok "
-    ui.say(f"{word} {name}: {totals} ({time.monotonic() - began:.1f} s)")
+    word = 'BAD' if totals.failed else 'ok '
+    ui.say(f'{word} {name}: {totals} ({time.monotonic() - began:.1f} s)')

@@ -18,30 +18,47 @@ def recipes() -> Recipes:
     """Every vector: what it is, and how it is recorded."""
     # Only the virtual environment has what these import.
     from vectorlib import host, ima, quote, uefi
+
     table: Recipes = {}
     for name, (about, _) in uefi.RECIPES.items():
-        table['uefi/' + name] = about, functools.partial(uefi.record,
-                                                         name=name)
+        table['uefi/' + name] = (
+            about,
+            functools.partial(uefi.record, name=name),
+        )
     for name, recipe in ima.RECIPES.items():
-        table['ima/' + name] = recipe.about, functools.partial(ima.record,
-                                                               name=name)
+        table['ima/' + name] = (
+            recipe.about,
+            functools.partial(ima.record, name=name),
+        )
     return table | quote.recipes() | host.recipes()
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser('tools/vectors', description=__doc__)
-    made.add_argument('--no-setup', action='store_true',
-                      help=argparse.SUPPRESS)
-    made.add_argument('--work', type=pathlib.Path,
-                      default=pathlib.Path('/var/tmp/korora-vectors'),
-                      help='scratch directory (%(default)s)')
-    made.add_argument('--out', type=pathlib.Path,
-                      default=paths.CHECKOUT / 'tests' / 'vectors',
-                      help='where vectors go (%(default)s)')
-    made.add_argument('command', nargs='?', default='record',
-                      choices=('list', 'record'))
-    made.add_argument('names', nargs='*', default=['*'],
-                      help='patterns of names; default: all')
+    made.add_argument(
+        '--no-setup', action='store_true', help=argparse.SUPPRESS
+    )
+    made.add_argument(
+        '--work',
+        type=pathlib.Path,
+        default=pathlib.Path('/var/tmp/korora-vectors'),
+        help='scratch directory (%(default)s)',
+    )
+    made.add_argument(
+        '--out',
+        type=pathlib.Path,
+        default=paths.CHECKOUT / 'tests' / 'vectors',
+        help='where vectors go (%(default)s)',
+    )
+    made.add_argument(
+        'command', nargs='?', default='record', choices=('list', 'record')
+    )
+    made.add_argument(
+        'names',
+        nargs='*',
+        default=['*'],
+        help='patterns of names; default: all',
+    )
     return made
 
 
@@ -64,8 +81,12 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> None:
     from vectorlib.packages import Workshop
-    chosen = {name: item for name, item in recipes().items()
-              if any(fnmatch.fnmatch(name, p) for p in args.names)}
+
+    chosen = {
+        name: item
+        for name, item in recipes().items()
+        if any(fnmatch.fnmatch(name, p) for p in args.names)
+    }
     if args.command == 'list':
         for name, (about, _) in chosen.items():
             print(f'{name:30} {about}')

@@ -15,9 +15,20 @@ from lablib import ui
 from vectorlib.packages import Workshop, call
 
 #: In the order in which they are loaded; some are built in.
-MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev',
-           'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'crc16',
-           'crc32c_generic', 'libcrc32c', 'mbcache', 'jbd2', 'ext4')
+MODULES = (
+    'virtio_ring',
+    'virtio',
+    'virtio_pci_legacy_dev',
+    'virtio_pci_modern_dev',
+    'virtio_pci',
+    'virtio_blk',
+    'crc16',
+    'crc32c_generic',
+    'libcrc32c',
+    'mbcache',
+    'jbd2',
+    'ext4',
+)
 PROGRAMS = ('/usr/bin/tpm2',)
 #: Of the unpacked packages, for the recipes that need them.
 EXTRAS = ('keyctl', 'kexec', 'setfattr', 'getfattr', 'fsverity')
@@ -38,15 +49,25 @@ def initrd(shop: Workshop, flavour: str) -> pathlib.Path:
         shutil.copy(here / 'record-init.sh', root / 'init')
         (root / 'init').chmod(0o755)
         shutil.copy(here / 'record.sh', root)
-        target.write_bytes(gzip.compress(labguest._cpio(root), 6,
-                                           mtime=0))
+        target.write_bytes(gzip.compress(labguest._cpio(root), 6, mtime=0))
     return target
 
 
 def programs(shop: Workshop, root: pathlib.Path) -> None:
     """Busybox, the TPM tools and what else a job may call."""
-    for folder in ('bin', 'sbin', 'proc', 'sys', 'dev', 'tmp', 'run',
-                   'etc', 'lib64', 'usr/bin', LIBRARIES):
+    for folder in (
+        'bin',
+        'sbin',
+        'proc',
+        'sys',
+        'dev',
+        'tmp',
+        'run',
+        'etc',
+        'lib64',
+        'usr/bin',
+        LIBRARIES,
+    ):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / 'lib').symlink_to('usr/lib')
     shutil.copy('/bin/busybox', root / 'bin/busybox')
@@ -62,8 +83,11 @@ def programs(shop: Workshop, root: pathlib.Path) -> None:
 
 def _libraries(shop: Workshop, name: str) -> set[str]:
     out = call('ldd', name, env=shop.environment)
-    return {part for part in out.split()
-            if part.startswith('/') and 'ld-linux' not in part}
+    return {
+        part
+        for part in out.split()
+        if part.startswith('/') and 'ld-linux' not in part
+    }
 
 
 def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
@@ -82,8 +106,12 @@ def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
     (target / 'order').write_text('\n'.join(order) + '\n')
 
 
-def esp(shop: Workshop, target: pathlib.Path,
-        files: Mapping[str, bytes | pathlib.Path], size: int = 96) -> None:
+def esp(
+    shop: Workshop,
+    target: pathlib.Path,
+    files: Mapping[str, bytes | pathlib.Path],
+    size: int = 96,
+) -> None:
     """A FAT disk without partitions, as firmware boots it.
 
     :param files: path on the disk to content.
@@ -108,31 +136,53 @@ def esp(shop: Workshop, target: pathlib.Path,
             shop.run('mcopy', '-i', target, source, '::/' + name)
 
 
-def partitioned(shop: Workshop, target: pathlib.Path,
-                esp: pathlib.Path) -> pathlib.Path:
+def partitioned(
+    shop: Workshop, target: pathlib.Path, esp: pathlib.Path
+) -> pathlib.Path:
     """A GPT disk with a FAT image as its EFI system partition."""
     start, size = 2048, esp.stat().st_size // 512
     with target.open('wb') as disk:
         disk.truncate((2 * start + size) * 512)
         disk.seek(start * 512)
         disk.write(esp.read_bytes())
-    shop.run('sfdisk', '--quiet', '--label', 'gpt', target,
-             text='label-id: 5c3e8f0a-19c6-4d7b-9f0e-6b6f726f7261\n'
-             f'start={start}, size={size}, type=U, name=ESP, '
-             'uuid=0a1b2c3d-4e5f-4a6b-8c7d-6b6f726f7262\n')
+    shop.run(
+        'sfdisk',
+        '--quiet',
+        '--label',
+        'gpt',
+        target,
+        text='label-id: 5c3e8f0a-19c6-4d7b-9f0e-6b6f726f7261\n'
+        f'start={start}, size={size}, type=U, name=ESP, '
+        'uuid=0a1b2c3d-4e5f-4a6b-8c7d-6b6f726f7262\n',
+    )
     return target
 
 
-def ext4(target: pathlib.Path, tree: pathlib.Path, size: int = 64,
-         features: Sequence[str] = ()) -> None:
+def ext4(
+    target: pathlib.Path,
+    tree: pathlib.Path,
+    size: int = 64,
+    features: Sequence[str] = (),
+) -> None:
     """An ext4 disk with the files of a directory, extended attributes too.
 
     :param size: MiB.
     """
     target.write_bytes(b'')
     call('truncate', '-s', f'{size}M', target)
-    call('mke2fs', '-q', '-t', 'ext4', '-b', '4096', '-O',
-         ','.join(('^has_journal', *features)), '-d', tree, target)
+    call(
+        'mke2fs',
+        '-q',
+        '-t',
+        'ext4',
+        '-b',
+        '4096',
+        '-O',
+        ','.join(('^has_journal', *features)),
+        '-d',
+        tree,
+        target,
+    )
 
 
 def job(target: pathlib.Path, text: str) -> pathlib.Path:

@@ -27,36 +27,55 @@ def forms(pem: bytes) -> dict[str, bytes]:
         'ak.pem': pem,
         'ak.der': key.public_bytes(
             serialization.Encoding.DER,
-            serialization.PublicFormat.SubjectPublicKeyInfo),
+            serialization.PublicFormat.SubjectPublicKeyInfo,
+        ),
         'ak.crt': certificate.public_bytes(serialization.Encoding.PEM),
         'ak.crt.der': certificate.public_bytes(serialization.Encoding.DER),
-        'ak.jwk': json.dumps(_jwk(key)).encode()}
+        'ak.jwk': json.dumps(_jwk(key)).encode(),
+    }
 
 
-def _certificate(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-                 ) -> x509.Certificate:
+def _certificate(
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+) -> x509.Certificate:
     def name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME,
-                                             text)])
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
     builder = x509.CertificateBuilder(
-        name('Test CA'), name('AK'), key, x509.random_serial_number(),
-        START, END)
-    return builder.sign(ec.generate_private_key(ec.SECP256R1()),
-                        hashes.SHA256())
+        name('Test CA'),
+        name('AK'),
+        key,
+        x509.random_serial_number(),
+        START,
+        END,
+    )
+    return builder.sign(
+        ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    )
 
 
-def _jwk(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-         ) -> dict[str, str]:
+def _jwk(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> dict[str, str]:
     def text(number: int, size: int) -> str:
-        return base64.urlsafe_b64encode(number.to_bytes(
-            size, 'big')).rstrip(b'=').decode()
+        return (
+            base64.urlsafe_b64encode(number.to_bytes(size, 'big'))
+            .rstrip(b'=')
+            .decode()
+        )
+
     if isinstance(key, rsa.RSAPublicKey):
         public = key.public_numbers()
-        return {'kty': 'RSA', 'n': text(public.n, key.key_size // 8),
-                'e': text(public.e, 3)}
+        return {
+            'kty': 'RSA',
+            'n': text(public.n, key.key_size // 8),
+            'e': text(public.e, 3),
+        }
     point, size = key.public_numbers(), (key.key_size + 7) // 8
-    return {'kty': 'EC', 'crv': CURVES[key.curve.name],
-            'x': text(point.x, size), 'y': text(point.y, size)}
+    return {
+        'kty': 'EC',
+        'crv': CURVES[key.curve.name],
+        'x': text(point.x, size),
+        'y': text(point.y, size),
+    }
 
 
 def plain(signature: bytes) -> bytes | None:
@@ -65,11 +84,12 @@ def plain(signature: bytes) -> bytes | None:
     DER for ECDSA, the bare number for RSA; None for other schemes.
     """
     scheme, _, size = struct.unpack_from('>HHH', signature)
-    first = signature[6:6 + size]
+    first = signature[6 : 6 + size]
     if scheme in (RSASSA, RSAPSS):
         return first
     if scheme != ECDSA:
         return None
-    rest = signature[6 + size:]
+    rest = signature[6 + size :]
     return utils.encode_dss_signature(
-        int.from_bytes(first, 'big'), int.from_bytes(rest[2:], 'big'))
+        int.from_bytes(first, 'big'), int.from_bytes(rest[2:], 'big')
+    )

@@ -76,20 +76,35 @@ def run(shop: Workshop, boot: Boot) -> dict[str, bytes]:
 def manufacture(tpm: Tpm, state: pathlib.Path) -> None:
     """A new TPM's state, without certificates."""
     state.mkdir()
-    kind = (['--tpm2', '--pcr-banks', tpm.banks] if tpm.banks
-            else ['--create-ek'])
-    call('swtpm_setup', *kind, '--tpmstate', state, '--overwrite',
-         '--logfile', state.parent / 'setup.log')
+    kind = (
+        ['--tpm2', '--pcr-banks', tpm.banks] if tpm.banks else ['--create-ek']
+    )
+    call(
+        'swtpm_setup',
+        *kind,
+        '--tpmstate',
+        state,
+        '--overwrite',
+        '--logfile',
+        state.parent / 'setup.log',
+    )
 
 
 @contextlib.contextmanager
 def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
     manufacture(tpm, folder / 'tpm')
-    process = subprocess.Popen([
-        'swtpm', 'socket', *(['--tpm2'] if tpm.banks else []),
-        '--tpmstate', f'dir={folder}/tpm',
-        '--ctrl', f'type=unixio,path={folder}/tpm.sock'],
-        stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [
+            'swtpm',
+            'socket',
+            *(['--tpm2'] if tpm.banks else []),
+            '--tpmstate',
+            f'dir={folder}/tpm',
+            '--ctrl',
+            f'type=unixio,path={folder}/tpm.sock',
+        ],
+        stderr=subprocess.DEVNULL,
+    )
     try:
         ui.wait('swtpm', (folder / 'tpm.sock').exists, 10)
         yield
@@ -99,24 +114,46 @@ def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
 
 
 def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
-    argv = ['nice', 'qemu-system-x86_64', '-nodefaults', '-display', 'none',
-            '-machine', 'q35,smm=' + ('on' if boot.secure else 'off'),
-            '-accel', 'tcg,tb-size=64', '-cpu', 'Nehalem,+rdrand',
-            '-smp', '1', '-m', str(boot.memory), '-no-reboot',
-            '-serial', f'file:{folder}/console',
-            '-serial', f'file:{folder}/out',
-            '-chardev', f'socket,id=tpm,path={folder}/tpm.sock',
-            '-tpmdev', 'emulator,id=tpm0,chardev=tpm',
-            '-device', f'{boot.tpm.model},tpmdev=tpm0',
-            *_firmware(shop, boot, folder)]
+    argv = [
+        'nice',
+        'qemu-system-x86_64',
+        '-nodefaults',
+        '-display',
+        'none',
+        '-machine',
+        'q35,smm=' + ('on' if boot.secure else 'off'),
+        '-accel',
+        'tcg,tb-size=64',
+        '-cpu',
+        'Nehalem,+rdrand',
+        '-smp',
+        '1',
+        '-m',
+        str(boot.memory),
+        '-no-reboot',
+        '-serial',
+        f'file:{folder}/console',
+        '-serial',
+        f'file:{folder}/out',
+        '-chardev',
+        f'socket,id=tpm,path={folder}/tpm.sock',
+        '-tpmdev',
+        'emulator,id=tpm0,chardev=tpm',
+        '-device',
+        f'{boot.tpm.model},tpmdev=tpm0',
+        *_firmware(shop, boot, folder),
+    ]
     if boot.kernel:
         argv += ['-kernel', str(boot.kernel), '-append', boot.command_line]
     if boot.kernel and boot.initrd:
         argv += ['-initrd', str(boot.initrd)]
     for number, disk in enumerate(boot.disks):
-        argv += ['-drive', f'if=none,id=d{number},format=raw,file={disk},'
-                 'snapshot=on', '-device',
-                 f'virtio-blk-pci,drive=d{number},bootindex={number + 1}']
+        argv += [
+            '-drive',
+            f'if=none,id=d{number},format=raw,file={disk},snapshot=on',
+            '-device',
+            f'virtio-blk-pci,drive=d{number},bootindex={number + 1}',
+        ]
     for device in boot.devices:
         argv += ['-device', device]
     process = subprocess.Popen(argv)
@@ -125,34 +162,42 @@ def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         shutil.copy(folder / 'console', shop.root / 'last-console')
-        raise ui.LabError(f'no end after {PATIENCE:.0f} s; see '
-                          f'{shop.root}/last-console') from None
+        raise ui.LabError(
+            f'no end after {PATIENCE:.0f} s; see {shop.root}/last-console'
+        ) from None
     finally:
         process.kill()
         process.wait()
     ui.say(f'    booted and recorded in {time.monotonic() - began:.0f} s')
 
 
-def _firmware(shop: Workshop, boot: Boot, folder: pathlib.Path
-              ) -> list[str]:
+def _firmware(shop: Workshop, boot: Boot, folder: pathlib.Path) -> list[str]:
     if boot.firmware is None:
         return []
     ovmf = shop.tree / 'usr/share/OVMF'
     shutil.copy(ovmf / boot.variables, folder / 'vars.fd')
-    secure = (['-global', 'driver=cfi.pflash01,property=secure,value=on']
-              if boot.secure else [])
-    return ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file='
-            f'{ovmf / boot.firmware}', '-drive',
-            f'if=pflash,format=raw,unit=1,file={folder}/vars.fd', *secure]
+    secure = (
+        ['-global', 'driver=cfi.pflash01,property=secure,value=on']
+        if boot.secure
+        else []
+    )
+    return [
+        '-drive',
+        f'if=pflash,format=raw,unit=0,readonly=on,file={ovmf / boot.firmware}',
+        '-drive',
+        f'if=pflash,format=raw,unit=1,file={folder}/vars.fd',
+        *secure,
+    ]
 
 
 def _unpack(data: bytes) -> dict[str, bytes]:
     try:
         # Firmware and boot loaders write there too.
-        raw = gzip.decompress(data[data.index(MARK) + len(MARK):])
+        raw = gzip.decompress(data[data.index(MARK) + len(MARK) :])
     except (OSError, ValueError, EOFError) as exc:
-        raise ui.LabError('the guest recorded nothing; see last-console'
-                          ) from exc
+        raise ui.LabError(
+            'the guest recorded nothing; see last-console'
+        ) from exc
     files = {}
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
         for member in archive.getmembers():

@@ -13,19 +13,36 @@ from dataclasses import dataclass
 
 from lablib import ui
 
-BOOTED = ('ovmf', 'shim-signed', 'grub-efi-amd64-signed',
-          'systemd-boot-efi')
+BOOTED = ('ovmf', 'shim-signed', 'grub-efi-amd64-signed', 'systemd-boot-efi')
 #: What the recipes boot or run, besides the kernels.
 PACKAGES = (
-    *BOOTED, 'shim-helpers-amd64-signed', 'mtools', 'dosfstools',
-    'sbsigntool', 'fdisk', 'libfdisk1', 'ima-evm-utils', 'libimaevm2',
-    'keyutils', 'libkeyutils1', 'attr', 'kexec-tools', 'fsverity',
+    *BOOTED,
+    'shim-helpers-amd64-signed',
+    'mtools',
+    'dosfstools',
+    'sbsigntool',
+    'fdisk',
+    'libfdisk1',
+    'ima-evm-utils',
+    'libimaevm2',
+    'keyutils',
+    'libkeyutils1',
+    'attr',
+    'kexec-tools',
+    'fsverity',
     'libfsverity0',
 )
 #: Libraries that kexec needs; their names go on with a version.
-LIBRARIES = ('libxenmisc', 'libxentoolcore', 'libxentoollog', 'libxencall',
-             'libxenevtchn', 'libxengnttab', 'libxenforeignmemory',
-             'libxendevicemodel')
+LIBRARIES = (
+    'libxenmisc',
+    'libxentoolcore',
+    'libxentoollog',
+    'libxencall',
+    'libxenevtchn',
+    'libxengnttab',
+    'libxenforeignmemory',
+    'libxendevicemodel',
+)
 #: Meta-packages of the kernels, by what the recipes call them.
 KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
 #: The flavour of the newest generic kernel but one.
@@ -34,15 +51,25 @@ PREVIOUS = 'previous'
 NEXT, NEXT_SUITE = 'next', 'trixie'
 
 
-def call(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None,
-         env: dict[str, str] | None = None, text: str = '') -> str:
+def call(
+    *argv: str | pathlib.Path,
+    cwd: pathlib.Path | None = None,
+    env: dict[str, str] | None = None,
+    text: str = '',
+) -> str:
     """Run a program to its end.
 
     :param text: for its standard input.
     :raises LabError: it failed.
     """
-    done = subprocess.run([str(item) for item in argv], cwd=cwd, env=env,
-                          capture_output=True, text=True, input=text)
+    done = subprocess.run(
+        [str(item) for item in argv],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        input=text,
+    )
     if done.returncode:
         raise ui.LabError(f'{argv[0]}: {done.stderr.strip()[-400:]}')
     return done.stdout
@@ -83,36 +110,59 @@ class Workshop:
     @property
     def environment(self) -> dict[str, str]:
         """For programs of the unpacked packages."""
-        return {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
-                'MTOOLS_SKIP_CHECK': '1', 'LC_ALL': 'C.UTF-8',
-                'LD_LIBRARY_PATH': str(
-                    self.tree / 'usr/lib/x86_64-linux-gnu')}
+        return {
+            'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
+            'MTOOLS_SKIP_CHECK': '1',
+            'LC_ALL': 'C.UTF-8',
+            'LD_LIBRARY_PATH': str(self.tree / 'usr/lib/x86_64-linux-gnu'),
+        }
 
-    def run(self, name: str, *argv: str | pathlib.Path,
-            text: str = '') -> str:
+    def run(self, name: str, *argv: str | pathlib.Path, text: str = '') -> str:
         return call(self.tool(name), *argv, env=self.environment, text=text)
 
-    def variables(self, name: str, target: pathlib.Path,
-                  *argv: str | pathlib.Path) -> None:
+    def variables(
+        self, name: str, target: pathlib.Path, *argv: str | pathlib.Path
+    ) -> None:
         """Enrol keys in a copy of a file of UEFI variables.
 
         ``virt-firmware`` of PyPI does it.
         """
         folder = self.root / 'python'
         if not folder.exists():
-            call('python3', '-m', 'pip', 'install', '--quiet', '--target',
-                 folder, 'virt-firmware')
-        call('python3', '-m', 'virt.firmware.vars', '--input',
-             self.tree / 'usr/share/OVMF' / name, '--output', target, *argv,
-             env={**self.environment, 'PYTHONPATH': str(folder)})
+            call(
+                'python3',
+                '-m',
+                'pip',
+                'install',
+                '--quiet',
+                '--target',
+                folder,
+                'virt-firmware',
+            )
+        call(
+            'python3',
+            '-m',
+            'virt.firmware.vars',
+            '--input',
+            self.tree / 'usr/share/OVMF' / name,
+            '--output',
+            target,
+            *argv,
+            env={**self.environment, 'PYTHONPATH': str(folder)},
+        )
 
     @property
     def versions(self) -> dict[str, str]:
         """Package to version, of what boots and what it boots in."""
-        found = (re.match(r'(.+?)_(.+)_\w+\.deb$', deb.name)
-                 for deb in sorted(self.debs.glob('*.deb')))
-        versions = {match[1]: match[2].replace('%3a', ':')
-                    for match in found if match and match[1] in BOOTED}
+        found = (
+            re.match(r'(.+?)_(.+)_\w+\.deb$', deb.name)
+            for deb in sorted(self.debs.glob('*.deb'))
+        )
+        versions = {
+            match[1]: match[2].replace('%3a', ':')
+            for match in found
+            if match and match[1] in BOOTED
+        }
         versions['qemu'] = call('qemu-system-x86_64', '--version').split()[3]
         versions['swtpm'] = call('swtpm', '--version').split()[3].strip(',')
         return versions
@@ -130,8 +180,9 @@ class Workshop:
                 self._unpack_kernel(flavour, _kernel(flavour))
         if not self.kernel(NEXT).exists():
             options = self._other_release()
-            self._unpack_kernel(NEXT, _depends(KERNELS['cloud'], *options),
-                                *options)
+            self._unpack_kernel(
+                NEXT, _depends(KERNELS['cloud'], *options), *options
+            )
 
     def _unpack_kernel(self, flavour: str, name: str, *options: str) -> None:
         self._fetch(name, *options)
@@ -145,12 +196,20 @@ class Workshop:
         (folder / 'sources/next.sources').write_text(
             'Types: deb\nURIs: http://deb.debian.org/debian\n'
             f'Suites: {NEXT_SUITE}\nComponents: main\nSigned-By: '
-            '/usr/share/keyrings/debian-archive-keyring.gpg\n')
-        options = ('-o', 'Dir::Etc::sourcelist=/dev/null',
-                   '-o', f'Dir::Etc::sourceparts={folder}/sources/',
-                   '-o', f'Dir::State::lists={folder}/lists',
-                   '-o', f'Dir::Cache={folder}/cache',
-                   '-o', 'APT::Sandbox::User=root')
+            '/usr/share/keyrings/debian-archive-keyring.gpg\n'
+        )
+        options = (
+            '-o',
+            'Dir::Etc::sourcelist=/dev/null',
+            '-o',
+            f'Dir::Etc::sourceparts={folder}/sources/',
+            '-o',
+            f'Dir::State::lists={folder}/lists',
+            '-o',
+            f'Dir::Cache={folder}/cache',
+            '-o',
+            'APT::Sandbox::User=root',
+        )
         call('apt-get', *options, 'update')
         return options
 
@@ -162,14 +221,25 @@ class Workshop:
             return
         with ui.step(f'download {name}'):
             # apt's sandbox user may not write into our directory.
-            call('apt-get', '-o', 'APT::Sandbox::User=root', *options,
-                 'download', '-qq', name, cwd=self.debs)
+            call(
+                'apt-get',
+                '-o',
+                'APT::Sandbox::User=root',
+                *options,
+                'download',
+                '-qq',
+                name,
+                cwd=self.debs,
+            )
 
 
 def _newest(prefix: str) -> str:
     """The last package of which only the version in the name is unknown."""
-    names = [name for name in call('apt-cache', 'pkgnames', prefix).split()
-             if re.fullmatch(prefix + r'[0-9.]+', name)]
+    names = [
+        name
+        for name in call('apt-cache', 'pkgnames', prefix).split()
+        if re.fullmatch(prefix + r'[0-9.]+', name)
+    ]
     if not names:
         raise ui.LabError(f'apt-get knows no {prefix}*')
     return max(names)
@@ -182,9 +252,12 @@ def _kernel(flavour: str) -> str:
         return current
     stem, _, number, last = re.split(r'(?<=\.0)(-)(\d+)', current)
     names = call('apt-cache', 'pkgnames', stem + '-').split()
-    older = [int(name[len(stem) + 1:-len(last)]) for name in names
-             if re.fullmatch(re.escape(stem) + r'-\d+' + last, name)
-             and name != current]
+    older = [
+        int(name[len(stem) + 1 : -len(last)])
+        for name in names
+        if re.fullmatch(re.escape(stem) + r'-\d+' + last, name)
+        and name != current
+    ]
     if not older:
         raise ui.LabError(f'apt-get knows no older kernel than {current}')
     return f'{stem}-{max(older)}{last}'

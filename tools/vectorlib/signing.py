@@ -8,9 +8,11 @@ import pathlib
 from vectorlib.packages import Workshop, call
 
 #: Name to what ``openssl req -newkey`` makes.
-KEYS = {'rsa': ('rsa:2048',), 'p256': ('ec', '-pkeyopt',
-                                       'ec_paramgen_curve:P-256'),
-        'p384': ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384')}
+KEYS = {
+    'rsa': ('rsa:2048',),
+    'p256': ('ec', '-pkeyopt', 'ec_paramgen_curve:P-256'),
+    'p384': ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384'),
+}
 
 
 def keys(shop: Workshop) -> pathlib.Path:
@@ -20,10 +22,32 @@ def keys(shop: Workshop) -> pathlib.Path:
     for name, kind in KEYS.items():
         if (folder / f'{name}.der').exists():
             continue
-        call('openssl', 'req', '-x509', '-newkey', *kind, '-nodes', '-days',
-             '36500', '-subj', f'/CN=IMA {name}', '-addext',
-             'keyUsage=digitalSignature', '-keyout', folder / f'{name}.key',
-             '-out', folder / f'{name}.pem')
-        call('openssl', 'x509', '-in', folder / f'{name}.pem', '-outform',
-             'DER', '-out', folder / f'{name}.der')
+        call(
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            *kind,
+            '-nodes',
+            '-days',
+            '36500',
+            '-subj',
+            f'/CN=IMA {name}',
+            '-addext',
+            'keyUsage=digitalSignature',
+            '-keyout',
+            folder / f'{name}.key',
+            '-out',
+            folder / f'{name}.pem',
+        )
+        call(
+            'openssl',
+            'x509',
+            '-in',
+            folder / f'{name}.pem',
+            '-outform',
+            'DER',
+            '-out',
+            folder / f'{name}.der',
+        )
     return folder

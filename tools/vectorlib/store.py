@@ -31,8 +31,12 @@ def pcrs(text: bytes) -> Pcrs:
     return banks
 
 
-def write(root: pathlib.Path, name: str, files: dict[str, bytes],
-          about: dict[str, Any]) -> pathlib.Path:
+def write(
+    root: pathlib.Path,
+    name: str,
+    files: dict[str, bytes],
+    about: dict[str, Any],
+) -> pathlib.Path:
     """Make ``root/name`` anew.
 
     :param name: kind and name, "uefi/shim-grub".
@@ -46,5 +50,6 @@ def write(root: pathlib.Path, name: str, files: dict[str, bytes],
             file, data = file + '.gz', gzip.compress(data, 9, mtime=0)
         (folder / file).write_bytes(data)
     (folder / 'vector.json').write_text(
-        json.dumps(about, indent=1, ensure_ascii=False) + '\n')
+        json.dumps(about, indent=1, ensure_ascii=False) + '\n'
+    )
     return folder

@@ -25,16 +25,19 @@ def migration(call: Call) -> Answer:
 def abort(call: Call) -> Answer:
     """POST /v1/migrations/{id}/abort"""
     document = call.read(schemas.ABORT)
-    return handover.force_abort(call.service, call.path['id'],
-                                document['reason'], call.actor)
+    return handover.force_abort(
+        call.service, call.path['id'], document['reason'], call.actor
+    )
 
 
 def receipts_since(call: Call) -> Answer:
     """GET /v1/receipts"""
     since = call.query('since').get('since', '0')
     if not since.isascii() or not since.isdigit() or len(since) > 18:
-        raise errors.Invalid(errors.Reason.INVALID_REQUEST,
-                             'The parameter since is a sequence number.')
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            'The parameter since is a sequence number.',
+        )
     return {'receipts': receipts.list_receipts(call.service, int(since))}
 
 

@@ -20,16 +20,20 @@ def show(call: Call) -> Answer:
 def approve(call: Call) -> Answer:
     """PUT /v1/hosts/{host}/approval"""
     document = call.read(schemas.APPROVE)
-    return hosts.approve(call.service, call.path['host'],
-                         document['ek_hash'], call.actor)
+    return hosts.approve(
+        call.service, call.path['host'], document['ek_hash'], call.actor
+    )
 
 
 def delete(call: Call) -> Answer:
     """DELETE /v1/hosts/{host}"""
     force = call.query('force').get('force', 'false')
     if force not in ('true', 'false'):
-        raise errors.Invalid(errors.Reason.INVALID_REQUEST,
-                             'The parameter force is true or false.')
-    hosts.delete(call.service, call.path['host'], call.actor,
-                 force=force == 'true')
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            'The parameter force is true or false.',
+        )
+    hosts.delete(
+        call.service, call.path['host'], call.actor, force=force == 'true'
+    )
     return None

@@ -26,9 +26,13 @@ def show(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """PUT /v1/policies/{name}"""
     document = call.read(schemas.UPDATE, schemas.LIMIT)
-    return policies.update(call.service, call.path['name'],
-                           document['document'], int(document['revision']),
-                           call.actor)
+    return policies.update(
+        call.service,
+        call.path['name'],
+        document['document'],
+        int(document['revision']),
+        call.actor,
+    )
 
 
 def delete(call: Call) -> Answer:

@@ -9,8 +9,9 @@ from korora_nova.verifier import references
 def create(call: Call) -> Answer:
     """POST /v1/references"""
     document = call.read(schemas.CREATE)
-    return references.create(call.service, document['name'],
-                             document['host'], call.actor)
+    return references.create(
+        call.service, document['name'], document['host'], call.actor
+    )
 
 
 def list_references(call: Call) -> Answer:

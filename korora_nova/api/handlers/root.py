@@ -6,9 +6,17 @@ from korora_nova.api.call import Answer, Call, json_response
 
 def versions(call: Call) -> Answer:
     """GET /"""
-    return json_response({'versions': [{
-        'id': 'v1', 'status': 'CURRENT',
-        'links': [{'rel': 'self', 'href': '/v1'}]}]})
+    return json_response(
+        {
+            'versions': [
+                {
+                    'id': 'v1',
+                    'status': 'CURRENT',
+                    'links': [{'rel': 'self', 'href': '/v1'}],
+                }
+            ]
+        }
+    )
 
 
 def keys(call: Call) -> Answer:

@@ -8,24 +8,29 @@ from korora_nova.verifier import attest, challenges, enrolment
 
 def enrol(call: Call) -> Answer:
     """POST /v1/hosts/{host}/enrolment"""
-    return enrolment.enrol(call.service, call.path['host'],
-                           call.read(schemas.ENROL))
+    return enrolment.enrol(
+        call.service, call.path['host'], call.read(schemas.ENROL)
+    )
 
 
 def prove(call: Call) -> Answer:
     """POST /v1/hosts/{host}/enrolment/proof"""
-    return enrolment.prove(call.service, call.path['host'],
-                           call.read(schemas.PROVE)['proof'])
+    return enrolment.prove(
+        call.service, call.path['host'], call.read(schemas.PROVE)['proof']
+    )
 
 
 def challenge(call: Call) -> Answer:
     """POST /v1/hosts/{host}/challenges"""
-    return challenges.issue(call.service, call.path['host'],
-                            call.read(schemas.CHALLENGE)['class'])
+    return challenges.issue(
+        call.service, call.path['host'], call.read(schemas.CHALLENGE)['class']
+    )
 
 
 def evidence(call: Call) -> Answer:
     """POST /v1/hosts/{host}/evidence"""
     return attest.attest(
-        call.service, call.path['host'],
-        call.read(schemas.EVIDENCE, schemas.EVIDENCE_LIMIT))
+        call.service,
+        call.path['host'],
+        call.read(schemas.EVIDENCE, schemas.EVIDENCE_LIMIT),
+    )

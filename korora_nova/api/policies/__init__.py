@@ -16,5 +16,12 @@ from korora_nova.api.policies import (
 
 def list_rules() -> list[oslo_policy.RuleDefault]:
     """Every rule, for the enforcer and ``oslopolicy-sample-generator``."""
-    return [*base.ROLES, *host.RULES, *self_report.RULES, *result.RULES,
-            *reference.RULES, *policy.RULES, *custody.RULES]
+    return [
+        *base.ROLES,
+        *host.RULES,
+        *self_report.RULES,
+        *result.RULES,
+        *reference.RULES,
+        *policy.RULES,
+        *custody.RULES,
+    ]

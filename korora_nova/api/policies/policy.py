@@ -11,19 +11,40 @@ DELETE = 'attestation:policies:delete'
 DIFFERENCES = 'attestation:policies:differences'
 
 RULES = [
-    base.rule('policies:create', base.ADMIN,
-              'Create an appraisal policy.', ('POST', '/v1/policies')),
-    base.rule('policies:list', base.READER, 'List appraisal policies.',
-              ('GET', '/v1/policies')),
-    base.rule('policies:show', base.READER, 'Show an appraisal policy.',
-              ('GET', '/v1/policies/{name}')),
-    base.rule('policies:update', base.ADMIN,
-              'Replace the document of an appraisal policy.',
-              ('PUT', '/v1/policies/{name}')),
-    base.rule('policies:delete', base.ADMIN,
-              'Delete an appraisal policy.',
-              ('DELETE', '/v1/policies/{name}')),
-    base.rule('policies:differences', base.READER,
-              "Compare a host's last evidence with an appraisal policy.",
-              ('GET', '/v1/policies/{name}/differences/{host}')),
+    base.rule(
+        'policies:create',
+        base.ADMIN,
+        'Create an appraisal policy.',
+        ('POST', '/v1/policies'),
+    ),
+    base.rule(
+        'policies:list',
+        base.READER,
+        'List appraisal policies.',
+        ('GET', '/v1/policies'),
+    ),
+    base.rule(
+        'policies:show',
+        base.READER,
+        'Show an appraisal policy.',
+        ('GET', '/v1/policies/{name}'),
+    ),
+    base.rule(
+        'policies:update',
+        base.ADMIN,
+        'Replace the document of an appraisal policy.',
+        ('PUT', '/v1/policies/{name}'),
+    ),
+    base.rule(
+        'policies:delete',
+        base.ADMIN,
+        'Delete an appraisal policy.',
+        ('DELETE', '/v1/policies/{name}'),
+    ),
+    base.rule(
+        'policies:differences',
+        base.READER,
+        "Compare a host's last evidence with an appraisal policy.",
+        ('GET', '/v1/policies/{name}/differences/{host}'),
+    ),
 ]

@@ -5,8 +5,8 @@ from korora_nova.rats import schemas
 
 ABORT = schemas.closed({'reason': schemas.text(1024)})
 
-RECOVER = schemas.closed({
-    'receipts': {'type': 'array', 'maxItems': 4096,
-                 'items': schemas.TOKEN}})
+RECOVER = schemas.closed(
+    {'receipts': {'type': 'array', 'maxItems': 4096, 'items': schemas.TOKEN}}
+)
 
 RECOVER_LIMIT = 16 << 20

@@ -56,8 +56,25 @@ from korora_nova.rats.eventlog.quirks import QUIRKS, Quirk
 from korora_nova.rats.eventlog.types import EV_NO_ACTION
 
 __all__ = [
-    'DEFAULT_PCRS', 'EV_NO_ACTION', 'MAX_ALGORITHMS', 'MAX_EVENTS',
-    'MAX_EVENT_BYTES', 'MAX_LOG_BYTES', 'QUIRKS', 'Authority', 'BootOption',
-    'BootState', 'CommandLine', 'Component', 'Difference', 'Event',
-    'EventLog', 'Quirk', 'SignatureDatabase', 'SignatureEntry',
-    'VerifiedLog', 'parse', 'status']
+    'DEFAULT_PCRS',
+    'EV_NO_ACTION',
+    'MAX_ALGORITHMS',
+    'MAX_EVENTS',
+    'MAX_EVENT_BYTES',
+    'MAX_LOG_BYTES',
+    'QUIRKS',
+    'Authority',
+    'BootOption',
+    'BootState',
+    'CommandLine',
+    'Component',
+    'Difference',
+    'Event',
+    'EventLog',
+    'Quirk',
+    'SignatureDatabase',
+    'SignatureEntry',
+    'VerifiedLog',
+    'parse',
+    'status',
+]

@@ -139,6 +139,7 @@ class BootState:
     def to_json(self) -> dict[str, Any]:
         """A document for :meth:`from_json`."""
         from korora_nova.rats.eventlog import document
+
         return document.dump(self)
 
     @classmethod
@@ -148,4 +149,5 @@ class BootState:
         :raises Invalid: INVALID_REQUEST.
         """
         from korora_nova.rats.eventlog import document
+
         return document.load(data)

@@ -23,13 +23,23 @@ Hash = Callable[[bytes], bytes]
 
 #: Types whose data is what the profile wants hashed. EV_S_CRTM_VERSION,
 #: EV_EFI_GPT_EVENT and the like among them; others name what was hashed.
-HASH_DATA = frozenset((
-    types.EV_SEPARATOR, types.EV_ACTION, types.EV_EFI_ACTION,
-    types.EV_S_CRTM_VERSION, types.EV_OMIT_BOOT_DEVICE_EVENTS,
-    types.EV_EFI_VARIABLE_DRIVER_CONFIG, types.EV_EFI_VARIABLE_BOOT,
-    types.EV_EFI_VARIABLE_BOOT2, types.EV_EFI_GPT_EVENT,
-    types.EV_EFI_GPT_EVENT2, types.EV_EFI_VARIABLE_AUTHORITY,
-    types.EV_EFI_SPDM_DEVICE_POLICY, types.EV_EFI_SPDM_DEVICE_AUTHORITY))
+HASH_DATA = frozenset(
+    (
+        types.EV_SEPARATOR,
+        types.EV_ACTION,
+        types.EV_EFI_ACTION,
+        types.EV_S_CRTM_VERSION,
+        types.EV_OMIT_BOOT_DEVICE_EVENTS,
+        types.EV_EFI_VARIABLE_DRIVER_CONFIG,
+        types.EV_EFI_VARIABLE_BOOT,
+        types.EV_EFI_VARIABLE_BOOT2,
+        types.EV_EFI_GPT_EVENT,
+        types.EV_EFI_GPT_EVENT2,
+        types.EV_EFI_VARIABLE_AUTHORITY,
+        types.EV_EFI_SPDM_DEVICE_POLICY,
+        types.EV_EFI_SPDM_DEVICE_AUTHORITY,
+    )
+)
 
 #: Contents of separators, see quirks.SEPARATOR_VALUE.
 SEPARATORS = (b'\0\0\0\0', b'\xff\xff\xff\xff', b'WBCL')
@@ -41,7 +51,8 @@ def hasher(bank: str) -> Hash:
     """The function from bytes to a digest of the bank."""
     name = types.HASHES[bank]
     make: Callable[[bytes], hashlib._Hash] = getattr(
-        hashlib, name, functools.partial(hashlib.new, name))
+        hashlib, name, functools.partial(hashlib.new, name)
+    )
     return lambda data: make(data).digest()
 
 
@@ -76,13 +87,16 @@ def contents(event: Event) -> Iterator[bytes]:
     data = event.data
     yield data
     if event.type in (types.EV_ACTION, types.EV_EFI_ACTION) and (
-            data.endswith(b'\0')):
+        data.endswith(b'\0')
+    ):
         yield data.rstrip(b'\0')  # see quirks.TEXT_NUL
     elif event.type == types.EV_IPL:
         yield from texts(data)
-    elif event.type in (types.EV_EFI_VARIABLE_BOOT,
-                        types.EV_EFI_VARIABLE_BOOT2,
-                        types.EV_EFI_VARIABLE_AUTHORITY):
+    elif event.type in (
+        types.EV_EFI_VARIABLE_BOOT,
+        types.EV_EFI_VARIABLE_BOOT2,
+        types.EV_EFI_VARIABLE_AUTHORITY,
+    ):
         variable = variables.parse(data)
         if variable is None:
             return
@@ -99,8 +113,7 @@ def texts(data: bytes) -> Iterator[bytes]:
         return
     for separator in (b': ', b' '):
         prefix, found, behind = bare.partition(separator)
-        if found and prefix.isascii() and prefix.replace(
-                b'_', b'').isalnum():
+        if found and prefix.isascii() and prefix.replace(b'_', b'').isalnum():
             yield behind
             yield behind + b'\0'
     yield bare

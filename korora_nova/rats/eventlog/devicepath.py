@@ -20,11 +20,24 @@ MAX_NODES = 64
 _NODE = struct.Struct('<BBH')
 _END = 0x7F
 
-_ACPI_NAMES = {0x0A03: 'PciRoot', 0x0A08: 'PcieRoot', 0x0604: 'Floppy',
-               0x0301: 'Keyboard', 0x0501: 'Serial', 0x0401: 'ParallelPort'}
+_ACPI_NAMES = {
+    0x0A03: 'PciRoot',
+    0x0A08: 'PcieRoot',
+    0x0604: 'Floppy',
+    0x0301: 'Keyboard',
+    0x0501: 'Serial',
+    0x0401: 'ParallelPort',
+}
 _PARTITIONS = {0: 'None', 1: 'MBR', 2: 'GPT'}
-_BBS = {1: 'Floppy', 2: 'HD', 3: 'CDROM', 4: 'PCMCIA', 5: 'USB', 6: 'Network',
-        0x80: 'BEV'}
+_BBS = {
+    1: 'Floppy',
+    2: 'HD',
+    3: 'CDROM',
+    4: 'PCMCIA',
+    5: 'USB',
+    6: 'Network',
+    0x80: 'BEV',
+}
 
 
 def render(data: bytes) -> str:
@@ -44,7 +57,7 @@ def render(data: bytes) -> str:
             nodes.append('...')
             break
         else:
-            nodes.append(_node(kind, sub, data[at + _NODE.size:at + size]))
+            nodes.append(_node(kind, sub, data[at + _NODE.size : at + size]))
         at += max(size, _NODE.size)
     return '/'.join(nodes).replace('/,/', ',')
 
@@ -73,6 +86,7 @@ def _vendor(name: str) -> Callable[[bytes], str]:
     def show(body: bytes) -> str:
         more = f',{body[16:80].hex().upper()}' if len(body) > 16 else ''
         return f'{name}({_guid(body)}{more})'
+
     return show
 
 
@@ -97,14 +111,17 @@ def _acpi_expanded(body: bytes) -> str:
     hid, uid, cid = struct.unpack_from('<III', body)
     names = [text.utf8(name) for name in body[12:].split(b'\0')[:3]]
     names += [''] * (3 - len(names))
-    return (f'AcpiEx({names[0] or _eisa(hid)},{names[2] or _eisa(cid)},'
-            f'{names[1] or f"0x{uid:X}"})')
+    return (
+        f'AcpiEx({names[0] or _eisa(hid)},{names[2] or _eisa(cid)},'
+        f'{names[1] or f"0x{uid:X}"})'
+    )
 
 
 def _eisa(value: int) -> str:
     """EISA id: three letters of five bits, product number."""
-    letters = ''.join(chr(64 + (value >> shift & 0x1F))
-                      for shift in (10, 5, 0))
+    letters = ''.join(
+        chr(64 + (value >> shift & 0x1F)) for shift in (10, 5, 0)
+    )
     return text.escaped(f'{letters}{value >> 16:04X}')
 
 
@@ -114,15 +131,19 @@ def _acpi_adr(body: bytes) -> str:
 
 def _ata(body: bytes) -> str:
     primary, slave, lun = struct.unpack('<BBH', body)
-    return (f'Ata({"Secondary" if primary else "Primary"},'
-            f'{"Slave" if slave else "Master"},0x{lun:X})')
+    return (
+        f'Ata({"Secondary" if primary else "Primary"},'
+        f'{"Slave" if slave else "Master"},0x{lun:X})'
+    )
 
 
 def _numbers(name: str, layout: str) -> Callable[[bytes], str]:
     """A node of numbers only, shown in hex."""
+
     def show(body: bytes) -> str:
         values = struct.unpack_from(layout, body)
         return f'{name}({",".join(f"0x{value:X}" for value in values)})'
+
     return show
 
 
@@ -134,14 +155,16 @@ def _mac(body: bytes) -> str:
 
 def _ipv4(body: bytes) -> str:
     local, remote = struct.unpack_from('>II', body)
-    return (f'IPv4({ipaddress.IPv4Address(remote)},'
-            f'{ipaddress.IPv4Address(local)})')
+    return (
+        f'IPv4({ipaddress.IPv4Address(remote)},{ipaddress.IPv4Address(local)})'
+    )
 
 
 def _ipv6(body: bytes) -> str:
     local, remote = struct.unpack_from('16s16s', body)
-    return (f'IPv6({ipaddress.IPv6Address(remote)},'
-            f'{ipaddress.IPv6Address(local)})')
+    return (
+        f'IPv6({ipaddress.IPv6Address(remote)},{ipaddress.IPv6Address(local)})'
+    )
 
 
 def _nvme(body: bytes) -> str:
@@ -157,15 +180,18 @@ def _hard_drive(body: bytes) -> str:
     """u32 number | u64 start | u64 size | signature | u8 format | u8 kind
     of signature: 1 MBR, 2 GUID."""
     number, start, size, signature, _format, kind = struct.unpack(
-        '<IQQ16sBB', body)
+        '<IQQ16sBB', body
+    )
     if kind == 2:
         shown = guid(signature).upper()
     elif kind == 1:
         shown = f'0x{int.from_bytes(signature[:4], "little"):08X}'
     else:
         shown = signature.hex().upper() if kind else '0'
-    return (f'HD({number},{_PARTITIONS.get(kind, f"0x{kind:02X}")},{shown},'
-            f'0x{start:X},0x{size:X})')
+    return (
+        f'HD({number},{_PARTITIONS.get(kind, f"0x{kind:02X}")},{shown},'
+        f'0x{start:X},0x{size:X})'
+    )
 
 
 def _firmware(name: str) -> Callable[[bytes], str]:
@@ -174,8 +200,7 @@ def _firmware(name: str) -> Callable[[bytes], str]:
 
 def _ram_disk(body: bytes) -> str:
     start, end, kind, instance = struct.unpack('<QQ16sH', body)
-    return (f'RamDisk(0x{start:X},0x{end:X},{instance},'
-            f'{guid(kind).upper()})')
+    return f'RamDisk(0x{start:X},0x{end:X},{instance},{guid(kind).upper()})'
 
 
 def _bbs(body: bytes) -> str:
@@ -186,24 +211,47 @@ def _bbs(body: bytes) -> str:
 
 def _usb_wwid(body: bytes) -> str:
     interface, vendor, product = struct.unpack_from('<HHH', body)
-    return (f'UsbWwid(0x{vendor:X},0x{product:X},0x{interface:X},'
-            f'"{text.utf16(body[6:])}")')
+    return (
+        f'UsbWwid(0x{vendor:X},0x{product:X},0x{interface:X},'
+        f'"{text.utf16(body[6:])}")'
+    )
 
 
 _SHOW: dict[tuple[int, int], Callable[[bytes], str]] = {
-    (1, 1): _pci, (1, 2): _numbers('PcCard', '<B'), (1, 3): _memory,
-    (1, 4): _vendor('VenHw'), (1, 5): _controller,
-    (2, 1): _acpi, (2, 2): _acpi_expanded, (2, 3): _acpi_adr,
-    (3, 1): _ata, (3, 2): _numbers('Scsi', '<HH'),
-    (3, 3): _numbers('Fibre', '<4xQQ'), (3, 5): _numbers('USB', '<BB'),
-    (3, 10): _vendor('VenMsg'), (3, 11): _mac, (3, 12): _ipv4,
-    (3, 13): _ipv6, (3, 15): _numbers('UsbClass', '<HHBBB'),
-    (3, 16): _usb_wwid, (3, 17): _numbers('Unit', '<B'),
-    (3, 18): _numbers('Sata', '<HHH'), (3, 20): _numbers('Vlan', '<H'),
-    (3, 23): _nvme, (3, 24): _uri, (3, 25): _numbers('UFS', '<BB'),
-    (3, 26): _numbers('SD', '<B'), (3, 29): _numbers('eMMC', '<B'),
-    (4, 1): _hard_drive, (4, 2): _numbers('CDROM', '<IQQ'),
-    (4, 3): _vendor('VenMedia'), (4, 4): text.utf16,
-    (4, 5): _firmware('Media'), (4, 6): _firmware('FvFile'),
-    (4, 7): _firmware('Fv'), (4, 8): _numbers('Offset', '<4xQQ'),
-    (4, 9): _ram_disk, (5, 1): _bbs}
+    (1, 1): _pci,
+    (1, 2): _numbers('PcCard', '<B'),
+    (1, 3): _memory,
+    (1, 4): _vendor('VenHw'),
+    (1, 5): _controller,
+    (2, 1): _acpi,
+    (2, 2): _acpi_expanded,
+    (2, 3): _acpi_adr,
+    (3, 1): _ata,
+    (3, 2): _numbers('Scsi', '<HH'),
+    (3, 3): _numbers('Fibre', '<4xQQ'),
+    (3, 5): _numbers('USB', '<BB'),
+    (3, 10): _vendor('VenMsg'),
+    (3, 11): _mac,
+    (3, 12): _ipv4,
+    (3, 13): _ipv6,
+    (3, 15): _numbers('UsbClass', '<HHBBB'),
+    (3, 16): _usb_wwid,
+    (3, 17): _numbers('Unit', '<B'),
+    (3, 18): _numbers('Sata', '<HHH'),
+    (3, 20): _numbers('Vlan', '<H'),
+    (3, 23): _nvme,
+    (3, 24): _uri,
+    (3, 25): _numbers('UFS', '<BB'),
+    (3, 26): _numbers('SD', '<B'),
+    (3, 29): _numbers('eMMC', '<B'),
+    (4, 1): _hard_drive,
+    (4, 2): _numbers('CDROM', '<IQQ'),
+    (4, 3): _vendor('VenMedia'),
+    (4, 4): text.utf16,
+    (4, 5): _firmware('Media'),
+    (4, 6): _firmware('FvFile'),
+    (4, 7): _firmware('Fv'),
+    (4, 8): _numbers('Offset', '<4xQQ'),
+    (4, 9): _ram_disk,
+    (5, 1): _bbs,
+}

@@ -20,8 +20,11 @@ MAX_ITEMS = 16384
 MAX_TEXT = 10 * text.MAX_TEXT
 
 _ROWS: dict[str, type[Any]] = {
-    'boot_options': boot.BootOption, 'components': boot.Component,
-    'commands': boot.CommandLine, 'command_lines': boot.CommandLine}
+    'boot_options': boot.BootOption,
+    'components': boot.Component,
+    'commands': boot.CommandLine,
+    'command_lines': boot.CommandLine,
+}
 # Fields of a row in their order; the annotations are strings.
 _TYPES: dict[str, type] = {'str': str, 'int': int, 'bool': bool}
 
@@ -31,19 +34,30 @@ _T = TypeVar('_T')
 def dump(state: boot.BootState) -> dict[str, Any]:
     """The document of a state."""
     document: dict[str, Any] = {
-        'version': VERSION, 'secure_boot': state.secure_boot,
-        'databases': [[item.name, item.verified, _grouped(item.entries)]
-                      for item in state.databases],
+        'version': VERSION,
+        'secure_boot': state.secure_boot,
+        'databases': [
+            [item.name, item.verified, _grouped(item.entries)]
+            for item in state.databases
+        ],
         'authorities': [
-            [item.variable, list(item.entry) if item.entry else None,
-             item.verified] for item in state.authorities],
+            [
+                item.variable,
+                list(item.entry) if item.entry else None,
+                item.verified,
+            ]
+            for item in state.authorities
+        ],
         'boot_order': list(state.boot_order),
         'boot_order_verified': state.boot_order_verified,
-        'variables': dict(state.variables)}
+        'variables': dict(state.variables),
+    }
     for name, cls in _ROWS.items():
         fields = list(cls.__dataclass_fields__)
-        document[name] = [[getattr(item, field) for field in fields]
-                          for item in getattr(state, name)]
+        document[name] = [
+            [getattr(item, field) for field in fields]
+            for item in getattr(state, name)
+        ]
     return document
 
 
@@ -53,8 +67,15 @@ def load(document: Any) -> boot.BootState:
     :raises Invalid: INVALID_REQUEST, details name the place.
     """
     if not isinstance(document, dict) or set(document) != {
-            'version', 'secure_boot', 'databases', 'authorities',
-            'boot_order', 'boot_order_verified', 'variables', *_ROWS}:
+        'version',
+        'secure_boot',
+        'databases',
+        'authorities',
+        'boot_order',
+        'boot_order_verified',
+        'variables',
+        *_ROWS,
+    }:
         raise _bad('boot')
     if document['version'] != VERSION:
         raise _bad('version')
@@ -66,28 +87,35 @@ def load(document: Any) -> boot.BootState:
         secure if secure is None else _typed(secure, bool, 'secure_boot'),
         tuple(_database(row) for row in _list(document, 'databases')),
         tuple(_authority(row) for row in _list(document, 'authorities')),
-        tuple(_typed(item, int, 'boot_order')
-              for item in _list(document, 'boot_order')),
+        tuple(
+            _typed(item, int, 'boot_order')
+            for item in _list(document, 'boot_order')
+        ),
         _typed(document['boot_order_verified'], bool, 'boot_order_verified'),
-        variables={_typed(key, str, 'variables'):
-                   _typed(value, str, 'variables')
-                   for key, value in variables.items()},
-        **{name: tuple(_row(row, cls, name)
-                       for row in _list(document, name))
-           for name, cls in _ROWS.items()})
+        variables={
+            _typed(key, str, 'variables'): _typed(value, str, 'variables')
+            for key, value in variables.items()
+        },
+        **{
+            name: tuple(_row(row, cls, name) for row in _list(document, name))
+            for name, cls in _ROWS.items()
+        },
+    )
 
 
 def _bad(place: str) -> errors.Invalid:
     return errors.Invalid(
         errors.Reason.INVALID_REQUEST,
         f'The document of a boot is malformed: {place}.',
-        details={'place': place})
+        details={'place': place},
+    )
 
 
 def _typed(value: Any, cls: type[_T], place: str) -> _T:
     # A bool is an int for isinstance.
     if type(value) is not cls or (
-            isinstance(value, str) and len(value) > MAX_TEXT):
+        isinstance(value, str) and len(value) > MAX_TEXT
+    ):
         raise _bad(place)
     return value
 
@@ -103,8 +131,12 @@ def _row(row: Any, cls: type[_T], place: str) -> _T:
     fields = list(cls.__dataclass_fields__.values())  # type: ignore
     if not isinstance(row, list) or len(row) != len(fields):
         raise _bad(place)
-    return cls(*(_typed(value, _TYPES[field.type], place)
-                 for value, field in zip(row, fields, strict=True)))
+    return cls(
+        *(
+            _typed(value, _TYPES[field.type], place)
+            for value, field in zip(row, fields, strict=True)
+        )
+    )
 
 
 def _authority(row: Any) -> boot.Authority:
@@ -115,9 +147,13 @@ def _authority(row: Any) -> boot.Authority:
         if not isinstance(entry, list) or len(entry) != 4:
             raise _bad('authorities')
         entry = boot.SignatureEntry(
-            *(_typed(value, str, 'authorities') for value in entry))
-    return boot.Authority(_typed(variable, str, 'authorities'), entry,
-                          _typed(verified, bool, 'authorities'))
+            *(_typed(value, str, 'authorities') for value in entry)
+        )
+    return boot.Authority(
+        _typed(variable, str, 'authorities'),
+        entry,
+        _typed(verified, bool, 'authorities'),
+    )
 
 
 def _database(row: Any) -> boot.SignatureDatabase:
@@ -127,7 +163,8 @@ def _database(row: Any) -> boot.SignatureDatabase:
     return boot.SignatureDatabase(
         _typed(name, str, 'databases'),
         _typed(verified, bool, 'databases'),
-        tuple(_entries(_typed(groups, list, 'databases'))))
+        tuple(_entries(_typed(groups, list, 'databases'))),
+    )
 
 
 def _grouped(entries: tuple[boot.SignatureEntry, ...]) -> list[list[Any]]:
@@ -147,12 +184,14 @@ def _entries(groups: list[Any]) -> Iterator[boot.SignatureEntry]:
     for group in groups:
         if not isinstance(group, list) or len(group) != 4:
             raise _bad('databases')
-        kind, owner, subject = (_typed(value, str, 'databases')
-                                for value in group[:3])
+        kind, owner, subject = (
+            _typed(value, str, 'databases') for value in group[:3]
+        )
         digests: list[Any] = _typed(group[3], list, 'databases')
         count += len(digests)
         if count > MAX_ITEMS:
             raise _bad('databases')
         for digest in digests:
             yield boot.SignatureEntry(
-                kind, _typed(digest, str, 'databases'), owner, subject)
+                kind, _typed(digest, str, 'databases'), owner, subject
+            )

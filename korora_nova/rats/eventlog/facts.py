@@ -40,7 +40,9 @@ _ACTIONS = (
     b'Exit Boot Services Invocation',
     b'Exit Boot Services Returned with Failure',
     b'Exit Boot Services Returned with Success',
-    b'Calling INT 19h', b'Start Option ROM Scan')
+    b'Calling INT 19h',
+    b'Start Option ROM Scan',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,30 +80,36 @@ def decode(log: VerifiedLog) -> boot.BootState:
     for event in log.events:
         registers.setdefault(event.pcr, []).append(event)
     policy = secureboot.read(registers.get(layout.secure_boot, ()), log.bank)
-    found = [options.read(registers.get(index, ()), log.bank,
-                          layout.separators) for index in layout.options]
+    found = [
+        options.read(registers.get(index, ()), log.bank, layout.separators)
+        for index in layout.options
+    ]
     texts = _texts(registers, layout, log.bank)
     explained = policy.explained.union(
-        texts.explained, *(item.explained for item in found))
-    order = next((item for item in found if item.order is not None),
-                 options.Options())
+        texts.explained, *(item.explained for item in found)
+    )
+    order = next(
+        (item for item in found if item.order is not None), options.Options()
+    )
     state = boot.BootState(
         secure_boot=policy.secure_boot,
         databases=tuple(policy.databases),
         authorities=tuple(policy.authorities),
         boot_order=order.order or (),
         boot_order_verified=order.order_verified,
-        boot_options=tuple(entry for item in found
-                           for entry in item.options),
+        boot_options=tuple(entry for item in found for entry in item.options),
         components=tuple(_components(log, explained, texts.sections)),
-        commands=tuple(texts.commands), command_lines=tuple(texts.lines),
-        variables=policy.variables)
+        commands=tuple(texts.commands),
+        command_lines=tuple(texts.lines),
+        variables=policy.variables,
+    )
     _check(state)
     return state
 
 
-def _texts(registers: dict[int, list[Event]], layout: Layout,
-           bank: str) -> ipl.Commands:
+def _texts(
+    registers: dict[int, list[Event]], layout: Layout, bank: str
+) -> ipl.Commands:
     texts = ipl.Commands()
     only = not layout.shared
     ipl.grub(texts, registers.get(layout.commands, ()), bank, only)
@@ -115,11 +123,13 @@ def _texts(registers: dict[int, list[Event]], layout: Layout,
 def _silent(bank: str) -> frozenset[bytes]:
     """Digests of events that say nothing about a host."""
     return check.separators(bank) | frozenset(
-        map(check.hasher(bank), _ACTIONS))
+        map(check.hasher(bank), _ACTIONS)
+    )
 
 
-def _components(log: VerifiedLog, explained: set[int],
-                sections: dict[int, str]) -> list[Component]:
+def _components(
+    log: VerifiedLog, explained: set[int], sections: dict[int, str]
+) -> list[Component]:
     silent = _silent(log.bank)
     found: list[Component] = []
     kernel: Component | None = None
@@ -132,8 +142,9 @@ def _components(log: VerifiedLog, explained: set[int],
     return found
 
 
-def _named(item: Component, kernel: Component | None
-           ) -> tuple[Component, Component | None]:
+def _named(
+    item: Component, kernel: Component | None
+) -> tuple[Component, Component | None]:
     """Name an image without a path after the kernel file read before it.
 
     GRUB measures the file it reads, then shim and firmware the image in
@@ -141,25 +152,41 @@ def _named(item: Component, kernel: Component | None
     """
     if item.kind == components.KERNEL and item.name:
         return item, item
-    if kernel is not None and item.kind == components.APPLICATION and (
-            not item.path):
+    if (
+        kernel is not None
+        and item.kind == components.APPLICATION
+        and (not item.path)
+    ):
         item = dataclasses.replace(
-            item, kind=components.KERNEL, name=kernel.name,
-            version=kernel.version)
+            item,
+            kind=components.KERNEL,
+            name=kernel.name,
+            version=kernel.version,
+        )
     return item, kernel
 
 
 def _check(state: boot.BootState) -> None:
     lists: Sequence[Sequence[object]] = (
-        state.databases, state.authorities, state.boot_options,
-        state.components, state.commands, state.command_lines,
-        state.boot_order)
-    size = sum(len(line.text) for line in (*state.commands,
-                                           *state.command_lines))
+        state.databases,
+        state.authorities,
+        state.boot_options,
+        state.components,
+        state.commands,
+        state.command_lines,
+        state.boot_order,
+    )
+    size = sum(
+        len(line.text) for line in (*state.commands, *state.command_lines)
+    )
     entries = sum(len(item.entries) for item in state.databases)
-    if max(map(len, lists)) > MAX_FACTS or size > MAX_TEXT or (
-            entries > variables.MAX_ENTRIES):
+    if (
+        max(map(len, lists)) > MAX_FACTS
+        or size > MAX_TEXT
+        or (entries > variables.MAX_ENTRIES)
+    ):
         raise errors.EvidenceError(
             errors.Reason.UEFI_LOG_MALFORMED,
             'The UEFI event log says more than a boot can have.',
-            place='events')
+            place='events',
+        )

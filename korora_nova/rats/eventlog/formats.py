@@ -114,27 +114,35 @@ def read(log: bytes) -> Parsed:
     if not end:
         raise errors.EvidenceError(_R.UEFI_LOG_MISSING, place='offset 0')
     met = {quirks.PADDING} if end < len(log) else set()
-    if log[_LEGACY.size:_LEGACY.size + len(_SPEC_ID)] == _SPEC_ID:
+    if log[_LEGACY.size : _LEGACY.size + len(_SPEC_ID)] == _SPEC_ID:
         banks, events = _agile(log, end, met)
         format_ = CC if _is_cc(banks, events) else AGILE
         if events[0].pcr and format_ != CC:
             raise bad('the Spec ID event is for another register', 0)
     else:
         format_, banks, events = _headerless(log, end, met)
-    return Parsed(format_, banks, tuple(events),
-                  _incomplete(banks, events, met), _locality(events, met),
-                  frozenset(met))
+    return Parsed(
+        format_,
+        banks,
+        tuple(events),
+        _incomplete(banks, events, met),
+        _locality(events, met),
+        frozenset(met),
+    )
 
 
 def bad(what: str, at: int) -> errors.EvidenceError:
     """The error of a malformed log."""
     return errors.EvidenceError(
-        _R.UEFI_LOG_MALFORMED, f'The UEFI event log is malformed: {what}.',
-        place=f'offset {at}')
+        _R.UEFI_LOG_MALFORMED,
+        f'The UEFI event log is malformed: {what}.',
+        place=f'offset {at}',
+    )
 
 
-def _agile(log: bytes, end: int, met: set[str]
-           ) -> tuple[tuple[str, ...], list[Event]]:
+def _agile(
+    log: bytes, end: int, met: set[str]
+) -> tuple[tuple[str, ...], list[Event]]:
     """A log with a Spec ID event (PFP 10.2.1)."""
     first, start = _legacy_event(log, 0, 0)
     sizes, behind = _spec_id(first)
@@ -168,23 +176,29 @@ def _spec_id(event: Event) -> tuple[_Sizes, int]:
     number = _SPEC.unpack_from(data, len(_SPEC_ID))[-1]
     behind = offset + 4 * number
     if not 0 < number <= MAX_ALGORITHMS or behind > len(data):
-        raise bad('the Spec ID event names no or too many algorithms',
-                  _LEGACY.size + offset)
+        raise bad(
+            'the Spec ID event names no or too many algorithms',
+            _LEGACY.size + offset,
+        )
     sizes: dict[int, tuple[str, int]] = {}
     for at in range(offset, behind, 4):
         algorithm, size = struct.unpack_from('<HH', data, at)
-        known = types.ALGORITHMS.get(
-            algorithm, (f'0x{algorithm:04x}', size))
-        if size != known[1] or not 0 < size <= MAX_DIGEST_BYTES or (
-                algorithm in sizes):
-            raise bad('the Spec ID event has a wrong digest size',
-                      _LEGACY.size + at)
+        known = types.ALGORITHMS.get(algorithm, (f'0x{algorithm:04x}', size))
+        if (
+            size != known[1]
+            or not 0 < size <= MAX_DIGEST_BYTES
+            or (algorithm in sizes)
+        ):
+            raise bad(
+                'the Spec ID event has a wrong digest size', _LEGACY.size + at
+            )
         sizes[algorithm] = known
     return sizes, _LEGACY.size + behind
 
 
-def _headerless(log: bytes, end: int, met: set[str]
-                ) -> tuple[str, tuple[str, ...], list[Event]]:
+def _headerless(
+    log: bytes, end: int, met: set[str]
+) -> tuple[str, tuple[str, ...], list[Event]]:
     """A SHA-1 log, or crypto-agile events without their header."""
     found: tuple[str, tuple[str, ...], list[Event]] | None = None
     failure: errors.EvidenceError | None = None
@@ -207,8 +221,9 @@ def _headerless(log: bytes, end: int, met: set[str]
     if found is not None:
         raise bad('it can be read in two formats', 0)
     met.add(quirks.HEADERLESS)
-    banks = tuple(dict.fromkeys(
-        bank for event in events for bank in event.digests))
+    banks = tuple(
+        dict.fromkeys(bank for event in events for bank in event.digests)
+    )
     return AGILE, banks, events
 
 
@@ -242,8 +257,9 @@ def _legacy_event(log: bytes, at: int, index: int) -> tuple[Event, int]:
         raise bad('truncated, or an event is too long', start)
     if kind != types.EV_NO_ACTION and pcr > MAX_PCR:
         raise bad('an event extends no PCR that exists', start)
-    return Event(index, pcr, kind, {'sha1': digest}, log[at:at + size],
-                 start), at + size
+    return Event(
+        index, pcr, kind, {'sha1': digest}, log[at : at + size], start
+    ), at + size
 
 
 def _events(log: bytes, at: int, end: int, sizes: _Sizes) -> list[Event]:
@@ -259,8 +275,9 @@ def _events(log: bytes, at: int, end: int, sizes: _Sizes) -> list[Event]:
     return events
 
 
-def _event(log: bytes, start: int, index: int, sizes: _Sizes
-           ) -> tuple[Event, int]:
+def _event(
+    log: bytes, start: int, index: int, sizes: _Sizes
+) -> tuple[Event, int]:
     """u32 pcr | u32 type | u32 count | count * (u16 algorithm | digest)
     | u32 size | data."""
     at = start + _EVENT.size
@@ -281,12 +298,14 @@ def _event(log: bytes, start: int, index: int, sizes: _Sizes
             raise bad('an event extends no PCR that exists', start)
         if not digests:
             raise bad('an event has no digest', start)
-    return Event(index, pcr, kind, digests, log[at:at + size],
-                 start), at + size
+    return Event(
+        index, pcr, kind, digests, log[at : at + size], start
+    ), at + size
 
 
-def _digests(log: bytes, at: int, count: int, sizes: _Sizes
-             ) -> tuple[dict[str, bytes], int]:
+def _digests(
+    log: bytes, at: int, count: int, sizes: _Sizes
+) -> tuple[dict[str, bytes], int]:
     """TPML_DIGEST_VALUES; the last digest may be cut by the log's end."""
     digests: dict[str, bytes] = {}
     for _ in range(count):
@@ -296,7 +315,7 @@ def _digests(log: bytes, at: int, count: int, sizes: _Sizes
         if not name or name in digests:
             raise bad('an event has an unexpected digest', at)
         at += 2
-        digests[name] = log[at:at + size]
+        digests[name] = log[at : at + size]
         at += size
     return digests, at
 
@@ -309,12 +328,16 @@ def _is_cc(banks: tuple[str, ...], events: list[Event]) -> bool:
     taken for the other, values will differ.
     """
     used = {event.pcr for event in events if event.extends} - {0}
-    return bool(used or events[0].pcr) and used.issubset(
-        CC_REGISTERS) and not {'sha1', 'sha256'} & set(banks)
+    return (
+        bool(used or events[0].pcr)
+        and used.issubset(CC_REGISTERS)
+        and not {'sha1', 'sha256'} & set(banks)
+    )
 
 
-def _incomplete(banks: tuple[str, ...], events: list[Event],
-                met: set[str]) -> dict[str, int]:
+def _incomplete(
+    banks: tuple[str, ...], events: list[Event], met: set[str]
+) -> dict[str, int]:
     """See quirks.MISSING_BANK."""
     missing: dict[str, int] = {}
     for event in events:
@@ -344,17 +367,22 @@ def _locality(events: list[Event], met: set[str]) -> int:
             met.add(quirks.NO_ACTION_REGISTER)
         if not event.data.startswith(_STARTUP_LOCALITY):
             continue
-        value = event.data[len(_STARTUP_LOCALITY):]
-        if not value or value[0] not in _LOCALITIES or event.pcr or (
-                value[1:].strip(b'\0')):
+        value = event.data[len(_STARTUP_LOCALITY) :]
+        if (
+            not value
+            or value[0] not in _LOCALITIES
+            or event.pcr
+            or (value[1:].strip(b'\0'))
+        ):
             raise bad('StartupLocality has no valid value', event.offset)
         # See quirks.LATE_LOCALITY.
         if values or first is not None or len(value) > 1:
             met.add(quirks.LATE_LOCALITY)
         values.add(value[0])
         if len(values) > 1:
-            raise bad('StartupLocality contradicts an earlier one',
-                      event.offset)
+            raise bad(
+                'StartupLocality contradicts an earlier one', event.offset
+            )
     if values:
         return values.pop()
     return 4 if first == types.EV_EFI_HCRTM_EVENT else 0

@@ -32,9 +32,22 @@ from korora_nova.rats.eventlog.formats import Event
 TAG_INITRD = 0x8F3B22EC
 TAG_LOAD_OPTIONS = 0x8F3B22ED
 #: Sections that systemd-stub measures, in no particular order.
-SECTIONS = ('.linux', '.osrel', '.cmdline', '.initrd', '.ucode', '.splash',
-            '.dtb', '.dtbauto', '.hwids', '.efifw', '.uname', '.sbat',
-            '.pcrpkey', '.profile')
+SECTIONS = (
+    '.linux',
+    '.osrel',
+    '.cmdline',
+    '.initrd',
+    '.ucode',
+    '.splash',
+    '.dtb',
+    '.dtbauto',
+    '.hwids',
+    '.efifw',
+    '.uname',
+    '.sbat',
+    '.pcrpkey',
+    '.profile',
+)
 
 # TCG_PCClientTaggedEvent: u32 id | u32 bytes, then data.
 _TAG = struct.Struct('<II')
@@ -61,11 +74,12 @@ def tag(event: Event) -> tuple[int, bytes]:
     if len(event.data) < _TAG.size:
         return 0, b''
     number, size = _TAG.unpack_from(event.data)
-    return number, event.data[_TAG.size:_TAG.size + size]
+    return number, event.data[_TAG.size : _TAG.size + size]
 
 
-def grub(found: Commands, events: Sequence[Event], bank: str,
-         only: bool) -> None:
+def grub(
+    found: Commands, events: Sequence[Event], bank: str, only: bool
+) -> None:
     """Read GRUB's commands and command lines.
 
     :param only: the register is theirs alone, so an event without a text
@@ -85,9 +99,14 @@ def grub(found: Commands, events: Sequence[Event], bank: str,
                 _told(found, content, event.pcr)
                 break
         else:
-            found.lines.append(CommandLine(
-                text.utf8(event.data[:text.MAX_SHOWN]), 'grub', False,
-                event.pcr))
+            found.lines.append(
+                CommandLine(
+                    text.utf8(event.data[: text.MAX_SHOWN]),
+                    'grub',
+                    False,
+                    event.pcr,
+                )
+            )
 
 
 def _told(found: Commands, content: bytes, pcr: int) -> None:
@@ -99,8 +118,9 @@ def _told(found: Commands, content: bytes, pcr: int) -> None:
         found.commands.append(line)
 
 
-def stub(found: Commands, events: Sequence[Event], bank: str,
-         only: bool) -> None:
+def stub(
+    found: Commands, events: Sequence[Event], bank: str, only: bool
+) -> None:
     """Read systemd's command lines.
 
     :param only: see :func:`grub`; such an event is a component as well,
@@ -115,9 +135,10 @@ def stub(found: Commands, events: Sequence[Event], bank: str,
         if told is not None:
             found.explained.add(event.index)
         if told is not None or only:
-            shown = told or text.ucs2(event.data[:text.MAX_SHOWN])
-            found.lines.append(CommandLine(
-                shown or '', 'stub', told is not None, event.pcr))
+            shown = told or text.ucs2(event.data[: text.MAX_SHOWN])
+            found.lines.append(
+                CommandLine(shown or '', 'stub', told is not None, event.pcr)
+            )
 
 
 def _ucs2(data: bytes, digest: bytes, make: check.Hash) -> str | None:
@@ -126,8 +147,11 @@ def _ucs2(data: bytes, digest: bytes, make: check.Hash) -> str | None:
     if found is None:
         return None
     bare = found.encode('utf-16-le')
-    return found if digest in (make(bare + b'\0\0'), make(bare),
-                               make(data)) else None
+    return (
+        found
+        if digest in (make(bare + b'\0\0'), make(bare), make(data))
+        else None
+    )
 
 
 def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
@@ -136,8 +160,7 @@ def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
     Their text is not in the log. They are verified if they are a command
     line that a boot loader measured, with or without the file's name.
     """
-    options = [event for event in events
-               if tag(event)[0] == TAG_LOAD_OPTIONS]
+    options = [event for event in events if tag(event)[0] == TAG_LOAD_OPTIONS]
     if not options:
         return
     make = check.hasher(bank)
@@ -147,11 +170,13 @@ def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
             behind = line.text.partition(' ')[2]
             for candidate in (line.text, f'BOOT_IMAGE={line.text}', behind):
                 known[make(candidate.encode('utf-16-le') + b'\0\0')] = (
-                    candidate)
+                    candidate
+                )
     for event in options:
         told = known.get(event.digests[bank])
-        found.lines.append(CommandLine(
-            told or '', 'kernel', told is not None, event.pcr))
+        found.lines.append(
+            CommandLine(told or '', 'kernel', told is not None, event.pcr)
+        )
         if told is not None:
             found.explained.add(event.index)
 

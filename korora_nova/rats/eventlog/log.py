@@ -64,17 +64,16 @@ class VerifiedLog:
         if not wrong:
             return
         nothing = Difference(b'', b'')
-        values = [(index, self.differs.get(index, nothing))
-                  for index in wrong]
+        values = [(index, self.differs.get(index, nothing)) for index in wrong]
         names = ' '.join(map(str, wrong))
-        want = ' '.join(f'{index}={item.want.hex()}'
-                        for index, item in values)
-        got = ' '.join(f'{index}={item.got.hex()}'
-                       for index, item in values)
+        want = ' '.join(f'{index}={item.want.hex()}' for index, item in values)
+        got = ' '.join(f'{index}={item.got.hex()}' for index, item in values)
         raise errors.EvidenceError(
-            _R.UEFI_LOG_REPLAY, 'The UEFI event log does not replay to the '
+            _R.UEFI_LOG_REPLAY,
+            'The UEFI event log does not replay to the '
             f'quoted PCRs {names}: quoted {want}, the log gives {got}.',
-            details={'pcrs': names, 'want': want, 'got': got})
+            details={'pcrs': names, 'want': want, 'got': got},
+        )
 
     @functools.cached_property
     def boot(self) -> boot.BootState:
@@ -83,6 +82,7 @@ class VerifiedLog:
         :raises EvidenceError: UEFI_LOG_MALFORMED: more than can be kept.
         """
         from korora_nova.rats.eventlog import facts
+
         return facts.decode(self)
 
 
@@ -112,8 +112,9 @@ class EventLog(formats.Parsed):
                 pcrs[index] = digest(before + event.digests[bank]).digest()
         return pcrs
 
-    def compare(self, pcrs: Mapping[int, bytes], bank: str = 'sha256'
-                ) -> VerifiedLog:
+    def compare(
+        self, pcrs: Mapping[int, bytes], bank: str = 'sha256'
+    ) -> VerifiedLog:
         """Compare with quoted registers.
 
         A register that the log does not mention must be as after a reset.
@@ -128,20 +129,31 @@ class EventLog(formats.Parsed):
         differs: dict[int, Difference] = {}
         for index in sorted(pcrs):
             got = values.get(index) or (
-                _start(index, size) if 0 <= index <= formats.MAX_PCR
-                else b'')
+                _start(index, size) if 0 <= index <= formats.MAX_PCR else b''
+            )
             if got and got == pcrs[index]:
                 agrees.append(index)
             else:
                 differs[index] = Difference(pcrs[index], got)
         kept = frozenset(agrees)
         return VerifiedLog(
-            bank, self.format, tuple(agrees), differs,
-            tuple(event for event in self.events if event.pcr in kept
-                  and event.type != types.EV_NO_ACTION))
+            bank,
+            self.format,
+            tuple(agrees),
+            differs,
+            tuple(
+                event
+                for event in self.events
+                if event.pcr in kept and event.type != types.EV_NO_ACTION
+            ),
+        )
 
-    def verify(self, pcrs: Mapping[int, bytes], bank: str = 'sha256',
-               required: Iterable[int] | None = None) -> VerifiedLog:
+    def verify(
+        self,
+        pcrs: Mapping[int, bytes],
+        bank: str = 'sha256',
+        required: Iterable[int] | None = None,
+    ) -> VerifiedLog:
         """:meth:`compare`, and insist on what was compared.
 
         :param required: default: PCRs 0-9 and 11-15 as far as given, of a
@@ -150,13 +162,18 @@ class EventLog(formats.Parsed):
         """
         verified = self.compare(pcrs, bank)
         if required is None:
-            usual = (formats.CC_REGISTERS if self.format == formats.CC
-                     else DEFAULT_PCRS)
+            usual = (
+                formats.CC_REGISTERS
+                if self.format == formats.CC
+                else DEFAULT_PCRS
+            )
             required = [index for index in usual if index in pcrs]
             if not required:
                 raise errors.EvidenceError(
-                    _R.UEFI_LOG_REPLAY, 'No PCR was quoted that the UEFI '
-                    'event log could explain.', details={'pcrs': ''})
+                    _R.UEFI_LOG_REPLAY,
+                    'No PCR was quoted that the UEFI event log could explain.',
+                    details={'pcrs': ''},
+                )
         verified.require(required)
         return verified
 
@@ -166,19 +183,24 @@ class EventLog(formats.Parsed):
             raise self._uncovered(bank, 'has no such bank')
         if bank in self.incomplete:
             raise self._uncovered(
-                bank, f'lacks it from event {self.incomplete[bank]} on')
+                bank, f'lacks it from event {self.incomplete[bank]} on'
+            )
         try:
             hashlib.new(types.HASHES[bank])
         except (KeyError, ValueError):
             raise self._uncovered(
-                bank, 'needs an algorithm that this machine lacks') from None
+                bank, 'needs an algorithm that this machine lacks'
+            ) from None
         return functools.partial(hashlib.new, types.HASHES[bank])
 
     def _uncovered(self, bank: str, why: str) -> errors.EvidenceError:
         return errors.EvidenceError(
-            _R.UEFI_LOG_BANK, f'The UEFI event log {why}: {bank}; it covers '
-            f'{" ".join(self._covered()) or "none"}.', place=f'bank {bank}',
-            details={'want': bank, 'got': ' '.join(self._covered())})
+            _R.UEFI_LOG_BANK,
+            f'The UEFI event log {why}: {bank}; it covers '
+            f'{" ".join(self._covered()) or "none"}.',
+            place=f'bank {bank}',
+            details={'want': bank, 'got': ' '.join(self._covered())},
+        )
 
     def _covered(self) -> list[str]:
         return [bank for bank in self.banks if bank not in self.incomplete]

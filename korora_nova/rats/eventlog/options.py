@@ -61,7 +61,8 @@ def read(events: Sequence[Event], bank: str, separators: int) -> Options:
             _order(found, variable.value, firmware)
         elif match := _OPTION.fullmatch(variable.name):
             found.options.append(
-                option(int(match[1], 16), variable.value, firmware))
+                option(int(match[1], 16), variable.value, firmware)
+            )
         else:
             continue
         if covered:
@@ -71,7 +72,7 @@ def read(events: Sequence[Event], bank: str, separators: int) -> Options:
 
 def _order(found: Options, value: bytes, verified: bool) -> None:
     """Keep the first; a different one makes it unverified."""
-    order = struct.unpack(f'<{len(value) // 2}H', value[:len(value) & ~1])
+    order = struct.unpack(f'<{len(value) // 2}H', value[: len(value) & ~1])
     verified = verified and not len(value) % 2
     if found.order is None:
         found.order, found.order_verified = order, verified
@@ -85,9 +86,13 @@ def option(number: int, value: bytes, verified: bool) -> BootOption:
         return BootOption(number, '', '', False, False)
     attributes, size = _HEAD.unpack_from(value)
     end = _HEAD.size
-    while value[end:end + 2] not in (b'\0\0', b'\0', b''):
+    while value[end : end + 2] not in (b'\0\0', b'\0', b''):
         end += 2
-    path = value[end + 2:end + 2 + size]
+    path = value[end + 2 : end + 2 + size]
     return BootOption(
-        number, text.utf16(value[_HEAD.size:end]), devicepath.render(path),
-        bool(attributes & _ACTIVE), verified and len(path) == size)
+        number,
+        text.utf16(value[_HEAD.size : end]),
+        devicepath.render(path),
+        bool(attributes & _ACTIVE),
+        verified and len(path) == size,
+    )

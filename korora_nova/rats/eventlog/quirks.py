@@ -41,61 +41,82 @@ TEXT_NUL = 'text-nul'
 QUIRKS = {
     PADDING: Quirk(
         'The area behind the last event is filled with 00 or ff, up to '
-        'megabytes.', 'ACPI log areas copied whole',
+        'megabytes.',
+        'ACPI log areas copied whole',
         'A fill that reaches the end ends the log. Nothing is skipped: '
-        'an event dropped with it would be missing from the replay.'),
+        'an event dropped with it would be missing from the replay.',
+    ),
     VENDOR_BYTES: Quirk(
         'The vendor bytes of the Spec ID event are not counted in its '
-        'size, or are not there at all.', 'several firmwares',
+        'size, or are not there at all.',
+        'several firmwares',
         'Events start behind the stated size, as the kernel reads it; '
-        'behind the vendor bytes if the log cannot be read otherwise.'),
+        'behind the vendor bytes if the log cannot be read otherwise.',
+    ),
     HEADERLESS: Quirk(
         'Crypto-agile events without the Spec ID event in front.',
         'excerpts of logs',
         'Digest sizes are those of the algorithms known here. Accepted '
-        'only if the log cannot be read as a SHA-1 log as well.'),
+        'only if the log cannot be read as a SHA-1 log as well.',
+    ),
     MISSING_BANK: Quirk(
         'Events lack the digest of a bank that the Spec ID event names.',
         'firmware and boot loaders that measure into some banks only',
         'The bank is incomplete from there on and cannot be compared; '
-        'nothing is guessed.'),
+        'nothing is guessed.',
+    ),
     LATE_LOCALITY: Quirk(
         'StartupLocality behind the first event of PCR 0, or twice, or '
-        'padded with 00.', 'firmware that logs in the order of its phases; '
-        'coreboot',
+        'padded with 00.',
+        'firmware that logs in the order of its phases; coreboot',
         'Taken from anywhere if all agree: a wrong start value does not '
-        'replay.'),
+        'replay.',
+    ),
     NO_ACTION_REGISTER: Quirk(
         'EV_NO_ACTION with register 0xffffffff, or with a digest.',
-        'several firmwares', 'Such events never extend.'),
+        'several firmwares',
+        'Such events never extend.',
+    ),
     SEPARATOR_VALUE: Quirk(
         'Separators of ffffffff or "WBCL" instead of 00000000, two of '
         'them in one register, or data longer than what was hashed.',
         'BIOS-era firmware; Windows in PCRs 12-14; coreboot',
-        'Known by their digest. The first one ends what firmware says.'),
+        'Known by their digest. The first one ends what firmware says.',
+    ),
     SHIM_LENGTH: Quirk(
         'An authority event is 6 bytes longer than its own lengths say, '
         'and the last of them is not hashed.',
         'shim before 15.3, which counted the padding of its structure',
-        'Up to 8 surplus bytes are tolerated, hashed or not.'),
+        'Up to 8 surplus bytes are tolerated, hashed or not.',
+    ),
     SHIM_NAME: Quirk(
         'The name of a variable of shim, in PCR 14, has a byte of memory '
-        'behind its NUL.', 'shim 15',
+        'behind its NUL.',
+        'shim 15',
         'Up to 8 bytes behind a NUL are left out of a name, which is for '
-        'people and not verified.'),
+        'people and not verified.',
+    ),
     VARIABLE_BOOT: Quirk(
         'EV_EFI_VARIABLE_BOOT hashes only the value of the variable, or '
-        'the whole structure.', 'EDK II and others; PFP up to 1.05',
-        'Both are accepted in PCR 1; the name is then not covered.'),
+        'the whole structure.',
+        'EDK II and others; PFP up to 1.05',
+        'Both are accepted in PCR 1; the name is then not covered.',
+    ),
     GRUB_TEXT: Quirk(
         "GRUB's EV_IPL hashes the text behind a prefix, and the data "
-        'carries a NUL more or less than what was hashed.', 'GRUB',
+        'carries a NUL more or less than what was hashed.',
+        'GRUB',
         'All four readings are tried. The prefix is not covered, so a '
-        'text is judged by its content.'),
+        'text is judged by its content.',
+    ),
     SECURE_BOOT_EMPTY: Quirk(
         'The SecureBoot variable has length 0.',
-        'firmware without keys, virtual machines', 'Secure Boot is off.'),
+        'firmware without keys, virtual machines',
+        'Secure Boot is off.',
+    ),
     TEXT_NUL: Quirk(
-        'An action carries a NUL that was not hashed.', 'several firmwares',
-        'Text is compared with and without it.'),
+        'An action carries a NUL that was not hashed.',
+        'several firmwares',
+        'Text is compared with and without it.',
+    ),
 }

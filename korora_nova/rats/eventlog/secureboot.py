@@ -20,14 +20,26 @@ from korora_nova.rats.eventlog.formats import Event
 from korora_nova.rats.eventlog.variables import Variable
 
 #: The databases of Secure Boot and who owns the variables.
-DATABASES = {'PK': variables.GLOBAL, 'KEK': variables.GLOBAL,
-             'db': variables.IMAGE_SECURITY, 'dbx': variables.IMAGE_SECURITY,
-             'dbt': variables.IMAGE_SECURITY,
-             'dbr': variables.IMAGE_SECURITY,
-             'devdb': variables.DEVICE_SECURITY}
+DATABASES = {
+    'PK': variables.GLOBAL,
+    'KEK': variables.GLOBAL,
+    'db': variables.IMAGE_SECURITY,
+    'dbx': variables.IMAGE_SECURITY,
+    'dbt': variables.IMAGE_SECURITY,
+    'dbr': variables.IMAGE_SECURITY,
+    'devdb': variables.DEVICE_SECURITY,
+}
 #: Variables of shim that vouch for nothing (its mok.c).
-SHIM_STATE = frozenset(('SbatLevel', 'MokSBState', 'MokDBState',
-                        'MokListTrusted', 'MokPolicy', 'HSIStatus'))
+SHIM_STATE = frozenset(
+    (
+        'SbatLevel',
+        'MokSBState',
+        'MokDBState',
+        'MokListTrusted',
+        'MokPolicy',
+        'HSIStatus',
+    )
+)
 #: Longest value of another variable that is kept, bytes.
 MAX_VALUE = 4096
 
@@ -44,7 +56,8 @@ class Policy:
 
     secure_boot: bool | None = None
     databases: list[SignatureDatabase] = dataclasses.field(
-        default_factory=list)
+        default_factory=list
+    )
     authorities: list[Authority] = dataclasses.field(default_factory=list)
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     explained: set[int] = dataclasses.field(default_factory=set)
@@ -60,8 +73,10 @@ def _states(bank: str) -> tuple[frozenset[bytes], frozenset[bytes]]:
     make = check.hasher(bank)
     on = make(variables.build(variables.GLOBAL, 'SecureBoot', b'\1'))
     # See quirks.SECURE_BOOT_EMPTY.
-    off = [variables.build(variables.GLOBAL, 'SecureBoot', value)
-           for value in (b'\0', b'')]
+    off = [
+        variables.build(variables.GLOBAL, 'SecureBoot', value)
+        for value in (b'\0', b'')
+    ]
     off += [variables.build(variables.SHIM, 'MokSBState', b'\1')]
     return frozenset((on,)), frozenset(map(make, off))
 
@@ -77,8 +92,9 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     digests = [event.digests[bank] for event in events]
     failed = check.failures(bank)
     ends = check.separators(bank) | failed
-    first = next((number for number, digest in enumerate(digests)
-                  if digest in ends), -1)
+    first = next(
+        (number for number, digest in enumerate(digests) if digest in ends), -1
+    )
     sound = first >= 0 and digests[first] not in failed
     firmware = first if sound else 0
     policy.secure_boot = _secure_boot(digests, digests[:firmware], bank)
@@ -89,7 +105,8 @@ def read(events: Sequence[Event], bank: str) -> Policy:
             continue
         variable = variables.parse(event.data)
         verified = variable is not None and _covers(
-            event.data, variable, digests[number], make)
+            event.data, variable, digests[number], make
+        )
         if number < firmware:
             _configured(policy, event, variable, verified)
         else:
@@ -99,8 +116,9 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     return policy
 
 
-def _secure_boot(digests: Sequence[bytes], firmware: Sequence[bytes],
-                 bank: str) -> bool | None:
+def _secure_boot(
+    digests: Sequence[bytes], firmware: Sequence[bytes], bank: str
+) -> bool | None:
     """On if firmware said so, off if anybody did."""
     on, off = _states(bank)
     if not off.isdisjoint(digests):
@@ -108,16 +126,20 @@ def _secure_boot(digests: Sequence[bytes], firmware: Sequence[bytes],
     return None if on.isdisjoint(firmware) else True
 
 
-def _covers(data: bytes, variable: Variable, digest: bytes,
-            make: check.Hash) -> bool:
+def _covers(
+    data: bytes, variable: Variable, digest: bytes, make: check.Hash
+) -> bool:
     """Whether the digest is of the variable, its name included."""
     # See quirks.SHIM_LENGTH.
-    return any(make(data[:len(data) - cut]) == digest
-               for cut in range(variable.surplus + 1))
+    return any(
+        make(data[: len(data) - cut]) == digest
+        for cut in range(variable.surplus + 1)
+    )
 
 
-def _configured(policy: Policy, event: Event, variable: Variable | None,
-                verified: bool) -> None:
+def _configured(
+    policy: Policy, event: Event, variable: Variable | None, verified: bool
+) -> None:
     """An event in front of the separator: firmware's configuration."""
     if variable is None:
         return
@@ -144,32 +166,45 @@ def _database(policy: Policy, variable: Variable, verified: bool) -> None:
         policy.authorities.append(Authority(variable.name, entry, verified))
         return
     found = variables.signatures(variable.value)
-    policy.databases.append(SignatureDatabase(
-        variable.name, verified and found.complete, found.entries))
+    policy.databases.append(
+        SignatureDatabase(
+            variable.name, verified and found.complete, found.entries
+        )
+    )
 
 
-def _used(policy: Policy, event: Event, variable: Variable | None,
-          verified: bool, whole: bool) -> None:
+def _used(
+    policy: Policy,
+    event: Event,
+    variable: Variable | None,
+    verified: bool,
+    whole: bool,
+) -> None:
     """An event behind the separator: authorities, and shim's variables.
 
     :param whole: all events from the separator on are verified.
     """
     if variable is None or not verified:
         policy.authorities.append(
-            Authority(variable.name if variable else '', None, False))
+            Authority(variable.name if variable else '', None, False)
+        )
         return
-    state = variable.vendor == variables.SHIM and (
-        variable.name in SHIM_STATE)
+    state = variable.vendor == variables.SHIM and (variable.name in SHIM_STATE)
     entry = None if state else variables.authority(variable.value)
     if entry is not None:
         policy.authorities.append(Authority(variable.name, entry, True))
         policy.explained.add(event.index)
     elif DATABASES.get(variable.name) == variable.vendor and (
-            variables.is_lists(variable.value)):
+        variables.is_lists(variable.value)
+    ):
         # Changed by an update at boot, or an imitation.
-        policy.databases.append(SignatureDatabase(
-            variable.name, False,
-            variables.signatures(variable.value).entries))
+        policy.databases.append(
+            SignatureDatabase(
+                variable.name,
+                False,
+                variables.signatures(variable.value).entries,
+            )
+        )
         policy.explained.add(event.index)
     elif not state:
         policy.authorities.append(Authority(variable.name, None, False))
@@ -191,9 +226,14 @@ def _keep(policy: Policy, event: Event, variable: Variable) -> None:
 def _contradictions(policy: Policy) -> None:
     """Two different databases of one name in front of the separator."""
     seen: dict[str, SignatureDatabase] = {}
-    wrong = {item.name for item in policy.databases if item.verified
-             and seen.setdefault(item.name, item) != item}
+    wrong = {
+        item.name
+        for item in policy.databases
+        if item.verified and seen.setdefault(item.name, item) != item
+    }
     policy.databases = [
-        dataclasses.replace(item, verified=item.verified
-                            and item.name not in wrong)
-        for item in policy.databases]
+        dataclasses.replace(
+            item, verified=item.verified and item.name not in wrong
+        )
+        for item in policy.databases
+    ]

@@ -20,15 +20,19 @@ _CONTROLS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\xa0]+')
 
 def utf8(data: bytes) -> str:
     """UTF-8 without its trailing NULs, cut."""
-    return escaped(data[:MAX_TEXT].rstrip(b'\0').decode(
-        errors='backslashreplace'))
+    return escaped(
+        data[:MAX_TEXT].rstrip(b'\0').decode(errors='backslashreplace')
+    )
 
 
 def utf16(data: bytes) -> str:
     """UCS-2 as firmware writes it, without its trailing NULs, cut."""
     data = data[:MAX_TEXT]
-    return escaped(data[:len(data) & ~1].decode(
-        'utf-16-le', errors='backslashreplace').rstrip('\0'))
+    return escaped(
+        data[: len(data) & ~1]
+        .decode('utf-16-le', errors='backslashreplace')
+        .rstrip('\0')
+    )
 
 
 def ucs2(data: bytes) -> str | None:
@@ -54,10 +58,14 @@ def escaped(text: str) -> str:
     """Text with escapes for what is not printable."""
     if text.isprintable():
         return text
-    text = _CONTROLS.sub(lambda match: match[0].encode(
-        'unicode_escape').decode(), text)
+    text = _CONTROLS.sub(
+        lambda match: match[0].encode('unicode_escape').decode(), text
+    )
     if text.isascii():
         return text
     return ''.join(
-        char if char.isprintable() or char in '\n\t'
-        else char.encode('unicode_escape').decode() for char in text)
+        char
+        if char.isprintable() or char in '\n\t'
+        else char.encode('unicode_escape').decode()
+        for char in text
+    )

@@ -51,8 +51,11 @@ EV_EFI_SPDM_FIRMWARE_CONFIG = 0x800000E2
 EV_EFI_SPDM_DEVICE_POLICY = 0x800000E3
 EV_EFI_SPDM_DEVICE_AUTHORITY = 0x800000E4
 
-_NAMES = {value: name for name, value in list(globals().items())
-          if name.startswith('EV_')}
+_NAMES = {
+    value: name
+    for name, value in list(globals().items())
+    if name.startswith('EV_')
+}
 
 
 def name(kind: int) -> str:
@@ -61,9 +64,17 @@ def name(kind: int) -> str:
 
 
 #: TPM_ALG_ID (TCG Algorithm Registry) -> bank name and digest bytes.
-ALGORITHMS = {item.id: (item.name, item.size)
-              for item in algorithms.BY_ID.values()}
+ALGORITHMS = {
+    item.id: (item.name, item.size) for item in algorithms.BY_ID.values()
+}
 #: Bank name -> what hashlib calls its algorithm.
-HASHES = {'sha1': 'sha1', 'sha256': 'sha256', 'sha384': 'sha384',
-          'sha512': 'sha512', 'sm3-256': 'sm3', 'sha3-256': 'sha3_256',
-          'sha3-384': 'sha3_384', 'sha3-512': 'sha3_512'}
+HASHES = {
+    'sha1': 'sha1',
+    'sha256': 'sha256',
+    'sha384': 'sha384',
+    'sha512': 'sha512',
+    'sm3-256': 'sm3',
+    'sha3-256': 'sha3_256',
+    'sha3-384': 'sha3_384',
+    'sha3-512': 'sha3_512',
+}

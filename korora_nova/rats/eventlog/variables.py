@@ -51,7 +51,8 @@ _KINDS = {
     '3c5766e8-269c-4e34-aa14-ed776e85b3b6': ('rsa2048', None),
     'e2b36190-879b-4a3d-ad8d-f2e7bba32784': ('rsa2048-sha256', None),
     '67f8444f-8743-48f1-a328-1eaab8736080': ('rsa2048-sha1', None),
-    '4aafd29d-68df-49ee-8aa9-347d375665a7': ('pkcs7', None)}
+    '4aafd29d-68df-49ee-8aa9-347d375665a7': ('pkcs7', None),
+}
 _BY_BYTES = {uuid.UUID(guid).bytes_le: kind for guid, kind in _KINDS.items()}
 
 
@@ -95,20 +96,26 @@ def parse(data: bytes) -> Variable | None:
     surplus = len(data) - start - size
     if characters > MAX_NAME or not 0 <= surplus <= _MAX_SURPLUS:
         return None
-    return Variable(_guid(vendor), text.utf16(data[_VARIABLE.size:start]),
-                    data[start:start + size], surplus)
+    return Variable(
+        _guid(vendor),
+        text.utf16(data[_VARIABLE.size : start]),
+        data[start : start + size],
+        surplus,
+    )
 
 
 def build(vendor: str, name: str, value: bytes) -> bytes:
     """UEFI_VARIABLE_DATA of a variable."""
-    return (_VARIABLE.pack(uuid.UUID(vendor).bytes_le, len(name), len(value))
-            + name.encode('utf-16-le') + value)
+    return (
+        _VARIABLE.pack(uuid.UUID(vendor).bytes_le, len(name), len(value))
+        + name.encode('utf-16-le')
+        + value
+    )
 
 
 def is_lists(value: bytes) -> bool:
     """Whether a value starts like signature lists."""
-    return not value or (len(value) >= _LIST.size
-                         and value[:16] in _BY_BYTES)
+    return not value or (len(value) >= _LIST.size and value[:16] in _BY_BYTES)
 
 
 def signatures(value: bytes) -> Signatures:
@@ -120,14 +127,20 @@ def signatures(value: bytes) -> Signatures:
             return Signatures(tuple(entries), False)
         kind, size, header, each = _LIST.unpack_from(value, at)
         first, end = at + _LIST.size + header, at + size
-        if end > len(value) or first > end or each <= _OWNER or (
-                (end - first) % each) or (
-                len(entries) + (end - first) // each > MAX_ENTRIES):
+        if (
+            end > len(value)
+            or first > end
+            or each <= _OWNER
+            or ((end - first) % each)
+            or (len(entries) + (end - first) // each > MAX_ENTRIES)
+        ):
             return Signatures(tuple(entries), False)
         name, digest = _BY_BYTES.get(kind) or (_guid(kind), None)
         if digest is None or each < _OWNER + digest:
-            entries += (_entry(name, value[start:start + each])
-                        for start in range(first, end, each))
+            entries += (
+                _entry(name, value[start : start + each])
+                for start in range(first, end, each)
+            )
         else:
             entries += _hashes(name, digest, each, value[first:end])
         at = end
@@ -140,13 +153,19 @@ def authority(value: bytes) -> SignatureEntry | None:
     shim's own certificates come without an owner. A digest and a
     certificate are told apart by their form, as the event does not say.
     """
-    for owner, data in ((bytes(_OWNER), value),
-                        (value[:_OWNER], value[_OWNER:])):
+    for owner, data in (
+        (bytes(_OWNER), value),
+        (value[:_OWNER], value[_OWNER:]),
+    ):
         if _is_der(data):
             return _x509(data, owner)
     if len(value) == _OWNER + 32:
-        return SignatureEntry('sha256', f'sha256:{value[_OWNER:].hex()}',
-                              guid(value[:_OWNER]), '')
+        return SignatureEntry(
+            'sha256',
+            f'sha256:{value[_OWNER:].hex()}',
+            guid(value[:_OWNER]),
+            '',
+        )
     return None
 
 
@@ -158,16 +177,20 @@ def _entry(name: str, data: bytes) -> SignatureEntry:
     return SignatureEntry(name, digest, _guid(owner), '')
 
 
-def _hashes(name: str, digest: int, each: int, body: bytes
-            ) -> Iterator[SignatureEntry]:
+def _hashes(
+    name: str, digest: int, each: int, body: bytes
+) -> Iterator[SignatureEntry]:
     """Entries that start with a digest; a dbx has hundreds."""
     algorithm = name.rpartition('-')[2] + ':'
     digits = body.hex()
     for at in range(0, len(body), each):
         first = 2 * (at + _OWNER)
         yield SignatureEntry(
-            name, algorithm + digits[first:first + 2 * digest],
-            _guid(body[at:at + _OWNER]), '')
+            name,
+            algorithm + digits[first : first + 2 * digest],
+            _guid(body[at : at + _OWNER]),
+            '',
+        )
 
 
 def _x509(der: bytes, owner: bytes) -> SignatureEntry:
@@ -180,14 +203,22 @@ def _certificate(der: bytes) -> tuple[str, str]:
     """Digest and subject; hosts share a handful of certificates."""
     try:
         subject = text.escaped(
-            x509.load_der_x509_certificate(der).subject.rfc4514_string())
-    except (ValueError, TypeError, x509.InvalidVersion,
-            exceptions.UnsupportedAlgorithm):
+            x509.load_der_x509_certificate(der).subject.rfc4514_string()
+        )
+    except (
+        ValueError,
+        TypeError,
+        x509.InvalidVersion,
+        exceptions.UnsupportedAlgorithm,
+    ):
         subject = ''
     return f'sha256:{hashlib.sha256(der).hexdigest()}', subject
 
 
 def _is_der(data: bytes) -> bool:
     """Whether data is one DER SEQUENCE of a certificate's size."""
-    return (len(data) > 4 and data[:2] == b'\x30\x82'
-            and int.from_bytes(data[2:4], 'big') + 4 == len(data))
+    return (
+        len(data) > 4
+        and data[:2] == b'\x30\x82'
+        and int.from_bytes(data[2:4], 'big') + 4 == len(data)
+    )

@@ -29,8 +29,20 @@ from korora_nova.rats.ima.state import State, Tally
 from korora_nova.rats.ima.templates import MAX_TEMPLATE_DATA, Entry
 
 __all__ = [
-    'BOOT_AGGREGATE', 'BOOT_AGGREGATES', 'Entry', 'IMA_PCR', 'ImaLog',
-    'MAX_DIGESTS', 'MAX_ENTRIES', 'MAX_TEMPLATE_DATA', 'Measured', 'Rules',
-    'State', 'Tally', 'forget', 'measure', 'parse',
+    'BOOT_AGGREGATE',
+    'BOOT_AGGREGATES',
+    'Entry',
+    'IMA_PCR',
+    'ImaLog',
+    'MAX_DIGESTS',
+    'MAX_ENTRIES',
+    'MAX_TEMPLATE_DATA',
+    'Measured',
+    'Rules',
+    'State',
+    'Tally',
+    'forget',
+    'measure',
+    'parse',
     'prepare',
 ]

@@ -20,9 +20,11 @@ _USED = {'sha1', 'sha256'}
 _R = errors.Reason
 
 
-def check(aggregates: Collection[str],
-          banks: Mapping[str, Mapping[int, bytes]],
-          listed: Callable[[str], bool] = lambda digest: False) -> None:
+def check(
+    aggregates: Collection[str],
+    banks: Mapping[str, Mapping[int, bytes]],
+    listed: Callable[[str], bool] = lambda digest: False,
+) -> None:
     """Compare boot aggregates with quoted PCRs.
 
     :param banks: quoted values by bank.
@@ -32,8 +34,10 @@ def check(aggregates: Collection[str],
     """
     if not aggregates:
         raise errors.EvidenceError(
-            _R.IMA_BOOT_AGGREGATE, 'The IMA measurement list holds no boot '
-            'aggregate.', place='boot_aggregate')
+            _R.IMA_BOOT_AGGREGATE,
+            'The IMA measurement list holds no boot aggregate.',
+            place='boot_aggregate',
+        )
     for got in aggregates:
         name = got.partition(':')[0]
         pcrs = banks.get(name)
@@ -43,17 +47,22 @@ def check(aggregates: Collection[str],
             if listed(got):
                 continue
             raise errors.EvidenceError(
-                _R.IMA_BOOT_AGGREGATE, f'The boot aggregate {got} is of '
+                _R.IMA_BOOT_AGGREGATE,
+                f'The boot aggregate {got} is of '
                 f'{name} PCRs, which were not quoted; quote that bank too, '
                 'or list it for the path boot_aggregate.',
-                place='boot_aggregate', details={'got': got})
+                place='boot_aggregate',
+                details={'got': got},
+            )
         want = [expected(name, pcrs, indices) for indices in _RANGES]
         if got not in want:
             raise errors.EvidenceError(
-                _R.IMA_BOOT_AGGREGATE, f'The boot aggregate is {got}; the '
+                _R.IMA_BOOT_AGGREGATE,
+                f'The boot aggregate is {got}; the '
                 f'quoted PCRs 0-9 give {want[0]}, 0-7 give {want[1]}.',
                 place='boot_aggregate',
-                details={'want': ' '.join(filter(None, want)), 'got': got})
+                details={'want': ' '.join(filter(None, want)), 'got': got},
+            )
 
 
 def _none(got: str) -> bool:
@@ -61,8 +70,9 @@ def _none(got: str) -> bool:
     return not got.rpartition(':')[2].strip('0')
 
 
-def expected(bank: str, pcrs: Mapping[int, bytes],
-             indices: range = _RANGES[0]) -> str:
+def expected(
+    bank: str, pcrs: Mapping[int, bytes], indices: range = _RANGES[0]
+) -> str:
     """The boot aggregate of PCRs, "ALG:HEX"; '' if one is missing."""
     values = [pcrs.get(index, b'') for index in indices]
     if any(len(value) != HASHES[bank] for value in values):

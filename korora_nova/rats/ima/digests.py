@@ -12,16 +12,26 @@ from korora_nova.rats.ima.templates import DIGEST_SIZES, Malformed
 _LENGTH = struct.Struct('<I')
 #: Prefix of a key by the text before the hex digits.
 _HEADS = {
-    prefix + name: (_LENGTH.pack(len(prefix) + len(name) + 2 + size)
-                    + f'{prefix}{name}:\0'.encode(), 2 * size)
-    for prefix in ('', 'verity:') for name, size in DIGEST_SIZES.items()}
+    prefix + name: (
+        _LENGTH.pack(len(prefix) + len(name) + 2 + size)
+        + f'{prefix}{name}:\0'.encode(),
+        2 * size,
+    )
+    for prefix in ('', 'verity:')
+    for name, size in DIGEST_SIZES.items()
+}
 # SM3 goes by two names, depending on the kernel.
 for _prefix in ('', 'verity:'):
     _HEADS[_prefix + 'sm3-256'] = _HEADS[_prefix + 'sm3']
 _SIZES = {head: len(head) + size // 2 for head, size in _HEADS.values()}
 # What hashlib calls an algorithm of the kernel, where that differs.
-_HASHLIB = {'sha3-256': 'sha3_256', 'sha3-384': 'sha3_384',
-            'sha3-512': 'sha3_512', 'rmd160': 'ripemd160', 'sm3-256': 'sm3'}
+_HASHLIB = {
+    'sha3-256': 'sha3_256',
+    'sha3-384': 'sha3_384',
+    'sha3-512': 'sha3_512',
+    'rmd160': 'ripemd160',
+    'sm3-256': 'sm3',
+}
 
 
 def key(digest: str) -> bytes:
@@ -41,7 +51,7 @@ def key(digest: str) -> bytes:
 
 def is_key(item: bytes) -> bool:
     """Whether a field d-ng, with its size, holds a digest."""
-    return len(item) == _SIZES.get(item[:item.find(b':\0') + 2])
+    return len(item) == _SIZES.get(item[: item.find(b':\0') + 2])
 
 
 def wanted(digest: object, place: str) -> bytes:
@@ -56,8 +66,9 @@ def wanted(digest: object, place: str) -> bytes:
         pass
     raise errors.Invalid(
         errors.Reason.POLICY_INVALID,
-        f'{place} holds a digest that is not "ALG:HEX": '
-        f'{ascii(digest)[:96]}.', details={'place': place})
+        f'{place} holds a digest that is not "ALG:HEX": {ascii(digest)[:96]}.',
+        details={'place': place},
+    )
 
 
 def text(item: bytes) -> str:

@@ -70,18 +70,38 @@ def shape(record: Record, form: str) -> Shape | None:
     ends = [cut + size for size in _AGGREGATES]
     text, _, octets = field.partition(b':\0')
     key = digests.key(templates.digest_text(template.fields[0], field))
-    head = key[:-len(octets)]
+    head = key[: -len(octets)]
     label = _PACK(len(field)) + text + b':\0'
     size = len(record.stated)
     if form == records.ASCII:
         tag = b' ' + name + b' ' + text + b':'
         skip = 3 + 2 * size + len(tag)
-        return Shape(None, tag, skip, head, label, label != head, cut,
-                     skip + 2 * len(octets) + 1, third, *ends)
+        return Shape(
+            None,
+            tag,
+            skip,
+            head,
+            label,
+            label != head,
+            cut,
+            skip + 2 * len(octets) + 1,
+            third,
+            *ends,
+        )
     tag = _PACK(len(name)) + name
     unpack = struct.Struct(f'<I{size}s{len(tag)}sI')
-    return Shape(unpack.unpack_from, tag, unpack.size, head, label,
-                 label != head, cut, 0, third, *ends)
+    return Shape(
+        unpack.unpack_from,
+        tag,
+        unpack.size,
+        head,
+        label,
+        label != head,
+        cut,
+        0,
+        third,
+        *ends,
+    )
 
 
 def warm_binary(way: Pass, target: bytes) -> None:
@@ -127,8 +147,9 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
     digests, paths, admitted = way.digests, way.paths, way.admitted
     index, kept = way.settings.pcr, way.memo.entries
     most, begun = way.room, at
-    (unpack, tag, skip, head, label, other, cut, _, third, early, late
-     ) = way.shape or _NONE
+    (unpack, tag, skip, head, label, other, cut, _, third, early, late) = (
+        way.shape or _NONE
+    )
     for count in range(1, rounds + 1):  # noqa: B007 used below
         try:
             in_pcr, stated, named, size = unpack(log, at)
@@ -136,21 +157,28 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
             end = start + size
             data = log[start:end]
             stop = cut + u32(data, cut - 4)[0]
-            digest = data[:cut - 4]
+            digest = data[: cut - 4]
             if other:
                 # With another label it is no key: it is too long.
                 digest = head + digest.removeprefix(label)
-            if (named == tag and in_pcr == index and end <= length
-                    and (digest in digests
-                         or digest in paths(data[cut:stop - 1], ())
-                         or admitted(digest, data[cut:stop - 1]))
-                    and size == (stop + 4 + u32(data, stop)[0] if third
-                                 else stop)
-                    and data.find(0, cut) == stop - 1
-                    and in_list(data).digest() == stated
-                    and stop != early and stop != late):
-                extension = (in_bank(data).digest() if reuse is None
-                             else stated + reuse)
+            if (
+                named == tag
+                and in_pcr == index
+                and end <= length
+                and (
+                    digest in digests
+                    or digest in paths(data[cut : stop - 1], ())
+                    or admitted(digest, data[cut : stop - 1])
+                )
+                and size == (stop + 4 + u32(data, stop)[0] if third else stop)
+                and data.find(0, cut) == stop - 1
+                and in_list(data).digest() == stated
+                and stop != early
+                and stop != late
+            ):
+                extension = (
+                    in_bank(data).digest() if reuse is None else stated + reuse
+                )
                 pcr = in_bank(pcr + extension).digest()
                 if size < most:
                     kept[log[at:end]] = extension
@@ -163,8 +191,9 @@ def cold_binary(way: Pass, target: bytes, rounds: int) -> None:
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        (unpack, tag, skip, head, label, other, cut, _, third, early, late
-         ) = way.shape or _NONE
+        (unpack, tag, skip, head, label, other, cut, _, third, early, late) = (
+            way.shape or _NONE
+        )
     way.at, way.pcr = at, pcr
     way.count += count
     if most:
@@ -180,13 +209,14 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
     kept, most, begun = way.memo.entries, way.room, at
     index = b'%2d ' % way.settings.pcr
     hash_end = 3 + 2 * HASHES[way.settings.template_hash]
-    (_, tag, skip, head, label, _, cut, path_at, third, early, late
-     ) = way.shape or _NONE
+    (_, tag, skip, head, label, _, cut, path_at, third, early, late) = (
+        way.shape or _NONE
+    )
     for count in range(1, rounds + 1):  # noqa: B007 used below
         end = find(b'\n', at)
         line = log[at:end]
         try:
-            octets = unhex(line[skip:path_at - 1])
+            octets = unhex(line[skip : path_at - 1])
             digest = head + octets
             path, rest = line[path_at:], b''
             if third:
@@ -194,18 +224,31 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
                 rest = unhex(rest)
                 rest = pack(len(rest)) + rest
             stop = cut + len(path) + 1
-            if (end >= 0 and line[:3] == index and line[hash_end:skip] == tag
-                    and line[path_at - 1] == _SPACE
-                    and path and 0 not in path
-                    and stop != early and stop != late
-                    and (digest in digests or digest in paths(path, ())
-                         or admitted(digest, path))):
-                data = (label + octets + pack(len(path) + 1) + path
-                        + b'\0' + rest)
+            if (
+                end >= 0
+                and line[:3] == index
+                and line[hash_end:skip] == tag
+                and line[path_at - 1] == _SPACE
+                and path
+                and 0 not in path
+                and stop != early
+                and stop != late
+                and (
+                    digest in digests
+                    or digest in paths(path, ())
+                    or admitted(digest, path)
+                )
+            ):
+                data = (
+                    label + octets + pack(len(path) + 1) + path + b'\0' + rest
+                )
                 stated = in_list(data).digest()
                 if stated == unhex(line[3:hash_end]):
-                    extension = (in_bank(data).digest() if reuse is None
-                                 else stated + reuse)
+                    extension = (
+                        in_bank(data).digest()
+                        if reuse is None
+                        else stated + reuse
+                    )
                     pcr = in_bank(pcr + extension).digest()
                     if end - at < most:
                         kept[line] = extension
@@ -218,8 +261,9 @@ def cold_ascii(way: Pass, target: bytes, rounds: int) -> None:
         at, pcr = way.slow(at, pcr)
         if pcr == target or at >= length:
             break
-        (_, tag, skip, head, label, _, cut, path_at, third, early, late
-         ) = way.shape or _NONE
+        (_, tag, skip, head, label, _, cut, path_at, third, early, late) = (
+            way.shape or _NONE
+        )
     way.at, way.pcr = at, pcr
     way.count += count
     if most:

@@ -27,23 +27,35 @@ class ImaLog:
     entries: tuple[Entry, ...]
     _log: bytes = dataclasses.field(default=b'', repr=False, compare=False)
     _form: str | None = dataclasses.field(default=None, compare=False)
-    _template_hash: str | None = dataclasses.field(
-        default=None, compare=False)
+    _template_hash: str | None = dataclasses.field(default=None, compare=False)
 
-    def verify(self, pcrs: Mapping[int, bytes], bank: str = 'sha256', *,
-               banks: Mapping[str, Mapping[int, bytes]] | None = None
-               ) -> tuple[Entry, ...]:
+    def verify(
+        self,
+        pcrs: Mapping[int, bytes],
+        bank: str = 'sha256',
+        *,
+        banks: Mapping[str, Mapping[int, bytes]] | None = None,
+    ) -> tuple[Entry, ...]:
         """Replay against quoted PCRs; return the entries PCR 10 covers.
 
         :raises EvidenceError: as :func:`korora_nova.rats.ima.measure`.
         """
-        return tuple(measure(
-            self._log, pcrs, (), bank=bank, banks=banks, form=self._form,
-            template_hash=self._template_hash).files())
+        return tuple(
+            measure(
+                self._log,
+                pcrs,
+                (),
+                bank=bank,
+                banks=banks,
+                form=self._form,
+                template_hash=self._template_hash,
+            ).files()
+        )
 
 
-def parse(log: bytes, *, form: str | None = None,
-          template_hash: str | None = None) -> ImaLog:
+def parse(
+    log: bytes, *, form: str | None = None, template_hash: str | None = None
+) -> ImaLog:
     """Parse a list and rehash every entry's template data.
 
     :param form: as in :class:`State`, None: detected; so is

@@ -43,11 +43,18 @@ class Measured:
             at = record.end
 
 
-def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
-            *, state: State | None = None, bank: str = 'sha256',
-            banks: Mapping[str, Mapping[int, bytes]] | None = None,
-            index: int = IMA_PCR, form: str | None = None,
-            template_hash: str | None = None) -> Measured:
+def measure(
+    log: bytes,
+    pcrs: Mapping[int, bytes],
+    rules: Sequence[Rules],
+    *,
+    state: State | None = None,
+    bank: str = 'sha256',
+    banks: Mapping[str, Mapping[int, bytes]] | None = None,
+    index: int = IMA_PCR,
+    form: str | None = None,
+    template_hash: str | None = None,
+) -> Measured:
     """Appraise a list, or what follows the part that ``state`` covers.
 
     1. Each entry is read and matches its hash; 2. extending the PCR with
@@ -68,12 +75,14 @@ def measure(log: bytes, pcrs: Mapping[int, bytes], rules: Sequence[Rules],
     """
     target = _target(pcrs, index, bank)
     if state is None:
-        covered = _whole(log, target, rules, index, bank, form,
-                         template_hash)
+        covered = _whole(log, target, rules, index, bank, form, template_hash)
     else:
         covered = _suffix(log, target, rules, state, index, bank)
-    aggregate.check(covered.aggregates, {**(banks or {}), bank: pcrs},
-                    lambda digest: _listed(rules, digest))
+    aggregate.check(
+        covered.aggregates,
+        {**(banks or {}), bank: pcrs},
+        lambda digest: _listed(rules, digest),
+    )
     _tail(covered, state)
     return _measured(covered, rules, state)
 
@@ -84,21 +93,31 @@ def _listed(rules: Sequence[Rules], digest: str) -> bool:
         key = digests.key(digest)
     except Malformed:
         return False
-    return bool(rules) and all(key in item.paths.get(BOOT_AGGREGATE, ())
-                               for item in rules)
+    return bool(rules) and all(
+        key in item.paths.get(BOOT_AGGREGATE, ()) for item in rules
+    )
 
 
 def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> bytes:
     target = pcrs.get(index, b'')
     if bank not in HASHES or len(target) != HASHES[bank]:
         raise errors.EvidenceError(
-            _R.IMA_LOG_REPLAY, f'No value of PCR {index} in a {bank} bank '
-            'was quoted.', place=f'pcrs: {index}')
+            _R.IMA_LOG_REPLAY,
+            f'No value of PCR {index} in a {bank} bank was quoted.',
+            place=f'pcrs: {index}',
+        )
     return target
 
 
-def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
-           bank: str, form: str | None, template_hash: str | None) -> Pass:
+def _whole(
+    log: bytes,
+    target: bytes,
+    rules: Sequence[Rules],
+    index: int,
+    bank: str,
+    form: str | None,
+    template_hash: str | None,
+) -> Pass:
     if not log:
         raise errors.EvidenceError(_R.IMA_LOG_MISSING)
     form = form or records.detect_form(log)
@@ -106,33 +125,52 @@ def _whole(log: bytes, target: bytes, rules: Sequence[Rules], index: int,
     zeros = bytes(len(target))
     if target == zeros:
         raise errors.EvidenceError(
-            _R.IMA_BOOT_AGGREGATE, f'PCR {index} was never extended: the '
-            'kernel found no TPM when it began to measure.')
+            _R.IMA_BOOT_AGGREGATE,
+            f'PCR {index} was never extended: the '
+            'kernel found no TPM when it began to measure.',
+        )
     got = ''
     for extension in state.extensions(bank):
-        attempt = Pass(log, Settings(form, template_hash, bank, index,
-                                     extension), rules, zeros)
+        attempt = Pass(
+            log,
+            Settings(form, template_hash, bank, index, extension),
+            rules,
+            zeros,
+        )
         if attempt.run(target):
             return attempt
         got = got or attempt.pcr.hex()
         if extension == state.PADDED and not attempt.violations:
             break
     raise errors.EvidenceError(
-        _R.IMA_LOG_REPLAY, f'The IMA measurement list does not replay to '
+        _R.IMA_LOG_REPLAY,
+        f'The IMA measurement list does not replay to '
         f'the quoted PCR {index}: want {target.hex()}, its {attempt.count} '
-        f'entries give {got}.', place=f'pcr {index}',
-        details={'want': target.hex(), 'got': got})
+        f'entries give {got}.',
+        place=f'pcr {index}',
+        details={'want': target.hex(), 'got': got},
+    )
 
 
-def _suffix(log: bytes, target: bytes, rules: Sequence[Rules], last: State,
-            index: int, bank: str) -> Pass:
+def _suffix(
+    log: bytes,
+    target: bytes,
+    rules: Sequence[Rules],
+    last: State,
+    index: int,
+    bank: str,
+) -> Pass:
     if (last.bank, last.index) != (bank, index) or any(
-            item.fingerprint not in last.results for item in rules):
-        raise _discontinued('the earlier part was appraised with other '
-                            'rules')
-    covered = Pass(log, Settings(last.form, last.template_hash, bank, index,
-                                 last.extension), rules,
-                   bytes.fromhex(last.pcr), last)
+        item.fingerprint not in last.results for item in rules
+    ):
+        raise _discontinued('the earlier part was appraised with other rules')
+    covered = Pass(
+        log,
+        Settings(last.form, last.template_hash, bank, index, last.extension),
+        rules,
+        bytes.fromhex(last.pcr),
+        last,
+    )
     try:
         reached = covered.run(target)
     except errors.EvidenceError:
@@ -147,8 +185,10 @@ def _suffix(log: bytes, target: bytes, rules: Sequence[Rules], last: State,
 
 def _discontinued(why: str) -> errors.Conflict:
     return errors.Conflict(
-        _R.IMA_CONTINUITY, 'The IMA measurement list does not continue what '
-        f'was appraised before ({why}); send all of it.')
+        _R.IMA_CONTINUITY,
+        'The IMA measurement list does not continue what '
+        f'was appraised before ({why}); send all of it.',
+    )
 
 
 def _tail(covered: Pass, last: State | None) -> None:
@@ -164,18 +204,29 @@ def _tail(covered: Pass, last: State | None) -> None:
         raise
 
 
-def _measured(covered: Pass, rules: Sequence[Rules],
-              last: State | None) -> Measured:
+def _measured(
+    covered: Pass, rules: Sequence[Rules], last: State | None
+) -> Measured:
     settings = covered.settings
-    results = {item.fingerprint: counter.tally() for item, counter
-               in zip(rules, covered.counters, strict=True)}
+    results = {
+        item.fingerprint: counter.tally()
+        for item, counter in zip(rules, covered.counters, strict=True)
+    }
     reached = State(
         entries=covered.count + (last.entries if last else 0),
         bytes=covered.at + (last.bytes if last else 0),
-        pcr=covered.pcr.hex(), index=settings.pcr, bank=settings.bank,
-        form=settings.form, template_hash=settings.template_hash,
-        extension=settings.extension, aggregates=tuple(covered.aggregates),
-        results=results)
-    return Measured(reached, tuple(results[item.fingerprint].findings()
-                                   for item in rules),
-                    covered.count, covered.log)
+        pcr=covered.pcr.hex(),
+        index=settings.pcr,
+        bank=settings.bank,
+        form=settings.form,
+        template_hash=settings.template_hash,
+        extension=settings.extension,
+        aggregates=tuple(covered.aggregates),
+        results=results,
+    )
+    return Measured(
+        reached,
+        tuple(results[item.fingerprint].findings() for item in rules),
+        covered.count,
+        covered.log,
+    )

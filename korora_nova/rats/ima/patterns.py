@@ -36,8 +36,10 @@ def octets(text: str, place: str) -> bytes:
         return text.encode(errors='surrogateescape')
     except UnicodeEncodeError:
         raise errors.Invalid(
-            errors.Reason.POLICY_INVALID, f'{place} holds text that is not '
-            'UTF-8.', details={'place': place}) from None
+            errors.Reason.POLICY_INVALID,
+            f'{place} holds text that is not UTF-8.',
+            details={'place': place},
+        ) from None
 
 
 class Patterns:
@@ -55,33 +57,41 @@ class Patterns:
                     errors.Reason.POLICY_INVALID,
                     f'{place} holds a pattern that is empty, longer than '
                     f'{MAX_LENGTH} characters or has more than {MAX_STARS} '
-                    'stars.', details={'place': place})
+                    'stars.',
+                    details={'place': place},
+                )
         if len(self.texts) > MAX_PATTERNS:
             raise errors.Invalid(
                 errors.Reason.POLICY_INVALID,
                 f'{place} holds more than {MAX_PATTERNS} patterns.',
-                details={'place': place})
+                details={'place': place},
+            )
         self._all = _compile(self.texts, place)
         self._each = {text: _compile((text,), place) for text in self.texts}
 
     def match(self, path: bytes) -> bool:
         """Whether any pattern matches."""
-        return (bool(self.texts) and _canonical(path)
-                and self._all.match(path) is not None)
+        return (
+            bool(self.texts)
+            and _canonical(path)
+            and self._all.match(path) is not None
+        )
 
     def matching(self, path: bytes) -> list[str]:
         """Those that match."""
         if not self.match(path):
             return []
-        return [text for text, pattern in self._each.items()
-                if pattern.match(path)]
+        return [
+            text for text, pattern in self._each.items() if pattern.match(path)
+        ]
 
 
 def _canonical(path: bytes) -> bool:
     # What is measured without a file has a name without '/'.
     start = path[:1] == b'/'
     return (start or b'/' not in path) and (
-        _ODD.search(path if start else b'/' + path) is None)
+        _ODD.search(path if start else b'/' + path) is None
+    )
 
 
 def _compile(patterns: tuple[str, ...], place: str) -> re.Pattern[bytes]:
@@ -89,5 +99,6 @@ def _compile(patterns: tuple[str, ...], place: str) -> re.Pattern[bytes]:
     # atomic groups: no backtracking.
     joined = '|'.join(
         fnmatch.translate(octets(text, place).decode('latin-1'))
-        for text in patterns)
+        for text in patterns
+    )
     return re.compile(joined.encode('latin-1'))

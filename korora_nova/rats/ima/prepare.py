@@ -24,10 +24,15 @@ _LABEL = b':\0'
 _PACK = struct.Struct('<I').pack
 
 
-def prepare(rules: Rules, *, form: str = records.BINARY,
-            template_hash: str = 'sha1', bank: str = 'sha256',
-            index: int = records.IMA_PCR,
-            templates: Iterable[str] = TEMPLATES) -> int:
+def prepare(
+    rules: Rules,
+    *,
+    form: str = records.BINARY,
+    template_hash: str = 'sha1',
+    bank: str = 'sha256',
+    index: int = records.IMA_PCR,
+    templates: Iterable[str] = TEMPLATES,
+) -> int:
     """Remember the entries that listed files will make, as memory allows.
 
     Only lists that are measured with these rules alone profit.
@@ -50,8 +55,9 @@ def prepare(rules: Rules, *, form: str = records.BINARY,
     return len(known.entries)
 
 
-def _entries(rules: Rules, settings: Settings, name: str
-             ) -> Iterator[tuple[bytes, bytes]]:
+def _entries(
+    rules: Rules, settings: Settings, name: str
+) -> Iterator[tuple[bytes, bytes]]:
     """Entries as they stand in a list, and what they extend with."""
     in_list = getattr(hashlib, settings.template_hash)
     in_bank = getattr(hashlib, settings.bank)
@@ -69,8 +75,13 @@ def _entries(rules: Rules, settings: Settings, name: str
             stated = in_list(data).digest()
             if settings.form == records.ASCII:
                 raw = b'%2d %s %s %s:%s %s' % (
-                    settings.pcr, stated.hex().encode(), name.encode(),
-                    label, octets.hex().encode(), path)
+                    settings.pcr,
+                    stated.hex().encode(),
+                    name.encode(),
+                    label,
+                    octets.hex().encode(),
+                    path,
+                )
                 raw += b' ' if unsigned else b''
             else:
                 raw = pcr + stated + tag + _PACK(len(data)) + data

@@ -36,8 +36,10 @@ from korora_nova.rats.ima.templates import Malformed, Template
 IMA_PCR = 10
 BINARY, BIG_ENDIAN, ASCII = 'binary', 'binary-big-endian', 'ascii'
 #: Template hashes, and banks that a list can extend.
-HASHES = {name: algorithms.BY_NAME[name].size for name in (
-    'sha1', 'sha256', 'sha384', 'sha512')}
+HASHES = {
+    name: algorithms.BY_NAME[name].size
+    for name in ('sha1', 'sha256', 'sha384', 'sha512')
+}
 
 #: Lines of one entry of an ASCII list: newlines in a path, and one.
 MAX_LINES = 16
@@ -77,7 +79,8 @@ def malformed(what: str, at: int) -> errors.EvidenceError:
     return errors.EvidenceError(
         _R.IMA_LOG_MALFORMED,
         f'The IMA measurement list is malformed: {what} (offset {at}).',
-        place=f'offset {at}')
+        place=f'offset {at}',
+    )
 
 
 def detect_form(log: bytes) -> str:
@@ -95,7 +98,7 @@ def detect_hash(log: bytes, form: str) -> str:
     :raises EvidenceError: IMA_LOG_MALFORMED, IMA_TEMPLATE.
     """
     if form == ASCII:
-        size = log[3:3 + 129].find(b' ')
+        size = log[3 : 3 + 129].find(b' ')
         if size in (40, 64, 96, 128):
             return _BY_SIZE[size // 2]
         raise malformed('a template hash of unknown size', 0)
@@ -114,15 +117,16 @@ def detect_hash(log: bytes, form: str) -> str:
 def _template_name(log: bytes, at: int, order: str) -> bytes:
     if at + 4 > len(log):
         return b''
-    size, = _U32[order](log, at)
+    (size,) = _U32[order](log, at)
     if not 0 < size <= templates.MAX_TEMPLATE_NAME:
         return b''
-    name = log[at + 4:at + 4 + size]
+    name = log[at + 4 : at + 4 + size]
     return name if len(name) == size else b''
 
 
-def read_binary(log: bytes, at: int, hash_name: str,
-                order: str = '<') -> Record:
+def read_binary(
+    log: bytes, at: int, hash_name: str, order: str = '<'
+) -> Record:
     """The entry of a binary list at an offset.
 
     :raises EvidenceError: IMA_LOG_MALFORMED, IMA_TEMPLATE.
@@ -130,7 +134,7 @@ def read_binary(log: bytes, at: int, hash_name: str,
     name_at = at + 4 + HASHES[hash_name]
     if name_at + 8 > len(log):
         raise malformed('a truncated entry', at)
-    pcr, = _U32[order](log, at)
+    (pcr,) = _U32[order](log, at)
     name = _template_name(log, name_at, order)
     template = templates.lookup(name)
     data_at = name_at + 4 + len(name)
@@ -140,14 +144,14 @@ def read_binary(log: bytes, at: int, hash_name: str,
         raise malformed('a truncated entry', at)
     if template is None:
         raise templates.unsupported(name, f'offset {at}')
-    stated = log[at + 4:name_at]
+    stated = log[at + 4 : name_at]
     if template.legacy:
         return _legacy(log, at, data_at, pcr, stated, order)
-    size, = _U32[order](log, data_at)
+    (size,) = _U32[order](log, data_at)
     end = data_at + 4 + size
     if size > templates.MAX_TEMPLATE_DATA or end > len(log):
         raise malformed('template data that is truncated or too long', at)
-    data = log[data_at + 4:end]
+    data = log[data_at + 4 : end]
     try:
         values = templates.split(template, data, order)
     except Malformed as exc:
@@ -155,19 +159,20 @@ def read_binary(log: bytes, at: int, hash_name: str,
     return Record(pcr, stated, template, values, data, end)
 
 
-def _legacy(log: bytes, at: int, data_at: int, pcr: int, stated: bytes,
-            order: str) -> Record:
+def _legacy(
+    log: bytes, at: int, data_at: int, pcr: int, stated: bytes, order: str
+) -> Record:
     """An entry of the template ``ima``: SHA-1 unless only MD5 explains it."""
     found = None
     for size in (20, 16):
         path_at = data_at + size + 4
         if path_at > len(log):
             continue
-        length, = _U32[order](log, path_at - 4)
+        (length,) = _U32[order](log, path_at - 4)
         end = path_at + length
         if length >= _NAME_SIZE or end > len(log):
             continue
-        digest, path = log[data_at:data_at + size], log[path_at:end]
+        digest, path = log[data_at : data_at + size], log[path_at:end]
         found = found or legacy_record(pcr, stated, digest, path, end)
         record = legacy_record(pcr, stated, digest, path, end)
         if matches(record):
@@ -177,11 +182,18 @@ def _legacy(log: bytes, at: int, data_at: int, pcr: int, stated: bytes,
     return found
 
 
-def legacy_record(pcr: int, stated: bytes, digest: bytes, path: bytes,
-                  end: int) -> Record:
+def legacy_record(
+    pcr: int, stated: bytes, digest: bytes, path: bytes, end: int
+) -> Record:
     """An entry of the template ``ima`` from what it holds."""
-    return Record(pcr, stated, templates.LEGACY, [digest, path + b'\0'],
-                  digest + path.ljust(_NAME_SIZE, b'\0'), end)
+    return Record(
+        pcr,
+        stated,
+        templates.LEGACY,
+        [digest, path + b'\0'],
+        digest + path.ljust(_NAME_SIZE, b'\0'),
+        end,
+    )
 
 
 def matches(record: Record) -> bool:
@@ -198,14 +210,20 @@ def check_hash(record: Record, at: int) -> None:
     if want != record.stated:
         details = {'want': want.hex(), 'got': record.stated.hex()}
         raise errors.EvidenceError(
-            _R.IMA_TEMPLATE_HASH, 'An entry of the IMA measurement list does '
-            'not match its hash: want {want}, got {got} (offset {at}).'
-            .format(**details, at=at), place=f'offset {at}', details=details)
+            _R.IMA_TEMPLATE_HASH,
+            'An entry of the IMA measurement list does '
+            'not match its hash: want {want}, got {got} (offset {at}).'.format(
+                **details, at=at
+            ),
+            place=f'offset {at}',
+            details=details,
+        )
 
 
 def _hash(record: Record) -> bytes:
     made: bytes = getattr(hashlib, _BY_SIZE[len(record.stated)])(
-        record.hashed).digest()
+        record.hashed
+    ).digest()
     return made
 
 
@@ -226,8 +244,11 @@ def read_ascii(log: bytes, at: int, hash_name: str) -> Record:
         end = _line_end(log, at, end)
         try:
             record = _line(log, at, end, hash_name)
-            if (not _begins_within(log, record.end) if record.violation
-                    else matches(record)):
+            if (
+                not _begins_within(log, record.end)
+                if record.violation
+                else matches(record)
+            ):
                 return record
         except errors.EvidenceError as exc:
             record = exc
@@ -258,10 +279,13 @@ def _line(log: bytes, at: int, end: int, hash_name: str) -> Record:
     pcr, _, rest = log[at:end].lstrip(b' ').partition(b' ')
     stated, _, rest = rest.partition(b' ')
     name, _, text = rest.partition(b' ')
-    if not pcr.isdigit() or len(pcr) > 2 or (
-            len(stated) != 2 * HASHES[hash_name]):
+    if (
+        not pcr.isdigit()
+        or len(pcr) > 2
+        or (len(stated) != 2 * HASHES[hash_name])
+    ):
         raise malformed('a line that is no entry', at)
-    template = templates.lookup(name[:templates.MAX_TEMPLATE_NAME])
+    template = templates.lookup(name[: templates.MAX_TEMPLATE_NAME])
     if template is None:
         raise templates.unsupported(name, f'offset {at}')
     try:
@@ -269,17 +293,19 @@ def _line(log: bytes, at: int, end: int, hash_name: str) -> Record:
         hash_value = templates.unhex(stated)
     except Malformed as exc:
         raise malformed(str(exc), at) from None
-    end += log[end:end + 1] == b'\n'
+    end += log[end : end + 1] == b'\n'
     if not template.legacy:
-        return Record(int(pcr), hash_value, template, values,
-                      templates.join(values), end)
+        return Record(
+            int(pcr), hash_value, template, values, templates.join(values), end
+        )
     if len(values[1]) > _NAME_SIZE:
         raise malformed('a path that is too long', at)
-    return legacy_record(int(pcr), hash_value, values[0], values[1][:-1],
-                         end)
+    return legacy_record(int(pcr), hash_value, values[0], values[1][:-1], end)
 
 
 #: How an entry is read, by form of the list.
 READERS: dict[str, Callable[[bytes, int, str], Record]] = {
-    BINARY: read_binary, ASCII: read_ascii,
-    BIG_ENDIAN: functools.partial(read_binary, order='>')}
+    BINARY: read_binary,
+    ASCII: read_ascii,
+    BIG_ENDIAN: functools.partial(read_binary, order='>'),
+}

@@ -54,9 +54,14 @@ class Pass:
     :ivar violations: whether there was one.
     """
 
-    def __init__(self, log: bytes, settings: Settings,
-                 rules: Sequence[Rules], start: bytes,
-                 last: State | None = None) -> None:
+    def __init__(
+        self,
+        log: bytes,
+        settings: Settings,
+        rules: Sequence[Rules],
+        start: bytes,
+        last: State | None = None,
+    ) -> None:
         self.log, self.settings, self.rules = log, settings, rules
         self.pcr, self.at, self.count = start, 0, 0
         self.aggregates = list(last.aggregates) if last else []
@@ -67,9 +72,12 @@ class Pass:
         results = last.results if last else {}
         self.counters = [
             state.Counter(results.get(item.fingerprint, state.Tally()))
-            for item in rules]
+            for item in rules
+        ]
         self._key: memo.Key = (
-            settings, tuple(item.fingerprint for item in rules))
+            settings,
+            tuple(item.fingerprint for item in rules),
+        )
         self.memo = memo.find(self._key)
         self._hits = 0
         self._read = records.READERS[settings.form]
@@ -93,8 +101,8 @@ class Pass:
         self.shape: fast.Shape | None = None
         # The short way knows SHA-1 of the data only if the list states it.
         self.plain = settings.form != records.BIG_ENDIAN and (
-            settings.extension == state.OWN
-            or settings.template_hash == 'sha1')
+            settings.extension == state.OWN or settings.template_hash == 'sha1'
+        )
         self._lookups()
         #: Longest entry that is kept now.
         self.room = 0
@@ -123,8 +131,7 @@ class Pass:
             cold(self, target, rounds)
             if self.count > MAX_ENTRIES:
                 raise malformed('too many entries', self.at)
-        memo.settle(self._key, self.memo, self._hits,
-                    self.count - self._hits)
+        memo.settle(self._key, self.memo, self._hits, self.count - self._hits)
         return self.pcr == target
 
     def _lookups(self) -> None:
@@ -133,8 +140,9 @@ class Pass:
         #: does not even hash what it is asked for.
         self.digests: Container[bytes] = ()
         self.paths: Callable[..., Container[bytes]] = {}.get
-        self._each = [(item.digests, item.paths.get, item)
-                      for item in self.rules]
+        self._each = [
+            (item.digests, item.paths.get, item) for item in self.rules
+        ]
         if len(self.rules) == 1:
             self.digests = self.rules[0].digests or ()
             self.paths = self.rules[0].paths.get
@@ -142,8 +150,11 @@ class Pass:
     def admitted(self, digest: bytes, path: bytes) -> bool:
         """Whether all rules list a digest, as a key, or excuse the path."""
         for listed, paths, item in self._each:
-            if (digest not in listed and digest not in paths(path, ())
-                    and not item.excuses(path)):
+            if (
+                digest not in listed
+                and digest not in paths(path, ())
+                and not item.excuses(path)
+            ):
                 return False
         return digests.is_key(digest)
 
@@ -154,7 +165,9 @@ class Pass:
         if record.pcr != self.settings.pcr:
             raise malformed(
                 f'an entry for PCR {record.pcr} in a list of PCR '
-                f'{self.settings.pcr}', at)
+                f'{self.settings.pcr}',
+                at,
+            )
         violation = record.violation
         if not violation:
             records.check_hash(record, at)
@@ -162,7 +175,7 @@ class Pass:
         extension = self._extension(record, violation)
         clean = self._judge(entry) and not violation
         if clean and entry.path not in BOOT_AGGREGATES:
-            self._keep(self.log[at:record.end], extension)
+            self._keep(self.log[at : record.end], extension)
             self._learn(record)
         return record.end, self.bank(pcr + extension).digest()
 
@@ -191,18 +204,24 @@ class Pass:
 
     def _aggregate(self, entry: Entry) -> None:
         named = entry.path in BOOT_AGGREGATES or (
-            not entry.path and self.first)
+            not entry.path and self.first
+        )
         self.first = False
         if not named or entry.violation:
             raise errors.EvidenceError(
-                _R.IMA_BOOT_AGGREGATE, 'The IMA measurement list does not '
-                'begin with a boot aggregate.', place='offset 0')
+                _R.IMA_BOOT_AGGREGATE,
+                'The IMA measurement list does not '
+                'begin with a boot aggregate.',
+                place='offset 0',
+            )
         if entry.digest not in self.aggregates:
             self.aggregates.append(entry.digest)
         if len(self.aggregates) > state.MAX_AGGREGATES:
             raise errors.EvidenceError(
-                _R.IMA_BOOT_AGGREGATE, 'The IMA measurement list holds more '
-                f'than {state.MAX_AGGREGATES} different boot aggregates.')
+                _R.IMA_BOOT_AGGREGATE,
+                'The IMA measurement list holds more '
+                f'than {state.MAX_AGGREGATES} different boot aggregates.',
+            )
 
     def _keep(self, raw: bytes, extension: bytes) -> None:
         if self.settings.form == records.ASCII:
@@ -218,7 +237,8 @@ class Pass:
             return
         kind = (name, record.values[0].partition(b'\0')[0])
         shape = self._shapes.get(kind) or fast.shape(
-            record, self.settings.form)
+            record, self.settings.form
+        )
         if shape is not None:
             self.shape = self._shapes[kind] = shape
             self.skip = shape.skip
@@ -226,16 +246,19 @@ class Pass:
             self.skip = 12 + len(record.stated) + len(name)
 
 
-_WAYS = {records.BINARY: (fast.warm_binary, fast.cold_binary),
-         records.BIG_ENDIAN: (fast.warm_binary, fast.cold_binary),
-         records.ASCII: (fast.warm_ascii, fast.cold_ascii)}
+_WAYS = {
+    records.BINARY: (fast.warm_binary, fast.cold_binary),
+    records.BIG_ENDIAN: (fast.warm_binary, fast.cold_binary),
+    records.ASCII: (fast.warm_ascii, fast.cold_ascii),
+}
 
 
 def entry_of(record: Record, at: int) -> Entry:
     """The measurement in a record; a buffer has the digest it states."""
     try:
-        entry = templates.entry(record.template, record.values,
-                                record.violation)
+        entry = templates.entry(
+            record.template, record.values, record.violation
+        )
     except Malformed as exc:
         raise malformed(str(exc), at) from None
     if entry.buffer and not entry.violation:

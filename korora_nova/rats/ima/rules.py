@@ -50,15 +50,21 @@ class Rules:
     :raises Invalid: POLICY_INVALID.
     """
 
-    def __init__(self, digests: Iterable[str] = (), *,
-                 files: Mapping[str, Iterable[str]] | None = None,
-                 exclude: Iterable[str] = (),
-                 keys: Iterable[str | bytes] = (),
-                 keyrings: Mapping[str, Iterable[str]] | None = None,
-                 templates: Iterable[str] = (),
-                 violations: bool = False, kexec: bool = True) -> None:
-        listed = table.collect(digests_.wanted(item, 'digests')
-                               for item in digests)
+    def __init__(
+        self,
+        digests: Iterable[str] = (),
+        *,
+        files: Mapping[str, Iterable[str]] | None = None,
+        exclude: Iterable[str] = (),
+        keys: Iterable[str | bytes] = (),
+        keyrings: Mapping[str, Iterable[str]] | None = None,
+        templates: Iterable[str] = (),
+        violations: bool = False,
+        kexec: bool = True,
+    ) -> None:
+        listed = table.collect(
+            digests_.wanted(item, 'digests') for item in digests
+        )
         _cap(len(listed), MAX_DIGESTS, 'digests')
         _cap(len(files or ()), MAX_FILES, 'files')
         #: The lookups of the hot loop, by the field d-ng with its size.
@@ -71,8 +77,10 @@ class Rules:
         self._keys = Keys(keys)
         self._keyrings = {
             patterns.octets(name, 'keyrings'): frozenset(
-                digests_.wanted(item, f'keyrings/{name}') for item in items)
-            for name, items in (keyrings or {}).items()}
+                digests_.wanted(item, f'keyrings/{name}') for item in items
+            )
+            for name, items in (keyrings or {}).items()
+        }
         self.templates = frozenset(templates)
         self._check_templates()
         self._violations, self._kexec = violations, kexec
@@ -80,23 +88,26 @@ class Rules:
 
     def _add_files(self, files: Mapping[str, Iterable[str]]) -> None:
         for name, items in files.items():
-            listed = frozenset(digests_.wanted(item, f'files/{name}')
-                               for item in items)
+            listed = frozenset(
+                digests_.wanted(item, f'files/{name}') for item in items
+            )
             if patterns.is_pattern(name):
                 self._globs[name] = listed
             path = patterns.octets(name, 'files')
             # Old kernels write '_' for a space.
             for spelling in {path, path.replace(b' ', b'_')}:
                 both = listed.union(self.paths.get(spelling, ()))
-                self.paths[spelling] = (
-                    tuple(both) if len(both) < 8 else both)
+                self.paths[spelling] = tuple(both) if len(both) < 8 else both
 
     def _check_templates(self) -> None:
         for name in self.templates:
             if templates.lookup(name.encode(errors='replace')) is None:
                 raise errors.Invalid(
-                    _R.POLICY_INVALID, 'templates names the unknown template '
-                    f'{ascii(name)[:96]}.', details={'place': 'templates'})
+                    _R.POLICY_INVALID,
+                    'templates names the unknown template '
+                    f'{ascii(name)[:96]}.',
+                    details={'place': 'templates'},
+                )
 
     def _fingerprint(self) -> str:
         """SHA-256 over all of it, the same in every process."""
@@ -117,10 +128,13 @@ class Rules:
         for item in table.ordered(self.digests):
             digest.update(item)
         add_map(self.paths)
-        add_map({patterns.octets(name, 'files'): items
-                 for name, items in self._globs.items()})
-        add([patterns.octets(text, 'exclude')
-             for text in self._exclude.texts])
+        add_map(
+            {
+                patterns.octets(name, 'files'): items
+                for name, items in self._globs.items()
+            }
+        )
+        add([patterns.octets(text, 'exclude') for text in self._exclude.texts])
         add(self._keys.identity)
         add_map(self._keyrings)
         add(sorted(name.encode() for name in self.templates))
@@ -135,8 +149,11 @@ class Rules:
 
     def excuses(self, path: bytes) -> bool:
         """Whether a file may have any digest, by its path."""
-        return self._exclude.match(path) and path not in self.paths and (
-            not self._patterns.match(path))
+        return (
+            self._exclude.match(path)
+            and path not in self.paths
+            and (not self._patterns.match(path))
+        )
 
     def check(self, entry: Entry, first: bool = True) -> Finding | None:
         """Why these rules do not admit a measurement; None if they do.
@@ -144,16 +161,31 @@ class Rules:
         :param first: whether it is the first of its list.
         """
         if self.templates and entry.template not in self.templates:
-            return _finding(_R.IMA_TEMPLATE, entry, 'was measured with the '
-                            f'template {entry.template}')
+            return _finding(
+                _R.IMA_TEMPLATE,
+                entry,
+                f'was measured with the template {entry.template}',
+            )
         if entry.violation:
-            return None if self._violations else _finding(
-                _R.IMA_VIOLATION, entry, 'changed while it was measured')
+            return (
+                None
+                if self._violations
+                else _finding(
+                    _R.IMA_VIOLATION, entry, 'changed while it was measured'
+                )
+            )
         if entry.path in BOOT_AGGREGATES:
             again = not first and entry.path == BOOT_AGGREGATE
-            return None if self._kexec or not again else _finding(
-                _R.IMA_KEXEC, entry, 'was measured again: another kernel '
-                'was started with kexec')
+            return (
+                None
+                if self._kexec or not again
+                else _finding(
+                    _R.IMA_KEXEC,
+                    entry,
+                    'was measured again: another kernel '
+                    'was started with kexec',
+                )
+            )
         key = digests_.key(entry.digest) if entry.digest else b''
         if self.lists(key, entry.path):
             return None
@@ -183,10 +215,14 @@ class Rules:
         for name in matching:
             listed |= self._globs[name]
         want = [digests_.text(item) for item in sorted(listed)[:MAX_LISTED]]
-        return _finding(_R.IMA_WRONG_DIGEST, entry,
-                        f'is {entry.digest}, not {want[0]}' if len(want) == 1
-                        else f'is {entry.digest}, which is not listed for it',
-                        want=' '.join(want))
+        return _finding(
+            _R.IMA_WRONG_DIGEST,
+            entry,
+            f'is {entry.digest}, not {want[0]}'
+            if len(want) == 1
+            else f'is {entry.digest}, which is not listed for it',
+            want=' '.join(want),
+        )
 
     def _buffer(self, entry: Entry, key: bytes) -> Finding | None:
         """Keys of keyrings, kexec command lines, critical data."""
@@ -194,21 +230,26 @@ class Rules:
         if key in self._keyrings.get(name, ()):
             return None
         if name in self._keyrings or name[:1] in (b'.', b'_'):
-            return _finding(_R.IMA_KEYRING, entry,
-                            f'holds the key {entry.digest}, which is not '
-                            'allowed')
+            return _finding(
+                _R.IMA_KEYRING,
+                entry,
+                f'holds the key {entry.digest}, which is not allowed',
+            )
         return self._file(entry, key)
 
 
 def _cap(count: int, cap: int, place: str) -> None:
     if count > cap:
-        raise errors.Invalid(_R.POLICY_INVALID,
-                             f'{place} holds more than {cap} items.',
-                             details={'place': place})
+        raise errors.Invalid(
+            _R.POLICY_INVALID,
+            f'{place} holds more than {cap} items.',
+            details={'place': place},
+        )
 
 
-def _finding(reason: str, entry: Entry, what: str,
-             want: str | None = None) -> Finding:
+def _finding(
+    reason: str, entry: Entry, what: str, want: str | None = None
+) -> Finding:
     path = printable(entry.path) or '(no path)'
     details = {'path': path, 'got': entry.digest, 'template': entry.template}
     if want is not None:

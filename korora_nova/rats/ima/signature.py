@@ -52,13 +52,23 @@ _HEADER = struct.Struct('>BBB4sH')
 _MISC = struct.Struct('<12xIIH2x')
 _ALGORITHMS = dict(enumerate(DIGEST_SIZES))
 _NUMBERS = {name: number for number, name in _ALGORITHMS.items()}
-_SUPPORTED = {(DIGSIG, 2), (DIGSIG, 3), (VERITY, 3), (PORTABLE, 2),
-              (PORTABLE, 3)}
+_SUPPORTED = {
+    (DIGSIG, 2),
+    (DIGSIG, 3),
+    (VERITY, 3),
+    (PORTABLE, 2),
+    (PORTABLE, 3),
+}
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    'sha1': hashes.SHA1, 'sha224': hashes.SHA224, 'sha256': hashes.SHA256,
-    'sha384': hashes.SHA384, 'sha512': hashes.SHA512,
-    'sha3-256': hashes.SHA3_256, 'sha3-384': hashes.SHA3_384,
-    'sha3-512': hashes.SHA3_512}
+    'sha1': hashes.SHA1,
+    'sha224': hashes.SHA224,
+    'sha256': hashes.SHA256,
+    'sha384': hashes.SHA384,
+    'sha512': hashes.SHA512,
+    'sha3-256': hashes.SHA3_256,
+    'sha3-384': hashes.SHA3_384,
+    'sha3-512': hashes.SHA3_512,
+}
 _PEM = re.compile(rb'-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----', re.S)
 _R = errors.Reason
 
@@ -86,8 +96,11 @@ class Keys:
 
     def __init__(self, sources: Iterable[str | bytes]) -> None:
         self._by_id: dict[bytes, list[Key]] = {}
-        keys = {key.id + key.spki: key
-                for source in sources for key in _load(source)}
+        keys = {
+            key.id + key.spki: key
+            for source in sources
+            for key in _load(source)
+        }
         if len(keys) > MAX_KEYS:
             raise _invalid(f'there are more than {MAX_KEYS}')
         for key in keys.values():
@@ -102,34 +115,46 @@ class Keys:
         """Why no signature vouches for a file; None if one does."""
         fields = dict(entry.extra)
         # The template evm-sig has security.ima among the attributes.
-        signature = Signature.read(entry.signature or evm_attribute(
-            fields, b'security.ima'))
+        signature = Signature.read(
+            entry.signature or evm_attribute(fields, b'security.ima')
+        )
         if isinstance(signature, str):
             return signature
         if signature.kind != PORTABLE:
             return self._file(signature, entry.digest)
         content = evm_content(fields)
         if content is None:
-            return ('a portable EVM signature needs the attributes that '
-                    'only the template evm-sig holds')
+            return (
+                'a portable EVM signature needs the attributes that '
+                'only the template evm-sig holds'
+            )
         signed = digests.compute(signature.algorithm, content) or b''
         return self._over(signature, signed) or self._attribute(
-            fields, entry.digest)
+            fields, entry.digest
+        )
 
-    def _attribute(self, fields: Mapping[str, bytes],
-                   digest: str) -> str | None:
+    def _attribute(
+        self, fields: Mapping[str, bytes], digest: str
+    ) -> str | None:
         """Why security.ima, which is signed, is not of this digest."""
         value = evm_attribute(fields, b'security.ima')
         name, _, text = digest.rpartition(':')
         octets = bytes.fromhex(text)
         if value[:1] in (bytes((DIGSIG,)), bytes((VERITY,))):
             signature = Signature.read(value)
-            return signature if isinstance(signature, str) else (
-                self._file(signature, digest))
+            return (
+                signature
+                if isinstance(signature, str)
+                else (self._file(signature, digest))
+            )
         plain = value == bytes((DIGEST,)) + octets and (
-            name in ('sha1', 'md5'))
-        if plain or name in DIGEST_SIZES and value == bytes(
-                (DIGEST_NG, _NUMBERS[name])) + octets:
+            name in ('sha1', 'md5')
+        )
+        if (
+            plain
+            or name in DIGEST_SIZES
+            and value == bytes((DIGEST_NG, _NUMBERS[name])) + octets
+        ):
             return None
         return 'the EVM signature is for a file with another digest'
 
@@ -138,24 +163,33 @@ class Keys:
         verity = name.startswith('verity:')
         name = name.removeprefix('verity:')
         if signature.algorithm != name:
-            return (f'the signature is over {signature.algorithm}, the list '
-                    f'holds {name or "no digest"}')
+            return (
+                f'the signature is over {signature.algorithm}, the list '
+                f'holds {name or "no digest"}'
+            )
         if verity != (signature.kind == VERITY):
             return 'the signature is for another kind of digest'
         return self._over(signature, bytes.fromhex(text))
 
     def _over(self, signature: Signature, digest: bytes) -> str | None:
         if signature.version == 3:
-            digest = digests.compute(signature.algorithm, bytes(
-                (signature.kind, _NUMBERS[signature.algorithm]))
-                + digest) or b''
+            digest = (
+                digests.compute(
+                    signature.algorithm,
+                    bytes((signature.kind, _NUMBERS[signature.algorithm]))
+                    + digest,
+                )
+                or b''
+            )
         shown = signature.key_id.hex()
         candidates = self._by_id.get(signature.key_id)
         if not candidates:
             return f'the signature is of the unknown key {shown}'
         chosen = _HASHES[signature.algorithm]()
-        if any(verifies(key, signature.value, digest, chosen)
-               for key in candidates):
+        if any(
+            verifies(key, signature.value, digest, chosen)
+            for key in candidates
+        ):
             return None
         return f'the signature of the key {shown} is wrong'
 
@@ -178,10 +212,12 @@ class Signature(NamedTuple):
             return 'the signature is too short'
         kind, version, number, key_id, size = _HEADER.unpack_from(data)
         algorithm = _ALGORITHMS.get(number, f'number {number}')
-        value = data[_HEADER.size:]
+        value = data[_HEADER.size :]
         if (kind, version) not in _SUPPORTED:
-            return (f'signatures of type {kind}, version {version} are not '
-                    'supported')
+            return (
+                f'signatures of type {kind}, version {version} are not '
+                'supported'
+            )
         if algorithm not in _HASHES:
             return f'signatures over {algorithm} are not supported'
         if len(value) != size:
@@ -196,8 +232,10 @@ def evm_content(fields: Mapping[str, bytes]) -> bytes | None:
     inode number and generation are zero.
     """
     try:
-        numbers = [int.from_bytes(fields[name], 'little')
-                   for name in ('iuid', 'igid', 'imode')]
+        numbers = [
+            int.from_bytes(fields[name], 'little')
+            for name in ('iuid', 'igid', 'imode')
+        ]
         return fields['xattrvalues'] + _MISC.pack(*numbers)
     except KeyError:
         return None
@@ -215,11 +253,12 @@ def evm_attribute(fields: Mapping[str, bytes], wanted: bytes) -> bytes:
         return b''
     index = names.index(wanted)
     start = sum(sizes[:index])
-    return values[start:start + sizes[index]]
+    return values[start : start + sizes[index]]
 
 
-def verifies(key: Key, value: bytes, signed: bytes,
-             algorithm: hashes.HashAlgorithm) -> bool:
+def verifies(
+    key: Key, value: bytes, signed: bytes, algorithm: hashes.HashAlgorithm
+) -> bool:
     """Whether a signature over a digest is of this key."""
     chosen = utils.Prehashed(algorithm)
     try:
@@ -248,28 +287,42 @@ def _one(data: bytes, pem: bool) -> Key:
     for read in (_certificate, _public):
         try:
             return read(data, pem)
-        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion,
-                x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        except (
+            ValueError,
+            UnsupportedAlgorithm,
+            x509.InvalidVersion,
+            x509.DuplicateExtension,
+            x509.UnsupportedGeneralNameType,
+        ):
             continue
-    raise _invalid('one is neither a public key nor a certificate, or of '
-                   'an unsupported algorithm')
+    raise _invalid(
+        'one is neither a public key nor a certificate, or of '
+        'an unsupported algorithm'
+    )
 
 
 def _certificate(data: bytes, pem: bool) -> Key:
-    load = x509.load_pem_x509_certificate if pem else (
-        x509.load_der_x509_certificate)
+    load = (
+        x509.load_pem_x509_certificate
+        if pem
+        else (x509.load_der_x509_certificate)
+    )
     certificate = load(data)
     try:
         stated = certificate.extensions.get_extension_for_class(
-            x509.SubjectKeyIdentifier).value.digest
+            x509.SubjectKeyIdentifier
+        ).value.digest
     except x509.ExtensionNotFound:
         stated = b''
     return _key(certificate.public_key(), stated)
 
 
 def _public(data: bytes, pem: bool) -> Key:
-    load = serialization.load_pem_public_key if pem else (
-        serialization.load_der_public_key)
+    load = (
+        serialization.load_pem_public_key
+        if pem
+        else (serialization.load_der_public_key)
+    )
     return _key(load(data), b'')
 
 
@@ -277,16 +330,21 @@ def _key(public: object, stated: bytes) -> Key:
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise ValueError
     identifier = stated or (
-        x509.SubjectKeyIdentifier.from_public_key(public).digest)
+        x509.SubjectKeyIdentifier.from_public_key(public).digest
+    )
     if len(identifier) < 4:
         raise ValueError
-    return Key(public, identifier[-4:], public.public_bytes(
-        serialization.Encoding.DER,
-        serialization.PublicFormat.SubjectPublicKeyInfo))
+    return Key(
+        public,
+        identifier[-4:],
+        public.public_bytes(
+            serialization.Encoding.DER,
+            serialization.PublicFormat.SubjectPublicKeyInfo,
+        ),
+    )
 
 
 def _invalid(what: str) -> errors.Invalid:
-    return errors.Invalid(_R.POLICY_INVALID,
-                          f'The keys for file signatures: {what}.')
-
-
+    return errors.Invalid(
+        _R.POLICY_INVALID, f'The keys for file signatures: {what}.'
+    )

@@ -37,34 +37,70 @@ def extensions(bank: str) -> tuple[str, ...]:
 
 
 _R = errors.Reason
-_COUNT: schemas.Schema = {'type': 'integer', 'minimum': 0,
-                          'maximum': 2**53 - 1}
+_COUNT: schemas.Schema = {
+    'type': 'integer',
+    'minimum': 0,
+    'maximum': 2**53 - 1,
+}
 _LONG: schemas.Schema = {'type': 'string', 'maxLength': 2048}
-_FINDING = schemas.closed({
-    'reason': {'type': 'string', 'maxLength': 64}, 'message': _LONG,
-    'details': {'type': 'object', 'maxProperties': 16,
-                'propertyNames': {'maxLength': 64},
-                'additionalProperties': _LONG}})
-_TALLY = schemas.closed({
-    'counts': {'type': 'object', 'maxProperties': MAX_REASONS,
-               'propertyNames': {'pattern': '^[A-Z_]{1,64}' + schemas.END},
-               'additionalProperties': _COUNT},
-    'listed': {'type': 'array', 'items': _FINDING,
-               'maxItems': MAX_REASONS * MAX_LISTED}})
-SCHEMA = schemas.closed({
-    'version': schemas.VERSION, 'entries': _COUNT, 'bytes': _COUNT,
-    'pcr': {'type': 'string', 'maxLength': 128,
-            'pattern': '^[0-9a-f]+' + schemas.END},
-    'index': {'type': 'integer', 'minimum': 0, 'maximum': 23},
-    'bank': {'enum': list(HASHES)}, 'form': {'enum': list(READERS)},
-    'template_hash': {'enum': list(HASHES)},
-    'extension': {'enum': list(EXTENSIONS)},
-    'aggregates': {'type': 'array', 'maxItems': MAX_AGGREGATES,
-                   'items': {'type': 'string', 'maxLength': 160}},
-    'results': {'type': 'object', 'maxProperties': MAX_RULES,
-                'propertyNames': {'pattern': '^[0-9a-f]{64}' + schemas.END,
-                                  'maxLength': 64},
-                'additionalProperties': _TALLY}})
+_FINDING = schemas.closed(
+    {
+        'reason': {'type': 'string', 'maxLength': 64},
+        'message': _LONG,
+        'details': {
+            'type': 'object',
+            'maxProperties': 16,
+            'propertyNames': {'maxLength': 64},
+            'additionalProperties': _LONG,
+        },
+    }
+)
+_TALLY = schemas.closed(
+    {
+        'counts': {
+            'type': 'object',
+            'maxProperties': MAX_REASONS,
+            'propertyNames': {'pattern': '^[A-Z_]{1,64}' + schemas.END},
+            'additionalProperties': _COUNT,
+        },
+        'listed': {
+            'type': 'array',
+            'items': _FINDING,
+            'maxItems': MAX_REASONS * MAX_LISTED,
+        },
+    }
+)
+SCHEMA = schemas.closed(
+    {
+        'version': schemas.VERSION,
+        'entries': _COUNT,
+        'bytes': _COUNT,
+        'pcr': {
+            'type': 'string',
+            'maxLength': 128,
+            'pattern': '^[0-9a-f]+' + schemas.END,
+        },
+        'index': {'type': 'integer', 'minimum': 0, 'maximum': 23},
+        'bank': {'enum': list(HASHES)},
+        'form': {'enum': list(READERS)},
+        'template_hash': {'enum': list(HASHES)},
+        'extension': {'enum': list(EXTENSIONS)},
+        'aggregates': {
+            'type': 'array',
+            'maxItems': MAX_AGGREGATES,
+            'items': {'type': 'string', 'maxLength': 160},
+        },
+        'results': {
+            'type': 'object',
+            'maxProperties': MAX_RULES,
+            'propertyNames': {
+                'pattern': '^[0-9a-f]{64}' + schemas.END,
+                'maxLength': 64,
+            },
+            'additionalProperties': _TALLY,
+        },
+    }
+)
 _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -83,9 +119,13 @@ class Tally:
             found += first
             if count > len(first):
                 more = count - len(first)
-                found.append(Finding(
-                    reason, f'{more} more: {errors.REASONS[reason]}',
-                    {'more': str(more)}))
+                found.append(
+                    Finding(
+                        reason,
+                        f'{more} more: {errors.REASONS[reason]}',
+                        {'more': str(more)},
+                    )
+                )
         return tuple(found)
 
 
@@ -135,12 +175,19 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """JSON object for :meth:`from_json`."""
-        document = {field.name: getattr(self, field.name)
-                    for field in dataclasses.fields(self)}
-        return {**document, 'version': 1,
-                'aggregates': list(self.aggregates),
-                'results': {name: _tally_to_json(tally)
-                            for name, tally in self.results.items()}}
+        document = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        return {
+            **document,
+            'version': 1,
+            'aggregates': list(self.aggregates),
+            'results': {
+                name: _tally_to_json(tally)
+                for name, tally in self.results.items()
+            },
+        }
 
     @classmethod
     def from_json(cls, document: object) -> State:
@@ -152,13 +199,23 @@ class State:
             valid = _VALIDATOR.is_valid(document)
         except RecursionError:
             valid = False
-        if not valid or not isinstance(document, dict) or (
-                len(document['pcr']) != 2 * HASHES[document['bank']]):
-            raise errors.Invalid(_R.INVALID_REQUEST, 'The state of an IMA '
-                                 'list does not follow its schema.')
-        fields = {**document, 'aggregates': tuple(document['aggregates']),
-                  'results': {name: _tally(item) for name, item
-                              in document['results'].items()}}
+        if (
+            not valid
+            or not isinstance(document, dict)
+            or (len(document['pcr']) != 2 * HASHES[document['bank']])
+        ):
+            raise errors.Invalid(
+                _R.INVALID_REQUEST,
+                'The state of an IMA list does not follow its schema.',
+            )
+        fields = {
+            **document,
+            'aggregates': tuple(document['aggregates']),
+            'results': {
+                name: _tally(item)
+                for name, item in document['results'].items()
+            },
+        }
         for name in ('entries', 'bytes', 'index'):
             fields[name] = int(fields[name])
         del fields['version']
@@ -166,18 +223,30 @@ class State:
 
 
 def _tally_to_json(tally: Tally) -> dict[str, Any]:
-    return {'counts': dict(tally.counts), 'listed': [
-        {'reason': item.reason, 'message': item.message,
-         'details': dict(item.details)} for item in tally.listed]}
+    return {
+        'counts': dict(tally.counts),
+        'listed': [
+            {
+                'reason': item.reason,
+                'message': item.message,
+                'details': dict(item.details),
+            }
+            for item in tally.listed
+        ],
+    }
 
 
 def _tally(document: Mapping[str, Any]) -> Tally:
     known = all(reason in errors.REASONS for reason in document['counts'])
     if not known:
-        raise errors.Invalid(_R.INVALID_REQUEST, 'The state of an IMA list '
-                             'names an unknown reason.')
-    return Tally({reason: int(count) for reason, count
-                  in document['counts'].items()},
-                 tuple(Finding(item['reason'], item['message'],
-                               item['details'])
-                       for item in document['listed']))
+        raise errors.Invalid(
+            _R.INVALID_REQUEST,
+            'The state of an IMA list names an unknown reason.',
+        )
+    return Tally(
+        {reason: int(count) for reason, count in document['counts'].items()},
+        tuple(
+            Finding(item['reason'], item['message'], item['details'])
+            for item in document['listed']
+        ),
+    )

@@ -59,8 +59,10 @@ class Table(Collection[bytes]):
         """In the order of :func:`ordered`."""
         for end in sorted(set().union(*self._buckets.values())):
             yield from sorted(
-                part + end for size, buckets in self._buckets.items()
-                for part in _parts(buckets.get(end, b''), size - _END))
+                part + end
+                for size, buckets in self._buckets.items()
+                for part in _parts(buckets.get(end, b''), size - _END)
+            )
 
     def __len__(self) -> int:
         return self._count
@@ -75,7 +77,7 @@ def ordered(keys: Collection[bytes]) -> Iterable[bytes]:
 
 def _parts(bucket: bytes, size: int) -> Iterator[bytes]:
     for at in range(0, len(bucket), size):
-        yield bucket[at:at + size]
+        yield bucket[at : at + size]
 
 
 def collect(keys: Iterable[bytes]) -> Collection[bytes]:

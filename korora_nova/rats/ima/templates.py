@@ -32,12 +32,31 @@ MAX_TEMPLATE_NAME = 256
 #: Bytes of a digest, by the kernel's name (crypto/hash_info.c; SM3 was
 #: renamed), in the order of ``enum hash_algo``.
 DIGEST_SIZES = {
-    'md4': 16, 'md5': 16, 'sha1': 20, 'rmd160': 20, 'sha256': 32,
-    'sha384': 48, 'sha512': 64, 'sha224': 28, 'rmd128': 16, 'rmd256': 32,
-    'rmd320': 40, 'wp256': 32, 'wp384': 48, 'wp512': 64, 'tgr128': 16,
-    'tgr160': 20, 'tgr192': 24, 'sm3-256': 32, 'streebog256': 32,
-    'streebog512': 64, 'sha3-256': 32, 'sha3-384': 48, 'sha3-512': 64,
-    'sm3': 32}
+    'md4': 16,
+    'md5': 16,
+    'sha1': 20,
+    'rmd160': 20,
+    'sha256': 32,
+    'sha384': 48,
+    'sha512': 64,
+    'sha224': 28,
+    'rmd128': 16,
+    'rmd256': 32,
+    'rmd320': 40,
+    'wp256': 32,
+    'wp384': 48,
+    'wp512': 64,
+    'tgr128': 16,
+    'tgr160': 20,
+    'tgr192': 24,
+    'sm3-256': 32,
+    'streebog256': 32,
+    'streebog512': 64,
+    'sha3-256': 32,
+    'sha3-384': 48,
+    'sha3-512': 64,
+    'sm3': 32,
+}
 #: The digest of a violation is zeros, which older kernels cut to this.
 VIOLATION_SIZE = 20
 #: What the digest of ``d-ngv2`` is of; that of a file needs no prefix.
@@ -46,10 +65,23 @@ _SIZES = {size.encode(): value for size, value in DIGEST_SIZES.items()}
 
 _DIGEST, _NAME, _HEX, _U32, _U16 = 'digest', 'name', 'hex', 'u32', 'u16'
 _KIND = {
-    'd': _DIGEST, 'd-ng': _DIGEST, 'd-ngv2': _DIGEST, 'd-modsig': _DIGEST,
-    'n': _NAME, 'n-ng': _NAME, 'sig': _HEX, 'modsig': _HEX, 'buf': _HEX,
-    'evmsig': _HEX, 'iuid': _U32, 'igid': _U32, 'imode': _U16,
-    'xattrnames': _NAME, 'xattrlengths': _HEX, 'xattrvalues': _HEX}
+    'd': _DIGEST,
+    'd-ng': _DIGEST,
+    'd-ngv2': _DIGEST,
+    'd-modsig': _DIGEST,
+    'n': _NAME,
+    'n-ng': _NAME,
+    'sig': _HEX,
+    'modsig': _HEX,
+    'buf': _HEX,
+    'evmsig': _HEX,
+    'iuid': _U32,
+    'igid': _U32,
+    'imode': _U16,
+    'xattrnames': _NAME,
+    'xattrlengths': _HEX,
+    'xattrvalues': _HEX,
+}
 #: Every field the kernel documents.
 FIELDS = tuple(_KIND)
 _NUMBERS = {_U32: 4, _U16: 2}
@@ -99,8 +131,10 @@ class Template:
     @functools.cached_property
     def plain(self) -> bool:
         """Whether it is a digest and a path, and perhaps a signature."""
-        return (self.fields[0] in ('d-ng', 'd-ngv2')
-                and self.fields[1:] in (('n-ng',), ('n-ng', 'sig')))
+        return self.fields[0] in ('d-ng', 'd-ngv2') and self.fields[1:] in (
+            ('n-ng',),
+            ('n-ng', 'sig'),
+        )
 
     @functools.cached_property
     def digest(self) -> int | None:
@@ -122,17 +156,25 @@ def _index(fields: tuple[str, ...], wanted: tuple[str, ...]) -> int | None:
 
 LEGACY = Template('ima', ('d', 'n'), legacy=True)
 #: ima_template.c, ``builtin_templates``.
-BUILT_IN = {item.name: item for item in (
-    LEGACY,
-    *(Template(name, tuple(fields.split('|'))) for name, fields in {
-        'ima-ng': 'd-ng|n-ng',
-        'ima-sig': 'd-ng|n-ng|sig',
-        'ima-ngv2': 'd-ngv2|n-ng',
-        'ima-sigv2': 'd-ngv2|n-ng|sig',
-        'ima-buf': 'd-ng|n-ng|buf',
-        'ima-modsig': 'd-ng|n-ng|sig|d-modsig|modsig',
-        'evm-sig': 'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|'
-                   'iuid|igid|imode'}.items()))}
+BUILT_IN = {
+    item.name: item
+    for item in (
+        LEGACY,
+        *(
+            Template(name, tuple(fields.split('|')))
+            for name, fields in {
+                'ima-ng': 'd-ng|n-ng',
+                'ima-sig': 'd-ng|n-ng|sig',
+                'ima-ngv2': 'd-ngv2|n-ng',
+                'ima-sigv2': 'd-ngv2|n-ng|sig',
+                'ima-buf': 'd-ng|n-ng|buf',
+                'ima-modsig': 'd-ng|n-ng|sig|d-modsig|modsig',
+                'evm-sig': 'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|'
+                'iuid|igid|imode',
+            }.items()
+        ),
+    )
+}
 
 
 class Malformed(Exception):
@@ -158,12 +200,14 @@ def unsupported(name: bytes, place: str) -> errors.EvidenceError:
     """The error for a name that :func:`lookup` does not find."""
     shown = ascii(name[:MAX_TEMPLATE_NAME])[2:-1]
     return errors.EvidenceError(
-        _R.IMA_TEMPLATE, f"An entry of the IMA measurement list has the "
-        f"template '{shown}', which is not supported.", place=place)
+        _R.IMA_TEMPLATE,
+        f'An entry of the IMA measurement list has the '
+        f"template '{shown}', which is not supported.",
+        place=place,
+    )
 
 
-def split(template: Template, data: bytes,
-          order: str = '<') -> list[bytes]:
+def split(template: Template, data: bytes, order: str = '<') -> list[bytes]:
     """The values in template data, whose sizes are in a byte order.
 
     :raises Malformed: they do not fill it exactly.
@@ -186,21 +230,27 @@ def join(values: Sequence[bytes]) -> bytes:
     return b''.join(_LENGTH.pack(len(value)) + value for value in values)
 
 
-def entry(template: Template, values: Sequence[bytes],
-          violation: bool) -> Entry:
+def entry(
+    template: Template, values: Sequence[bytes], violation: bool
+) -> Entry:
     """The measurement in an entry's values.
 
     :raises Malformed: a value is not what its field holds.
     """
     if template.plain:
-        return Entry(digest_text(template.fields[0], values[0], violation),
-                     _name(values[1]), violation, template.name,
-                     b''.join(values[2:]))
+        return Entry(
+            digest_text(template.fields[0], values[0], violation),
+            _name(values[1]),
+            violation,
+            template.name,
+            b''.join(values[2:]),
+        )
     digest, path, signature, buffer = '', b'', b'', b''
     extra: list[tuple[str, bytes]] = []
     at_digest, at_path = template.digest, template.path
-    for index, (field, value) in enumerate(zip(template.fields, values,
-                                               strict=True)):
+    for index, (field, value) in enumerate(
+        zip(template.fields, values, strict=True)
+    ):
         if index == at_digest:
             digest = digest_text(field, value, violation)
         elif index == at_path:
@@ -212,12 +262,13 @@ def entry(template: Template, values: Sequence[bytes],
         else:
             _check(field, value, violation)
             extra.append((field, value))
-    return Entry(digest, path, violation, template.name, signature, buffer,
-                 tuple(extra))
+    return Entry(
+        digest, path, violation, template.name, signature, buffer, tuple(extra)
+    )
 
 
 def digest_text(field: str, value: bytes, violation: bool = False) -> str:
-    """"ALG:HEX" of the value of a field that holds a digest.
+    """ "ALG:HEX" of the value of a field that holds a digest.
 
     :raises Malformed: the algorithm is unknown or the size is not its own.
     """
@@ -227,15 +278,23 @@ def digest_text(field: str, value: bytes, violation: bool = False) -> str:
     else:
         head, separator, digest = value.partition(b':\0')
         kind, second, algorithm = head.rpartition(b':')
-        if not separator or bool(second) != (field == 'd-ngv2') or (
-                second and kind not in _KINDS):
+        if (
+            not separator
+            or bool(second) != (field == 'd-ngv2')
+            or (second and kind not in _KINDS)
+        ):
             raise Malformed(f'the field {field} holds no digest')
         prefix = _KINDS[kind] if second else ''
     size = _SIZES.get(algorithm)
-    if size is None or len(digest) != size and not (
-            violation and len(digest) == VIOLATION_SIZE):
-        raise Malformed(f'the digest in the field {field} has an unknown '
-                        'algorithm or a wrong size')
+    if (
+        size is None
+        or len(digest) != size
+        and not (violation and len(digest) == VIOLATION_SIZE)
+    ):
+        raise Malformed(
+            f'the digest in the field {field} has an unknown '
+            'algorithm or a wrong size'
+        )
     return f'{prefix}{algorithm.decode()}:{digest.hex()}'
 
 
@@ -271,11 +330,13 @@ def from_text(template: Template, text: bytes) -> list[bytes]:
         words.append(b'')  # somebody stripped the line
     spare = len(words) - count
     if spare > 0 and at is not None:
-        words[at:at + spare + 1] = [b' '.join(words[at:at + spare + 1])]
+        words[at : at + spare + 1] = [b' '.join(words[at : at + spare + 1])]
     if len(words) != count:
         raise Malformed('the line has not as many fields as the template')
-    return [_READ[_KIND[field]](field, word)
-            for field, word in zip(template.fields, words, strict=True)]
+    return [
+        _READ[_KIND[field]](field, word)
+        for field, word in zip(template.fields, words, strict=True)
+    ]
 
 
 def _read_digest(field: str, word: bytes) -> bytes:
@@ -310,6 +371,9 @@ def unhex(word: bytes) -> bytes:
 
 
 _READ: dict[str, Callable[[str, bytes], bytes]] = {
-    _DIGEST: _read_digest, _NAME: _read_name,
+    _DIGEST: _read_digest,
+    _NAME: _read_name,
     _HEX: lambda field, word: unhex(word),
-    _U32: _read_number, _U16: _read_number}
+    _U32: _read_number,
+    _U16: _read_number,
+}

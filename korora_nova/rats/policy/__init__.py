@@ -24,6 +24,17 @@ from korora_nova.rats.policy.difference import Difference, difference
 from korora_nova.rats.policy.document import NOT_APPRAISED, RULES, schema
 from korora_nova.rats.policy.node import HOLDS
 
-__all__ = ['EXACT', 'HOLDS', 'NOT_APPRAISED', 'RULES', 'BoundPolicy',
-           'Difference', 'Judgement', 'Policy', 'difference', 'load', 'names',
-           'schema']
+__all__ = [
+    'EXACT',
+    'HOLDS',
+    'NOT_APPRAISED',
+    'RULES',
+    'BoundPolicy',
+    'Difference',
+    'Judgement',
+    'Policy',
+    'difference',
+    'load',
+    'names',
+    'schema',
+]

@@ -55,8 +55,10 @@ def split(text: str, source: str = '') -> Line:
         if source == 'grub' and words and words[0].startswith(_PATH):
             del words[0]
         found += (word.replace('"', '') for word in words)
-    return Line(tuple(filter(None, dict.fromkeys(found))),
-                tuple(_arguments(text[:_SIZE])))
+    return Line(
+        tuple(filter(None, dict.fromkeys(found))),
+        tuple(_arguments(text[:_SIZE])),
+    )
 
 
 def _arguments(text: str) -> Iterator[str]:
@@ -80,8 +82,9 @@ def normal(argument: str) -> str:
     return name.replace('-', '_') + equals + value
 
 
-def matching(arguments: tuple[str, ...],
-             patterns: tuple[str, ...]) -> Iterator[str]:
+def matching(
+    arguments: tuple[str, ...], patterns: tuple[str, ...]
+) -> Iterator[str]:
     """Those arguments that match a pattern, ``*`` and ``?`` as in names."""
     if patterns:
         match = _compiled(patterns).fullmatch
@@ -93,5 +96,6 @@ def matching(arguments: tuple[str, ...],
 @functools.lru_cache(maxsize=256)
 def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
     # fnmatch makes stars atomic groups: no backtracking.
-    return re.compile('|'.join(
-        fnmatch.translate(normal(pattern)) for pattern in patterns))
+    return re.compile(
+        '|'.join(fnmatch.translate(normal(pattern)) for pattern in patterns)
+    )

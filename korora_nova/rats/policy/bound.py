@@ -42,18 +42,24 @@ class Judgement:
         return mark(found, self.policy, self.ima.path if self.ima else '')
 
 
-def mark(found: Iterable[Finding], policy: str,
-         rule: str) -> tuple[Finding, ...]:
+def mark(
+    found: Iterable[Finding], policy: str, rule: str
+) -> tuple[Finding, ...]:
     """Findings with their policy and, unless they have it, their rule."""
-    return tuple(dataclasses.replace(item, details={
-        'rule': rule, **item.details, 'policy': policy}) for item in found)
+    return tuple(
+        dataclasses.replace(
+            item, details={'rule': rule, **item.details, 'policy': policy}
+        )
+        for item in found
+    )
 
 
 class BoundPolicy:
     """A policy that is ready to judge states; may be shared by threads."""
 
-    def __init__(self, policy: Policy,
-                 groups: Sequence[Sequence[ReferenceValues]]) -> None:
+    def __init__(
+        self, policy: Policy, groups: Sequence[Sequence[ReferenceValues]]
+    ) -> None:
         """Compile a policy.
 
         :param groups: reference values; the policy holds if it does with
@@ -76,15 +82,19 @@ class BoundPolicy:
         """Check all rules except those about single files."""
         judged = [rules.check(state) for rules in self._rules]
         fewest = min(map(len, judged))
-        chosen = [index for index, found in enumerate(judged)
-                  if len(found) == fewest]
+        chosen = [
+            index for index, found in enumerate(judged) if len(found) == fewest
+        ]
         findings = judged[chosen[0]]
         # The closest one will do to tell an unsatisfying host its files.
         files = self._bind_files(chosen[:1] if findings else chosen)
         if files is not None:
             findings = findings + files.check(state)
-        return Judgement(self.name, mark(
-            findings, self.name, self._policy.rules.path), files)
+        return Judgement(
+            self.name,
+            mark(findings, self.name, self._policy.rules.path),
+            files,
+        )
 
     def check(self, state: VerifiedState) -> tuple[Finding, ...]:
         """Why the state does not satisfy the policy, files not counted."""
@@ -98,8 +108,9 @@ class BoundPolicy:
         if found is None:
             if len(self._files) >= MAX_CHOICES:
                 self._files.clear()
-            found = self._files[key] = self._policy.ima.bind([
-                item for index in key for item in self._groups[index]])
+            found = self._files[key] = self._policy.ima.bind(
+                [item for index in key for item in self._groups[index]]
+            )
         return found
 
 
@@ -138,13 +149,20 @@ def load(document: Mapping[str, Any]) -> Policy:
 
 def _exact() -> Policy:
     pcrs = [*range(10), *range(11, 16)]
-    return load({
-        'version': 1, 'name': 'exact', 'one-reference': True,
-        'description': 'All PCRs and measured files are exactly those of '
-                       'one reference. Judges hosts that no policy names.',
-        'rules': [{'event-log': {'pcrs': pcrs}},
-                  {'pcrs': {'registers': pcrs, 'references': True}},
-                  {'ima': {'references': True}}]})
+    return load(
+        {
+            'version': 1,
+            'name': 'exact',
+            'one-reference': True,
+            'description': 'All PCRs and measured files are exactly those of '
+            'one reference. Judges hosts that no policy names.',
+            'rules': [
+                {'event-log': {'pcrs': pcrs}},
+                {'pcrs': {'registers': pcrs, 'references': True}},
+                {'ima': {'references': True}},
+            ],
+        }
+    )
 
 
 #: Built in: what counts for hosts that no policy names.

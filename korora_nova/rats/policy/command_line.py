@@ -38,8 +38,17 @@ PCRS = (8, 9, 12)
 #: Arguments of all command lines of a boot; Linux takes 2048 characters.
 MAX_ARGUMENTS = 16384
 # GRUB's commands that start something.
-_LOADERS = frozenset(('linux', 'linux16', 'linuxefi', 'chainloader',
-                      'multiboot', 'multiboot2', 'xen_hypervisor'))
+_LOADERS = frozenset(
+    (
+        'linux',
+        'linux16',
+        'linuxefi',
+        'chainloader',
+        'multiboot',
+        'multiboot2',
+        'xen_hypervisor',
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,44 +62,69 @@ class CommandLine(Rule):
     learned: frozenset[arguments.Line] = frozenset()
     #: PCR to measurements, hex, that references have.
     known: Mapping[int, frozenset[str]] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     #: PCRs in which references have a command line.
     places: frozenset[int] = frozenset()
 
     NAME = 'command-line'
-    HELP = ('Each argument of each kernel command line matches a pattern '
-            '(* and ? as in file names) and each required pattern an '
-            'argument, or the line is one of a reference; no argument '
-            'matches a forbidden pattern. Use it together with '
-            'boot-components or pcrs of PCR 4 with references: true, which '
-            'tell that nothing else was started than GRUB and its kernel.')
-    SCHEMA = schemas.closed({
-        'patterns': strings(1024), 'required': strings(1024),
-        'forbidden': strings(1024), 'references': BOOLEAN},
-        ('patterns', 'required', 'forbidden', 'references'))
+    HELP = (
+        'Each argument of each kernel command line matches a pattern '
+        '(* and ? as in file names) and each required pattern an '
+        'argument, or the line is one of a reference; no argument '
+        'matches a forbidden pattern. Use it together with '
+        'boot-components or pcrs of PCR 4 with references: true, which '
+        'tell that nothing else was started than GRUB and its kernel.'
+    )
+    SCHEMA = schemas.closed(
+        {
+            'patterns': strings(1024),
+            'required': strings(1024),
+            'forbidden': strings(1024),
+            'references': BOOLEAN,
+        },
+        ('patterns', 'required', 'forbidden', 'references'),
+    )
 
     @classmethod
     def parse(cls, params: Params, path: str) -> CommandLine:
         references = params.get('references', False)
         if not params.get('patterns') and not references:
-            raise invalid(path, 'it allows nothing: give patterns or '
-                          'references: true')
-        return cls(path, tuple(params.get('patterns', ())),
-                   tuple(params.get('required', ())),
-                   tuple(params.get('forbidden', ())), references)
+            raise invalid(
+                path, 'it allows nothing: give patterns or references: true'
+            )
+        return cls(
+            path,
+            tuple(params.get('patterns', ())),
+            tuple(params.get('required', ())),
+            tuple(params.get('forbidden', ())),
+            references,
+        )
 
     def bind(self, references: Sequence[ReferenceValues]) -> CommandLine:
         if not self.references:
             return self
         return dataclasses.replace(
-            self, learned=frozenset(
-                line for item in references if item.boot
-                for line in (*_lines(item.boot), *_started(item.boot))),
-            known={index: frozenset[str]().union(*(
-                item.measured.get(index, ()) for item in references))
-                for index in PCRS},
-            places=frozenset(line.pcr for item in references if item.boot
-                             for line in item.boot.command_lines))
+            self,
+            learned=frozenset(
+                line
+                for item in references
+                if item.boot
+                for line in (*_lines(item.boot), *_started(item.boot))
+            ),
+            known={
+                index: frozenset[str]().union(
+                    *(item.measured.get(index, ()) for item in references)
+                )
+                for index in PCRS
+            },
+            places=frozenset(
+                line.pcr
+                for item in references
+                if item.boot
+                for line in item.boot.command_lines
+            ),
+        )
 
     def check(self, state: VerifiedState) -> list[Finding]:
         found = self.unexplained(state, PCRS)
@@ -101,54 +135,89 @@ class CommandLine(Rule):
         told = tuple(_lines(state.facts))
         lines = list(dict.fromkeys((*told, *_started(state.facts))))
         if sum(len(line.words) for line in lines) > MAX_ARGUMENTS:
-            return [self.fails(
-                _R.COMMAND_LINE, 'The kernel command lines have more than '
-                f'{MAX_ARGUMENTS} arguments.')]
+            return [
+                self.fails(
+                    _R.COMMAND_LINE,
+                    'The kernel command lines have more than '
+                    f'{MAX_ARGUMENTS} arguments.',
+                )
+            ]
         measured = [index for index in PCRS if state.measured(index)]
-        pinned = [index for index in measured
-                  if self.known.get(index, frozenset()).issuperset(
-                      state.measured(index))]
+        pinned = [
+            index
+            for index in measured
+            if self.known.get(index, frozenset()).issuperset(
+                state.measured(index)
+            )
+        ]
         if not told and (not pinned or pinned != measured):
-            return [self.fails(
-                _R.COMMAND_LINE, 'No verified event has a kernel command '
-                'line.')]
-        return self._judge(lines) + self._strange(state) + self.fails_each(
-            _R.EVENT_UNVERIFIED, [
-                f'{named(index)}: {printable(text) or "its text is missing"}'
-                for index, text in dict.fromkeys(
-                    (item.pcr, item.text)
-                    for item in state.facts.command_lines
-                    if not item.verified and item.pcr not in pinned)],
-            'A kernel command line is not what the event log says, in {}')
+            return [
+                self.fails(
+                    _R.COMMAND_LINE,
+                    'No verified event has a kernel command line.',
+                )
+            ]
+        return (
+            self._judge(lines)
+            + self._strange(state)
+            + self.fails_each(
+                _R.EVENT_UNVERIFIED,
+                [
+                    f'{named(index)}: {printable(text) or "its text is missing"}'
+                    for index, text in dict.fromkeys(
+                        (item.pcr, item.text)
+                        for item in state.facts.command_lines
+                        if not item.verified and item.pcr not in pinned
+                    )
+                ],
+                'A kernel command line is not what the event log says, in {}',
+            )
+        )
 
     def _strange(self, state: VerifiedState) -> list[Finding]:
         """Lines where no reference has any: root can extend PCR 12, while
         the line that counts is in a PCR where its text is not known."""
         found = {item.pcr for item in state.facts.command_lines}
         return self.fails_each(
-            _R.COMMAND_LINE, [named(index) for index in sorted(
-                found - self.places if self.places else ())],
+            _R.COMMAND_LINE,
+            [
+                named(index)
+                for index in sorted(found - self.places if self.places else ())
+            ],
             'A kernel command line was measured into {}, where no reference '
-            'has any')
+            'has any',
+        )
 
     def _judge(self, lines: Sequence[arguments.Line]) -> list[Finding]:
-        wrong = dict.fromkeys(word for line in lines
-                              for word in self._unknown(line))
+        wrong = dict.fromkeys(
+            word for line in lines for word in self._unknown(line)
+        )
         bad = dict.fromkeys(
-            word for line in lines
-            for word in arguments.matching(line.words, self.forbidden))
-        missing = dict.fromkeys(pattern for line in lines
-                                for pattern in self._missing(line))
-        return self.fails_each(
-            _R.COMMAND_LINE, [printable(word) for word in bad],
-            'The kernel argument {} is forbidden'
-        ) + self.fails_each(
-            _R.COMMAND_LINE, [printable(word) for word in wrong
-                              if word not in bad],
-            'The kernel argument {} is not one that the policy allows'
-        ) + self.fails_each(
-            _R.COMMAND_LINE, list(missing),
-            'A kernel command line lacks the required argument {}', 'want')
+            word
+            for line in lines
+            for word in arguments.matching(line.words, self.forbidden)
+        )
+        missing = dict.fromkeys(
+            pattern for line in lines for pattern in self._missing(line)
+        )
+        return (
+            self.fails_each(
+                _R.COMMAND_LINE,
+                [printable(word) for word in bad],
+                'The kernel argument {} is forbidden',
+            )
+            + self.fails_each(
+                _R.COMMAND_LINE,
+                [printable(word) for word in wrong if word not in bad],
+                'The kernel argument {} is not one that the policy allows',
+            )
+            + self.fails_each(
+                _R.COMMAND_LINE,
+                list(missing),
+                'A kernel command line lacks the required argument {}',
+                'want',
+            )
+        )
 
     def _unknown(self, line: arguments.Line) -> list[str]:
         if line in self.learned:
@@ -159,8 +228,11 @@ class CommandLine(Rule):
     def _missing(self, line: arguments.Line) -> list[str]:
         if line in self.learned:
             return []
-        return [pattern for pattern in self.required
-                if not any(arguments.matching(line.arguments, (pattern,)))]
+        return [
+            pattern
+            for pattern in self.required
+            if not any(arguments.matching(line.arguments, (pattern,)))
+        ]
 
 
 def _lines(state: boot.BootState) -> Iterator[arguments.Line]:
@@ -175,5 +247,6 @@ def _started(state: boot.BootState) -> Iterator[arguments.Line]:
     for item in state.commands:
         name, _, rest = item.text.partition(' ')
         if name in _LOADERS or name.startswith('"'):
-            yield arguments.split(rest if name in _LOADERS else item.text,
-                                  item.source)
+            yield arguments.split(
+                rest if name in _LOADERS else item.text, item.source
+            )

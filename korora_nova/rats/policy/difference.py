@@ -25,10 +25,14 @@ _R = errors.Reason
 #: Most differences that are told; there are few rules and each sums up.
 MAX_DIFFERENCES = 256
 
-_LEARN = ('if that is your change, approve with: openstack attestation '
-          'reference create NAME --host {host}')
-_EDIT = ('edit /{rule} of the policy, then: openstack attestation policy set '
-         '{policy} --file FILE')
+_LEARN = (
+    'if that is your change, approve with: openstack attestation '
+    'reference create NAME --host {host}'
+)
+_EDIT = (
+    'edit /{rule} of the policy, then: openstack attestation policy set '
+    '{policy} --file FILE'
+)
 #: What helps, where it is not to learn or to allow the new state.
 _ADVICE = {
     _R.UEFI_LOG_MISSING: 'boot {host} in UEFI mode with its TPM enabled, '
@@ -54,7 +58,8 @@ _ADVICE = {
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
     _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
-    'before IMA starts'}
+    'before IMA starts',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +83,13 @@ class Difference:
         return f'{self.what}{good}'
 
 
-def difference(policy: Policy, references: Sequence[ReferenceValues],
-               state: VerifiedState, files: Iterable[File],
-               host: str) -> list[Difference]:
+def difference(
+    policy: Policy,
+    references: Sequence[ReferenceValues],
+    state: VerifiedState,
+    files: Iterable[File],
+    host: str,
+) -> list[Difference]:
     """Compare what a host showed last with a policy.
 
     :param references: those that count, newest last.
@@ -89,28 +98,42 @@ def difference(policy: Policy, references: Sequence[ReferenceValues],
         empty if the state satisfies the policy.
     """
     judgement = policy.bind(references).judge(state)
-    found = [*state.faults(), *judgement.findings, *_of_files(
-        judgement, files)]
-    newest = next((item for item in reversed(references) if item.boot),
-                  references[-1] if references else None)
+    found = [
+        *state.faults(),
+        *judgement.findings,
+        *_of_files(judgement, files),
+    ]
+    newest = next(
+        (item for item in reversed(references) if item.boot),
+        references[-1] if references else None,
+    )
     told: dict[Difference, None] = {}
     for finding in found:
         advice = _advice(policy, finding, host)
         for what, good in _explain(finding, state, newest):
-            told[Difference(finding.details.get('rule', ''), finding.reason,
-                            what.rstrip('.'), good, advice)] = None
+            told[
+                Difference(
+                    finding.details.get('rule', ''),
+                    finding.reason,
+                    what.rstrip('.'),
+                    good,
+                    advice,
+                )
+            ] = None
     return list(told)[:MAX_DIFFERENCES]
 
 
-def _explain(finding: Finding, state: VerifiedState,
-             newest: ReferenceValues | None
-             ) -> Iterator[tuple[str, str]]:
+def _explain(
+    finding: Finding, state: VerifiedState, newest: ReferenceValues | None
+) -> Iterator[tuple[str, str]]:
     """What is wrong and what was good, in one or several sentences."""
     details = finding.details
     if finding.reason == _R.COMPONENT_UNKNOWN and 'got' in details:
         item = changes.of_finding(details)
-        yield (f'{words(item)} is not in the reference set',
-               changes.last_component(item, newest))
+        yield (
+            f'{words(item)} is not in the reference set',
+            changes.last_component(item, newest),
+        )
     elif finding.reason == _R.PCR_NOT_GOLDEN:
         yield finding.message, ''
         yield from changes.inside(int(details['pcr']), state, newest)
@@ -123,37 +146,49 @@ def _explain(finding: Finding, state: VerifiedState,
         yield finding.message, ''
 
 
-def _of_files(judgement: Judgement, files: Iterable[File]
-              ) -> tuple[Finding, ...]:
+def _of_files(
+    judgement: Judgement, files: Iterable[File]
+) -> tuple[Finding, ...]:
     rules = judgement.ima_rules
     if rules is None or judgement.ima is None:
         return ()
     # Templates and signatures are not stored: only the digests count here.
-    template = next(iter(judgement.ima.options.get('templates', ())),
-                    'ima-ng')
+    template = next(iter(judgement.ima.options.get('templates', ())), 'ima-ng')
     kinds: dict[str, dict[str, Finding]] = {}
     for index, file in enumerate(files):
-        found = rules.check(Entry(file.digest, file.path, file.violation,
-                                  template), not index)
+        found = rules.check(
+            Entry(file.digest, file.path, file.violation, template), not index
+        )
         if found is not None:
             kinds.setdefault(found.reason, {})[found.message] = found
     return judgement.of_files(
-        finding for reason, listed in sorted(kinds.items())
-        for finding in _summed(reason, list(listed.values())))
+        finding
+        for reason, listed in sorted(kinds.items())
+        for finding in _summed(reason, list(listed.values()))
+    )
 
 
 def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
     if reason == _R.IMA_SIGNATURE:
-        yield Finding(reason, f'{len(found)} measured files are in no list; '
-                      'the reasons of the host tell whether signatures '
-                      'admit them')
+        yield Finding(
+            reason,
+            f'{len(found)} measured files are in no list; '
+            'the reasons of the host tell whether signatures '
+            'admit them',
+        )
         return
     for item in found[:MAX_LISTED]:
-        yield item if reason != _R.IMA_UNKNOWN_FILE else dataclasses.replace(
-            item, message=f'{item.message}: {item.details["got"]}')
+        yield (
+            item
+            if reason != _R.IMA_UNKNOWN_FILE
+            else dataclasses.replace(
+                item, message=f'{item.message}: {item.details["got"]}'
+            )
+        )
     if len(found) > MAX_LISTED:
-        yield Finding(reason, f'{len(found) - MAX_LISTED} more: '
-                      f'{errors.REASONS[reason]}')
+        yield Finding(
+            reason, f'{len(found) - MAX_LISTED} more: {errors.REASONS[reason]}'
+        )
 
 
 def _advice(policy: Policy, finding: Finding, host: str) -> str:
@@ -169,8 +204,11 @@ def params(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """Parameters of the rule at a path of a policy document, or {}."""
     found: Any = document
     for part in path.split('/'):
-        if isinstance(found, list) and part.isdecimal() and (
-                int(part) < len(found)):
+        if (
+            isinstance(found, list)
+            and part.isdecimal()
+            and (int(part) < len(found))
+        ):
             found = found[int(part)]
         elif isinstance(found, Mapping):
             found = found.get(part)

@@ -28,24 +28,44 @@ MAX_DEPTH = 8
 MAX_HOSTS = 4096
 
 #: Every rule a policy can have.
-RULES: dict[str, type[Rule]] = {rule.NAME: rule for rule in (
-    registers.EventLog, registers.Pcrs, registers.Tpm,
-    boot.SecureBoot, boot.SignatureDatabase, boot.Authorities,
-    boot.BootComponents, command_line.CommandLine, runtime.Ima)}
+RULES: dict[str, type[Rule]] = {
+    rule.NAME: rule
+    for rule in (
+        registers.EventLog,
+        registers.Pcrs,
+        registers.Tpm,
+        boot.SecureBoot,
+        boot.SignatureDatabase,
+        boot.Authorities,
+        boot.BootComponents,
+        command_line.CommandLine,
+        runtime.Ima,
+    )
+}
 _NESTED: dict[str, type[AllOf]] = {'all-of': AllOf, 'any-of': AnyOf}
 #: Marker: files are measured, and this policy does not judge them.
 NOT_APPRAISED = 'not-appraised'
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
-_TOP = schemas.closed({
-    'version': {'const': 1},
-    'name': {**schemas.text(255), 'pattern': f'^{_NAME.pattern}{schemas.END}'},
-    'description': {'type': 'string', 'maxLength': 4096},
-    'hosts': {'type': 'array', 'minItems': 1, 'maxItems': MAX_HOSTS,
-              'items': schemas.text(255)},
-    'one-reference': {'type': 'boolean'},
-    'rules': {'type': 'array', 'minItems': 1, 'maxItems': MAX_RULES}},
-    ('description', 'hosts', 'one-reference'))
+_TOP = schemas.closed(
+    {
+        'version': {'const': 1},
+        'name': {
+            **schemas.text(255),
+            'pattern': f'^{_NAME.pattern}{schemas.END}',
+        },
+        'description': {'type': 'string', 'maxLength': 4096},
+        'hosts': {
+            'type': 'array',
+            'minItems': 1,
+            'maxItems': MAX_HOSTS,
+            'items': schemas.text(255),
+        },
+        'one-reference': {'type': 'boolean'},
+        'rules': {'type': 'array', 'minItems': 1, 'maxItems': MAX_RULES},
+    },
+    ('description', 'hosts', 'one-reference'),
+)
 
 
 def schema() -> schemas.Schema:
@@ -53,20 +73,33 @@ def schema() -> schemas.Schema:
 
     Digests have no pattern in it, see :func:`..node.digests`.
     """
-    listed = {'type': 'array', 'minItems': 1, 'maxItems': MAX_RULES,
-              'items': {'$ref': '#/$defs/rule'}}
+    listed = {
+        'type': 'array',
+        'minItems': 1,
+        'maxItems': MAX_RULES,
+        'items': {'$ref': '#/$defs/rule'},
+    }
     params: dict[str, Any] = {
         name: {**rule.SCHEMA, 'description': rule.HELP}
-        for name, rule in RULES.items()}
+        for name, rule in RULES.items()
+    }
     params['ima'] = {'anyOf': [{'const': NOT_APPRAISED}, params['ima']]}
     for name, nested in _NESTED.items():
         params[name] = {**listed, 'description': nested.HELP}
     return {
         '$schema': 'https://json-schema.org/draft/2020-12/schema',
-        **_TOP, 'properties': {**_TOP['properties'], 'rules': listed},
-        '$defs': {'rule': {
-            'type': 'object', 'minProperties': 1, 'maxProperties': 1,
-            'properties': params, 'additionalProperties': False}}}
+        **_TOP,
+        'properties': {**_TOP['properties'], 'rules': listed},
+        '$defs': {
+            'rule': {
+                'type': 'object',
+                'minProperties': 1,
+                'maxProperties': 1,
+                'properties': params,
+                'additionalProperties': False,
+            }
+        },
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,26 +134,39 @@ def parse(document: object) -> Parsed:
     _follow(_TOP, document, '')
     assert isinstance(document, Mapping)
     if not _NAME.fullmatch(document['name']):
-        raise invalid('name', 'letters, digits, dots, underscores and '
-                      'hyphens only')
+        raise invalid(
+            'name', 'letters, digits, dots, underscores and hyphens only'
+        )
     rules = _Rules().read(document['rules'], 'rules', 1)
     files = [rule for rule in rules if isinstance(rule, runtime.Ima)]
     marked = document['rules'].count({'ima': NOT_APPRAISED})
     if len(files) + marked != 1:
-        raise invalid('rules', 'exactly one ima rule is needed; write ima: '
-                      f'{NOT_APPRAISED} if measured files shall not count')
-    tree = AllOf('rules', tuple(rule for rule in rules
-                                if not isinstance(rule, runtime.Ima)))
+        raise invalid(
+            'rules',
+            'exactly one ima rule is needed; write ima: '
+            f'{NOT_APPRAISED} if measured files shall not count',
+        )
+    tree = AllOf(
+        'rules',
+        tuple(rule for rule in rules if not isinstance(rule, runtime.Ima)),
+    )
     if not tree.pins(frozenset()):
-        raise invalid('rules', 'nothing pins what boots, in each branch of '
-                      'any-of: give pcrs with 4 or 7, boot-components of '
-                      'PCR 4, or secure-boot and authorities')
-    return Parsed(document['name'], document.get('description', ''),
-                  tuple(document.get('hosts', ('*',))),
-                  document.get('one-reference', False), tree,
-                  files[0] if files else None,
-                  tuple(next(iter(rule)) for rule in document['rules']),
-                  document)
+        raise invalid(
+            'rules',
+            'nothing pins what boots, in each branch of '
+            'any-of: give pcrs with 4 or 7, boot-components of '
+            'PCR 4, or secure-boot and authorities',
+        )
+    return Parsed(
+        document['name'],
+        document.get('description', ''),
+        tuple(document.get('hosts', ('*',))),
+        document.get('one-reference', False),
+        tree,
+        files[0] if files else None,
+        tuple(next(iter(rule)) for rule in document['rules']),
+        document,
+    )
 
 
 class _Rules:
@@ -137,21 +183,27 @@ class _Rules:
         self._count += len(items)
         if self._count > MAX_RULES:
             raise invalid(path, f'more than {MAX_RULES} rules')
-        found = (self._rule(item, f'{path}/{index}', depth)
-                 for index, item in enumerate(items))
+        found = (
+            self._rule(item, f'{path}/{index}', depth)
+            for index, item in enumerate(items)
+        )
         return [rule for rule in found if rule is not None]
 
     def _rule(self, item: object, path: str, depth: int) -> Rule | None:
         if not isinstance(item, Mapping) or len(item) != 1:
             raise invalid(path, 'a rule is an object with one key, its name')
-        (name, params), = item.items()
+        ((name, params),) = item.items()
         if name in _NESTED:
             path = f'{path}/{name}'
-            return _NESTED[name](path, tuple(
-                self.read(params, path, depth + 1)))
+            return _NESTED[name](
+                path, tuple(self.read(params, path, depth + 1))
+            )
         if name not in RULES:
-            raise invalid(path, 'there is no such rule; there are '
-                          f'{", ".join((*RULES, *_NESTED))}')
+            raise invalid(
+                path,
+                'there is no such rule; there are '
+                f'{", ".join((*RULES, *_NESTED))}',
+            )
         path = f'{path}/{name}'
         if name == runtime.Ima.NAME and depth > 1:
             raise invalid(path, 'an ima rule stands at the top only')
@@ -166,6 +218,8 @@ def _follow(schema: schemas.Schema, document: object, path: str) -> None:
     if fault is not None:
         parts = [path] if path else []
         # RFC 6901, section 3.
-        parts += [str(part).replace('~', '~0').replace('/', '~1')
-                  for part in fault.absolute_path]
+        parts += [
+            str(part).replace('~', '~0').replace('/', '~1')
+            for part in fault.absolute_path
+        ]
         raise invalid('/'.join(parts), fault.message[:200])

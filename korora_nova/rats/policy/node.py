@@ -29,30 +29,45 @@ MAX_DIGESTS = 2_000_000
 #: What the PCRs of a UEFI host hold (PC Client Platform Firmware Profile
 #: 3.3.4; the UAPI group's TPM PCR registry).
 HOLDS = {
-    0: 'firmware', 1: "the firmware's configuration",
-    2: 'drivers of devices', 3: 'configuration of devices',
-    4: 'boot loaders and kernels', 5: 'boot configuration and partitions',
-    6: "the platform maker's", 7: 'Secure Boot policy',
+    0: 'firmware',
+    1: "the firmware's configuration",
+    2: 'drivers of devices',
+    3: 'configuration of devices',
+    4: 'boot loaders and kernels',
+    5: 'boot configuration and partitions',
+    6: "the platform maker's",
+    7: 'Secure Boot policy',
     8: 'commands of GRUB and the kernel command line',
-    9: 'files that GRUB read and the initrd', 10: 'IMA',
+    9: 'files that GRUB read and the initrd',
+    10: 'IMA',
     11: 'the unified kernel image',
     12: 'the command line and credentials given to systemd-stub',
-    13: 'system extensions', 14: 'MOK lists of shim',
-    15: 'identity of the system'}
+    13: 'system extensions',
+    14: 'MOK lists of shim',
+    15: 'identity of the system',
+}
 
 # Rules that together tell whose code booted.
 _VOUCHED = frozenset(('secure-boot', 'authorities'))
 
-_DIGEST = re.compile('(?:verity:)?(?:%s)' % '|'.join(
-    f'{name}:[0-9a-f]{{{2 * size}}}'
-    for name, size in templates.DIGEST_SIZES.items()))
+_DIGEST = re.compile(
+    '(?:verity:)?(?:%s)'
+    % '|'.join(
+        f'{name}:[0-9a-f]{{{2 * size}}}'
+        for name, size in templates.DIGEST_SIZES.items()
+    )
+)
 
 BOOLEAN: schemas.Schema = {'type': 'boolean'}
 #: The items are checked by :func:`digests`: a schema takes 10 us for each.
 DIGESTS: schemas.Schema = {'type': 'array', 'maxItems': MAX_DIGESTS}
 PCRS: schemas.Schema = {
-    'type': 'array', 'minItems': 1, 'maxItems': 16, 'uniqueItems': True,
-    'items': {'type': 'integer', 'minimum': 0, 'maximum': 15}}
+    'type': 'array',
+    'minItems': 1,
+    'maxItems': 16,
+    'uniqueItems': True,
+    'items': {'type': 'integer', 'minimum': 0, 'maximum': 15},
+}
 
 
 def strings(size: int, count: int = 4096) -> schemas.Schema:
@@ -67,8 +82,10 @@ def invalid(path: str, what: str) -> errors.Invalid:
     """
     pointer = '/' + path if path else ''
     return errors.Invalid(
-        _R.POLICY_INVALID, f'The policy is invalid at '
-        f'{pointer or "its top"}: {what}.', details={'pointer': pointer})
+        _R.POLICY_INVALID,
+        f'The policy is invalid at {pointer or "its top"}: {what}.',
+        details={'pointer': pointer},
+    )
 
 
 def digests(items: Sequence[Any], path: str) -> frozenset[str]:
@@ -83,11 +100,21 @@ def digests(items: Sequence[Any], path: str) -> frozenset[str]:
     for index, item in enumerate(items):
         named = isinstance(item, Mapping)
         digest = item.get('digest') if named else item
-        if not isinstance(digest, str) or not match(digest) or (
-                named and (not set(item) <= {'digest', 'name'}
-                           or not isinstance(item.get('name', ''), str))):
-            raise invalid(f'{path}/{index}', 'it is not a digest such as '
-                          'sha256:HEX, in lower case')
+        if (
+            not isinstance(digest, str)
+            or not match(digest)
+            or (
+                named
+                and (
+                    not set(item) <= {'digest', 'name'}
+                    or not isinstance(item.get('name', ''), str)
+                )
+            )
+        ):
+            raise invalid(
+                f'{path}/{index}',
+                'it is not a digest such as sha256:HEX, in lower case',
+            )
         found.add(digest)
     return frozenset(found)
 
@@ -137,13 +164,17 @@ class Rule:
         """
         return False
 
-    def fails(self, reason: str, message: str,
-              **details: str) -> Finding:
+    def fails(self, reason: str, message: str, **details: str) -> Finding:
         """A finding of this rule."""
         return Finding(reason, message, {'rule': self.path, **details})
 
-    def fails_each(self, reason: str, items: Sequence[str],
-                   template: str, key: str = 'got') -> list[Finding]:
+    def fails_each(
+        self,
+        reason: str,
+        items: Sequence[str],
+        template: str,
+        key: str = 'got',
+    ) -> list[Finding]:
         """A finding for each item; many are summed up.
 
         :param key: 'want' or 'got': what the items are.
@@ -155,32 +186,39 @@ class Rule:
         more = len(found) - MAX_LISTED
         if more <= 0:
             return found
-        return [*found[:MAX_LISTED], self.fails(
-            found[0].reason, f'And {more} more of this kind.')]
+        return [
+            *found[:MAX_LISTED],
+            self.fails(found[0].reason, f'And {more} more of this kind.'),
+        ]
 
     def no_reference(self, what: str) -> Finding:
         """The rule has nothing to compare ``what`` with."""
         return self.fails(
-            _R.NO_REFERENCE, f'There are no reference values for {what}; '
+            _R.NO_REFERENCE,
+            f'There are no reference values for {what}; '
             'create a reference from a host that is as it should be '
-            '(references of version 1 have PCRs and files only).')
+            '(references of version 1 have PCRs and files only).',
+        )
 
-    def unexplained(self, state: VerifiedState,
-                    pcrs: Iterable[int]) -> list[Finding]:
+    def unexplained(
+        self, state: VerifiedState, pcrs: Iterable[int]
+    ) -> list[Finding]:
         """Why the log's word about these PCRs does not count, if so."""
         if state.log is None:
             return [self.no_log(state)]
         return self.fails_each(
-            _R.EVENT_UNVERIFIED, [named(index) for index in pcrs
-                                  if index not in state.log.agrees],
-            'The rule rests on {}, which the event log does not explain')
+            _R.EVENT_UNVERIFIED,
+            [named(index) for index in pcrs if index not in state.log.agrees],
+            'The rule rests on {}, which the event log does not explain',
+        )
 
     def no_log(self, state: VerifiedState) -> Finding:
         """The rule needs an event log, and there is none to rely on."""
         fault = state.log_fault
         if fault is None:
-            return self.fails(_R.UEFI_LOG_MISSING,
-                              errors.REASONS[_R.UEFI_LOG_MISSING])
+            return self.fails(
+                _R.UEFI_LOG_MISSING, errors.REASONS[_R.UEFI_LOG_MISSING]
+            )
         return self.fails(fault.reason, fault.message)
 
 
@@ -200,12 +238,14 @@ class AllOf(Rule):
     HELP = 'All of these rules hold.'
 
     def bind(self, references: Sequence[ReferenceValues]) -> AllOf:
-        return dataclasses.replace(self, rules=tuple(
-            rule.bind(references) for rule in self.rules))
+        return dataclasses.replace(
+            self, rules=tuple(rule.bind(references) for rule in self.rules)
+        )
 
     def check(self, state: VerifiedState) -> list[Finding]:
-        return [finding for rule in self.rules
-                for finding in rule.check(state)]
+        return [
+            finding for rule in self.rules for finding in rule.check(state)
+        ]
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -214,7 +254,8 @@ class AllOf(Rule):
     def pins(self, given: frozenset[str]) -> bool:
         given |= self.kinds
         return _VOUCHED <= given or any(
-            rule.pins(given) for rule in self.rules)
+            rule.pins(given) for rule in self.rules
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,5 +274,6 @@ class AnyOf(AllOf):
         return first.intersection(*others)
 
     def pins(self, given: frozenset[str]) -> bool:
-        return all(AllOf(self.path, (rule,)).pins(given)
-                   for rule in self.rules)
+        return all(
+            AllOf(self.path, (rule,)).pins(given) for rule in self.rules
+        )

@@ -46,36 +46,63 @@ class Ima(Rule):
     learned: tuple[frozenset[str], ...] = ()
 
     NAME = 'ima'
-    HELP = ('Each measured file has a digest that is listed here or in a '
-            'reference, one listed for its path, or a signature by one of '
-            'the keys; or its path is excluded. A kernel that was started '
-            'with kexec is refused unless kexec: true admits any.')
-    SCHEMA = schemas.closed({
-        'digests': DIGESTS,
-        'files': _BY_NAME,
-        'exclude': strings(4096), 'keys': {
-            'type': 'array', 'maxItems': 256,
-            'items': {'type': 'string', 'maxLength': MAX_KEY}},
-        'keyrings': _BY_NAME,
-        'templates': strings(256), 'violations': BOOLEAN,
-        'kexec': BOOLEAN, 'references': BOOLEAN},
-        ('digests', 'files', 'exclude', 'keys', 'keyrings', 'templates',
-         'violations', 'kexec', 'references'))
+    HELP = (
+        'Each measured file has a digest that is listed here or in a '
+        'reference, one listed for its path, or a signature by one of '
+        'the keys; or its path is excluded. A kernel that was started '
+        'with kexec is refused unless kexec: true admits any.'
+    )
+    SCHEMA = schemas.closed(
+        {
+            'digests': DIGESTS,
+            'files': _BY_NAME,
+            'exclude': strings(4096),
+            'keys': {
+                'type': 'array',
+                'maxItems': 256,
+                'items': {'type': 'string', 'maxLength': MAX_KEY},
+            },
+            'keyrings': _BY_NAME,
+            'templates': strings(256),
+            'violations': BOOLEAN,
+            'kexec': BOOLEAN,
+            'references': BOOLEAN,
+        },
+        (
+            'digests',
+            'files',
+            'exclude',
+            'keys',
+            'keyrings',
+            'templates',
+            'violations',
+            'kexec',
+            'references',
+        ),
+    )
 
     @classmethod
     def parse(cls, params: Params, path: str) -> Ima:
         references = params.get('references', False)
         if not references and not any(
-                params.get(key) for key in ('digests', 'files', 'keys')):
-            raise invalid(path, 'it allows no file: give digests, files, '
-                          'keys or references: true')
+            params.get(key) for key in ('digests', 'files', 'keys')
+        ):
+            raise invalid(
+                path,
+                'it allows no file: give digests, files, '
+                'keys or references: true',
+            )
         for index, pattern in enumerate(params.get('exclude', ())):
             if not pattern.strip('/*?'):
-                raise invalid(f'{path}/exclude/{index}', 'it excludes every '
-                              'file: write ima: not-appraised')
+                raise invalid(
+                    f'{path}/exclude/{index}',
+                    'it excludes every file: write ima: not-appraised',
+                )
         options: dict[str, Any] = {'kexec': False} | {
-            key: value for key, value in params.items()
-            if key not in ('digests', 'references')}
+            key: value
+            for key, value in params.items()
+            if key not in ('digests', 'references')
+        }
         for key in ('files', 'keyrings'):
             for name, items in options.get(key, {}).items():
                 _check_named(f'{path}/{key}', name, items)
@@ -92,8 +119,9 @@ class Ima(Rule):
     def bind(self, references: Sequence[ReferenceValues]) -> Ima:
         if not self.references:
             return self
-        return dataclasses.replace(self, learned=tuple(
-            item.ima_digests for item in references))
+        return dataclasses.replace(
+            self, learned=tuple(item.ima_digests for item in references)
+        )
 
     @functools.cached_property
     def rules(self) -> ima.Rules | None:
@@ -117,13 +145,19 @@ class Ima(Rule):
         except errors.Invalid as exc:
             # Only faults of keys come without a place.
             place = exc.details.get('place', 'keys')
-            raise invalid('/'.join(filter(None, (self.path, place))),
-                          exc.message.rstrip('.')) from None
+            raise invalid(
+                '/'.join(filter(None, (self.path, place))),
+                exc.message.rstrip('.'),
+            ) from None
 
     @property
     def _judges(self) -> bool:
-        return bool(self.inline or self.learned
-                    or self.options.get('files') or self.options.get('keys'))
+        return bool(
+            self.inline
+            or self.learned
+            or self.options.get('files')
+            or self.options.get('keys')
+        )
 
     def check(self, state: VerifiedState) -> list[Finding]:
         """Whether files can be judged at all; the list is not here."""

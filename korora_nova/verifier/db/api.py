@@ -91,11 +91,16 @@ def available() -> Iterator[None]:
         yield
     except (db_exc.DBDeadlock, db_exc.RetryRequest):
         raise Lost() from None
-    except (db_exc.DBConnectionError, db_exc.CantStartEngineError,
-            db_exc.DBNonExistentTable, db_exc.DBNonExistentDatabase) as exc:
+    except (
+        db_exc.DBConnectionError,
+        db_exc.CantStartEngineError,
+        db_exc.DBNonExistentTable,
+        db_exc.DBNonExistentDatabase,
+    ) as exc:
         raise errors.Unavailable(
             errors.Reason.DATABASE_UNAVAILABLE,
-            details={'why': type(exc).__name__}) from exc
+            details={'why': type(exc).__name__},
+        ) from exc
     except (db_exc.DBError, sa.exc.OperationalError) as exc:
         # SQLite admits one writer, and oslo.db does not know its message.
         if 'database is locked' in str(exc):
@@ -110,6 +115,7 @@ def retried(function: Callable[..., T]) -> Callable[..., T]:
 
     :raises Lost: it lost :data:`ATTEMPTS` times.
     """
+
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> T:
         for attempt in range(1, ATTEMPTS):
@@ -118,13 +124,15 @@ def retried(function: Callable[..., T]) -> Callable[..., T]:
             except Lost:
                 time.sleep(random.uniform(0, 0.005 * attempt))
         return function(*args, **kwargs)
+
     return wrapper
 
 
 def swap(session: orm.Session, statement: sa.Update) -> bool:
     """Run a compare-and-swap: did its condition still hold?"""
     result: Any = session.execute(
-        statement, execution_options={'synchronize_session': False})
+        statement, execution_options={'synchronize_session': False}
+    )
     return bool(result.rowcount == 1)
 
 

@@ -30,7 +30,8 @@ def current(engine: sa.Engine) -> str | None:
     """Revision of the schema; None in an empty database."""
     with engine.connect() as connection:
         return migration.MigrationContext.configure(
-            connection).get_current_revision()
+            connection
+        ).get_current_revision()
 
 
 def head() -> str | None:

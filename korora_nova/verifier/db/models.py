@@ -29,8 +29,10 @@ class Base(orm.DeclarativeBase):
     """Every table is InnoDB in a binary collation: names are exact."""
 
     __table_args__: Any = {
-        'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4',
-        'mysql_collate': 'utf8mb4_bin'}
+        'mysql_engine': 'InnoDB',
+        'mysql_charset': 'utf8mb4',
+        'mysql_collate': 'utf8mb4_bin',
+    }
 
 
 class Host(Base):
@@ -43,17 +45,18 @@ class Host(Base):
 
     __tablename__ = 'hosts'
     name: orm.Mapped[str] = orm.mapped_column(
-        sa.String(NAME), primary_key=True)
-    ek_hash: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), unique=True)
+        sa.String(NAME), primary_key=True
+    )
+    ek_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH), unique=True)
     approved: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
     ek_name: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(TPM_NAME), unique=True)
+        sa.String(TPM_NAME), unique=True
+    )
     ak_public: orm.Mapped[bytes | None] = orm.mapped_column(sa.LargeBinary)
     ak_name: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(TPM_NAME), unique=True)
-    srk_name: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(TPM_NAME))
+        sa.String(TPM_NAME), unique=True
+    )
+    srk_name: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
     enrolled_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, default=0)
     clock_ms: orm.Mapped[str | None] = orm.mapped_column(sa.String(20))
@@ -62,20 +65,23 @@ class Host(Base):
     clock_safe: orm.Mapped[bool | None] = orm.mapped_column(sa.Boolean)
     attested_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     tier: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
-    reasons: orm.Mapped[list[str]] = orm.mapped_column(
-        sa.JSON, default=list)
+    reasons: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
     token: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     issued: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     expires: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     seq: orm.Mapped[int] = orm.mapped_column(
-        sa.BigInteger, default=0, index=True)
+        sa.BigInteger, default=0, index=True
+    )
     receipt_head: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), default='')
+        sa.String(HASH), default=''
+    )
     held: orm.Mapped[list[list[str | int]]] = orm.mapped_column(
-        sa.JSON, default=list)
+        sa.JSON, default=list
+    )
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
-        sa.JSON, deferred=True)
+        sa.JSON, deferred=True
+    )
 
 
 class Enrolment(Base):
@@ -83,7 +89,8 @@ class Enrolment(Base):
 
     __tablename__ = 'enrolments'
     secret_hash: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), primary_key=True)
+        sa.String(HASH), primary_key=True
+    )
     host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME), index=True)
     ek_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     ek_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
@@ -99,7 +106,8 @@ class Challenge(Base):
 
     __tablename__ = 'challenges'
     challenge: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), primary_key=True)
+        sa.String(HASH), primary_key=True
+    )
     host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     challenge_class: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
@@ -107,7 +115,8 @@ class Challenge(Base):
     used: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
     __table_args__ = (
         sa.Index('ix_challenges_host_expires', 'host', 'expires'),
-        Base.__table_args__)
+        Base.__table_args__,
+    )
 
 
 class Measurement(Base):
@@ -121,11 +130,13 @@ class Measurement(Base):
 
     __tablename__ = 'measurements'
     host: orm.Mapped[str] = orm.mapped_column(
-        sa.String(NAME), primary_key=True)
+        sa.String(NAME), primary_key=True
+    )
     fingerprint: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     reset_count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     document: orm.Mapped[bytes] = orm.mapped_column(
-        LargeDocument, deferred=True)
+        LargeDocument, deferred=True
+    )
     ima_states: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
     measured_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
 
@@ -140,11 +151,14 @@ class MeasurementSegment(Base):
 
     __tablename__ = 'measurement_segments'
     host: orm.Mapped[str] = orm.mapped_column(
-        sa.String(NAME), primary_key=True)
+        sa.String(NAME), primary_key=True
+    )
     start: orm.Mapped[int] = orm.mapped_column(
-        sa.BigInteger, primary_key=True, autoincrement=False)
+        sa.BigInteger, primary_key=True, autoincrement=False
+    )
     part: orm.Mapped[int] = orm.mapped_column(
-        sa.Integer, primary_key=True, autoincrement=False)
+        sa.Integer, primary_key=True, autoincrement=False
+    )
     content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
@@ -153,7 +167,8 @@ class Reference(Base):
 
     __tablename__ = 'reference_values'
     name: orm.Mapped[str] = orm.mapped_column(
-        sa.String(NAME), primary_key=True)
+        sa.String(NAME), primary_key=True
+    )
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), unique=True)
     host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     document: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
@@ -168,7 +183,8 @@ class Policy(Base):
 
     __tablename__ = 'policies'
     name: orm.Mapped[str] = orm.mapped_column(
-        sa.String(NAME), primary_key=True)
+        sa.String(NAME), primary_key=True
+    )
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), unique=True)
     revision: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     summary: orm.Mapped[dict[str, Any]] = orm.mapped_column(sa.JSON)
@@ -185,11 +201,14 @@ class PolicyPart(Base):
 
     __tablename__ = 'policy_parts'
     uuid: orm.Mapped[str] = orm.mapped_column(
-        sa.String(UUID), primary_key=True)
+        sa.String(UUID), primary_key=True
+    )
     revision: orm.Mapped[int] = orm.mapped_column(
-        sa.BigInteger, primary_key=True, autoincrement=False)
+        sa.BigInteger, primary_key=True, autoincrement=False
+    )
     seq: orm.Mapped[int] = orm.mapped_column(
-        sa.Integer, primary_key=True, autoincrement=False)
+        sa.Integer, primary_key=True, autoincrement=False
+    )
     content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
@@ -201,9 +220,11 @@ class Server(Base):
 
     __tablename__ = 'servers'
     instance: orm.Mapped[str] = orm.mapped_column(
-        sa.String(UUID), primary_key=True)
+        sa.String(UUID), primary_key=True
+    )
     holder: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(NAME), index=True)
+        sa.String(NAME), index=True
+    )
     epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
@@ -217,18 +238,16 @@ class Migration(Base):
     """
 
     __tablename__ = 'migrations'
-    id: orm.Mapped[str] = orm.mapped_column(
-        sa.String(UUID), primary_key=True)
-    instance: orm.Mapped[str] = orm.mapped_column(
-        sa.String(UUID), index=True)
+    id: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), primary_key=True)
+    instance: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), index=True)
     source: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     dest: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     status: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     msk_name: orm.Mapped[str] = orm.mapped_column(
-        sa.String(TPM_NAME), unique=True)
+        sa.String(TPM_NAME), unique=True
+    )
     ak_dest: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
-    ak_source: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(TPM_NAME))
+    ak_source: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
     address: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     tls_name: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     dest_issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
@@ -253,11 +272,11 @@ class Receipt(Base):
 
     __tablename__ = 'receipts'
     hash: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), primary_key=True)
+        sa.String(HASH), primary_key=True
+    )
     seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, index=True)
     chained: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
-    subject: orm.Mapped[str] = orm.mapped_column(
-        sa.String(64), index=True)
+    subject: orm.Mapped[str] = orm.mapped_column(sa.String(64), index=True)
     token: orm.Mapped[str] = orm.mapped_column(sa.Text)
 
 
@@ -266,8 +285,8 @@ class Audit(Base):
 
     __tablename__ = 'audit'
     id: orm.Mapped[int] = orm.mapped_column(
-        sa.BigInteger().with_variant(sa.Integer(), 'sqlite'),
-        primary_key=True)
+        sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), primary_key=True
+    )
     at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     actor: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     action: orm.Mapped[str] = orm.mapped_column(sa.String(64))
@@ -284,7 +303,8 @@ class Ledger(Base):
 
     __tablename__ = 'ledger'
     id: orm.Mapped[int] = orm.mapped_column(
-        sa.Integer, primary_key=True, autoincrement=False)
+        sa.Integer, primary_key=True, autoincrement=False
+    )
     incarnation: orm.Mapped[str] = orm.mapped_column(sa.String(UUID))
     head_seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     head_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
@@ -295,6 +315,5 @@ class Counter(Base):
     """Named counters; 'results' numbers every change of a result."""
 
     __tablename__ = 'counters'
-    name: orm.Mapped[str] = orm.mapped_column(
-        sa.String(32), primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(32), primary_key=True)
     value: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)

@@ -12,34 +12,49 @@ from korora_tempest_plugin.tests import base
 
 
 class BasePoliciesTest(base.BaseAttestationTest):
-
     def document(self) -> base.Json:
         return base.policy_document(self.unique('policy'))
 
     def names(self) -> list[str]:
-        return [policy['name'] for policy
-                in self.client.list_policies()['policies']]
+        return [
+            policy['name']
+            for policy in self.client.list_policies()['policies']
+        ]
 
 
 class PoliciesTest(BasePoliciesTest):
-
     @decorators.idempotent_id('a759834c-1c31-4aa6-bd6a-66eab7b5884e')
     def test_create_policy(self) -> None:
         document = self.document()
         policy = self.create_policy(document)
         self.assertEqual(
-            (document['name'], 1, 'Made by Tempest.', [base.NOWHERE],
-             ['pcrs', 'ima'], self.client.user_id),
-            (policy['name'], policy['revision'], policy['description'],
-             policy['hosts'], policy['rules'], policy['actor']))
+            (
+                document['name'],
+                1,
+                'Made by Tempest.',
+                [base.NOWHERE],
+                ['pcrs', 'ima'],
+                self.client.user_id,
+            ),
+            (
+                policy['name'],
+                policy['revision'],
+                policy['description'],
+                policy['hosts'],
+                policy['rules'],
+                policy['actor'],
+            ),
+        )
         self.assertNotIn('document', policy)
 
     @decorators.idempotent_id('7c3b298f-ee3f-4b9e-9790-8a87eafc7948')
     def test_show_policy(self) -> None:
         document = self.document()
         policy = self.create_policy(document)
-        self.assertEqual({**policy, 'document': document}, dict(
-            self.client.show_policy(document['name'])))
+        self.assertEqual(
+            {**policy, 'document': document},
+            dict(self.client.show_policy(document['name'])),
+        )
 
     @decorators.idempotent_id('d2cbca82-6e69-46d0-b563-697ef1b8428c')
     def test_list_policies(self) -> None:
@@ -59,19 +74,22 @@ class PoliciesTest(BasePoliciesTest):
         policy = self.create_policy(document)
         document['description'] = 'Changed.'
         changed = self.client.update_policy(document['name'], document, 1)
-        self.assertEqual((2, 'Changed.', policy['uuid']), (
-            changed['revision'], changed['description'], changed['uuid']))
-        self.assertEqual(document, self.client.show_policy(
-            document['name'])['document'])
+        self.assertEqual(
+            (2, 'Changed.', policy['uuid']),
+            (changed['revision'], changed['description'], changed['uuid']),
+        )
+        self.assertEqual(
+            document, self.client.show_policy(document['name'])['document']
+        )
 
     @decorators.idempotent_id('aab5b643-3b04-49b1-94e2-230ccf56d9a9')
     def test_delete_policy(self) -> None:
         name = self.create_policy(self.document())['name']
-        self.assertEqual(204, self.client.delete_policy(
-            name).response.status)
+        self.assertEqual(204, self.client.delete_policy(name).response.status)
         self.assertNotIn(name, self.names())
-        self.assert_refused(lib_exc.NotFound, 'NOT_FOUND',
-                            self.client.show_policy, name)
+        self.assert_refused(
+            lib_exc.NotFound, 'NOT_FOUND', self.client.show_policy, name
+        )
 
     @decorators.idempotent_id('d0aca7c7-eae8-487d-a178-c0e450c51974')
     def test_name_is_free_again_after_deletion(self) -> None:
@@ -88,17 +106,25 @@ class PoliciesTest(BasePoliciesTest):
         host = self.affirming_hosts()[0]
         name = self.create_policy(self.document())['name']
         found = self.client.show_policy_differences(name, host)
-        self.assertEqual((name, 1, host, []), (
-            found['policy'], found['revision'], found['host'],
-            found['differences']))
+        self.assertEqual(
+            (name, 1, host, []),
+            (
+                found['policy'],
+                found['revision'],
+                found['host'],
+                found['differences'],
+            ),
+        )
 
     @decorators.idempotent_id('7dc1977c-c6bc-41f8-8deb-09f841bb769c')
     def test_policy_that_a_host_does_not_satisfy(self) -> None:
         host = self.affirming_hosts()[0]
-        name = self.create_policy(base.policy_document(
-            self.unique('policy'), pcr_4='ab' * 32))['name']
-        difference, = self.client.show_policy_differences(
-            name, host)['differences']
+        name = self.create_policy(
+            base.policy_document(self.unique('policy'), pcr_4='ab' * 32)
+        )['name']
+        (difference,) = self.client.show_policy_differences(name, host)[
+            'differences'
+        ]
         self.assertEqual('rules/0/pcrs', difference['rule'])
         self.assertEqual('PCR_NOT_GOLDEN', difference['reason'])
         # It was a comparison and no more.
@@ -112,14 +138,15 @@ class PoliciesTest(BasePoliciesTest):
 
 
 class PoliciesNegativeTest(BasePoliciesTest):
-
     def assert_invalid(self, document: Any, pointer: str) -> None:
         name = document['name']
-        self.addCleanup(self._ignore_missing, self.client.delete_policy,
-                        name)
+        self.addCleanup(self._ignore_missing, self.client.delete_policy, name)
         error = self.assert_refused(
-            lib_exc.BadRequest, 'POLICY_INVALID', self.client.create_policy,
-            document)
+            lib_exc.BadRequest,
+            'POLICY_INVALID',
+            self.client.create_policy,
+            document,
+        )
         self.assertEqual(pointer, error['details']['pointer'], error)
         self.assertNotIn(name, self.names())
 
@@ -127,8 +154,12 @@ class PoliciesNegativeTest(BasePoliciesTest):
     @decorators.attr(type='negative')
     def test_document_is_no_object(self) -> None:
         for document in (None, 'version: 1\nname: a\n', 1, ['rules']):
-            self.assert_refused(lib_exc.BadRequest, 'INVALID_REQUEST',
-                                self.client.create_policy, document)
+            self.assert_refused(
+                lib_exc.BadRequest,
+                'INVALID_REQUEST',
+                self.client.create_policy,
+                document,
+            )
 
     @decorators.idempotent_id('99a909d8-4c62-4c72-8df7-9001453d60db')
     @decorators.attr(type='negative')
@@ -169,10 +200,15 @@ class PoliciesNegativeTest(BasePoliciesTest):
         document = self.document()
         policy = self.create_policy(document)
         self.assert_refused(
-            lib_exc.Conflict, 'POLICY_CONFLICT', self.client.create_policy,
-            {**document, 'description': 'Another one.'})
-        self.assertEqual({**policy, 'document': document}, dict(
-            self.client.show_policy(document['name'])))
+            lib_exc.Conflict,
+            'POLICY_CONFLICT',
+            self.client.create_policy,
+            {**document, 'description': 'Another one.'},
+        )
+        self.assertEqual(
+            {**policy, 'document': document},
+            dict(self.client.show_policy(document['name'])),
+        )
 
     @decorators.idempotent_id('1ca13622-8049-4f6a-be83-c763e3fa4636')
     @decorators.attr(type='negative')
@@ -184,12 +220,20 @@ class PoliciesNegativeTest(BasePoliciesTest):
         self.client.update_policy(name, document, 1)
         for revision in (1, 3):
             self.assert_refused(
-                lib_exc.Conflict, 'POLICY_CONFLICT',
-                self.client.update_policy, name,
-                {**document, 'description': 'Lost.'}, revision)
-        self.assertEqual((2, document), (
-            (policy := self.client.show_policy(name))['revision'],
-            policy['document']))
+                lib_exc.Conflict,
+                'POLICY_CONFLICT',
+                self.client.update_policy,
+                name,
+                {**document, 'description': 'Lost.'},
+                revision,
+            )
+        self.assertEqual(
+            (2, document),
+            (
+                (policy := self.client.show_policy(name))['revision'],
+                policy['document'],
+            ),
+        )
 
     @decorators.idempotent_id('165af7a7-6d94-441b-8c91-21d74fb168b9')
     @decorators.attr(type='negative')
@@ -197,19 +241,27 @@ class PoliciesNegativeTest(BasePoliciesTest):
         document = self.document()
         self.create_policy(document)
         error = self.assert_refused(
-            lib_exc.BadRequest, 'POLICY_INVALID', self.client.update_policy,
-            document['name'], {**document, 'name': 'another'}, 1)
+            lib_exc.BadRequest,
+            'POLICY_INVALID',
+            self.client.update_policy,
+            document['name'],
+            {**document, 'name': 'another'},
+            1,
+        )
         self.assertEqual('/name', error['details']['pointer'])
 
     @decorators.idempotent_id('3144539e-ca20-40f3-b043-1e622fdcd9e3')
     @decorators.attr(type='negative')
     def test_built_in_policy_stays(self) -> None:
         document = {**self.document(), 'name': 'exact'}
-        self.assertRaises((lib_exc.BadRequest, lib_exc.NotFound,
-                           lib_exc.Conflict),
-                          self.client.create_policy, document)
-        self.assert_refused(lib_exc.NotFound, 'NOT_FOUND',
-                            self.client.delete_policy, 'exact')
+        self.assertRaises(
+            (lib_exc.BadRequest, lib_exc.NotFound, lib_exc.Conflict),
+            self.client.create_policy,
+            document,
+        )
+        self.assert_refused(
+            lib_exc.NotFound, 'NOT_FOUND', self.client.delete_policy, 'exact'
+        )
         self.assertEqual(0, self.client.show_policy('exact')['revision'])
 
     @decorators.idempotent_id('7ed8cfe5-e612-49e8-b492-8f76f7b7331c')
@@ -218,16 +270,22 @@ class PoliciesNegativeTest(BasePoliciesTest):
         host, document = self.affirming_hosts()[0], self.document()
         name = document['name']
         for call, arguments in (
-                (self.client.show_policy, (name,)),
-                (self.client.delete_policy, (name,)),
-                (self.client.update_policy, (name, document, 1)),
-                (self.client.show_policy_differences, (name, host))):
-            self.assert_refused(lib_exc.NotFound, 'NOT_FOUND', call,
-                                *arguments)
+            (self.client.show_policy, (name,)),
+            (self.client.delete_policy, (name,)),
+            (self.client.update_policy, (name, document, 1)),
+            (self.client.show_policy_differences, (name, host)),
+        ):
+            self.assert_refused(
+                lib_exc.NotFound, 'NOT_FOUND', call, *arguments
+            )
 
     @decorators.idempotent_id('f7c63340-7539-45ee-b52b-a3c85fb6eb1d')
     @decorators.attr(type='negative')
     def test_compare_with_unknown_host(self) -> None:
-        self.assert_refused(lib_exc.NotFound, 'HOST_UNKNOWN',
-                            self.client.show_policy_differences, 'exact',
-                            base.NOWHERE)
+        self.assert_refused(
+            lib_exc.NotFound,
+            'HOST_UNKNOWN',
+            self.client.show_policy_differences,
+            'exact',
+            base.NOWHERE,
+        )

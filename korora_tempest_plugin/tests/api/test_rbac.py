@@ -21,8 +21,16 @@ from korora_tempest_plugin.tests import base
 
 #: Users, by what makes them one.
 ADMIN, READER, ATTESTER, SERVICE, MEMBER, PROJECT_READER, SYSTEM_READER = (
-    USERS := ('admin', 'attestation_reader', 'attester', 'service', 'member',
-              'project reader', 'system reader'))
+    USERS := (
+        'admin',
+        'attestation_reader',
+        'attester',
+        'service',
+        'member',
+        'project reader',
+        'system reader',
+    )
+)
 
 ADMINS = frozenset({ADMIN})
 READERS = frozenset({ADMIN, READER, SYSTEM_READER})
@@ -51,44 +59,51 @@ class Call:
 CALLS = {
     'keys:show': Call(ANYBODY, 200, lambda c: c.show_keys()),
     'hosts:list': Call(READERS, 200, lambda c: c.list_hosts()),
-    'hosts:show': Call(READERS | ATTESTERS, 404,
-                       lambda c: c.show_host(_HOST)),
+    'hosts:show': Call(READERS | ATTESTERS, 404, lambda c: c.show_host(_HOST)),
     'hosts:approve': Call(ADMINS, 400, lambda c: c.approve_host(_HOST)),
     'hosts:delete': Call(ADMINS, 404, lambda c: c.delete_host(_HOST)),
     'enrolment:create': Call(ATTESTERS, 400, lambda c: c.enrol(_HOST)),
-    'enrolment:prove': Call(ATTESTERS, 400,
-                            lambda c: c.prove_enrolment(_HOST)),
+    'enrolment:prove': Call(
+        ATTESTERS, 400, lambda c: c.prove_enrolment(_HOST)
+    ),
     'challenges:create': Call(
-        ATTESTERS, 404, lambda c: c.create_challenge(_HOST, 'steady')),
-    'evidence:create': Call(ATTESTERS, 400,
-                            lambda c: c.send_evidence(_HOST)),
+        ATTESTERS, 404, lambda c: c.create_challenge(_HOST, 'steady')
+    ),
+    'evidence:create': Call(ATTESTERS, 400, lambda c: c.send_evidence(_HOST)),
     'results:list': Call(RELYING, 200, lambda c: c.list_results()),
     'results:show': Call(RELYING, 404, lambda c: c.show_result(_HOST)),
     'references:create': Call(ADMINS, 400, lambda c: c.create_reference()),
     'references:list': Call(READERS, 200, lambda c: c.list_references()),
-    'references:show': Call(READERS, 404,
-                            lambda c: c.show_reference(_HOST)),
-    'references:delete': Call(ADMINS, 404,
-                              lambda c: c.delete_reference(_HOST)),
+    'references:show': Call(READERS, 404, lambda c: c.show_reference(_HOST)),
+    'references:delete': Call(
+        ADMINS, 404, lambda c: c.delete_reference(_HOST)
+    ),
     'policies:create': Call(ADMINS, 400, lambda c: c.create_policy(None)),
     'policies:list': Call(READERS, 200, lambda c: c.list_policies()),
     'policies:show': Call(READERS, 200, lambda c: c.show_policy('exact')),
-    'policies:update': Call(ADMINS, 400,
-                            lambda c: c.update_policy(_HOST, None, 1)),
+    'policies:update': Call(
+        ADMINS, 400, lambda c: c.update_policy(_HOST, None, 1)
+    ),
     'policies:delete': Call(ADMINS, 404, lambda c: c.delete_policy(_HOST)),
     'policies:differences': Call(
-        READERS, 404, lambda c: c.show_policy_differences('exact', _HOST)),
-    'servers:show': Call(READERS | ATTESTERS, 404,
-                         lambda c: c.show_server(_NOBODY)),
+        READERS, 404, lambda c: c.show_policy_differences('exact', _HOST)
+    ),
+    'servers:show': Call(
+        READERS | ATTESTERS, 404, lambda c: c.show_server(_NOBODY)
+    ),
     'migrations:list': Call(READERS, 200, lambda c: c.list_migrations()),
-    'migrations:show': Call(READERS | ATTESTERS, 404,
-                            lambda c: c.show_migration(_NOBODY)),
-    'migrations:abort': Call(ADMINS, 400,
-                             lambda c: c.abort_migration(_NOBODY)),
-    'receipts:list': Call(READERS | ATTESTERS, 200,
-                          lambda c: c.list_receipts()),
-    'ledger:recover': Call(ADMINS, 400,
-                           lambda c: c.recover_ledger(['no receipt'])),
+    'migrations:show': Call(
+        READERS | ATTESTERS, 404, lambda c: c.show_migration(_NOBODY)
+    ),
+    'migrations:abort': Call(
+        ADMINS, 400, lambda c: c.abort_migration(_NOBODY)
+    ),
+    'receipts:list': Call(
+        READERS | ATTESTERS, 200, lambda c: c.list_receipts()
+    ),
+    'ledger:recover': Call(
+        ADMINS, 400, lambda c: c.recover_ledger(['no receipt'])
+    ),
 }
 
 
@@ -108,7 +123,8 @@ class RbacTests(base.BaseAttestationTest):
             cls.ensure_roles()
             scope = 'system' if cls.user == SYSTEM_READER else 'project'
             cls.caller = cls.get_client_manager(
-                roles=cls.roles, force_new=True, scope=scope)
+                roles=cls.roles, force_new=True, scope=scope
+            )
 
     @classmethod
     def ensure_roles(cls) -> None:
@@ -126,9 +142,14 @@ class RbacTests(base.BaseAttestationTest):
             self.assertEqual(call.status, status, error)
             self.assertNotEqual('FORBIDDEN', error.get('reason'))
         else:
-            self.assertEqual((403, 'FORBIDDEN', f'attestation:{rule}'), (
-                status, error.get('reason'),
-                error.get('details', {}).get('rule')))
+            self.assertEqual(
+                (403, 'FORBIDDEN', f'attestation:{rule}'),
+                (
+                    status,
+                    error.get('reason'),
+                    error.get('details', {}).get('rule'),
+                ),
+            )
 
     def _make(self, call: Call) -> tuple[int, Any]:
         try:
@@ -286,8 +307,9 @@ class ReaderTest(RbacTests):
     @classmethod
     def ensure_roles(cls) -> None:
         roles = cls.os_admin.identity_v3.RolesClient()
-        if READER not in [role['name']
-                          for role in roles.list_roles()['roles']]:
+        if READER not in [
+            role['name'] for role in roles.list_roles()['roles']
+        ]:
             cls._made = roles.create_role(name=READER)['role']['id']
 
     @classmethod

@@ -13,24 +13,25 @@ from korora_tempest_plugin.tests import base
 
 
 class ResultsTest(base.BaseAttestationTest):
-
     @decorators.idempotent_id('4abbe030-ab6d-41c8-a14e-d7580257e1d6')
     @decorators.attr(type='smoke')
     def test_list_results(self) -> None:
         answer = self.client.list_results()
         self.assertNotEqual([], answer['results'])
         for result in answer['results']:
-            self.assertEqual({'host', 'tier', 'reasons', 'token'},
-                             set(result))
-            self.assertIn(result['tier'],
-                          ('affirming', 'contraindicated', 'none'))
+            self.assertEqual({'host', 'tier', 'reasons', 'token'}, set(result))
+            self.assertIn(
+                result['tier'], ('affirming', 'contraindicated', 'none')
+            )
 
     @decorators.idempotent_id('048dbfd9-6254-4c16-846e-1e9d7264f40a')
     def test_token_says_what_is_listed(self) -> None:
         name = self.affirming_hosts()[0]
         said = base.claims(self.client.show_result(name)['token'])
-        self.assertEqual((name, 'affirming', []), (
-            said['sub'], said['tier'], said['reasons']))
+        self.assertEqual(
+            (name, 'affirming', []),
+            (said['sub'], said['tier'], said['reasons']),
+        )
         self.assertGreater(said['exp'], said['iat'])
         self.assertEqual(self.client.show_keys()['cloud'], said['cloud'])
 
@@ -38,8 +39,10 @@ class ResultsTest(base.BaseAttestationTest):
     def test_show_result(self) -> None:
         name = self.affirming_hosts()[0]
         result = self.client.show_result(name)
-        self.assertEqual((name, [], []), (
-            result['host'], result['reasons'], result['findings']))
+        self.assertEqual(
+            (name, [], []),
+            (result['host'], result['reasons'], result['findings']),
+        )
 
     @decorators.idempotent_id('cd14755a-8a4e-4b5f-b402-6b28d190d38b')
     def test_nothing_changed_is_304(self) -> None:
@@ -62,29 +65,40 @@ class ResultsTest(base.BaseAttestationTest):
     def test_changes_since(self) -> None:
         everything = self.client.list_results()
         since_start = self.client.list_results(changes_since=0)
-        self.assertEqual({result['host'] for result in everything['results']},
-                         {result['host'] for result in since_start['results']})
-        newest = self.client.list_results(changes_since=10 ** 17)
+        self.assertEqual(
+            {result['host'] for result in everything['results']},
+            {result['host'] for result in since_start['results']},
+        )
+        newest = self.client.list_results(changes_since=10**17)
         self.assertEqual([], newest['results'])
         self.assertGreaterEqual(newest['seq'], everything['seq'])
 
     @decorators.idempotent_id('354cabd6-6462-404c-aeb0-5a371012e1ab')
     def test_changes_since_a_time(self) -> None:
-        tomorrow = time.strftime('%Y-%m-%dT%H:%M:%SZ',
-                                 time.gmtime(time.time() + 86400))
-        self.assertEqual([], self.client.list_results(
-            changes_since=tomorrow)['results'])
-        self.assertNotEqual([], self.client.list_results(
-            changes_since='2020-01-01T00:00:00')['results'])
+        tomorrow = time.strftime(
+            '%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 86400)
+        )
+        self.assertEqual(
+            [], self.client.list_results(changes_since=tomorrow)['results']
+        )
+        self.assertNotEqual(
+            [],
+            self.client.list_results(changes_since='2020-01-01T00:00:00')[
+                'results'
+            ],
+        )
 
 
 class ResultsNegativeTest(base.BaseAttestationTest):
-
     @decorators.idempotent_id('eadf201a-569f-4c30-b1b2-387581ce72c6')
     @decorators.attr(type='negative')
     def test_show_result_of_unknown_host(self) -> None:
-        self.assert_refused(lib_exc.NotFound, 'HOST_UNKNOWN',
-                            self.client.show_result, base.NOWHERE)
+        self.assert_refused(
+            lib_exc.NotFound,
+            'HOST_UNKNOWN',
+            self.client.show_result,
+            base.NOWHERE,
+        )
 
     @decorators.idempotent_id('32fac559-c446-409a-a44c-4ad7921825a3')
     @decorators.attr(type='negative')
@@ -92,8 +106,9 @@ class ResultsNegativeTest(base.BaseAttestationTest):
         name = self.unique('host')
         self.addCleanup(self.forget_host, name)
         self.client.approve_host(name, ek_hash=secrets.token_hex(32))
-        self.assert_refused(lib_exc.NotFound, 'RESULT_MISSING',
-                            self.client.show_result, name)
+        self.assert_refused(
+            lib_exc.NotFound, 'RESULT_MISSING', self.client.show_result, name
+        )
         results = self.client.list_results()['results']
         self.assertNotIn(name, [result['host'] for result in results])
 
@@ -101,11 +116,19 @@ class ResultsNegativeTest(base.BaseAttestationTest):
     @decorators.attr(type='negative')
     def test_bad_changes_since(self) -> None:
         for bad in ('', '-1', 'yesterday', '1e3', '9' * 19, '2026-13-01'):
-            self.assert_refused(lib_exc.BadRequest, 'INVALID_REQUEST',
-                                self.client.list_results, changes_since=bad)
+            self.assert_refused(
+                lib_exc.BadRequest,
+                'INVALID_REQUEST',
+                self.client.list_results,
+                changes_since=bad,
+            )
 
     @decorators.idempotent_id('29133f66-01f6-4eb8-a33f-a88bf5e03c8e')
     @decorators.attr(type='negative')
     def test_unknown_parameter(self) -> None:
-        self.assert_refused(lib_exc.BadRequest, 'INVALID_REQUEST',
-                            self.client.list_results, limit=1)
+        self.assert_refused(
+            lib_exc.BadRequest,
+            'INVALID_REQUEST',
+            self.client.list_results,
+            limit=1,
+        )

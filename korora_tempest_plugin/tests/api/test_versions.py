@@ -9,18 +9,18 @@ from korora_tempest_plugin.tests import base
 
 
 class VersionsTest(base.BaseAttestationTest):
-
     @decorators.idempotent_id('ea3a39d9-f021-4f48-9a83-e3bec9325ecf')
     @decorators.attr(type='smoke')
     def test_list_versions(self) -> None:
         versions = self.client.list_versions()['versions']
-        self.assertEqual([('v1', 'CURRENT')], [
-            (version['id'], version['status']) for version in versions])
+        self.assertEqual(
+            [('v1', 'CURRENT')],
+            [(version['id'], version['status']) for version in versions],
+        )
 
     @decorators.idempotent_id('2d7caf27-855d-4766-862e-0f6c2d2d6f31')
     def test_list_versions_without_token(self) -> None:
-        response, answer = self.client.exchange('GET', '',
-                                                authenticated=False)
+        response, answer = self.client.exchange('GET', '', authenticated=False)
         self.assertEqual(200, response.status)
         self.assertEqual('v1', answer['versions'][0]['id'])
 

@@ -21,8 +21,11 @@ CONF = config.CONF
 Json = base.Json
 
 #: Makes Nova protect a server's vTPM by the host.
-PROTECTED = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb',
-             'hw:tpm_secret_security': 'host'}
+PROTECTED = {
+    'hw:tpm_version': '2.0',
+    'hw:tpm_model': 'tpm-crb',
+    'hw:tpm_secret_security': 'host',
+}
 #: Details of events of instance actions.
 MICROVERSION = '2.84'
 
@@ -41,8 +44,11 @@ class BaseServersTest(base.BaseAttestationTest):
             if not CONF.service_available[service]:
                 raise cls.skipException(f'{service} is not available')
         api_version_utils.check_skip_with_microversion(
-            MICROVERSION, 'latest', CONF.compute.min_microversion,
-            CONF.compute.max_microversion)
+            MICROVERSION,
+            'latest',
+            CONF.compute.min_microversion,
+            CONF.compute.max_microversion,
+        )
 
     @classmethod
     def setup_clients(cls) -> None:
@@ -62,9 +68,11 @@ class BaseServersTest(base.BaseAttestationTest):
     def create_flavor(cls, specs: dict[str, str], ram: int = 0) -> str:
         """Make a flavor that goes with the class; returns its id."""
         flavor = cls.flavors.create_flavor(
-            name=cls.unique('flavor'), vcpus=1,
+            name=cls.unique('flavor'),
+            vcpus=1,
             ram=ram or CONF.attestation.flavor_ram,
-            disk=CONF.attestation.flavor_disk)['flavor']['id']
+            disk=CONF.attestation.flavor_disk,
+        )['flavor']['id']
         cls.addClassResourceCleanup(cls.flavors.delete_flavor, flavor)
         if specs:
             cls.flavors.set_flavor_extra_spec(flavor, **specs)
@@ -90,8 +98,9 @@ class BaseServersTest(base.BaseAttestationTest):
 
     # Servers
 
-    def create_server(self, flavor: str = '', status: str = 'ACTIVE',
-                      **kwargs: Any) -> str:
+    def create_server(
+        self, flavor: str = '', status: str = 'ACTIVE', **kwargs: Any
+    ) -> str:
         """Make a server without a network; returns its id.
 
         :param flavor: a protected one by default.
@@ -103,13 +112,19 @@ class BaseServersTest(base.BaseAttestationTest):
         if 'availability_zone' in kwargs:
             client = self.admin_servers
         server = client.create_server(
-            name=self.unique('server'), imageRef=CONF.compute.image_ref,
-            flavorRef=flavor or self.protected_flavor, networks='none',
-            **kwargs)['server']['id']
+            name=self.unique('server'),
+            imageRef=CONF.compute.image_ref,
+            flavorRef=flavor or self.protected_flavor,
+            networks='none',
+            **kwargs,
+        )['server']['id']
         self.addCleanup(self.delete_server, server)
         waiters.wait_for_server_status(
-            self.admin_servers, server, status,
-            raise_on_error=status != 'ERROR')
+            self.admin_servers,
+            server,
+            status,
+            raise_on_error=status != 'ERROR',
+        )
         return str(server)
 
     def delete_server(self, server: str) -> None:
@@ -117,8 +132,9 @@ class BaseServersTest(base.BaseAttestationTest):
             self.admin_servers.delete_server(server)
         except lib_exc.NotFound:
             return
-        waiters.wait_for_server_termination(self.admin_servers, server,
-                                            ignore_error=True)
+        waiters.wait_for_server_termination(
+            self.admin_servers, server, ignore_error=True
+        )
 
     def show(self, server: str) -> Json:
         """The server as an administrator sees it."""
@@ -127,39 +143,47 @@ class BaseServersTest(base.BaseAttestationTest):
     def host_of(self, server: str) -> str:
         return str(self.show(server)['OS-EXT-SRV-ATTR:host'])
 
-    def act(self, call: Callable[..., Any], server: str,
-            **kwargs: Any) -> str:
+    def act(self, call: Callable[..., Any], server: str, **kwargs: Any) -> str:
         """Do an action to its end.
 
         :returns: nothing if it succeeded, else the reason id with which it
             was refused.
         """
         request = call(server, **kwargs).response['x-openstack-request-id']
-        self.wait_until(lambda: self._ended(server, request),
-                        f'{call.__name__} of {server} does not end',
-                        CONF.compute.build_timeout)
-        event, = self._action(server, request)['events']
+        self.wait_until(
+            lambda: self._ended(server, request),
+            f'{call.__name__} of {server} does not end',
+            CONF.compute.build_timeout,
+        )
+        (event,) = self._action(server, request)['events']
         if event['result'] == 'Success':
             return ''
         self.assertEqual('Error', event['result'], event)
         return self._reason(event)
 
     def _action(self, server: str, request: str) -> Json:
-        return dict(self.admin_servers.show_instance_action(
-            server, request)['instanceAction'])
+        return dict(
+            self.admin_servers.show_instance_action(server, request)[
+                'instanceAction'
+            ]
+        )
 
     def _ended(self, server: str, request: str) -> bool:
         events = self._action(server, request)['events']
-        return (bool(events) and all(
-            event['finish_time'] is not None for event in events)
-            and self.show(server)['OS-EXT-STS:task_state'] is None)
+        return (
+            bool(events)
+            and all(event['finish_time'] is not None for event in events)
+            and self.show(server)['OS-EXT-STS:task_state'] is None
+        )
 
     def last_reason(self, server: str) -> str:
         """The reason id that Nova shows of the server's last action."""
-        action = self.admin_servers.list_instance_actions(
-            server)['instanceActions'][0]
+        action = self.admin_servers.list_instance_actions(server)[
+            'instanceActions'
+        ][0]
         for event in reversed(
-                self._action(server, action['request_id'])['events']):
+            self._action(server, action['request_id'])['events']
+        ):
             if reason := self._reason(event):
                 return reason
         return self._reason({'details': self.show(server).get('fault')})
@@ -167,14 +191,17 @@ class BaseServersTest(base.BaseAttestationTest):
     @staticmethod
     def _reason(event: Json) -> str:
         found = _REASON.findall(
-            f'{event.get("details")} {event.get("traceback")}')
+            f'{event.get("details")} {event.get("traceback")}'
+        )
         return str(found[-1]) if found else ''
 
     def assert_status(self, status: str, server: str) -> None:
         found = self.show(server)
-        self.assertEqual((status, None), (
-            found['status'], found['OS-EXT-STS:task_state']),
-            found.get('fault'))
+        self.assertEqual(
+            (status, None),
+            (found['status'], found['OS-EXT-STS:task_state']),
+            found.get('fault'),
+        )
 
     # The ledger
 
@@ -183,14 +210,18 @@ class BaseServersTest(base.BaseAttestationTest):
 
     def settled(self, server: str) -> Json:
         """The ledger's row, once no hand-over is pending."""
-        self.wait_until(lambda: self.ledger(server)['pending'] is None,
-                        f'the hand-over of {server} stays pending')
+        self.wait_until(
+            lambda: self.ledger(server)['pending'] is None,
+            f'the hand-over of {server} stays pending',
+        )
         return self.ledger(server)
 
     def receipts_about(self, server: str) -> list[Json]:
         """What all receipts about a server say, in their order."""
-        found = [base.claims(token) for token
-                 in self.client.list_receipts()['receipts']]
+        found = [
+            base.claims(token)
+            for token in self.client.list_receipts()['receipts']
+        ]
         return [one for one in found if one['instance'] == server]
 
     # Hosts
@@ -208,26 +239,38 @@ class BaseServersTest(base.BaseAttestationTest):
         before = self.client.show_host(host)['last_attested']
         self._run('restore_command', host)
         timeout = CONF.attestation.restore_timeout
-        self.wait_until(lambda: self._trusted_since(host, before),
-                        f'{host} is not affirming again', timeout)
-        self.wait_until(lambda: self._compute_is_up(host),
-                        f'nova-compute of {host} is not up', timeout)
+        self.wait_until(
+            lambda: self._trusted_since(host, before),
+            f'{host} is not affirming again',
+            timeout,
+        )
+        self.wait_until(
+            lambda: self._compute_is_up(host),
+            f'nova-compute of {host} is not up',
+            timeout,
+        )
         self.broken.discard(host)
 
     def _trusted_since(self, host: str, time: float) -> bool:
         """Whether the host has attested since, and is trusted."""
         found = self.client.show_host(host)
-        return (found['tier'] == 'affirming'
-                and float(found['last_attested']) > time)
+        return (
+            found['tier'] == 'affirming'
+            and float(found['last_attested']) > time
+        )
 
     @staticmethod
     def _run(option: str, host: str) -> None:
-        commands.run(CONF.attestation[option], host,
-                     timeout=CONF.attestation.restore_timeout)
+        commands.run(
+            CONF.attestation[option],
+            host,
+            timeout=CONF.attestation.restore_timeout,
+        )
 
     def _compute_is_up(self, host: str) -> bool:
         services = self.os_admin.services_client.list_services(
-            binary='nova-compute', host=host)['services']
+            binary='nova-compute', host=host
+        )['services']
         return [one['state'] for one in services] == ['up']
 
 
@@ -237,11 +280,14 @@ class NeedsTampering(BaseServersTest):
     @classmethod
     def skip_checks(cls) -> None:
         super().skip_checks()
-        if not (CONF.attestation.tamper_command
-                and CONF.attestation.restore_command):
+        if not (
+            CONF.attestation.tamper_command
+            and CONF.attestation.restore_command
+        ):
             raise cls.skipException(
                 '[attestation] tamper_command and restore_command are not '
-                'set: no host can be tampered with')
+                'set: no host can be tampered with'
+            )
 
 
 class NeedsTwoHosts(BaseServersTest):
@@ -253,8 +299,9 @@ class NeedsTwoHosts(BaseServersTest):
         if CONF.compute.min_compute_nodes < 2:
             raise cls.skipException('[compute] min_compute_nodes is below 2')
         if not CONF.compute_feature_enabled.live_migration:
-            raise cls.skipException('[compute-feature-enabled] '
-                                    'live_migration is off')
+            raise cls.skipException(
+                '[compute-feature-enabled] live_migration is off'
+            )
 
     def other_host(self, host: str) -> str:
         """A trusted host beside this one."""
@@ -262,31 +309,44 @@ class NeedsTwoHosts(BaseServersTest):
         self.assertNotEqual([], others, 'There are no two affirming hosts.')
         return others[0]
 
-    def migrate(self, server: str, host: str | None = None,
-                **kwargs: Any) -> Json:
+    def migrate(
+        self, server: str, host: str | None = None, **kwargs: Any
+    ) -> Json:
         """Live migrate to the end; returns Nova's record of it."""
         known = {one['id'] for one in self.migrations(server)}
         self.admin_servers.live_migrate_server(
-            server, host=host, block_migration='auto', **kwargs)
+            server, host=host, block_migration='auto', **kwargs
+        )
         return self.migrated(server, known)
 
     def migrated(self, server: str, known: set[int]) -> Json:
         """Wait for the end of the one migration that is not known yet."""
+
         def ended() -> bool:
             fresh = self.fresh_migrations(server, known)
-            return (bool(fresh) and fresh[0]['status'] in (
-                'completed', 'error', 'failed', 'cancelled')
-                and self.show(server)['OS-EXT-STS:task_state'] is None)
+            return (
+                bool(fresh)
+                and fresh[0]['status']
+                in ('completed', 'error', 'failed', 'cancelled')
+                and self.show(server)['OS-EXT-STS:task_state'] is None
+            )
 
-        self.wait_until(ended, f'the migration of {server} does not end',
-                        CONF.attestation.migration_timeout)
-        migration, = self.fresh_migrations(server, known)
+        self.wait_until(
+            ended,
+            f'the migration of {server} does not end',
+            CONF.attestation.migration_timeout,
+        )
+        (migration,) = self.fresh_migrations(server, known)
         return migration
 
     def migrations(self, server: str) -> list[Json]:
-        return list(self.nova_migrations.list_migrations(
-            instance_uuid=server)['migrations'])
+        return list(
+            self.nova_migrations.list_migrations(instance_uuid=server)[
+                'migrations'
+            ]
+        )
 
     def fresh_migrations(self, server: str, known: set[int]) -> list[Json]:
-        return [one for one in self.migrations(server)
-                if one['id'] not in known]
+        return [
+            one for one in self.migrations(server) if one['id'] not in known
+        ]

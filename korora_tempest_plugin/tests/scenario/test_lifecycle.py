@@ -18,7 +18,6 @@ CONF = config.CONF
 
 
 class ProtectedServerTest(base.BaseServersTest):
-
     def assert_still_held(self, server: str, before: base.Json) -> None:
         self.assert_status('ACTIVE', server)
         self.assertEqual(before, self.ledger(server))
@@ -29,8 +28,15 @@ class ProtectedServerTest(base.BaseServersTest):
         server = self.create_server()
         host = self.host_of(server)
         self.assertEqual(
-            {'instance': server, 'holder': host, 'epoch': 1, 'max_epoch': 1,
-             'pending': None}, self.ledger(server))
+            {
+                'instance': server,
+                'holder': host,
+                'epoch': 1,
+                'max_epoch': 1,
+                'pending': None,
+            },
+            self.ledger(server),
+        )
         self.assertIn(host, self.affirming_hosts())
 
     @decorators.idempotent_id('67be9256-8f09-4ea0-b0db-f52e13158111')
@@ -47,8 +53,9 @@ class ProtectedServerTest(base.BaseServersTest):
     def test_hard_reboot(self) -> None:
         server = self.create_server()
         before = self.ledger(server)
-        self.assertEqual('', self.act(self.servers.reboot_server, server,
-                                      type='HARD'))
+        self.assertEqual(
+            '', self.act(self.servers.reboot_server, server, type='HARD')
+        )
         self.assert_still_held(server, before)
 
     @decorators.idempotent_id('971933b7-bbae-4b41-a7f3-52a5daf95273')
@@ -57,13 +64,16 @@ class ProtectedServerTest(base.BaseServersTest):
         """A guest without ACPI is rebooted hard, after two minutes."""
         server = self.create_server()
         before = self.ledger(server)
-        self.assertEqual('', self.act(self.servers.reboot_server, server,
-                                      type='SOFT'))
+        self.assertEqual(
+            '', self.act(self.servers.reboot_server, server, type='SOFT')
+        )
         self.assert_still_held(server, before)
 
     @decorators.idempotent_id('4c399808-2181-4c6d-a65e-47d272b68570')
-    @unittest.skipUnless(CONF.compute_feature_enabled.suspend,
-                          '[compute-feature-enabled] suspend is off')
+    @unittest.skipUnless(
+        CONF.compute_feature_enabled.suspend,
+        '[compute-feature-enabled] suspend is off',
+    )
     def test_suspend_and_resume(self) -> None:
         server = self.create_server()
         before = self.ledger(server)
@@ -73,8 +83,10 @@ class ProtectedServerTest(base.BaseServersTest):
         self.assert_still_held(server, before)
 
     @decorators.idempotent_id('f6237d7a-a381-4df8-9f16-7a0a9928dee9')
-    @unittest.skipUnless(CONF.compute_feature_enabled.pause,
-                          '[compute-feature-enabled] pause is off')
+    @unittest.skipUnless(
+        CONF.compute_feature_enabled.pause,
+        '[compute-feature-enabled] pause is off',
+    )
     def test_pause_and_unpause(self) -> None:
         server = self.create_server()
         before = self.ledger(server)
@@ -89,41 +101,63 @@ class ProtectedServerTest(base.BaseServersTest):
         server = self.create_server()
         host = self.host_of(server)
         self.delete_server(server)
-        self.wait_until(lambda: bool(self.receipts_about(server)),
-                        f'the key of {server} stays')
-        receipt, = self.receipts_about(server)
-        self.assertEqual(('deleted', 1, host, ''), (
-            receipt['outcome'], receipt['epoch'], receipt['source'],
-            receipt['migration']))
+        self.wait_until(
+            lambda: bool(self.receipts_about(server)),
+            f'the key of {server} stays',
+        )
+        (receipt,) = self.receipts_about(server)
         self.assertEqual(
-            {'instance': server, 'holder': None, 'epoch': 1, 'max_epoch': 1,
-             'pending': None}, self.ledger(server))
+            ('deleted', 1, host, ''),
+            (
+                receipt['outcome'],
+                receipt['epoch'],
+                receipt['source'],
+                receipt['migration'],
+            ),
+        )
+        self.assertEqual(
+            {
+                'instance': server,
+                'holder': None,
+                'epoch': 1,
+                'max_epoch': 1,
+                'pending': None,
+            },
+            self.ledger(server),
+        )
 
     @decorators.idempotent_id('e7810bc1-b9d3-4c13-9e2d-10fb057db116')
     def test_delete_stopped_server(self) -> None:
         server = self.create_server()
         self.assertEqual('', self.act(self.servers.stop_server, server))
         self.delete_server(server)
-        self.wait_until(lambda: bool(self.receipts_about(server)),
-                        f'the key of {server} stays')
-        self.assertEqual(['deleted'], [
-            one['outcome'] for one in self.receipts_about(server)])
+        self.wait_until(
+            lambda: bool(self.receipts_about(server)),
+            f'the key of {server} stays',
+        )
+        self.assertEqual(
+            ['deleted'],
+            [one['outcome'] for one in self.receipts_about(server)],
+        )
 
     @decorators.idempotent_id('bc2f30a7-00ce-4b6e-be9e-723a6130b094')
     @decorators.attr(type='negative')
     def test_host_that_holds_keys_is_not_deleted(self) -> None:
         host = self.host_of(self.create_server())
-        error = self.assert_refused(lib_exc.Conflict, 'HOLDS_KEYS',
-                                    self.client.delete_host, host)
+        error = self.assert_refused(
+            lib_exc.Conflict, 'HOLDS_KEYS', self.client.delete_host, host
+        )
         self.assertGreaterEqual(int(error['details']['keys']), 1)
         self.assertEqual('approved', self.client.show_host(host)['status'])
 
     @decorators.idempotent_id('f512be6f-d44b-44dd-afac-e1e8e8e0b11f')
     def test_server_without_vtpm_is_not_in_the_ledger(self) -> None:
         server = self.create_server(self.plain_flavor)
-        self.assert_refused(lib_exc.NotFound, 'NOT_FOUND',
-                            self.client.show_server, server)
-        self.assertEqual('', self.act(self.servers.reboot_server, server,
-                                      type='HARD'))
+        self.assert_refused(
+            lib_exc.NotFound, 'NOT_FOUND', self.client.show_server, server
+        )
+        self.assertEqual(
+            '', self.act(self.servers.reboot_server, server, type='HARD')
+        )
         self.delete_server(server)
         self.assertEqual([], self.receipts_about(server))

@@ -15,9 +15,9 @@ CONF = config.CONF
 
 
 class BaseMigrationTest(base.NeedsTwoHosts):
-
-    def assert_moved(self, server: str, host: str, epoch: int,
-                     migration: base.Json) -> int:
+    def assert_moved(
+        self, server: str, host: str, epoch: int, migration: base.Json
+    ) -> int:
         """Insist on a hand-over with a receipt; returns its epoch."""
         self.assertEqual('completed', migration['status'])
         self.assert_status('ACTIVE', server)
@@ -29,40 +29,63 @@ class BaseMigrationTest(base.NeedsTwoHosts):
         self.assert_recorded(server, migration, 'committed', row['epoch'])
         return int(row['epoch'])
 
-    def assert_recorded(self, server: str, migration: base.Json,
-                        outcome: str, epoch: int) -> None:
+    def assert_recorded(
+        self, server: str, migration: base.Json, outcome: str, epoch: int
+    ) -> None:
         """The hand-over, its receipt, and the receipt among all."""
         found = self.client.show_migration(migration['uuid'])
         self.assertEqual(
-            (server, migration['source_compute'], migration['dest_compute'],
-             outcome, epoch),
-            (found['instance'], found['source'], found['dest'],
-             found['status'], found['epoch']))
-        self.assertIn(migration['uuid'], [
-            one['id'] for one
-            in self.client.list_migrations()['migrations']])
-        receipt, = (one for one in self.receipts_about(server)
-                    if one['migration'] == migration['uuid'])
+            (
+                server,
+                migration['source_compute'],
+                migration['dest_compute'],
+                outcome,
+                epoch,
+            ),
+            (
+                found['instance'],
+                found['source'],
+                found['dest'],
+                found['status'],
+                found['epoch'],
+            ),
+        )
+        self.assertIn(
+            migration['uuid'],
+            [one['id'] for one in self.client.list_migrations()['migrations']],
+        )
+        (receipt,) = (
+            one
+            for one in self.receipts_about(server)
+            if one['migration'] == migration['uuid']
+        )
         self.assertEqual(
             (outcome, epoch, found['source'], found['dest']),
-            (receipt['outcome'], receipt['epoch'], receipt['source'],
-             receipt['dest']))
-        self.assertIn(found['receipt'],
-                      self.client.list_receipts()['receipts'])
+            (
+                receipt['outcome'],
+                receipt['epoch'],
+                receipt['source'],
+                receipt['dest'],
+            ),
+        )
+        self.assertIn(
+            found['receipt'], self.client.list_receipts()['receipts']
+        )
 
-    def assert_stayed(self, server: str, before: base.Json,
-                      migration: base.Json) -> None:
+    def assert_stayed(
+        self, server: str, before: base.Json, migration: base.Json
+    ) -> None:
         """Insist that the server runs where it was, and holds its key."""
         self.assertNotEqual('completed', migration['status'])
         self.assert_status('ACTIVE', server)
         self.assertEqual(before['holder'], self.host_of(server))
         row = self.settled(server)
-        self.assertEqual((before['holder'], before['epoch']), (
-            row['holder'], row['epoch']))
+        self.assertEqual(
+            (before['holder'], before['epoch']), (row['holder'], row['epoch'])
+        )
 
 
 class LiveMigrationTest(BaseMigrationTest):
-
     @decorators.idempotent_id('74d9af85-bf8f-4458-836d-88d1d3b6a311')
     @decorators.attr(type='multinode')
     def test_there_and_back(self) -> None:
@@ -70,8 +93,9 @@ class LiveMigrationTest(BaseMigrationTest):
         source, epoch = self.host_of(server), self.ledger(server)['epoch']
         dest = self.other_host(source)
         for host in (dest, source):
-            epoch = self.assert_moved(server, host, epoch,
-                                      self.migrate(server, host))
+            epoch = self.assert_moved(
+                server, host, epoch, self.migrate(server, host)
+            )
         self.assertEqual('', self.act(self.servers.stop_server, server))
         self.assertEqual('', self.act(self.servers.start_server, server))
         self.assert_status('ACTIVE', server)
@@ -92,14 +116,17 @@ class LiveMigrationTest(BaseMigrationTest):
     def test_delete_after_migration(self) -> None:
         server = self.create_server()
         dest = self.other_host(self.host_of(server))
-        epoch = self.assert_moved(server, dest, 1,
-                                  self.migrate(server, dest))
+        epoch = self.assert_moved(server, dest, 1, self.migrate(server, dest))
         self.delete_server(server)
-        self.wait_until(lambda: len(self.receipts_about(server)) == 2,
-                        f'the key of {server} stays')
+        self.wait_until(
+            lambda: len(self.receipts_about(server)) == 2,
+            f'the key of {server} stays',
+        )
         receipt = self.receipts_about(server)[-1]
-        self.assertEqual(('deleted', epoch, dest), (
-            receipt['outcome'], receipt['epoch'], receipt['source']))
+        self.assertEqual(
+            ('deleted', epoch, dest),
+            (receipt['outcome'], receipt['epoch'], receipt['source']),
+        )
 
 
 class AbortedMigrationTest(BaseMigrationTest):
@@ -115,7 +142,8 @@ class AbortedMigrationTest(BaseMigrationTest):
         if not CONF.attestation.host_command:
             raise cls.skipException(
                 '[attestation] host_command is not set: no live migration '
-                'is slow enough to be aborted')
+                'is slow enough to be aborted'
+            )
         if not CONF.attestation.slow_migration_ram:
             raise cls.skipException('[attestation] slow_migration_ram is 0')
 
@@ -123,12 +151,19 @@ class AbortedMigrationTest(BaseMigrationTest):
     def resource_setup(cls) -> None:
         super().resource_setup()
         cls.large_flavor = cls.create_flavor(
-            base.PROTECTED, CONF.attestation.slow_migration_ram)
+            base.PROTECTED, CONF.attestation.slow_migration_ram
+        )
 
     def slow_down(self, server: str) -> None:
-        commands.run(CONF.attestation.host_command, self.host_of(server),
-                     'virsh', 'migrate-setspeed', server, '1',
-                     timeout=CONF.attestation.host_command_timeout)
+        commands.run(
+            CONF.attestation.host_command,
+            self.host_of(server),
+            'virsh',
+            'migrate-setspeed',
+            server,
+            '1',
+            timeout=CONF.attestation.host_command_timeout,
+        )
 
     def running(self, server: str) -> str:
         """Nova's id of the migration whose stream runs, or nothing."""
@@ -148,11 +183,15 @@ class AbortedMigrationTest(BaseMigrationTest):
         self.slow_down(server)
         known = {one['id'] for one in self.migrations(server)}
         self.admin_servers.live_migrate_server(
-            server, host=dest, block_migration='auto')
-        self.wait_until(lambda: bool(self.running(server)),
-                        f'the stream of {server} does not begin')
+            server, host=dest, block_migration='auto'
+        )
+        self.wait_until(
+            lambda: bool(self.running(server)),
+            f'the stream of {server} does not begin',
+        )
         self.admin_servers.delete(
-            f'servers/{server}/migrations/{self.running(server)}')
+            f'servers/{server}/migrations/{self.running(server)}'
+        )
         migration = self.migrated(server, known)
         # Nova calls it failed if it sees no job before a cancelled one.
         self.assertIn(migration['status'], ('cancelled', 'failed'))
@@ -179,8 +218,9 @@ class RefusedMigrationTest(BaseMigrationTest, base.NeedsTampering):
         self.assert_stayed(server, before, migration)
         self.assertNotEqual('', self.last_reason(server))
         self.restore_host(dest)
-        self.assert_moved(server, dest, before['epoch'],
-                          self.migrate(server, dest))
+        self.assert_moved(
+            server, dest, before['epoch'], self.migrate(server, dest)
+        )
 
     @decorators.idempotent_id('91a61122-8548-4a3e-b84e-a43a6afd1d5e')
     @decorators.attr(type='multinode')

@@ -25,21 +25,25 @@ class Refusals(base.BaseServersTest):
         self.assertEqual('', self.act(self.servers.stop_server, server))
         return server, self.host_of(server), self.ledger(server)
 
-    def assert_start_refused(self, server: str, host: str,
-                             before: base.Json) -> str:
+    def assert_start_refused(
+        self, server: str, host: str, before: base.Json
+    ) -> str:
         """Insist that a start changes nothing; returns the reason."""
         reason = self.act(self.servers.start_server, server)
         self.assertNotEqual('', reason)
         self.assert_status('SHUTOFF', server)
-        self.assertEqual((host, before), (self.host_of(server),
-                                          self.ledger(server)))
+        self.assertEqual(
+            (host, before), (self.host_of(server), self.ledger(server))
+        )
         return reason
 
     def assert_plain_server_works(self, host: str) -> None:
-        server = self.create_server(self.plain_flavor,
-                                    availability_zone=f'nova:{host}')
-        self.assertEqual('', self.act(self.admin_servers.reboot_server,
-                                      server, type='HARD'))
+        server = self.create_server(
+            self.plain_flavor, availability_zone=f'nova:{host}'
+        )
+        self.assertEqual(
+            '', self.act(self.admin_servers.reboot_server, server, type='HARD')
+        )
         self.assert_status('ACTIVE', server)
 
     def assert_starts(self, server: str, before: base.Json) -> None:
@@ -54,11 +58,13 @@ class PolicyRefusalTest(Refusals):
 
     def distrust(self, host: str) -> str:
         """Ask something of the host that it does not meet."""
-        name = self.create_policy(tests_base.policy_document(
-            self.unique('policy'), hosts=host, pcr_4='ab' * 32))['name']
+        name = self.create_policy(
+            tests_base.policy_document(
+                self.unique('policy'), hosts=host, pcr_4='ab' * 32
+            )
+        )['name']
         self.addCleanup(self.wait_for_tier, host, 'affirming')
-        self.addCleanup(self._ignore_missing, self.client.delete_policy,
-                        name)
+        self.addCleanup(self._ignore_missing, self.client.delete_policy, name)
         return str(name)
 
     @decorators.idempotent_id('76880dcb-2a47-48d1-9b0c-af45a008059c')
@@ -67,8 +73,9 @@ class PolicyRefusalTest(Refusals):
         policy = self.distrust(host)
         reason = self.assert_start_refused(server, host, before)
         self.assertIn(reason, ('HOST_UNTRUSTED', 'PCR_NOT_GOLDEN'))
-        self.assertEqual('contraindicated',
-                         self.client.show_result(host)['tier'])
+        self.assertEqual(
+            'contraindicated', self.client.show_result(host)['tier']
+        )
         self.assertEqual([policy], self.client.show_host(host)['policies'])
         self.assert_plain_server_works(host)
         self.client.delete_policy(policy)
@@ -97,8 +104,13 @@ class PolicyRefusalTest(Refusals):
         if not CONF.attestation.host_command:
             return ''
         return commands.run(
-            CONF.attestation.host_command, host, 'virsh', 'domid', server,
-            timeout=CONF.attestation.host_command_timeout).output.strip()
+            CONF.attestation.host_command,
+            host,
+            'virsh',
+            'domid',
+            server,
+            timeout=CONF.attestation.host_command_timeout,
+        ).output.strip()
 
     @decorators.idempotent_id('1e11f9e6-7ba7-4173-98b1-6eda73484bca')
     def test_new_server_past_the_scheduler(self) -> None:
@@ -106,8 +118,9 @@ class PolicyRefusalTest(Refusals):
         host = self.affirming_hosts()[0]
         self.distrust(host)
         self.wait_for_tier(host, 'contraindicated')
-        server = self.create_server(status='ERROR',
-                                    availability_zone=f'nova:{host}')
+        server = self.create_server(
+            status='ERROR', availability_zone=f'nova:{host}'
+        )
         self.assertEqual('HOST_UNTRUSTED', self.last_reason(server))
         self.assertIsNone(self.show(server)['OS-EXT-SRV-ATTR:host'])
 
@@ -125,8 +138,10 @@ class PolicyRefusalTest(Refusals):
         self.delete_server(server)
         self.assertEqual(before, self.ledger(server))
         self.client.delete_policy(policy)
-        self.wait_until(lambda: bool(self.receipts_about(server)),
-                        f'the key of {server} stays')
+        self.wait_until(
+            lambda: bool(self.receipts_about(server)),
+            f'the key of {server} stays',
+        )
         self.assertIsNone(self.ledger(server)['holder'])
 
 
@@ -139,10 +154,12 @@ class TamperedHostTest(Refusals, base.NeedsTampering):
         server, host, before = self.stopped_server()
         self.break_host(host)
         reason = self.assert_start_refused(server, host, before)
-        self.assertNotIn(reason, ('SERVICE_UNAVAILABLE', 'INTERNAL',
-                                  'AGENT_UNAVAILABLE'))
-        self.assertEqual('contraindicated',
-                         self.client.show_result(host)['tier'])
+        self.assertNotIn(
+            reason, ('SERVICE_UNAVAILABLE', 'INTERNAL', 'AGENT_UNAVAILABLE')
+        )
+        self.assertEqual(
+            'contraindicated', self.client.show_result(host)['tier']
+        )
         self.assert_plain_server_works(host)
         self.restore_host(host)
         self.assert_starts(server, before)
@@ -155,5 +172,6 @@ class TamperedHostTest(Refusals, base.NeedsTampering):
         self.break_host(host)
         self.assertNotEqual('', self.act(self.servers.resume_server, server))
         self.assert_status('SUSPENDED', server)
-        self.assertEqual((host, before), (self.host_of(server),
-                                          self.ledger(server)))
+        self.assertEqual(
+            (host, before), (self.host_of(server), self.ledger(server))
+        )

@@ -31,33 +31,46 @@ class NeedsHosts(base.BaseServersTest):
         if not CONF.attestation.host_command:
             raise cls.skipException('[attestation] host_command is not set')
 
-    def on_host(self, host: str, *argv: str,
-                check: bool = True) -> commands.Finished:
+    def on_host(
+        self, host: str, *argv: str, check: bool = True
+    ) -> commands.Finished:
         return commands.run(
-            CONF.attestation.host_command, host, *argv, check=check,
-            timeout=CONF.attestation.host_command_timeout)
+            CONF.attestation.host_command,
+            host,
+            *argv,
+            check=check,
+            timeout=CONF.attestation.host_command_timeout,
+        )
 
     def secret_of(self, server: str, host: str) -> str:
         """The libvirt secret that a running domain's vTPM names."""
         domain = ElementTree.fromstring(
-            self.on_host(host, 'virsh', 'dumpxml', server).output)
-        found = [one.get('secret') for one in domain.findall(
-            './devices/tpm/backend/encryption')]
+            self.on_host(host, 'virsh', 'dumpxml', server).output
+        )
+        found = [
+            one.get('secret')
+            for one in domain.findall('./devices/tpm/backend/encryption')
+        ]
         self.assertEqual(1, len(found), 'The vTPM is not encrypted.')
         return str(found[0])
 
-    def assert_no_readable_secret(self, server: str, host: str,
-                                  secret: str) -> None:
-        read = self.on_host(host, 'virsh', 'secret-get-value', secret,
-                            check=False)
+    def assert_no_readable_secret(
+        self, server: str, host: str, secret: str
+    ) -> None:
+        read = self.on_host(
+            host, 'virsh', 'secret-get-value', secret, check=False
+        )
         self.assertNotEqual(0, read.code, 'libvirt hands out the secret')
         self.assertRegex(read.errors, 'private|not found|no secret')
         for one in self.secrets(host):
             definition = ElementTree.fromstring(
-                self.on_host(host, 'virsh', 'secret-dumpxml', one).output)
+                self.on_host(host, 'virsh', 'secret-dumpxml', one).output
+            )
             if definition.findtext('./usage/name') == server:
-                self.assertEqual(('yes', 'yes'), (
-                    definition.get('private'), definition.get('ephemeral')))
+                self.assertEqual(
+                    ('yes', 'yes'),
+                    (definition.get('private'), definition.get('ephemeral')),
+                )
         listed = self.on_host(host, 'ls', SECRETS, check=False).output
         self.assertNotIn(secret, listed)
 
@@ -69,18 +82,19 @@ class NeedsHosts(base.BaseServersTest):
     def secrets(self, host: str) -> list[str]:
         """The ids of all secrets that libvirt knows."""
         listed = self.on_host(host, 'virsh', '-q', 'secret-list').output
-        return [line.split()[0] for line in listed.splitlines()
-                if line.strip()]
+        return [
+            line.split()[0] for line in listed.splitlines() if line.strip()
+        ]
 
 
 class SecretsTest(NeedsHosts):
-
     @decorators.idempotent_id('4e24cb6b-1142-4c9d-ba3a-fe6f3bcb0135')
     def test_running_server(self) -> None:
         server = self.create_server()
         host = self.host_of(server)
-        self.assert_no_readable_secret(server, host,
-                                       self.secret_of(server, host))
+        self.assert_no_readable_secret(
+            server, host, self.secret_of(server, host)
+        )
 
     @decorators.idempotent_id('268a1896-8f7a-4d98-8cd4-71d8dfd71737')
     def test_stopped_and_deleted_server(self) -> None:
@@ -93,12 +107,13 @@ class SecretsTest(NeedsHosts):
         self.delete_server(server)
         self.assert_no_readable_secret(server, host, secret)
         self.assertNotIn(secret, self.secrets(host))
-        self.wait_until(lambda: not self.in_vault(server, host),
-                        f'the sealed key of {server} stays')
+        self.wait_until(
+            lambda: not self.in_vault(server, host),
+            f'the sealed key of {server} stays',
+        )
 
 
 class MigratedSecretsTest(NeedsHosts, base.NeedsTwoHosts):
-
     @decorators.idempotent_id('e0571008-eaf5-48c5-8824-761ca40229fb')
     @decorators.attr(type='multinode')
     def test_both_hosts_after_live_migration(self) -> None:
@@ -113,8 +128,10 @@ class MigratedSecretsTest(NeedsHosts, base.NeedsTwoHosts):
             self.assert_no_readable_secret(server, host, secret)
         self.assertNotIn(secret, self.secrets(source))
         self.assertTrue(self.in_vault(server, dest))
-        self.wait_until(lambda: not self.in_vault(server, source),
-                        f'the sealed key of {server} stays on its source')
+        self.wait_until(
+            lambda: not self.in_vault(server, source),
+            f'the sealed key of {server} stays on its source',
+        )
 
 
 class MigrateDataTest(base.NeedsTwoHosts):
@@ -125,16 +142,22 @@ class MigrateDataTest(base.NeedsTwoHosts):
         super().skip_checks()
         if not CONF.attestation.nova_log_command:
             raise cls.skipException(
-                '[attestation] nova_log_command is not set')
+                '[attestation] nova_log_command is not set'
+            )
 
     def migrate_data(self, host: str) -> list[str]:
         """The vTPM secrets in the data of the host's live migrations."""
         log = commands.run(
-            CONF.attestation.nova_log_command, host,
-            timeout=CONF.attestation.host_command_timeout).output
-        return [found for line in log.splitlines()
-                if 'check data is LibvirtLiveMigrateData' in line
-                for found in re.findall(r'vtpm_secret_value=([^,)]*)', line)]
+            CONF.attestation.nova_log_command,
+            host,
+            timeout=CONF.attestation.host_command_timeout,
+        ).output
+        return [
+            found
+            for line in log.splitlines()
+            if 'check data is LibvirtLiveMigrateData' in line
+            for found in re.findall(r'vtpm_secret_value=([^,)]*)', line)
+        ]
 
     @decorators.idempotent_id('9a503924-ac22-4537-a795-ab04353afb02')
     @decorators.attr(type='multinode')

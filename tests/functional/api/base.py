@@ -31,8 +31,9 @@ class ApiTestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.korora = self.useFixture(service.KororaFixture(
-            self.connection(), **self.SETTINGS))
+        self.korora = self.useFixture(
+            service.KororaFixture(self.connection(), **self.SETTINGS)
+        )
         self.admin = self.korora.client_as('admin')
 
     def connection(self) -> str | None:
@@ -41,8 +42,12 @@ class ApiTestCase(testtools.TestCase):
 
     def stranger(self, name: str, **kwargs) -> agent.SimAgent:
         """A host that the service does not know."""
-        return agent.SimAgent(name, self.korora.client_as('attester'),
-                              self.korora.vendor, **kwargs)
+        return agent.SimAgent(
+            name,
+            self.korora.client_as('attester'),
+            self.korora.vendor,
+            **kwargs,
+        )
 
     def host(self, name: str) -> agent.SimAgent:
         """A host that is approved and affirming."""
@@ -66,17 +71,23 @@ class ApiTestCase(testtools.TestCase):
             yield caught
         except errors.KororaError as error:
             caught.append(error)
-            self.assertEqual(reason, error.reason,
-                             (error.message, error.details))
+            self.assertEqual(
+                reason, error.reason, (error.message, error.details)
+            )
         else:
             self.fail(f'not refused with {reason}')
 
-    def handed_over(self, source, dest, instance: str | None = None,
-                    migration: str | None = None):
+    def handed_over(
+        self,
+        source,
+        dest,
+        instance: str | None = None,
+        migration: str | None = None,
+    ):
         """Everything up to the permit; returns (migration, answer)."""
         migration = migration or str(uuid.uuid4())
         msk = dest.receive(migration, instance, source.name)
         self.korora.nova.migrations.add(
-            (migration, instance, source.name, dest.name))
-        return migration, source.send(migration, instance, dest.name,
-                                      msk.name)
+            (migration, instance, source.name, dest.name)
+        )
+        return migration, source.send(migration, instance, dest.name, msk.name)

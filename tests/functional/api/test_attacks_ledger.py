@@ -17,7 +17,7 @@ from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
 
 GHOST = str(uuid.UUID(int=666))
-BIGINT = 2 ** 63 - 1
+BIGINT = 2**63 - 1
 
 
 class WordTest(CustodyTestCase):
@@ -131,7 +131,6 @@ class RestoredTest(CustodyTestCase):
 
 
 class ClockTest(CustodyTestCase):
-
     @faults.not_yet('A11a', 'custody', today='CHALLENGE_EXPIRED')
     def test_worker_whose_clock_is_behind(self):
         """A11a: 50 ms between two workers spoil evidence; admit small skew."""
@@ -165,8 +164,12 @@ class FloodTest(CustodyTestCase):
         tracemalloc.start()
         try:
             answer = self.korora.request(
-                'POST', path, roles='attester', body=body,
-                content_type='application/json')
+                'POST',
+                path,
+                roles='attester',
+                body=body,
+                content_type='application/json',
+            )
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -187,5 +190,6 @@ class FloodTest(CustodyTestCase):
                 self.source.api.challenge('h2', 'steady')
         with self.korora.service.db.read() as session:
             rows = session.scalar(
-                sa.select(sa.func.count()).select_from(models.Challenge))
+                sa.select(sa.func.count()).select_from(models.Challenge)
+            )
         self.assertLess(rows, self.MANY, 'all are kept')

@@ -16,7 +16,6 @@ REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
 
 
 class TestChallenges(base.ApiTestCase):
-
     def test_used_once(self):
         host = self.host('h1')
         message = host.message('attest', REPORT, host.challenge())
@@ -41,8 +40,7 @@ class TestChallenges(base.ApiTestCase):
 
     def test_never_issued(self):
         with self.refused('CHALLENGE_UNKNOWN'):
-            self.host('h1').say('attest', 'ab' * 32, receipt_head='',
-                                held=[])
+            self.host('h1').say('attest', 'ab' * 32, receipt_head='', held=[])
 
     def test_steady_does_not_serve_custody(self):
         host = self.host('h1')
@@ -88,8 +86,10 @@ class TestChallenges(base.ApiTestCase):
             self.korora.clock.advance(120)
         table = models.Challenge
         with self.korora.service.db.read() as session:
-            self.assertLess(session.scalar(
-                sa.select(sa.func.count()).select_from(table)), 15)
+            self.assertLess(
+                session.scalar(sa.select(sa.func.count()).select_from(table)),
+                15,
+            )
 
     def test_malformed_request_spends_nothing(self):
         host = self.host('h1')
@@ -101,7 +101,6 @@ class TestChallenges(base.ApiTestCase):
 
 
 class TestEvidence(base.ApiTestCase):
-
     def test_body_is_bound_exactly(self):
         host = self.host('h1')
         message = host.message('attest', REPORT, host.challenge())
@@ -153,15 +152,16 @@ class TestEvidence(base.ApiTestCase):
         with self.refused('HOST_UNTRUSTED'):
             host.approve((SERVER, 1))
         shown = self.admin.get_host('h1')
-        self.assertEqual(('contraindicated', ['IMA_UNKNOWN_FILE']),
-                         (shown['tier'], shown['reasons']))
+        self.assertEqual(
+            ('contraindicated', ['IMA_UNKNOWN_FILE']),
+            (shown['tier'], shown['reasons']),
+        )
 
     def test_pcr_10_extended_behind_the_log(self):
         host = self.host('h1')
         host.tpm.extend(10, b'\1' * 32)
         host.attest_now()
-        self.assertIn('IMA_LOG_REPLAY',
-                      self.admin.get_host('h1')['reasons'])
+        self.assertIn('IMA_LOG_REPLAY', self.admin.get_host('h1')['reasons'])
 
     def test_truncated_list(self):
         host = self.host('h1')
@@ -183,17 +183,18 @@ class TestEvidence(base.ApiTestCase):
         host = self.stranger('h1')
         host.join(self.admin)
         host.attest_now()
-        self.assertEqual(['NO_REFERENCE'],
-                         self.admin.get_host('h1')['reasons'])
+        self.assertEqual(
+            ['NO_REFERENCE'], self.admin.get_host('h1')['reasons']
+        )
 
     def test_contraindicated_result_is_signed_and_refused(self):
         host = self.host('h1')
         host.measure('/tmp/rootkit')
         token = host.attest_now()['result']
         ring = self.korora.ring
-        verified = result.verify_result(token, ring, host='h1',
-                                        cloud=ring.cloud,
-                                        now=self.korora.clock())
+        verified = result.verify_result(
+            token, ring, host='h1', cloud=ring.cloud, now=self.korora.clock()
+        )
         self.assertEqual('contraindicated', verified.tier)
 
     def test_trusted_again_after_a_reboot(self):
@@ -206,7 +207,6 @@ class TestEvidence(base.ApiTestCase):
 
 
 class TestResults(base.ApiTestCase):
-
     def test_unchanged(self):
         host = self.host('h1')
         relying = self.korora.client_as('service')
@@ -229,38 +229,49 @@ class TestResults(base.ApiTestCase):
         seq = self.admin.results().seq
         self.assertEqual((), self.admin.results(changes_since=seq).results)
         one.attest_now()
-        self.assertEqual(['h1'], [row['host'] for row in self.admin.results(
-            changes_since=seq).results])
+        self.assertEqual(
+            ['h1'],
+            [
+                row['host']
+                for row in self.admin.results(changes_since=seq).results
+            ],
+        )
 
     def test_changes_since_a_time(self):
         one = self.host('h1')
         self.host('h2')
         self.korora.clock.advance(3600)
         one.attest_now()
-        self.assertEqual(['h1'], [row['host'] for row in self.admin.results(
-            changes_since='2026-01-01T00:30:00Z').results])
+        self.assertEqual(
+            ['h1'],
+            [
+                row['host']
+                for row in self.admin.results(
+                    changes_since='2026-01-01T00:30:00Z'
+                ).results
+            ],
+        )
 
     def test_stale_result_is_none(self):
         self.host('h1')
         self.korora.clock.advance(181)
-        row, = self.admin.list_results()
-        self.assertEqual(('none', ['RESULT_EXPIRED']),
-                         (row['tier'], row['reasons']))
-        self.assertEqual({**row, 'findings': []},
-                         self.admin.get_result('h1'))
+        (row,) = self.admin.list_results()
+        self.assertEqual(
+            ('none', ['RESULT_EXPIRED']), (row['tier'], row['reasons'])
+        )
+        self.assertEqual({**row, 'findings': []}, self.admin.get_result('h1'))
 
     def test_findings_say_what_is_wrong(self):
         host = self.host('h1')
         host.measure('/tmp/rootkit')
         host.attest_now()
         shown = self.admin.get_result('h1')
-        finding, = shown['findings']
+        (finding,) = shown['findings']
         self.assertEqual('IMA_UNKNOWN_FILE', finding['reason'])
         self.assertIn('/tmp/rootkit', finding['message'])
         self.assertNotIn('findings', self.admin.list_results()[0])
         claims = shown['token'].split('.')[1]
-        self.assertNotIn(b'rootkit', base64.urlsafe_b64decode(
-            claims + '=='))
+        self.assertNotIn(b'rootkit', base64.urlsafe_b64decode(claims + '=='))
 
     def test_findings_are_bounded(self):
         host = self.host('h1')
@@ -268,27 +279,30 @@ class TestResults(base.ApiTestCase):
         for number in range(100):
             host.measure('/tmp/' + str(number) * 900)
             host.attest_now()
-        self.assertLess(len(json.dumps(
-            self.admin.get_result('h1')['findings'])), 200_000)
+        self.assertLess(
+            len(json.dumps(self.admin.get_result('h1')['findings'])), 200_000
+        )
 
 
 class TestReferences(base.ApiTestCase):
-
     def test_learned_is_what_was_attested(self):
         host = self.host('h1')
         learned = self.admin.get_reference('golden')
         self.assertEqual([host.tpm.pcrs[4].hex()], learned['pcrs']['4'])
         self.assertEqual(2, len(learned['ima_digests']))
-        listed, = self.admin.list_references()
-        self.assertEqual(('golden', 'h1', 2), (
-            listed['name'], listed['host'], listed['ima_digest_count']))
+        (listed,) = self.admin.list_references()
+        self.assertEqual(
+            ('golden', 'h1', 2),
+            (listed['name'], listed['host'], listed['ima_digest_count']),
+        )
 
     def test_delete_takes_trust_away(self):
         host = self.host('h1')
         self.admin.delete_reference('golden')
         host.attest_now()
-        self.assertEqual(['NO_REFERENCE'],
-                         self.admin.get_host('h1')['reasons'])
+        self.assertEqual(
+            ['NO_REFERENCE'], self.admin.get_host('h1')['reasons']
+        )
 
     def test_name_is_taken(self):
         self.host('h1')

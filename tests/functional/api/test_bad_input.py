@@ -20,27 +20,62 @@ REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
 
 # Things that have broken parsers of JSON APIs.
 STRANGE = [
-    None, True, 0, -1, 1.0, 1e308, 2**64, 10**400, '', 'x', '=', 'é',
-    '\0', '\ud800', 'A' * 70000, [], {}, [[]], {'': {}}, [None] * 100,
-    {'version': 1}, 'AAAA', 'AAA', '00' * 32, UUID, UUID + '\n']
+    None,
+    True,
+    0,
+    -1,
+    1.0,
+    1e308,
+    2**64,
+    10**400,
+    '',
+    'x',
+    '=',
+    'é',
+    '\0',
+    '\ud800',
+    'A' * 70000,
+    [],
+    {},
+    [[]],
+    {'': {}},
+    [None] * 100,
+    {'version': 1},
+    'AAAA',
+    'AAA',
+    '00' * 32,
+    UUID,
+    UUID + '\n',
+]
 
 BODIES = [
-    b'', b'null', b'[]', b'{', b'{"a":1,"a":2}', b'\xff\xfe', b'"x"',
-    b'{"a":NaN}', b'[' * 50000, b'{"a":' * 20000 + b'1' + b'}' * 20000,
-    b'{"version":' + b'9' * 5000 + b'}', b'{"class":"\\ud800"}']
+    b'',
+    b'null',
+    b'[]',
+    b'{',
+    b'{"a":1,"a":2}',
+    b'\xff\xfe',
+    b'"x"',
+    b'{"a":NaN}',
+    b'[' * 50000,
+    b'{"a":' * 20000 + b'1' + b'}' * 20000,
+    b'{"version":' + b'9' * 5000 + b'}',
+    b'{"class":"\\ud800"}',
+]
 
 
 class BadInputTestCase(base.ApiTestCase):
-
     def post(self, path: str, **kwargs):
         method = kwargs.pop('method', 'POST')
         return self.korora.request(
-            method, path, roles='admin,attester', **kwargs)
+            method, path, roles='admin,attester', **kwargs
+        )
 
     def assert_refused(self, answer, *codes: int) -> str:
         """4xx in the error format, with a reason that is documented."""
-        self.assertIn(answer.status_code, codes or range(400, 500),
-                      answer.body[:500])
+        self.assertIn(
+            answer.status_code, codes or range(400, 500), answer.body[:500]
+        )
         error = answer.json['error']
         self.assertEqual(answer.status_code, error['code'])
         self.assertIn(error['reason'], errors.REASONS)
@@ -48,50 +83,80 @@ class BadInputTestCase(base.ApiTestCase):
 
 
 class TestBodies(BadInputTestCase):
-
-    WRITES = [(method, path.format(host='h1', name='x', instance=UUID,
-                                   id=UUID))
-              for path, methods in handler.ROUTES.items()
-              for method in methods if method in ('POST', 'PUT')]
+    WRITES = [
+        (method, path.format(host='h1', name='x', instance=UUID, id=UUID))
+        for path, methods in handler.ROUTES.items()
+        for method in methods
+        if method in ('POST', 'PUT')
+    ]
 
     #: What has a body that may be large: one that is too large.
-    LARGE = {'evidence': 60 << 20, 'recover': 60 << 20,
-             'policies': (128 << 20) + 1}
+    LARGE = {
+        'evidence': 60 << 20,
+        'recover': 60 << 20,
+        'policies': (128 << 20) + 1,
+    }
 
     def test_not_json(self):
         for method, path in self.WRITES:
             for body in BODIES:
-                self.assert_refused(self.post(
-                    path, method=method, body=body,
-                    content_type='application/json'), 400, 413)
+                self.assert_refused(
+                    self.post(
+                        path,
+                        method=method,
+                        body=body,
+                        content_type='application/json',
+                    ),
+                    400,
+                    413,
+                )
 
     def test_strange_values(self):
         for method, path in self.WRITES:
             for value in STRANGE:
-                self.assert_refused(self.post(
-                    path, method=method, body=json.dumps(value).encode(),
-                    content_type='application/json'), 400, 413)
+                self.assert_refused(
+                    self.post(
+                        path,
+                        method=method,
+                        body=json.dumps(value).encode(),
+                        content_type='application/json',
+                    ),
+                    400,
+                    413,
+                )
 
     def test_other_media_type(self):
         for method, path in self.WRITES:
-            self.assert_refused(self.post(
-                path, method=method, body=b'{}',
-                content_type='text/plain'), 415)
+            self.assert_refused(
+                self.post(
+                    path, method=method, body=b'{}', content_type='text/plain'
+                ),
+                415,
+            )
 
     def test_oversize(self):
         for method, path in self.WRITES:
-            limit = next((size for name, size in self.LARGE.items()
-                          if name in path), 70000)
-            answer = self.post(path, method=method, body=b' ' * limit,
-                               content_type='application/json')
+            limit = next(
+                (size for name, size in self.LARGE.items() if name in path),
+                70000,
+            )
+            answer = self.post(
+                path,
+                method=method,
+                body=b' ' * limit,
+                content_type='application/json',
+            )
             self.assertEqual('TOO_LARGE', self.assert_refused(answer, 413))
 
     def test_oversize_without_length(self):
         request = self.korora.request
         answer = request(
-            'PUT', '/v1/hosts/h1/approval', body=b' ' * 70000,
+            'PUT',
+            '/v1/hosts/h1/approval',
+            body=b' ' * 70000,
             content_type='application/json',
-            environ={'CONTENT_LENGTH': '', 'wsgi.input_terminated': True})
+            environ={'CONTENT_LENGTH': '', 'wsgi.input_terminated': True},
+        )
         self.assert_refused(answer, 413)
 
     def test_oversize_body_is_not_read(self):
@@ -102,61 +167,93 @@ class TestBodies(BadInputTestCase):
                 read.append(size)
                 return b' ' * max(size, 0)
 
-        answer = self.post('/v1/hosts/h1/challenges', environ={
-            'wsgi.input': Body(), 'CONTENT_LENGTH': str(1 << 40),
-            'CONTENT_TYPE': 'application/json'})
+        answer = self.post(
+            '/v1/hosts/h1/challenges',
+            environ={
+                'wsgi.input': Body(),
+                'CONTENT_LENGTH': str(1 << 40),
+                'CONTENT_TYPE': 'application/json',
+            },
+        )
         self.assert_refused(answer, 413)
         self.assertEqual([], read)
 
     def test_length_that_is_no_number(self):
-        answer = self.post('/v1/hosts/h1/challenges', environ={
-            'CONTENT_LENGTH': 'x', 'CONTENT_TYPE': 'application/json'})
+        answer = self.post(
+            '/v1/hosts/h1/challenges',
+            environ={
+                'CONTENT_LENGTH': 'x',
+                'CONTENT_TYPE': 'application/json',
+            },
+        )
         self.assert_refused(answer, 400)
 
 
 class TestPaths(BadInputTestCase):
-
     def test_unknown(self):
-        for path in ('/v2', '/v1', '/v1/', '/v1/hosts/', '/v1/hosts/a/b',
-                     '/v1/hosts/%00', '/v1/hosts/%ff', '/v1/hosts/a%0a',
-                     '/v1/hosts/' + 'a' * 256, '/v1/servers/x',
-                     '/v1/migrations/' + UUID.upper().replace('0', 'A')):
+        for path in (
+            '/v2',
+            '/v1',
+            '/v1/',
+            '/v1/hosts/',
+            '/v1/hosts/a/b',
+            '/v1/hosts/%00',
+            '/v1/hosts/%ff',
+            '/v1/hosts/a%0a',
+            '/v1/hosts/' + 'a' * 256,
+            '/v1/servers/x',
+            '/v1/migrations/' + UUID.upper().replace('0', 'A'),
+        ):
             self.assert_refused(self.post(path, method='GET'), 404)
 
     def test_method(self):
-        for method, path in (('PATCH', '/v1/hosts'), ('GET', '/v1/ledger'
-                             '/recover'), ('PUT', '/v1/hosts/h1'),
-                             ('HEAD', '/v1/results'), ('X', '/v1/keys')):
+        for method, path in (
+            ('PATCH', '/v1/hosts'),
+            ('GET', '/v1/ledger/recover'),
+            ('PUT', '/v1/hosts/h1'),
+            ('HEAD', '/v1/results'),
+            ('X', '/v1/keys'),
+        ):
             answer = self.korora.request(method, path, roles='admin')
             self.assertEqual(405, answer.status_code)
 
     def test_accept(self):
-        answer = self.korora.request('GET', '/v1/hosts', roles='admin',
-                                     accept='text/html')
+        answer = self.korora.request(
+            'GET', '/v1/hosts', roles='admin', accept='text/html'
+        )
         self.assert_refused(answer, 406)
         for accept in ('*/*', 'application/json', 'text/html, */*;q=0.1'):
-            answer = self.korora.request('GET', '/v1/hosts', roles='admin',
-                                         accept=accept)
+            answer = self.korora.request(
+                'GET', '/v1/hosts', roles='admin', accept=accept
+            )
             self.assertEqual(200, answer.status_code)
 
     def test_query(self):
-        for path in ('/v1/results?changes-since=x',
-                     '/v1/results?changes-since=',
-                     '/v1/results?changes-since=%ff',
-                     '/v1/results?changes-since=2026-13-01T00:00:00',
-                     '/v1/results?changes-since=1&changes-since=2',
-                     '/v1/results?other=1', '/v1/receipts?since=-1',
-                     '/v1/receipts?since=1e3', '/v1/receipts?since=%b2',
-                     '/v1/receipts?since=' + '9' * 30):
+        for path in (
+            '/v1/results?changes-since=x',
+            '/v1/results?changes-since=',
+            '/v1/results?changes-since=%ff',
+            '/v1/results?changes-since=2026-13-01T00:00:00',
+            '/v1/results?changes-since=1&changes-since=2',
+            '/v1/results?other=1',
+            '/v1/receipts?since=-1',
+            '/v1/receipts?since=1e3',
+            '/v1/receipts?since=%b2',
+            '/v1/receipts?since=' + '9' * 30,
+        ):
             self.assert_refused(self.post(path, method='GET'), 400)
-        self.assert_refused(self.post('/v1/hosts/h1?force=1',
-                                      method='DELETE'), 400)
+        self.assert_refused(
+            self.post('/v1/hosts/h1?force=1', method='DELETE'), 400
+        )
 
     def test_etag(self):
         for etag in ('x', '"', '*', '"\xe9"', 'W/"1"'):
             answer = self.korora.request(
-                'GET', '/v1/results', roles='admin',
-                environ={'HTTP_IF_NONE_MATCH': etag})
+                'GET',
+                '/v1/results',
+                roles='admin',
+                environ={'HTTP_IF_NONE_MATCH': etag},
+            )
             self.assertIn(answer.status_code, (200, 304))
 
 
@@ -172,16 +269,23 @@ class TestFields(BadInputTestCase):
 
     def test_enrolment(self):
         host = self.stranger('h1')
-        document = {'version': 1, 'ek_cert': agent.b64(host.ek_cert),
-                    'ek_public': agent.b64(host.ek_public),
-                    'ak_public': agent.b64(host.tpm.ak_public),
-                    'srk_public': agent.b64(host.tpm.srk_public)}
+        document = {
+            'version': 1,
+            'ek_cert': agent.b64(host.ek_cert),
+            'ek_public': agent.b64(host.ek_public),
+            'ak_public': agent.b64(host.tpm.ak_public),
+            'srk_public': agent.b64(host.tpm.srk_public),
+        }
         for mutated in self.mutations(document):
             if mutated == document:
                 continue
-            self.assert_refused(self.post('/v1/hosts/h1/enrolment',
-                                          body=_dumps(mutated),
-                                          content_type='application/json'))
+            self.assert_refused(
+                self.post(
+                    '/v1/hosts/h1/enrolment',
+                    body=_dumps(mutated),
+                    content_type='application/json',
+                )
+            )
 
     def test_evidence(self):
         host = self.host('h1')
@@ -191,9 +295,13 @@ class TestFields(BadInputTestCase):
             # 1.0 is 1, and a log is only as good as the quote over it.
             if mutated == document or 'log' in _changed(document, mutated):
                 continue
-            self.assert_refused(self.post('/v1/hosts/h1/evidence',
-                                          body=_dumps(mutated),
-                                          content_type='application/json'))
+            self.assert_refused(
+                self.post(
+                    '/v1/hosts/h1/evidence',
+                    body=_dumps(mutated),
+                    content_type='application/json',
+                )
+            )
         self.assertEqual(before, self.admin.get_result('h1'))
 
     def test_strange_logs(self):
@@ -202,21 +310,29 @@ class TestFields(BadInputTestCase):
             for log in (b'', b'\0' * 1000, b'\xff' * 1000, b'x' * 33):
                 message = host.message('attest', REPORT, host.challenge())
                 message['evidence'][name] = agent.b64(log)
-                self.assertEqual(200, self.post(
-                    '/v1/hosts/h1/evidence', body=_dumps(message),
-                    content_type='application/json').status_code)
+                self.assertEqual(
+                    200,
+                    self.post(
+                        '/v1/hosts/h1/evidence',
+                        body=_dumps(message),
+                        content_type='application/json',
+                    ).status_code,
+                )
                 self.assertEqual('contraindicated', self.tier('h1'))
 
     def test_policy(self):
         self.admin.create_policy(POLICY)
         for method, path, document in (
-                ('POST', '/v1/policies', {'document': POLICY}),
-                ('PUT', '/v1/policies/p', {
-                    'document': POLICY, 'revision': 1})):
+            ('POST', '/v1/policies', {'document': POLICY}),
+            ('PUT', '/v1/policies/p', {'document': POLICY, 'revision': 1}),
+        ):
             for mutated in self.mutations(document):
-                answer = self.post(path, method=method,
-                                   body=_dumps(mutated),
-                                   content_type='application/json')
+                answer = self.post(
+                    path,
+                    method=method,
+                    body=_dumps(mutated),
+                    content_type='application/json',
+                )
                 # Another name or description is as good.
                 if answer.status_code == 200:
                     self.assertIsInstance(mutated['document'], dict)
@@ -232,31 +348,47 @@ class TestFields(BadInputTestCase):
             for mutated in self.mutations(body, STRANGE[::3]):
                 if mutated == body:
                     continue
-                message = host.message(purpose, _dumps(mutated).decode(),
-                                       host.challenge())
-                answer = self.post('/v1/hosts/h1/evidence',
-                                   body=_dumps(message),
-                                   content_type='application/json')
+                message = host.message(
+                    purpose, _dumps(mutated).decode(), host.challenge()
+                )
+                answer = self.post(
+                    '/v1/hosts/h1/evidence',
+                    body=_dumps(message),
+                    content_type='application/json',
+                )
                 # Another head or server is a valid report or claim.
                 if purpose not in ('attest', 'claim') or (
-                        answer.status_code != 200):
+                    answer.status_code != 200
+                ):
                     self.assert_refused(answer)
 
     def test_oversize_log(self):
         host = self.host('h1')
         message = host.message('attest', REPORT, host.challenge())
         message['evidence']['uefi_log'] = 'A' * (6 << 20)
-        self.assertEqual('TOO_LARGE', self.assert_refused(self.post(
-            '/v1/hosts/h1/evidence', body=_dumps(message),
-            content_type='application/json'), 413))
+        self.assertEqual(
+            'TOO_LARGE',
+            self.assert_refused(
+                self.post(
+                    '/v1/hosts/h1/evidence',
+                    body=_dumps(message),
+                    content_type='application/json',
+                ),
+                413,
+            ),
+        )
         self.assertGreater(self_report.EVIDENCE_LIMIT, 48 << 20)
 
-    @hypothesis.settings(max_examples=60, deadline=None, database=None,
-                         derandomize=True)
+    @hypothesis.settings(
+        max_examples=60, deadline=None, database=None, derandomize=True
+    )
     @hypothesis.given(strategies.data())
     def _bytes(self, host, data):
-        name = data.draw(strategies.sampled_from(
-            ['attest', 'signature', 'uefi_log', 'ima_log']))
+        name = data.draw(
+            strategies.sampled_from(
+                ['attest', 'signature', 'uefi_log', 'ima_log']
+            )
+        )
         message = host.message('attest', REPORT, host.challenge())
         proof = bytearray(base64.b64decode(message['evidence'][name]))
         for _ in range(data.draw(strategies.integers(1, 4))):
@@ -264,8 +396,11 @@ class TestFields(BadInputTestCase):
             proof[place] ^= data.draw(strategies.integers(1, 255))
         cut = data.draw(strategies.integers(0, len(proof)))
         message['evidence'][name] = agent.b64(bytes(proof[:cut]))
-        answer = self.post('/v1/hosts/h1/evidence', body=_dumps(message),
-                           content_type='application/json')
+        answer = self.post(
+            '/v1/hosts/h1/evidence',
+            body=_dumps(message),
+            content_type='application/json',
+        )
         if name in ('attest', 'signature'):
             self.assert_refused(answer, 400)
         else:
@@ -277,22 +412,30 @@ class TestFields(BadInputTestCase):
 
 
 class TestLog(BadInputTestCase):
-
     def test_caller_cannot_forge_a_line(self):
         logs = self.useFixture(fixtures.FakeLogger())
         self.post('/v1/hosts/a%0aforged', method='GET')
-        self.post('/v1/references', body=b'{"x\\nforged": 1}',
-                  content_type='application/json')
-        self.assertEqual([], [line for line in logs.output.splitlines()
-                              if line.startswith('forged')])
+        self.post(
+            '/v1/references',
+            body=b'{"x\\nforged": 1}',
+            content_type='application/json',
+        )
+        self.assertEqual(
+            [],
+            [
+                line
+                for line in logs.output.splitlines()
+                if line.startswith('forged')
+            ],
+        )
         self.assertIn('NOT_FOUND', logs.output)
 
 
 class TestInternalErrors(BadInputTestCase):
-
     def test_leak_nothing(self):
         def broken():
             raise RuntimeError('the password is s3cret')
+
         self.korora.service.db.read = broken
         answer = self.korora.request('GET', '/v1/hosts', roles='admin')
         self.assertEqual(503, answer.status_code)
@@ -305,33 +448,66 @@ class TestInternalErrors(BadInputTestCase):
             connection.exec_driver_sql('DROP TABLE hosts')
         answer = self.korora.request('GET', '/v1/hosts', roles='admin')
         self.assertEqual(503, answer.status_code)
-        self.assertEqual('DATABASE_UNAVAILABLE',
-                         answer.json['error']['reason'])
+        self.assertEqual(
+            'DATABASE_UNAVAILABLE', answer.json['error']['reason']
+        )
 
 
 POLICY = {
-    'version': 1, 'name': 'p', 'description': 'words', 'hosts': ['h*'],
+    'version': 1,
+    'name': 'p',
+    'description': 'words',
+    'hosts': ['h*'],
     'rules': [
-        {'pcrs': {'registers': [4, 7], 'generations': [
-            {'name': 'g', 'values': {'4': '00' * 32, '7': '11' * 32}}]}},
-        {'any-of': [{'secure-boot': {'enabled': True}},
-                    {'pcrs': {'registers': [4], 'references': True}}]},
-        {'ima': {'digests': ['sha256:' + '00' * 32],
-                 'exclude': ['/tmp/*'], 'violations': False}}]}
+        {
+            'pcrs': {
+                'registers': [4, 7],
+                'generations': [
+                    {'name': 'g', 'values': {'4': '00' * 32, '7': '11' * 32}}
+                ],
+            }
+        },
+        {
+            'any-of': [
+                {'secure-boot': {'enabled': True}},
+                {'pcrs': {'registers': [4], 'references': True}},
+            ]
+        },
+        {
+            'ima': {
+                'digests': ['sha256:' + '00' * 32],
+                'exclude': ['/tmp/*'],
+                'violations': False,
+            }
+        },
+    ],
+}
 PURPOSES = {
     'attest': {'version': 1, 'receipt_head': '', 'held': [[UUID, 1]]},
     'claim': {'version': 1, 'instance': UUID},
     'approve': {'version': 1, 'keys': [[UUID, 1]]},
     'delete': {'version': 1, 'instance': UUID},
     'receive': {
-        'version': 1, 'migration': UUID, 'instance': UUID, 'source': 'h2',
-        'msk_public': 'AAAA', 'creation_data': 'AAAA',
-        'creation_attest': 'AAAA', 'creation_signature': 'AAAA',
-        'address': '192.0.2.1', 'tls_name': ''},
-    'send': {'version': 1, 'migration': UUID, 'instance': UUID,
-             'nonce': '00' * 32, 'dest': 'h2', 'msk_name': '00' * 34},
-    'commit': {'version': 1, 'migration': UUID,
-               'statement': 'activated'},
+        'version': 1,
+        'migration': UUID,
+        'instance': UUID,
+        'source': 'h2',
+        'msk_public': 'AAAA',
+        'creation_data': 'AAAA',
+        'creation_attest': 'AAAA',
+        'creation_signature': 'AAAA',
+        'address': '192.0.2.1',
+        'tls_name': '',
+    },
+    'send': {
+        'version': 1,
+        'migration': UUID,
+        'instance': UUID,
+        'nonce': '00' * 32,
+        'dest': 'h2',
+        'msk_name': '00' * 34,
+    },
+    'commit': {'version': 1, 'migration': UUID, 'statement': 'activated'},
     'abort': {'version': 1, 'migration': UUID, 'statement': 'no_domain'},
 }
 
@@ -344,8 +520,13 @@ def _dumps(document) -> bytes:
 
 def _paths(document, prefix=()):
     """Paths of all members, depth first."""
-    items = (document.items() if isinstance(document, dict)
-             else enumerate(document) if isinstance(document, list) else ())
+    items = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
+    )
     for key, value in items:
         yield (*prefix, key)
         yield from _paths(value, (*prefix, key))
@@ -365,7 +546,9 @@ def _replaced(document, path, value):
 
 def _changed(before, after) -> str:
     """The names of the members that differ."""
-    return ' '.join(key for key in before['evidence']
-                    if not isinstance(after.get('evidence'), dict)
-                    or after['evidence'].get(key)
-                    != before['evidence'][key])
+    return ' '.join(
+        key
+        for key in before['evidence']
+        if not isinstance(after.get('evidence'), dict)
+        or after['evidence'].get(key) != before['evidence'][key]
+    )

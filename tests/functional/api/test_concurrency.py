@@ -21,34 +21,39 @@ REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
 
 def together(*calls) -> list:
     """Run calls at once; results and refusals in order."""
+
     def attempt(call):
         try:
             return call()
         except errors.KororaError as error:
             return error.reason
+
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(attempt, calls))
 
 
 class ConcurrencyMixin:
-
     def test_challenge(self):
         host = self.host('h1')
         message = host.message('attest', REPORT, host.challenge())
-        results = together(*[
-            lambda: host.api.evidence('h1', message)] * 8)
+        results = together(*[lambda: host.api.evidence('h1', message)] * 8)
         self.assertEqual(7, results.count('CHALLENGE_USED'), results)
 
     def test_attestations(self):
         """In any order: the newest clock stays, the others may lose."""
         host = self.host('h1')
-        messages = [host.message('attest', REPORT, host.challenge())
-                    for _ in range(8)]
-        results = together(*[
-            lambda message=message: host.api.evidence('h1', message)
-            for message in messages])
-        self.assertLessEqual({one for one in results
-                              if isinstance(one, str)}, {'RETRY'})
+        messages = [
+            host.message('attest', REPORT, host.challenge()) for _ in range(8)
+        ]
+        results = together(
+            *[
+                lambda message=message: host.api.evidence('h1', message)
+                for message in messages
+            ]
+        )
+        self.assertLessEqual(
+            {one for one in results if isinstance(one, str)}, {'RETRY'}
+        )
         self.assertIsInstance(results[-1], dict)
         with self.korora.service.db.read() as session:
             clock = session.scalars(sa.select(models.Host.clock_ms)).one()
@@ -61,16 +66,20 @@ class ConcurrencyMixin:
         messages = []
         for _ in range(8):
             host.measure('/usr/bin/swtpm')
-            messages.append(host.message('attest', REPORT,
-                                         host.challenge()))
-        results = together(*[
-            lambda message=message: host.api.evidence('h1', message)
-            for message in messages])
-        self.assertLessEqual({one for one in results
-                              if isinstance(one, str)},
-                             {'RETRY', 'IMA_CONTINUITY'})
-        stored = [one['ima_offset'] for one in results
-                  if isinstance(one, dict)]
+            messages.append(host.message('attest', REPORT, host.challenge()))
+        results = together(
+            *[
+                lambda message=message: host.api.evidence('h1', message)
+                for message in messages
+            ]
+        )
+        self.assertLessEqual(
+            {one for one in results if isinstance(one, str)},
+            {'RETRY', 'IMA_CONTINUITY'},
+        )
+        stored = [
+            one['ima_offset'] for one in results if isinstance(one, dict)
+        ]
         host.offset = max(stored)
         host.measure('/usr/bin/swtpm')
         host.go_on()
@@ -81,35 +90,43 @@ class ConcurrencyMixin:
         """Segments are put together while others are added."""
         host = self.host('h1')
         host.go_on()
-        store = functools.partial(measurements.compact,
-                                  self.korora.service, 'h1')
+        store = functools.partial(
+            measurements.compact, self.korora.service, 'h1'
+        )
         with mock.patch.object(measurements, 'MAX_ROWS', 1):
             for number in range(8):
                 host.measure(f'/usr/lib/{number}')
                 self.assertEqual(
                     [None, None],
-                    together(lambda: host.go_on() and None, store))
+                    together(lambda: host.go_on() and None, store),
+                )
         self.admin.create_reference('new', 'h1')
-        self.assertEqual(10, len(
-            self.admin.get_reference('new')['ima_digests']))
+        self.assertEqual(
+            10, len(self.admin.get_reference('new')['ima_digests'])
+        )
 
     def test_policy(self):
-        document = {'version': 1, 'name': 'p', 'rules': [
-            {'pcrs': {'registers': [4], 'references': True}},
-            {'ima': 'not-appraised'}]}
-        results = together(*[
-            lambda: self.admin.create_policy(document)] * 4)
+        document = {
+            'version': 1,
+            'name': 'p',
+            'rules': [
+                {'pcrs': {'registers': [4], 'references': True}},
+                {'ima': 'not-appraised'},
+            ],
+        }
+        results = together(*[lambda: self.admin.create_policy(document)] * 4)
         self.assertEqual(3, results.count('POLICY_CONFLICT'), results)
-        results = together(*[
-            lambda: self.admin.update_policy('p', document, 1)] * 4)
+        results = together(
+            *[lambda: self.admin.update_policy('p', document, 1)] * 4
+        )
         self.assertEqual(3, results.count('POLICY_CONFLICT'), results)
-        self.assertEqual(document,
-                         self.admin.get_policy('p')['document'])
+        self.assertEqual(document, self.admin.get_policy('p')['document'])
 
     def test_claim(self):
         hosts = [self.host(f'h{number}') for number in range(4)]
-        results = together(*[
-            lambda host=host: host.claim(SERVER) for host in hosts])
+        results = together(
+            *[lambda host=host: host.claim(SERVER) for host in hosts]
+        )
         self.assertEqual(3, results.count('LEDGER_CONFLICT'), results)
 
     def test_send(self):
@@ -117,14 +134,25 @@ class ConcurrencyMixin:
         source.claim(SERVER)
         msk = dest.receive(MIGRATION, SERVER, 'h1')
         self.korora.nova.migrations.add((MIGRATION, SERVER, 'h1', 'h2'))
-        body = json.dumps({
-            'version': 1, 'migration': MIGRATION, 'instance': SERVER,
-            'nonce': '00' * 32, 'dest': 'h2', 'msk_name': msk.name})
-        messages = [source.message('send', body, source.challenge())
-                    for _ in range(4)]
-        results = together(*[
-            lambda message=message: source.api.evidence('h1', message)
-            for message in messages])
+        body = json.dumps(
+            {
+                'version': 1,
+                'migration': MIGRATION,
+                'instance': SERVER,
+                'nonce': '00' * 32,
+                'dest': 'h2',
+                'msk_name': msk.name,
+            }
+        )
+        messages = [
+            source.message('send', body, source.challenge()) for _ in range(4)
+        ]
+        results = together(
+            *[
+                lambda message=message: source.api.evidence('h1', message)
+                for message in messages
+            ]
+        )
         permits = [one for one in results if isinstance(one, dict)]
         self.assertEqual(1, len(permits), results)
         self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
@@ -134,16 +162,21 @@ class ConcurrencyMixin:
         source.claim(SERVER)
         for number in range(3):
             row = self.admin.get_server(SERVER)
-            one, two = ((source, dest) if row['holder'] == 'h1'
-                        else (dest, source))
+            one, two = (
+                (source, dest) if row['holder'] == 'h1' else (dest, source)
+            )
             migration, _ = self.handed_over(one, two, SERVER)
             results = together(
                 functools.partial(one.state, migration, 'stream_completed'),
                 functools.partial(two.state, migration, 'no_domain'),
-                functools.partial(self.admin.abort_migration, migration,
-                                  'h2 is off'))
-            tokens = [(item['receipt'] if isinstance(item, dict) else item)
-                      for item in results]
+                functools.partial(
+                    self.admin.abort_migration, migration, 'h2 is off'
+                ),
+            )
+            tokens = [
+                (item['receipt'] if isinstance(item, dict) else item)
+                for item in results
+            ]
             # The operator alone is told that it is too late.
             said = set(tokens) - {'MIGRATION_SPENT'}
             self.assertEqual(1, len(said), results)
@@ -155,26 +188,38 @@ class ConcurrencyMixin:
         servers = [str(uuid.UUID(int=50 + number)) for number in range(6)]
         for host, server in zip(hosts, servers, strict=True):
             host.claim(server)
-        results = together(*[
-            lambda host=host, server=server: host.delete(server)
-            for host, server in zip(hosts, servers, strict=True)])
-        self.assertEqual(6, receipts.verify(
-            self.korora.service.db, self.korora.ring), results)
+        results = together(
+            *[
+                lambda host=host, server=server: host.delete(server)
+                for host, server in zip(hosts, servers, strict=True)
+            ]
+        )
+        self.assertEqual(
+            6,
+            receipts.verify(self.korora.service.db, self.korora.ring),
+            results,
+        )
 
     def test_proof(self):
-        rivals = [self.stranger('h1', ek=f'rival {number}')
-                  for number in range(3)]
-        proofs = [rival.open_credential(rival.ask_credential())
-                  for rival in rivals]
-        results = together(*[
-            lambda rival=rival, proof=proof: rival.api.prove('h1', proof)
-            for rival, proof in zip(rivals, proofs, strict=True)])
+        rivals = [
+            self.stranger('h1', ek=f'rival {number}') for number in range(3)
+        ]
+        proofs = [
+            rival.open_credential(rival.ask_credential()) for rival in rivals
+        ]
+        results = together(
+            *[
+                lambda rival=rival, proof=proof: rival.api.prove('h1', proof)
+                for rival, proof in zip(rivals, proofs, strict=True)
+            ]
+        )
         self.assertEqual(2, results.count('IDENTITY_CONFLICT'), results)
 
     def test_references(self):
         self.host('h1')
-        results = together(*[
-            lambda: self.admin.create_reference('new', 'h1')] * 4)
+        results = together(
+            *[lambda: self.admin.create_reference('new', 'h1')] * 4
+        )
         self.assertEqual(3, results.count('INVALID_REQUEST'), results)
 
 
@@ -182,9 +227,7 @@ class TestSqlite(ConcurrencyMixin, base.ApiTestCase):
     pass
 
 
-class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase,
-                  base.ApiTestCase):
-
+class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase, base.ApiTestCase):
     def test_large_list(self):
         """4,000 measured files: over the 64 KiB of a BLOB."""
         host = self.stranger('h1')
@@ -195,5 +238,6 @@ class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase,
         self.admin.create_reference('large', 'h1')
         host.attest_now()
         self.assertEqual('affirming', self.tier('h1'))
-        self.assertEqual(4002, self.admin.list_references()[0][
-            'ima_digest_count'])
+        self.assertEqual(
+            4002, self.admin.list_references()[0]['ima_digest_count']
+        )

@@ -19,7 +19,6 @@ NEWER = 'newer'
 
 
 class ContinuityTestCase(base.ApiTestCase):
-
     def host(self, name: str = 'h1') -> agent.SimAgent:
         """An affirming host whose next evidence is incremental."""
         made = super().host(name)
@@ -43,7 +42,6 @@ class ContinuityTestCase(base.ApiTestCase):
 
 
 class Continuity(ContinuityTestCase):
-
     def test_nothing_new(self):
         host = self.host()
         before = self.rows(models.Measurement)[0].measured_at
@@ -51,8 +49,7 @@ class Continuity(ContinuityTestCase):
             answer = host.go_on()
             self.assertEqual(len(host.ima_log), answer['ima_offset'])
         self.assertEqual('affirming', self.tier('h1'))
-        self.assertEqual(before, self.rows(
-            models.Measurement)[0].measured_at)
+        self.assertEqual(before, self.rows(models.Measurement)[0].measured_at)
         self.assertEqual(1, len(self.rows(models.MeasurementSegment)))
 
     def test_only_what_is_new_is_sent(self):
@@ -67,7 +64,7 @@ class Continuity(ContinuityTestCase):
         host = self.host()
         host.measure('/tmp/rootkit')
         host.go_on()
-        finding, = self.admin.get_result('h1')['findings']
+        (finding,) = self.admin.get_result('h1')['findings']
         self.assertEqual('IMA_UNKNOWN_FILE', finding['reason'])
         self.assertIn('/tmp/rootkit', finding['message'])
 
@@ -78,8 +75,10 @@ class Continuity(ContinuityTestCase):
             host.go_on()
             self.assertEqual('contraindicated', self.tier('h1'))
             host.measure('/usr/bin/swtpm')
-        self.assertIn('/tmp/rootkit', self.admin.get_result('h1')[
-            'findings'][0]['message'])
+        self.assertIn(
+            '/tmp/rootkit',
+            self.admin.get_result('h1')['findings'][0]['message'],
+        )
 
     def test_violation_stays_a_violation(self):
         host = self.host()
@@ -87,8 +86,9 @@ class Continuity(ContinuityTestCase):
         host.go_on()
         host.measure('/usr/bin/swtpm')
         host.go_on()
-        self.assertEqual(['IMA_VIOLATION'],
-                         self.admin.get_host('h1')['reasons'])
+        self.assertEqual(
+            ['IMA_VIOLATION'], self.admin.get_host('h1')['reasons']
+        )
         self.assertEqual(2, len(self.learned()))
 
     def test_all_files_are_learned(self):
@@ -117,7 +117,7 @@ class Continuity(ContinuityTestCase):
         host = self.host()
         host.measure('/tmp/rootkit')
         message = self.message(host)
-        log = host.ima_log[host.offset:].replace(b'rootkit', b'harmles')
+        log = host.ima_log[host.offset :].replace(b'rootkit', b'harmles')
         message['evidence']['ima_log'] = agent.b64(log)
         self.assert_whole_list_is_asked_for(host, message)
         host.ima_log = host.ima_log.replace(b'rootkit', b'harmles')
@@ -213,8 +213,9 @@ class Continuity(ContinuityTestCase):
             host.attest_now()
         host.offset = 0
         host.go_on()
-        self.assertEqual(('affirming', 2),
-                         (self.tier('h1'), len(self.learned())))
+        self.assertEqual(
+            ('affirming', 2), (self.tier('h1'), len(self.learned()))
+        )
 
     def test_new_reference_needs_the_whole_list_once(self):
         host = self.host()
@@ -271,8 +272,9 @@ class Continuity(ContinuityTestCase):
         with mock.patch.object(measurements, 'MAX_ROWS', 2):
             host.go_on()
         with self.korora.service.db.read() as session:
-            log = b''.join(content for _, content in
-                           measurements._segments(session, 'h1'))
+            log = b''.join(
+                content for _, content in measurements._segments(session, 'h1')
+            )
         self.assertEqual(host.ima_log, log)
         self.assertEqual(2, len(self.rows(models.MeasurementSegment)))
 
@@ -283,18 +285,20 @@ class Continuity(ContinuityTestCase):
         seen = []
 
         def note(connection, cursor, statement, *more):
-            seen.extend(name for name in (
-                'INTO measurement_segments', 'UPDATE counters')
-                if name in statement)
+            seen.extend(
+                name
+                for name in ('INTO measurement_segments', 'UPDATE counters')
+                if name in statement
+            )
 
         engine = self.korora.service.db.engine
         sa.event.listen(engine, 'before_cursor_execute', note)
-        self.addCleanup(sa.event.remove, engine, 'before_cursor_execute',
-                        note)
+        self.addCleanup(sa.event.remove, engine, 'before_cursor_execute', note)
         known = self.rows(models.Host)[0].seq
         host.go_on()
-        self.assertEqual(['INTO measurement_segments', 'UPDATE counters'],
-                         seen)
+        self.assertEqual(
+            ['INTO measurement_segments', 'UPDATE counters'], seen
+        )
         self.assertEqual(known + 1, self.rows(models.Host)[0].seq)
 
     def test_list_without_end(self):
@@ -313,16 +317,23 @@ class Continuity(ContinuityTestCase):
         host.measure('/usr/lib/a')
         host.go_on()
         with mock.patch.dict(
-                reference.SCHEMA['properties']['ima_digests'], maxItems=2):
+            reference.SCHEMA['properties']['ima_digests'], maxItems=2
+        ):
             with self.refused('INVALID_REQUEST'):
                 self.admin.create_reference(NEWER, 'h1')
             host.go_on()
         self.assertEqual(1, len(self.admin.list_references()))
         with self.korora.service.db.write() as session:
             row = session.scalars(sa.select(models.Reference)).one()
-            session.add(models.Reference(
-                name='x', uuid='x', host='h1', created_at=row.created_at,
-                document=measurements._pack({'version': 3})))
+            session.add(
+                models.Reference(
+                    name='x',
+                    uuid='x',
+                    host='h1',
+                    created_at=row.created_at,
+                    document=measurements._pack({'version': 3}),
+                )
+            )
         with self.refused('INTERNAL') as caught:
             host.attest_now()
         self.assertIn('x', caught[0].message)
@@ -397,8 +408,7 @@ def simulated(path: bytes) -> tuple[bytes, bytes]:
     """An ima-ng entry with any path."""
     marker = 'M' * len(path)
     entry, _ = simulator.ima_entry(marker)
-    data = entry[entry.index(b'ima-ng') + 10:].replace(
-        marker.encode(), path)
+    data = entry[entry.index(b'ima-ng') + 10 :].replace(marker.encode(), path)
     head = entry[:4] + hashlib.sha1(data).digest() + entry[24:38]
     return head + data, hashlib.sha256(data).digest()
 

@@ -26,8 +26,9 @@ class CustodyTestCase(base.ApiTestCase):
         self.source.claim(SERVER)
 
     def handed(self, dest=None, migration: str = MIGRATION):
-        return self.handed_over(self.source, dest or self.dest, SERVER,
-                                migration)
+        return self.handed_over(
+            self.source, dest or self.dest, SERVER, migration
+        )
 
     def in_nova(self, migration: str = MIGRATION, dest: str = 'h2') -> None:
         self.korora.nova.migrations.add((migration, SERVER, 'h1', dest))
@@ -36,24 +37,36 @@ class CustodyTestCase(base.ApiTestCase):
         return self.dest.receive(MIGRATION, SERVER, 'h1', **changed)
 
     def send(self, msk, **changed):
-        wanted = {'migration': MIGRATION, 'instance': SERVER, 'dest': 'h2',
-                  'msk_name': msk.name, **changed}
+        wanted = {
+            'migration': MIGRATION,
+            'instance': SERVER,
+            'dest': 'h2',
+            'msk_name': msk.name,
+            **changed,
+        }
         return self.source.send(**wanted)
 
     def verified(self, token: str) -> receipt.Receipt:
         return receipt.verify_receipt(
-            token, self.korora.ring, cloud=self.korora.ring.cloud).receipt
+            token, self.korora.ring, cloud=self.korora.ring.cloud
+        ).receipt
 
     def status(self, migration: str = MIGRATION) -> str:
         return self.admin.get_migration(migration)['status']
 
 
 class TestClaim(CustodyTestCase):
-
     def test_ledger(self):
         self.assertEqual(
-            {'instance': SERVER, 'holder': 'h1', 'epoch': 1, 'max_epoch': 1,
-             'pending': None}, self.admin.get_server(SERVER))
+            {
+                'instance': SERVER,
+                'holder': 'h1',
+                'epoch': 1,
+                'max_epoch': 1,
+                'pending': None,
+            },
+            self.admin.get_server(SERVER),
+        )
         with self.refused('NOT_FOUND'):
             self.admin.get_server(OTHER)
 
@@ -68,19 +81,23 @@ class TestClaim(CustodyTestCase):
     def test_names_incarnation_and_key(self):
         claim = self.source.claim(OTHER)
         self.assertIn(claim['approval_kid'], self.korora.ring.approval)
-        self.assertEqual(self.admin.results().incarnation,
-                         claim['incarnation'])
+        self.assertEqual(
+            self.admin.results().incarnation, claim['incarnation']
+        )
 
 
 class TestApprove(CustodyTestCase):
-
     def test_is_for_this_host_state_and_epoch(self):
-        document, = self.source.approve((SERVER, 1))
+        (document,) = self.source.approve((SERVER, 1))
         read = approval.Approval.from_json(document)
         tpm = self.source.tpm
         approval.verify_approval(
-            read, self.korora.ring, instance=SERVER, epoch=1,
-            ref=transcript.rest_ref(tpm.ak_name, tpm.srk_name, SERVER, 1))
+            read,
+            self.korora.ring,
+            instance=SERVER,
+            epoch=1,
+            ref=transcript.rest_ref(tpm.ak_name, tpm.srk_name, SERVER, 1),
+        )
         self.assertEqual(tpm.clock_ms + 20000, read.deadline)
 
     def test_of_another_host(self):
@@ -95,18 +112,17 @@ class TestApprove(CustodyTestCase):
         with self.refused('NOT_HOLDER'):
             self.source.approve((SERVER, 1), (OTHER, 1))
         self.source.claim(OTHER)
-        self.assertEqual(2, len(self.source.approve((SERVER, 1),
-                                                    (OTHER, 1))))
+        self.assertEqual(2, len(self.source.approve((SERVER, 1), (OTHER, 1))))
 
 
 class TestReceive(CustodyTestCase):
-
     def test_other_template(self):
         nonce = self.dest.challenge()
         attributes = 0x00030472  # without stClear
         original = self.dest.tpm.create_msk
         self.dest.tpm.create_msk = lambda info, qualifying: original(
-            info, qualifying, attributes)
+            info, qualifying, attributes
+        )
         msk = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1')
         with self.refused('MSK_TEMPLATE'):
             self.received(msk=msk, challenge=nonce)
@@ -114,8 +130,13 @@ class TestReceive(CustodyTestCase):
     def _wrong(self, **made):
         """A key that was made for something else."""
         nonce = self.dest.challenge()
-        wanted = {'challenge': nonce, 'migration': MIGRATION,
-                  'instance': SERVER, 'source': 'h1', **made}
+        wanted = {
+            'challenge': nonce,
+            'migration': MIGRATION,
+            'instance': SERVER,
+            'source': 'h1',
+            **made,
+        }
         msk = self.dest.make_msk(**wanted)
         self.received(msk=msk, challenge=nonce)
 
@@ -134,7 +155,8 @@ class TestReceive(CustodyTestCase):
     def test_created_for_another_destination(self):
         nonce = self.dest.challenge()
         info = transcript.msk_outside_info(
-            bytes.fromhex(nonce), MIGRATION, SERVER, 'h1', 'h3')
+            bytes.fromhex(nonce), MIGRATION, SERVER, 'h1', 'h3'
+        )
         msk = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1', info)
         with self.refused('QUOTE_CREATION'):
             self.received(msk=msk, challenge=nonce)
@@ -156,15 +178,18 @@ class TestReceive(CustodyTestCase):
         msk = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1')
         other = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1')
         with self.refused('QUOTE_NONCE'):
-            self.received(msk=msk._replace(public=other.public),
-                          challenge=nonce)
+            self.received(
+                msk=msk._replace(public=other.public), challenge=nonce
+            )
 
     def test_other_creation_data(self):
         nonce = self.dest.challenge()
         msk = self.dest.make_msk(nonce, MIGRATION, SERVER, 'h1')
         with self.refused('QUOTE_CREATION'):
-            self.received(challenge=nonce, msk=msk._replace(
-                creation=msk.creation[:-1] + b'\1'))
+            self.received(
+                challenge=nonce,
+                msk=msk._replace(creation=msk.creation[:-1] + b'\1'),
+            )
 
     def test_second_key_for_a_migration(self):
         self.received()
@@ -193,30 +218,39 @@ class TestReceive(CustodyTestCase):
 
 
 class TestSend(CustodyTestCase):
-
     def test_permit(self):
         msk = self.received(address='192.0.2.9', tls_name='h2.example')
         self.in_nova()
         clock = self.dest.tpm.clock_ms
         answer = self.send(msk, nonce='ab' * 32)
         verified = permit.verify_permit(
-            answer['permit'], self.korora.ring,
-            cloud=self.korora.ring.cloud)
+            answer['permit'], self.korora.ring, cloud=self.korora.ring.cloud
+        )
         verified.check_source(
-            host='h1', ak_name=self.source.tpm.ak_name, instance=SERVER,
-            epoch=1, migration=MIGRATION, nonce='ab' * 32, dest='h2',
-            msk_name=bytes.fromhex(msk.name))
+            host='h1',
+            ak_name=self.source.tpm.ak_name,
+            instance=SERVER,
+            epoch=1,
+            migration=MIGRATION,
+            nonce='ab' * 32,
+            dest='h2',
+            msk_name=bytes.fromhex(msk.name),
+        )
         verified.check_dest(
-            host='h2', ak_name=self.dest.tpm.ak_name, instance=SERVER,
-            migration=MIGRATION, source='h1',
-            msk_name=bytes.fromhex(msk.name))
-        verified.check_stream(dest='h2', address='192.0.2.9',
-                              tls_name='h2.example')
+            host='h2',
+            ak_name=self.dest.tpm.ak_name,
+            instance=SERVER,
+            migration=MIGRATION,
+            source='h1',
+            msk_name=bytes.fromhex(msk.name),
+        )
+        verified.check_stream(
+            dest='h2', address='192.0.2.9', tls_name='h2.example'
+        )
         allowed = verified.permit
         self.assertEqual((1, 2), (allowed.epoch, allowed.new_epoch))
         self.assertEqual(clock + 60000, allowed.dest_deadline)
-        self.assertEqual(self.admin.results().incarnation,
-                         allowed.incarnation)
+        self.assertEqual(self.admin.results().incarnation, allowed.incarnation)
         self.assertEqual('pending', self.status())
         read = approval.Approval.from_json(answer['approval'])
         self.assertEqual((SERVER, 1), (read.instance, read.epoch))
@@ -237,8 +271,11 @@ class TestSend(CustodyTestCase):
     def test_differs_from_what_the_destination_asked_for(self):
         msk = self.received()
         self.in_nova()
-        for changed in ({'dest': 'h3'}, {'instance': OTHER},
-                        {'msk_name': '00' * 34}):
+        for changed in (
+            {'dest': 'h3'},
+            {'instance': OTHER},
+            {'msk_name': '00' * 34},
+        ):
             with self.refused('PERMIT_MISMATCH'):
                 self.send(msk, **changed)
 
@@ -282,6 +319,7 @@ class TestSend(CustodyTestCase):
         def turn_bad():
             self.dest.measure('/tmp/rootkit')
             self.dest.attest_now()
+
         self.korora.nova.before_answer = turn_bad
         with self.refused('HOST_UNTRUSTED'):
             self.send(msk)
@@ -313,8 +351,7 @@ class TestSend(CustodyTestCase):
     def test_evidence_grew_old_while_nova_was_asked(self):
         msk = self.received()
         self.in_nova()
-        self.korora.nova.before_answer = (
-            lambda: self.korora.clock.advance(31))
+        self.korora.nova.before_answer = lambda: self.korora.clock.advance(31)
         with self.refused('RESULT_EXPIRED'):
             self.send(msk)
 
@@ -340,18 +377,23 @@ class TestSend(CustodyTestCase):
 
 
 class TestStatements(CustodyTestCase):
-
     def test_who_may_say_what(self):
         self.handed()
-        for host, statement in ((self.source, 'activated'),
-                                (self.source, 'no_domain'),
-                                (self.dest, 'stream_completed'),
-                                (self.dest, 'never_started')):
+        for host, statement in (
+            (self.source, 'activated'),
+            (self.source, 'no_domain'),
+            (self.dest, 'stream_completed'),
+            (self.dest, 'never_started'),
+        ):
             with self.refused('STATEMENT_NOT_ALLOWED'):
                 host.state(MIGRATION, statement)
         third = self.host('h3')
-        for statement in ('activated', 'no_domain', 'stream_completed',
-                          'never_started'):
+        for statement in (
+            'activated',
+            'no_domain',
+            'stream_completed',
+            'never_started',
+        ):
             with self.refused('STATEMENT_NOT_ALLOWED'):
                 third.state(MIGRATION, statement)
         self.assertEqual('pending', self.status())
@@ -359,8 +401,7 @@ class TestStatements(CustodyTestCase):
     def test_statement_under_the_other_purpose(self):
         self.handed()
         with self.refused('STATEMENT_NOT_ALLOWED'):
-            self.dest.say('abort', migration=MIGRATION,
-                          statement='activated')
+            self.dest.say('abort', migration=MIGRATION, statement='activated')
 
     def _decided(self, host, statement, outcome):
         _, answer = self.handed()
@@ -368,18 +409,26 @@ class TestStatements(CustodyTestCase):
         said = self.verified(token)
         self.assertEqual(
             (outcome, MIGRATION, SERVER, 2, 'h1', 'h2'),
-            (said.outcome, said.migration, said.instance, said.epoch,
-             said.source, said.dest))
+            (
+                said.outcome,
+                said.migration,
+                said.instance,
+                said.epoch,
+                said.source,
+                said.dest,
+            ),
+        )
         self.assertEqual(outcome, self.status())
         # Whoever speaks next, and whatever it says: the same receipt.
-        for again, other in ((self.source, 'never_started'),
-                             (self.source, 'stream_completed'),
-                             (self.dest, 'activated'),
-                             (self.dest, 'no_domain')):
+        for again, other in (
+            (self.source, 'never_started'),
+            (self.source, 'stream_completed'),
+            (self.dest, 'activated'),
+            (self.dest, 'no_domain'),
+        ):
             self.assertEqual(token, again.state(MIGRATION, other))
         self.assertEqual([token], self.admin.list_receipts())
-        self.assertEqual(token,
-                         self.admin.get_migration(MIGRATION)['receipt'])
+        self.assertEqual(token, self.admin.get_migration(MIGRATION)['receipt'])
 
     def test_source_commits(self):
         self._decided(self.source, 'stream_completed', 'committed')
@@ -404,8 +453,9 @@ class TestStatements(CustodyTestCase):
         token = self.admin.abort_migration(MIGRATION, 'h2 is off')['receipt']
         self.assertEqual('aborted', self.verified(token).outcome)
         self.assertEqual(token, self.dest.state(MIGRATION, 'no_domain'))
-        self.assertEqual(token, self.admin.abort_migration(
-            MIGRATION, 'again')['receipt'])
+        self.assertEqual(
+            token, self.admin.abort_migration(MIGRATION, 'again')['receipt']
+        )
 
     def test_operator_cannot_abort_what_is_committed(self):
         self.handed()
@@ -450,8 +500,8 @@ class TestStatements(CustodyTestCase):
         third = self.host('h3')
         _, answer = self.handed(third, OTHER)
         allowed = permit.verify_permit(
-            answer['permit'], self.korora.ring,
-            cloud=self.korora.ring.cloud).permit
+            answer['permit'], self.korora.ring, cloud=self.korora.ring.cloud
+        ).permit
         self.assertEqual((1, 3), (allowed.epoch, allowed.new_epoch))
         third.state(OTHER, 'activated')
         with self.refused('NOT_HOLDER'):
@@ -474,13 +524,13 @@ class TestStatements(CustodyTestCase):
             migration, _ = self.handed_over(one, two, SERVER)
             two.state(migration, 'activated')
         row = self.admin.get_server(SERVER)
-        self.assertEqual(('h1', 5, 5),
-                         (row['holder'], row['epoch'], row['max_epoch']))
+        self.assertEqual(
+            ('h1', 5, 5), (row['holder'], row['epoch'], row['max_epoch'])
+        )
         self.assertEqual(4, len(self.admin.list_migrations()))
 
 
 class TestDelete(CustodyTestCase):
-
     def test_by_another(self):
         with self.refused('NOT_HOLDER'):
             self.dest.delete(SERVER)
@@ -494,8 +544,10 @@ class TestDelete(CustodyTestCase):
 
     def test_receipt(self):
         said = self.verified(self.source.delete(SERVER))
-        self.assertEqual(('deleted', 'h1', 1, ''), (
-            said.outcome, said.source, said.epoch, said.migration))
+        self.assertEqual(
+            ('deleted', 'h1', 1, ''),
+            (said.outcome, said.source, said.epoch, said.migration),
+        )
 
     def test_repeated_after_another_host_claimed(self):
         token = self.source.delete(SERVER)
@@ -527,8 +579,10 @@ class TestChain(CustodyTestCase):
         self.assertEqual(2, len(self.admin.list_receipts(since=2)))
 
     def test_edited(self):
-        self.edit("UPDATE receipts SET token = (SELECT token FROM receipts "
-                  "WHERE seq = 1) WHERE seq = 2")
+        self.edit(
+            'UPDATE receipts SET token = (SELECT token FROM receipts '
+            'WHERE seq = 1) WHERE seq = 2'
+        )
         with self.refused('RECEIPT_INVALID'):
             self.verify()
 
@@ -536,7 +590,8 @@ class TestChain(CustodyTestCase):
         stranger = keys.SigningKey.generate()
         first = self.verified(self.admin.list_receipts()[0])
         token = receipt.sign_receipt(
-            dataclasses.replace(first, outcome='committed'), stranger)
+            dataclasses.replace(first, outcome='committed'), stranger
+        )
         self.edit(f"UPDATE receipts SET token = '{token}' WHERE seq = 1")
         with self.refused('RECEIPT_INVALID'):
             self.verify()
@@ -562,8 +617,10 @@ class TestChain(CustodyTestCase):
             self.verify()
 
     def test_reordered(self):
-        self.edit('UPDATE receipts SET seq = 20 WHERE seq = 2',
-                  'UPDATE receipts SET seq = 2 WHERE seq = 3',
-                  'UPDATE receipts SET seq = 3 WHERE seq = 20')
+        self.edit(
+            'UPDATE receipts SET seq = 20 WHERE seq = 2',
+            'UPDATE receipts SET seq = 2 WHERE seq = 3',
+            'UPDATE receipts SET seq = 3 WHERE seq = 20',
+        )
         with self.refused('RECEIPT_INVALID'):
             self.verify()

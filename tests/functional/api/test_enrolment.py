@@ -9,7 +9,6 @@ from tests.unit import simulator
 
 
 class TestEnrolment(base.ApiTestCase):
-
     def test_waits_for_an_operator(self):
         host = self.stranger('h1')
         self.assertEqual('pending', host.enrol())
@@ -137,7 +136,8 @@ class TestEnrolment(base.ApiTestCase):
         loose = simulator.ecc_public(
             ec.generate_private_key(ec.SECP256R1()).public_key(),
             simulator.AK_ATTRIBUTES & ~0x10000,
-            scheme=simulator.ECDSA_SHA256)
+            scheme=simulator.ECDSA_SHA256,
+        )
         with self.refused('AK_ATTRIBUTES'):
             host.ask_credential(ak_public=agent.b64(loose))
         with self.refused('SRK_ATTRIBUTES'):
@@ -149,7 +149,6 @@ class TestEnrolment(base.ApiTestCase):
 
 
 class TestHosts(base.ApiTestCase):
-
     def test_approve_takes_the_right_tpm_only(self):
         self.stranger('h1').enrol()
         with self.refused('IDENTITY_CONFLICT'):
@@ -165,16 +164,19 @@ class TestHosts(base.ApiTestCase):
         host.enrol()
         with self.refused('HOST_PENDING'):
             self.admin.get_result('h1')
-        self.assertEqual(['HOST_PENDING'],
-                         self.admin.get_host('h1')['reasons'])
+        self.assertEqual(
+            ['HOST_PENDING'], self.admin.get_host('h1')['reasons']
+        )
         waiting = self.admin.results(etag=tag)
         self.assertEqual(
             [('h0', []), ('h1', ['HOST_PENDING'])],
-            [(row['host'], row['reasons']) for row in waiting.results])
+            [(row['host'], row['reasons']) for row in waiting.results],
+        )
         self.assertIsNone(waiting.results[1]['token'])
         # Who asks for changes wants signed results only.
         self.assertEqual(
-            (), self.admin.results(changes_since=waiting.seq).results)
+            (), self.admin.results(changes_since=waiting.seq).results
+        )
         self.admin.approve_host('h1', host.ek_hash)
         approved = self.admin.results(etag=waiting.etag)
         self.assertEqual(['h0'], [row['host'] for row in approved.results])
@@ -195,8 +197,11 @@ class TestHosts(base.ApiTestCase):
         self.admin.approve_host('h0', 'ab' * 32)
         self.assertEqual(
             [('h0', 'preloaded', 'none'), ('h1', 'approved', 'affirming')],
-            [(host['name'], host['status'], host['tier'])
-             for host in self.admin.list_hosts()])
+            [
+                (host['name'], host['status'], host['tier'])
+                for host in self.admin.list_hosts()
+            ],
+        )
 
     def test_delete_makes_room(self):
         host = self.host('h1')

@@ -19,8 +19,7 @@ class LongListTest(base.ApiTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.MockPatchObject(
-            evidence, 'MAX_IMA_LOG', CAP))
+        self.useFixture(fixtures.MockPatchObject(evidence, 'MAX_IMA_LOG', CAP))
         self.old = self.host('h1')
         self.old.go_on()
         self.old.claim(SERVER)

@@ -11,26 +11,34 @@ SERVER = str(uuid.UUID(int=1))
 
 
 class TestFlow(base.ApiTestCase):
-
     def test_life(self):
         one, two = self.host('h1'), self.host('h2')
         ring = self.korora.ring
         answer = one.attest_now()
         verified = result.verify_result(
-            answer['result'], ring, host='h1', cloud=ring.cloud,
-            now=self.korora.clock())
+            answer['result'],
+            ring,
+            host='h1',
+            cloud=ring.cloud,
+            now=self.korora.clock(),
+        )
         verified.require_affirming(self.korora.clock())
         # The answer carries the next challenge: one request per interval.
-        one.say('attest', answer['next_challenge']['challenge'],
-                receipt_head='', held=[])
+        one.say(
+            'attest',
+            answer['next_challenge']['challenge'],
+            receipt_head='',
+            held=[],
+        )
 
         self.assertEqual(1, one.claim(SERVER)['epoch'])
-        approval, = one.approve((SERVER, 1))
+        (approval,) = one.approve((SERVER, 1))
         self.assertEqual(SERVER, approval['instance'])
 
         migration, answer = self.handed_over(one, two, SERVER)
-        allowed = permit.verify_permit(answer['permit'], ring,
-                                       cloud=ring.cloud)
+        allowed = permit.verify_permit(
+            answer['permit'], ring, cloud=ring.cloud
+        )
         self.assertEqual(2, allowed.permit.new_epoch)
         with self.refused('CUSTODY_PENDING'):
             one.approve((SERVER, 1))

@@ -14,14 +14,23 @@ from korora_nova.verifier.db import models
 from tests.functional.api import base
 
 PINNED = {'pcrs': {'registers': [0, 2, 4, 7], 'references': True}}
-LOOSE = {'version': 1, 'name': 'loose',
-         'rules': [PINNED, {'ima': 'not-appraised'}]}
-OFF = {'version': 1, 'name': 'secure', 'rules': [
-    PINNED, {'secure-boot': {'enabled': True}}, {'ima': 'not-appraised'}]}
+LOOSE = {
+    'version': 1,
+    'name': 'loose',
+    'rules': [PINNED, {'ima': 'not-appraised'}],
+}
+OFF = {
+    'version': 1,
+    'name': 'secure',
+    'rules': [
+        PINNED,
+        {'secure-boot': {'enabled': True}},
+        {'ima': 'not-appraised'},
+    ],
+}
 
 
 class Policies(base.ApiTestCase):
-
     def judged(self, host) -> tuple[str, list[str]]:
         """Tier and reasons of a new attestation."""
         host.attest_now()
@@ -32,36 +41,57 @@ class Policies(base.ApiTestCase):
         made = self.admin.create_policy(LOOSE)
         self.assertEqual(
             ('loose', 1, ['*'], ['pcrs', 'ima'], 'user'),
-            (made['name'], made['revision'], made['hosts'], made['rules'],
-             made['actor']))
+            (
+                made['name'],
+                made['revision'],
+                made['hosts'],
+                made['rules'],
+                made['actor'],
+            ),
+        )
         self.assertNotIn('document', made)
         self.assertEqual([made], self.admin.list_policies())
         shown = self.admin.get_policy('loose')
         self.assertEqual({**made, 'document': LOOSE}, shown)
         changed = {**LOOSE, 'description': 'more words', 'hosts': ['h?']}
         again = self.admin.update_policy('loose', changed, 1)
-        self.assertEqual((2, 'more words', ['h?'], made['uuid']), (
-            again['revision'], again['description'], again['hosts'],
-            again['uuid']))
+        self.assertEqual(
+            (2, 'more words', ['h?'], made['uuid']),
+            (
+                again['revision'],
+                again['description'],
+                again['hosts'],
+                again['uuid'],
+            ),
+        )
         self.assertLess(made['updated_at'], again['updated_at'])
         self.assertEqual(made['created_at'], again['created_at'])
-        self.assertEqual(changed,
-                         self.admin.get_policy('loose')['document'])
+        self.assertEqual(changed, self.admin.get_policy('loose')['document'])
         self.admin.delete_policy('loose')
         self.assertEqual([], self.admin.list_policies())
         with self.korora.service.db.read() as session:
-            self.assertEqual([], session.scalars(
-                sa.select(models.PolicyPart)).all())
+            self.assertEqual(
+                [], session.scalars(sa.select(models.PolicyPart)).all()
+            )
             self.assertEqual(
                 ['policy created', 'policy changed', 'policy deleted'],
-                [row.action for row in session.scalars(sa.select(
-                    models.Audit).order_by(models.Audit.id))])
+                [
+                    row.action
+                    for row in session.scalars(
+                        sa.select(models.Audit).order_by(models.Audit.id)
+                    )
+                ],
+            )
 
     def test_not_there(self):
-        for call in (self.admin.get_policy, self.admin.delete_policy,
-                     lambda name: self.admin.policy_differences(name, 'h1'),
-                     lambda name: self.admin.update_policy(
-                         name, {**LOOSE, 'name': name}, 1)):
+        for call in (
+            self.admin.get_policy,
+            self.admin.delete_policy,
+            lambda name: self.admin.policy_differences(name, 'h1'),
+            lambda name: self.admin.update_policy(
+                name, {**LOOSE, 'name': name}, 1
+            ),
+        ):
             with self.refused('NOT_FOUND'):
                 call('x')
 
@@ -86,11 +116,15 @@ class Policies(base.ApiTestCase):
     def test_invalid(self):
         """The answer names the place."""
         for pointer, document in {
-                '': {}, '/rules': {**LOOSE, 'rules': []},
-                '/rules/0': {**LOOSE, 'rules': [{'nothing': {}}]},
-                '/rules/0/pcrs/registers/0': {**LOOSE, 'rules': [
-                    {'pcrs': {'registers': ['x'], 'references': True}}]},
-                '/name': {**LOOSE, 'name': 'exact'}}.items():
+            '': {},
+            '/rules': {**LOOSE, 'rules': []},
+            '/rules/0': {**LOOSE, 'rules': [{'nothing': {}}]},
+            '/rules/0/pcrs/registers/0': {
+                **LOOSE,
+                'rules': [{'pcrs': {'registers': ['x'], 'references': True}}],
+            },
+            '/name': {**LOOSE, 'name': 'exact'},
+        }.items():
             with self.refused('POLICY_INVALID') as error:
                 self.admin.create_policy(document)
             self.assertEqual(pointer, error[0].details['pointer'])
@@ -103,17 +137,20 @@ class Policies(base.ApiTestCase):
     def test_applies_from_the_next_attestation_on(self):
         host = self.host('h1')
         host.measure('/tmp/new')
-        self.assertEqual(('contraindicated', ['IMA_UNKNOWN_FILE']),
-                         self.judged(host))
+        self.assertEqual(
+            ('contraindicated', ['IMA_UNKNOWN_FILE']), self.judged(host)
+        )
         self.admin.create_policy(LOOSE)
         self.assertEqual('contraindicated', self.tier('h1'))
         self.assertEqual(('affirming', []), self.judged(host))
         self.admin.update_policy('loose', {**OFF, 'name': 'loose'}, 1)
-        self.assertEqual(('contraindicated', ['SECURE_BOOT_OFF']),
-                         self.judged(host))
+        self.assertEqual(
+            ('contraindicated', ['SECURE_BOOT_OFF']), self.judged(host)
+        )
         self.admin.delete_policy('loose')
-        self.assertEqual(('contraindicated', ['IMA_UNKNOWN_FILE']),
-                         self.judged(host))
+        self.assertEqual(
+            ('contraindicated', ['IMA_UNKNOWN_FILE']), self.judged(host)
+        )
 
     def test_every_policy_that_names_a_host_counts(self):
         one, two = self.host('h1'), self.host('h2')
@@ -122,21 +159,26 @@ class Policies(base.ApiTestCase):
         self.admin.create_policy(LOOSE)
         self.admin.create_policy({**OFF, 'hosts': ['x*', 'h2']})
         self.assertEqual('affirming', self.judged(one)[0])
-        self.assertEqual(('contraindicated', ['SECURE_BOOT_OFF']),
-                         self.judged(two))
-        self.assertEqual(['loose', 'secure'],
-                         self.admin.get_host('h2')['policies'])
-        finding, = self.admin.get_result('h2')['findings']
-        self.assertEqual(('secure', 'rules/1/secure-boot'), (
-            finding['details']['policy'], finding['details']['rule']))
+        self.assertEqual(
+            ('contraindicated', ['SECURE_BOOT_OFF']), self.judged(two)
+        )
+        self.assertEqual(
+            ['loose', 'secure'], self.admin.get_host('h2')['policies']
+        )
+        (finding,) = self.admin.get_result('h2')['findings']
+        self.assertEqual(
+            ('secure', 'rules/1/secure-boot'),
+            (finding['details']['policy'], finding['details']['rule']),
+        )
 
     def test_hosts_that_none_names_are_judged_by_the_built_in_one(self):
         host = self.host('h1')
         host.measure('/tmp/new')
         self.admin.create_policy({**LOOSE, 'hosts': ['h10', 'H1', '?']})
         self.assertEqual(['exact'], self.admin.get_host('h1')['policies'])
-        self.assertEqual(('contraindicated', ['IMA_UNKNOWN_FILE']),
-                         self.judged(host))
+        self.assertEqual(
+            ('contraindicated', ['IMA_UNKNOWN_FILE']), self.judged(host)
+        )
 
     def test_other_worker_sees_it(self):
         host = self.host('h1')
@@ -152,8 +194,7 @@ class Policies(base.ApiTestCase):
         host = self.host('h1')
         self.admin.create_policy(LOOSE)
         load = policy.load
-        with mock.patch.object(policy, 'load',
-                               side_effect=load) as loaded:
+        with mock.patch.object(policy, 'load', side_effect=load) as loaded:
             for _ in range(3):
                 host.attest_now()
             self.assertEqual(1, loaded.call_count)
@@ -161,8 +202,9 @@ class Policies(base.ApiTestCase):
             host.attest_now()
             self.assertEqual(1, loaded.call_count)
         held = self.korora.service.policies
-        self.assertEqual(1, len(held._policies) - (
-            policies._EXACT_KEY in held._policies))
+        self.assertEqual(
+            1, len(held._policies) - (policies._EXACT_KEY in held._policies)
+        )
         self.admin.delete_policy('loose')
         host.attest_now()
         self.assertEqual({policies._EXACT_KEY}, set(held._policies))
@@ -175,8 +217,12 @@ class Policies(base.ApiTestCase):
         with self.korora.service.db.write() as session:
             row = session.scalars(sa.select(models.Policy)).one()
             policies._delete_parts(session, row.uuid)
-            policies._add_parts(session, row.uuid, 1, policies._parts(
-                {**LOOSE, 'rules': [{'of-the-future': {}}]}))
+            policies._add_parts(
+                session,
+                row.uuid,
+                1,
+                policies._parts({**LOOSE, 'rules': [{'of-the-future': {}}]}),
+            )
         with self.refused('INTERNAL'):
             host.attest_now()
 
@@ -191,15 +237,17 @@ class Policies(base.ApiTestCase):
 
     def test_large(self):
         """More than one statement holds; loaded in seconds, once."""
-        digests = [f'sha256:{uuid.uuid4().hex}{uuid.uuid4().hex}'
-                   for _ in range(200_000)]
-        document = {**LOOSE, 'rules': [PINNED, {'ima': {
-            'digests': digests}}]}
+        digests = [
+            f'sha256:{uuid.uuid4().hex}{uuid.uuid4().hex}'
+            for _ in range(200_000)
+        ]
+        document = {**LOOSE, 'rules': [PINNED, {'ima': {'digests': digests}}]}
         with mock.patch.object(policies, 'PART', 1 << 20):
             self.admin.create_policy(document)
         with self.korora.service.db.read() as session:
-            self.assertLess(4, len(session.scalars(
-                sa.select(models.PolicyPart.seq)).all()))
+            self.assertLess(
+                4, len(session.scalars(sa.select(models.PolicyPart.seq)).all())
+            )
         shown = self.admin.get_policy('loose')['document']
         self.assertEqual(document, shown)
         host = self.host_of(digests)
@@ -225,16 +273,20 @@ class Policies(base.ApiTestCase):
 
     def test_differences(self):
         host = self.host('h1')
-        self.assertEqual([], self.admin.policy_differences(
-            'exact', 'h1')['differences'])
+        self.assertEqual(
+            [], self.admin.policy_differences('exact', 'h1')['differences']
+        )
         host.measure('/tmp/rootkit')
         host.attest_now()
         found = self.admin.policy_differences('exact', 'h1')
-        self.assertEqual(('exact', 0, 'h1'), (
-            found['policy'], found['revision'], found['host']))
-        row, = found['differences']
-        self.assertEqual({'rule', 'reason', 'what', 'last_good', 'advice'},
-                         set(row))
+        self.assertEqual(
+            ('exact', 0, 'h1'),
+            (found['policy'], found['revision'], found['host']),
+        )
+        (row,) = found['differences']
+        self.assertEqual(
+            {'rule', 'reason', 'what', 'last_good', 'advice'}, set(row)
+        )
         self.assertEqual('IMA_UNKNOWN_FILE', row['reason'])
         self.assertIn('/tmp/rootkit', row['what'])
         json.dumps(found)
@@ -242,7 +294,7 @@ class Policies(base.ApiTestCase):
     def test_differences_from_a_policy_that_does_not_apply(self):
         self.host('h1')
         self.admin.create_policy({**OFF, 'hosts': ['nobody']})
-        row, = self.admin.policy_differences('secure', 'h1')['differences']
+        (row,) = self.admin.policy_differences('secure', 'h1')['differences']
         self.assertEqual('SECURE_BOOT_OFF', row['reason'])
         self.assertEqual('affirming', self.tier('h1'))
 
@@ -251,8 +303,9 @@ class Policies(base.ApiTestCase):
         host.measure('/tmp/rootkit')
         host.attest_now()
         self.korora.clock.advance(86400)
-        self.assertEqual(1, len(self.admin.policy_differences(
-            'exact', 'h1')['differences']))
+        self.assertEqual(
+            1, len(self.admin.policy_differences('exact', 'h1')['differences'])
+        )
 
     def test_differences_of_strangers(self):
         with self.refused('HOST_UNKNOWN'):

@@ -17,7 +17,6 @@ MIGRATION = str(uuid.UUID(int=3))
 
 
 class RecoveryTestCase(CustodyTestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.third = self.host('h3')
@@ -39,16 +38,16 @@ class RecoveryTestCase(CustodyTestCase):
 
 
 class TestFreeze(RecoveryTestCase):
-
     def test_unknown_head(self):
         token = self.moved(self.source, self.dest)
         self.restore()
         self.dest.attest_now(head=token, held=((SERVER, 2),))
         for frozen in (
-                lambda: self.source.approve((SERVER, 1)),
-                lambda: self.third.claim(OTHER),
-                lambda: self.dest.receive(OTHER, SERVER, 'h1'),
-                lambda: self.source.delete(SERVER)):
+            lambda: self.source.approve((SERVER, 1)),
+            lambda: self.third.claim(OTHER),
+            lambda: self.dest.receive(OTHER, SERVER, 'h1'),
+            lambda: self.source.delete(SERVER),
+        ):
             with self.refused('LEDGER_BEHIND'):
                 frozen()
         self.assertEqual('affirming', self.tier('h1'))
@@ -66,8 +65,9 @@ class TestFreeze(RecoveryTestCase):
         self.admin.recover_ledger([token])
         self.assertEqual(('h2', 2, None), self.row())
         self.assertEqual('committed', self.status())
-        self.assertEqual(token, self.source.state(
-            MIGRATION, 'stream_completed'))
+        self.assertEqual(
+            token, self.source.state(MIGRATION, 'stream_completed')
+        )
 
     def test_permit_is_frozen(self):
         msk = self.received()
@@ -95,9 +95,11 @@ class TestFreeze(RecoveryTestCase):
         self.source.approve((SERVER, 3))
 
     def test_report_of_a_host_that_does_not_verify(self):
-        message = self.source.message('attest', (
-            '{"version":1,"receipt_head":"","held":[["' + OTHER + '",1]]}'),
-            self.source.challenge())
+        message = self.source.message(
+            'attest',
+            ('{"version":1,"receipt_head":"","held":[["' + OTHER + '",1]]}'),
+            self.source.challenge(),
+        )
         message['evidence']['pcrs']['0'] = '00' * 32
         with self.refused('QUOTE_DIGEST'):
             self.source.api.evidence('h1', message)
@@ -105,8 +107,10 @@ class TestFreeze(RecoveryTestCase):
 
     def test_receipt_that_is_not_of_this_service(self):
         token = self.moved(self.source, self.dest)
-        elsewhere = receipt.sign_receipt(documents.a_receipt(
-            cloud=self.korora.service.cloud), keys.SigningKey.generate())
+        elsewhere = receipt.sign_receipt(
+            documents.a_receipt(cloud=self.korora.service.cloud),
+            keys.SigningKey.generate(),
+        )
         for head in ('a.b.c', token[:-8] + 'AAAAAAAA', elsewhere):
             self.restore()
             self.dest.attest_now(head=head)
@@ -134,34 +138,37 @@ class TestFreeze(RecoveryTestCase):
 
 
 class TestRecover(RecoveryTestCase):
-
     def test_from_receipts(self):
         before = self.admin.results().incarnation
-        tokens = [self.moved(self.source, self.dest),
-                  self.moved(self.dest, self.third)]
+        tokens = [
+            self.moved(self.source, self.dest),
+            self.moved(self.dest, self.third),
+        ]
         self.restore()
-        self.third.attest_now(head=tokens[1],
-                              held=((SERVER, 3),))
+        self.third.attest_now(head=tokens[1], held=((SERVER, 3),))
         answer = self.admin.recover_ledger(list(reversed(tokens)))
         self.assertEqual((2, 0), (answer['chained'], answer['unchained']))
         self.assertNotEqual(before, answer['incarnation'])
-        self.assertEqual(answer['incarnation'],
-                         self.admin.results().incarnation)
+        self.assertEqual(
+            answer['incarnation'], self.admin.results().incarnation
+        )
         self.assertEqual(('h3', 3, None), self.row())
         for host, epoch in ((self.source, 1), (self.dest, 2)):
             with self.refused('NOT_HOLDER'):
                 host.approve((SERVER, epoch))
         self.third.approve((SERVER, 3))
-        self.assertEqual(2, receipts.verify(self.korora.service.db,
-                                            self.korora.ring))
+        self.assertEqual(
+            2, receipts.verify(self.korora.service.db, self.korora.ring)
+        )
 
     def test_the_ends_still_get_their_receipt(self):
         self.handed_over(self.source, self.dest, SERVER, MIGRATION)
         token = self.dest.state(MIGRATION, 'activated')
         self.restore()
         self.admin.recover_ledger([token])
-        self.assertEqual(token, self.source.state(
-            MIGRATION, 'stream_completed'))
+        self.assertEqual(
+            token, self.source.state(MIGRATION, 'stream_completed')
+        )
         with self.refused('MIGRATION_UNKNOWN'):
             self.third.state(MIGRATION, 'activated')
 
@@ -195,8 +202,9 @@ class TestRecover(RecoveryTestCase):
         self.third.attest_now(head=last, held=((SERVER, 3),))
         self.third.approve((SERVER, 3))
         self.moved(self.third, self.source)
-        self.assertEqual(1, receipts.verify(self.korora.service.db,
-                                            self.korora.ring))
+        self.assertEqual(
+            1, receipts.verify(self.korora.service.db, self.korora.ring)
+        )
 
     def test_only_an_abort_of_an_unknown_holder_is_left(self):
         self.moved(self.source, self.dest)
@@ -289,8 +297,9 @@ class TestRecover(RecoveryTestCase):
     def test_one_receipt_with_two_signatures(self):
         token = self.moved(self.source, self.dest)
         self.restore()
-        answer = self.admin.recover_ledger([
-            documents.other_signature(token), token])
+        answer = self.admin.recover_ledger(
+            [documents.other_signature(token), token]
+        )
         self.assertEqual((1, 0), (answer['chained'], answer['unchained']))
         self.dest.attest_now(head=token, held=((SERVER, 2),))
         self.dest.approve((SERVER, 2))
@@ -307,8 +316,10 @@ class TestRecover(RecoveryTestCase):
             for table in ('servers', 'migrations', 'receipts'):
                 connection.exec_driver_sql(f'DELETE FROM {table}')
             connection.exec_driver_sql(
-                "UPDATE ledger SET head_seq = 0, head_hash = '" + '0' * 64
-                + "'")
+                "UPDATE ledger SET head_seq = 0, head_hash = '"
+                + '0' * 64
+                + "'"
+            )
         self.dest.attest_now(head=token, held=((SERVER, 2),))
         with self.refused('LEDGER_BEHIND'):
             self.source.claim(SERVER)

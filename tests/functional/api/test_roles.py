@@ -9,46 +9,67 @@ from tests.functional.api import base
 
 #: What each role may do besides reading versions and keys; all else is 403.
 ATTESTER = {
-    'GET /v1/hosts/{host}', 'POST /v1/hosts/{host}/enrolment',
+    'GET /v1/hosts/{host}',
+    'POST /v1/hosts/{host}/enrolment',
     'POST /v1/hosts/{host}/enrolment/proof',
-    'POST /v1/hosts/{host}/challenges', 'POST /v1/hosts/{host}/evidence',
-    'GET /v1/results', 'GET /v1/results/{host}',
-    'GET /v1/servers/{instance}', 'GET /v1/migrations/{id}',
-    'GET /v1/receipts'}
+    'POST /v1/hosts/{host}/challenges',
+    'POST /v1/hosts/{host}/evidence',
+    'GET /v1/results',
+    'GET /v1/results/{host}',
+    'GET /v1/servers/{instance}',
+    'GET /v1/migrations/{id}',
+    'GET /v1/receipts',
+}
 SERVICE = {'GET /v1/results', 'GET /v1/results/{host}'}
 READER = {
-    'GET /v1/hosts', 'GET /v1/hosts/{host}', 'GET /v1/results',
-    'GET /v1/results/{host}', 'GET /v1/references',
-    'GET /v1/references/{name}', 'GET /v1/policies',
-    'GET /v1/policies/{name}', 'GET /v1/policies/{name}/differences/{host}',
+    'GET /v1/hosts',
+    'GET /v1/hosts/{host}',
+    'GET /v1/results',
+    'GET /v1/results/{host}',
+    'GET /v1/references',
+    'GET /v1/references/{name}',
+    'GET /v1/policies',
+    'GET /v1/policies/{name}',
+    'GET /v1/policies/{name}/differences/{host}',
     'GET /v1/servers/{instance}',
-    'GET /v1/migrations', 'GET /v1/migrations/{id}', 'GET /v1/receipts'}
+    'GET /v1/migrations',
+    'GET /v1/migrations/{id}',
+    'GET /v1/receipts',
+}
 ADMIN = READER | {
-    'PUT /v1/hosts/{host}/approval', 'DELETE /v1/hosts/{host}',
-    'POST /v1/references', 'DELETE /v1/references/{name}',
-    'POST /v1/policies', 'PUT /v1/policies/{name}',
+    'PUT /v1/hosts/{host}/approval',
+    'DELETE /v1/hosts/{host}',
+    'POST /v1/references',
+    'DELETE /v1/references/{name}',
+    'POST /v1/policies',
+    'PUT /v1/policies/{name}',
     'DELETE /v1/policies/{name}',
-    'POST /v1/migrations/{id}/abort', 'POST /v1/ledger/recover'}
+    'POST /v1/migrations/{id}/abort',
+    'POST /v1/ledger/recover',
+}
 ANYBODY = {'GET /', 'GET /v1/keys'}
 
-CALLS = sorted(f'{method} {path}' for path, methods in
-               handler.ROUTES.items() for method in methods)
+CALLS = sorted(
+    f'{method} {path}'
+    for path, methods in handler.ROUTES.items()
+    for method in methods
+)
 
 
 class TestRoles(base.ApiTestCase):
-
-    def admitted(self, roles: str | None,
-                 system: bool = False) -> set[str]:
+    def admitted(self, roles: str | None, system: bool = False) -> set[str]:
         """Calls that are not refused for the role, whatever else."""
         found = set()
         for call in CALLS:
             method, path = call.split()
             uuid = '00000000-0000-4000-8000-000000000001'
             answer = self.korora.request(
-                method, path.format(host='h9', name='x', instance=uuid,
-                                    id=uuid),
-                roles=roles, system=system,
-                json={} if method in ('POST', 'PUT') else None)
+                method,
+                path.format(host='h9', name='x', instance=uuid, id=uuid),
+                roles=roles,
+                system=system,
+                json={} if method in ('POST', 'PUT') else None,
+            )
             self.assertNotEqual(500, answer.status_code, call)
             if answer.status_code == 403:
                 self.assertEqual('FORBIDDEN', answer.json['error']['reason'])
@@ -63,15 +84,15 @@ class TestRoles(base.ApiTestCase):
         self.assertEqual(SERVICE | ANYBODY, self.admitted('service'))
 
     def test_reader(self):
-        self.assertEqual(READER | ANYBODY,
-                         self.admitted('attestation_reader'))
+        self.assertEqual(READER | ANYBODY, self.admitted('attestation_reader'))
 
     def test_admin(self):
         self.assertEqual(ADMIN | ANYBODY, self.admitted('admin'))
 
     def test_reader_of_the_system(self):
-        self.assertEqual(READER | ANYBODY,
-                         self.admitted('reader', system=True))
+        self.assertEqual(
+            READER | ANYBODY, self.admitted('reader', system=True)
+        )
 
     def test_roles_of_every_tenant(self):
         self.assertEqual(ANYBODY, self.admitted('member,reader'))
@@ -81,14 +102,25 @@ class TestRoles(base.ApiTestCase):
 
     def test_roles_are_what_tests_know(self):
         self.assertEqual(
-            ['attestation_admin', 'attestation_reader',
-             'attestation_attester', 'attestation_service'],
-            [rule.name for rule in rules.ROLES])
+            [
+                'attestation_admin',
+                'attestation_reader',
+                'attestation_attester',
+                'attestation_service',
+            ],
+            [rule.name for rule in rules.ROLES],
+        )
 
     def test_refusal_comes_before_the_body_is_read(self):
         answer = self.korora.request(
-            'POST', '/v1/ledger/recover', roles='attester', body=b'\xff',
-            content_type='application/json')
+            'POST',
+            '/v1/ledger/recover',
+            roles='attester',
+            body=b'\xff',
+            content_type='application/json',
+        )
         self.assertEqual(403, answer.status_code)
-        self.assertEqual({'code', 'reason', 'message', 'details'},
-                         set(json.loads(answer.body)['error']))
+        self.assertEqual(
+            {'code', 'reason', 'message', 'details'},
+            set(json.loads(answer.body)['error']),
+        )

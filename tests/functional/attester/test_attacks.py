@@ -542,7 +542,10 @@ class StartTest(AttackCase):
     def test_a_redirection_names_what_was_permitted(self) -> None:
         error = self.assertRaises(
             errors.CustodyError,
-            self.start, self.h1, self.h2, self.migration,
+            self.start,
+            self.h1,
+            self.h2,
+            self.migration,
             address='192.0.2.66',
         )
         self.assertEqual('h2 192.0.2.66 h2', error.details['nova'])

@@ -62,8 +62,9 @@ class LostPermitTest(RecoveryCase):
 class LiarsTest(RecoveryCase):
     """T42, T43: one end of a hand-over, or the bus, lies about it."""
 
-    def lie(self, host: lab.Machine, purpose: str, statement: str,
-            migration: str) -> None:
+    def lie(
+        self, host: lab.Machine, purpose: str, statement: str, migration: str
+    ) -> None:
         """Root says this with the host's own evidence; V may refuse it."""
         with contextlib.suppress(errors.KororaError):
             host.agent.attester.say(
@@ -226,9 +227,7 @@ class FullDiskTest(RecoveryCase):
         self.h1.settle()
         head = self.h1.client.call('status')['receipt_head']
         self.h1.restart_agent()
-        self.assertEqual(
-            head, self.h1.client.call('status')['receipt_head']
-        )
+        self.assertEqual(head, self.h1.client.call('status')['receipt_head'])
 
 
 class ManyKeysTest(RecoveryCase):

@@ -163,7 +163,9 @@ class ContinuityTest(ContinuityCase):
 
         client.evidence = refuse  # type: ignore[method-assign]
         self.refused(
-            'IMA_CONTINUITY', self.h1.agent.attester.say, 'attest',
+            'IMA_CONTINUITY',
+            self.h1.agent.attester.say,
+            'attest',
             {'receipt_head': '', 'held': []},
         )
         self.assertEqual(2, len(asked))

@@ -115,7 +115,9 @@ class ProcessTest(testtools.TestCase):
         done = subprocess.run(
             [sys.executable, '-c', code, '--config-file', str(self.config)],
             env={**os.environ, 'PYTHONPATH': str(ROOT)},
-            capture_output=True, text=True, timeout=60,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         self.assertEqual(0, done.returncode, done)
         self.assertNotIn('Warning', done.stderr)

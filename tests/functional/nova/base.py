@@ -34,8 +34,11 @@ from tests.unit.relying_party import fakes
 CONF = nova.conf.CONF
 PASTE = sysconfig.get_path('data') + '/etc/nova/api-paste.ini'
 CLOUD = '3f2a0a3c-6a31-4f3d-8f43-65b5a4ad0b0c'
-VTPM = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb',
-        'hw:tpm_secret_security': 'host'}
+VTPM = {
+    'hw:tpm_version': '2.0',
+    'hw:tpm_model': 'tpm-crb',
+    'hw:tpm_secret_security': 'host',
+}
 TPM_XML = """<tpm model='tpm-crb'><backend type='emulator'/></tpm>"""
 TRUSTED = {'korora:trusted_host': 'required'}
 
@@ -75,13 +78,27 @@ class Bulk:
     def __init__(self, cloud, key, hosts):
         now = time.time()
         self.results = tuple(
-            {'host': host, 'token': signed.sign_result(signed.Result(
-                host=host, ak_name='00' * 34,
-                tier='contraindicated' if host in cloud.untrusted
-                else 'affirming',
-                reasons=('PCR_NOT_GOLDEN',) if host in cloud.untrusted
-                else (), issued=now, expires=now + 60, cloud=CLOUD), key)}
-            for host in hosts)
+            {
+                'host': host,
+                'token': signed.sign_result(
+                    signed.Result(
+                        host=host,
+                        ak_name='00' * 34,
+                        tier='contraindicated'
+                        if host in cloud.untrusted
+                        else 'affirming',
+                        reasons=('PCR_NOT_GOLDEN',)
+                        if host in cloud.untrusted
+                        else (),
+                        issued=now,
+                        expires=now + 60,
+                        cloud=CLOUD,
+                    ),
+                    key,
+                ),
+            }
+            for host in hosts
+        )
 
 
 class Service:
@@ -104,13 +121,16 @@ class Base(libvirt_base.ServersTestBase):
 
     def setUp(self):
         CONF.set_override('api_paste_config', PASTE, group='wsgi')
-        self.addCleanup(CONF.clear_override, 'api_paste_config',
-                        group='wsgi')
+        self.addCleanup(CONF.clear_override, 'api_paste_config', group='wsgi')
         self.flags(swtpm_enabled=True, group='libvirt')
-        self.flags(supported_tpm_secret_security=[
-            'user', 'host', 'deployment'], group='libvirt')
-        self.flags(backend='tests.functional.nova.base.KeyManager',
-                   group='key_manager')
+        self.flags(
+            supported_tpm_secret_security=['user', 'host', 'deployment'],
+            group='libvirt',
+        )
+        self.flags(
+            backend='tests.functional.nova.base.KeyManager',
+            group='key_manager',
+        )
         self.flags(state_path=self.useFixture(fixtures.TempDir()).path)
         self.flags(boot_wait=0, group='korora')
         self.cloud = fakes.Cloud()
@@ -160,8 +180,12 @@ class Base(libvirt_base.ServersTestBase):
         def launch(domain, flags):
             test.check_secret(domain._connection, domain.UUIDString())
             return create(domain, flags)
-        patch(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.createWithFlags', launch))
+
+        patch(
+            fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.Domain.createWithFlags', launch
+            )
+        )
         describe = fakelibvirt.Domain.XMLDesc
 
         def describe_tpm(domain, flags):
@@ -170,8 +194,12 @@ class Base(libvirt_base.ServersTestBase):
             if domain.UUIDString() in test.protected:
                 xml = xml.replace('</devices>', TPM_XML + '</devices>')
             return xml
-        patch(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.XMLDesc', describe_tpm))
+
+        patch(
+            fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.Domain.XMLDesc', describe_tpm
+            )
+        )
 
     def check_secret(self, connection, uuid):
         """What libvirt does: no vTPM without its secret."""
@@ -180,42 +208,56 @@ class Base(libvirt_base.ServersTestBase):
         secret = connection.secretLookupByUsage(None, uuid)
         if secret is None:
             raise fakelibvirt.make_libvirtError(
-                fakelibvirt.libvirtError, 'no secret for the vTPM',
-                error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+                fakelibvirt.libvirtError,
+                'no secret for the vTPM',
+                error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR,
+            )
         assert secret._private and secret._ephemeral
 
     def _setup_compute_service(self):
         # One line for each of Nova's many pools, at every end of a test.
-        logging.getLogger('nova.thread_pool_factory').setLevel(
-            logging.WARNING)
+        logging.getLogger('nova.thread_pool_factory').setLevel(logging.WARNING)
         self.flags(compute_driver='korora.KororaLibvirtDriver')
         test = self
 
         def make_agent(driver, timeout):
             return test.agent_of(driver)
-        self.useFixture(fixtures.MockPatchObject(
-            base.BaseDriver, '_make_agent', make_agent))
+
+        self.useFixture(
+            fixtures.MockPatchObject(
+                base.BaseDriver, '_make_agent', make_agent
+            )
+        )
 
     def _setup_scheduler_service(self):
         name = 'korora_nova.relying_party.filter.AttestationFilter'
-        self.flags(available_filters=[
-            'nova.scheduler.filters.all_filters', name],
-            group='filter_scheduler')
+        self.flags(
+            available_filters=['nova.scheduler.filters.all_filters', name],
+            group='filter_scheduler',
+        )
         path = self.useFixture(fixtures.TempDir()).join('keys.json')
-        keys.KeyRing.build(CLOUD, result=[self.key.public], custody=[],
-                           approval=[]).save(path)
+        keys.KeyRing.build(
+            CLOUD, result=[self.key.public], custody=[], approval=[]
+        ).save(path)
         self.flags(trusted_keys=path, result_cache=0, group='korora')
         self.useFixture(
             fixtures.MockPatchObject(
                 client, 'from_conf', lambda *args: Service(self)
             )
         )
-        self.useFixture(nova_fixtures.HostNameWeigherFixture(
-            {'h1': 300, 'h2': 200, 'h3': 100}))
+        self.useFixture(
+            nova_fixtures.HostNameWeigherFixture(
+                {'h1': 300, 'h2': 200, 'h3': 100}
+            )
+        )
         if self.FILTER:
-            self.flags(enabled_filters=[
-                *CONF.filter_scheduler.enabled_filters,
-                'AttestationFilter'], group='filter_scheduler')
+            self.flags(
+                enabled_filters=[
+                    *CONF.filter_scheduler.enabled_filters,
+                    'AttestationFilter',
+                ],
+                group='filter_scheduler',
+            )
         return self.start_service('scheduler')
 
     # Hosts
@@ -225,18 +267,26 @@ class Base(libvirt_base.ServersTestBase):
         agent = self.cloud.agent(driver._nova_host)
 
         def define(instance, secret_uuid, value):
-            driver._host.create_secret('vtpm', instance, password=value,
-                                       uuid=secret_uuid)
+            driver._host.create_secret(
+                'vtpm', instance, password=value, uuid=secret_uuid
+            )
+
         agent.define = define
+
         def runs(instance):
             try:
-                return bool(driver._host.get_connection().lookupByUUIDString(
-                    instance).isActive())
+                return bool(
+                    driver._host.get_connection()
+                    .lookupByUUIDString(instance)
+                    .isActive()
+                )
             except fakelibvirt.libvirtError:
                 return False
+
         agent.runs = runs
         agent.undefine = lambda instance: driver._host.delete_secret(
-            'vtpm', instance)
+            'vtpm', instance
+        )
         return agent
 
     def start_hosts(self, *names):
@@ -256,8 +306,7 @@ class Base(libvirt_base.ServersTestBase):
 
     def create(self, extra_specs=None, host=None, state='ACTIVE', **kwargs):
         flavor = self._create_flavor(extra_spec=extra_specs or {})
-        body = self._build_server(flavor_id=flavor, networks='none',
-                                  **kwargs)
+        body = self._build_server(flavor_id=flavor, networks='none', **kwargs)
         if host is not None:
             body['availability_zone'] = f'nova:{host}'
         server = self.api.post_server({'server': body})
@@ -267,8 +316,10 @@ class Base(libvirt_base.ServersTestBase):
 
     def instance(self, server):
         return objects.Instance.get_by_uuid(
-            nova_context.get_admin_context(), server['id'],
-            expected_attrs=['system_metadata', 'flavor'])
+            nova_context.get_admin_context(),
+            server['id'],
+            expected_attrs=['system_metadata', 'flavor'],
+        )
 
     def show(self, server):
         return self.api.get_server(server['id'])
@@ -290,7 +341,8 @@ class Base(libvirt_base.ServersTestBase):
         """The last fault, which the API shows for some states only."""
         for _ in range(50):
             faults = objects.InstanceFaultList.get_by_instance_uuids(
-                nova_context.get_admin_context(), [server['id']])
+                nova_context.get_admin_context(), [server['id']]
+            )
             # Nova records it after it has restored the state.
             if faults and f'[{reason}]' in faults[0].message:
                 return
@@ -304,8 +356,9 @@ class Base(libvirt_base.ServersTestBase):
         self.streaming.set()
         source = domain._connection
         uuid = domain.UUIDString()
-        dest = next(compute for name, compute in self.computes.items()
-                    if name in uri)
+        dest = next(
+            compute for name, compute in self.computes.items() if name in uri
+        )
         connection = dest.driver._host.get_connection()
         if self.stream == 'abort':
             self.abort.wait(30)
@@ -313,8 +366,10 @@ class Base(libvirt_base.ServersTestBase):
             if self.stream == 'fail':
                 domain.fail_job()
             raise fakelibvirt.make_libvirtError(
-                fakelibvirt.libvirtError, 'the stream broke',
-                error_code=fakelibvirt.VIR_ERR_OPERATION_FAILED)
+                fakelibvirt.libvirtError,
+                'the stream broke',
+                error_code=fakelibvirt.VIR_ERR_OPERATION_FAILED,
+            )
         self.check_secret(connection, uuid)
         connection.createXML(params['destination_xml'], 0)
         source.lookupByUUIDString(uuid).complete_job()
@@ -327,8 +382,7 @@ class Base(libvirt_base.ServersTestBase):
         body = {'host': host, 'block_migration': 'auto'}
         api = self.api
         source = self.host_of(server)
-        self.domain(source, server)._job_type = (
-            fakelibvirt.VIR_DOMAIN_JOB_NONE)
+        self.domain(source, server)._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
         if force is not None:
             body['force'] = force
             with mock.patch.object(api, 'microversion', '2.67'):
@@ -337,7 +391,8 @@ class Base(libvirt_base.ServersTestBase):
             self.act(server, 'os-migrateLive', body)
         self._wait_for_migration_status(server, [status])
         return self._wait_for_server_parameter(
-            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None}
+        )
 
     def migration(self, server):
         return self.api.api_get(

@@ -34,14 +34,29 @@ from tests.functional.nova import base as nova_base
 
 #: What the driver overrides, and what calls it; the rest is inherited code.
 RELEVANT = (
-    'migrat', 'spawn', 'reboot', 'resume', 'power_on', 'rescue', 'destroy',
-    'cleanup', 'snapshot', 'create_guest', 'secret', 'tpm', 'init_host',
-    'rebuild', 'resize', 'startup')
+    'migrat',
+    'spawn',
+    'reboot',
+    'resume',
+    'power_on',
+    'rescue',
+    'destroy',
+    'cleanup',
+    'snapshot',
+    'create_guest',
+    'secret',
+    'tpm',
+    'init_host',
+    'rebuild',
+    'resize',
+    'startup',
+)
 
 
 #: What cannot hold, and why that is right.
 KNOWN = frozenset(
-    'nova.tests.unit.virt.libvirt.test_driver.' + name for name in (
+    'nova.tests.unit.virt.libvirt.test_driver.' + name
+    for name in (
         # A dictionary, or a sentinel, is the instance.
         'LibvirtConnTestCase.test_live_migration_hostname_invalid',
         'LibvirtConnTestCase.test_live_migration_hostname_valid',
@@ -51,15 +66,21 @@ KNOWN = frozenset(
         'LibvirtDriverTestCase.'
         'test_rescue_stable_device_bfv_without_instance_image_ref',
         # Arguments are passed on as they come, for Nova 33 and 34 alike.
-        'LibvirtConnTestCase.test_public_api_signatures'))
+        'LibvirtConnTestCase.test_public_api_signatures',
+    )
+)
 
 
 class QuietAgent:
     """Trusts this host and knows of no protected server."""
 
     def call(self, op, **fields):
-        return {'state': 'none', 'ledger': None, 'ledger_known': True,
-                'keys': []}
+        return {
+            'state': 'none',
+            'ledger': None,
+            'ledger_known': True,
+            'keys': [],
+        }
 
 
 def install() -> None:
@@ -69,17 +90,18 @@ def install() -> None:
     """
     stock = requirement.requirement
     # Host mode without custody: stock behaviour is what is compared.
-    requirement.requirement = (
-        lambda specs, props, protect: stock(specs, props, False))
+    requirement.requirement = lambda specs, props, protect: stock(
+        specs, props, False
+    )
     read = facts.of_instance
 
     def tolerant(instance, *args, **kwargs):
         try:
             return read(instance, *args, **kwargs)
-        except (AttributeError, exception.OrphanedObjectError,
-                errors.Invalid):
+        except (AttributeError, exception.OrphanedObjectError, errors.Invalid):
             # Half an instance, as only unit tests have it.
             return gate.Server('?', requirement.Requirement())
+
     facts.of_instance = tolerant
     base.BaseDriver._make_agent = lambda self, timeout: QuietAgent()
     # No threads beside tests that have no database.
@@ -96,8 +118,9 @@ def flatten(suite: unittest.TestSuite) -> list[unittest.TestCase]:
     """All cases of a suite, at whatever depth."""
     found: list[unittest.TestCase] = []
     for item in suite:
-        found += flatten(item) if isinstance(
-            item, unittest.TestSuite) else [item]
+        found += (
+            flatten(item) if isinstance(item, unittest.TestSuite) else [item]
+        )
     return found
 
 
@@ -125,6 +148,7 @@ def functional_cases() -> list[unittest.TestCase]:
     import nova.virt.libvirt
     from nova.tests.fixtures import conf as nova_conf
     from nova.tests.functional.libvirt import test_live_migration, test_vtpm
+
     nova.virt.libvirt.LibvirtDriver = libvirt_driver.LibvirtDriver
     for option in conf.KORORA_OPTS:
         if option.name == 'protect_vtpm':
@@ -134,16 +158,22 @@ def functional_cases() -> list[unittest.TestCase]:
     def installed(fixture):
         stock(fixture)
         fixture.conf.set_default(
-            'api_paste_config', nova_base.PASTE, group='wsgi')
+            'api_paste_config', nova_base.PASTE, group='wsgi'
+        )
+
     nova_conf.ConfFixture.setUp = installed
-    return [case for module in (test_vtpm, test_live_migration)
-            for case in flatten(
-                unittest.defaultTestLoader.loadTestsFromModule(module))]
+    return [
+        case
+        for module in (test_vtpm, test_live_migration)
+        for case in flatten(
+            unittest.defaultTestLoader.loadTestsFromModule(module)
+        )
+    ]
 
 
 def main(words: list[str]) -> int:
     """Run and print a JSON summary as the last line."""
-    if words[:1] == ["--stock"]:
+    if words[:1] == ['--stock']:
         words = words[1:]
     else:
         install()
@@ -151,19 +181,31 @@ def main(words: list[str]) -> int:
         cases, chosen = functional_cases(), tuple(words[1:]) or ('test',)
     else:
         from nova.tests.unit.virt.libvirt import test_driver as module
-        cases = flatten(
-            unittest.defaultTestLoader.loadTestsFromModule(module))
+
+        cases = flatten(unittest.defaultTestLoader.loadTestsFromModule(module))
         chosen = tuple(words) or RELEVANT
     if words != ['--all']:
-        cases = [case for case in cases
-                 if any(word in case.id().lower() for word in chosen)]
+        cases = [
+            case
+            for case in cases
+            if any(word in case.id().lower() for word in chosen)
+        ]
     result = unittest.TextTestRunner(verbosity=0, buffer=True).run(
-        Restoring(cases))
-    bad = sorted({case.id() for case, _ in result.failures + result.errors}
-                 - KNOWN)
-    print(json.dumps({'class': libvirt_driver.LibvirtDriver.__name__,
-                      'ran': result.testsRun, 'bad': bad,
-                      'skipped': len(result.skipped)}))
+        Restoring(cases)
+    )
+    bad = sorted(
+        {case.id() for case, _ in result.failures + result.errors} - KNOWN
+    )
+    print(
+        json.dumps(
+            {
+                'class': libvirt_driver.LibvirtDriver.__name__,
+                'ran': result.testsRun,
+                'bad': bad,
+                'skipped': len(result.skipped),
+            }
+        )
+    )
     return 1 if bad else 0
 
 

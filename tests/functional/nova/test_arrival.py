@@ -25,8 +25,13 @@ class Base(base.Base):
         self.h1.vault.pop(server['id'])
         self.cloud.ledger.pop(server['id'])
         self.driver._host.create_secret(
-            'vtpm', server['id'], password=b'stock key',
-            uuid=str(uuid.uuid4()), ephemeral=False, private=False)
+            'vtpm',
+            server['id'],
+            password=b'stock key',
+            uuid=str(uuid.uuid4()),
+            ephemeral=False,
+            private=False,
+        )
         self.h1.calls.clear()
         return server
 
@@ -36,13 +41,17 @@ class Base(base.Base):
     def assert_taken(self, *servers):
         for server in servers:
             record = self.h1.vault[server['id']]
-            self.assertEqual(('held', b'stock key'),
-                             (record['state'], record['value']))
+            self.assertEqual(
+                ('held', b'stock key'), (record['state'], record['value'])
+            )
         self.assertEqual([], self.secrets('h1'))
 
     def warnings(self, text):
-        return [line for line in self.stdlog.logger.output.splitlines()
-                if text in line]
+        return [
+            line
+            for line in self.stdlog.logger.output.splitlines()
+            if text in line
+        ]
 
 
 class TestKeysOfStockServers(Base):
@@ -77,10 +86,11 @@ class TestKeysOfStockServers(Base):
             if instance == bad['id']:
                 raise errors.Conflict('LEDGER_CONFLICT')
             return seal(instance, **fields)
+
         self.h1._seal = refuse
         self.assertEqual([False, False], [self.step(), self.step()])
         self.assertIn(good['id'], self.h1.vault)
-        line, = self.warnings('[LEDGER_CONFLICT]')
+        (line,) = self.warnings('[LEDGER_CONFLICT]')
         self.assertIn(bad['id'], line)
 
     def test_what_is_under_way_is_left_alone(self):
@@ -108,6 +118,7 @@ class TestKeysOfStockServers(Base):
             entered.set()
             leave.wait(10)
             return seal(**fields)
+
         self.h1._seal = slowly
         thread = threading.Thread(target=self.step)
         thread.start()
@@ -145,7 +156,7 @@ class TestAddress(Base):
         self.h1.address = '192.0.2.1'
         self.restart_compute_service('h1')
         self.wait_until(lambda: self.warnings('h1 or 192.0.2.1?'))
-        line, = self.warnings('[ADDRESS_MISMATCH]')
+        (line,) = self.warnings('[ADDRESS_MISMATCH]')
         self.assertIn('Protected servers cannot migrate to this host', line)
         self.assertIn('WARNING', line)
         # All else works.
@@ -156,5 +167,6 @@ class TestAddress(Base):
         self.h1.address = '192.0.2.1'
         self.assertTrue(self.step())
         self.assertEqual([], self.warnings('ADDRESS_MISMATCH'))
-        self.assertIn(('check_address', {'address': '192.0.2.1'}),
-                      self.h1.calls)
+        self.assertIn(
+            ('check_address', {'address': '192.0.2.1'}), self.h1.calls
+        )

@@ -19,11 +19,11 @@ RESCUE_IMAGE = '155d900f-4e14-4e4c-a73d-069cbf4541e6'
 
 
 class Base(test_lifecycle.Base):
-
     def settled(self, server):
         """The server, as soon as nothing is under way with it."""
         return self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None}, max_retries=30)
+            server, {'OS-EXT-STS:task_state': None}, max_retries=30
+        )
 
     def power_fails(self, *servers):
         """All guests of h1 are off when it comes back."""
@@ -75,11 +75,12 @@ class TestEnds(Base):
             inside.set()
             go.wait(20)
             return answer
-        with mock.patch.object(fakelibvirt.Domain, 'createWithFlags',
-                               slowly):
+
+        with mock.patch.object(fakelibvirt.Domain, 'createWithFlags', slowly):
             body = self._build_server(
                 flavor_id=self._create_flavor(extra_spec=base.VTPM),
-                networks='none')
+                networks='none',
+            )
             body['availability_zone'] = 'nova:h1'
             server = self.api.post_server({'server': body})
             self.assertTrue(inside.wait(20))
@@ -104,7 +105,8 @@ class TestEnds(Base):
         self.restart_compute_service('h1')
         self.flags(running_deleted_instance_timeout=0)
         self.computes['h1'].manager._cleanup_running_deleted_instances(
-            nova_context.get_admin_context())
+            nova_context.get_admin_context()
+        )
         self.assert_buried(server)
 
     @faults.not_yet('M6', 'lifecycle', today='the guest is off')
@@ -114,12 +116,12 @@ class TestEnds(Base):
         self.cloud.untrusted.add('h1')
         self.act(server, 'rescue', {'rescue_image_ref': RESCUE_IMAGE})
         self.settled(server)
-        self.assertTrue(self.domain('h1', server).isActive(),
-                        'the guest is off')
+        self.assertTrue(
+            self.domain('h1', server).isActive(), 'the guest is off'
+        )
 
 
 class TestHostBoot(Base):
-
     @faults.not_yet('H2a', 'lifecycle', today='does not start')
     def test_reboot_that_is_refused(self):
         """H2a: a refused reboot ends nova-compute's start; it should not."""
@@ -163,9 +165,14 @@ class TestHostBoot(Base):
                     waited.append(self.timeout)
                     time.sleep(self.timeout)
                 raise errors.Unavailable('AGENT_UNAVAILABLE')
-        self.useFixture(fixtures.MockPatchObject(
-            driver_base.BaseDriver, '_make_agent',
-            lambda driver, timeout: Hanging(timeout)))
+
+        self.useFixture(
+            fixtures.MockPatchObject(
+                driver_base.BaseDriver,
+                '_make_agent',
+                lambda driver, timeout: Hanging(timeout),
+            )
+        )
         self.assert_starts()
         self.assertLess(sum(waited), 3.5, 'seconds in all')
 
@@ -179,8 +186,13 @@ class TestHostBoot(Base):
             self.h1.vault.pop(server['id'])
             self.cloud.ledger.pop(server['id'])
             self.driver._host.create_secret(
-                'vtpm', server['id'], password=b'stock key',
-                uuid=server['id'], ephemeral=False, private=False)
+                'vtpm',
+                server['id'],
+                password=b'stock key',
+                uuid=server['id'],
+                ephemeral=False,
+                private=False,
+            )
         self.assertFalse(self.driver._arrival.step())
         self.assertEqual([good['id']], list(self.h1.vault))
 
@@ -206,13 +218,13 @@ class TestUserMode(Base):
         self.cloud.up = False
         body = self._build_server(
             flavor_id=self._create_flavor(extra_spec=self.SPECS),
-            networks='none')
+            networks='none',
+        )
         server = self.api.post_server({'server': body})
         self.assertEqual('ACTIVE', self.settled(server)['status'])
 
 
 class TestDefining(Base):
-
     @faults.not_yet('L4', 'lifecycle', today='admitted')
     def test_start_beside_a_definition(self):
         """L4: a definition admits a start beside it; each should be judged."""
@@ -226,6 +238,7 @@ class TestDefining(Base):
                     outcome.append('admitted')
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
+
         with self.driver._defining(instance):
             thread = threading.Thread(target=start)
             thread.start()

@@ -17,22 +17,22 @@ RPC_TIMEOUT = 60
 
 
 class Base(test_live_migration.Base):
-
     def begin(self, server):
         """Migrate; returns while the stream runs."""
         self.stream = 'abort'
-        self.act(server, 'os-migrateLive',
-                 {'host': None, 'block_migration': 'auto'})
+        self.act(
+            server, 'os-migrateLive', {'host': None, 'block_migration': 'auto'}
+        )
         self._wait_for_migration_status(server, ['running'])
         self.assertTrue(self.streaming.wait(30))
 
     def settled(self, server):
         return self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None}, max_retries=30)
+            server, {'OS-EXT-STS:task_state': None}, max_retries=30
+        )
 
 
 class TestStream(Base):
-
     @faults.not_yet('M2', 'lifecycle', today='post-copy')
     def test_force_complete(self):
         """M2: force-complete tries post-copy in vain; it should pause."""
@@ -43,14 +43,22 @@ class TestStream(Base):
         domain = self.domain('h1', server)
         domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
         done = []
-        with mock.patch.object(
-                libvirt_guest.Guest, 'migrate_start_postcopy',
-                lambda guest: done.append('post-copy')), mock.patch.object(
-                libvirt_guest.Guest, 'pause',
-                lambda guest: done.append('pause')), mock.patch.object(
-                libvirt_guest.Guest, 'resume'):
+        with (
+            mock.patch.object(
+                libvirt_guest.Guest,
+                'migrate_start_postcopy',
+                lambda guest: done.append('post-copy'),
+            ),
+            mock.patch.object(
+                libvirt_guest.Guest,
+                'pause',
+                lambda guest: done.append('pause'),
+            ),
+            mock.patch.object(libvirt_guest.Guest, 'resume'),
+        ):
             self.api.force_complete_migration(
-                server['id'], self.migration(server)['id'])
+                server['id'], self.migration(server)['id']
+            )
             self.wait_until(lambda: done)
             domain.abortJob()
             self.settled(server)
@@ -62,16 +70,18 @@ class TestStream(Base):
         server = self.protect()
         self.begin(server)
         self.api.delete_server(server['id'])
-        self.wait_until(
-            lambda: not self.connection('h1')._running_vms)
+        self.wait_until(lambda: not self.connection('h1')._running_vms)
         self.abort.set()
         self._wait_until_deleted(server)
         # Nova ends it at both hosts, one way or the other.
         self.wait_until(
-            lambda: {'activated', 'no_domain'} & set(self.h2.ops()))
-        self.assertNotIn('held', [
-            record['state'] for record in self.h2.vault.values()],
-            'h2 holds a key')
+            lambda: {'activated', 'no_domain'} & set(self.h2.ops())
+        )
+        self.assertNotIn(
+            'held',
+            [record['state'] for record in self.h2.vault.values()],
+            'h2 holds a key',
+        )
 
     @faults.not_yet('M5b', 'lifecycle', today='it is said to have arrived')
     def test_guest_dies_meanwhile(self):
@@ -81,27 +91,37 @@ class TestStream(Base):
         self.domain('h1', server).destroy()
         self.abort.set()
         self.settled(server)
-        self.assertNotIn('stream_completed', self.h1.ops(),
-                         'it is said to have arrived')
+        self.assertNotIn(
+            'stream_completed', self.h1.ops(), 'it is said to have arrived'
+        )
 
     @faults.not_yet('L5', 'lifecycle', today='of another migration')
     def test_late_rollback(self):
         """L5: a late rollback ends the next migration; it should not."""
         server = self.protect()
-        old, new = ('9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d1%d' % number
-                    for number in (1, 2))
+        old, new = (
+            '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d1%d' % number
+            for number in (1, 2)
+        )
         driver = self.computes['h2'].driver
         driver._incoming[server['id']] = new
         data = objects.LibvirtLiveMigrateData(
-            vtpm_secret_uuid=None, vtpm_secret_value=None,
-            migration=objects.Migration(uuid=old))
+            vtpm_secret_uuid=None,
+            vtpm_secret_value=None,
+            migration=objects.Migration(uuid=old),
+        )
         with mock.patch.object(
-                libvirt_driver.LibvirtDriver,
-                'rollback_live_migration_at_destination'):
+            libvirt_driver.LibvirtDriver,
+            'rollback_live_migration_at_destination',
+        ):
             driver.rollback_live_migration_at_destination(
-                None, self.instance(server), [], {}, migrate_data=data)
-        ended = [fields['migration'] for op, fields in self.h2.calls
-                 if op == 'no_domain']
+                None, self.instance(server), [], {}, migrate_data=data
+            )
+        ended = [
+            fields['migration']
+            for op, fields in self.h2.calls
+            if op == 'no_domain'
+        ]
         self.assertNotIn(new, ended, 'of another migration')
 
 
@@ -128,6 +148,7 @@ class TestTime(Base):
                 if not answers:
                     raise errors.Unavailable('AGENT_UNAVAILABLE')
                 return agent.call(op, **fields)
+
         driver._gate._agent = Slow
         driver._gate._clock = lambda: self.time
         return driver
@@ -145,9 +166,11 @@ class TestTime(Base):
                 return stock(*args, **kwargs)
             finally:
                 took.append(self.time - began)
+
         driver.check_can_live_migrate_source = timed
-        self.act(server, 'os-migrateLive',
-                 {'host': None, 'block_migration': 'auto'})
+        self.act(
+            server, 'os-migrateLive', {'host': None, 'block_migration': 'auto'}
+        )
         self.wait_until(lambda: took)
         self.settled(server)
         self.assertLess(took[0], RPC_TIMEOUT - 10, 'seconds')

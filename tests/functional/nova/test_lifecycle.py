@@ -38,8 +38,7 @@ class TestCreate(Base):
         server = self.create(base.VTPM, host='h1')
         uuid = server['id']
         self.assertEqual(['attest', 'seal', 'open', 'close'], self.h1.ops())
-        secret_uuid = self.instance(server).system_metadata[
-            'vtpm_secret_uuid']
+        secret_uuid = self.instance(server).system_metadata['vtpm_secret_uuid']
         key_manager = base.nova.crypto._get_key_manager()
         passphrase = key_manager.secrets[secret_uuid].get_encoded()
         self.assertEqual(passphrase, self.h1.vault[uuid]['value'])
@@ -79,10 +78,13 @@ class TestCreate(Base):
         def fail_once(domain, flags):
             if domain._connection is self.connection('h1'):
                 raise fakelibvirt.make_libvirtError(
-                    fakelibvirt.libvirtError, 'no memory', error_code=1)
+                    fakelibvirt.libvirtError, 'no memory', error_code=1
+                )
             return launch(domain, flags)
-        with mock.patch.object(fakelibvirt.Domain, 'createWithFlags',
-                               fail_once):
+
+        with mock.patch.object(
+            fakelibvirt.Domain, 'createWithFlags', fail_once
+        ):
             server = self.create(base.VTPM)
         self.assertEqual('h2', self.host_of(server))
         self.assertIn('forget', self.h1.ops())
@@ -96,6 +98,7 @@ class TestCreate(Base):
         def lose(**fields):
             seal(**fields)
             raise errors.Unavailable('AGENT_UNAVAILABLE')
+
         with mock.patch.object(self.h1, '_seal', lose):
             server = self.create(base.VTPM)
         self.assertEqual('h2', self.host_of(server))
@@ -106,7 +109,8 @@ class TestCreate(Base):
         with self.driver._starting(instance):
             self.driver._host.delete_secret('vtpm', server['id'])
             secret, mode = self.driver._get_or_create_secret_for_vtpm(
-                None, instance)
+                None, instance
+            )
             self.assertEqual('korora', mode)
             self.assertEqual([secret.UUIDString()], self.secrets('h1'))
             secret.undefine()
@@ -131,8 +135,10 @@ class TestOnboarding(Base):
 
     def assert_in_custody(self, server, uuid, value):
         record = self.h1.vault[server['id']]
-        self.assertEqual(('held', uuid, value), (
-            record['state'], record['secret_uuid'], record['value']))
+        self.assertEqual(
+            ('held', uuid, value),
+            (record['state'], record['secret_uuid'], record['value']),
+        )
         self.assert_closed()
 
     def test_at_the_start_of_nova_compute(self):
@@ -167,12 +173,16 @@ class TestOnboarding(Base):
         known = self.stock()
         self._stop_server(known[0])
         with mock.patch.object(
-                fakelibvirt.Domain, 'createWithFlags',
-                side_effect=fakelibvirt.make_libvirtError(
-                    fakelibvirt.libvirtError, 'no memory', error_code=1)):
+            fakelibvirt.Domain,
+            'createWithFlags',
+            side_effect=fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'no memory', error_code=1
+            ),
+        ):
             self.act(known[0], 'os-start')
             self._wait_for_action_fail_completion(
-                known[0], 'start', 'compute_start_instance')
+                known[0], 'start', 'compute_start_instance'
+            )
         self.assertNotIn('forget', self.h1.ops())
         self.assert_in_custody(*known)
 
@@ -220,7 +230,8 @@ class TestStarts(Base):
             self.bad()
             self.act(server, 'reboot', {'type': 'HARD'})
             self._wait_for_server_parameter(
-                server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+                server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'}
+            )
             self.assert_running(server)
             self.assertIs(before, self.domain('h1', server))
             self.assert_fault(server, 'HOST_UNTRUSTED')
@@ -233,8 +244,10 @@ class TestStarts(Base):
         def soft(driver, instance):
             seen.extend(self.secrets('h1'))
             return True
-        with mock.patch.object(libvirt_driver.LibvirtDriver,
-                               '_soft_reboot', soft):
+
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver, '_soft_reboot', soft
+        ):
             self._reboot_server(server)
         self.assertEqual(1, len(seen))
         self.assert_closed()
@@ -242,11 +255,13 @@ class TestStarts(Base):
     def test_soft_reboot_refused(self):
         server = self.protect()
         self.bad()
-        with mock.patch.object(libvirt_driver.LibvirtDriver,
-                               '_soft_reboot') as soft:
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver, '_soft_reboot'
+        ) as soft:
             self.act(server, 'reboot', {'type': 'SOFT'})
             self._wait_for_server_parameter(
-                server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+                server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'}
+            )
         soft.assert_not_called()
         self.assert_running(server)
 
@@ -273,9 +288,11 @@ class TestStarts(Base):
     def refuse_start(self, server):
         self.act(server, 'os-start')
         self._wait_for_action_fail_completion(
-            server, 'start', 'compute_start_instance')
+            server, 'start', 'compute_start_instance'
+        )
         return self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}
+        )
 
     def test_start_with_pending_custody(self):
         """P5: a second copy must not start while a stream may live."""
@@ -316,8 +333,9 @@ class TestStarts(Base):
         instance.system_metadata['vtpm_secret_uuid'] = server['id']
         instance.save()
         self._start_server(server)
-        self.assertEqual(name, self.instance(server).system_metadata[
-            'vtpm_secret_uuid'])
+        self.assertEqual(
+            name, self.instance(server).system_metadata['vtpm_secret_uuid']
+        )
 
     def test_suspend_and_resume(self):
         server = self.protect()
@@ -332,9 +350,11 @@ class TestStarts(Base):
         self.bad()
         self.act(server, 'resume')
         self._wait_for_action_fail_completion(
-            server, 'resume', 'compute_resume_instance')
+            server, 'resume', 'compute_resume_instance'
+        )
         server = self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}
+        )
         self.assertEqual('SUSPENDED', server['status'])
         self.assert_fault(server, 'HOST_UNTRUSTED')
         self.cloud.untrusted.clear()
@@ -353,8 +373,7 @@ class TestStarts(Base):
         self.bad()
         self.boot(server)
         self.assertFalse(self.domain('h1', server).isActive())
-        self._wait_for_state_change(server, 'ERROR',
-                                    wait_for_fault_key=False)
+        self._wait_for_state_change(server, 'ERROR', wait_for_fault_key=False)
 
     def test_host_boot_without_agent(self):
         server = self.protect()
@@ -386,12 +405,17 @@ class TestStarts(Base):
         guest = self.driver._host.get_guest(instance)
         resume = self.driver._resume_guest_after_snapshot
         args = (None, False, power_state.RUNNING, instance, guest)
-        with mock.patch.object(self.driver, '_attach_pci_devices'), (
+        with (
+            mock.patch.object(self.driver, '_attach_pci_devices'),
+            mock.patch.object(self.driver, '_attach_direct_passthrough_ports'),
+            (
                 mock.patch.object(
-                    self.driver, '_attach_direct_passthrough_ports')), (
-                mock.patch.object(
-                    self.driver, '_needs_suspend_resume_for_snapshot',
-                    return_value=True)):
+                    self.driver,
+                    '_needs_suspend_resume_for_snapshot',
+                    return_value=True,
+                )
+            ),
+        ):
             resume(*args)
             self.assertEqual(['open', 'close'], self.h1.ops())
             self.bad()
@@ -400,7 +424,11 @@ class TestStarts(Base):
                 self.assertRaises(
                     exception.NovaException,
                     self.driver._suspend_guest_for_snapshot,
-                    None, False, power_state.RUNNING, instance)
+                    None,
+                    False,
+                    power_state.RUNNING,
+                    instance,
+                )
             suspend.assert_not_called()
         self.assert_closed()
 
@@ -411,15 +439,21 @@ class TestStarts(Base):
         xml = self.domain('h1', server).XMLDesc(0)
         self.driver._create_guest(None, xml, instance)
         self.bad()
-        self.assertRaises(exception.NovaException,
-                          self.driver._create_guest, None, xml, instance)
+        self.assertRaises(
+            exception.NovaException,
+            self.driver._create_guest,
+            None,
+            xml,
+            instance,
+        )
         self.driver._create_guest(None, xml, instance, power_on=False)
 
     def test_drift(self):
         server = self.protect()
         plain = self.create(host='h1')
-        with mock.patch('korora_nova.relying_party.drift.SHAPES',
-                        {'spawn': ('another',)}):
+        with mock.patch(
+            'korora_nova.relying_party.drift.SHAPES', {'spawn': ('another',)}
+        ):
             self.restart_compute_service('h1')
         for each in (server, plain):
             self._stop_server(each)
@@ -450,7 +484,8 @@ class TestMoves(Base):
     def refused(self, server, reason):
         self._wait_for_migration_status(server, ['error'])
         self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}
+        )
         self.assert_running(server)
         self.assertEqual('h1', self.host_of(server))
         self.assert_fault(server, reason)
@@ -461,9 +496,11 @@ class TestMoves(Base):
         self.act(server, 'migrate')
         self.refused(server, 'HOST_UNTRUSTED')
         self.cloud.untrusted.clear()
-        with mock.patch.object(libvirt_driver.LibvirtDriver,
-                               'migrate_disk_and_power_off',
-                               return_value='{}'):
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver,
+            'migrate_disk_and_power_off',
+            return_value='{}',
+        ):
             self._migrate_server(server)
         self._wait_for_state_change(server, 'VERIFY_RESIZE')
         self.assertEqual('h2', self.host_of(server))
@@ -479,9 +516,11 @@ class TestMoves(Base):
         self.cloud.untrusted.add('h1')
         self.act(server, 'rebuild', {'imageRef': server['image']['id']})
         self._wait_for_action_fail_completion(
-            server, 'rebuild', 'compute_rebuild_instance')
+            server, 'rebuild', 'compute_rebuild_instance'
+        )
         self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
+            server, {'OS-EXT-STS:task_state': None}
+        )
         self.assert_running(server)
         self.assertIs(before, self.domain('h1', server))
         self.assert_fault(server, 'HOST_UNTRUSTED')
@@ -492,14 +531,18 @@ class TestMoves(Base):
         server = self.create(base.TRUSTED, host='h1')
         self.computes['h1'].stop()
         self.api.put_service(
-            self.computes['h1'].service_ref.uuid, {'forced_down': True})
+            self.computes['h1'].service_ref.uuid, {'forced_down': True}
+        )
         self.cloud.untrusted.add('h2')
         self.act(server, 'evacuate', {})
         self._wait_for_migration_status(server, ['failed'])
         server = self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
-        self.assertEqual(('ACTIVE', 'h1'), (
-            server['status'], server['OS-EXT-SRV-ATTR:host']))
+            server, {'OS-EXT-STS:task_state': None}
+        )
+        self.assertEqual(
+            ('ACTIVE', 'h1'),
+            (server['status'], server['OS-EXT-SRV-ATTR:host']),
+        )
         self.assert_fault(server, 'HOST_UNTRUSTED')
         self.cloud.untrusted.clear()
         self.act(server, 'evacuate', {})
@@ -509,8 +552,18 @@ class TestMoves(Base):
     def test_rebuild_of_protected_servers_past_the_api(self):
         instance = self.instance(self.protect())
         self.assertRaises(
-            exception.InstanceFaultRollback, self.driver.rebuild, None,
-            instance, instance.image_meta, [], None, {}, [], None, None)
+            exception.InstanceFaultRollback,
+            self.driver.rebuild,
+            None,
+            instance,
+            instance.image_meta,
+            [],
+            None,
+            {},
+            [],
+            None,
+            None,
+        )
 
 
 class TestDelete(Base):

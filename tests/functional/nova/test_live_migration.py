@@ -58,19 +58,23 @@ class TestAllowed(Base):
         uuid = server['id']
         self.migrate(server)
         self.assert_on('h2', server)
-        self.assertEqual(['attest', 'announce', 'start', 'stream_completed'],
-                         self.h1.ops())
-        self.assertEqual(['attest', 'attest', 'receive', 'activated',
-                          'close'], self.h2.ops())
+        self.assertEqual(
+            ['attest', 'announce', 'start', 'stream_completed'], self.h1.ops()
+        )
+        self.assertEqual(
+            ['attest', 'attest', 'receive', 'activated', 'close'],
+            self.h2.ops(),
+        )
         self.assertEqual('held', self.h2.vault[uuid]['state'])
         self.assertEqual('relinquished', self.h1.vault[uuid]['state'])
         self.assertEqual('h2', self.cloud.ledger[uuid]['holder'])
         self.assertEqual([], self.secrets('h1') + self.secrets('h2'))
         received = dict(self.h2.calls)['receive']
-        self.assertEqual(self.migration(server)['uuid'],
-                         received['migration'])
-        self.assertEqual(('h1', 'h2', ''), (
-            received['source'], received['address'], received['tls_name']))
+        self.assertEqual(self.migration(server)['uuid'], received['migration'])
+        self.assertEqual(
+            ('h1', 'h2', ''),
+            (received['source'], received['address'], received['tls_name']),
+        )
         self.h1.vault.clear()
         self.migrate(server)
         self.assert_on('h1', server)
@@ -80,15 +84,35 @@ class TestAllowed(Base):
         seen = []
         stock = libvirt_driver.LibvirtDriver.pre_live_migration
 
-        def spy(driver, context, instance, block_device_info, network_info,
-                disk_info, migrate_data):
-            seen.append((migrate_data.has_vtpm,
-                         migrate_data.vtpm_secret_uuid,
-                         migrate_data.vtpm_secret_value))
-            return stock(driver, context, instance, block_device_info,
-                         network_info, disk_info, migrate_data)
-        with mock.patch.object(libvirt_driver.LibvirtDriver,
-                               'pre_live_migration', spy):
+        def spy(
+            driver,
+            context,
+            instance,
+            block_device_info,
+            network_info,
+            disk_info,
+            migrate_data,
+        ):
+            seen.append(
+                (
+                    migrate_data.has_vtpm,
+                    migrate_data.vtpm_secret_uuid,
+                    migrate_data.vtpm_secret_value,
+                )
+            )
+            return stock(
+                driver,
+                context,
+                instance,
+                block_device_info,
+                network_info,
+                disk_info,
+                migrate_data,
+            )
+
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver, 'pre_live_migration', spy
+        ):
             self.migrate(server)
         self.assertEqual([(True, None, None)], seen)
 
@@ -106,8 +130,11 @@ class TestAllowed(Base):
         self.flags(live_migration_with_native_tls=True, group='libvirt')
         server = self.protect()
         with mock.patch.object(
-                fakelibvirt, 'VIR_MIGRATE_PARAM_TLS_DESTINATION',
-                'tls.destination', create=True):
+            fakelibvirt,
+            'VIR_MIGRATE_PARAM_TLS_DESTINATION',
+            'tls.destination',
+            create=True,
+        ):
             self.migrate(server)
         _, params, flags = self.streams[0]
         self.assertEqual('h2', params['tls.destination'])
@@ -132,26 +159,33 @@ class TestAddress(Base):
     """Where a stream goes is Nova's choice, and the agents' to confirm."""
 
     def uris(self):
-        return [(uri, params.get('migrate_uri'))
-                for uri, params, _ in self.streams]
+        return [
+            (uri, params.get('migrate_uri')) for uri, params, _ in self.streams
+        ]
 
     def test_without_inbound_address_it_is_the_host_name(self):
         """For the memory, too, which Nova leaves to h2's libvirt."""
         self.migrate(self.protect())
         self.migrate(self.create(host='h1'))
-        self.assertEqual([('qemu+tcp://h2/system', 'tcp://h2'),
-                          ('qemu+tcp://h2/system', None)], self.uris())
+        self.assertEqual(
+            [
+                ('qemu+tcp://h2/system', 'tcp://h2'),
+                ('qemu+tcp://h2/system', None),
+            ],
+            self.uris(),
+        )
 
     def test_with_inbound_address(self):
         # Of both hosts: one process has one configuration.
-        self.flags(live_migration_inbound_addr='h2.storage',
-                   group='libvirt')
+        self.flags(live_migration_inbound_addr='h2.storage', group='libvirt')
         self.h2.address = 'h2.storage'
         self.migrate(self.protect())
-        self.assertEqual([('qemu+tcp://h2.storage/system',
-                           'tcp://h2.storage')], self.uris())
         self.assertEqual(
-            'h2.storage', dict(self.h2.calls)['receive']['address'])
+            [('qemu+tcp://h2.storage/system', 'tcp://h2.storage')], self.uris()
+        )
+        self.assertEqual(
+            'h2.storage', dict(self.h2.calls)['receive']['address']
+        )
 
     def test_my_ip_does_not_count(self):
         self.flags(my_ip='192.0.2.7')
@@ -176,6 +210,7 @@ class TestAddress(Base):
             data = stock(*args, **kwargs)
             self.flags(live_migration_inbound_addr='other', group='libvirt')
             return data
+
         driver.check_source_migrate_data_at_dest = change
         self.migrate(server, status='failed')
         self.assert_stays(server, 'ADDRESS_MISMATCH')
@@ -194,8 +229,10 @@ class TestAfterTheStream(Base):
 
     def test_agents_that_died_meanwhile(self):
         server = self.protect()
-        for agent, ops in ((self.h1, ('stream_completed',)),
-                           (self.h2, ('activated', 'close'))):
+        for agent, ops in (
+            (self.h1, ('stream_completed',)),
+            (self.h2, ('activated', 'close')),
+        ):
             for op in ops:
                 agent.fail[op] = errors.Unavailable('AGENT_UNAVAILABLE')
         self.migrate(server)
@@ -207,10 +244,15 @@ class TestAfterTheStream(Base):
         server = self.protect()
         self.h1.fail['stream_completed'] = errors.Unavailable('RETRY')
         with mock.patch.object(
-                libvirt_driver.LibvirtDriver, '_reattach_instance_vifs',
-                side_effect=ValueError('vifs')):
-            self.act(server, 'os-migrateLive',
-                     {'host': None, 'block_migration': 'auto'})
+            libvirt_driver.LibvirtDriver,
+            '_reattach_instance_vifs',
+            side_effect=ValueError('vifs'),
+        ):
+            self.act(
+                server,
+                'os-migrateLive',
+                {'host': None, 'block_migration': 'auto'},
+            )
             self._wait_for_migration_status(server, ['error'])
         self.assertIn('activated', self.h2.ops())
         self.assertEqual('h2', self.cloud.ledger[server['id']]['holder'])
@@ -230,8 +272,10 @@ class TestCanary(Base):
         def spy(driver, target, ctxt, message, *args, **kwargs):
             sent.append(json.dumps(message, default=str))
             return stock(driver, target, ctxt, message, *args, **kwargs)
-        self.useFixture(base.fixtures.MockPatchObject(
-            fake_driver.FakeDriver, '_send', spy))
+
+        self.useFixture(
+            base.fixtures.MockPatchObject(fake_driver.FakeDriver, '_send', spy)
+        )
         server = self.protect()
         canary = self.h1.vault[server['id']]['value']
         self.migrate(server)
@@ -241,7 +285,8 @@ class TestCanary(Base):
         self.h2.fail['open'] = errors.Unavailable('TPM_UNAVAILABLE')
         self.act(server, 'reboot', {'type': 'HARD'})
         self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'}
+        )
         logs = self.stdlog.logger.output
         self.assertIn('migrate_data in pre_live_migration', logs)
         self.assertGreater(len(sent), 10)
@@ -313,6 +358,7 @@ class TestRefused(Base):
         def lose(**fields):
             receive(**fields)
             raise errors.Unavailable('AGENT_UNAVAILABLE')
+
         with mock.patch.object(self.h2, '_receive', lose):
             self.migrate(server, status='failed')
         self.assert_stays(server)
@@ -339,7 +385,8 @@ class TestRefused(Base):
         server = self.protect()
         plain = self.create(host='h1')
         self.computes['h2'].driver._gate.obstacle = errors.Unavailable(
-            'NOVA_DRIFT')
+            'NOVA_DRIFT'
+        )
         self.migrate(server, status='error')
         self.assert_stays(server, 'NOVA_DRIFT')
         self.migrate(plain)
@@ -361,15 +408,19 @@ class TestStreamFails(Base):
     def test_aborted_stream(self):
         server = self.protect()
         self.stream = 'abort'
-        self.act(server, 'os-migrateLive',
-                 {'host': None, 'block_migration': 'auto'})
+        self.act(
+            server, 'os-migrateLive', {'host': None, 'block_migration': 'auto'}
+        )
         self._wait_for_migration_status(server, ['running'])
         self.assertTrue(self.streaming.wait(30))
-        self.api.api_delete('/servers/%s/migrations/%s' % (
-            server['id'], self.migration(server)['id']))
+        self.api.api_delete(
+            '/servers/%s/migrations/%s'
+            % (server['id'], self.migration(server)['id'])
+        )
         self._wait_for_migration_status(server, ['cancelled'])
-        self._wait_for_server_parameter(server, {
-            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+        self._wait_for_server_parameter(
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None}
+        )
         self.assert_stays(server)
         self.stream = 'ok'
         self.retry(server)
@@ -377,24 +428,36 @@ class TestStreamFails(Base):
     def test_plain_server_ends_as_in_stock_nova(self):
         server = self.create(host='h1')
         self.stream = 'fail'
-        self.act(server, 'os-migrateLive',
-                 {'host': None, 'block_migration': 'auto'})
-        self._wait_for_state_change(server, 'ERROR',
-                                    wait_for_fault_key=False)
+        self.act(
+            server, 'os-migrateLive', {'host': None, 'block_migration': 'auto'}
+        )
+        self._wait_for_state_change(server, 'ERROR', wait_for_fault_key=False)
 
     def test_failure_before_the_stream(self):
         server = self.protect()
-        with mock.patch.object(
+        with (
+            mock.patch.object(
                 libvirt_driver.LibvirtDriver,
                 '_live_migration_copy_disk_paths',
-                side_effect=ValueError('no disks')), mock.patch.object(
-                libvirt_driver.LibvirtDriver, '_is_shared_block_storage',
-                return_value=False), mock.patch.object(
+                side_effect=ValueError('no disks'),
+            ),
+            mock.patch.object(
                 libvirt_driver.LibvirtDriver,
-                '_check_shared_storage_test_file', return_value=False), (
+                '_is_shared_block_storage',
+                return_value=False,
+            ),
+            mock.patch.object(
+                libvirt_driver.LibvirtDriver,
+                '_check_shared_storage_test_file',
+                return_value=False,
+            ),
+            (
                 mock.patch.object(
                     libvirt_driver.LibvirtDriver,
-                    '_assert_dest_node_has_enough_disk')):
+                    '_assert_dest_node_has_enough_disk',
+                )
+            ),
+        ):
             self.migrate(server, status='failed')
         self.assert_stays(server)
 
@@ -410,8 +473,12 @@ class TestBus(Base):
             data = stock(driver, *args, **kwargs)
             change(data)
             return data
-        self.useFixture(base.fixtures.MockPatchObject(
-            libvirt_driver.LibvirtDriver, method, altered))
+
+        self.useFixture(
+            base.fixtures.MockPatchObject(
+                libvirt_driver.LibvirtDriver, method, altered
+            )
+        )
 
     @staticmethod
     def inject(data):
@@ -462,6 +529,7 @@ class TestBus(Base):
                 data = stock(*args, **kwargs)
                 data.target_connect_addr = 'evil'
                 return data
+
             driver.pre_live_migration = redirect
         self.migrate(server, status='failed')
         self.assert_stays(server, 'ADDRESS_MISMATCH')
@@ -515,22 +583,33 @@ class TestNeverStarted(Base):
         server = self.protect()
         uuid, migration = server['id'], '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d11'
         self.h1.call('announce', instance=uuid)
-        self.h2.call('receive', migration=migration, instance=uuid,
-                     source='h1', address='h2', tls_name='')
+        self.h2.call(
+            'receive',
+            migration=migration,
+            instance=uuid,
+            source='h1',
+            address='h2',
+            tls_name='',
+        )
         data = objects.LibvirtLiveMigrateData(
-            vtpm_secret_uuid=None, vtpm_secret_value=None,
-            migration=objects.Migration(uuid=migration))
+            vtpm_secret_uuid=None,
+            vtpm_secret_value=None,
+            migration=objects.Migration(uuid=migration),
+        )
         driver = self.computes['h1'].driver
         instance = self.instance(server)
         driver.rollback_live_migration_at_source(None, instance, data)
-        self.assertEqual({'instance': uuid, 'migration': migration},
-                         dict(self.h1.calls)['never_started'])
+        self.assertEqual(
+            {'instance': uuid, 'migration': migration},
+            dict(self.h1.calls)['never_started'],
+        )
         self.assertEqual('held', self.h1.vault[uuid]['state'])
 
     def test_nothing_is_said_of_plain_servers(self):
         server = self.create(host='h1')
         data = objects.LibvirtLiveMigrateData(
-            migration=objects.Migration(uuid=server['id']))
+            migration=objects.Migration(uuid=server['id'])
+        )
         for host in ('h1', 'h2'):
             driver = self.computes[host].driver
             instance = self.instance(server)
@@ -548,10 +627,13 @@ class TestRestart(Base):
         def forget(**fields):
             driver._incoming.clear()
             return check(**fields)
+
         with mock.patch.object(self.h2, '_attest', forget):
             self.migrate(server)
         self.assert_on('h2', server)
         self.assertEqual(
             objects.MigrationList.get_by_filters(
-                base.nova_context.get_admin_context(), {})[0].uuid,
-            dict(self.h2.calls)['receive']['migration'])
+                base.nova_context.get_admin_context(), {}
+            )[0].uuid,
+            dict(self.h2.calls)['receive']['migration'],
+        )

@@ -12,7 +12,11 @@ class TestNovaDriverSuite(testtools.TestCase):
     def test_relevant_part(self):
         done = subprocess.run(
             [sys.executable, '-m', 'tests.functional.nova.suite'],
-            capture_output=True, text=True, timeout=900, check=False)
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
         summary = json.loads(done.stdout.splitlines()[-1])
         self.assertEqual([], summary['bad'], done.stderr[-20000:])
         self.assertEqual('KororaLibvirtDriver', summary['class'])

@@ -30,9 +30,14 @@ class TestSocket(base.Base):
         def make_agent(driver, timeout):
             test.agent_of(driver)
             return socket_client.AgentClient(
-                test.path(driver._nova_host), timeout)
-        self.useFixture(fixtures.MockPatchObject(
-            driver_base.BaseDriver, '_make_agent', make_agent))
+                test.path(driver._nova_host), timeout
+            )
+
+        self.useFixture(
+            fixtures.MockPatchObject(
+                driver_base.BaseDriver, '_make_agent', make_agent
+            )
+        )
 
     def path(self, host):
         return os.path.join(self.directory, host)
@@ -41,13 +46,30 @@ class TestSocket(base.Base):
         for host in hosts:
             agent = self.cloud.agent(host)
             server = agent_server.Server(
-                self.path(host), frozenset((os.getuid(),)),
-                {op: self.handler(agent, op) for op in (
-                    'status', 'attest', 'verdict', 'protection', 'seal',
-                    'open', 'close', 'announce', 'check_address', 'receive',
-                    'start',
-                    'stream_completed', 'never_started', 'activated',
-                    'no_domain', 'forget')})
+                self.path(host),
+                frozenset((os.getuid(),)),
+                {
+                    op: self.handler(agent, op)
+                    for op in (
+                        'status',
+                        'attest',
+                        'verdict',
+                        'protection',
+                        'seal',
+                        'open',
+                        'close',
+                        'announce',
+                        'check_address',
+                        'receive',
+                        'start',
+                        'stream_completed',
+                        'never_started',
+                        'activated',
+                        'no_domain',
+                        'forget',
+                    )
+                },
+            )
             server.start()
             self.addCleanup(server.stop)
             self.servers[host] = server
@@ -82,8 +104,9 @@ class TestSocket(base.Base):
         self.addCleanup(listener.close)
         listener.bind(self.path('h1'))
         listener.listen(64)
-        self.useFixture(fixtures.MockPatch(
-            'korora_nova.relying_party.gate.QUICK', 0.5))
+        self.useFixture(
+            fixtures.MockPatch('korora_nova.relying_party.gate.QUICK', 0.5)
+        )
         self.start_hosts('h1')
         began = time.monotonic()
         self.create(host='h1')
@@ -100,18 +123,29 @@ class TestHangingService(test.NoDBTestCase):
         listener = socket.create_server(('127.0.0.1', 0))
         self.addCleanup(listener.close)
         self.connections = []
-        threading.Thread(target=self.accept, args=(listener,),
-                         daemon=True).start()
+        threading.Thread(
+            target=self.accept, args=(listener,), daemon=True
+        ).start()
         path = self.useFixture(fixtures.TempDir()).join('keys.json')
-        keys.KeyRing.build('c', result=[keys.SigningKey.generate().public],
-                           custody=[], approval=[]).save(path)
+        keys.KeyRing.build(
+            'c',
+            result=[keys.SigningKey.generate().public],
+            custody=[],
+            approval=[],
+        ).save(path)
         port = listener.getsockname()[1]
-        self.flags(auth_type='none', trusted_keys=path,
-                   endpoint_override=f'http://127.0.0.1:{port}',
-                   decision_timeout=self.BUDGET, group='korora')
+        self.flags(
+            auth_type='none',
+            trusted_keys=path,
+            endpoint_override=f'http://127.0.0.1:{port}',
+            decision_timeout=self.BUDGET,
+            group='korora',
+        )
         self.filter = korora_filter.AttestationFilter()
-        self.hosts = [host_manager.HostState(f'h{index}', 'n', 'c')
-                      for index in range(200)]
+        self.hosts = [
+            host_manager.HostState(f'h{index}', 'n', 'c')
+            for index in range(200)
+        ]
 
     def accept(self, listener):
         while True:
@@ -124,18 +158,22 @@ class TestHangingService(test.NoDBTestCase):
         return objects.RequestSpec(
             instance_uuid='6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11',
             flavor=objects.Flavor(extra_specs=extra_specs),
-            image=None, scheduler_hints={})
+            image=None,
+            scheduler_hints={},
+        )
 
     def test_one_budget_for_200_hosts(self):
         began = time.monotonic()
         answer = self.filter.filter_all(
-            self.hosts, self.spec(**{'korora:trusted_host': 'required'}))
+            self.hosts, self.spec(**{'korora:trusted_host': 'required'})
+        )
         took = time.monotonic() - began
         self.assertEqual([], answer)
         self.assertGreaterEqual(took, self.BUDGET)
         self.assertLess(took, self.BUDGET + 1.0)
         self.assertEqual(1, len(self.connections))
         began = time.monotonic()
-        self.assertEqual(self.hosts, self.filter.filter_all(
-            self.hosts, self.spec()))
+        self.assertEqual(
+            self.hosts, self.filter.filter_all(self.hosts, self.spec())
+        )
         self.assertLess(time.monotonic() - began, 0.1)

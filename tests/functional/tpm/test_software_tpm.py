@@ -14,9 +14,7 @@ import testtools
 from korora_nova.rats import eventlog, ima
 from korora_nova.tpm import device, keys
 
-COMMAND = (
-    pathlib.Path(__file__).resolve().parents[3] / 'devstack/software-tpm'
-)
+COMMAND = pathlib.Path(__file__).resolve().parents[3] / 'devstack/software-tpm'
 
 
 class TestSoftwareTpm(testtools.TestCase):
@@ -32,7 +30,8 @@ class TestSoftwareTpm(testtools.TestCase):
     def make(self) -> bytes:
         """The EK certificate after a (further) stack.sh."""
         subprocess.run(
-            [COMMAND, 'make', self.root, '--ca', self.ca], check=True,
+            [COMMAND, 'make', self.root, '--ca', self.ca],
+            check=True,
             capture_output=True,
         )
         return (self.root / 'tpm/ek-rsa2048.crt').read_bytes()
@@ -95,6 +94,4 @@ class TestSoftwareTpm(testtools.TestCase):
             [COMMAND, 'tamper', self.root], capture_output=True, text=True
         )
         self.assertEqual(1, done.returncode)
-        self.assertRegex(
-            done.stderr, '^software-tpm tamper: .*No such file'
-        )
+        self.assertRegex(done.stderr, '^software-tpm tamper: .*No such file')

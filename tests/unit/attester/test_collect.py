@@ -54,9 +54,7 @@ class CollectTest(testtools.TestCase):
 
     def test_list_that_is_shorter_is_read_whole(self) -> None:
         (self.directory / 'ima').write_bytes(b'0123')
-        self.assertEqual(
-            collect.Logs(b'', b'0123', 0), self.collector.read(5)
-        )
+        self.assertEqual(collect.Logs(b'', b'0123', 0), self.collector.read(5))
 
     def test_list_that_is_gone(self) -> None:
         self.assertEqual(collect.Logs(b'', b'', 0), self.collector.read(5))

@@ -119,9 +119,12 @@ class SocketTest(testtools.TestCase):
 
     def test_goes_on_when_threads_run_out(self) -> None:
         client = self.serve(status=lambda: {'host': 'h1'})
-        with mock.patch.object(
-            server.threading.Thread, 'start', side_effect=RuntimeError
-        ), mock.patch.object(server, '_PAUSE_SECONDS', 0):
+        with (
+            mock.patch.object(
+                server.threading.Thread, 'start', side_effect=RuntimeError
+            ),
+            mock.patch.object(server, '_PAUSE_SECONDS', 0),
+        ):
             self.assertEqual(
                 errors.Reason.AGENT_UNAVAILABLE,
                 self.reason(client.call, 'status'),

@@ -15,11 +15,12 @@ from korora_nova.rats import keys
 
 
 class CommandTestCase(testtools.TestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).path
-        self.config = self.write('korora.conf', f'''
+        self.config = self.write(
+            'korora.conf',
+            f"""
 [database]
 connection = sqlite:///{self.directory}/korora.db
 [verifier]
@@ -28,7 +29,8 @@ trusted_keys = {self.directory}/keys.json
 ek_roots = {self.directory}
 [oslo_policy]
 policy_file = {self.directory}/policy.yaml
-''')
+""",
+        )
 
     def write(self, name: str, text: str) -> str:
         path = os.path.join(self.directory, name)
@@ -39,8 +41,10 @@ policy_file = {self.directory}/policy.yaml
     def run_command(self, main, *args: str) -> tuple[int, str]:
         """Exit status and all output."""
         output = io.StringIO()
-        with contextlib.redirect_stdout(output), (
-                contextlib.redirect_stderr(output)):
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
             try:
                 code = main(['--config-file', self.config, *args])
             except SystemExit as exc:
@@ -52,7 +56,6 @@ policy_file = {self.directory}/policy.yaml
 
 
 class TestManage(CommandTestCase):
-
     def test_database(self):
         self.assertIn('none', self.manage('db', 'version')[1])
         for _ in range(2):
@@ -65,10 +68,12 @@ class TestManage(CommandTestCase):
         for use in keys.USES:
             path = f'{self.directory}/private/{use}.pem'
             self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
-            self.assertEqual({keys.SigningKey.load(path).kid},
-                             set(getattr(ring, use)))
-        self.assertEqual(0o700, stat.S_IMODE(os.stat(
-            f'{self.directory}/private').st_mode))
+            self.assertEqual(
+                {keys.SigningKey.load(path).kid}, set(getattr(ring, use))
+            )
+        self.assertEqual(
+            0o700, stat.S_IMODE(os.stat(f'{self.directory}/private').st_mode)
+        )
 
     def test_keys_again_changes_nothing(self):
         self.manage('keys', 'create')
@@ -81,8 +86,9 @@ class TestManage(CommandTestCase):
     def test_keys_rotation_lists_both(self):
         self.manage('keys', 'create')
         old = keys.KeyRing.load(f'{self.directory}/keys.json')
-        os.rename(f'{self.directory}/private/result.pem',
-                  f'{self.directory}/old.pem')
+        os.rename(
+            f'{self.directory}/private/result.pem', f'{self.directory}/old.pem'
+        )
         self.manage('keys', 'create')
         new = keys.KeyRing.load(f'{self.directory}/keys.json')
         self.assertEqual(old.cloud, new.cloud)
@@ -92,8 +98,13 @@ class TestManage(CommandTestCase):
 
     def test_keys_elsewhere(self):
         code, _ = self.manage(
-            'keys', 'create', '--directory', f'{self.directory}/a',
-            '--public', f'{self.directory}/b.json')
+            'keys',
+            'create',
+            '--directory',
+            f'{self.directory}/a',
+            '--public',
+            f'{self.directory}/b.json',
+        )
         self.assertEqual(0, code)
         keys.SigningKey.load(f'{self.directory}/a/custody.pem')
         keys.KeyRing.load(f'{self.directory}/b.json')
@@ -107,8 +118,7 @@ class TestManage(CommandTestCase):
     def test_audit_of_no_database(self):
         self.manage('keys', 'create')
         code, output = self.manage('audit', 'verify')
-        self.assertEqual((1, True),
-                         (code, 'DATABASE_UNAVAILABLE' in output))
+        self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
 
     def test_freeze(self):
         self.manage('db', 'sync')
@@ -126,12 +136,14 @@ class TestManage(CommandTestCase):
 
 
 class TestStatus(CommandTestCase):
-
     def check(self) -> tuple[int, dict[str, int]]:
-        code, output = self.run_command(status.main, 'upgrade', 'check',
-                                        '--json')
-        return code, {one['check']: one['result'] for one in json.loads(
-            output.splitlines()[-1])['checks']}
+        code, output = self.run_command(
+            status.main, 'upgrade', 'check', '--json'
+        )
+        return code, {
+            one['check']: one['result']
+            for one in json.loads(output.splitlines()[-1])['checks']
+        }
 
     def test_all_is_well(self):
         self.manage('db', 'sync')
@@ -143,8 +155,9 @@ class TestStatus(CommandTestCase):
     def test_nothing_is_there(self):
         code, checks = self.check()
         self.assertEqual(2, code)
-        self.assertEqual((2, 2), (checks['Database schema'],
-                                  checks['Signing keys']))
+        self.assertEqual(
+            (2, 2), (checks['Database schema'], checks['Signing keys'])
+        )
 
     def test_key_that_hosts_do_not_pin(self):
         self.manage('db', 'sync')
@@ -156,9 +169,10 @@ class TestStatus(CommandTestCase):
 
     def test_policy(self):
         for text, result in (
-                ('"attestation:hosts:list": "role:auditor"\n', 0),
-                ('"attestation:hosts:lst": "role:auditor"\n', 2),
-                ('"attestation:hosts:list": "rule:none"\n', 2),
-                ('["', 2)):
+            ('"attestation:hosts:list": "role:auditor"\n', 0),
+            ('"attestation:hosts:lst": "role:auditor"\n', 2),
+            ('"attestation:hosts:list": "rule:none"\n', 2),
+            ('["', 2),
+        ):
             self.write('policy.yaml', text)
             self.assertEqual(result, self.check()[1]['Policy file'], text)

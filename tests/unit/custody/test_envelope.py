@@ -8,12 +8,12 @@ from tests.unit import documents
 
 
 class EnvelopeTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.key = Secret(bytes(range(32)))
         self.sealed = envelope.seal_envelope(
-            self.key, Secret(b'p' * 512), b'aad', lambda size: bytes(size))
+            self.key, Secret(b'p' * 512), b'aad', lambda size: bytes(size)
+        )
 
     def refused(self, key, sealed, aad):
         with self.assertRaises(errors.CustodyError) as caught:
@@ -21,15 +21,18 @@ class EnvelopeTest(unittest.TestCase):
         self.assertEqual('TRANSFER_INVALID', caught.exception.reason)
 
     def test_round_trip(self):
-        self.assertEqual(Secret(b'p' * 512), envelope.open_envelope(
-            self.key, self.sealed, b'aad'))
+        self.assertEqual(
+            Secret(b'p' * 512),
+            envelope.open_envelope(self.key, self.sealed, b'aad'),
+        )
         self.assertEqual(12 + 512 + 16, len(self.sealed))
         self.assertNotIn(b'pppp', self.sealed)
 
     def test_nonces_are_fresh(self):
         key = envelope.new_key()
-        one, two = (envelope.seal_envelope(key, Secret(b'x'), b'')
-                    for _ in range(2))
+        one, two = (
+            envelope.seal_envelope(key, Secret(b'x'), b'') for _ in range(2)
+        )
         self.assertNotEqual(one, two)
         self.assertNotEqual(key, envelope.new_key())
 
@@ -55,41 +58,55 @@ class EnvelopeTest(unittest.TestCase):
 
 
 class PayloadTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.payload = envelope.TransitPayload(
-            documents.MIGRATION, documents.INSTANCE, 5,
-            Secret(bytes(range(32))))
+            documents.MIGRATION,
+            documents.INSTANCE,
+            5,
+            Secret(bytes(range(32))),
+        )
 
     def test_round_trip(self):
         packed = self.payload.pack()
         self.assertEqual(76, len(packed))
-        self.assertEqual(self.payload,
-                         envelope.TransitPayload.unpack(packed))
+        self.assertEqual(self.payload, envelope.TransitPayload.unpack(packed))
         self.assertNotIn('0, 1, 2', repr(self.payload))
 
     def test_refusals(self):
         good = self.payload.pack().reveal()
-        for bad in (good[:-1], good + b'\0', b'KOR2' + good[4:], b'',
-                    good[:36] + bytes(8) + good[44:],
-                    good[:36] + b'\xff' * 8 + good[44:]):
+        for bad in (
+            good[:-1],
+            good + b'\0',
+            b'KOR2' + good[4:],
+            b'',
+            good[:36] + bytes(8) + good[44:],
+            good[:36] + b'\xff' * 8 + good[44:],
+        ):
             with self.assertRaises(errors.CustodyError) as caught:
                 envelope.TransitPayload.unpack(Secret(bad))
             self.assertEqual('TRANSFER_INVALID', caught.exception.reason)
-        for bad in (envelope.TransitPayload('x', 'y', 5, Secret(b'')),
-                    envelope.TransitPayload(
-                        documents.MIGRATION, documents.INSTANCE, 0,
-                        Secret(bytes(32)))):
+        for bad in (
+            envelope.TransitPayload('x', 'y', 5, Secret(b'')),
+            envelope.TransitPayload(
+                documents.MIGRATION, documents.INSTANCE, 0, Secret(bytes(32))
+            ),
+        ):
             with self.assertRaises(ValueError):
                 bad.pack()
 
     def test_check(self):
-        expected = {'migration': documents.MIGRATION,
-                    'instance': documents.INSTANCE, 'epoch': 5}
+        expected = {
+            'migration': documents.MIGRATION,
+            'instance': documents.INSTANCE,
+            'epoch': 5,
+        }
         self.payload.check(**expected)
-        for change in ({'migration': documents.OTHER}, {'epoch': 4},
-                       {'instance': documents.OTHER}):
+        for change in (
+            {'migration': documents.OTHER},
+            {'epoch': 4},
+            {'instance': documents.OTHER},
+        ):
             with self.assertRaises(errors.CustodyError) as caught:
                 self.payload.check(**{**expected, **change})
             self.assertEqual('TRANSFER_INVALID', caught.exception.reason)

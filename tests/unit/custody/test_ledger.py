@@ -13,15 +13,15 @@ ROW = ledger.LedgerRow('i', 'h1', 3, 3)
 
 
 class LedgerTest(unittest.TestCase):
-
     def refused(self, reason, function, *args):
         with self.assertRaises(errors.KororaError) as caught:
             function(*args)
         self.assertEqual(reason, caught.exception.reason)
 
     def test_claim(self):
-        self.assertEqual(ledger.LedgerRow('i', 'h1', 1, 1),
-                         ledger.claim(None, 'i', 'h1'))
+        self.assertEqual(
+            ledger.LedgerRow('i', 'h1', 1, 1), ledger.claim(None, 'i', 'h1')
+        )
         for host in ('h1', 'h2'):
             self.refused('LEDGER_CONFLICT', ledger.claim, ROW, 'i', host)
         with self.assertRaises(ValueError):
@@ -32,8 +32,9 @@ class LedgerTest(unittest.TestCase):
         self.assertEqual(ledger.LedgerRow('i', 'h2', 4, 4), row)
 
     def test_reissue(self):
-        self.assertEqual(ledger.LedgerRow('i', 'h2', 4, 4),
-                         ledger.reissue(ROW, 'h2'))
+        self.assertEqual(
+            ledger.LedgerRow('i', 'h2', 4, 4), ledger.reissue(ROW, 'h2')
+        )
         pending, _ = ledger.begin(ROW, 'h1', 3, 'm')
         self.refused('CUSTODY_PENDING', ledger.reissue, pending, 'h1')
 
@@ -68,12 +69,14 @@ class LedgerTest(unittest.TestCase):
         pending, epoch = ledger.begin(ROW, 'h1', 3, 'm')
         committed = ledger.commit(pending, 'm', 'h2', epoch)
         self.refused('MIGRATION_SPENT', ledger.abort, committed, 'm')
-        self.refused('MIGRATION_SPENT', ledger.commit, committed, 'm', 'h2',
-                     epoch)
+        self.refused(
+            'MIGRATION_SPENT', ledger.commit, committed, 'm', 'h2', epoch
+        )
         self.refused('MIGRATION_SPENT', ledger.abort, pending, 'other')
         aborted = ledger.abort(pending, 'm')
-        self.refused('MIGRATION_SPENT', ledger.commit, aborted, 'm', 'h2',
-                     epoch)
+        self.refused(
+            'MIGRATION_SPENT', ledger.commit, aborted, 'm', 'h2', epoch
+        )
 
     def test_one_hand_over_at_a_time(self):
         pending, _ = ledger.begin(ROW, 'h1', 3, 'm')
@@ -90,23 +93,34 @@ class LedgerTest(unittest.TestCase):
         self.refused('NOT_HOLDER', ledger.begin, row, 'h1', 3, 'm')
 
     def test_rows_that_contradict_themselves(self):
-        for fields in (('i', 'h1', 0, 1), ('i', 'h1', 2, 1),
-                       ('i', None, 1, 2, 'm'), ('i', 'h1', 2, 2, 'm')):
+        for fields in (
+            ('i', 'h1', 0, 1),
+            ('i', 'h1', 2, 1),
+            ('i', None, 1, 2, 'm'),
+            ('i', 'h1', 2, 2, 'm'),
+        ):
             with self.assertRaises(ValueError):
                 ledger.LedgerRow(*fields)
 
     def test_statements(self):
-        self.assertEqual('committed',
-                         ledger.outcome_of('source', 'stream_completed'))
-        self.assertEqual('aborted',
-                         ledger.outcome_of('source', 'never_started'))
+        self.assertEqual(
+            'committed', ledger.outcome_of('source', 'stream_completed')
+        )
+        self.assertEqual(
+            'aborted', ledger.outcome_of('source', 'never_started')
+        )
         self.assertEqual('committed', ledger.outcome_of('dest', 'activated'))
         self.assertEqual('aborted', ledger.outcome_of('dest', 'no_domain'))
-        for role, statement in (('dest', 'stream_completed'),
-                                ('source', 'no_domain'), ('other', 'x'),
-                                ('source', 'activated'), ('dest', '')):
-            self.refused('STATEMENT_NOT_ALLOWED', ledger.outcome_of, role,
-                         statement)
+        for role, statement in (
+            ('dest', 'stream_completed'),
+            ('source', 'no_domain'),
+            ('other', 'x'),
+            ('source', 'activated'),
+            ('dest', ''),
+        ):
+            self.refused(
+                'STATEMENT_NOT_ALLOWED', ledger.outcome_of, role, statement
+            )
 
 
 class LedgerMachine(stateful.RuleBasedStateMachine):
@@ -147,12 +161,16 @@ class LedgerMachine(stateful.RuleBasedStateMachine):
             self.issue(host, row.epoch)
 
     @stateful.precondition(lambda self: self.row)
-    @stateful.rule(source=st.sampled_from(HOSTS),
-                   dest=st.sampled_from(HOSTS), epoch=st.integers(1, 12))
+    @stateful.rule(
+        source=st.sampled_from(HOSTS),
+        dest=st.sampled_from(HOSTS),
+        epoch=st.integers(1, 12),
+    )
     def begin(self, source, dest, epoch):
         self.migrations += 1
-        begun = self.attempt(ledger.begin, self.row, source, epoch,
-                             f'm{self.migrations}')
+        begun = self.attempt(
+            ledger.begin, self.row, source, epoch, f'm{self.migrations}'
+        )
         if begun:
             self.row, new = begun
             self.dest = dest
@@ -161,15 +179,17 @@ class LedgerMachine(stateful.RuleBasedStateMachine):
     @stateful.precondition(lambda self: self.row)
     @stateful.rule(migration=st.integers(1, 12), epoch=st.integers(1, 12))
     def commit(self, migration, epoch):
-        row = self.attempt(ledger.commit, self.row, f'm{migration}',
-                           self.dest, epoch)
+        row = self.attempt(
+            ledger.commit, self.row, f'm{migration}', self.dest, epoch
+        )
         self.row = row or self.row
 
     @stateful.precondition(lambda self: self.row and self.row.pending)
     @stateful.rule()
     def commit_pending(self):
-        self.row = ledger.commit(self.row, self.row.pending, self.dest,
-                                 self.row.max_epoch)
+        self.row = ledger.commit(
+            self.row, self.row.pending, self.dest, self.row.max_epoch
+        )
 
     @stateful.precondition(lambda self: self.row and self.row.pending)
     @stateful.rule()
@@ -207,5 +227,6 @@ class LedgerMachine(stateful.RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = hypothesis.settings(
-    deadline=None, database=None, max_examples=100, stateful_step_count=30)
+    deadline=None, database=None, max_examples=100, stateful_step_count=30
+)
 LedgerWalkTest = LedgerMachine.TestCase

@@ -13,31 +13,60 @@ from tests.unit import documents
 B64 = 'AAAA'
 UUIDS = {'migration': documents.MIGRATION, 'instance': documents.INSTANCE}
 GOOD = {
-    'attest': {'version': 1, 'receipt_head': 'a.b.c',
-               'held': [[documents.INSTANCE, 3]]},
+    'attest': {
+        'version': 1,
+        'receipt_head': 'a.b.c',
+        'held': [[documents.INSTANCE, 3]],
+    },
     'claim': {'version': 1, 'instance': documents.INSTANCE},
     'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3]]},
-    'receive': {'version': 1, **UUIDS, 'source': 'h1', 'msk_public': B64,
-                'creation_data': B64, 'creation_attest': B64,
-                'creation_signature': B64, 'address': '192.0.2.1',
-                'tls_name': ''},
-    'send': {'version': 1, **UUIDS, 'nonce': '44' * 32, 'dest': 'h2',
-             'msk_name': documents.MSK},
-    'commit': {'version': 1, 'migration': documents.MIGRATION,
-               'statement': 'activated'},
-    'abort': {'version': 1, 'migration': documents.MIGRATION,
-              'statement': 'no_domain'},
+    'receive': {
+        'version': 1,
+        **UUIDS,
+        'source': 'h1',
+        'msk_public': B64,
+        'creation_data': B64,
+        'creation_attest': B64,
+        'creation_signature': B64,
+        'address': '192.0.2.1',
+        'tls_name': '',
+    },
+    'send': {
+        'version': 1,
+        **UUIDS,
+        'nonce': '44' * 32,
+        'dest': 'h2',
+        'msk_name': documents.MSK,
+    },
+    'commit': {
+        'version': 1,
+        'migration': documents.MIGRATION,
+        'statement': 'activated',
+    },
+    'abort': {
+        'version': 1,
+        'migration': documents.MIGRATION,
+        'statement': 'no_domain',
+    },
     'delete': {'version': 1, 'instance': documents.INSTANCE},
 }
 TRANSFER = {
-    'version': 1, 'permit': 'a.b.c', 'ak_public': B64, 'public': B64,
-    'duplicate': B64, 'seed': B64, 'envelope': B64,
-    'quote': {'attest': B64, 'signature': B64,
-              'pcrs': {'0': '00' * 32, '15': '00' * 32}}}
+    'version': 1,
+    'permit': 'a.b.c',
+    'ak_public': B64,
+    'public': B64,
+    'duplicate': B64,
+    'seed': B64,
+    'envelope': B64,
+    'quote': {
+        'attest': B64,
+        'signature': B64,
+        'pcrs': {'0': '00' * 32, '15': '00' * 32},
+    },
+}
 
 
 class MessagesTest(unittest.TestCase):
-
     def refused(self, document, schema):
         with self.assertRaises(errors.Invalid) as caught:
             messages.loads(json.dumps(document), schema)
@@ -45,25 +74,32 @@ class MessagesTest(unittest.TestCase):
         return caught.exception
 
     def test_schemas_are_schemas(self):
-        for schema in (*messages.BODIES.values(), messages.TRANSFER,
-                       messages.WRAP, messages.RESPONSE,
-                       *messages.OPERATIONS.values()):
+        for schema in (
+            *messages.BODIES.values(),
+            messages.TRANSFER,
+            messages.WRAP,
+            messages.RESPONSE,
+            *messages.OPERATIONS.values(),
+        ):
             jsonschema.Draft202012Validator.check_schema(schema)
 
     def test_bodies(self):
         self.assertEqual(set(GOOD), set(messages.BODIES))
         for purpose, good in GOOD.items():
             schema = messages.BODIES[purpose]
-            self.assertEqual(good, messages.loads(messages.dumps(good),
-                                                  schema))
+            self.assertEqual(
+                good, messages.loads(messages.dumps(good), schema)
+            )
             self.closed(good, schema)
 
     def closed(self, good, schema):
         self.refused({**good, 'more': 1}, schema)
         self.refused({**good, 'version': 2}, schema)
         for field in good:
-            self.refused({key: value for key, value in good.items()
-                          if key != field}, schema)
+            self.refused(
+                {key: value for key, value in good.items() if key != field},
+                schema,
+            )
             self.refused({**good, field: None}, schema)
             self.refused({**good, field: {'x': 1}}, schema)
 
@@ -71,8 +107,10 @@ class MessagesTest(unittest.TestCase):
         messages.validate(TRANSFER, messages.TRANSFER)
         self.closed(TRANSFER, messages.TRANSFER)
         for pcrs in ({'24': '00' * 32}, {'00': '00' * 32}, {'0': '00'}):
-            self.refused({**TRANSFER, 'quote': {
-                **TRANSFER['quote'], 'pcrs': pcrs}}, messages.TRANSFER)
+            self.refused(
+                {**TRANSFER, 'quote': {**TRANSFER['quote'], 'pcrs': pcrs}},
+                messages.TRANSFER,
+            )
 
     def test_wrap(self):
         good = {'version': 1, **UUIDS, 'msk_public': B64, 'dest': 'h2'}
@@ -89,51 +127,78 @@ class MessagesTest(unittest.TestCase):
 
     def test_values(self):
         for purpose, field, value in (
-                ('claim', 'instance', documents.INSTANCE + '\n'),
-                ('claim', 'instance', documents.INSTANCE.upper()
-                 .replace('0', 'A')),
-                ('approve', 'keys', []), ('approve', 'keys', [[1, 2]]),
-                ('approve', 'keys', [[documents.INSTANCE]]),
-                ('approve', 'keys', [[documents.INSTANCE, 0]]),
-                ('approve', 'keys', [[documents.INSTANCE, 1]] * 65),
-                ('commit', 'statement', 'lost'),
-                ('send', 'dest', 'h2\n'), ('send', 'nonce', '44' * 33),
-                ('receive', 'msk_public', 'A' * 3000),
-                ('receive', 'msk_public', '!!!!'),
-                ('receive', 'address', 'a\x00b')):
-            self.refused({**GOOD[purpose], field: value},
-                         messages.BODIES[purpose])
+            ('claim', 'instance', documents.INSTANCE + '\n'),
+            (
+                'claim',
+                'instance',
+                documents.INSTANCE.upper().replace('0', 'A'),
+            ),
+            ('approve', 'keys', []),
+            ('approve', 'keys', [[1, 2]]),
+            ('approve', 'keys', [[documents.INSTANCE]]),
+            ('approve', 'keys', [[documents.INSTANCE, 0]]),
+            ('approve', 'keys', [[documents.INSTANCE, 1]] * 65),
+            ('commit', 'statement', 'lost'),
+            ('send', 'dest', 'h2\n'),
+            ('send', 'nonce', '44' * 33),
+            ('receive', 'msk_public', 'A' * 3000),
+            ('receive', 'msk_public', '!!!!'),
+            ('receive', 'address', 'a\x00b'),
+        ):
+            self.refused(
+                {**GOOD[purpose], field: value}, messages.BODIES[purpose]
+            )
 
     def test_refusals_do_not_quote_values(self):
         error = self.refused(
-            {'version': 1, 'op': 'seal', 'instance': documents.INSTANCE,
-             'secret_uuid': documents.OTHER, 'passphrase': 'canary canary'},
-            messages.OPERATIONS['seal'])
+            {
+                'version': 1,
+                'op': 'seal',
+                'instance': documents.INSTANCE,
+                'secret_uuid': documents.OTHER,
+                'passphrase': 'canary canary',
+            },
+            messages.OPERATIONS['seal'],
+        )
         self.assertNotIn('canary', str(error) + repr(error.details))
         self.assertIn('passphrase', error.message)
 
     def test_parsing(self):
         schema = messages.BODIES['claim']
-        for text in ('', 'x', '[]', '1', 'null', '"a"', '[' * 100000,
-                     '{"version": NaN}',
-                     '{"version": 1, "version": 1, "instance": "'
-                     + documents.INSTANCE + '"}'):
+        for text in (
+            '',
+            'x',
+            '[]',
+            '1',
+            'null',
+            '"a"',
+            '[' * 100000,
+            '{"version": NaN}',
+            '{"version": 1, "version": 1, "instance": "'
+            + documents.INSTANCE
+            + '"}',
+        ):
             with self.assertRaises(errors.Invalid):
                 messages.loads(text, schema)
         with self.assertRaises(errors.TooLarge):
             messages.loads(' ' * 11, schema, limit=10)
 
     def test_dumps_is_deterministic(self):
-        self.assertEqual('{"a":1,"b":"\\u00e9"}',
-                         messages.dumps({'b': 'é', 'a': 1}))
+        self.assertEqual(
+            '{"a":1,"b":"\\u00e9"}', messages.dumps({'b': 'é', 'a': 1})
+        )
 
     def test_receive_key_body_counts_every_field(self):
         args = (documents.MIGRATION, documents.INSTANCE, 'h1', b'public')
         seen = {messages.receive_key_body(*args)}
-        for index, other in enumerate((documents.OTHER, documents.OTHER,
-                                       'h2', b'x')):
-            seen.add(messages.receive_key_body(
-                *args[:index], other, *args[index + 1:]))
+        for index, other in enumerate(
+            (documents.OTHER, documents.OTHER, 'h2', b'x')
+        ):
+            seen.add(
+                messages.receive_key_body(
+                    *args[:index], other, *args[index + 1 :]
+                )
+            )
         self.assertEqual(5, len(seen))
 
     @hypothesis.given(st.text(max_size=60), st.sampled_from(sorted(GOOD)))

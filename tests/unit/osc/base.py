@@ -13,7 +13,7 @@ from keystoneauth1 import token_endpoint
 
 from korora_nova.osc import plugin
 
-URL = "https://attestation.example"
+URL = 'https://attestation.example'
 
 
 class CommandTest(testtools.TestCase):
@@ -24,11 +24,9 @@ class CommandTest(testtools.TestCase):
         self.http = requests_mock.Mocker()
         self.http.start()
         self.addCleanup(self.http.stop)
-        session = ks_session.Session(
-            auth=token_endpoint.Token(URL, "a-token")
-        )
+        session = ks_session.Session(auth=token_endpoint.Token(URL, 'a-token'))
         manager = types.SimpleNamespace(
-            session=session, interface="public", region_name="RegionOne"
+            session=session, interface='public', region_name='RegionOne'
         )
         manager.attestation = plugin.make_client(manager)
         self.app = types.SimpleNamespace(
@@ -48,9 +46,9 @@ class CommandTest(testtools.TestCase):
     def run_command(self, command: type, *argv: str) -> str:
         """Parse and run; returns what was printed."""
         made = command(self.app, None)
-        options = made.get_parser("attestation").parse_args(list(argv))
+        options = made.get_parser('attestation').parse_args(list(argv))
         self.assertEqual(0, made.run(options))
         return self.app.stdout.getvalue()
 
     def run_json(self, command: type, *argv: str) -> typing.Any:
-        return json.loads(self.run_command(command, *argv, "-f", "json"))
+        return json.loads(self.run_command(command, *argv, '-f', 'json'))

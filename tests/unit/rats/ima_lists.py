@@ -16,15 +16,17 @@ FIELDS = {
     'ima-buf': 'd-ng|n-ng|buf',
     'ima-modsig': 'd-ng|n-ng|sig|d-modsig|modsig',
     'evm-sig': 'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|iuid|'
-               'igid|imode',
+    'igid|imode',
 }
 
 
 def pcrs(bank='sha256'):
     """Values of PCRs 0-15 after some boot; 10 is zero."""
     size = hashlib.new(bank).digest_size
-    values = {index: hashlib.new(bank, b'pcr %d' % index).digest()
-              for index in range(16)}
+    values = {
+        index: hashlib.new(bank, b'pcr %d' % index).digest()
+        for index in range(16)
+    }
     return {**values, 10: bytes(size)}
 
 
@@ -43,13 +45,23 @@ class List:
     :ivar binary, ascii: the list; ``pcrs``: where it leads, by bank.
     """
 
-    def __init__(self, template='ima-ng', *, template_hash='sha1',
-                 banks=('sha256',), aggregate='sha256', over=10,
-                 extension='own', pcr=10):
+    def __init__(
+        self,
+        template='ima-ng',
+        *,
+        template_hash='sha1',
+        banks=('sha256',),
+        aggregate='sha256',
+        over=10,
+        extension='own',
+        pcr=10,
+    ):
         self.template, self.template_hash = template, template_hash
         self.extension, self.pcr = extension, pcr
-        self.banks = {bank: {**pcrs(bank), pcr: bytes(len(pcrs(bank)[0]))}
-                      for bank in (*banks, aggregate)}
+        self.banks = {
+            bank: {**pcrs(bank), pcr: bytes(len(pcrs(bank)[0]))}
+            for bank in (*banks, aggregate)
+        }
         self.bank = banks[0]
         self.binary, self.ascii, self.count = b'', b'', 0
         if aggregate:
@@ -64,8 +76,16 @@ class List:
         value = hashlib.new(name, values).digest()
         return self.file('boot_aggregate', value, name=name)
 
-    def file(self, path, content_digest=None, *, name='sha256',
-             template=None, kind='ima', **fields):
+    def file(
+        self,
+        path,
+        content_digest=None,
+        *,
+        name='sha256',
+        template=None,
+        kind='ima',
+        **fields,
+    ):
         """A file; its digest is that of its path unless given."""
         template = template or self.template
         path = path.encode() if isinstance(path, str) else path
@@ -74,26 +94,37 @@ class List:
             name = 'sha1'
         content = content_digest or hashlib.new(name, path).digest()
         plain = name.encode() + b':\0' + content
-        values = {'d': content, 'd-ng': plain,
-                  'd-ngv2': kind.encode() + b':' + plain,
-                  'n': path + b'\0', 'n-ng': path + b'\0',
-                  **{key.replace('_', '-'): value
-                     for key, value in fields.items()}}
+        values = {
+            'd': content,
+            'd-ng': plain,
+            'd-ngv2': kind.encode() + b':' + plain,
+            'n': path + b'\0',
+            'n-ng': path + b'\0',
+            **{key.replace('_', '-'): value for key, value in fields.items()},
+        }
         self.add(template, [values.get(item, b'') for item in names])
         return f'{name}:{content.hex()}'
 
     def buffer(self, name, content, template='ima-buf'):
         """A key, a command line, critical data."""
-        return self.file(name, hashlib.sha256(content).digest(),
-                         template=template, buf=content)
+        return self.file(
+            name,
+            hashlib.sha256(content).digest(),
+            template=template,
+            buf=content,
+        )
 
     def violation(self, path, *, size=20, template=None):
         template = template or self.template
         names = FIELDS.get(template, template).split('|')
         path = path.encode() + b'\0'
-        values = {'d': bytes(20), 'd-ng': b'sha256:\0' + bytes(size),
-                  'd-ngv2': b'ima:sha256:\0' + bytes(size), 'n': path,
-                  'n-ng': path}
+        values = {
+            'd': bytes(20),
+            'd-ng': b'sha256:\0' + bytes(size),
+            'd-ngv2': b'ima:sha256:\0' + bytes(size),
+            'n': path,
+            'n-ng': path,
+        }
         self.add(template, [values.get(item, b'') for item in names], True)
 
     def add(self, template, values, violation=False, stated=None):
@@ -106,14 +137,30 @@ class List:
             body = field(hashed)
         size = hashlib.new(self.template_hash).digest_size
         if stated is None:
-            stated = bytes(size) if violation else hashlib.new(
-                self.template_hash, hashed).digest()
-        self.binary += (struct.pack('<I', self.pcr) + stated
-                        + field(template.encode()) + body)
-        self.ascii += ' '.join([
-            f'{self.pcr:2d}', stated.hex(), template, *map(
-                text, FIELDS.get(template, template).split('|'), values)
-        ]).encode('latin-1') + b'\n'
+            stated = (
+                bytes(size)
+                if violation
+                else hashlib.new(self.template_hash, hashed).digest()
+            )
+        self.binary += (
+            struct.pack('<I', self.pcr)
+            + stated
+            + field(template.encode())
+            + body
+        )
+        self.ascii += (
+            ' '.join(
+                [
+                    f'{self.pcr:2d}',
+                    stated.hex(),
+                    template,
+                    *map(
+                        text, FIELDS.get(template, template).split('|'), values
+                    ),
+                ]
+            ).encode('latin-1')
+            + b'\n'
+        )
         self.count += 1
         for bank in self.banks:
             self.extend(bank, hashed, violation)

@@ -16,18 +16,26 @@ from korora_nova.rats.state import Explained, VerifiedState
 from tests.unit import simulator as sim
 from tests.unit import vectors
 
-STARTERS = (pathlib.Path(__file__).parents[3] / 'etc' / 'korora'
-            / 'policies')
+STARTERS = pathlib.Path(__file__).parents[3] / 'etc' / 'korora' / 'policies'
 
 
 def of(log: bytes, pcrs: dict[int, bytes], **changes: Any) -> VerifiedState:
     """The state that a log and PCR values amount to."""
     pcrs = {index: pcrs[index] for index in range(16)}
     verified = eventlog.parse(log).compare(
-        {index: value for index, value in pcrs.items() if index != 10})
-    return dataclasses.replace(VerifiedState(
-        {'sha256': pcrs}, Clock(1000, 1, 0, True), 0x20191023,
-        Explained.of(verified), None, verified.boot), **changes)
+        {index: value for index, value in pcrs.items() if index != 10}
+    )
+    return dataclasses.replace(
+        VerifiedState(
+            {'sha256': pcrs},
+            Clock(1000, 1, 0, True),
+            0x20191023,
+            Explained.of(verified),
+            None,
+            verified.boot,
+        ),
+        **changes,
+    )
 
 
 @functools.cache
@@ -44,15 +52,15 @@ def recorded(name: str) -> VerifiedState:
 def files(name: str) -> tuple[ima.Entry, ...]:
     """What IMA measured on a recorded host."""
     vector = vectors.load(name)
-    return ima.parse(vector.files[vectors.IMA]).verify(
-        vector.pcrs['sha256'])
+    return ima.parse(vector.files[vectors.IMA]).verify(vector.pcrs['sha256'])
 
 
 @functools.cache
 def learned(name: str) -> reference.ReferenceValues:
     """A reference of that name, learned from a recorded host or boot."""
-    return reference.learn(name, recorded(name), files(name)
-                           if name.startswith('host/') else ())
+    return reference.learn(
+        name, recorded(name), files(name) if name.startswith('host/') else ()
+    )
 
 
 def starter(name: str) -> dict[str, Any]:
@@ -66,12 +74,12 @@ PIN = {'any-of': [{'pcrs': {'registers': [4], 'references': True}}]}
 
 def load(*rules: dict[str, Any], **more: Any) -> policy.Policy:
     """A policy of these rules."""
-    return policy.load({'version': 1, 'name': 'test',
-                        'rules': list(rules), **more})
+    return policy.load(
+        {'version': 1, 'name': 'test', 'rules': list(rules), **more}
+    )
 
 
-def only(rule: dict[str, Any], *references: reference.ReferenceValues
-         ) -> Any:
+def only(rule: dict[str, Any], *references: reference.ReferenceValues) -> Any:
     """One rule, bound; to be checked alone."""
     loaded = load(rule, PIN, {'ima': policy.NOT_APPRAISED})
     return loaded.rules.rules[0].bind(references)

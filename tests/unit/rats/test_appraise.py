@@ -22,17 +22,18 @@ from tests.unit.rats import states
 CHALLENGE = b'c' * 32
 # A class and the one below it share tests; no database, no confusion.
 SETTINGS = hypothesis.settings(
-    deadline=None, database=None, max_examples=300, suppress_health_check=[
-        hypothesis.HealthCheck.differing_executors])
+    deadline=None,
+    database=None,
+    max_examples=300,
+    suppress_health_check=[hypothesis.HealthCheck.differing_executors],
+)
 
 
 def learn(name, appraisal):
-    return reference.learn(name, appraisal.state,
-                           appraisal.measured.files())
+    return reference.learn(name, appraisal.state, appraisal.measured.files())
 
 
 class AppraiseTest(unittest.TestCase):
-
     vector = 'direct-kernel'
 
     def setUp(self):
@@ -45,11 +46,18 @@ class AppraiseTest(unittest.TestCase):
         if references is None:
             references = self.references
         return appraise.appraise(
-            value or self.host.attest(CHALLENGE), **{
+            value or self.host.attest(CHALLENGE),
+            **{
                 'ak': tpm2.parse_public(self.host.tpm.ak_public),
-                'challenge': CHALLENGE, 'purpose': 'attest', 'host': 'h1',
-                'body': b'{}', 'policies': [policy.EXACT.bind(references)],
-                'last_clock': None, **changes})
+                'challenge': CHALLENGE,
+                'purpose': 'attest',
+                'host': 'h1',
+                'body': b'{}',
+                'policies': [policy.EXACT.bind(references)],
+                'last_clock': None,
+                **changes,
+            },
+        )
 
     def against(self, *reasons, **changes):
         appraisal = self.appraise(**changes)
@@ -67,11 +75,13 @@ class AppraiseTest(unittest.TestCase):
 
     def test_good(self):
         appraisal = self.appraise()
-        self.assertEqual(('affirming', ()),
-                         (appraisal.tier, appraisal.reasons))
+        self.assertEqual(
+            ('affirming', ()), (appraisal.tier, appraisal.reasons)
+        )
         appraisal.require_affirming()
-        self.assertEqual((*range(10), *range(11, 16)),
-                         appraisal.state.log.agrees)
+        self.assertEqual(
+            (*range(10), *range(11, 16)), appraisal.state.log.agrees
+        )
         self.assertIsNone(appraisal.state.log_fault)
         self.assertIsNone(appraisal.state.ima_fault)
         self.assertEqual(3, len(list(appraisal.measured.files())))
@@ -85,20 +95,24 @@ class AppraiseTest(unittest.TestCase):
     def test_every_policy_must_hold(self):
         good = policy.EXACT.bind(self.references)
         bad = policy.EXACT.bind(())
-        self.assertEqual('affirming',
-                         self.appraise(policies=[good, good]).tier)
+        self.assertEqual(
+            'affirming', self.appraise(policies=[good, good]).tier
+        )
         for policies in ([good, bad], [bad, good]):
             self.against('NO_REFERENCE', policies=policies)
 
     def test_another_challenge_purpose_host_or_body(self):
-        for change in ({'challenge': b'd' * 32}, {'purpose': 'send'},
-                       {'host': 'h2'}, {'body': b'{} '}):
+        for change in (
+            {'challenge': b'd' * 32},
+            {'purpose': 'send'},
+            {'host': 'h2'},
+            {'body': b'{} '},
+        ):
             self.refused('QUOTE_NONCE', **change)
 
     def test_cuckoo(self):
         """T15: another machine's TPM answers."""
-        self.refused('QUOTE_SIGNATURE',
-                     value=sim.SimHost().attest(CHALLENGE))
+        self.refused('QUOTE_SIGNATURE', value=sim.SimHost().attest(CHALLENGE))
 
     def test_any_pcr_extended(self):
         for index in (*range(10), *range(11, 16)):
@@ -115,10 +129,12 @@ class AppraiseTest(unittest.TestCase):
     def test_unknown_file(self):
         self.host.measure('/bin/evil\n\x1b[31m')
         appraisal = self.against('IMA_UNKNOWN_FILE')
-        found, = appraisal.reasons
+        (found,) = appraisal.reasons
         self.assertIn('/bin/evil??[31m', found.message)
-        self.assertEqual(('exact', 'rules/2/ima'), (
-            found.details['policy'], found.details['rule']))
+        self.assertEqual(
+            ('exact', 'rules/2/ima'),
+            (found.details['policy'], found.details['rule']),
+        )
 
     def test_many_unknown_files_are_summed_up(self):
         for index in range(100):
@@ -128,10 +144,14 @@ class AppraiseTest(unittest.TestCase):
         self.assertIn('92 more', appraisal.reasons[-1].message)
 
     def test_violation(self):
-        data = (b'\x1a\0\0\0sha1:\0' + bytes(20) + b'\6\0\0\0/bin/\0')
-        self.host.ima_log += (b'\x0a\0\0\0' + bytes(20)
-                              + b'\6\0\0\0ima-ng'
-                              + len(data).to_bytes(4, 'little') + data)
+        data = b'\x1a\0\0\0sha1:\0' + bytes(20) + b'\6\0\0\0/bin/\0'
+        self.host.ima_log += (
+            b'\x0a\0\0\0'
+            + bytes(20)
+            + b'\6\0\0\0ima-ng'
+            + len(data).to_bytes(4, 'little')
+            + data
+        )
         self.host.tpm.extend(10, b'\xff' * 32)
         self.assertIn('IMA_VIOLATION', self.appraise().reason_ids)
 
@@ -141,18 +161,22 @@ class AppraiseTest(unittest.TestCase):
 
     def test_one_reference_must_match_completely(self):
         other = dataclasses.replace(
-            self.references[0], name='other', ima_digests=frozenset(),
-            pcrs={index: ('00' * 32,)
-                  for index in self.references[0].pcrs})
+            self.references[0],
+            name='other',
+            ima_digests=frozenset(),
+            pcrs={index: ('00' * 32,) for index in self.references[0].pcrs},
+        )
         # PCRs of one reference, files of another: neither matches.
         pcrs = dataclasses.replace(other, pcrs=self.references[0].pcrs)
         files = dataclasses.replace(
-            other, ima_digests=self.references[0].ima_digests)
-        appraisal = self.against('IMA_UNKNOWN_FILE',
-                                 references=(files, pcrs))
+            other, ima_digests=self.references[0].ima_digests
+        )
+        appraisal = self.against('IMA_UNKNOWN_FILE', references=(files, pcrs))
         self.assertEqual('exact', appraisal.reasons[0].details['policy'])
-        self.assertEqual('affirming', self.appraise(
-            references=(files, pcrs, *self.references)).tier)
+        self.assertEqual(
+            'affirming',
+            self.appraise(references=(files, pcrs, *self.references)).tier,
+        )
 
     def test_reboot(self):
         before = self.appraise()
@@ -163,32 +187,42 @@ class AppraiseTest(unittest.TestCase):
     def test_clock(self):
         clock = self.appraise().quote.clock
         self.appraise(last_clock=clock)
-        later = Clock(clock.clock_ms + 10**6, clock.reset_count,
-                      clock.restart_count, True)
+        later = Clock(
+            clock.clock_ms + 10**6,
+            clock.reset_count,
+            clock.restart_count,
+            True,
+        )
         with self.assertRaises(errors.Retry):
             self.appraise(last_clock=later)
-        for resets, restarts in ((clock.reset_count + 1, 0),
-                                 (clock.reset_count, 1)):
-            self.refused('CLOCK_WENT_BACK',
-                         last_clock=Clock(0, resets, restarts, True))
+        for resets, restarts in (
+            (clock.reset_count + 1, 0),
+            (clock.reset_count, 1),
+        ):
+            self.refused(
+                'CLOCK_WENT_BACK', last_clock=Clock(0, resets, restarts, True)
+            )
 
     def test_clock_says_what_it_wants(self):
         with self.assertRaises(errors.EvidenceError) as caught:
             self.appraise(last_clock=Clock(0, 7, 5, True))
-        self.assertEqual(('7 5', '1 0'), (caught.exception.details['want'],
-                                          caught.exception.details['got']))
+        self.assertEqual(
+            ('7 5', '1 0'),
+            (
+                caught.exception.details['want'],
+                caught.exception.details['got'],
+            ),
+        )
         self.assertIn('want 7 5 or later, got 1 0', str(caught.exception))
 
     def test_findings_come_in_the_order_of_the_checks(self):
         self.host.uefi_log = self.host.uefi_log[:-1]
         self.host.tpm.extend(10, b'x' * 32)
         self.host.tpm.extend(4, b'x' * 32)
-        self.against('UEFI_LOG_MALFORMED', 'IMA_LOG_REPLAY',
-                     'PCR_NOT_GOLDEN')
+        self.against('UEFI_LOG_MALFORMED', 'IMA_LOG_REPLAY', 'PCR_NOT_GOLDEN')
 
 
 class SecureBootTest(AppraiseTest):
-
     vector = 'secure-boot'
 
     def test_other_measured_boot(self):
@@ -214,11 +248,19 @@ class LosingAFieldTest(unittest.TestCase):
     @classmethod
     def appraise(cls, host, value, references=None):
         return appraise.appraise(
-            value, ak=tpm2.parse_public(host.tpm.ak_public),
-            challenge=CHALLENGE, purpose='attest', host='h1', body=b'{}',
-            policies=[cls.policy.bind(
-                cls.references if references is None else references)],
-            last_clock=None)
+            value,
+            ak=tpm2.parse_public(host.tpm.ak_public),
+            challenge=CHALLENGE,
+            purpose='attest',
+            host='h1',
+            body=b'{}',
+            policies=[
+                cls.policy.bind(
+                    cls.references if references is None else references
+                )
+            ],
+            last_clock=None,
+        )
 
     @classmethod
     def tampered(cls, pcr):
@@ -237,11 +279,17 @@ class LosingAFieldTest(unittest.TestCase):
     def test_good_evidence_without_any_one_field(self):
         document = self.good.attest(CHALLENGE).to_json()
         for field in document:
-            self.never_passes(self.good, {
-                key: value for key, value in document.items()
-                if key != field})
-            self.never_passes(self.good, {
-                **document, field: {} if field == 'pcrs' else ''})
+            self.never_passes(
+                self.good,
+                {
+                    key: value
+                    for key, value in document.items()
+                    if key != field
+                },
+            )
+            self.never_passes(
+                self.good, {**document, field: {} if field == 'pcrs' else ''}
+            )
 
     @hypothesis.given(st.data())
     @SETTINGS
@@ -251,14 +299,23 @@ class LosingAFieldTest(unittest.TestCase):
         good = self.good.attest(CHALLENGE).to_json()
         document = {}
         for field in bad:
-            document[field] = data.draw(st.sampled_from(
-                [bad[field], bad[field], good[field],
-                 {} if field == 'pcrs' else '']))
+            document[field] = data.draw(
+                st.sampled_from(
+                    [
+                        bad[field],
+                        bad[field],
+                        good[field],
+                        {} if field == 'pcrs' else '',
+                    ]
+                )
+            )
         if data.draw(st.booleans()) and document['pcrs']:
             index = data.draw(st.sampled_from(sorted(document['pcrs'])))
             document['pcrs'] = {
-                key: value for key, value in document['pcrs'].items()
-                if key != index}
+                key: value
+                for key, value in document['pcrs'].items()
+                if key != index
+            }
         self.never_passes(host, document)
 
     @hypothesis.given(st.data())
@@ -272,9 +329,9 @@ class LosingAFieldTest(unittest.TestCase):
         end = data.draw(st.integers(start, len(log)))
         fill = data.draw(st.binary(max_size=64))
         value = dataclasses.replace(
-            value, **{field: log[:start] + fill + log[end:]})
-        self.assertEqual('contraindicated',
-                         self.appraise(host, value).tier)
+            value, **{field: log[:start] + fill + log[end:]}
+        )
+        self.assertEqual('contraindicated', self.appraise(host, value).tier)
 
 
 class LosingAFieldUnderRulesTest(LosingAFieldTest):

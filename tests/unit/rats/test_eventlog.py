@@ -19,7 +19,6 @@ ALL = (*range(10), *range(11, 16))
 
 
 class Case(unittest.TestCase):
-
     def pcrs(self, **values):
         pcrs = {index: bytes(32) for index in range(16)}
         pcrs.update({int(key[1:]): value for key, value in values.items()})
@@ -37,14 +36,14 @@ class Case(unittest.TestCase):
         return error
 
     def differs(self, log, pcrs, names):
-        error = self.refused('UEFI_LOG_REPLAY',
-                             eventlog.parse(log).verify, pcrs)
+        error = self.refused(
+            'UEFI_LOG_REPLAY', eventlog.parse(log).verify, pcrs
+        )
         self.assertEqual(names, error.details['pcrs'])
         return error
 
 
 class ReplayTest(Case):
-
     def test_recorded_boots_replay(self):
         for vector, count in (('direct-kernel', 24), ('secure-boot', 46)):
             pcrs = sim.recorded_pcrs(vector)
@@ -54,11 +53,15 @@ class ReplayTest(Case):
             self.assertEqual(frozenset(), log.quirks)
             verified = log.verify(pcrs)
             self.assertEqual(count, len(verified.events))
-            self.assertEqual(ALL, tuple(index for index in verified.agrees
-                                        if index < 16))
+            self.assertEqual(
+                ALL, tuple(index for index in verified.agrees if index < 16)
+            )
             for index in ALL:
-                self.differs(sim.recorded_log(vector),
-                             {**pcrs, index: b'\1' * 32}, str(index))
+                self.differs(
+                    sim.recorded_log(vector),
+                    {**pcrs, index: b'\1' * 32},
+                    str(index),
+                )
 
     def test_events_are_numbered_and_placed(self):
         log = header() + event(4) + event(5, 3) + event(6, data=b'')
@@ -68,7 +71,8 @@ class ReplayTest(Case):
         self.assertEqual([3, 1, 3, 1], [item.type for item in events])
         self.assertEqual(
             [0, len(header()), len(header() + event(4))],
-            [item.offset for item in events[:3]])
+            [item.offset for item in events[:3]],
+        )
         self.assertEqual({'sha256': b'd' * 32}, events[1].digests)
 
     def test_only_quoted_pcrs_are_compared(self):
@@ -95,11 +99,13 @@ class ReplayTest(Case):
         verified = eventlog.parse(header() + event(3)).compare(pcrs)
         self.assertEqual(
             {3: eventlog.Difference(b'x' * 32, extended(b'd' * 32))},
-            verified.differs)
+            verified.differs,
+        )
         error = self.refused('UEFI_LOG_REPLAY', verified.require, [3])
         self.assertEqual(f'3={(b"x" * 32).hex()}', error.details['want'])
-        self.assertEqual(f'3={extended(b"d" * 32).hex()}',
-                         error.details['got'])
+        self.assertEqual(
+            f'3={extended(b"d" * 32).hex()}', error.details['got']
+        )
 
     def test_values_of_a_wrong_length_differ(self):
         log = eventlog.parse(header() + event(3))
@@ -112,28 +118,35 @@ class ReplayTest(Case):
 
     def test_registers_after_a_reset(self):
         log = eventlog.parse(header() + event(3))
-        start = {16: bytes(32), 17: b'\xff' * 32, 22: b'\xff' * 32,
-                 23: bytes(32)}
+        start = {
+            16: bytes(32),
+            17: b'\xff' * 32,
+            22: b'\xff' * 32,
+            23: bytes(32),
+        }
         self.assertEqual((16, 17, 22, 23), log.compare(start).agrees)
 
     def test_registers_of_a_dynamic_launch(self):
         log = eventlog.parse(header() + event(17, 0x402) + event(18, 0x40A))
         value = extended(b'd' * 32)
-        self.assertEqual((17, 18, 19), log.compare(
-            {17: value, 18: value, 19: b'\xff' * 32}).agrees)
+        self.assertEqual(
+            (17, 18, 19),
+            log.compare({17: value, 18: value, 19: b'\xff' * 32}).agrees,
+        )
 
     def test_event_dropped_doubled_or_swapped(self):
         one, two = event(4, digest=b'1' * 32), event(4, digest=b'2' * 32)
         pcrs = self.pcrs(p4=extended(b'1' * 32, b'2' * 32))
         good = eventlog.parse(header() + one + two)
-        self.assertEqual((b'1' * 32, b'2' * 32), tuple(
-            item.digests['sha256'] for item in good.verify(pcrs).events))
+        self.assertEqual(
+            (b'1' * 32, b'2' * 32),
+            tuple(item.digests['sha256'] for item in good.verify(pcrs).events),
+        )
         for body in (one, two, two + one, one + two + two, b''):
             self.differs(header() + body, pcrs, '4')
 
     def test_several_pcrs_are_named(self):
-        self.differs(header(), self.pcrs(p3=b'x' * 32, p14=b'x' * 32),
-                     '3 14')
+        self.differs(header(), self.pcrs(p3=b'x' * 32, p14=b'x' * 32), '3 14')
 
     def test_events_of_pcrs_that_differ_are_kept_back(self):
         pcrs = self.pcrs(p4=extended(b'd' * 32), p5=b'x' * 32)
@@ -152,15 +165,20 @@ class ReplayTest(Case):
     def test_unknown_types_extend(self):
         for kind in (0x40A, 0x412, 0x501, 0x8401, 0x14, 0xFFFFFFFF):
             log = eventlog.parse(header() + event(5, kind))
-            self.assertEqual(1, len(log.verify(
-                self.pcrs(p5=extended(b'd' * 32))).events))
+            self.assertEqual(
+                1, len(log.verify(self.pcrs(p5=extended(b'd' * 32))).events)
+            )
 
 
 class LocalityTest(Case):
-
     def test_startup_locality(self):
-        for value, ok in ((0, True), (3, True), (4, True), (1, False),
-                          (255, False)):
+        for value, ok in (
+            (0, True),
+            (3, True),
+            (4, True),
+            (1, False),
+            (255, False),
+        ):
             log = header() + locality(value) + event(0)
             if not ok:
                 self.malformed(log)
@@ -175,8 +193,10 @@ class LocalityTest(Case):
     def test_late_or_twice_is_accepted_if_it_replays(self):
         start = bytes(31) + b'\3'
         pcrs = self.pcrs(p0=extended(b'd' * 32, start=start))
-        for log in (header() + event(0) + locality(3),
-                    header() + locality(3) + locality(3) + event(0)):
+        for log in (
+            header() + event(0) + locality(3),
+            header() + locality(3) + locality(3) + event(0),
+        ):
             parsed = eventlog.parse(log)
             self.assertIn('late-locality', parsed.quirks)
             parsed.verify(pcrs)
@@ -185,12 +205,12 @@ class LocalityTest(Case):
         self.malformed(header() + locality(3) + locality(4))
         self.malformed(header() + locality(3, pcr=1))
         self.malformed(header() + event(0, 3, data=b'StartupLocality\0'))
-        self.malformed(
-            header() + event(0, 3, data=b'StartupLocality\0\3\1'))
+        self.malformed(header() + event(0, 3, data=b'StartupLocality\0\3\1'))
 
     def test_padded(self):
         log = eventlog.parse(
-            header() + event(0, 3, data=b'StartupLocality\0\3' + bytes(15)))
+            header() + event(0, 3, data=b'StartupLocality\0\3' + bytes(15))
+        )
         self.assertEqual(3, log.locality)
 
     def test_hardware_root_of_trust(self):
@@ -200,8 +220,11 @@ class LocalityTest(Case):
         for log in (crtm + event(0), locality(4) + crtm + event(0)):
             self.assertEqual(4, eventlog.parse(header() + log).locality)
             eventlog.parse(header() + log).verify(pcrs)
-        for log, want in ((event(0) + crtm, 0), (locality(3) + crtm, 3),
-                          (event(1, 0x80000010), 0)):
+        for log, want in (
+            (event(0) + crtm, 0),
+            (locality(3) + crtm, 3),
+            (event(1, 0x80000010), 0),
+        ):
             self.assertEqual(want, eventlog.parse(header() + log).locality)
 
     def test_only_no_action_events_state_it(self):
@@ -210,7 +233,6 @@ class LocalityTest(Case):
 
 
 class HostileTest(Case):
-
     def test_every_truncation(self):
         log = header() + event(1) + event(2)
         whole = {len(header()), len(header() + event(1)), len(log)}
@@ -244,8 +266,7 @@ class HostileTest(Case):
             self.only_the_truth(bytes(log), pcrs, truth)
 
     def truth(self, verified):
-        return [(item.pcr, item.digests['sha256'])
-                for item in verified.events]
+        return [(item.pcr, item.digests['sha256']) for item in verified.events]
 
     def only_the_truth(self, log, pcrs, truth):
         try:
@@ -261,13 +282,19 @@ class HostileTest(Case):
     def test_only_evidence_errors_and_no_other_truth(self, data):
         good = sim.recorded_log('direct-kernel')
         at = data.draw(st.integers(0, len(good) - 1))
-        log = data.draw(st.one_of(
-            st.binary(max_size=400), st.just(good[:at]),
-            st.binary(max_size=64).map(
-                lambda value: good[:at] + value
-                + good[at + len(value):]),
-            st.binary(max_size=64).map(
-                lambda value: good[:at] + value + good[at:])))
+        log = data.draw(
+            st.one_of(
+                st.binary(max_size=400),
+                st.just(good[:at]),
+                st.binary(max_size=64).map(
+                    lambda value: good[:at] + value + good[at + len(value) :]
+                ),
+                st.binary(max_size=64).map(
+                    lambda value: good[:at] + value + good[at:]
+                ),
+            )
+        )
         pcrs = sim.recorded_pcrs('direct-kernel')
-        self.only_the_truth(log, pcrs, self.truth(
-            eventlog.parse(good).verify(pcrs)))
+        self.only_the_truth(
+            log, pcrs, self.truth(eventlog.parse(good).verify(pcrs))
+        )

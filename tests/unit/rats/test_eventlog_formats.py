@@ -15,7 +15,6 @@ from tests.unit.rats.uefilog import (
 
 
 class PaddingTest(Case):
-
     def test_padding_ends_the_log(self):
         for fill in (b'\0', b'\xff'):
             log = header() + event(1) + fill * 4096
@@ -35,8 +34,7 @@ class PaddingTest(Case):
         for fill in (b'\0', b'\xff'):
             last = event(1, data=fill * 8)
             for log in (header() + last, header() + last + fill * 100):
-                self.assertEqual(fill * 8,
-                                 eventlog.parse(log).events[1].data)
+                self.assertEqual(fill * 8, eventlog.parse(log).events[1].data)
 
     def test_nothing_but_padding_is_a_missing_log(self):
         for log in (b'', bytes(4096), b'\xff' * 4096, b'\0', b'\xff'):
@@ -51,29 +49,40 @@ class PaddingTest(Case):
 
 
 class BankTest(Case):
-
     def test_other_banks(self):
-        banks = (('sha1', 20), ('sha256', 32), ('sha384', 48),
-                 ('sha512', 64), ('sm3-256', 32))
-        log = eventlog.parse(header(banks) + event2(
-            3, 1, [(name, b'd' * size) for name, size in banks]))
+        banks = (
+            ('sha1', 20),
+            ('sha256', 32),
+            ('sha384', 48),
+            ('sha512', 64),
+            ('sm3-256', 32),
+        )
+        log = eventlog.parse(
+            header(banks)
+            + event2(3, 1, [(name, b'd' * size) for name, size in banks])
+        )
         self.assertEqual(tuple(name for name, _ in banks), log.banks)
         for name, size in banks:
             value = extended(b'd' * size, start=bytes(size), bank=name)
             self.assertEqual(value, log.replay(name)[3])
             verified = log.verify({3: value, 4: bytes(size)}, name)
-            self.assertEqual((name, (3, 4)), (verified.bank,
-                                              verified.agrees))
+            self.assertEqual((name, (3, 4)), (verified.bank, verified.agrees))
 
     def test_bank_that_is_not_there(self):
-        log = eventlog.parse(header((('sha1', 20),)) + event2(
-            1, 1, [('sha1', b'd' * 20)]))
-        for call in (log.replay, lambda: log.verify({1: bytes(32)}),
-                     lambda: log.compare({}), lambda: log.replay('none')):
+        log = eventlog.parse(
+            header((('sha1', 20),)) + event2(1, 1, [('sha1', b'd' * 20)])
+        )
+        for call in (
+            log.replay,
+            lambda: log.verify({1: bytes(32)}),
+            lambda: log.compare({}),
+            lambda: log.replay('none'),
+        ):
             self.refused('UEFI_LOG_BANK', call)
-        self.assertEqual({1: extended(b'd' * 20, start=bytes(20),
-                                      bank='sha1')}[1],
-                         log.replay('sha1')[1])
+        self.assertEqual(
+            {1: extended(b'd' * 20, start=bytes(20), bank='sha1')}[1],
+            log.replay('sha1')[1],
+        )
 
     def test_bank_missing_from_later_events(self):
         one = event2(1, 1, [('sha1', b'1' * 20), ('sha256', b'1' * 32)])
@@ -84,36 +93,43 @@ class BankTest(Case):
         self.assertIn('missing-bank', log.quirks)
         error = self.refused('UEFI_LOG_BANK', log.replay)
         self.assertIn('from event 3 on', error.message)
-        self.assertEqual({'want': 'sha256', 'got': 'sha1'},
-                         {key: error.details[key]
-                          for key in ('want', 'got')})
+        self.assertEqual(
+            {'want': 'sha256', 'got': 'sha1'},
+            {key: error.details[key] for key in ('want', 'got')},
+        )
         self.assertEqual(20, len(log.replay('sha1')[1]))
 
     def test_algorithm_unknown_here(self):
-        log = eventlog.parse(header(((0x31, 24), ('sha256', 32))) + event2(
-            1, 1, [(0x31, b'x' * 24), ('sha256', b'd' * 32)]))
+        log = eventlog.parse(
+            header(((0x31, 24), ('sha256', 32)))
+            + event2(1, 1, [(0x31, b'x' * 24), ('sha256', b'd' * 32)])
+        )
         self.assertEqual(('0x0031', 'sha256'), log.banks)
         self.assertEqual(extended(b'd' * 32), log.replay()[1])
         self.refused('UEFI_LOG_BANK', log.replay, '0x0031')
 
     def test_digest_twice_unknown_or_none(self):
-        self.malformed(header(BOTH) + event2(
-            1, 1, [('sha256', b'x' * 32), ('sha256', b'x' * 32)]))
-        self.malformed(header(BOTH) + event2(1, 1, [
-            ('sha256', b'x' * 32), ('sha384', b'x' * 48)]))
+        self.malformed(
+            header(BOTH)
+            + event2(1, 1, [('sha256', b'x' * 32), ('sha256', b'x' * 32)])
+        )
+        self.malformed(
+            header(BOTH)
+            + event2(1, 1, [('sha256', b'x' * 32), ('sha384', b'x' * 48)])
+        )
         self.malformed(header() + event2(1, 1, []))
 
 
 class SpecIdTest(Case):
-
     def test_faults(self):
         self.malformed(header((('sha256', 20),)) + event(1))
         self.malformed(header((('sha256', 32), ('sha256', 32))))
         self.malformed(header(()) + event(1))
         self.malformed(header(((0x31, 0),)))
         self.malformed(header(((0x31, 65),)))
-        self.malformed(header(tuple((0x100 + index, 32)
-                                    for index in range(17))))
+        self.malformed(
+            header(tuple((0x100 + index, 32) for index in range(17)))
+        )
         good = header()
         self.malformed(good[:4] + b'\4' + good[5:])
         self.malformed(b'\1' + good[1:])
@@ -127,12 +143,12 @@ class SpecIdTest(Case):
     def test_vendor_bytes_missing_from_the_size(self):
         size = len(header(vendor=b'')) - 32
         for vendor in (b'\0', b'\3abc', b'\5' + b'\1' * 5):
-            log = eventlog.parse(header(vendor=vendor, size=size)
-                                 + event(1) + event(2))
+            log = eventlog.parse(
+                header(vendor=vendor, size=size) + event(1) + event(2)
+            )
             self.assertEqual(extended(b'd' * 32), log.replay()[2])
             self.assertEqual({'vendor-bytes'}, log.quirks)
-        log = eventlog.parse(header(vendor=b'\3abc', size=size + 1)
-                             + event(1))
+        log = eventlog.parse(header(vendor=b'\3abc', size=size + 1) + event(1))
         self.assertEqual({'vendor-bytes'}, log.quirks)
 
     def test_a_fault_keeps_its_place(self):
@@ -142,11 +158,12 @@ class SpecIdTest(Case):
 
 
 class LegacyTest(Case):
-
     def test_sha1_log(self):
         log = eventlog.parse(
             record(0, 3, data=b'Spec ID Event02\0' + bytes(12))
-            + record(4, 13, b'a' * 20, b'x') + record(4, 4, b'b' * 20))
+            + record(4, 13, b'a' * 20, b'x')
+            + record(4, 4, b'b' * 20)
+        )
         self.assertEqual(('sha1', ('sha1',)), (log.format, log.banks))
         want = extended(b'a' * 20, b'b' * 20, start=bytes(20), bank='sha1')
         self.assertEqual(want, log.replay('sha1')[4])
@@ -185,11 +202,11 @@ class LegacyTest(Case):
 
 
 class ConfidentialTest(Case):
-
     def log(self, bank):
         size = raw.SIZES[bank]
         return header(((bank, size),)) + b''.join(
-            event2(pcr, 1, [(bank, b'd' * size)]) for pcr in (1, 1, 2, 3))
+            event2(pcr, 1, [(bank, b'd' * size)]) for pcr in (1, 1, 2, 3)
+        )
 
     def test_registers(self):
         for bank in ('sha384', 'sm3-256'):
@@ -199,25 +216,35 @@ class ConfidentialTest(Case):
             one = extended(b'd' * size, start=bytes(size), bank=bank)
             two = extended(b'd' * size, start=one, bank=bank)
             self.assertEqual({1: two, 2: one, 3: one}, log.replay(bank))
-            self.assertEqual((1, 2, 3, 4), log.verify(
-                {1: two, 2: one, 3: one, 4: bytes(size)}, bank).agrees)
+            self.assertEqual(
+                (1, 2, 3, 4),
+                log.verify(
+                    {1: two, 2: one, 3: one, 4: bytes(size)}, bank
+                ).agrees,
+            )
 
     def test_spec_id_for_the_first_register(self):
         # EDK II has it there for Intel TDX.
         for bank in ('sha384', 'sm3-256'):
             log = eventlog.parse(b'\1' + self.log(bank)[1:])
-            self.assertEqual(('cc', 1, {}), (
-                log.format, log.events[0].pcr, log.events[0].digests))
-            self.assertEqual(eventlog.parse(self.log(bank)).replay(bank),
-                             log.replay(bank))
+            self.assertEqual(
+                ('cc', 1, {}),
+                (log.format, log.events[0].pcr, log.events[0].digests),
+            )
+            self.assertEqual(
+                eventlog.parse(self.log(bank)).replay(bank), log.replay(bank)
+            )
         empty = eventlog.parse(b'\1' + header((('sha384', 48),))[1:])
         self.assertEqual(('cc', {}), (empty.format, empty.replay('sha384')))
 
     def test_spec_id_for_a_register_that_is_none(self):
         self.malformed(b'\1' + (header() + event(1))[1:])
         self.malformed(b'\1' + header()[1:])
-        self.malformed(b'\1' + header((('sha384', 48),))[1:] + event2(
-            7, 4, [('sha384', b'd' * 48)]))
+        self.malformed(
+            b'\1'
+            + header((('sha384', 48),))[1:]
+            + event2(7, 4, [('sha384', b'd' * 48)])
+        )
         for pcr in (b'\2', b'\xff'):
             self.malformed(pcr + self.log('sha384')[1:])
 
@@ -225,26 +252,26 @@ class ConfidentialTest(Case):
         log = eventlog.parse(self.log('sha384'))
         pcrs = {0: b'b' * 48, **log.replay('sha384')}
         verified = log.verify(pcrs, 'sha384')
-        self.assertEqual(((1, 2, 3), [0]), (verified.agrees,
-                                            list(verified.differs)))
-        self.refused('UEFI_LOG_REPLAY', log.verify, {0: b'b' * 48},
-                     'sha384')
+        self.assertEqual(
+            ((1, 2, 3), [0]), (verified.agrees, list(verified.differs))
+        )
+        self.refused('UEFI_LOG_REPLAY', log.verify, {0: b'b' * 48}, 'sha384')
 
     def test_a_tpm_with_one_bank_is_no_confidential_vm(self):
         for pcr in (0, 7):
             log = header((('sha384', 48),)) + event2(
-                pcr, 4, [('sha384', b'd' * 48)])
+                pcr, 4, [('sha384', b'd' * 48)]
+            )
             self.assertEqual('crypto-agile', eventlog.parse(log).format)
-        self.assertEqual('crypto-agile', eventlog.parse(
-            header((('sha384', 48),))).format)
+        self.assertEqual(
+            'crypto-agile', eventlog.parse(header((('sha384', 48),))).format
+        )
 
 
 class CapsTest(Case):
-
     def test_caps(self):
         self.malformed(header() + event(1) * (eventlog.MAX_EVENTS + 1))
-        self.malformed(record(1, 1, b'x' * 20)
-                       * (eventlog.MAX_EVENTS + 1))
+        self.malformed(record(1, 1, b'x' * 20) * (eventlog.MAX_EVENTS + 1))
         for end in (b'\xff' * 4, (1 << 20 | 1).to_bytes(4, 'little')):
             self.malformed(header() + event(1)[:-8] + end + b'data')
             self.malformed(record(1, 1, b'x' * 20)[:-4] + end + b'data')

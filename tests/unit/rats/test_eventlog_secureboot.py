@@ -30,7 +30,6 @@ END = separator(7)
 
 
 class StateTest(unittest.TestCase):
-
     def test_on_and_off(self):
         self.assertIs(True, boot(ON, END).secure_boot)
         self.assertIs(False, boot(OFF, END).secure_boot)
@@ -41,8 +40,7 @@ class StateTest(unittest.TestCase):
     def test_odd_values_are_off(self):
         for value in (b'\2', b'\1\0', b'\xff'):
             self.assertIs(False, boot(secure_boot(value), END).secure_boot)
-            self.assertIs(False, boot(
-                ON, secure_boot(value), END).secure_boot)
+            self.assertIs(False, boot(ON, secure_boot(value), END).secure_boot)
 
     def test_name_with_a_nul(self):
         for value, want in ((b'\1', True), (b'\0', False), (b'', False)):
@@ -87,11 +85,11 @@ class StateTest(unittest.TestCase):
             self.assertIsNone(boot(ON, failed, END).secure_boot)
             self.assertIsNone(boot(failed, ON, END).secure_boot)
             database = variable_event('db', b'')
-            for records in ((failed, database, END),
-                            (database, failed, END)):
+            for records in ((failed, database, END), (database, failed, END)):
                 state = boot(*records)
-                self.assertEqual([False], [
-                    item.verified for item in state.databases])
+                self.assertEqual(
+                    [False], [item.verified for item in state.databases]
+                )
                 self.assertEqual(1, len(state.components))
 
     def test_register_that_differs_says_nothing(self):
@@ -109,16 +107,21 @@ class StateTest(unittest.TestCase):
 
     def test_shim_told_not_to_validate(self):
         for value, want in ((b'\1', False), (b'\0', True)):
-            mok = measured(7, AUTHORITY,
-                           variable('MokSBState', value, raw.SHIM))
+            mok = measured(
+                7, AUTHORITY, variable('MokSBState', value, raw.SHIM)
+            )
             state = boot(ON, END, mok)
             self.assertIs(want, state.secure_boot)
 
     def test_other_banks(self):
         for bank in ('sha1', 'sha384', 'sha512', 'sm3-256'):
             head = header(((bank, raw.SIZES[bank]),))
-            state = boot(secure_boot(banks=[bank]),
-                         separator(7, banks=[bank]), head=head, bank=bank)
+            state = boot(
+                secure_boot(banks=[bank]),
+                separator(7, banks=[bank]),
+                head=head,
+                bank=bank,
+            )
             self.assertIs(True, state.secure_boot, bank)
 
     def test_confidential_vm(self):
@@ -127,15 +130,25 @@ class StateTest(unittest.TestCase):
             secure_boot(pcr=1, banks=banks),
             measured(1, SB, variable('db', b'', raw.SECURITY), banks=banks),
             separator(1, banks=banks),
-            measured(1, raw.BOOT, variable('BootOrder', b'\1\0'),
-                     of=b'\1\0', banks=banks),
-            separator(1, banks=banks), head=header((('sha384', 48),)),
-            bank='sha384')
+            measured(
+                1,
+                raw.BOOT,
+                variable('BootOrder', b'\1\0'),
+                of=b'\1\0',
+                banks=banks,
+            ),
+            separator(1, banks=banks),
+            head=header((('sha384', 48),)),
+            bank='sha384',
+        )
         self.assertIs(True, state.secure_boot)
-        self.assertEqual(('db', True), (state.databases[0].name,
-                                        state.databases[0].verified))
-        self.assertEqual(((1,), True), (state.boot_order,
-                                        state.boot_order_verified))
+        self.assertEqual(
+            ('db', True),
+            (state.databases[0].name, state.databases[0].verified),
+        )
+        self.assertEqual(
+            ((1,), True), (state.boot_order, state.boot_order_verified)
+        )
 
 
 class RelabelTest(unittest.TestCase):
@@ -159,8 +172,7 @@ class RelabelTest(unittest.TestCase):
         for kind in (1, 6, 13, 0x80000007):
             for data in (b'', b'x'):
                 self.refused(changed(END, kind=kind, data=data), ON, END)
-                self.refused(OFF, changed(END, kind=kind, data=data),
-                             ON, END)
+                self.refused(OFF, changed(END, kind=kind, data=data), ON, END)
 
     def test_separator_imitated(self):
         # Secure Boot was never measured before the true separator.
@@ -168,9 +180,12 @@ class RelabelTest(unittest.TestCase):
         self.refused(END, ON, fake)
 
     def test_no_action_imitates(self):
-        said = event(7, 3, hashlib.sha256(
-            variable('SecureBoot', b'\1')).digest(),
-            variable('SecureBoot', b'\1'))
+        said = event(
+            7,
+            3,
+            hashlib.sha256(variable('SecureBoot', b'\1')).digest(),
+            variable('SecureBoot', b'\1'),
+        )
         self.refused(said, END)
         self.refused(said, OFF, END)
 
@@ -182,13 +197,23 @@ class RelabelTest(unittest.TestCase):
 
     def test_types_do_not_matter(self):
         for kind in (1, 6, 13, 0x80000007, 0x12345678):
-            self.assertIs(True, boot(
-                changed(ON, kind=kind), changed(END, kind=kind)).secure_boot)
-            self.assertIs(True, boot(
-                changed(ON, data=b''), changed(END, data=b'')).secure_boot)
-            self.assertIs(False, boot(
-                changed(OFF, kind=kind, data=b''), END).secure_boot)
+            self.assertIs(
+                True,
+                boot(
+                    changed(ON, kind=kind), changed(END, kind=kind)
+                ).secure_boot,
+            )
+            self.assertIs(
+                True,
+                boot(
+                    changed(ON, data=b''), changed(END, data=b'')
+                ).secure_boot,
+            )
+            self.assertIs(
+                False, boot(changed(OFF, kind=kind, data=b''), END).secure_boot
+            )
 
     def test_order_between_registers_does_not_matter(self):
-        self.assertIs(True, boot(
-            event(4), ON, event(4), END, event(4)).secure_boot)
+        self.assertIs(
+            True, boot(event(4), ON, event(4), END, event(4)).secure_boot
+        )

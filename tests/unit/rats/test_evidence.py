@@ -11,12 +11,15 @@ from tests.unit import simulator as sim
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=6)
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 
 
 class EvidenceTest(unittest.TestCase):
-
     document = sim.SimHost().attest(b'c' * 32).to_json()
 
     def refused(self, document):
@@ -31,15 +34,21 @@ class EvidenceTest(unittest.TestCase):
 
     def test_fields_are_exact(self):
         for field in self.document:
-            self.refused({key: value for key, value in
-                          self.document.items() if key != field})
+            self.refused(
+                {
+                    key: value
+                    for key, value in self.document.items()
+                    if key != field
+                }
+            )
         self.refused({**self.document, 'more': ''})
         self.refused([])
         self.refused(None)
 
     def test_offset(self):
-        self.assertEqual(0, evidence.Evidence.from_json(
-            self.document).ima_offset)
+        self.assertEqual(
+            0, evidence.Evidence.from_json(self.document).ima_offset
+        )
         later = {**self.document, 'ima_offset': 7}
         parsed = evidence.Evidence.from_json(later)
         self.assertEqual(7, parsed.ima_offset)
@@ -48,18 +57,29 @@ class EvidenceTest(unittest.TestCase):
             self.refused({**self.document, 'ima_offset': bad})
 
     def test_caps(self):
-        for field, limit in (('uefi_log', evidence.MAX_UEFI_LOG),
-                             ('ima_log', evidence.MAX_IMA_LOG),
-                             ('attest', 4096)):
+        for field, limit in (
+            ('uefi_log', evidence.MAX_UEFI_LOG),
+            ('ima_log', evidence.MAX_IMA_LOG),
+            ('attest', 4096),
+        ):
             with self.assertRaises(errors.TooLarge) as caught:
                 evidence.Evidence.from_json(
-                    {**self.document, field: 'A' * (limit * 4 // 3 + 8)})
+                    {**self.document, field: 'A' * (limit * 4 // 3 + 8)}
+                )
             self.assertEqual({'field': field}, caught.exception.details)
 
     def test_pcrs(self):
-        for bad in ({'24': '00' * 32}, {'01': '00' * 32}, {'0': '00' * 31},
-                    {'0': 'zz' * 32}, {'-1': '00' * 32}, {'0': None}, [],
-                    {'0': '0 ' * 32}, {'٣': '00' * 32}):
+        for bad in (
+            {'24': '00' * 32},
+            {'01': '00' * 32},
+            {'0': '00' * 31},
+            {'0': 'zz' * 32},
+            {'-1': '00' * 32},
+            {'0': None},
+            [],
+            {'0': '0 ' * 32},
+            {'٣': '00' * 32},
+        ):
             self.refused({**self.document, 'pcrs': bad})
 
     @hypothesis.given(st.sampled_from(sorted(document)), JSON)
@@ -74,6 +94,7 @@ class EvidenceTest(unittest.TestCase):
         args = (b'c', 'attest', 'h1', b'{}')
         seen = {evidence.qualify(*args)}
         for index, other in enumerate((b'd', 'claim', 'h2', b'{ }')):
-            seen.add(evidence.qualify(
-                *args[:index], other, *args[index + 1:]))
+            seen.add(
+                evidence.qualify(*args[:index], other, *args[index + 1 :])
+            )
         self.assertEqual(5, len(seen))

@@ -17,8 +17,12 @@ class Sha1Test(unittest.TestCase):
     def test_boot_aggregate(self):
         """field 05: the advice to reboot is vain; it should name ima_hash."""
         facts = vectorcalls.appraised(
-            vectors.load('ima/hash-sha1'), {'sign': True, 'diff': True})
-        advice = [item['advice'] for item in facts['differences']
-                  if item['reason'] == 'IMA_BOOT_AGGREGATE']
+            vectors.load('ima/hash-sha1'), {'sign': True, 'diff': True}
+        )
+        advice = [
+            item['advice']
+            for item in facts['differences']
+            if item['reason'] == 'IMA_BOOT_AGGREGATE'
+        ]
         for text in advice:
             self.assertIn('ima_hash=sha256', text)

@@ -18,12 +18,15 @@ def field(data):
 
 
 def raw_entry(data, *, pcr=10, name=b'ima-ng', stated=None):
-    return (struct.pack('<I', pcr) + (stated or hashlib.sha1(data).digest())
-            + field(name) + field(data))
+    return (
+        struct.pack('<I', pcr)
+        + (stated or hashlib.sha1(data).digest())
+        + field(name)
+        + field(data)
+    )
 
 
 class ImaTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.log = b''
@@ -46,25 +49,33 @@ class ImaTest(unittest.TestCase):
     def test_good(self):
         self.measure('/bin/a', b'a' * 32)
         entries = ima.parse(self.log).verify(self.pcrs)
-        self.assertEqual(ima.Entry('sha256:' + '61' * 32, b'/bin/a', False),
-                         entries[1])
+        self.assertEqual(
+            ima.Entry('sha256:' + '61' * 32, b'/bin/a', False), entries[1]
+        )
 
     def test_template_hash_of_any_length(self):
         for name in ('sha1', 'sha256', 'sha384', 'sha512'):
             self.setUp()
             self.log, self.pcrs[10] = b'', bytes(32)
-            for path, digest in (('boot_aggregate', AGGREGATE),
-                                 ('/bin/a', None)):
+            for path, digest in (
+                ('boot_aggregate', AGGREGATE),
+                ('/bin/a', None),
+            ):
                 self.measure(path, digest, template_hash=name)
             self.assertEqual(2, len(ima.parse(self.log).verify(self.pcrs)))
 
     def test_ima_sig(self):
-        data = (field(b'sha256:\0' + b'a' * 32) + field(b'/bin/a\0')
-                + field(b'\3signature'))
-        self.add(raw_entry(data, name=b'ima-sig'),
-                 hashlib.sha256(data).digest())
-        self.assertEqual(b'/bin/a',
-                         ima.parse(self.log).verify(self.pcrs)[1].path)
+        data = (
+            field(b'sha256:\0' + b'a' * 32)
+            + field(b'/bin/a\0')
+            + field(b'\3signature')
+        )
+        self.add(
+            raw_entry(data, name=b'ima-sig'), hashlib.sha256(data).digest()
+        )
+        self.assertEqual(
+            b'/bin/a', ima.parse(self.log).verify(self.pcrs)[1].path
+        )
 
     def test_tail_behind_the_quote_is_left_out(self):
         quoted = dict(self.pcrs)
@@ -107,13 +118,18 @@ class ImaTest(unittest.TestCase):
 
     def test_edited_entry_with_its_hash(self):
         self.measure('/bin/a', b'a' * 32)
-        self.refused('IMA_LOG_REPLAY', self.log[:-len(
-            sim.ima_entry('/bin/a')[0])] + sim.ima_entry('/bin/a')[0])
+        self.refused(
+            'IMA_LOG_REPLAY',
+            self.log[: -len(sim.ima_entry('/bin/a')[0])]
+            + sim.ima_entry('/bin/a')[0],
+        )
 
     def test_edited_template_name(self):
         """The hash does not cover it; the layout decides."""
-        self.refused('IMA_LOG_MALFORMED',
-                     self.log.replace(b'\6\0\0\0ima-ng', b'\7\0\0\0ima-sig'))
+        self.refused(
+            'IMA_LOG_MALFORMED',
+            self.log.replace(b'\6\0\0\0ima-ng', b'\7\0\0\0ima-sig'),
+        )
 
     def test_violation(self):
         data = field(b'sha1:\0' + bytes(20)) + field(b'/var/log/x\0')
@@ -129,24 +145,23 @@ class ImaTest(unittest.TestCase):
 
     def test_entry_hidden_as_a_violation(self):
         data = field(b'sha256:\0' + b'a' * 32) + field(b'/bin/evil\0')
-        self.add(raw_entry(data, stated=bytes(20)),
-                 hashlib.sha256(data).digest())
+        self.add(
+            raw_entry(data, stated=bytes(20)), hashlib.sha256(data).digest()
+        )
         self.refused('IMA_LOG_REPLAY')
 
     def test_unsupported_kinds(self):
         data = field(b'sha256:\0' + b'a' * 32) + field(b'/bin/a\0')
-        for entry in (raw_entry(data, pcr=11),
-                      raw_entry(data + b'\0'), raw_entry(b''),
-                      raw_entry(field(b'sha256:\0' + b'a' * 31)
-                                + field(b'/bin/a\0')),
-                      raw_entry(field(b'sha256' + b'a' * 32)
-                                + field(b'/bin/a\0')),
-                      raw_entry(field(b'sha256:\0' + b'a' * 32)
-                                + field(b'/bin/a')),
-                      raw_entry(field(b'sha256:\0' + b'a' * 32)
-                                + field(b'/bin\0/a\0')),
-                      raw_entry(field(b'sha256:\0' + b'a' * 32)
-                                + field(b''))):
+        for entry in (
+            raw_entry(data, pcr=11),
+            raw_entry(data + b'\0'),
+            raw_entry(b''),
+            raw_entry(field(b'sha256:\0' + b'a' * 31) + field(b'/bin/a\0')),
+            raw_entry(field(b'sha256' + b'a' * 32) + field(b'/bin/a\0')),
+            raw_entry(field(b'sha256:\0' + b'a' * 32) + field(b'/bin/a')),
+            raw_entry(field(b'sha256:\0' + b'a' * 32) + field(b'/bin\0/a\0')),
+            raw_entry(field(b'sha256:\0' + b'a' * 32) + field(b'')),
+        ):
             self.refused('IMA_LOG_MALFORMED', self.log + entry)
             self.refused('IMA_LOG_MALFORMED', entry)
 
@@ -159,8 +174,9 @@ class ImaTest(unittest.TestCase):
             self.refused('IMA_LOG_MALFORMED', self.log[:size])
 
     def test_caps(self):
-        data = (field(b'sha256:\0' + b'a' * 32)
-                + field(b'/' * ima.MAX_TEMPLATE_DATA + b'\0'))
+        data = field(b'sha256:\0' + b'a' * 32) + field(
+            b'/' * ima.MAX_TEMPLATE_DATA + b'\0'
+        )
         self.refused('IMA_LOG_MALFORMED', raw_entry(data))
 
     @hypothesis.given(st.data())
@@ -171,11 +187,17 @@ class ImaTest(unittest.TestCase):
         self.measure('/bin/b')
         good = ima.parse(self.log).verify(self.pcrs)
         at = data.draw(st.integers(0, len(self.log) - 1))
-        log = data.draw(st.one_of(
-            st.binary(max_size=400), st.just(self.log[:at]),
-            st.integers(0, 255).map(
-                lambda value: self.log[:at] + bytes((value,))
-                + self.log[at + 1:])))
+        log = data.draw(
+            st.one_of(
+                st.binary(max_size=400),
+                st.just(self.log[:at]),
+                st.integers(0, 255).map(
+                    lambda value: (
+                        self.log[:at] + bytes((value,)) + self.log[at + 1 :]
+                    )
+                ),
+            )
+        )
         try:
             entries = ima.parse(log).verify(self.pcrs)
         except errors.EvidenceError as exc:

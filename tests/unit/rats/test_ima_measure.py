@@ -18,39 +18,40 @@ FORMS = ('binary', 'ascii')
 
 
 class Case(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         ima.forget()
         self.addCleanup(ima.forget)
 
     def refused(self, reason, *args, **kwargs):
-        with self.assertRaises((errors.EvidenceError,
-                                errors.Conflict)) as caught:
+        with self.assertRaises(
+            (errors.EvidenceError, errors.Conflict)
+        ) as caught:
             ima.measure(*args, **kwargs)
         self.assertEqual(reason, caught.exception.reason)
         return caught.exception
 
 
 class MeasureTest(Case):
-
     def typical(self, template='ima-sig', files=20):
         log = ima_lists.List(template)
-        digests = [log.file(f'/usr/bin/file-{number}')
-                   for number in range(files)]
+        digests = [
+            log.file(f'/usr/bin/file-{number}') for number in range(files)
+        ]
         return log, digests
 
     def test_all_is_admitted(self):
         for template in ('ima-ng', 'ima-sig', 'ima-ngv2', 'evm-sig'):
             log, digests = self.typical(template)
             for form in FORMS:
-                for rules in ([], [ima.Rules(digests)],
-                              [ima.Rules(digests), ima.Rules(exclude='*')]):
+                for rules in (
+                    [],
+                    [ima.Rules(digests)],
+                    [ima.Rules(digests), ima.Rules(exclude='*')],
+                ):
                     for _ in range(2):
-                        measured = ima.measure(log.form(form), log.pcrs,
-                                               rules)
-                        self.assertEqual(((),) * len(rules),
-                                         measured.findings)
+                        measured = ima.measure(log.form(form), log.pcrs, rules)
+                        self.assertEqual(((),) * len(rules), measured.findings)
                         self.assertEqual(21, measured.entries)
 
     def test_each_unknown_file_is_found(self):
@@ -60,48 +61,77 @@ class MeasureTest(Case):
             for number, digest in enumerate(digests):
                 rules = ima.Rules(set(digests) - {digest})
                 for _ in range(2):
-                    found, = ima.measure(log.form(form), log.pcrs,
-                                         [rules]).findings[0]
+                    (found,) = ima.measure(
+                        log.form(form), log.pcrs, [rules]
+                    ).findings[0]
                     self.assertEqual('IMA_UNKNOWN_FILE', found.reason)
-                    self.assertEqual(f'/usr/bin/file-{number}',
-                                     found.details['path'])
+                    self.assertEqual(
+                        f'/usr/bin/file-{number}', found.details['path']
+                    )
                     self.assertEqual(digest, found.details['got'])
 
     def test_rules_are_judged_one_by_one(self):
         log, digests = self.typical()
         for form in FORMS:
             for _ in range(2):
-                measured = ima.measure(log.form(form), log.pcrs, [
-                    ima.Rules(digests), ima.Rules(digests[1:]),
-                    ima.Rules(digests[:-1])])
+                measured = ima.measure(
+                    log.form(form),
+                    log.pcrs,
+                    [
+                        ima.Rules(digests),
+                        ima.Rules(digests[1:]),
+                        ima.Rules(digests[:-1]),
+                    ],
+                )
                 self.assertEqual(
                     [[], ['/usr/bin/file-0'], ['/usr/bin/file-19']],
-                    [[item.details['path'] for item in found]
-                     for found in measured.findings])
+                    [
+                        [item.details['path'] for item in found]
+                        for found in measured.findings
+                    ],
+                )
 
     def test_paths(self):
         log, digests = self.typical()
-        files = {f'/usr/bin/file-{number}': [digest]
-                 for number, digest in enumerate(digests)}
+        files = {
+            f'/usr/bin/file-{number}': [digest]
+            for number, digest in enumerate(digests)
+        }
         moved = {**files, '/usr/bin/file-7': [digests[6]]}
         for form in FORMS:
             for _ in range(2):
-                measured = ima.measure(log.form(form), log.pcrs, [
-                    ima.Rules(files=files), ima.Rules(files=moved)])
+                measured = ima.measure(
+                    log.form(form),
+                    log.pcrs,
+                    [ima.Rules(files=files), ima.Rules(files=moved)],
+                )
                 self.assertEqual([], list(measured.findings[0]))
-                self.assertEqual(['IMA_WRONG_DIGEST'], [
-                    item.reason for item in measured.findings[1]])
+                self.assertEqual(
+                    ['IMA_WRONG_DIGEST'],
+                    [item.reason for item in measured.findings[1]],
+                )
 
     def test_mixed_lists(self):
         """Templates, digests and sizes of headers alternate."""
         log = ima_lists.List()
         digests = []
         for number in range(60):
-            template = ('ima-ng', 'ima-sig', 'd-ng|n-ng', 'ima-ngv2',
-                        'ima-modsig')[number % 5]
+            template = (
+                'ima-ng',
+                'ima-sig',
+                'd-ng|n-ng',
+                'ima-ngv2',
+                'ima-modsig',
+            )[number % 5]
             name = ('sha256', 'sha1', 'sha512')[number % 3]
-            digests.append(log.file(f'/{number}', template=template,
-                                    name=name, sig=b's' * (number % 4)))
+            digests.append(
+                log.file(
+                    f'/{number}',
+                    template=template,
+                    name=name,
+                    sig=b's' * (number % 4),
+                )
+            )
             if not number % 7:
                 digests.append(log.buffer('.ima', b'%d' % number))
         rules = ima.Rules(digests)
@@ -130,50 +160,76 @@ class MeasureTest(Case):
             log.violation('/var/log/x', size=size)
             log.file('/bin/a')
             for form in FORMS:
-                found = ima.measure(log.form(form), log.pcrs, [
-                    ima.Rules(exclude=['*'])]).findings[0]
-                self.assertEqual(['IMA_VIOLATION'],
-                                 [item.reason for item in found])
-                self.assertEqual(((),), ima.measure(
-                    log.form(form), log.pcrs,
-                    [ima.Rules(exclude=['*'], violations=True)]).findings)
+                found = ima.measure(
+                    log.form(form), log.pcrs, [ima.Rules(exclude=['*'])]
+                ).findings[0]
+                self.assertEqual(
+                    ['IMA_VIOLATION'], [item.reason for item in found]
+                )
+                self.assertEqual(
+                    ((),),
+                    ima.measure(
+                        log.form(form),
+                        log.pcrs,
+                        [ima.Rules(exclude=['*'], violations=True)],
+                    ).findings,
+                )
 
     def test_entry_hidden_as_a_violation_and_the_reverse(self):
         log = ima_lists.List()
         log.file('/bin/evil')
         start = len(ima_lists.List().binary)
         for digest in (bytes(20), b'x' * 20):
-            forged = (log.binary[:start + 4] + digest
-                      + log.binary[start + 24:])
-            self.refused('IMA_TEMPLATE_HASH' if any(digest)
-                         else 'IMA_LOG_REPLAY', forged, log.pcrs, [])
+            forged = (
+                log.binary[: start + 4] + digest + log.binary[start + 24 :]
+            )
+            self.refused(
+                'IMA_TEMPLATE_HASH' if any(digest) else 'IMA_LOG_REPLAY',
+                forged,
+                log.pcrs,
+                [],
+            )
 
     def test_edited_entries(self):
         log, digests = self.typical()
         rules = [ima.Rules(digests)]
         ima.measure(log.binary, log.pcrs, rules)  # the memo knows the list
         octets = bytes.fromhex(digests[3][7:])
-        self.refused('IMA_TEMPLATE_HASH', log.binary.replace(
-            octets, b'e' * 32), log.pcrs, rules)
+        self.refused(
+            'IMA_TEMPLATE_HASH',
+            log.binary.replace(octets, b'e' * 32),
+            log.pcrs,
+            rules,
+        )
         stated = log.binary.index(octets) - 4 - 8 - 4 - 4 - 7 - 4 - 20
         damaged = bytearray(log.binary)
         damaged[stated + 4] ^= 1
-        error = self.refused('IMA_TEMPLATE_HASH', bytes(damaged), log.pcrs,
-                             rules)
+        error = self.refused(
+            'IMA_TEMPLATE_HASH', bytes(damaged), log.pcrs, rules
+        )
         self.assertEqual(f'offset {stated}', error.place)
-        self.assertEqual(damaged[stated + 4:stated + 24].hex(),
-                         error.details['got'])
-        self.assertEqual(log.binary[stated + 4:stated + 24].hex(),
-                         error.details['want'])
+        self.assertEqual(
+            damaged[stated + 4 : stated + 24].hex(), error.details['got']
+        )
+        self.assertEqual(
+            log.binary[stated + 4 : stated + 24].hex(), error.details['want']
+        )
 
     def test_entries_left_out_added_or_swapped(self):
         log, digests = self.typical('ima-ng', 3)
         parts = log.ascii.splitlines(keepends=True)
-        for lines in (parts[:1] + parts[2:], parts[:-1],
-                      [*parts[:2], parts[1], *parts[2:]],
-                      [parts[0], parts[2], parts[1], parts[3]]):
-            error = self.refused('IMA_LOG_REPLAY', b''.join(lines),
-                                 log.pcrs, [ima.Rules(digests)])
+        for lines in (
+            parts[:1] + parts[2:],
+            parts[:-1],
+            [*parts[:2], parts[1], *parts[2:]],
+            [parts[0], parts[2], parts[1], parts[3]],
+        ):
+            error = self.refused(
+                'IMA_LOG_REPLAY',
+                b''.join(lines),
+                log.pcrs,
+                [ima.Rules(digests)],
+            )
             self.assertEqual(log.pcrs[10].hex(), error.details['want'])
             self.assertIn(error.details['got'], error.message)
 
@@ -184,8 +240,9 @@ class MeasureTest(Case):
             log.file('/bin/later')
             log.violation('/bin/later')
             for _ in range(2):
-                measured = ima.measure(log.form(form), quoted,
-                                       [ima.Rules(digests)])
+                measured = ima.measure(
+                    log.form(form), quoted, [ima.Rules(digests)]
+                )
                 self.assertEqual(((),), measured.findings)
                 self.assertEqual(3, len(tuple(measured.files())))
                 self.assertEqual(size, measured.state.bytes)
@@ -193,8 +250,7 @@ class MeasureTest(Case):
     def test_tail_must_be_a_list(self):
         log, digests = self.typical(files=2)
         for tail in (b'x', log.binary[:30], bytes(60)):
-            self.refused('IMA_LOG_MALFORMED', log.binary + tail, log.pcrs,
-                         [])
+            self.refused('IMA_LOG_MALFORMED', log.binary + tail, log.pcrs, [])
 
     def test_missing(self):
         log = ima_lists.List()
@@ -210,8 +266,7 @@ class MeasureTest(Case):
         for pcrs in ({}, {**log.pcrs, 10: bytes(31)}):
             self.refused('IMA_LOG_REPLAY', log.binary, pcrs, [])
         self.refused('IMA_LOG_REPLAY', log.binary, log.pcrs, [], bank='sm3')
-        self.refused('IMA_LOG_REPLAY', log.binary, log.pcrs, [],
-                     bank='sha384')
+        self.refused('IMA_LOG_REPLAY', log.binary, log.pcrs, [], bank='sha384')
 
     def test_entries_of_other_pcrs(self):
         log = ima_lists.List()
@@ -232,15 +287,21 @@ class MeasureTest(Case):
     def test_banks(self):
         for bank in ('sha1', 'sha256', 'sha384', 'sha512'):
             for template_hash in ('sha1', bank):
-                log = ima_lists.List(banks=(bank,), aggregate=bank,
-                                     template_hash=template_hash,
-                                     over=8 if bank == 'sha1' else 10)
+                log = ima_lists.List(
+                    banks=(bank,),
+                    aggregate=bank,
+                    template_hash=template_hash,
+                    over=8 if bank == 'sha1' else 10,
+                )
                 digest = log.file('/bin/a')
                 log.violation('/bin/b')
                 for form in FORMS:
                     measured = ima.measure(
-                        log.form(form), log.pcrs,
-                        [ima.Rules([digest], violations=True)], bank=bank)
+                        log.form(form),
+                        log.pcrs,
+                        [ima.Rules([digest], violations=True)],
+                        bank=bank,
+                    )
                     self.assertEqual(((),), measured.findings)
                     self.assertEqual('own', measured.state.extension)
 
@@ -249,8 +310,11 @@ class MeasureTest(Case):
         for extension in ('sha1-padded', 'sha1-padded-ff'):
             for template_hash in ('sha1', 'sha256'):
                 log = ima_lists.List(
-                    extension=extension, aggregate='sha1', over=8,
-                    template_hash=template_hash)
+                    extension=extension,
+                    aggregate='sha1',
+                    over=8,
+                    template_hash=template_hash,
+                )
                 digest = log.file('/bin/a')
                 log.file('/bin/b', b'b' * 32)
                 log.violation('/bin/c')
@@ -258,31 +322,47 @@ class MeasureTest(Case):
                 size = {form: len(log.form(form)) for form in FORMS}
                 log.file('/bin/d', b'b' * 32)
                 for form in FORMS:
-                    rules = [ima.Rules([digest, 'sha256:' + '62' * 32],
-                                       violations=True)]
-                    measured = ima.measure(log.form(form), log.pcrs, rules,
-                                           banks=log.banks)
+                    rules = [
+                        ima.Rules(
+                            [digest, 'sha256:' + '62' * 32], violations=True
+                        )
+                    ]
+                    measured = ima.measure(
+                        log.form(form), log.pcrs, rules, banks=log.banks
+                    )
                     self.assertEqual(((),), measured.findings)
                     self.assertEqual(extension, measured.state.extension)
                     part = ima.measure(
-                        log.form(form)[:size[form]], later, rules,
-                        banks=log.banks).state
-                    self.assertEqual(measured.state, ima.measure(
-                        log.form(form)[size[form]:], log.pcrs, rules,
-                        banks=log.banks, state=part).state)
+                        log.form(form)[: size[form]],
+                        later,
+                        rules,
+                        banks=log.banks,
+                    ).state
+                    self.assertEqual(
+                        measured.state,
+                        ima.measure(
+                            log.form(form)[size[form] :],
+                            log.pcrs,
+                            rules,
+                            banks=log.banks,
+                            state=part,
+                        ).state,
+                    )
 
     def test_memory_does_not_grow_with_the_list(self):
         log = ima_lists.List()
         for number in range(200):
             log.file(f'/{number}', b'a' * 32)
-        body = log.binary[len(ima_lists.List().binary):]
+        body = log.binary[len(ima_lists.List().binary) :]
         rules = [ima.Rules(['sha256:' + '61' * 32])]
 
         def peak(times):
             data = ima_lists.List().binary + body * times
             pcr = ima_lists.List().pcrs[10]
-            extension = [hashlib.sha256(part).digest() for part in (
-                entry[38:] for entry in entries(body))]
+            extension = [
+                hashlib.sha256(part).digest()
+                for part in (entry[38:] for entry in entries(body))
+            ]
             for _ in range(times):
                 for item in extension:
                     pcr = hashlib.sha256(pcr + item).digest()
@@ -305,23 +385,28 @@ def entries(body):
 
 
 class BootAggregateTest(Case):
-
     def test_over_0_to_7_or_0_to_9(self):
-        for aggregate, over in (('sha256', 10), ('sha256', 8),
-                                ('sha1', 8), ('sha512', 10)):
+        for aggregate, over in (
+            ('sha256', 10),
+            ('sha256', 8),
+            ('sha1', 8),
+            ('sha512', 10),
+        ):
             log = ima_lists.List(aggregate=aggregate, over=over)
             ima.measure(log.binary, log.pcrs, [], banks=log.banks)
 
     def test_wrong(self):
         for over in (9, 7):
             log = ima_lists.List(over=over)
-            error = self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs,
-                                 [])
+            error = self.refused(
+                'IMA_BOOT_AGGREGATE', log.binary, log.pcrs, []
+            )
             self.assertIn('want', error.details)
             self.assertIn('got', error.details)
         log = ima_lists.List()
-        self.refused('IMA_BOOT_AGGREGATE', log.binary,
-                     {**log.pcrs, 9: bytes(32)}, [])
+        self.refused(
+            'IMA_BOOT_AGGREGATE', log.binary, {**log.pcrs, 9: bytes(32)}, []
+        )
         pcrs = dict(log.pcrs)
         del pcrs[3]
         self.refused('IMA_BOOT_AGGREGATE', log.binary, pcrs, [])
@@ -334,14 +419,21 @@ class BootAggregateTest(Case):
         other = 'sha1:' + '0' * 40
         good = ima.Rules(files={'boot_aggregate': [got]})
         ima.measure(log.binary, log.pcrs, [good])
-        for bad in ([ima.Rules([got])], [good, ima.Rules()],
-                    [ima.Rules(files={'/bin/a': [got]})],
-                    [ima.Rules(files={'boot_aggregate': [other]})],
-                    [ima.Rules(exclude=['*'])]):
+        for bad in (
+            [ima.Rules([got])],
+            [good, ima.Rules()],
+            [ima.Rules(files={'/bin/a': [got]})],
+            [ima.Rules(files={'boot_aggregate': [other]})],
+            [ima.Rules(exclude=['*'])],
+        ):
             self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, bad)
-            self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs,
-                         [good],
-                         banks={'sha1': {**log.banks['sha1'], 0: b'0' * 20}})
+            self.refused(
+                'IMA_BOOT_AGGREGATE',
+                log.binary,
+                log.pcrs,
+                [good],
+                banks={'sha1': {**log.banks['sha1'], 0: b'0' * 20}},
+            )
 
     def test_zeros(self):
         """A kernel that found neither a SHA-1 nor a SHA-256 bank."""
@@ -349,8 +441,14 @@ class BootAggregateTest(Case):
         log.binary, log.banks['sha384'][10] = b'', bytes(48)
         log.file('boot_aggregate', bytes(32))
         ima.measure(log.binary, log.pcrs, [], bank='sha384')
-        self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, [],
-                     bank='sha384', banks={'sha256': ima_lists.pcrs()})
+        self.refused(
+            'IMA_BOOT_AGGREGATE',
+            log.binary,
+            log.pcrs,
+            [],
+            bank='sha384',
+            banks={'sha256': ima_lists.pcrs()},
+        )
 
     def test_first(self):
         """Also if the memo knows all other entries."""
@@ -358,9 +456,10 @@ class BootAggregateTest(Case):
         digest = log.file('/bin/a')
         rules = [ima.Rules([digest])]
         ima.measure(log.binary, log.pcrs, rules)
-        log.binary = log.binary[len(ima_lists.List().binary):]
-        log.pcrs[10] = hashlib.sha256(bytes(32) + hashlib.sha256(
-            log.binary[38:]).digest()).digest()
+        log.binary = log.binary[len(ima_lists.List().binary) :]
+        log.pcrs[10] = hashlib.sha256(
+            bytes(32) + hashlib.sha256(log.binary[38:]).digest()
+        ).digest()
         self.refused('IMA_BOOT_AGGREGATE', log.binary, log.pcrs, rules)
 
     def test_violation_of_it(self):
@@ -391,13 +490,17 @@ class BootAggregateTest(Case):
         log.boot_aggregate()
         for form in FORMS:
             whole = ima.measure(log.form(form), log.pcrs, rules)
-            state = ima.measure(log.form(form)[:sizes[form]], early,
-                                rules).state
-            rest = ima.measure(log.form(form)[sizes[form]:], log.pcrs,
-                               rules, state=state)
+            state = ima.measure(
+                log.form(form)[: sizes[form]], early, rules
+            ).state
+            rest = ima.measure(
+                log.form(form)[sizes[form] :], log.pcrs, rules, state=state
+            )
             for measured in (whole, rest):
-                self.assertEqual(['IMA_KEXEC'], [
-                    item.reason for item in measured.findings[0]])
+                self.assertEqual(
+                    ['IMA_KEXEC'],
+                    [item.reason for item in measured.findings[0]],
+                )
 
     def test_a_later_one_that_is_wrong(self):
         for path in ('boot_aggregate', 'boot_aggregate_late'):
@@ -407,8 +510,12 @@ class BootAggregateTest(Case):
             for form in FORMS:
                 for rules in ([], [ima.Rules([digest, other])]):
                     for _ in range(2):
-                        self.refused('IMA_BOOT_AGGREGATE', log.form(form),
-                                     log.pcrs, rules)
+                        self.refused(
+                            'IMA_BOOT_AGGREGATE',
+                            log.form(form),
+                            log.pcrs,
+                            rules,
+                        )
 
     def test_too_many(self):
         log = ima_lists.List()
@@ -418,40 +525,50 @@ class BootAggregateTest(Case):
 
 
 class StateTest(Case):
-
     def setUp(self):
         super().setUp()
         self.log = ima_lists.List('ima-sig')
-        self.digests = [self.log.file(f'/bin/{number}')
-                        for number in range(5)]
+        self.digests = [self.log.file(f'/bin/{number}') for number in range(5)]
         self.log.file('/bin/unknown')
         self.rules = [ima.Rules(self.digests), ima.Rules()]
         self.sizes = {form: len(self.log.form(form)) for form in FORMS}
         self.early = dict(self.log.pcrs)
-        self.states = {form: ima.measure(self.log.form(form), self.early,
-                                         self.rules).state for form in FORMS}
+        self.states = {
+            form: ima.measure(
+                self.log.form(form), self.early, self.rules
+            ).state
+            for form in FORMS
+        }
 
     def rest(self, form='binary'):
-        return self.log.form(form)[self.sizes[form]:]
+        return self.log.form(form)[self.sizes[form] :]
 
     def test_in_parts_as_in_whole(self):
         self.log.file('/bin/new')
         self.log.violation('/bin/0')
         for form in FORMS:
             for _ in range(2):
-                whole = ima.measure(self.log.form(form), self.log.pcrs,
-                                    self.rules)
-                part = ima.measure(self.rest(form), self.log.pcrs,
-                                   self.rules, state=self.states[form])
+                whole = ima.measure(
+                    self.log.form(form), self.log.pcrs, self.rules
+                )
+                part = ima.measure(
+                    self.rest(form),
+                    self.log.pcrs,
+                    self.rules,
+                    state=self.states[form],
+                )
                 self.assertEqual(whole.state, part.state)
                 self.assertEqual(whole.findings, part.findings)
-                self.assertEqual([b'/bin/new', b'/bin/0'], [
-                    entry.path for entry in part.files()])
+                self.assertEqual(
+                    [b'/bin/new', b'/bin/0'],
+                    [entry.path for entry in part.files()],
+                )
 
     def test_nothing_new(self):
         for form in FORMS:
-            again = ima.measure(b'', self.early, self.rules,
-                                state=self.states[form])
+            again = ima.measure(
+                b'', self.early, self.rules, state=self.states[form]
+            )
             self.assertEqual(self.states[form], again.state)
             self.assertEqual([], list(again.files()))
 
@@ -461,11 +578,17 @@ class StateTest(Case):
             self.assertEqual(state, ima.State.from_json(document))
             self.assertLess(len(json.dumps(document)), 8192)
 
-    def discontinued(self, log, pcrs=None, rules=None, form='binary',
-                     state=None, **kwargs):
-        self.refused('IMA_CONTINUITY', log, pcrs or self.log.pcrs,
-                     self.rules if rules is None else rules,
-                     state=state or self.states[form], **kwargs)
+    def discontinued(
+        self, log, pcrs=None, rules=None, form='binary', state=None, **kwargs
+    ):
+        self.refused(
+            'IMA_CONTINUITY',
+            log,
+            pcrs or self.log.pcrs,
+            self.rules if rules is None else rules,
+            state=state or self.states[form],
+            **kwargs,
+        )
 
     def test_the_whole_list_does_not_continue(self):
         self.log.file('/bin/new')
@@ -492,22 +615,31 @@ class StateTest(Case):
         self.log.file('/bin/newer')
         rest = self.rest()
         for at in range(whole + 1, len(rest)):
-            self.refused('IMA_LOG_MALFORMED', rest[:at], self.log.pcrs,
-                         self.rules, state=self.states['binary'])
+            self.refused(
+                'IMA_LOG_MALFORMED',
+                rest[:at],
+                self.log.pcrs,
+                self.rules,
+                state=self.states['binary'],
+            )
 
     def test_edited_entry_behind_the_first(self):
         self.log.file('/bin/new')
         self.log.file('/bin/newer')
-        self.refused('IMA_TEMPLATE_HASH', self.rest().replace(
-            b'newer', b'n3wer'), self.log.pcrs, self.rules,
-            state=self.states['binary'])
+        self.refused(
+            'IMA_TEMPLATE_HASH',
+            self.rest().replace(b'newer', b'n3wer'),
+            self.log.pcrs,
+            self.rules,
+            state=self.states['binary'],
+        )
 
     def test_other_rules(self):
         self.discontinued(b'', self.early, [ima.Rules(['md5:' + '0' * 32])])
-        fewer = ima.measure(b'', self.early, self.rules[:1],
-                            state=self.states['binary'])
-        self.assertEqual({self.rules[0].fingerprint},
-                         set(fewer.state.results))
+        fewer = ima.measure(
+            b'', self.early, self.rules[:1], state=self.states['binary']
+        )
+        self.assertEqual({self.rules[0].fingerprint}, set(fewer.state.results))
 
     def test_other_bank_or_pcr(self):
         self.discontinued(b'', {10: bytes(20)}, bank='sha1')
@@ -521,15 +653,23 @@ class StateTest(Case):
 
     def test_boot_aggregate_is_compared_again(self):
         changed = {**self.early, 9: b'9' * 32}
-        self.refused('IMA_BOOT_AGGREGATE', b'', changed, self.rules,
-                     state=self.states['binary'])
+        self.refused(
+            'IMA_BOOT_AGGREGATE',
+            b'',
+            changed,
+            self.rules,
+            state=self.states['binary'],
+        )
 
     def test_forged_states_prove_nothing(self):
         """A state is the verifier's own; even so, none is believed."""
         good = self.states['binary'].to_json()
-        for change in ({'pcr': '00' * 32}, {'aggregates': []},
-                       {'aggregates': ['sha256:' + '0' * 64]},
-                       {'aggregates': ['']}):
+        for change in (
+            {'pcr': '00' * 32},
+            {'aggregates': []},
+            {'aggregates': ['sha256:' + '0' * 64]},
+            {'aggregates': ['']},
+        ):
             state = ima.State.from_json({**good, **change})
             with self.assertRaises((errors.EvidenceError, errors.Conflict)):
                 ima.measure(b'', self.early, self.rules, state=state)
@@ -541,26 +681,51 @@ class StateTest(Case):
             deep = [deep]
         listed = {'counts': {'IMA_VIOLATION': 1}, 'listed': []}
         for document in (
-                None, [], 'x', 1, {}, deep, {**good, 'x': deep},
-                {**good, 'version': 2}, {**good, 'entries': -1},
-                {**good, 'entries': 2**60}, {**good, 'bytes': '1'},
-                {**good, 'bytes': True}, {**good, 'pcr': 'zz' * 32},
-                {**good, 'pcr': '00' * 31}, {**good, 'pcr': '0' * 64 + '\n'},
-                {**good, 'pcr': None}, {**good, 'bank': 'sha1'},
-                {**good, 'bank': deep}, {**good, 'form': 'x'},
-                {**good, 'template_hash': 'md5'}, {**good, 'index': 24},
-                {**good, 'extension': ''}, {**good, 'aggregates': ['x'] * 9},
-                {**good, 'aggregates': [1]}, {**good, 'results': {'x': {}}},
-                {**good, 'results': {'a' * 64: deep}},
-                {**good, 'results': {'a' * 64 + '\n': listed}},
-                {**good, 'results': {
-                    f'{number:064x}': listed for number in range(65)}},
-                {**good, 'results': {'a' * 64: {
-                    'counts': {'NO_SUCH_REASON': 1}, 'listed': []}}},
-                {**good, 'results': {'a' * 64: {
-                    'counts': {}, 'listed': [{'reason': 'x'}]}}},
-                {key: value for key, value in good.items()
-                 if key != 'pcr'}):
+            None,
+            [],
+            'x',
+            1,
+            {},
+            deep,
+            {**good, 'x': deep},
+            {**good, 'version': 2},
+            {**good, 'entries': -1},
+            {**good, 'entries': 2**60},
+            {**good, 'bytes': '1'},
+            {**good, 'bytes': True},
+            {**good, 'pcr': 'zz' * 32},
+            {**good, 'pcr': '00' * 31},
+            {**good, 'pcr': '0' * 64 + '\n'},
+            {**good, 'pcr': None},
+            {**good, 'bank': 'sha1'},
+            {**good, 'bank': deep},
+            {**good, 'form': 'x'},
+            {**good, 'template_hash': 'md5'},
+            {**good, 'index': 24},
+            {**good, 'extension': ''},
+            {**good, 'aggregates': ['x'] * 9},
+            {**good, 'aggregates': [1]},
+            {**good, 'results': {'x': {}}},
+            {**good, 'results': {'a' * 64: deep}},
+            {**good, 'results': {'a' * 64 + '\n': listed}},
+            {
+                **good,
+                'results': {f'{number:064x}': listed for number in range(65)},
+            },
+            {
+                **good,
+                'results': {
+                    'a' * 64: {'counts': {'NO_SUCH_REASON': 1}, 'listed': []}
+                },
+            },
+            {
+                **good,
+                'results': {
+                    'a' * 64: {'counts': {}, 'listed': [{'reason': 'x'}]}
+                },
+            },
+            {key: value for key, value in good.items() if key != 'pcr'},
+        ):
             with self.assertRaises(errors.Invalid):
                 ima.State.from_json(document)
 
@@ -571,12 +736,11 @@ class StateTest(Case):
 
 
 class MemoTest(Case):
-
     def test_it_is_used(self):
         log = ima_lists.List()
         rules = [ima.Rules([log.file(f'/{n}') for n in range(50)])]
         ima.measure(log.binary, log.pcrs, rules)
-        kept, = memo._memos.values()
+        (kept,) = memo._memos.values()
         self.assertEqual(50, len(kept.entries))
         self.assertGreater(kept.taken, sum(map(len, kept.entries)))
         for raw, extension in kept.entries.items():
@@ -589,8 +753,11 @@ class MemoTest(Case):
         log.buffer('.ima', b'key')
         for form in FORMS:
             ima.measure(log.form(form), log.pcrs, [ima.Rules()])
-            ima.measure(log.form(form), log.pcrs, [
-                ima.Rules(exclude='*'), ima.Rules(violations=True)])
+            ima.measure(
+                log.form(form),
+                log.pcrs,
+                [ima.Rules(exclude='*'), ima.Rules(violations=True)],
+            )
         for kept in memo._memos.values():
             self.assertEqual({}, kept.entries)
 
@@ -599,10 +766,11 @@ class MemoTest(Case):
         log = ima_lists.List()
         rules = [ima.Rules([log.file('/bin/ab')])]
         ima.measure(log.ascii[:-1], log.pcrs, rules)
-        kept, = memo._memos.values()
+        (kept,) = memo._memos.values()
         self.assertEqual({log.ascii.splitlines()[1]}, set(kept.entries))
-        self.refused('IMA_TEMPLATE_HASH', log.ascii[:-2] + b'\n', log.pcrs,
-                     rules)
+        self.refused(
+            'IMA_TEMPLATE_HASH', log.ascii[:-2] + b'\n', log.pcrs, rules
+        )
 
     def test_rules_do_not_share(self):
         log = ima_lists.List()
@@ -622,8 +790,9 @@ class MemoTest(Case):
         log.file('/bin/a', template='ima-ng')
         for _ in range(2):
             state = ima.measure(log.binary, log.pcrs, rules).state
-            self.assertEqual((len(log.binary), 4),
-                             (state.bytes, state.entries))
+            self.assertEqual(
+                (len(log.binary), 4), (state.bytes, state.entries)
+            )
 
     def test_bounds(self):
         for name, value in (('MAX_BYTES', 20_000), ('MAX_TOTAL', 50_000)):
@@ -631,19 +800,20 @@ class MemoTest(Case):
             setattr(memo, name, value)
         for host in range(40):
             log = ima_lists.List()
-            rules = [ima.Rules([log.file(f'/{host}/{n}')
-                                for n in range(200)])]
+            rules = [ima.Rules([log.file(f'/{host}/{n}') for n in range(200)])]
             for form in FORMS:
                 ima.measure(log.form(form), log.pcrs, rules)
-        total = sum(len(raw) for kept in memo._memos.values()
-                    for raw in kept.entries)
+        total = sum(
+            len(raw) for kept in memo._memos.values() for raw in kept.entries
+        )
         self.assertLess(total, 300_000)
 
     def test_rules_come_and_go(self):
         log = ima_lists.List()
         for number in range(memo.MAX_MEMOS + 20):
-            ima.measure(log.binary, log.pcrs,
-                        [ima.Rules([f'sha256:{number:064x}'])])
+            ima.measure(
+                log.binary, log.pcrs, [ima.Rules([f'sha256:{number:064x}'])]
+            )
         self.assertEqual(memo.MAX_MEMOS, len(memo._memos))
 
     def test_a_full_one_that_does_not_help_is_dropped(self):
@@ -666,7 +836,7 @@ class MemoTest(Case):
         ima.measure(log.binary, log.pcrs, rules)
         memo.MAX_BYTES = 1
         ima.measure(log.binary, log.pcrs, rules)
-        kept, = memo._memos.values()
+        (kept,) = memo._memos.values()
         self.assertEqual(600, len(kept.entries))
 
     def test_threads(self):
@@ -738,9 +908,10 @@ class HostileTest(Case):
         for form in FORMS:
             good = log.form(form)
             for at in range(len(good)):
-                for flip in (1, 0x80, 0xff):
-                    bad = (good[:at] + bytes((good[at] ^ flip,))
-                           + good[at + 1:])
+                for flip in (1, 0x80, 0xFF):
+                    bad = (
+                        good[:at] + bytes((good[at] ^ flip,)) + good[at + 1 :]
+                    )
                     self.check(bad, log.pcrs, rules, truth)
 
     @hypothesis.given(st.data())
@@ -750,13 +921,17 @@ class HostileTest(Case):
         rules = [ima.Rules(digests)]
         truth = self.truth(log, rules)
         good = log.form(data.draw(st.sampled_from(FORMS)))
-        start, end = sorted(data.draw(st.tuples(
-            *[st.integers(0, len(good))] * 2)))
-        middle = data.draw(st.one_of(
-            st.binary(max_size=64), st.just(good[start:end] * 2),
-            st.sampled_from([b'\xff' * 4, bytes(4), b'\n', b' '])))
-        self.check(good[:start] + middle + good[end:], log.pcrs, rules,
-                   truth)
+        start, end = sorted(
+            data.draw(st.tuples(*[st.integers(0, len(good))] * 2))
+        )
+        middle = data.draw(
+            st.one_of(
+                st.binary(max_size=64),
+                st.just(good[start:end] * 2),
+                st.sampled_from([b'\xff' * 4, bytes(4), b'\n', b' ']),
+            )
+        )
+        self.check(good[:start] + middle + good[end:], log.pcrs, rules, truth)
 
     @hypothesis.given(st.binary(max_size=300), st.booleans())
     @hypothesis.settings(deadline=None, database=None, max_examples=300)

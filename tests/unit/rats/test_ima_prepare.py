@@ -35,14 +35,17 @@ class PrepareTest(unittest.TestCase):
             for form in ('binary', 'ascii'):
                 for template_hash in ('sha1', 'sha256'):
                     ima.forget()
-                    log, rules = self.make(template,
-                                           template_hash=template_hash)
-                    known = ima.prepare(rules, form=form,
-                                        template_hash=template_hash)
+                    log, rules = self.make(
+                        template, template_hash=template_hash
+                    )
+                    known = ima.prepare(
+                        rules, form=form, template_hash=template_hash
+                    )
                     with self.subTest(template, form=form):
                         self.assertEqual(2 * len(PATHS), known)
                         self.assertEqual(
-                            0, self.read_in_full(log, rules, form))
+                            0, self.read_in_full(log, rules, form)
+                        )
 
     def test_without_it_they_are_read_in_full(self):
         log, rules = self.make('ima-ng')
@@ -50,12 +53,16 @@ class PrepareTest(unittest.TestCase):
 
     def test_templates_that_rules_refuse_are_not_known(self):
         log, _ = self.make('ima-ng')
-        rules = ima.Rules(files={path: [log.file(path)] for path in PATHS},
-                          templates=['ima-sig'])
+        rules = ima.Rules(
+            files={path: [log.file(path)] for path in PATHS},
+            templates=['ima-sig'],
+        )
         self.assertEqual(len(PATHS), ima.prepare(rules))
         measured = ima.measure(log.binary, log.pcrs, [rules])
-        self.assertEqual({'IMA_TEMPLATE'}, {
-            finding.reason for finding in measured.findings[0]})
+        self.assertEqual(
+            {'IMA_TEMPLATE'},
+            {finding.reason for finding in measured.findings[0]},
+        )
 
     def test_another_digest_is_not_known(self):
         log, _ = self.make('ima-ng')
@@ -63,8 +70,10 @@ class PrepareTest(unittest.TestCase):
         rules = ima.Rules(files={PATHS[0]: [other.file('/something/else')]})
         ima.prepare(rules)
         measured = ima.measure(log.binary, log.pcrs, [rules])
-        self.assertIn('IMA_WRONG_DIGEST', {
-            finding.reason for finding in measured.findings[0]})
+        self.assertIn(
+            'IMA_WRONG_DIGEST',
+            {finding.reason for finding in measured.findings[0]},
+        )
 
     def test_memory_is_bounded(self):
         _, rules = self.make('ima-ng')
@@ -73,8 +82,13 @@ class PrepareTest(unittest.TestCase):
 
     def test_boot_aggregates_and_fs_verity_are_not_known(self):
         digest = 'sha256:' + '00' * 32
-        rules = ima.Rules(files={'boot_aggregate': [digest],
-                                 '/a': [f'verity:{digest}'], '/b\0': [digest]})
+        rules = ima.Rules(
+            files={
+                'boot_aggregate': [digest],
+                '/a': [f'verity:{digest}'],
+                '/b\0': [digest],
+            }
+        )
         self.assertEqual(0, ima.prepare(rules))
 
 

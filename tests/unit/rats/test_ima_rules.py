@@ -10,10 +10,10 @@ A, B, C = (f'sha256:{char * 64}' for char in 'abc')
 
 
 class RulesTest(unittest.TestCase):
-
     def entry(self, path=b'/bin/a', digest=A, **kwargs):
-        return ima.Entry(digest, path, kwargs.pop('violation', False),
-                         **kwargs)
+        return ima.Entry(
+            digest, path, kwargs.pop('violation', False), **kwargs
+        )
 
     def reason(self, rules, *args, **kwargs):
         found = rules.check(self.entry(*args, **kwargs))
@@ -24,8 +24,9 @@ class RulesTest(unittest.TestCase):
         self.assertIsNone(self.reason(rules))
         self.assertIsNone(self.reason(rules, digest='sha1:' + '1' * 40))
         self.assertEqual('IMA_UNKNOWN_FILE', self.reason(rules, digest=B))
-        self.assertEqual('IMA_UNKNOWN_FILE', self.reason(
-            rules, digest='verity:' + A))
+        self.assertEqual(
+            'IMA_UNKNOWN_FILE', self.reason(rules, digest='verity:' + A)
+        )
         self.assertEqual('IMA_UNKNOWN_FILE', self.reason(rules, digest=''))
 
     def test_verity_digests_are_listed_as_such(self):
@@ -43,14 +44,17 @@ class RulesTest(unittest.TestCase):
         self.assertIsNone(self.reason(rules, b'/lib/x/y.so', B))
         self.assertIsNone(self.reason(rules, digest=C))
         for path, digest in ((b'/bin/a', B), (b'/lib/y.so', A)):
-            self.assertEqual('IMA_WRONG_DIGEST',
-                             self.reason(rules, path, digest))
+            self.assertEqual(
+                'IMA_WRONG_DIGEST', self.reason(rules, path, digest)
+            )
         self.assertEqual('IMA_UNKNOWN_FILE', self.reason(rules, b'/bin/b'))
 
     def test_wrong_digest_says_what_was_wanted(self):
         found = ima.Rules(files={'/bin/a': [B]}).check(self.entry())
-        self.assertEqual({'path': '/bin/a', 'got': A, 'want': B,
-                          'template': 'ima-ng'}, found.details)
+        self.assertEqual(
+            {'path': '/bin/a', 'got': A, 'want': B, 'template': 'ima-ng'},
+            found.details,
+        )
         self.assertIn(A, found.message)
         self.assertIn(B, found.message)
 
@@ -79,19 +83,29 @@ class RulesTest(unittest.TestCase):
             self.assertEqual('IMA_UNKNOWN_FILE', self.reason(rules, path))
 
     def test_exclude_spares_nothing_that_files_names(self):
-        rules = ima.Rules(files={'/tmp/a': [B], '/tmp/b*': [B]},
-                          exclude=['*'])
+        rules = ima.Rules(files={'/tmp/a': [B], '/tmp/b*': [B]}, exclude=['*'])
         self.assertIsNone(self.reason(rules, b'/tmp/c'))
         for path in (b'/tmp/a', b'/tmp/bb'):
             self.assertEqual('IMA_WRONG_DIGEST', self.reason(rules, path))
 
     def test_exclude_matches_canonical_paths_only(self):
         rules = ima.Rules(exclude=['/tmp/*', '/*', 'x*', '*'])
-        for path in (b'/tmp/../bin/sh', b'/tmp/./a', b'/tmp//a', b'/tmp/..',
-                     b'/../tmp/a', b'/tmp/', b'/', b'', b'tmp/a', b'..',
-                     b'x/../a'):
-            self.assertEqual('IMA_UNKNOWN_FILE', self.reason(rules, path),
-                             path)
+        for path in (
+            b'/tmp/../bin/sh',
+            b'/tmp/./a',
+            b'/tmp//a',
+            b'/tmp/..',
+            b'/../tmp/a',
+            b'/tmp/',
+            b'/',
+            b'',
+            b'tmp/a',
+            b'..',
+            b'x/../a',
+        ):
+            self.assertEqual(
+                'IMA_UNKNOWN_FILE', self.reason(rules, path), path
+            )
         for path in (b'/tmp/..a', b'/tmp/...', b'/tmp/.a', b'x', b'/.x'):
             self.assertIsNone(self.reason(rules, path), path)
 
@@ -114,25 +128,35 @@ class RulesTest(unittest.TestCase):
     def test_keyrings(self):
         rules = ima.Rules([C], keyrings={'.ima': [A], 'odd': [A]})
         for name, digest, reason in (
-                (b'.ima', A, None), (b'.ima', C, None),
-                (b'.ima', B, 'IMA_KEYRING'), (b'odd', B, 'IMA_KEYRING'),
-                (b'.builtin_trusted_keys', A, 'IMA_KEYRING'),
-                (b'_uid.0', A, 'IMA_KEYRING'),
-                (b'kexec-cmdline', A, 'IMA_UNKNOWN_FILE')):
-            self.assertEqual(reason, self.reason(
-                rules, name, digest, buffer=b'key', template='ima-buf'))
+            (b'.ima', A, None),
+            (b'.ima', C, None),
+            (b'.ima', B, 'IMA_KEYRING'),
+            (b'odd', B, 'IMA_KEYRING'),
+            (b'.builtin_trusted_keys', A, 'IMA_KEYRING'),
+            (b'_uid.0', A, 'IMA_KEYRING'),
+            (b'kexec-cmdline', A, 'IMA_UNKNOWN_FILE'),
+        ):
+            self.assertEqual(
+                reason,
+                self.reason(
+                    rules, name, digest, buffer=b'key', template='ima-buf'
+                ),
+            )
 
     def test_exclude_does_not_spare_keyrings(self):
         rules = ima.Rules(exclude=['*'])
-        self.assertEqual('IMA_KEYRING', self.reason(
-            rules, b'.ima', buffer=b'key'))
+        self.assertEqual(
+            'IMA_KEYRING', self.reason(rules, b'.ima', buffer=b'key')
+        )
         self.assertIsNone(self.reason(rules, b'selinux', buffer=b'state'))
 
     def test_other_buffers_are_like_files(self):
         rules = ima.Rules(files={'kexec-cmdline': [A]})
         self.assertIsNone(self.reason(rules, b'kexec-cmdline', buffer=b'x'))
-        self.assertEqual('IMA_WRONG_DIGEST', self.reason(
-            rules, b'kexec-cmdline', B, buffer=b'x'))
+        self.assertEqual(
+            'IMA_WRONG_DIGEST',
+            self.reason(rules, b'kexec-cmdline', B, buffer=b'x'),
+        )
 
     def test_paths_are_shown_printable_and_short(self):
         found = ima.Rules().check(self.entry(b'/\x1b[2J\xff' + b'a' * 9000))
@@ -141,43 +165,65 @@ class RulesTest(unittest.TestCase):
 
     def test_invalid(self):
         for kwargs in (
-                {'digests': ['']}, {'digests': ['sha256:' + 'a' * 63]},
-                {'digests': ['sha256:' + 'a' * 62 + ' a']},
-                {'digests': ['a' * 64]}, {'digests': ['SHA256:' + 'a' * 64]},
-                {'digests': ['md6:' + 'a' * 64]}, {'digests': [None]},
-                {'digests': ['sha256:' + '\u0661' * 64]},
-                {'files': {'/a': ['x']}}, {'keyrings': {'.ima': ['x']}},
-                {'files': {'/\ud800': [A]}}, {'exclude': ['/\ud800*']},
-                {'keyrings': {'\ud800': [A]}}, {'exclude': ['']},
-                {'templates': ['ima-xx']}, {'templates': ['\ud800']},
-                {'keys': ['x']}, {'keys': [b'']},
-                {'exclude': ['a' * 1025]}, {'exclude': ['*a' * 9]},
-                {'exclude': [str(number) for number in range(1001)]},
-                {'files': {'*a' * 9: [A]}}):
+            {'digests': ['']},
+            {'digests': ['sha256:' + 'a' * 63]},
+            {'digests': ['sha256:' + 'a' * 62 + ' a']},
+            {'digests': ['a' * 64]},
+            {'digests': ['SHA256:' + 'a' * 64]},
+            {'digests': ['md6:' + 'a' * 64]},
+            {'digests': [None]},
+            {'digests': ['sha256:' + '\u0661' * 64]},
+            {'files': {'/a': ['x']}},
+            {'keyrings': {'.ima': ['x']}},
+            {'files': {'/\ud800': [A]}},
+            {'exclude': ['/\ud800*']},
+            {'keyrings': {'\ud800': [A]}},
+            {'exclude': ['']},
+            {'templates': ['ima-xx']},
+            {'templates': ['\ud800']},
+            {'keys': ['x']},
+            {'keys': [b'']},
+            {'exclude': ['a' * 1025]},
+            {'exclude': ['*a' * 9]},
+            {'exclude': [str(number) for number in range(1001)]},
+            {'files': {'*a' * 9: [A]}},
+        ):
             with self.assertRaises(errors.Invalid) as caught:
                 ima.Rules(**kwargs)
             self.assertEqual('POLICY_INVALID', caught.exception.reason)
 
     def test_fingerprint(self):
-        many = [ima.Rules(), ima.Rules([A]), ima.Rules([B]),
-                ima.Rules([A, B]), ima.Rules(files={'/a': [A]}),
-                ima.Rules(files={'/b': [A]}), ima.Rules(files={'/a': [B]}),
-                ima.Rules(files={'/a': []}), ima.Rules(files={'/a*': [A]}),
-                ima.Rules(exclude=['/a']), ima.Rules(exclude=['/a', '/b']),
-                ima.Rules(keyrings={'/a': [A]}),
-                ima.Rules(templates=['ima']), ima.Rules(violations=True)]
+        many = [
+            ima.Rules(),
+            ima.Rules([A]),
+            ima.Rules([B]),
+            ima.Rules([A, B]),
+            ima.Rules(files={'/a': [A]}),
+            ima.Rules(files={'/b': [A]}),
+            ima.Rules(files={'/a': [B]}),
+            ima.Rules(files={'/a': []}),
+            ima.Rules(files={'/a*': [A]}),
+            ima.Rules(exclude=['/a']),
+            ima.Rules(exclude=['/a', '/b']),
+            ima.Rules(keyrings={'/a': [A]}),
+            ima.Rules(templates=['ima']),
+            ima.Rules(violations=True),
+        ]
         self.assertEqual(len(many), len({item.fingerprint for item in many}))
         self.assertEqual(
             ima.Rules([A, B], exclude=['/a', '/b']).fingerprint,
-            ima.Rules([B, A, B], exclude=['/b', '/a']).fingerprint)
+            ima.Rules([B, A, B], exclude=['/b', '/a']).fingerprint,
+        )
         # Stored states name it: it must not change between versions.
         self.assertEqual(
             '131453fadd03d7cd75037abc13246ef5b74366409a796b530abc9379f1396288',
-            ima.Rules([A], files={'/a': [B]}).fingerprint)
+            ima.Rules([A], files={'/a': [B]}).fingerprint,
+        )
 
     def test_hostile_paths_and_patterns_are_fast(self):
-        rules = ima.Rules(exclude=['*a' * 8, '*?' * 8 + 'b',
-                                   '/' + '[a-z]*' * 7 + 'x'])
+        rules = ima.Rules(
+            exclude=['*a' * 8, '*?' * 8 + 'b', '/' + '[a-z]*' * 7 + 'x']
+        )
         path = b'/' + b'a' * 50_000
         start = time.perf_counter()
         for _ in range(3):
@@ -187,5 +233,14 @@ class RulesTest(unittest.TestCase):
     def test_is_pattern(self):
         self.assertEqual(
             [False, False, True, True, True],
-            [patterns.is_pattern(text) for text in (
-                '/bin/[', '/bin/a]', '/bin/[a]', '/bin/*', '/bin/?')])
+            [
+                patterns.is_pattern(text)
+                for text in (
+                    '/bin/[',
+                    '/bin/a]',
+                    '/bin/[a]',
+                    '/bin/*',
+                    '/bin/?',
+                )
+            ],
+        )

@@ -14,7 +14,6 @@ from korora_nova.rats import keys
 
 
 class KeysTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         directory = tempfile.TemporaryDirectory()
@@ -22,9 +21,9 @@ class KeysTest(unittest.TestCase):
         self.directory = pathlib.Path(directory.name)
         self.keys = [keys.SigningKey.generate() for _ in range(3)]
         result, custody, approval = (key.public for key in self.keys)
-        self.ring = keys.KeyRing.build('cloud', result=[result],
-                                       custody=[custody],
-                                       approval=[approval])
+        self.ring = keys.KeyRing.build(
+            'cloud', result=[result], custody=[custody], approval=[approval]
+        )
 
     def refused(self, source):
         with self.assertRaises(errors.Unavailable) as caught:
@@ -47,11 +46,13 @@ class KeysTest(unittest.TestCase):
 
     def test_private_key_refusals(self):
         other = self.directory / 'p384.pem'
-        other.write_bytes(ec.generate_private_key(
-            ec.SECP384R1()).private_bytes(
+        other.write_bytes(
+            ec.generate_private_key(ec.SECP384R1()).private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption()))
+                serialization.NoEncryption(),
+            )
+        )
         broken = self.directory / 'broken.pem'
         broken.write_bytes(b'rubbish')
         for path in (other, broken, self.directory / 'missing'):
@@ -62,8 +63,10 @@ class KeysTest(unittest.TestCase):
     def test_ring_round_trip(self):
         path = self.directory / 'keys.json'
         self.ring.save(path)
-        for loaded in (keys.KeyRing.load(path),
-                       keys.KeyRing.load(json.loads(path.read_text()))):
+        for loaded in (
+            keys.KeyRing.load(path),
+            keys.KeyRing.load(json.loads(path.read_text())),
+        ):
             self.assertEqual('cloud', loaded.cloud)
             self.assertEqual(self.ring.to_json(), loaded.to_json())
             self.assertEqual([self.keys[1].kid], list(loaded.custody))
@@ -74,9 +77,14 @@ class KeysTest(unittest.TestCase):
         for text in ('rubbish', '[]', '[' * 100000):
             broken.write_text(text)
             self.refused(broken)
-        for change in ({'version': 2}, {'cloud': ''}, {'cloud': None},
-                       {'result': None}, {'custody': [1]},
-                       {'approval': [{'kid': 'x', 'pem': 'y'}]}):
+        for change in (
+            {'version': 2},
+            {'cloud': ''},
+            {'cloud': None},
+            {'result': None},
+            {'custody': [1]},
+            {'approval': [{'kid': 'x', 'pem': 'y'}]},
+        ):
             self.refused({**self.ring.to_json(), **change})
 
     def test_ring_refuses_a_wrong_id(self):
@@ -87,11 +95,15 @@ class KeysTest(unittest.TestCase):
     def test_ring_refuses_another_curve(self):
         key = ec.generate_private_key(ec.SECP384R1()).public_key()
         document = self.ring.to_json()
-        document['result'] = [{'kid': keys.key_id(key), 'pem':
-                               key.public_bytes(
-                                   serialization.Encoding.PEM,
-                                   serialization.PublicFormat.
-                                   SubjectPublicKeyInfo).decode()}]
+        document['result'] = [
+            {
+                'kid': keys.key_id(key),
+                'pem': key.public_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PublicFormat.SubjectPublicKeyInfo,
+                ).decode(),
+            }
+        ]
         self.refused(document)
 
     def test_a_key_has_one_use(self):

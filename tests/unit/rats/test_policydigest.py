@@ -9,20 +9,25 @@ from korora_nova.rats import policydigest
 
 
 class PolicyDigestTest(unittest.TestCase):
-
     def test_selection(self):
-        self.assertEqual(bytes.fromhex('00000001000b03fffb00'),
-                         policydigest.selection(policydigest.PCRS_POLICY))
-        self.assertEqual(bytes.fromhex('00000001000b03ffff00'),
-                         policydigest.selection(policydigest.PCRS_QUOTED))
+        self.assertEqual(
+            bytes.fromhex('00000001000b03fffb00'),
+            policydigest.selection(policydigest.PCRS_POLICY),
+        )
+        self.assertEqual(
+            bytes.fromhex('00000001000b03ffff00'),
+            policydigest.selection(policydigest.PCRS_QUOTED),
+        )
         for index in (-1, 24):
             with self.assertRaises(ValueError):
                 policydigest.selection([index])
 
     def test_pcr_digest_is_ascending_and_complete(self):
         pcrs = {2: b'b' * 32, 1: b'a' * 32}
-        self.assertEqual(hashlib.sha256(b'a' * 32 + b'b' * 32).digest(),
-                         policydigest.pcr_digest(pcrs, (2, 1)))
+        self.assertEqual(
+            hashlib.sha256(b'a' * 32 + b'b' * 32).digest(),
+            policydigest.pcr_digest(pcrs, (2, 1)),
+        )
         for bad in ({1: b'a' * 32}, {1: b'a' * 31, 2: b'b' * 33}):
             with self.assertRaises(ValueError):
                 policydigest.pcr_digest(bad, (1, 2))
@@ -30,17 +35,22 @@ class PolicyDigestTest(unittest.TestCase):
     def test_every_input_of_a_state_counts(self):
         state = (bytes(32), bytes(8), 5, 0x15E)
         seen = {policydigest.state_policy(*state)}
-        for change in ((b'\1' * 32, *state[1:]),
-                       (state[0], b'\1' * 8, *state[2:]),
-                       (*state[:2], 6, state[3]), (*state[:3], None),
-                       (*state[:3], 0x157)):
+        for change in (
+            (b'\1' * 32, *state[1:]),
+            (state[0], b'\1' * 8, *state[2:]),
+            (*state[:2], 6, state[3]),
+            (*state[:3], None),
+            (*state[:3], 0x157),
+        ):
             seen.add(policydigest.state_policy(*change))
         self.assertEqual(6, len(seen))
 
     def test_state_refuses_odd_inputs(self):
-        for bad in ((bytes(31), bytes(8), 5, None),
-                    (bytes(32), bytes(4), 5, None),
-                    (bytes(32), bytes(8), -1, None),
-                    (bytes(32), bytes(8), 1 << 64, None)):
+        for bad in (
+            (bytes(31), bytes(8), 5, None),
+            (bytes(32), bytes(4), 5, None),
+            (bytes(32), bytes(8), -1, None),
+            (bytes(32), bytes(8), 1 << 64, None),
+        ):
             with self.assertRaises(ValueError):
                 policydigest.state_policy(*bad)

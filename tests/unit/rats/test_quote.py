@@ -11,7 +11,6 @@ NONCE = b'n' * 32
 
 
 class QuoteTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.tpm = sim.SimTpm()
@@ -25,18 +24,24 @@ class QuoteTest(unittest.TestCase):
     def test_good(self):
         self.tpm.extend(3, b'x' * 32)
         verified = quote.verify_quote(self.tpm.quote(NONCE), self.ak, NONCE)
-        self.assertEqual({index: self.tpm.pcrs[index]
-                          for index in range(16)}, verified.pcrs)
+        self.assertEqual(
+            {index: self.tpm.pcrs[index] for index in range(16)}, verified.pcrs
+        )
         self.assertEqual(self.tpm.clock_ms, verified.clock.clock_ms)
         self.assertEqual(
-            hashlib.sha256(b''.join(
-                self.tpm.pcrs[index] for index in
-                policydigest.PCRS_POLICY)).digest(),
-            verified.policy_pcr_digest)
+            hashlib.sha256(
+                b''.join(
+                    self.tpm.pcrs[index] for index in policydigest.PCRS_POLICY
+                )
+            ).digest(),
+            verified.policy_pcr_digest,
+        )
         self.assertEqual(
-            hashlib.sha256(b''.join(
-                self.tpm.pcrs[index] for index in range(16))).digest(),
-            verified.quoted_pcr_digest)
+            hashlib.sha256(
+                b''.join(self.tpm.pcrs[index] for index in range(16))
+            ).digest(),
+            verified.quoted_pcr_digest,
+        )
 
     def test_replay_under_another_nonce(self):
         for nonce in (b'm' * 32, b'', NONCE[:-1], NONCE + b'\0'):
@@ -51,8 +56,11 @@ class QuoteTest(unittest.TestCase):
             bad = bytearray(good.attest)
             bad[at] ^= 1
             with self.assertRaises(errors.EvidenceError):
-                quote.verify_quote(dataclasses.replace(
-                    good, attest=bytes(bad)), self.ak, NONCE)
+                quote.verify_quote(
+                    dataclasses.replace(good, attest=bytes(bad)),
+                    self.ak,
+                    NONCE,
+                )
 
     def test_not_generated_by_a_tpm(self):
         self.tpm.fields.magic = 0xFF544348
@@ -75,59 +83,85 @@ class QuoteTest(unittest.TestCase):
         for pcrs in (tuple(range(15)), tuple(range(17)), (10,), ()):
             self.refused('QUOTE_SELECTION', self.tpm.quote(NONCE, pcrs))
         good = self.tpm.quote(NONCE)
-        for pcrs in ({}, {**good.pcrs, 16: bytes(32)},
-                     {i: v for i, v in good.pcrs.items() if i != 10}):
-            self.refused('QUOTE_SELECTION',
-                         dataclasses.replace(good, pcrs=pcrs))
+        for pcrs in (
+            {},
+            {**good.pcrs, 16: bytes(32)},
+            {i: v for i, v in good.pcrs.items() if i != 10},
+        ):
+            self.refused(
+                'QUOTE_SELECTION', dataclasses.replace(good, pcrs=pcrs)
+            )
 
     def test_other_banks(self):
         values = b''.join(self.tpm.pcrs[index] for index in range(16))
         digest = sim.sized(hashlib.sha256(values).digest())
         one = sim.pcr_selection()
         for selection in (
-                sim.pcr_selection(alg=4), b'\0\0\0\0',
-                b'\0\0\0\2' + one[4:] + one[4:],
-                b'\0\0\0\2' + one[4:] + b'\0\4\3\1\0\0'):
+            sim.pcr_selection(alg=4),
+            b'\0\0\0\0',
+            b'\0\0\0\2' + one[4:] + one[4:],
+            b'\0\0\0\2' + one[4:] + b'\0\4\3\1\0\0',
+        ):
             attest = self.tpm.attest(NONCE, selection + digest)
-            self.refused('QUOTE_SELECTION', quote.Quote(
-                attest, self.tpm.sign(attest), self.tpm.quote(b'').pcrs))
+            self.refused(
+                'QUOTE_SELECTION',
+                quote.Quote(
+                    attest, self.tpm.sign(attest), self.tpm.quote(b'').pcrs
+                ),
+            )
 
     def test_wrong_values(self):
         good = self.tpm.quote(NONCE)
-        self.refused('QUOTE_DIGEST', dataclasses.replace(
-            good, pcrs={**good.pcrs, 10: b'\1' * 32}))
+        self.refused(
+            'QUOTE_DIGEST',
+            dataclasses.replace(good, pcrs={**good.pcrs, 10: b'\1' * 32}),
+        )
 
     def test_a_byte_moved_between_values(self):
         good = self.tpm.quote(NONCE)
-        moved = {**good.pcrs, 0: good.pcrs[0] + good.pcrs[1][:1],
-                 1: good.pcrs[1][1:]}
+        moved = {
+            **good.pcrs,
+            0: good.pcrs[0] + good.pcrs[1][:1],
+            1: good.pcrs[1][1:],
+        }
         self.refused('QUOTE_DIGEST', dataclasses.replace(good, pcrs=moved))
 
     def test_key_that_is_no_ak(self):
         srk = tpm2.parse_public(self.tpm.srk_public)
         self.refused('AK_ATTRIBUTES', self.tpm.quote(NONCE), ak=srk)
-        signer = tpm2.parse_public(sim.ecc_public(
-            self.tpm.ak.public_key(), sim.AK_ATTRIBUTES & ~(1 << 16),
-            scheme=sim.ECDSA_SHA256))
+        signer = tpm2.parse_public(
+            sim.ecc_public(
+                self.tpm.ak.public_key(),
+                sim.AK_ATTRIBUTES & ~(1 << 16),
+                scheme=sim.ECDSA_SHA256,
+            )
+        )
         self.refused('AK_ATTRIBUTES', self.tpm.quote(NONCE), ak=signer)
 
 
 class CreationTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.tpm = sim.SimTpm()
         self.ak = tpm2.parse_public(self.tpm.ak_public)
-        public, self.data, self.attest, self.signature = (
-            self.tpm.create_msk(b'o' * 32, NONCE))
+        public, self.data, self.attest, self.signature = self.tpm.create_msk(
+            b'o' * 32, NONCE
+        )
         self.public = tpm2.parse_public(public)
 
     def verify(self, **changes):
-        quote.verify_creation(**{
-            'attest': self.attest, 'signature': self.signature,
-            'ak': self.ak, 'qualifying': NONCE, 'public': self.public,
-            'creation_data': self.data, 'outside_info': b'o' * 32,
-            **changes})
+        quote.verify_creation(
+            **{
+                'attest': self.attest,
+                'signature': self.signature,
+                'ak': self.ak,
+                'qualifying': NONCE,
+                'public': self.public,
+                'creation_data': self.data,
+                'outside_info': b'o' * 32,
+                **changes,
+            }
+        )
 
     def refused(self, reason, **changes):
         with self.assertRaises(errors.EvidenceError) as caught:
@@ -145,6 +179,8 @@ class CreationTest(unittest.TestCase):
         self.refused('QUOTE_CREATION', public=other)
         self.refused('QUOTE_CREATION', outside_info=b'p' * 32)
         self.refused('QUOTE_CREATION', creation_data=self.data + b'\0')
-        self.refused('QUOTE_TYPE', attest=(
-            value := self.tpm.quote(NONCE)).attest,
-            signature=value.signature)
+        self.refused(
+            'QUOTE_TYPE',
+            attest=(value := self.tpm.quote(NONCE)).attest,
+            signature=value.signature,
+        )

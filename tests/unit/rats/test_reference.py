@@ -9,38 +9,45 @@ from tests.unit import simulator as sim
 
 def appraised(host):
     return appraise.appraise(
-        host.attest(b'c' * 32), ak=tpm2.parse_public(host.tpm.ak_public),
-        challenge=b'c' * 32, purpose='attest', host=host.name, body=b'{}',
-        policies=[policy.EXACT.bind(())], last_clock=None)
+        host.attest(b'c' * 32),
+        ak=tpm2.parse_public(host.tpm.ak_public),
+        challenge=b'c' * 32,
+        purpose='attest',
+        host=host.name,
+        body=b'{}',
+        policies=[policy.EXACT.bind(())],
+        last_clock=None,
+    )
 
 
 def learned(host):
     appraisal = appraised(host)
-    return reference.learn('golden', appraisal.state,
-                           appraisal.measured.files())
+    return reference.learn(
+        'golden', appraisal.state, appraisal.measured.files()
+    )
 
 
 class ReferenceTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.host = sim.SimHost()
         self.values = learned(self.host)
 
     def test_learned_values(self):
-        self.assertEqual({*range(10), *range(11, 16)},
-                         set(self.values.pcrs))
+        self.assertEqual({*range(10), *range(11, 16)}, set(self.values.pcrs))
         self.assertEqual(2, len(self.values.ima_digests))
 
     def test_round_trip(self):
         document = json.loads(json.dumps(self.values.to_json()))
-        self.assertEqual(self.values,
-                         reference.ReferenceValues.from_json(document))
+        self.assertEqual(
+            self.values, reference.ReferenceValues.from_json(document)
+        )
 
     def test_nothing_to_learn(self):
         for break_it in (
-                lambda host: setattr(host, 'uefi_log', b''),
-                lambda host: setattr(host, 'ima_log', b'')):
+            lambda host: setattr(host, 'uefi_log', b''),
+            lambda host: setattr(host, 'ima_log', b''),
+        ):
             host = sim.SimHost()
             break_it(host)
             with self.assertRaises(errors.Untrusted):
@@ -55,8 +62,11 @@ class ReferenceTest(unittest.TestCase):
             less = reference.ReferenceValues.from_json(document)
             self.assertEqual(
                 [('PCR_NOT_GOLDEN', str(index))],
-                [(found.reason, found.details['pcr'])
-                 for found in policy.EXACT.bind([less]).check(good)])
+                [
+                    (found.reason, found.details['pcr'])
+                    for found in policy.EXACT.bind([less]).check(good)
+                ],
+            )
             document['pcrs'][str(index)] = []
             with self.assertRaises(errors.Invalid):
                 reference.ReferenceValues.from_json(document)
@@ -65,18 +75,26 @@ class ReferenceTest(unittest.TestCase):
 
     def test_version_1_is_still_read(self):
         document = {
-            'version': 1, 'name': 'old',
+            'version': 1,
+            'name': 'old',
             'pcrs': self.values.to_json()['pcrs'],
-            'ima_digests': sorted(self.values.ima_digests)}
+            'ima_digests': sorted(self.values.ima_digests),
+        }
         values = reference.ReferenceValues.from_json(document)
-        self.assertEqual((self.values.pcrs, self.values.ima_digests),
-                         (values.pcrs, values.ima_digests))
-        self.assertEqual((None, None, {}), (
-            values.boot, values.firmware_version, values.measured))
-        self.assertEqual((), policy.EXACT.bind([values]).check(
-            appraised(self.host).state))
-        self.assertEqual(values, reference.ReferenceValues.from_json(
-            values.to_json()))
+        self.assertEqual(
+            (self.values.pcrs, self.values.ima_digests),
+            (values.pcrs, values.ima_digests),
+        )
+        self.assertEqual(
+            (None, None, {}),
+            (values.boot, values.firmware_version, values.measured),
+        )
+        self.assertEqual(
+            (), policy.EXACT.bind([values]).check(appraised(self.host).state)
+        )
+        self.assertEqual(
+            values, reference.ReferenceValues.from_json(values.to_json())
+        )
         for index in self.values.pcrs:
             for change in (None, []):
                 pcrs = dict(document['pcrs'])
@@ -86,7 +104,8 @@ class ReferenceTest(unittest.TestCase):
                     pcrs[str(index)] = change
                 with self.assertRaises(errors.Invalid):
                     reference.ReferenceValues.from_json(
-                        {**document, 'pcrs': pcrs})
+                        {**document, 'pcrs': pcrs}
+                    )
 
     def test_only_what_the_log_explains_is_learned(self):
         self.host.tpm.extend(11, b'x' * 32)
@@ -97,28 +116,38 @@ class ReferenceTest(unittest.TestCase):
 
     def test_files_of_any_kind_are_learned(self):
         """fs-verity digests; entries without one; the boot aggregate."""
-        files = [ima.Entry('verity:sha256:' + 'a' * 64, b'/a', False),
-                 ima.Entry('', b'/b', False, 'n-ng|sig'),
-                 ima.Entry('sha256:' + 'b' * 64, b'boot_aggregate', False)]
+        files = [
+            ima.Entry('verity:sha256:' + 'a' * 64, b'/a', False),
+            ima.Entry('', b'/b', False, 'n-ng|sig'),
+            ima.Entry('sha256:' + 'b' * 64, b'boot_aggregate', False),
+        ]
         values = reference.learn('golden', appraised(self.host).state, files)
         self.assertEqual({files[0].digest}, values.ima_digests)
-        self.assertEqual(values, reference.ReferenceValues.from_json(
-            values.to_json()))
+        self.assertEqual(
+            values, reference.ReferenceValues.from_json(values.to_json())
+        )
 
     def test_refusals(self):
         document = self.values.to_json()
-        for change in ({'version': 1}, {'version': 3}, {'name': ''},
-                       {'pcrs': None}, {'pcrs': {'24': ['a' * 64]}},
-                       {'pcrs': {'0': ['a' * 63]}},
-                       {'ima_digests': ['x']}, {'more': 1},
-                       {'ima_digests': [1]}, {'boot': {'version': 1}},
-                       {'measured': {'0': ['x']}},
-                       {'measured': {'0': [1]}},
-                       {'measured': {'0': ['ab' * 32 + '\n']}},
-                       {'firmware_version': -1},
-                       {'firmware_version': 'x'},
-                       {'ima_digests': ['sha256:' + 'a' * 64 + '\n']},
-                       {'ima_digests': None}):
+        for change in (
+            {'version': 1},
+            {'version': 3},
+            {'name': ''},
+            {'pcrs': None},
+            {'pcrs': {'24': ['a' * 64]}},
+            {'pcrs': {'0': ['a' * 63]}},
+            {'ima_digests': ['x']},
+            {'more': 1},
+            {'ima_digests': [1]},
+            {'boot': {'version': 1}},
+            {'measured': {'0': ['x']}},
+            {'measured': {'0': [1]}},
+            {'measured': {'0': ['ab' * 32 + '\n']}},
+            {'firmware_version': -1},
+            {'firmware_version': 'x'},
+            {'ima_digests': ['sha256:' + 'a' * 64 + '\n']},
+            {'ima_digests': None},
+        ):
             with self.assertRaises(errors.Invalid, msg=str(change)):
                 reference.ReferenceValues.from_json({**document, **change})
         for garbage in (None, [], 'x', {}):

@@ -51,14 +51,21 @@ def boot(log):
 
 
 def variable(guid, name, value):
-    return (guid + struct.pack('<QQ', len(name), len(value))
-            + name.encode('utf-16-le') + value)
+    return (
+        guid
+        + struct.pack('<QQ', len(name), len(value))
+        + name.encode('utf-16-le')
+        + value
+    )
 
 
 def hashes(count):
     size = 48
-    return SHA256_LIST + struct.pack(
-        '<III', 28 + size * count, 0, size) + bytes(size) * count
+    return (
+        SHA256_LIST
+        + struct.pack('<III', 28 + size * count, 0, size)
+        + bytes(size) * count
+    )
 
 
 def image(nodes):
@@ -67,19 +74,22 @@ def image(nodes):
 
 
 def measured(count):
-    entries = [simulator.ima_entry(f'/usr/bin/{number}')[0]
-               for number in range(count)]
+    entries = [
+        simulator.ima_entry(f'/usr/bin/{number}')[0] for number in range(count)
+    ]
     return b''.join(entries)
 
 
 def measure(log):
     ima.forget()
-    ima.measure(log, {index: bytes(32) for index in range(11)},
-                [ima.Rules(exclude=['/var/*/x/*'])])
+    ima.measure(
+        log,
+        {index: bytes(32) for index in range(11)},
+        [ima.Rules(exclude=['/var/*/x/*'])],
+    )
 
 
 class ScalingTest(unittest.TestCase):
-
     def scales(self, work, make, count):
         small, large = make(count), make(4 * count)
         one, four = seconds(work, small), seconds(work, large)
@@ -87,27 +97,55 @@ class ScalingTest(unittest.TestCase):
 
     def test_uefi(self):
         for make, count in (
-                (lambda n: uefi(*[(4, 13, b'')] * n), 2000),
-                (lambda n: uefi(*[(8, 13, b'grub_cmd: linux a b=%d\0' % i)
-                                  for i in range(n)]), 1000),
-                (lambda n: uefi((8, 13, b'kernel_cmdline: ' + b'a=b ' * n)),
-                 4000),
-                (lambda n: uefi((7, 0x80000001, variable(
-                    SECURITY, 'db', hashes(n)))), 300),
-                (lambda n: uefi((7, 0x80000001, variable(
-                    SECURITY, 'db', hashes(1) * n))), 200),
-                (lambda n: uefi(*[(4, 0x80000003, image(9))] * n), 1000),
-                (lambda n: uefi((4, 0x80000003, image(n))), 2000),
-                (lambda n: uefi((1, 0x80000002, variable(
-                    GLOBAL, 'BootOrder', bytes(2 * n)))), 4000)):
+            (lambda n: uefi(*[(4, 13, b'')] * n), 2000),
+            (
+                lambda n: uefi(
+                    *[
+                        (8, 13, b'grub_cmd: linux a b=%d\0' % i)
+                        for i in range(n)
+                    ]
+                ),
+                1000,
+            ),
+            (lambda n: uefi((8, 13, b'kernel_cmdline: ' + b'a=b ' * n)), 4000),
+            (
+                lambda n: uefi(
+                    (7, 0x80000001, variable(SECURITY, 'db', hashes(n)))
+                ),
+                300,
+            ),
+            (
+                lambda n: uefi(
+                    (7, 0x80000001, variable(SECURITY, 'db', hashes(1) * n))
+                ),
+                200,
+            ),
+            (lambda n: uefi(*[(4, 0x80000003, image(9))] * n), 1000),
+            (lambda n: uefi((4, 0x80000003, image(n))), 2000),
+            (
+                lambda n: uefi(
+                    (
+                        1,
+                        0x80000002,
+                        variable(GLOBAL, 'BootOrder', bytes(2 * n)),
+                    )
+                ),
+                4000,
+            ),
+        ):
             self.scales(boot, make, count)
 
     def test_ima(self):
         self.scales(ima.parse, measured, 4000)
         self.scales(measure, measured, 4000)
         # Violations, and a list that never ends an entry.
-        tiny = struct.pack('<I', 10) + bytes(20) + struct.pack(
-            '<I', 6) + b'ima-ng' + struct.pack('<I', 0)
+        tiny = (
+            struct.pack('<I', 10)
+            + bytes(20)
+            + struct.pack('<I', 6)
+            + b'ima-ng'
+            + struct.pack('<I', 0)
+        )
         self.scales(measure, lambda n: tiny * n, 20_000)
         text = b'10 ' + b'0' * 40 + b' ima-ng sha256:' + b'0' * 64 + b' '
         self.scales(ima.parse, lambda n: text + b'/x\n' * n, 20_000)
@@ -118,20 +156,34 @@ class ScalingTest(unittest.TestCase):
         digest = 'sha256:%064x'
 
         def listing(count):
-            return {'version': 1, 'name': 'x', 'rules': [
-                {'pcrs': {'registers': [4], 'references': True}},
-                {'ima': {'digests': [digest % i for i in range(count)]}}]}
+            return {
+                'version': 1,
+                'name': 'x',
+                'rules': [
+                    {'pcrs': {'registers': [4], 'references': True}},
+                    {'ima': {'digests': [digest % i for i in range(count)]}},
+                ],
+            }
 
         def nested(count):
             rule = {'secure-boot': {'enabled': True}}
             for _ in range(count):
                 rule = {'any-of': [rule]}
             return {**listing(1), 'rules': [rule]}
+
         self.scales(policy.load, listing, 20_000)
         self.scales(policy.load, nested, 100)
-        self.scales(evidence.Evidence.from_json, lambda n: {
-            'attest': '', 'signature': '', 'pcrs': {}, 'uefi_log': '',
-            'ima_log': 'A' * 4 * n}, 500_000)
+        self.scales(
+            evidence.Evidence.from_json,
+            lambda n: {
+                'attest': '',
+                'signature': '',
+                'pcrs': {},
+                'uefi_log': '',
+                'ima_log': 'A' * 4 * n,
+            },
+            500_000,
+        )
 
     def test_certificates(self):
         pem = makers.Authority('x').pem
@@ -139,15 +191,22 @@ class ScalingTest(unittest.TestCase):
 
         def blocks(data):
             return list(certificate.pem_blocks(data))
+
         for line in (pem, begin, begin[:-2], b'-----BEGIN ', b'-----'):
             self.scales(blocks, lambda n, line=line: line * n, 4000)
-        self.scales(endorsement.Endorsers.read,
-                    lambda n: {'x.pem': pem * n}, 300)
+        self.scales(
+            endorsement.Endorsers.read, lambda n: {'x.pem': pem * n}, 300
+        )
 
     def test_the_listing_is_a_policy(self):
         # What is refused at once would prove nothing.
-        document = {'version': 1, 'name': 'x', 'rules': [
-            {'pcrs': {'registers': [4], 'references': True}},
-            {'ima': {'digests': ['sha256:' + '00' * 32]}}]}
+        document = {
+            'version': 1,
+            'name': 'x',
+            'rules': [
+                {'pcrs': {'registers': [4], 'references': True}},
+                {'ima': {'digests': ['sha256:' + '00' * 32]}},
+            ],
+        }
         policy.load(json.loads(json.dumps(document)))
         boot(uefi((4, 13, b'')))

@@ -24,17 +24,27 @@ def valid(schema, value):
 
 
 class SchemasTest(unittest.TestCase):
-
     def test_nothing_before_or_behind(self):
         for kind, (schema, value) in GOOD.items():
             with self.subTest(kind):
                 # Whatever its length: the pattern alone must see it.
-                schema = {name: rule for name, rule in schema.items()
-                          if name != 'maxLength'}
+                schema = {
+                    name: rule
+                    for name, rule in schema.items()
+                    if name != 'maxLength'
+                }
                 self.assertTrue(valid(schema, value))
-                for bad in (value + '\n', '\n' + value, value + '\n\n',
-                            value + '\0', value + '\r\n', f'{value}\n{value}',
-                            1, None, [value]):
+                for bad in (
+                    value + '\n',
+                    '\n' + value,
+                    value + '\n\n',
+                    value + '\0',
+                    value + '\r\n',
+                    f'{value}\n{value}',
+                    1,
+                    None,
+                    [value],
+                ):
                     self.assertFalse(valid(schema, bad), bad)
 
     def test_lengths(self):

@@ -18,22 +18,27 @@ FUZZ = hypothesis.settings(deadline=None, database=None, max_examples=400)
 
 def mutations(valid):
     """Bytes near a valid structure, and any others."""
+
     def change(args):
         at, value, kind = args
         at %= len(valid)
         if kind == 'set':
-            return valid[:at] + bytes((value,)) + valid[at + 1:]
+            return valid[:at] + bytes((value,)) + valid[at + 1 :]
         if kind == 'cut':
             return valid[:at]
         return valid[:at] + bytes((value,)) + valid[at:]
+
     return st.one_of(
         st.binary(max_size=300),
-        st.tuples(st.integers(0, 4095), st.integers(0, 255),
-                  st.sampled_from(('set', 'cut', 'insert'))).map(change))
+        st.tuples(
+            st.integers(0, 4095),
+            st.integers(0, 255),
+            st.sampled_from(('set', 'cut', 'insert')),
+        ).map(change),
+    )
 
 
 class ParseTest(unittest.TestCase):
-
     tpm = sim.SimTpm()
     valid = {
         tpm2.parse_public: tpm.ak_public,
@@ -64,8 +69,12 @@ class ParseTest(unittest.TestCase):
         try:
             parsed = parse(data.draw(mutations(valid)))
             if isinstance(parsed, tpm2.Public):
-                for check in (tpm2.check_ak, tpm2.check_srk, tpm2.check_msk,
-                              tpm2.check_ek):
+                for check in (
+                    tpm2.check_ak,
+                    tpm2.check_srk,
+                    tpm2.check_msk,
+                    tpm2.check_ek,
+                ):
                     try:
                         check(parsed)
                     except errors.EvidenceError:
@@ -84,8 +93,9 @@ class ParseTest(unittest.TestCase):
 
     def test_reset_restart_is_big_endian(self):
         clock = tpm2.Clock(1, 0x01020304, 0x0A0B0C0D, True)
-        self.assertEqual(bytes.fromhex('010203040a0b0c0d'),
-                         clock.reset_restart)
+        self.assertEqual(
+            bytes.fromhex('010203040a0b0c0d'), clock.reset_restart
+        )
 
     def test_safe_is_yes_or_no(self):
         tpm = sim.SimTpm()
@@ -122,7 +132,6 @@ class ParseTest(unittest.TestCase):
 
 
 class KindsTest(unittest.TestCase):
-
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -136,75 +145,105 @@ class KindsTest(unittest.TestCase):
 
     def test_ak(self):
         def ak(attributes=sim.AK_ATTRIBUTES, **kwargs):
-            return sim.ecc_public(self.key, attributes, **{
-                'scheme': sim.ECDSA_SHA256, **kwargs})
+            return sim.ecc_public(
+                self.key, attributes, **{'scheme': sim.ECDSA_SHA256, **kwargs}
+            )
+
         tpm2.check_ak(tpm2.parse_public(ak()))
         for bit in (1, 4, 5, 16, 18):
-            self.refused('AK_ATTRIBUTES', tpm2.check_ak,
-                         ak(sim.AK_ATTRIBUTES & ~(1 << bit)))
-        for bad in (ak(sim.AK_ATTRIBUTES | 1 << 17), ak(scheme=sim.NULL),
-                    ak(scheme=struct.pack('>HH', 0x18, 0x0C)),
-                    ak(curve=4), ak(symmetric=sim.AES_128_CFB),
-                    sim.rsa_public(self.ek.public_key(),
-                                   sim.AK_ATTRIBUTES)):
+            self.refused(
+                'AK_ATTRIBUTES',
+                tpm2.check_ak,
+                ak(sim.AK_ATTRIBUTES & ~(1 << bit)),
+            )
+        for bad in (
+            ak(sim.AK_ATTRIBUTES | 1 << 17),
+            ak(scheme=sim.NULL),
+            ak(scheme=struct.pack('>HH', 0x18, 0x0C)),
+            ak(curve=4),
+            ak(symmetric=sim.AES_128_CFB),
+            sim.rsa_public(self.ek.public_key(), sim.AK_ATTRIBUTES),
+        ):
             self.refused('AK_ATTRIBUTES', tpm2.check_ak, bad)
 
     def test_storage_templates_are_exact(self):
         for attributes, check, reason in (
-                (sim.SRK_ATTRIBUTES, tpm2.check_srk, 'SRK_ATTRIBUTES'),
-                (sim.MSK_ATTRIBUTES, tpm2.check_msk, 'MSK_TEMPLATE')):
+            (sim.SRK_ATTRIBUTES, tpm2.check_srk, 'SRK_ATTRIBUTES'),
+            (sim.MSK_ATTRIBUTES, tpm2.check_msk, 'MSK_TEMPLATE'),
+        ):
+
             def storage(bits, **kwargs):
-                return sim.ecc_public(self.key, bits, **{
-                    'symmetric': sim.AES_128_CFB, **kwargs})
+                return sim.ecc_public(
+                    self.key, bits, **{'symmetric': sim.AES_128_CFB, **kwargs}
+                )
+
             check(tpm2.parse_public(storage(attributes)))
             for bit in range(32):
                 self.refused(reason, check, storage(attributes ^ 1 << bit))
-            for change in ({'policy': bytes(32)}, {'symmetric': sim.NULL},
-                           {'scheme': sim.ECDSA_SHA256}, {'curve': 4},
-                           {'kdf': struct.pack('>HH', 0x20, 0x0B)},
-                           {'symmetric': struct.pack('>HHH', 6, 256, 0x43)},
-                           {'symmetric': struct.pack('>HHH', 6, 128, 0x42)}):
+            for change in (
+                {'policy': bytes(32)},
+                {'symmetric': sim.NULL},
+                {'scheme': sim.ECDSA_SHA256},
+                {'curve': 4},
+                {'kdf': struct.pack('>HH', 0x20, 0x0B)},
+                {'symmetric': struct.pack('>HHH', 6, 256, 0x43)},
+                {'symmetric': struct.pack('>HHH', 6, 128, 0x42)},
+            ):
                 self.refused(reason, check, storage(attributes, **change))
 
     def test_ek(self):
         good = sim.rsa_public(self.ek.public_key())
         tpm2.check_ek(tpm2.parse_public(good))
-        for bad in (sim.rsa_public(self.ek.public_key(), 0),
-                    sim.rsa_public(self.ek.public_key(), policy=bytes(32)),
-                    sim.ecc_public(self.key, sim.EK_ATTRIBUTES,
-                                   symmetric=sim.AES_128_CFB)):
+        for bad in (
+            sim.rsa_public(self.ek.public_key(), 0),
+            sim.rsa_public(self.ek.public_key(), policy=bytes(32)),
+            sim.ecc_public(
+                self.key, sim.EK_ATTRIBUTES, symmetric=sim.AES_128_CFB
+            ),
+        ):
             self.refused('EK_MISMATCH', tpm2.check_ek, bad)
 
     def test_transit(self):
         def transit(attributes=0x480, policy=b'p' * 32, scheme=sim.NULL):
-            return tpm2.parse_public(sim.sized(
-                struct.pack('>HHI', 8, 0x0B, attributes)
-                + sim.sized(policy) + scheme + sim.sized(bytes(32))))
+            return tpm2.parse_public(
+                sim.sized(
+                    struct.pack('>HHI', 8, 0x0B, attributes)
+                    + sim.sized(policy)
+                    + scheme
+                    + sim.sized(bytes(32))
+                )
+            )
+
         tpm2.check_transit(transit(), b'p' * 32)
         for public, policy in (
-                (transit(), b'x' * 32), (transit(policy=b''), b''),
-                (transit(attributes=0x4C0), b'p' * 32),
-                (transit(attributes=0x482), b'p' * 32),
-                (tpm2.parse_public(sim.rsa_public(self.ek.public_key())),
-                 sim.EK_POLICY)):
+            (transit(), b'x' * 32),
+            (transit(policy=b''), b''),
+            (transit(attributes=0x4C0), b'p' * 32),
+            (transit(attributes=0x482), b'p' * 32),
+            (
+                tpm2.parse_public(sim.rsa_public(self.ek.public_key())),
+                sim.EK_POLICY,
+            ),
+        ):
             with self.assertRaises(errors.CustodyError) as caught:
                 tpm2.check_transit(public, policy)
             self.assertEqual('TRANSFER_INVALID', caught.exception.reason)
 
     def test_external(self):
         public = tpm2.parse_public(tpm2.external_ecc_public(self.key))
-        self.assertEqual(sim.ecc_public(self.key, 0x00040040,
-                                        scheme=sim.ECDSA_SHA256),
-                         public.raw)
+        self.assertEqual(
+            sim.ecc_public(self.key, 0x00040040, scheme=sim.ECDSA_SHA256),
+            public.raw,
+        )
         self.assertEqual(public.name, tpm2.external_ecc_name(self.key))
         self.assertEqual(self.key, public.key)
         with self.assertRaises(ValueError):
-            tpm2.external_ecc_public(ec.generate_private_key(
-                ec.SECP384R1()).public_key())
+            tpm2.external_ecc_public(
+                ec.generate_private_key(ec.SECP384R1()).public_key()
+            )
 
 
 class MakeCredentialTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         self.key = rsa.generate_private_key(65537, 2048)
@@ -221,13 +260,24 @@ class MakeCredentialTest(unittest.TestCase):
     def test_structure(self):
         seed = bytes(range(32))
         blob, encrypted = tpm2.make_credential(
-            self.ek, b'\0\x0b' + b'n' * 32, b's' * 32, lambda size: seed)
-        self.assertEqual(seed, self.key.decrypt(encrypted[2:], padding.OAEP(
-            padding.MGF1(hashes.SHA256()), hashes.SHA256(),
-            b'IDENTITY\0')))
+            self.ek, b'\0\x0b' + b'n' * 32, b's' * 32, lambda size: seed
+        )
+        self.assertEqual(
+            seed,
+            self.key.decrypt(
+                encrypted[2:],
+                padding.OAEP(
+                    padding.MGF1(hashes.SHA256()),
+                    hashes.SHA256(),
+                    b'IDENTITY\0',
+                ),
+            ),
+        )
         self.assertEqual(2 + 2 + 32 + 34, len(blob))
-        mac_key = hmac.digest(seed, b'\0\0\0\1INTEGRITY\0\0\0\1\0',
-                              hashlib.sha256)
-        mac = hmac.digest(mac_key, blob[36:] + b'\0\x0b' + b'n' * 32,
-                          hashlib.sha256)
+        mac_key = hmac.digest(
+            seed, b'\0\0\0\1INTEGRITY\0\0\0\1\0', hashlib.sha256
+        )
+        mac = hmac.digest(
+            mac_key, blob[36:] + b'\0\x0b' + b'n' * 32, hashlib.sha256
+        )
         self.assertEqual(mac, blob[4:36])

@@ -9,14 +9,16 @@ from korora_nova.rats.transcript import bind
 
 
 class BindTest(unittest.TestCase):
-
     def test_construction(self):
         expected = hashlib.sha256(
-            b'\0\0\0\1l' + b'\0\0\0\2ab' + b'\0\0\0\0').digest()
+            b'\0\0\0\1l' + b'\0\0\0\2ab' + b'\0\0\0\0'
+        ).digest()
         self.assertEqual(expected, bind('l', b'ab', b''))
 
-    @hypothesis.given(st.lists(st.binary(max_size=4), max_size=4),
-                      st.lists(st.binary(max_size=4), max_size=4))
+    @hypothesis.given(
+        st.lists(st.binary(max_size=4), max_size=4),
+        st.lists(st.binary(max_size=4), max_size=4),
+    )
     @hypothesis.settings(deadline=None, database=None)
     def test_no_two_lists_collide(self, left, right):
         self.assertEqual(left == right, bind('l', *left) == bind('l', *right))

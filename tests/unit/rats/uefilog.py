@@ -7,10 +7,14 @@ import uuid
 
 from korora_nova.rats import eventlog
 
-ALGORITHMS = {'sha1': 0x04, 'sha256': 0x0B, 'sha384': 0x0C, 'sha512': 0x0D,
-              'sm3-256': 0x12}
-SIZES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64,
-         'sm3-256': 32}
+ALGORITHMS = {
+    'sha1': 0x04,
+    'sha256': 0x0B,
+    'sha384': 0x0C,
+    'sha512': 0x0D,
+    'sm3-256': 0x12,
+}
+SIZES = {'sha1': 20, 'sha256': 32, 'sha384': 48, 'sha512': 64, 'sm3-256': 32}
 SHA256 = (('sha256', 32),)
 BOTH = (('sha1', 20), ('sha256', 32))
 
@@ -30,21 +34,34 @@ def record(pcr, kind, digest=bytes(20), data=b''):
 
 def header(algorithms=SHA256, vendor=b'\0', size=None):
     """A Spec ID event; ``size`` replaces its eventSize."""
-    data = (b'Spec ID Event03\0' + struct.pack('<IBBBBI', 0, 0, 2, 0, 2,
-                                               len(algorithms))
-            + b''.join(struct.pack('<HH', ALGORITHMS.get(name, name), number)
-                       for name, number in algorithms)
-            + vendor)
-    return struct.pack('<II20sI', 0, 3, bytes(20),
-                       len(data) if size is None else size) + data
+    data = (
+        b'Spec ID Event03\0'
+        + struct.pack('<IBBBBI', 0, 0, 2, 0, 2, len(algorithms))
+        + b''.join(
+            struct.pack('<HH', ALGORITHMS.get(name, name), number)
+            for name, number in algorithms
+        )
+        + vendor
+    )
+    return (
+        struct.pack(
+            '<II20sI', 0, 3, bytes(20), len(data) if size is None else size
+        )
+        + data
+    )
 
 
 def event2(pcr, kind, digests, data=b''):
     """A crypto-agile record; digests: pairs of bank and bytes."""
-    return (struct.pack('<III', pcr, kind, len(digests))
-            + b''.join(struct.pack('<H', ALGORITHMS.get(name, name)) + value
-                       for name, value in digests)
-            + struct.pack('<I', len(data)) + data)
+    return (
+        struct.pack('<III', pcr, kind, len(digests))
+        + b''.join(
+            struct.pack('<H', ALGORITHMS.get(name, name)) + value
+            for name, value in digests
+        )
+        + struct.pack('<I', len(data))
+        + data
+    )
 
 
 def event(pcr, kind=1, digest=b'd' * 32, data=b'data'):
@@ -55,8 +72,9 @@ def event(pcr, kind=1, digest=b'd' * 32, data=b'data'):
 def measured(pcr, kind, data, of=None, banks=('sha256',)):
     """A record whose digests are of ``of``, default the data."""
     content = data if of is None else of
-    return event2(pcr, kind, [(bank, hashed(bank, content))
-                              for bank in banks], data)
+    return event2(
+        pcr, kind, [(bank, hashed(bank, content)) for bank in banks], data
+    )
 
 
 def locality(value, pcr=0):
@@ -65,8 +83,12 @@ def locality(value, pcr=0):
 
 def variable(name, value, vendor=GLOBAL):
     """UEFI_VARIABLE_DATA."""
-    return (vendor.bytes_le + struct.pack('<QQ', len(name), len(value))
-            + name.encode('utf-16-le') + value)
+    return (
+        vendor.bytes_le
+        + struct.pack('<QQ', len(name), len(value))
+        + name.encode('utf-16-le')
+        + value
+    )
 
 
 def extended(*digests, start=bytes(32), bank='sha256'):
@@ -92,8 +114,12 @@ def signature_list(kind, *items, head=b'', owner=OWNER):
     """EFI_SIGNATURE_LIST of items of one size."""
     body = b''.join(owner.bytes_le + item for item in items)
     each = 16 + len(items[0]) if items else 48
-    return (kind.bytes_le + struct.pack(
-        '<III', 28 + len(head) + len(body), len(head), each) + head + body)
+    return (
+        kind.bytes_le
+        + struct.pack('<III', 28 + len(head) + len(body), len(head), each)
+        + head
+        + body
+    )
 
 
 def separator(pcr, value=bytes(4), banks=('sha256',)):
@@ -121,8 +147,11 @@ def image(path=b''):
 
 
 def load_option(description, path=b'', attributes=1):
-    return (struct.pack('<IH', attributes, len(path))
-            + (description + '\0').encode('utf-16-le') + path)
+    return (
+        struct.pack('<IH', attributes, len(path))
+        + (description + '\0').encode('utf-16-le')
+        + path
+    )
 
 
 def tagged(number, data):
@@ -141,12 +170,14 @@ def boot(*records, head=None, bank='sha256', differs=()):
 def changed(record, kind=None, data=None):
     """A record with other labels and the same digest."""
     item = eventlog.parse(header() + record).events[1]
-    return event(item.pcr, item.type if kind is None else kind,
-                 item.digests['sha256'],
-                 item.data if data is None else data)
+    return event(
+        item.pcr,
+        item.type if kind is None else kind,
+        item.digests['sha256'],
+        item.data if data is None else data,
+    )
 
 
 def variable_event(name, value, vendor=None, kind=SB):
-    vendor = vendor or (GLOBAL if name in ('PK', 'KEK')
-                        else SECURITY)
+    vendor = vendor or (GLOBAL if name in ('PK', 'KEK') else SECURITY)
     return measured(7, kind, variable(name, value, vendor))

@@ -43,8 +43,11 @@ class Cloud:
     @property
     def holders(self) -> dict[str, str]:
         """Who holds the key of each server, if anybody does."""
-        return {instance: row['holder'] for instance, row
-                in self.ledger.items() if row['holder'] is not None}
+        return {
+            instance: row['holder']
+            for instance, row in self.ledger.items()
+            if row['holder'] is not None
+        }
 
     def agent(self, host: str) -> FakeAgent:
         if host not in self.agents:
@@ -56,8 +59,10 @@ class Cloud:
             raise errors.Unavailable(R.SERVICE_UNAVAILABLE)
         if host in self.untrusted:
             raise errors.Untrusted(
-                R.HOST_UNTRUSTED, f'{host} has PCR 7 wrong',
-                details={'host': host})
+                R.HOST_UNTRUSTED,
+                f'{host} has PCR 7 wrong',
+                details={'host': host},
+            )
 
     def decide(self, migration: str, outcome: str) -> None:
         move = self.moves.get(migration)
@@ -76,8 +81,7 @@ class Cloud:
             source[move.instance]['state'] = 'held'
             dest.pop(move.instance, None)
             if source[move.instance].get('forget'):
-                self.agents[move.source].call(
-                    'forget', instance=move.instance)
+                self.agents[move.source].call('forget', instance=move.instance)
 
 
 class FakeAgent:
@@ -100,21 +104,25 @@ class FakeAgent:
         self.announced: set[str] = set()
         self.open: set[str] = set()
         self.define: Callable[[str, str, bytes], None] = (
-            lambda instance, secret_uuid, value: None)
+            lambda instance, secret_uuid, value: None
+        )
         self.undefine: Callable[[str], None] = lambda instance: None
         self.runs: Callable[[str], bool] = lambda instance: True
 
     def ops(self, *but: str) -> list[str]:
         """Names of the calls made, questions left out."""
-        return [op for op, _ in self.calls
-                if op not in (
-                    'protection', 'status', 'check_address', *but)]
+        return [
+            op
+            for op, _ in self.calls
+            if op not in ('protection', 'status', 'check_address', *but)
+        ]
 
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
             raise errors.Unavailable(R.AGENT_UNAVAILABLE)
-        messages.validate({'version': 1, 'op': op, **fields},
-                          messages.OPERATIONS[op])
+        messages.validate(
+            {'version': 1, 'op': op, **fields}, messages.OPERATIONS[op]
+        )
         self.calls.append((op, fields))
         if op in self.fail:
             raise self.fail[op]
@@ -122,9 +130,13 @@ class FakeAgent:
         return answer
 
     def _status(self) -> dict[str, Any]:
-        return {'host': self.host, 'keys': [
-            {'instance': uuid, **record}
-            for uuid, record in self.vault.items()]}
+        return {
+            'host': self.host,
+            'keys': [
+                {'instance': uuid, **record}
+                for uuid, record in self.vault.items()
+            ],
+        }
 
     def _attest(self) -> dict[str, Any]:
         self.cloud.check(self.host)
@@ -134,26 +146,36 @@ class FakeAgent:
         self.cloud.check(host)
         return {'tier': 'affirming', 'reasons': []}
 
-    def _protection(self, instance: str,
-                    ledger: bool = True) -> dict[str, Any]:
+    def _protection(
+        self, instance: str, ledger: bool = True
+    ) -> dict[str, Any]:
         record = self.vault.get(instance, {'state': 'none'})
         known = ledger and self.cloud.up
-        return {'state': record['state'], 'epoch': 1,
-                'migration': record.get('migration'),
-                'ledger': self.cloud.ledger.get(instance) if known else None,
-                'ledger_known': known}
+        return {
+            'state': record['state'],
+            'epoch': 1,
+            'migration': record.get('migration'),
+            'ledger': self.cloud.ledger.get(instance) if known else None,
+            'ledger_known': known,
+        }
 
-    def _seal(self, instance: str, secret_uuid: str,
-              passphrase: str) -> dict[str, Any]:
+    def _seal(
+        self, instance: str, secret_uuid: str, passphrase: str
+    ) -> dict[str, Any]:
         self.cloud.check(self.host)
         row = self.cloud.ledger.get(instance, {'holder': None, 'epoch': 0})
         if row['holder'] is not None:
             raise errors.Conflict(R.LEDGER_CONFLICT)
         self.cloud.ledger[instance] = {
-            'holder': self.host, 'epoch': row['epoch'] + 1, 'pending': None}
+            'holder': self.host,
+            'epoch': row['epoch'] + 1,
+            'pending': None,
+        }
         self.vault[instance] = {
-            'state': 'held', 'secret_uuid': secret_uuid,
-            'value': base64.b64decode(passphrase, validate=True)}
+            'state': 'held',
+            'secret_uuid': secret_uuid,
+            'value': base64.b64decode(passphrase, validate=True),
+        }
         return {}
 
     def _open(self, instance: str) -> dict[str, Any]:
@@ -186,11 +208,18 @@ class FakeAgent:
     def _check_address(self, address: str) -> dict[str, Any]:
         if address != self.address:
             raise errors.CustodyError(
-                R.ADDRESS_MISMATCH, f'{address} or {self.address}?')
+                R.ADDRESS_MISMATCH, f'{address} or {self.address}?'
+            )
         return {}
 
-    def _receive(self, migration: str, instance: str, source: str,
-                 address: str, tls_name: str) -> dict[str, Any]:
+    def _receive(
+        self,
+        migration: str,
+        instance: str,
+        source: str,
+        address: str,
+        tls_name: str,
+    ) -> dict[str, Any]:
         self._check_address(address)
         self.cloud.check(self.host)
         self.cloud.check(source)
@@ -203,28 +232,41 @@ class FakeAgent:
         record = sender.vault[instance]
         record.update(state='outgoing', migration=migration)
         self.cloud.moves[migration] = Move(
-            instance, source, self.host, address, tls_name)
+            instance, source, self.host, address, tls_name
+        )
         self.cloud.ledger[instance]['pending'] = migration
         self.vault[instance] = dict(record, state='incoming')
         self._define(instance)
-        return {'secret_uuid': record['secret_uuid'], 'epoch': 2,
-                'ms': 20, 'tpm_commands': 30}
+        return {
+            'secret_uuid': record['secret_uuid'],
+            'epoch': 2,
+            'ms': 20,
+            'tpm_commands': 30,
+        }
 
-    def _start(self, instance: str, migration: str, dest: str, address: str,
-               tls_name: str | None) -> dict[str, Any]:
+    def _start(
+        self,
+        instance: str,
+        migration: str,
+        dest: str,
+        address: str,
+        tls_name: str | None,
+    ) -> dict[str, Any]:
         move = self.cloud.moves.get(migration)
         record = self.vault.get(instance, {'state': 'none'})
         if move is None or record['state'] != 'outgoing':
             raise errors.CustodyError(R.VAULT_STATE)
         if (move.dest, move.address) != (dest, address) or (
-                bool(move.tls_name) and not tls_name):
+            bool(move.tls_name) and not tls_name
+        ):
             raise errors.CustodyError(R.ADDRESS_MISMATCH)
         self.cloud.check(dest)
         record['state'] = 'moving'
         return {'tls_name': move.tls_name or None}
 
-    def _stream_completed(self, instance: str,
-                          migration: str) -> dict[str, Any]:
+    def _stream_completed(
+        self, instance: str, migration: str
+    ) -> dict[str, Any]:
         self.cloud.decide(migration, 'committed')
         return {'queued': True}
 
@@ -233,8 +275,7 @@ class FakeAgent:
             raise errors.Forbidden(R.STATEMENT_NOT_ALLOWED)
         return self._stream_completed(instance, migration)
 
-    def _never_started(self, instance: str,
-                       migration: str) -> dict[str, Any]:
+    def _never_started(self, instance: str, migration: str) -> dict[str, Any]:
         if self.vault.get(instance, {}).get('state') == 'outgoing':
             self.cloud.decide(migration, 'aborted')
         return {'queued': True}
@@ -243,8 +284,9 @@ class FakeAgent:
         self.cloud.decide(migration, 'aborted')
         return {'queued': True}
 
-    def _forget(self, instance: str,
-                wait: float | None = None) -> dict[str, Any]:
+    def _forget(
+        self, instance: str, wait: float | None = None
+    ) -> dict[str, Any]:
         record = self.vault.get(instance, {})
         if record.get('state') in ('outgoing', 'moving'):
             # Whose key it is has to be decided first.

@@ -17,8 +17,11 @@ GONE = errors.Unavailable('AGENT_UNAVAILABLE', 'Nobody at /run/agent.sock.')
 class TestArrival(testtools.TestCase):
     def setUp(self):
         super().setUp()
-        self.log = self.useFixture(fixtures.FakeLogger(
-            format='%(levelname)s %(message)s', level=logging.INFO))
+        self.log = self.useFixture(
+            fixtures.FakeLogger(
+                format='%(levelname)s %(message)s', level=logging.INFO
+            )
+        )
         self.outcomes = []
         self.arrival = arrival.Arrival(self.attempt)
 
@@ -37,14 +40,13 @@ class TestArrival(testtools.TestCase):
 
     def test_waiting_is_one_line(self):
         self.assertEqual([False] * 3, self.steps(GONE, GONE, GONE))
-        line, = self.lines()
+        (line,) = self.lines()
         self.assertTrue(line.startswith('INFO Waiting'), line)
         self.assertIn('tried again without restart', line)
         self.assertIn('/run/agent.sock', line)
 
     def test_an_answer_after_waiting_is_told(self):
-        self.assertEqual([False, False, True],
-                         self.steps(GONE, False, True))
+        self.assertEqual([False, False, True], self.steps(GONE, False, True))
         self.assertEqual(2, len(self.lines()))
         self.assertIn('answers', self.lines()[1])
 
@@ -54,12 +56,16 @@ class TestArrival(testtools.TestCase):
 
     def test_another_trouble_is_another_line(self):
         self.steps(GONE, errors.Forbidden('PEER_DENIED'), GONE)
-        self.assertEqual(['INFO', 'WARNING', 'INFO'],
-                         [line.split()[0] for line in self.lines()])
+        self.assertEqual(
+            ['INFO', 'WARNING', 'INFO'],
+            [line.split()[0] for line in self.lines()],
+        )
 
     def test_goes_on_after_what_nobody_expected(self):
-        self.assertEqual([False, False, True], self.steps(
-            ValueError('database'), ValueError('database'), True))
+        self.assertEqual(
+            [False, False, True],
+            self.steps(ValueError('database'), ValueError('database'), True),
+        )
         self.assertEqual(1, self.log.output.count('ERROR'))
 
     def test_the_thread_ends_when_all_is_done(self):
@@ -77,6 +83,7 @@ class TestArrival(testtools.TestCase):
         def attempt():
             tried.set()
             return False
+
         patient = arrival.Arrival(attempt)
         patient.start()
         self.assertTrue(tried.wait(10))

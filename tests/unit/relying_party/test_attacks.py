@@ -18,7 +18,6 @@ def depth(exc):
 
 
 class StoredExceptionsTest(test_gate.Base):
-
     def grows(self, exc, call):
         """Frames that 100 refusals add."""
         self.assertRaises(errors.KororaError, call)
@@ -32,16 +31,19 @@ class StoredExceptionsTest(test_gate.Base):
         """M4a: refusals keep their callers' frames; raise copies instead."""
         self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
         standing = self.standing(test_gate.TRUSTED)
-        self.assertEqual(0, self.grows(
-            self.gate.obstacle, lambda: self.gate.begin(standing)))
+        self.assertEqual(
+            0,
+            self.grows(self.gate.obstacle, lambda: self.gate.begin(standing)),
+        )
 
     @faults.not_yet('M4b', 'lifecycle', today='0 != [1-9]')
     def test_verdict(self):
         """M4b: verdicts keep their callers' frames; raise copies instead."""
         verdict = errors.Untrusted('HOST_UNTRUSTED')
         decision = results.Decision({'h1': verdict})
-        self.assertEqual(0, self.grows(
-            verdict, lambda: decision.require('h1', 0.0)))
+        self.assertEqual(
+            0, self.grows(verdict, lambda: decision.require('h1', 0.0))
+        )
 
 
 class SlowServiceTest(test_results.Base):
@@ -55,6 +57,13 @@ class SlowServiceTest(test_results.Base):
         for _ in range(4):
             self.assertRaises(errors.Unavailable, self.results.decide)
             self.clock += results.GIVE_UP * self.BUDGET + 1
-        self.assertEqual(1, len([
-            thread for thread in set(threading.enumerate()) - before
-            if thread.name == 'korora-results']))
+        self.assertEqual(
+            1,
+            len(
+                [
+                    thread
+                    for thread in set(threading.enumerate()) - before
+                    if thread.name == 'korora-results'
+                ]
+            ),
+        )

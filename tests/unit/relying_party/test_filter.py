@@ -39,16 +39,20 @@ class TestFilter(testtools.TestCase):
         self.results = mock.create_autospec(results.Results, instance=True)
         self.results.decide.side_effect = lambda: self.decision
         self.filter._results = self.results
-        self.hosts = [host_manager.HostState(name, f'node-of-{name}', 'cell')
-                      for name in ('h1', 'h2', 'h3')]
+        self.hosts = [
+            host_manager.HostState(name, f'node-of-{name}', 'cell')
+            for name in ('h1', 'h2', 'h3')
+        ]
 
     def spec(self, extra_specs=None, image=None, hints=None):
         return objects.RequestSpec(
             instance_uuid='6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11',
             flavor=objects.Flavor(extra_specs=extra_specs or {}),
             image=objects.ImageMeta(
-                properties=objects.ImageMetaProps(**(image or {}))),
-            scheduler_hints=hints or {})
+                properties=objects.ImageMetaProps(**(image or {}))
+            ),
+            scheduler_hints=hints or {},
+        )
 
     def passing(self, spec):
         answer = self.filter.filter_all(iter(self.hosts), spec)
@@ -68,8 +72,9 @@ class TestFilter(testtools.TestCase):
         self.assertEqual([], self.passing(self.spec(REQUIRED)))
 
     def test_vtpm_of_the_image(self):
-        spec = self.spec({'hw:tpm_secret_security': 'host'},
-                         {'hw_tpm_version': '2.0'})
+        spec = self.spec(
+            {'hw:tpm_secret_security': 'host'}, {'hw_tpm_version': '2.0'}
+        )
         self.assertEqual(['h1', 'h2'], self.passing(spec))
 
     def test_no_image(self):
@@ -89,7 +94,8 @@ class TestFilter(testtools.TestCase):
 
     def test_service_down_refuses_who_asks(self):
         self.results.decide.side_effect = errors.Unavailable(
-            'SERVICE_UNAVAILABLE')
+            'SERVICE_UNAVAILABLE'
+        )
         self.assertEqual([], self.passing(self.spec(REQUIRED)))
         self.assertEqual(['h1', 'h2', 'h3'], self.passing(self.spec()))
 
@@ -129,9 +135,13 @@ class TestFilter(testtools.TestCase):
 
     def test_nova_finds_it(self):
         loaded = filters.HostFilterHandler().get_matching_classes(
-            ['korora_nova.relying_party.filter.AttestationFilter'])
+            ['korora_nova.relying_party.filter.AttestationFilter']
+        )
         self.assertEqual([korora_filter.AttestationFilter], loaded)
 
     def test_not_a_generator(self):
-        self.assertFalse(inspect.isgeneratorfunction(
-            korora_filter.AttestationFilter.filter_all))
+        self.assertFalse(
+            inspect.isgeneratorfunction(
+                korora_filter.AttestationFilter.filter_all
+            )
+        )

@@ -22,8 +22,13 @@ class Base(testtools.TestCase):
         self.agent = self.cloud.agent('h1')
         self.waits = []
         self.time = 0.0
-        self.gate = gate.Gate(self.connect, timeout=60, boot_wait=100,
-                              clock=lambda: self.time, sleep=self.pause)
+        self.gate = gate.Gate(
+            self.connect,
+            timeout=60,
+            boot_wait=100,
+            clock=lambda: self.time,
+            sleep=self.pause,
+        )
 
     def connect(self, timeout):
         self.waits.append(timeout)
@@ -33,18 +38,19 @@ class Base(testtools.TestCase):
         self.time += seconds
 
     def standing(self, what, vtpm=False, ledger=False):
-        return self.gate.standing(gate.Server(UUID, what, vtpm),
-                                  ledger=ledger)
+        return self.gate.standing(gate.Server(UUID, what, vtpm), ledger=ledger)
 
     def hold(self, state='held'):
-        self.agent.call('seal', instance=UUID, secret_uuid=SECRET,
-                        passphrase='cGFzcw==')
+        self.agent.call(
+            'seal', instance=UUID, secret_uuid=SECRET, passphrase='cGFzcw=='
+        )
         self.agent.vault[UUID]['state'] = state
         self.agent.calls.clear()
 
     def refused(self, reason, function, *args, **kwargs):
-        error = self.assertRaises(errors.KororaError, function, *args,
-                                  **kwargs)
+        error = self.assertRaises(
+            errors.KororaError, function, *args, **kwargs
+        )
         self.assertEqual(reason, error.reason)
         return error
 
@@ -53,9 +59,10 @@ class TestStanding(Base):
     def test_plain_asks_the_vault_only(self):
         standing = self.standing(PLAIN)
         self.assertFalse(standing.gated)
-        self.assertEqual([('protection', {'instance': UUID,
-                                          'ledger': False})],
-                         self.agent.calls)
+        self.assertEqual(
+            [('protection', {'instance': UUID, 'ledger': False})],
+            self.agent.calls,
+        )
         self.assertEqual([gate.QUICK], self.waits)
 
     def test_plain_with_dead_agent_is_plain(self):
@@ -67,8 +74,13 @@ class TestStanding(Base):
         self.assertFalse(self.standing(PLAIN).gated)
 
     def test_vault_overrides_a_stripped_flavor(self):
-        for state in ('held', 'outgoing', 'moving', 'incoming',
-                      'relinquished'):
+        for state in (
+            'held',
+            'outgoing',
+            'moving',
+            'incoming',
+            'relinquished',
+        ):
             self.agent.vault.clear()
             self.cloud.ledger.clear()
             self.hold(state)
@@ -78,8 +90,7 @@ class TestStanding(Base):
                 self.assertEqual(state, standing.state)
 
     def test_ledger_overrides_a_lowered_vtpm(self):
-        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 3,
-                                   'pending': None}
+        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 3, 'pending': None}
         self.assertTrue(self.standing(USER_VTPM).custody)
         self.assertTrue(self.standing(PLAIN, vtpm=True).custody)
 
@@ -88,8 +99,11 @@ class TestStanding(Base):
 
     def test_possible_vtpm_is_refused_with_dead_agent(self):
         self.agent.alive = False
-        for what, vtpm in ((USER_VTPM, False), (CUSTODY, False),
-                           (PLAIN, True)):
+        for what, vtpm in (
+            (USER_VTPM, False),
+            (CUSTODY, False),
+            (PLAIN, True),
+        ):
             self.refused('AGENT_UNAVAILABLE', self.standing, what, vtpm)
 
     def test_possible_vtpm_is_refused_without_ledger(self):
@@ -98,8 +112,9 @@ class TestStanding(Base):
 
     def test_start_is_refused_without_ledger(self):
         self.cloud.up = False
-        self.refused('SERVICE_UNAVAILABLE', self.standing, CUSTODY,
-                     ledger=True)
+        self.refused(
+            'SERVICE_UNAVAILABLE', self.standing, CUSTODY, ledger=True
+        )
 
     def test_custody_by_flavor_asks_no_ledger(self):
         """A hand-over's checks cost one question to the vault."""
@@ -133,24 +148,31 @@ class TestAdmit(Base):
     def test_untrusted_host(self):
         self.cloud.untrusted.add('h1')
         for what in (TRUSTED, CUSTODY):
-            self.refused('HOST_UNTRUSTED', self.gate.admit,
-                         self.standing(what))
+            self.refused(
+                'HOST_UNTRUSTED', self.gate.admit, self.standing(what)
+            )
 
     def test_service_down(self):
         self.cloud.up = False
-        self.refused('SERVICE_UNAVAILABLE', self.gate.admit,
-                     self.standing(TRUSTED))
+        self.refused(
+            'SERVICE_UNAVAILABLE', self.gate.admit, self.standing(TRUSTED)
+        )
 
     def test_dead_agent(self):
         self.agent.alive = False
-        self.refused('AGENT_UNAVAILABLE', self.gate.admit,
-                     self.standing(TRUSTED))
+        self.refused(
+            'AGENT_UNAVAILABLE', self.gate.admit, self.standing(TRUSTED)
+        )
 
     def test_peer(self):
         self.cloud.untrusted.add('h3')
         self.gate.admit_peer(self.standing(TRUSTED), 'h2')
-        self.refused('HOST_UNTRUSTED', self.gate.admit_peer,
-                     self.standing(TRUSTED), 'h3')
+        self.refused(
+            'HOST_UNTRUSTED',
+            self.gate.admit_peer,
+            self.standing(TRUSTED),
+            'h3',
+        )
 
     def test_obstacle_refuses_all_with_a_requirement(self):
         self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
@@ -198,19 +220,16 @@ class TestBegin(Base):
     def test_held_key_on_untrusted_host(self):
         self.hold()
         self.cloud.untrusted.add('h1')
-        self.refused('HOST_UNTRUSTED', self.gate.begin,
-                     self.standing(CUSTODY))
+        self.refused('HOST_UNTRUSTED', self.gate.begin, self.standing(CUSTODY))
 
     def test_pending_hand_over(self):
         self.hold('moving')
         self.cloud.ledger[UUID]['pending'] = 'm'
-        self.refused('CUSTODY_PENDING', self.gate.begin,
-                     self.standing(PLAIN))
+        self.refused('CUSTODY_PENDING', self.gate.begin, self.standing(PLAIN))
 
     def test_key_that_nobody_holds_any_more(self):
         # A first start failed on another host, or a ledger was recovered.
-        self.cloud.ledger[UUID] = {'holder': None, 'epoch': 1,
-                                   'pending': None}
+        self.cloud.ledger[UUID] = {'holder': None, 'epoch': 1, 'pending': None}
         for what in (CUSTODY, USER_VTPM):
             standing = self.standing(what, vtpm=True, ledger=True)
             self.assertTrue(standing.custody)
@@ -219,10 +238,12 @@ class TestBegin(Base):
         self.assertEqual('attest', self.agent.calls[-1][0])
 
     def test_key_is_elsewhere(self):
-        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 1,
-                                   'pending': None}
-        self.refused('VAULT_MISSING', self.gate.begin,
-                     self.standing(CUSTODY, ledger=True))
+        self.cloud.ledger[UUID] = {'holder': 'h2', 'epoch': 1, 'pending': None}
+        self.refused(
+            'VAULT_MISSING',
+            self.gate.begin,
+            self.standing(CUSTODY, ledger=True),
+        )
         self.assertEqual([], self.agent.ops())
 
     def test_first_start(self):
@@ -239,8 +260,13 @@ class TestBegin(Base):
             ticket = self.gate.begin(self.standing(CUSTODY))
             self.assertFalse(ticket.claimed)
             self.agent.fail = {op: errors.Unavailable('TPM_UNAVAILABLE')}
-            self.refused('TPM_UNAVAILABLE', self.gate.first_key, ticket,
-                         SECRET, secret.Secret(b'x'))
+            self.refused(
+                'TPM_UNAVAILABLE',
+                self.gate.first_key,
+                ticket,
+                SECRET,
+                secret.Secret(b'x'),
+            )
             self.assertTrue(ticket.claimed)
             self.assertIsNone(ticket.secret_uuid)
 
@@ -249,22 +275,35 @@ class TestMoves(Base):
     def test_cold_migration(self):
         plain, custody = self.standing(PLAIN), self.standing(CUSTODY)
         self.gate.check_cold_migration(plain, TRUSTED)
-        for standing, wanted in ((custody, CUSTODY), (custody, PLAIN),
-                                 (plain, CUSTODY)):
-            self.refused('COLD_MIGRATION_UNSUPPORTED',
-                         self.gate.check_cold_migration, standing, wanted)
+        for standing, wanted in (
+            (custody, CUSTODY),
+            (custody, PLAIN),
+            (plain, CUSTODY),
+        ):
+            self.refused(
+                'COLD_MIGRATION_UNSUPPORTED',
+                self.gate.check_cold_migration,
+                standing,
+                wanted,
+            )
 
     def test_secret_in_migrate_data(self):
         def check(what, has_secret, protect):
             self.gate.check_migrate_data(
-                self.standing(what), has_secret=has_secret,
-                protect_vtpm=protect)
+                self.standing(what),
+                has_secret=has_secret,
+                protect_vtpm=protect,
+            )
+
         check(CUSTODY, False, True)
         check(USER_VTPM, True, False)
-        for what, protect in ((CUSTODY, False), (CUSTODY, True),
-                              (USER_VTPM, True), (PLAIN, True)):
-            self.refused('SECRET_IN_MIGRATE_DATA', check, what, True,
-                         protect)
+        for what, protect in (
+            (CUSTODY, False),
+            (CUSTODY, True),
+            (USER_VTPM, True),
+            (PLAIN, True),
+        ):
+            self.refused('SECRET_IN_MIGRATE_DATA', check, what, True, protect)
 
 
 class TestBootWait(Base):
@@ -274,8 +313,13 @@ class TestBootWait(Base):
 
     def test_no_wait_before_and_long_after(self):
         self.agent.alive = False
-        another = gate.Gate(self.connect, timeout=60, boot_wait=100,
-                            clock=lambda: self.time, sleep=self.pause)
+        another = gate.Gate(
+            self.connect,
+            timeout=60,
+            boot_wait=100,
+            clock=lambda: self.time,
+            sleep=self.pause,
+        )
         another.wait_for_trust()
         self.assertEqual(0.0, self.time)
         self.time = 5000.0
@@ -289,6 +333,7 @@ class TestBootWait(Base):
             self.time += seconds
             if self.time >= 5:
                 self.agent.fail.clear()
+
         self.gate._sleep = pause
         self.gate.wait_for_trust()
         self.assertEqual(5.0, self.time)

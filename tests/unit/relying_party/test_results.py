@@ -50,10 +50,18 @@ class Client:
             raise self.error
         if etag == str(self.etag):
             return None
-        return Bulk(str(self.etag), tuple(
-            {'host': host, 'tier': 'affirming', 'token': token,
-             'reasons': self.reasons.get(host, [])}
-            for host, token in self.rows.items()))
+        return Bulk(
+            str(self.etag),
+            tuple(
+                {
+                    'host': host,
+                    'tier': 'affirming',
+                    'token': token,
+                    'reasons': self.reasons.get(host, []),
+                }
+                for host, token in self.rows.items()
+            ),
+        )
 
 
 class Base(testtools.TestCase):
@@ -72,8 +80,13 @@ class Base(testtools.TestCase):
         self.now = 50_000.0
         self.made = 0
         self.results = results.Results(
-            self.make, self.path, cache=5, budget=self.BUDGET,
-            monotonic=lambda: self.clock, now=lambda: self.now)
+            self.make,
+            self.path,
+            cache=5,
+            budget=self.BUDGET,
+            monotonic=lambda: self.clock,
+            now=lambda: self.now,
+        )
 
     def make(self):
         self.made += 1
@@ -81,26 +94,47 @@ class Base(testtools.TestCase):
 
     def pin(self, *pinned):
         ring = keys.KeyRing.build(
-            CLOUD, result=[key.public for key in pinned], custody=[],
-            approval=[])
+            CLOUD,
+            result=[key.public for key in pinned],
+            custody=[],
+            approval=[],
+        )
         with open(self.path, 'w') as stream:
             json.dump(ring.to_json(), stream)
         os.utime(self.path, ns=(time.time_ns(), time.time_ns()))
 
-    def token(self, host, *, tier='affirming', reasons=(), issued=None,
-              life=180.0, key=None, cloud=CLOUD):
+    def token(
+        self,
+        host,
+        *,
+        tier='affirming',
+        reasons=(),
+        issued=None,
+        life=180.0,
+        key=None,
+        cloud=CLOUD,
+    ):
         issued = self.now if issued is None else issued
-        return signed.sign_result(signed.Result(
-            host=host, ak_name='00' * 34, tier=tier, reasons=tuple(reasons),
-            issued=issued, expires=issued + life, cloud=cloud),
-            key or self.key)
+        return signed.sign_result(
+            signed.Result(
+                host=host,
+                ak_name='00' * 34,
+                tier=tier,
+                reasons=tuple(reasons),
+                issued=issued,
+                expires=issued + life,
+                cloud=cloud,
+            ),
+            key or self.key,
+        )
 
     def require(self, host, **kwargs):
         self.results.decide().require(host, self.now, **kwargs)
 
     def refused(self, reason, host, **kwargs):
-        error = self.assertRaises(errors.KororaError, self.require, host,
-                                  **kwargs)
+        error = self.assertRaises(
+            errors.KororaError, self.require, host, **kwargs
+        )
         self.assertEqual(reason, error.reason)
 
 
@@ -151,15 +185,23 @@ class TestDecision(Base):
             self.refused('RESULT_MISSING', 'h2')
 
     def test_contraindicated(self):
-        self.client.put('h1', self.token(
-            'h1', tier='contraindicated', reasons=['PCR_NOT_GOLDEN']))
+        self.client.put(
+            'h1',
+            self.token(
+                'h1', tier='contraindicated', reasons=['PCR_NOT_GOLDEN']
+            ),
+        )
         self.refused('HOST_UNTRUSTED', 'h1')
 
     def test_forgeries(self):
         other = keys.SigningKey.generate()
-        for token in (self.token('h2'), self.token('h1', key=other),
-                      self.token('h1', cloud='another'),
-                      'eyJhbGciOiJub25lIn0.e30.', 'rubbish'):
+        for token in (
+            self.token('h2'),
+            self.token('h1', key=other),
+            self.token('h1', cloud='another'),
+            'eyJhbGciOiJub25lIn0.e30.',
+            'rubbish',
+        ):
             self.client.put('h1', token)
             self.clock += 10
             self.refused('RESULT_FORGED', 'h1')
@@ -248,7 +290,8 @@ class TestCache(Base):
 
     def test_missing_keys(self):
         self.results = results.Results(
-            self.make, self.path + '.gone', cache=5, budget=5)
+            self.make, self.path + '.gone', cache=5, budget=5
+        )
         self.refused('KEYS_INVALID', 'h1')
         self.assertEqual([], self.client.calls)
 
@@ -278,6 +321,7 @@ class TestBudget(Base):
                 outcomes.append('ok')
             except errors.KororaError as exc:
                 outcomes.append(exc.reason)
+
         threads = [threading.Thread(target=ask) for _ in range(20)]
         for thread in threads:
             thread.start()

@@ -13,9 +13,11 @@ from korora_nova import errors
 from korora_nova.relying_party import drift, refusal, stream, tombstone
 
 LIBVIRT = SimpleNamespace(
-    VIR_MIGRATE_POSTCOPY=32768, VIR_MIGRATE_TLS=65536,
+    VIR_MIGRATE_POSTCOPY=32768,
+    VIR_MIGRATE_TLS=65536,
     VIR_MIGRATE_TUNNELLED=4,
-    VIR_MIGRATE_PARAM_TLS_DESTINATION='tls.destination')
+    VIR_MIGRATE_PARAM_TLS_DESTINATION='tls.destination',
+)
 
 
 class Domain:
@@ -40,23 +42,24 @@ class TestStream(testtools.TestCase):
         guarded = stream.StreamDomain(self.domain, LIBVIRT, 'h2.example')
         guarded.migrateToURI3('uri', params=None, flags=1)
         self.assertEqual(
-            ('uri', {'tls.destination': 'h2.example'}, 65537),
-            self.domain.seen)
+            ('uri', {'tls.destination': 'h2.example'}, 65537), self.domain.seen
+        )
 
     def test_memory_goes_where_the_permit_says(self):
-        guarded = stream.StreamDomain(
-            self.domain, LIBVIRT, None, 'tcp://h2')
+        guarded = stream.StreamDomain(self.domain, LIBVIRT, None, 'tcp://h2')
         for given in ({}, {'migrate_uri': 'tcp://elsewhere'}):
             guarded.migrateToURI3('uri', params=given, flags=1)
             self.assertEqual(
-                ('uri', {'migrate_uri': 'tcp://h2'}, 1), self.domain.seen)
+                ('uri', {'migrate_uri': 'tcp://h2'}, 1), self.domain.seen
+            )
         # Inside the tunnel there is no other way.
         guarded.migrateToURI3('uri', params={}, flags=5)
         self.assertEqual(('uri', {}, 5), self.domain.seen)
 
     def test_all_else_is_the_domain(self):
         self.assertEqual(
-            7, stream.StreamDomain(self.domain, LIBVIRT, None).ID())
+            7, stream.StreamDomain(self.domain, LIBVIRT, None).ID()
+        )
 
     def test_recovery_notes_its_return(self):
         recovery = stream.Recovery(lambda *args, **kwargs: (args, kwargs))
@@ -67,6 +70,7 @@ class TestStream(testtools.TestCase):
     def test_recovery_that_raises_did_not_return(self):
         def fail():
             raise ValueError
+
         recovery = stream.Recovery(fail)
         self.assertRaises(ValueError, recovery)
         self.assertFalse(recovery.returned)
@@ -108,11 +112,14 @@ class TestTombstones(testtools.TestCase):
 class TestRefusal(testtools.TestCase):
     def test_text_has_no_details(self):
         error = errors.Untrusted(
-            'HOST_UNTRUSTED', 'h3.secret.example has a bad PCR 7',
-            details={'host': 'h3', 'pcr': '7'})
+            'HOST_UNTRUSTED',
+            'h3.secret.example has a bad PCR 7',
+            details={'host': 'h3', 'pcr': '7'},
+        )
         self.assertEqual(
             '[HOST_UNTRUSTED] ' + errors.REASONS['HOST_UNTRUSTED'],
-            refusal.text(error))
+            refusal.text(error),
+        )
 
     def test_text_of_an_unknown_reason(self):
         text = refusal.text(errors.KororaError('FUTURE', 'h3 is bad'))
@@ -123,22 +130,26 @@ class TestRefusal(testtools.TestCase):
         error = errors.Untrusted('HOST_UNTRUSTED')
         instance = SimpleNamespace(uuid='u')
         for made, cls in (
-                (refusal.plain(error), exception.NovaException),
-                (refusal.precheck(error), exception.MigrationPreCheckError),
-                (refusal.rollback(error), exception.InstanceFaultRollback),
-                (refusal.resize(error), exception.InstanceFaultRollback),
-                (refusal.rebuild(error, instance),
-                 exception.InstanceFaultRollback)):
+            (refusal.plain(error), exception.NovaException),
+            (refusal.precheck(error), exception.MigrationPreCheckError),
+            (refusal.rollback(error), exception.InstanceFaultRollback),
+            (refusal.resize(error), exception.InstanceFaultRollback),
+            (
+                refusal.rebuild(error, instance),
+                exception.InstanceFaultRollback,
+            ),
+        ):
             self.assertIs(cls, type(made))
             self.assertIn('[HOST_UNTRUSTED]', made.format_message())
 
     def test_spawn(self):
         instance = SimpleNamespace(uuid='u')
         for reason, cls in (
-                ('HOST_UNTRUSTED', exception.NovaException),
-                ('TPM_UNAVAILABLE', exception.NovaException),
-                ('AGENT_UNAVAILABLE', exception.NovaException),
-                ('SERVICE_UNAVAILABLE', exception.BuildAbortException)):
+            ('HOST_UNTRUSTED', exception.NovaException),
+            ('TPM_UNAVAILABLE', exception.NovaException),
+            ('AGENT_UNAVAILABLE', exception.NovaException),
+            ('SERVICE_UNAVAILABLE', exception.BuildAbortException),
+        ):
             made = refusal.spawn(errors.from_reason(reason), instance)
             self.assertIs(cls, type(made), reason)
 
@@ -150,6 +161,7 @@ class TestDrift(testtools.TestCase):
     def test_renamed(self):
         class Renamed:
             pass
+
         for name in drift.SHAPES:
             setattr(Renamed, name, getattr(stock.LibvirtDriver, name))
         self.assertEqual([], drift.differences(Renamed))

@@ -13,13 +13,13 @@ from korora_tempest_plugin.tests.api import test_rbac as plugin
 
 #: Roles and scope of a token, with the roles that they imply.
 TOKENS = {
-    plugin.ADMIN: (["admin", "member", "reader"], None),
-    plugin.READER: (["attestation_reader"], None),
-    plugin.ATTESTER: (["attester"], None),
-    plugin.SERVICE: (["service"], None),
-    plugin.MEMBER: (["member", "reader"], None),
-    plugin.PROJECT_READER: (["reader"], None),
-    plugin.SYSTEM_READER: (["reader"], "all"),
+    plugin.ADMIN: (['admin', 'member', 'reader'], None),
+    plugin.READER: (['attestation_reader'], None),
+    plugin.ATTESTER: (['attester'], None),
+    plugin.SERVICE: (['service'], None),
+    plugin.MEMBER: (['member', 'reader'], None),
+    plugin.PROJECT_READER: (['reader'], None),
+    plugin.SYSTEM_READER: (['reader'], 'all'),
 }
 
 
@@ -33,11 +33,12 @@ class TestTable(testtools.TestCase):
     def admits(self, user: str, rule: str) -> bool:
         roles, system_scope = TOKENS[user]
         token = context.RequestContext(
-            roles=roles, system_scope=system_scope,
-            project_id=None if system_scope else "a" * 32,
+            roles=roles,
+            system_scope=system_scope,
+            project_id=None if system_scope else 'a' * 32,
         )
         try:
-            self.enforcer.check(token, f"attestation:{rule}")
+            self.enforcer.check(token, f'attestation:{rule}')
         except errors.Forbidden:
             return False
         return True
@@ -47,29 +48,32 @@ class TestTable(testtools.TestCase):
         for rule, call in plugin.CALLS.items():
             self.assertEqual(
                 {user for user in TOKENS if self.admits(user, rule)},
-                set(call.users), rule,
+                set(call.users),
+                rule,
             )
 
     def test_every_rule_is_tried(self) -> None:
         rules = {
-            rule.name.removeprefix("attestation:")
+            rule.name.removeprefix('attestation:')
             for rule in policies.list_rules()
-            if rule.name.startswith("attestation:")
+            if rule.name.startswith('attestation:')
         }
         self.assertEqual(rules, set(plugin.CALLS))
 
     def test_every_user_makes_every_call(self) -> None:
         users = [
-            one for one in vars(plugin).values()
-            if isinstance(one, type) and hasattr(one, "user")
+            one
+            for one in vars(plugin).values()
+            if isinstance(one, type) and hasattr(one, 'user')
         ]
         self.assertEqual(
-            sorted(plugin.USERS), sorted(one.user for one in users))
+            sorted(plugin.USERS), sorted(one.user for one in users)
+        )
         for one in users:
             tried = []
-            test = one("test_show_keys")
+            test = one('test_show_keys')
             test.check = tried.append
             for name in dir(one):
-                if name.startswith("test_"):
+                if name.startswith('test_'):
                     getattr(test, name)()
             self.assertEqual(sorted(plugin.CALLS), sorted(tried), one)

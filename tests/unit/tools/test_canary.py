@@ -30,7 +30,8 @@ class CanaryTest(unittest.TestCase):
         for pad in (b'', b'x', b'xx', b'xxx'):
             with self.subTest(pad=pad):
                 self.assertEqual(
-                    1, self._finds(base64.b64encode(pad + PASSPHRASE)))
+                    1, self._finds(base64.b64encode(pad + PASSPHRASE))
+                )
 
     def test_hexadecimal_is_found(self) -> None:
         self.assertEqual(1, self._finds(PASSPHRASE.hex().encode()))
@@ -46,8 +47,9 @@ class CanaryTest(unittest.TestCase):
         folder = self.root / 'skip'
         folder.mkdir()
         (folder / 'file').write_bytes(PASSPHRASE)
-        self.assertEqual(0, canary.search_trees(
-            [self.root], self.wanted, [folder]).total)
+        self.assertEqual(
+            0, canary.search_trees([self.root], self.wanted, [folder]).total
+        )
 
     def test_a_short_canary_is_refused(self) -> None:
         self.assertRaises(ValueError, canary.needles, b'short')
@@ -55,5 +57,6 @@ class CanaryTest(unittest.TestCase):
     def test_output_of_a_command_is_searched(self) -> None:
         (self.root / 'dump').write_bytes(PASSPHRASE)
         finds = canary.search_output(
-            'dump', ['cat', str(self.root / 'dump')], self.wanted)
+            'dump', ['cat', str(self.root / 'dump')], self.wanted
+        )
         self.assertEqual({'dump': 1}, finds.files)

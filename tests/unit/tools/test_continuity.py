@@ -14,13 +14,14 @@ def console(numbers, boot='b1', ext='ok', start=bytes(32)):
         digest = hashlib.sha256(str(number).encode()).digest()
         value = hashlib.sha256(value + digest).digest()
         if number in numbers:
-            lines.append(f'TICK n={number} up={number}.0 boot={boot} '
-                         f'ext={ext} pcr16={value.hex().upper()}\n')
+            lines.append(
+                f'TICK n={number} up={number}.0 boot={boot} '
+                f'ext={ext} pcr16={value.hex().upper()}\n'
+            )
     return ''.join(lines)
 
 
 class ContinuityTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -41,7 +42,8 @@ class ContinuityTest(unittest.TestCase):
 
     def test_noise_on_the_console_is_no_tick(self) -> None:
         self.one.write_bytes(
-            b'[    3.1] noise\n' + console({1}).encode() + b'\xff\xfe')
+            b'[    3.1] noise\n' + console({1}).encode() + b'\xff\xfe'
+        )
         self.watcher.read_now()
         report = self.watcher.report()
         self.assertTrue(report.continuity)
@@ -60,18 +62,17 @@ class ContinuityTest(unittest.TestCase):
         self.assertFalse(self._report(console({1, 2}), two).continuity)
 
     def test_two_diverging_copies_are_noticed(self) -> None:
-        report = self._report(console({1, 2, 3}),
-                              console({3}, start=b'\1' * 32))
+        report = self._report(
+            console({1, 2, 3}), console({3}, start=b'\1' * 32)
+        )
         self.assertFalse(report.continuity)
 
     def test_a_refused_extend_is_noticed(self) -> None:
-        self.assertFalse(
-            self._report(console({1}, ext='FAIL'), '').continuity)
+        self.assertFalse(self._report(console({1}, ext='FAIL'), '').continuity)
 
     def test_trouble_of_the_emulator_is_reported(self) -> None:
         report = self._report(console({1}), 'list_add corruption\n')
         self.assertTrue(report.emulator_trouble)
 
     def test_a_silent_guest_times_out(self) -> None:
-        self.assertRaises(
-            TimeoutError, self.watcher.wait_past, 0, timeout=0.1)
+        self.assertRaises(TimeoutError, self.watcher.wait_past, 0, timeout=0.1)

@@ -52,8 +52,11 @@ class TestMirrors(testtools.TestCase):
     def test_a_missing_mirror_says_how_to_make_it(self) -> None:
         self.make('openstack/nova.git')
         refused = self.assertRaises(
-            ui.LabError, mirrors.lay_out, paths.Work(self.dir / 'work'),
-            self.dir, ['master'],
+            ui.LabError,
+            mirrors.lay_out,
+            paths.Work(self.dir / 'work'),
+            self.dir,
+            ['master'],
         )
         self.assertIn('no mirror of barbican, devstack', str(refused))
         self.assertIn('git clone --mirror', str(refused))
@@ -66,13 +69,14 @@ class TestTempest(testtools.TestCase):
     def test_counts_and_reasons(self) -> None:
         self.assertEqual(
             {
-                'passed': 1, 'failed': 1, 'skipped': 1,
+                'passed': 1,
+                'failed': 1,
+                'skipped': 1,
                 'failures': [
                     'korora_tempest_plugin.tests.api.test_hosts.Hosts.test_x'
                 ],
                 'skips': {
-                    'tempest.api.compute.admin.test_a.A.test_b':
-                        'Only one node'
+                    'tempest.api.compute.admin.test_a.A.test_b': 'Only one node'
                 },
             },
             tempest.read(RUN),
@@ -106,8 +110,11 @@ class TestVerify(testtools.TestCase):
         super().setUp()
         self.report: verify.Report = {
             'parts': [part.__name__ for part in verify.PARTS],
-            'stack_rc': 0, 'restack_rc': 0, 'offline_rc': 0,
-            'affirming': True, 'scenarios': [{'id': 'boot', 'ok': True}],
+            'stack_rc': 0,
+            'restack_rc': 0,
+            'offline_rc': 0,
+            'affirming': True,
+            'scenarios': [{'id': 'boot', 'ok': True}],
             'multinode': {'migrated': True, 'back': True, 'refused': True},
             'tempest': {
                 'ours': {'passed': 40, 'failed': 0},
@@ -121,20 +128,34 @@ class TestVerify(testtools.TestCase):
 
     def test_each_part_counts(self) -> None:
         for broken in (
-            {'restack_rc': 1}, {'left_after_clean': ['/etc/korora']},
+            {'restack_rc': 1},
+            {'left_after_clean': ['/etc/korora']},
             {'scenarios': [{'id': 'boot', 'ok': False}]},
             {'multinode': {'migrated': True, 'back': False}},
             {'failed': ['stack.sh on sub1 ended with 1']},
-            {'tempest': {'ours': {'passed': 39, 'failed': 0},
-                         'upstream': {'passed': 52, 'failed': 0}}},
-            {'tempest': {'ours': {'passed': 40, 'failed': 0},
-                         'upstream': {'passed': 52, 'failed': 1}}},
+            {
+                'tempest': {
+                    'ours': {'passed': 39, 'failed': 0},
+                    'upstream': {'passed': 52, 'failed': 0},
+                }
+            },
+            {
+                'tempest': {
+                    'ours': {'passed': 40, 'failed': 0},
+                    'upstream': {'passed': 52, 'failed': 1},
+                }
+            },
         ):
             self.assertFalse(verify.good({**self.report, **broken}), broken)
 
     def test_a_part_that_did_not_run_is_not_good(self) -> None:
-        for name in ('multinode', 'tempest', 'offline_rc', 'scenarios',
-                     'parts'):
+        for name in (
+            'multinode',
+            'tempest',
+            'offline_rc',
+            'scenarios',
+            'parts',
+        ):
             report = {k: v for k, v in self.report.items() if k != name}
             self.assertFalse(verify.good(report), name)
 

@@ -11,7 +11,7 @@ import unittest
 
 from freshlib import document, units
 
-PAGE = '''
+PAGE = """
 Text.
 
 #. A step:
@@ -28,11 +28,10 @@ Text.
 .. fresh: on=compute merge=/etc/x.conf
 .. literalinclude:: sample
    :language: ini
-'''
+"""
 
 
 class DocumentTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -47,9 +46,11 @@ class DocumentTest(unittest.TestCase):
         first, second = self.steps(PAGE)
         self.assertEqual(
             [('first --option', False), ('second NAME', True)],
-            [(c.text, c.admin) for c in first.commands])
-        self.assertEqual(('controller', 9), (first.node,
-                                             first.commands[0].line))
+            [(c.text, c.admin) for c in first.commands],
+        )
+        self.assertEqual(
+            ('controller', 9), (first.node, first.commands[0].line)
+        )
         self.assertEqual('[a]\nb = NAME\n', second.text)
 
     def test_what_cannot_be_followed_is_an_error_with_its_place(self) -> None:
@@ -62,17 +63,21 @@ class DocumentTest(unittest.TestCase):
             ('merge=/etc/x.conf', '', ':15: '),
             ('.. code-block:: console', 'Text', ':7: '),
         ):
-            with self.subTest(new), self.assertRaisesRegex(
-                    document.DocumentError, place):
+            with (
+                self.subTest(new),
+                self.assertRaisesRegex(document.DocumentError, place),
+            ):
                 self.steps(PAGE.replace(old, new))
 
     def test_words_stand_for_values_only_as_words(self) -> None:
         values = {'NAME': 'h1', 'NAME_TOO': 'x'}
-        self.assertEqual('h1 x NAMES', document.replace(
-            'NAME NAME_TOO NAMES', values))
+        self.assertEqual(
+            'h1 x NAMES', document.replace('NAME NAME_TOO NAMES', values)
+        )
 
     def test_index(self) -> None:
-        self.page.write_text(textwrap.dedent('''\
+        self.page.write_text(
+            textwrap.dedent("""\
             .. toctree::
 
                one
@@ -87,21 +92,23 @@ class DocumentTest(unittest.TestCase):
             .. toctree::
 
                three
-            '''))
-        self.assertEqual(['one.rst', 'two.rst'],
-                         [p.name for p in document.pages(self.page)])
-        self.assertEqual({'ONE', 'TWO_A', 'TWO_B'},
-                         document.words(self.page))
+            """)
+        )
+        self.assertEqual(
+            ['one.rst', 'two.rst'], [p.name for p in document.pages(self.page)]
+        )
+        self.assertEqual({'ONE', 'TWO_A', 'TWO_B'}, document.words(self.page))
 
 
 class MergeTest(unittest.TestCase):
-
     def test_options_are_replaced_and_sections_kept(self) -> None:
         self.assertEqual(
             '[a]\nfilter = x\nfilter = y\nother = 1\n[b]\nz = 3\n[c]\nd = 4\n',
             document.merge(
                 '[a]\nfilter = old\nother = 1\n[b]\nz = 2\n',
-                '# text\n[a]\nfilter = x\nfilter = y\n[b]\nz=3\n[c]\nd = 4\n'))
+                '# text\n[a]\nfilter = x\nfilter = y\n[b]\nz=3\n[c]\nd = 4\n',
+            ),
+        )
 
     def test_twice_is_once(self) -> None:
         new = '[a]\nb = 1\n[c]\nd = 2\nd = 3\n'
@@ -110,8 +117,7 @@ class MergeTest(unittest.TestCase):
 
 
 class UnitsTest(unittest.TestCase):
-
-    UNIT = textwrap.dedent('''\
+    UNIT = textwrap.dedent("""\
         [Unit]
         Description=Text
         [Service]
@@ -121,23 +127,29 @@ class UnitsTest(unittest.TestCase):
         NoNewPrivileges=yes
         [Install]
         WantedBy=multi-user.target
-        ''')
+        """)
 
     def test_the_script_ends_in_the_program(self) -> None:
         unit = units.read(self.UNIT)
         self.assertEqual(
-            "exec setpriv --reuid=nobody --regid=nobody --init-groups "
+            'exec setpriv --reuid=nobody --regid=nobody --init-groups '
             "--no-new-privs /bin/echo 'two words'",
-            unit.script.splitlines()[-1])
+            unit.script.splitlines()[-1],
+        )
         self.assertFalse(unit.notify)
 
     def test_the_script_is_shell(self) -> None:
-        unit = units.read(self.UNIT.replace(
-            'UMask', 'ProtectSystem=full\nPrivateTmp=yes\nProtectHome=yes\n'
-            'RuntimeDirectory=x\nLimitCORE=0\nUMask'))
+        unit = units.read(
+            self.UNIT.replace(
+                'UMask',
+                'ProtectSystem=full\nPrivateTmp=yes\nProtectHome=yes\n'
+                'RuntimeDirectory=x\nLimitCORE=0\nUMask',
+            )
+        )
         subprocess.run(['sh', '-n'], input=unit.script, text=True, check=True)
-        self.assertIn('install -d -o nobody -g nobody -m 0755 /run/x',
-                      unit.script)
+        self.assertIn(
+            'install -d -o nobody -g nobody -m 0755 /run/x', unit.script
+        )
 
     def test_what_cannot_be_done_is_refused(self) -> None:
         for old, new in (

@@ -15,7 +15,6 @@ from korora_nova.rats import eventlog, ima
 
 
 class TargetsTest(unittest.TestCase):
-
     def test_every_target_has_seeds_that_reach_far(self):
         self.assertEqual(set(cli.TARGETS), set(targets.TARGETS))
         for name, target in targets.TARGETS.items():
@@ -36,7 +35,6 @@ class TargetsTest(unittest.TestCase):
 
 
 class RunnerTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         directory = tempfile.TemporaryDirectory()
@@ -46,6 +44,7 @@ class RunnerTest(unittest.TestCase):
         modules.start()
         self.addCleanup(modules.stop)
         from fuzzlib import runner
+
         self.runner = runner
         kept = mock.patch.object(runner.environment, 'STATE', self.state)
         kept.start()
@@ -61,7 +60,8 @@ class RunnerTest(unittest.TestCase):
 
     def test_values_and_errors_of_the_project_are_fine(self):
         report, failed, line = self.run_target(
-            targets.TARGETS['key'].run, *targets.key_seeds(), b'rubbish')
+            targets.TARGETS['key'].run, *targets.key_seeds(), b'rubbish'
+        )
         self.assertFalse(failed)
         self.assertLess(100, report['accepted'])
         self.assertLess(report['accepted'], report['inputs'])
@@ -71,18 +71,23 @@ class RunnerTest(unittest.TestCase):
         def run(data):
             errors.EvidenceError(data.decode())
             raise RecursionError
+
         report, failed, line = self.run_target(run, b'a', b'b', b'\xff')
         self.assertTrue(failed)
         self.assertEqual(
             {'RecursionError at outside', 'UnicodeDecodeError at outside'},
-            set(report['failures']))
+            set(report['failures']),
+        )
         self.assertIn('RecursionError', line)
-        self.assertEqual({b'a', b'\xff'}, {
-            path.read_bytes() for path in (self.state / 'failed').iterdir()})
+        self.assertEqual(
+            {b'a', b'\xff'},
+            {path.read_bytes() for path in (self.state / 'failed').iterdir()},
+        )
 
     def test_slow_inputs_fail(self):
         report, failed, line = self.run_target(
-            lambda data: sum(range(10_000)), b'a', b'b', limit=0.0)
+            lambda data: sum(range(10_000)), b'a', b'b', limit=0.0
+        )
         self.assertTrue(failed)
         self.assertEqual(2, report['slow'])
         self.assertIn('2 too slow', line)
@@ -92,6 +97,7 @@ class RunnerTest(unittest.TestCase):
 
     def test_documents_stay_documents(self):
         from fuzzlib import mutate
+
         mutate.atheris.Mutate = lambda data, size: b''
         good = next(targets.policy_seeds())
         made = {mutate.document(good, 4096, seed) for seed in range(200)}
@@ -102,13 +108,13 @@ class RunnerTest(unittest.TestCase):
 
 
 class RepairTest(unittest.TestCase):
-
     def test_uefi_events_fit_their_digests(self):
         chunks = repair.chunks_of(iter([(0, 8, b'one'), (30, 13, b'')]))
         events = eventlog.parse(repair.uefi_chunks(chunks)).events
         self.assertEqual([0, 6], [event.pcr for event in events[1:]])
-        self.assertEqual(hashlib.sha256(b'one').digest(),
-                         events[1].digests['sha256'])
+        self.assertEqual(
+            hashlib.sha256(b'one').digest(), events[1].digests['sha256']
+        )
 
     def test_ima_entries_fit_their_hashes(self):
         binary, text = targets.aggregate()
@@ -120,7 +126,10 @@ class RepairTest(unittest.TestCase):
         self.assertEqual(text, repair.ima_ascii(wrong, targets._hashed))
 
     def test_what_cannot_be_repaired_stays(self):
-        for data in (b'', b'x', struct.pack('<I', 10) + bytes(20)
-                     + b'\xff' * 4 + bytes(9)):
+        for data in (
+            b'',
+            b'x',
+            struct.pack('<I', 10) + bytes(20) + b'\xff' * 4 + bytes(9),
+        ):
             self.assertEqual(data, repair.ima_binary(data))
             repair.uefi_chunks(data)

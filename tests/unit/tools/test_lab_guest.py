@@ -8,7 +8,6 @@ from lablib import guest
 
 
 class ArchiveTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -23,11 +22,12 @@ class ArchiveTest(unittest.TestCase):
         unpacked = self.root / 'unpacked'
         unpacked.mkdir()
         subprocess.run(
-            ['/bin/busybox', 'cpio', '-i'], input=guest._cpio(tree),
-            cwd=unpacked, check=True, capture_output=True,
+            ['/bin/busybox', 'cpio', '-i'],
+            input=guest._cpio(tree),
+            cwd=unpacked,
+            check=True,
+            capture_output=True,
         )
         self.assertEqual(b'12345', (unpacked / 'bin/odd').read_bytes())
         self.assertEqual(0o755, (unpacked / 'bin/odd').stat().st_mode & 0o777)
-        self.assertEqual(
-            'usr/lib', str((unpacked / 'lib').readlink())
-        )
+        self.assertEqual('usr/lib', str((unpacked / 'lib').readlink()))

@@ -14,13 +14,14 @@ def recorded() -> dict[int, bytes]:
     """The SHA-256 bank as the recorded machine's TPM had it."""
     bank = RECORDED.split('sha256:')[1].split('sha384')[0]
     return {
-        int(pcr): bytes.fromhex(value) for pcr, value in
-        re.findall(r'^\s+(\d+)\s*:\s*0x([0-9A-F]{64})', bank, re.M)
+        int(pcr): bytes.fromhex(value)
+        for pcr, value in re.findall(
+            r'^\s+(\d+)\s*:\s*0x([0-9A-F]{64})', bank, re.M
+        )
     }
 
 
 class UefiLogTest(unittest.TestCase):
-
     def test_extensions_replay_to_the_recorded_registers(self) -> None:
         replayed = measured.replay(measured.extensions(LOG))
         self.assertEqual({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14}, set(replayed))
@@ -46,7 +47,8 @@ class UefiLogTest(unittest.TestCase):
     def test_other_bootloader_differs_in_every_bank(self) -> None:
         pairs = zip(
             measured.events(LOG),
-            measured.events(measured.other_bootloader(LOG)), strict=True,
+            measured.events(measured.other_bootloader(LOG)),
+            strict=True,
         )
         changed = [(a, b) for a, b in pairs if a.digests != b.digests]
         self.assertEqual(1, len(changed))
@@ -58,7 +60,6 @@ class UefiLogTest(unittest.TestCase):
 
 
 class ImaTest(unittest.TestCase):
-
     def test_binary_entry_has_the_kernels_layout(self) -> None:
         entry = measured.ImaEntry(b'd' * 32, '/usr/bin/x')
         binary = entry.binary
@@ -66,17 +67,17 @@ class ImaTest(unittest.TestCase):
         self.assertEqual((10, 6), (pcr, size))
         self.assertEqual(b'ima-ng', binary[28:34])
         data = binary[38:]
-        self.assertEqual(
-            len(data), struct.unpack_from('<I', binary, 34)[0]
-        )
+        self.assertEqual(len(data), struct.unpack_from('<I', binary, 34)[0])
         self.assertEqual(hashlib.sha1(data).digest(), sha1)
         self.assertEqual(
-            struct.pack('<I', 40) + b'sha256:\0' + b'd' * 32
-            + struct.pack('<I', 11) + b'/usr/bin/x\0', data,
+            struct.pack('<I', 40)
+            + b'sha256:\0'
+            + b'd' * 32
+            + struct.pack('<I', 11)
+            + b'/usr/bin/x\0',
+            data,
         )
-        self.assertEqual(
-            (10, hashlib.sha256(data).digest()), entry.extension
-        )
+        self.assertEqual((10, hashlib.sha256(data).digest()), entry.extension)
 
     def test_boot_aggregate_covers_pcr_0_to_9(self) -> None:
         pcrs = {n: bytes([n]) * 32 for n in (0, 8, 9, 10, 14)}

@@ -11,7 +11,6 @@ from lablib import config, paths, processes, tpmmux, ui
 
 
 class ProcessesTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -25,8 +24,11 @@ class ProcessesTest(unittest.TestCase):
     def test_stop_ends_the_whole_session(self) -> None:
         marker = self.lab.run / 'child'
         self._spawn('sh', '-c', f'sleep 99 & echo $! >{marker}; wait')
-        ui.wait('child', lambda: marker.exists()
-                and bool(marker.read_text().strip()), 10)
+        ui.wait(
+            'child',
+            lambda: marker.exists() and bool(marker.read_text().strip()),
+            10,
+        )
         child = int(marker.read_text())
         processes.stop(self.lab, ['one'], 5)
         self.assertFalse(processes.alive(processes.load(self.lab, 'one')))
@@ -58,9 +60,7 @@ class ProcessesTest(unittest.TestCase):
 
     def test_a_failing_command_says_what_it_printed(self) -> None:
         with self.assertRaisesRegex(ui.LabError, '(?s)with 3.*oops'):
-            processes.run(
-                self.lab, ['sh', '-c', 'echo oops; exit 3'], 'root'
-            )
+            processes.run(self.lab, ['sh', '-c', 'echo oops; exit 3'], 'root')
 
     def test_after_abort_nothing_starts(self) -> None:
         self.addCleanup(processes.resume)
@@ -97,7 +97,6 @@ class EchoTpm:
 
 
 class TpmmuxTest(unittest.TestCase):
-
     def _serve(self, serve) -> socket.socket:  # type: ignore
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
@@ -116,7 +115,7 @@ class TpmmuxTest(unittest.TestCase):
         client = self._serve(tpmmux.serve_data)
         command = tpmmux.HEADER.pack(0x8001, 14, 0x17B) + b'abcd'
         for at in range(0, len(command), 3):
-            client.sendall(command[at:at + 3])
+            client.sendall(command[at : at + 3])
             time.sleep(0.01)
         self.assertEqual(command, tpmmux.message(client))
 

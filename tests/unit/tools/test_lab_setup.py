@@ -42,16 +42,23 @@ class TestServices(testtools.TestCase):
         before = self.link(f'{wants}/ssh.service', '/lib/x/ssh.service')
         known = packages.links()
         ours = self.link(f'{wants}/mariadb.service', '/lib/x/mariadb.service')
-        alias = self.link('systemd/system/mysql.service',
-                          '/lib/x/mariadb.service')
+        alias = self.link(
+            'systemd/system/mysql.service', '/lib/x/mariadb.service'
+        )
         other = self.link(f'{wants}/cron.service', '/lib/x/cron.service')
         script = self.link('rc2.d/S01rabbitmq', '../init.d/rabbitmq')
-        packages.disable(packages.links() - known, [
-            '/lib/systemd/system/mariadb.service', '/etc/init.d/rabbitmq',
-            '/usr/share/doc/cron.service'])
+        packages.disable(
+            packages.links() - known,
+            [
+                '/lib/systemd/system/mariadb.service',
+                '/etc/init.d/rabbitmq',
+                '/usr/share/doc/cron.service',
+            ],
+        )
         self.assertEqual(
             [True, False, False, True, False],
-            [p.is_symlink() for p in (before, ours, alias, other, script)])
+            [p.is_symlink() for p in (before, ours, alias, other, script)],
+        )
         # An upgrade must not take it for one that was never set up.
         self.assertTrue((self.etc / 'rc2.d/K01rabbitmq').is_symlink())
 
@@ -59,12 +66,14 @@ class TestServices(testtools.TestCase):
         self.patch(packages, 'RECORD', self.etc / 'record.json')
         ours = self.link('systemd/system/a.wants/a.socket', '/x/a.socket')
         packages._record(packages=['a'], links=[])
-        self.patch(packages, '_files', lambda _:
-                   ['/usr/lib/systemd/system/a.socket'])
+        self.patch(
+            packages, '_files', lambda _: ['/usr/lib/systemd/system/a.socket']
+        )
         packages._finish()
         self.assertFalse(ours.is_symlink())
-        self.assertEqual({'packages': ['a']},
-                         json.loads(packages.RECORD.read_text()))
+        self.assertEqual(
+            {'packages': ['a']}, json.loads(packages.RECORD.read_text())
+        )
         self.link('systemd/system/a.wants/a.socket', '/x/a.socket')
         packages._finish()  # by now somebody has enabled it
         self.assertTrue(ours.is_symlink())
@@ -83,17 +92,26 @@ class TestPackages(testtools.TestCase):
         self.needs: dict[str, set[str]] = {'tool': {'lib'}}
         self.patch(packages, '_apt', self.apt)
         self.known = packages._known
-        self.patch(packages, '_known', lambda names:
-                   set(names) & self.installed)
-        self.patch(packages, '_needs', lambda names:
-                   set().union(*(self.needs.get(n, set()) for n in names)))
+        self.patch(
+            packages, '_known', lambda names: set(names) & self.installed
+        )
+        self.patch(
+            packages,
+            '_needs',
+            lambda names: set().union(
+                *(self.needs.get(n, set()) for n in names)
+            ),
+        )
         out = self.useFixture(fixtures.StringStream('out')).stream
         self.useFixture(fixtures.MonkeyPatch('sys.stdout', out))
 
     def apt(self, *arguments: str) -> str:
         names = {a for a in arguments[1:] if not a.startswith('-')}
-        gone = names | {user for user, needs in self.needs.items()
-                        if needs & names and user in self.installed}
+        gone = names | {
+            user
+            for user, needs in self.needs.items()
+            if needs & names and user in self.installed
+        }
         if '-s' in arguments:
             return ''.join(f'Purg {name} [1]\n' for name in gone)
         self.installed -= gone
@@ -169,6 +187,7 @@ class TestSignals(testtools.TestCase):
 
     def told(self, number: int, ignored: int) -> str:
         """What a program says that was started to ignore a signal."""
+
         def start() -> None:
             for each in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
                 signal.signal(each, signal.SIG_DFL)
@@ -176,12 +195,15 @@ class TestSignals(testtools.TestCase):
 
         return subprocess.run(
             [sys.executable, '-c', self.SCRIPT, str(number)],
-            env={**os.environ, 'PYTHONPATH': TOOLS}, text=True,
-            capture_output=True, timeout=60, preexec_fn=start).stdout
+            env={**os.environ, 'PYTHONPATH': TOOLS},
+            text=True,
+            capture_output=True,
+            timeout=60,
+            preexec_fn=start,
+        ).stdout
 
     def test_even_if_started_to_ignore_sigint(self) -> None:
-        self.assertEqual('in order\n',
-                         self.told(signal.SIGINT, signal.SIGINT))
+        self.assertEqual('in order\n', self.told(signal.SIGINT, signal.SIGINT))
 
     def test_each_ends_it_once(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -196,9 +218,11 @@ class TestClock(testtools.TestCase):
         """What a program says whose parent began then."""
         said = subprocess.run(
             [sys.executable, '-c', 'from lablib import ui; ui.say("x")'],
-            env={**os.environ, 'PYTHONPATH': TOOLS,
-                 'KORORA_STARTED': started},
-            text=True, capture_output=True, timeout=60).stdout
+            env={**os.environ, 'PYTHONPATH': TOOLS, 'KORORA_STARTED': started},
+            text=True,
+            capture_output=True,
+            timeout=60,
+        ).stdout
         return float(said.split('s')[0])
 
     def test_a_child_goes_on_with_its_parents(self) -> None:
@@ -213,12 +237,23 @@ class TestClock(testtools.TestCase):
 
 class TestLauncher(testtools.TestCase):
     def test_every_command_is_a_link_to_it(self) -> None:
-        for name in ('bench', 'demo', 'fresh', 'fuzz', 'lab', 'test',
-                     'vectors'):
+        for name in (
+            'bench',
+            'demo',
+            'fresh',
+            'fuzz',
+            'lab',
+            'test',
+            'vectors',
+        ):
             path = pathlib.Path(TOOLS, name)
             self.assertEqual('launch', os.readlink(path))
-            told = subprocess.run([str(path), '--help'], text=True,
-                                  capture_output=True, timeout=60)
+            told = subprocess.run(
+                [str(path), '--help'],
+                text=True,
+                capture_output=True,
+                timeout=60,
+            )
             self.assertEqual(0, told.returncode, told.stderr)
             self.assertIn('usage', told.stdout)
 
@@ -226,9 +261,11 @@ class TestLauncher(testtools.TestCase):
         text = pathlib.Path(TOOLS, 'launch').read_text()
         folder = self.useFixture(fixtures.TempDir())
         script = pathlib.Path(folder.join('demo'))
-        script.write_text(text.replace('/usr/bin/python3',
-                                       folder.join('python3')))
-        told = subprocess.run(['sh', str(script)], text=True,
-                              capture_output=True)
+        script.write_text(
+            text.replace('/usr/bin/python3', folder.join('python3'))
+        )
+        told = subprocess.run(
+            ['sh', str(script)], text=True, capture_output=True
+        )
         self.assertEqual(2, told.returncode)
         self.assertIn('apt-get install', told.stderr)

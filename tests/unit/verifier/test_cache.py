@@ -35,7 +35,6 @@ class Loader:
 
 
 class TestBoundPolicies(testtools.TestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.cache = cache.BoundPolicies()
@@ -79,6 +78,6 @@ class TestBoundPolicies(testtools.TestCase):
     def test_one_that_cannot_be_loaded(self):
         def refuse(key):
             raise ZeroDivisionError
-        self.assertRaises(ZeroDivisionError, self.cache.get, [KEY], {},
-                          refuse)
+
+        self.assertRaises(ZeroDivisionError, self.cache.get, [KEY], {}, refuse)
         self.assertEqual(1, len(self.get(KEY)))

@@ -13,7 +13,6 @@ from tests.unit import makers
 
 
 class EndorsersTest(unittest.TestCase):
-
     def setUp(self):
         super().setUp()
         directory = tempfile.TemporaryDirectory()
@@ -45,8 +44,10 @@ class EndorsersTest(unittest.TestCase):
         self.write('README', self.maker.pem)
         os.symlink(self.root / 'maker.PEM', self.root / 'link.crt')
         found = self.read()
-        self.assertEqual({self.maker.cert, other.cert},
-                         {cert.x509 for cert in found.certificates})
+        self.assertEqual(
+            {self.maker.cert, other.cert},
+            {cert.x509 for cert in found.certificates},
+        )
         self.assertEqual(1, len(found.revocations))
         self.assertEqual(('broken.crl',), found.broken)
 
@@ -56,8 +57,9 @@ class EndorsersTest(unittest.TestCase):
     def test_read_anew_each_time(self):
         self.read()
         self.write('new.pem', self.maker.cert.public_bytes(Encoding.PEM))
-        self.assertEqual([self.maker.cert], [
-            cert.x509 for cert in self.read().certificates])
+        self.assertEqual(
+            [self.maker.cert], [cert.x509 for cert in self.read().certificates]
+        )
 
     def test_what_cannot_be_read(self):
         self.refused('missing', self.root / 'missing')

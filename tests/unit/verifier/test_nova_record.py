@@ -11,22 +11,31 @@ from tests import faults
 
 SERVER = '00000000-0000-4000-8000-000000000001'
 MIGRATION = '00000000-0000-4000-8000-000000000002'
-ASKED = {'migration': MIGRATION, 'instance': SERVER, 'source': 'h1',
-         'dest': 'h2'}
-ROW = {'uuid': MIGRATION, 'status': 'preparing', 'source_compute': 'h1',
-       'dest_compute': 'h2', 'id': 7}
+ASKED = {
+    'migration': MIGRATION,
+    'instance': SERVER,
+    'source': 'h1',
+    'dest': 'h2',
+}
+ROW = {
+    'uuid': MIGRATION,
+    'status': 'preparing',
+    'source_compute': 'h1',
+    'dest_compute': 'h2',
+    'id': 7,
+}
 STATE = {'OS-EXT-STS:task_state': 'migrating', 'id': SERVER}
 
 
 class TestKeystoneNovaRecord(testtools.TestCase):
-
     def setUp(self) -> None:
         super().setUp()
         conf = options.parse([], [])
         options.register_verifier_opts(conf)
         conf.set_override('auth_type', 'none', options.NOVA)
-        conf.set_override('endpoint_override', 'http://nova.test/v2.1',
-                          options.NOVA)
+        conf.set_override(
+            'endpoint_override', 'http://nova.test/v2.1', options.NOVA
+        )
         self.record = nova_record.KeystoneNovaRecord(conf)
         self.mock = requests_mock.Mocker()
         self.mock.start()
@@ -35,12 +44,16 @@ class TestKeystoneNovaRecord(testtools.TestCase):
     def nova(self, server=STATE, migrations=(ROW,), status: int = 200):
         base = f'http://nova.test/v2.1/servers/{SERVER}'
         self.mock.get(base, json={'server': server}, status_code=status)
-        self.mock.get(f'{base}/migrations', status_code=status,
-                      json={'migrations': list(migrations)})
+        self.mock.get(
+            f'{base}/migrations',
+            status_code=status,
+            json={'migrations': list(migrations)},
+        )
 
     def refused(self, reason: str) -> None:
-        error = self.assertRaises(errors.KororaError, self.record.check,
-                                  **ASKED)
+        error = self.assertRaises(
+            errors.KororaError, self.record.check, **ASKED
+        )
         self.assertEqual(reason, error.reason)
 
     def test_agrees(self):
@@ -50,10 +63,14 @@ class TestKeystoneNovaRecord(testtools.TestCase):
         self.assertEqual('compute 2.59', headers['OpenStack-API-Version'])
 
     def test_differs(self):
-        for field, value in (('uuid', SERVER), ('status', 'running'),
-                             ('status', 'completed'),
-                             ('source_compute', 'h3'),
-                             ('dest_compute', 'h3'), ('uuid', None)):
+        for field, value in (
+            ('uuid', SERVER),
+            ('status', 'running'),
+            ('status', 'completed'),
+            ('source_compute', 'h3'),
+            ('dest_compute', 'h3'),
+            ('uuid', None),
+        ):
             self.nova(migrations=[{**ROW, field: value}])
             self.refused('MIGRATION_NOT_IN_NOVA')
 
@@ -89,8 +106,12 @@ class TestKeystoneNovaRecord(testtools.TestCase):
 
     def test_strange_answers(self):
         base = f'http://nova.test/v2.1/servers/{SERVER}'
-        for answer in ({'text': 'x'}, {'json': []}, {'json': {}},
-                       {'json': {'server': [], 'migrations': {}}}):
+        for answer in (
+            {'text': 'x'},
+            {'json': []},
+            {'json': {}},
+            {'json': {'server': [], 'migrations': {}}},
+        ):
             self.mock.get(base, **answer)
             self.mock.get(f'{base}/migrations', **answer)
             self.refused('NOVA_UNAVAILABLE')
@@ -99,8 +120,10 @@ class TestKeystoneNovaRecord(testtools.TestCase):
 
     def test_connection_fails(self):
         import requests
-        self.mock.get(requests_mock.ANY,
-                      exc=requests.exceptions.ConnectTimeout)
+
+        self.mock.get(
+            requests_mock.ANY, exc=requests.exceptions.ConnectTimeout
+        )
         self.refused('NOVA_UNAVAILABLE')
 
     def test_no_credentials(self):

@@ -12,24 +12,56 @@ revision = '0001'
 down_revision = None
 
 _OPTIONS: Any = {
-    'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4',
-    'mysql_collate': 'utf8mb4_bin'}
+    'mysql_engine': 'InnoDB',
+    'mysql_charset': 'utf8mb4',
+    'mysql_collate': 'utf8mb4_bin',
+}
 _DOCUMENT = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
 
 
 def upgrade() -> None:
-    for create in (_hosts, _enrolments, _challenges, _measurements,
-                   _reference_values, _servers, _migrations, _receipts, _audit,
-                   _ledger, _counters):
+    for create in (
+        _hosts,
+        _enrolments,
+        _challenges,
+        _measurements,
+        _reference_values,
+        _servers,
+        _migrations,
+        _receipts,
+        _audit,
+        _ledger,
+        _counters,
+    ):
         create()
     op.bulk_insert(
-        sa.table('ledger', *(sa.column(name) for name in (
-            'id', 'incarnation', 'head_seq', 'head_hash', 'behind'))),
-        [{'id': 1, 'incarnation': str(uuid.uuid4()), 'head_seq': 0,
-          'head_hash': '0' * 64, 'behind': ''}])
+        sa.table(
+            'ledger',
+            *(
+                sa.column(name)
+                for name in (
+                    'id',
+                    'incarnation',
+                    'head_seq',
+                    'head_hash',
+                    'behind',
+                )
+            ),
+        ),
+        [
+            {
+                'id': 1,
+                'incarnation': str(uuid.uuid4()),
+                'head_seq': 0,
+                'head_hash': '0' * 64,
+                'behind': '',
+            }
+        ],
+    )
     op.bulk_insert(
         sa.table('counters', sa.column('name'), sa.column('value')),
-        [{'name': 'results', 'value': 0}])
+        [{'name': 'results', 'value': 0}],
+    )
 
 
 def _hosts() -> None:
@@ -57,7 +89,8 @@ def _hosts() -> None:
         sa.Column('seq', sa.BigInteger(), nullable=False),
         sa.Column('receipt_head', sa.String(64), nullable=False),
         sa.Column('held', sa.JSON(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_index('ix_hosts_seq', 'hosts', ['seq'])
 
 
@@ -73,7 +106,8 @@ def _enrolments() -> None:
         sa.Column('srk_name', sa.String(68), nullable=False),
         sa.Column('expires', sa.Double(), nullable=False),
         sa.Column('used', sa.Boolean(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_index('ix_enrolments_host', 'enrolments', ['host'])
 
 
@@ -86,9 +120,11 @@ def _challenges() -> None:
         sa.Column('issued', sa.Double(), nullable=False),
         sa.Column('expires', sa.Double(), nullable=False),
         sa.Column('used', sa.Boolean(), nullable=False),
-        **_OPTIONS)
-    op.create_index('ix_challenges_host_expires', 'challenges',
-                    ['host', 'expires'])
+        **_OPTIONS,
+    )
+    op.create_index(
+        'ix_challenges_host_expires', 'challenges', ['host', 'expires']
+    )
 
 
 def _measurements() -> None:
@@ -98,7 +134,8 @@ def _measurements() -> None:
         sa.Column('pcr_digest', sa.String(64), nullable=False),
         sa.Column('document', _DOCUMENT, nullable=False),
         sa.Column('measured_at', sa.Double(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _reference_values() -> None:
@@ -109,7 +146,8 @@ def _reference_values() -> None:
         sa.Column('host', sa.String(255), nullable=False),
         sa.Column('document', _DOCUMENT, nullable=False),
         sa.Column('created_at', sa.Double(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _servers() -> None:
@@ -120,7 +158,8 @@ def _servers() -> None:
         sa.Column('epoch', sa.BigInteger(), nullable=False),
         sa.Column('max_epoch', sa.BigInteger(), nullable=False),
         sa.Column('pending', sa.String(36)),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_index('ix_servers_holder', 'servers', ['holder'])
 
 
@@ -147,7 +186,8 @@ def _migrations() -> None:
         sa.Column('taint', sa.JSON(), nullable=False),
         sa.Column('created_at', sa.Double(), nullable=False),
         sa.Column('updated_at', sa.Double(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_index('ix_migrations_instance', 'migrations', ['instance'])
 
 
@@ -159,7 +199,8 @@ def _receipts() -> None:
         sa.Column('chained', sa.Boolean(), nullable=False),
         sa.Column('subject', sa.String(64), nullable=False),
         sa.Column('token', sa.Text(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_index('ix_receipts_seq', 'receipts', ['seq'])
     op.create_index('ix_receipts_subject', 'receipts', ['subject'])
 
@@ -167,14 +208,18 @@ def _receipts() -> None:
 def _audit() -> None:
     op.create_table(
         'audit',
-        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'),
-                  primary_key=True),
+        sa.Column(
+            'id',
+            sa.BigInteger().with_variant(sa.Integer(), 'sqlite'),
+            primary_key=True,
+        ),
         sa.Column('at', sa.Double(), nullable=False),
         sa.Column('actor', sa.String(255), nullable=False),
         sa.Column('action', sa.String(64), nullable=False),
         sa.Column('subject', sa.String(255), nullable=False),
         sa.Column('note', sa.Text(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _ledger() -> None:
@@ -185,7 +230,8 @@ def _ledger() -> None:
         sa.Column('head_seq', sa.BigInteger(), nullable=False),
         sa.Column('head_hash', sa.String(64), nullable=False),
         sa.Column('behind', sa.Text(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _counters() -> None:
@@ -193,4 +239,5 @@ def _counters() -> None:
         'counters',
         sa.Column('name', sa.String(32), primary_key=True),
         sa.Column('value', sa.BigInteger(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )

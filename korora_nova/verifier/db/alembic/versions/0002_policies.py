@@ -15,16 +15,22 @@ revision = '0002'
 down_revision = '0001'
 
 _OPTIONS: Any = {
-    'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4',
-    'mysql_collate': 'utf8mb4_bin'}
+    'mysql_engine': 'InnoDB',
+    'mysql_charset': 'utf8mb4',
+    'mysql_collate': 'utf8mb4_bin',
+}
 _DOCUMENT = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
 
 
 def upgrade() -> None:
     op.add_column('hosts', sa.Column('findings', sa.JSON()))
     op.drop_table('measurements')
-    for create in (_measurements, _measurement_segments, _policies,
-                   _policy_parts):
+    for create in (
+        _measurements,
+        _measurement_segments,
+        _policies,
+        _policy_parts,
+    ):
         create()
 
 
@@ -37,19 +43,21 @@ def _measurements() -> None:
         sa.Column('document', _DOCUMENT, nullable=False),
         sa.Column('ima_states', _DOCUMENT, nullable=False),
         sa.Column('measured_at', sa.Double(), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _measurement_segments() -> None:
     op.create_table(
         'measurement_segments',
         sa.Column('host', sa.String(255), primary_key=True),
-        sa.Column('start', sa.BigInteger(), primary_key=True,
-                  autoincrement=False),
-        sa.Column('part', sa.Integer(), primary_key=True,
-                  autoincrement=False),
+        sa.Column(
+            'start', sa.BigInteger(), primary_key=True, autoincrement=False
+        ),
+        sa.Column('part', sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column('content', _DOCUMENT, nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _policies() -> None:
@@ -62,16 +70,18 @@ def _policies() -> None:
         sa.Column('created_at', sa.Double(), nullable=False),
         sa.Column('updated_at', sa.Double(), nullable=False),
         sa.Column('actor', sa.String(255), nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _policy_parts() -> None:
     op.create_table(
         'policy_parts',
         sa.Column('uuid', sa.String(36), primary_key=True),
-        sa.Column('revision', sa.BigInteger(), primary_key=True,
-                  autoincrement=False),
-        sa.Column('seq', sa.Integer(), primary_key=True,
-                  autoincrement=False),
+        sa.Column(
+            'revision', sa.BigInteger(), primary_key=True, autoincrement=False
+        ),
+        sa.Column('seq', sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column('content', _DOCUMENT, nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
