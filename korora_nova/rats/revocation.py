@@ -87,9 +87,8 @@ def _mine(crl: Crl, issuer: Certificate, search: certpath.Search) -> bool:
 
 def _signed(crl: Crl, issuer: Certificate) -> bool:
     try:
-        return _may_revoke(issuer) and crl.is_signature_valid(
-            issuer.x509.public_key()
-        )  # type: ignore[arg-type]
+        key: Any = issuer.x509.public_key()
+        return _may_revoke(issuer) and crl.is_signature_valid(key)
     except BROKEN:
         return False
 

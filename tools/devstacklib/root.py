@@ -151,7 +151,8 @@ def _as_this_machine(root: pathlib.Path) -> None:
     # DevStack's scripts do not hand them on.
     options = ''.join(
         f'{name.removeprefix("PIP_").lower().replace("_", "-")} = {value}\n'
-        for name, value in sources.pip_variables(os.environ).items()
+        for name, value in sources.variables(os.environ).items()
+        if name.startswith('PIP_')
     )
     own = root / 'opt/stack/.config/pip/pip.conf'
     own.parent.mkdir(parents=True)

@@ -31,11 +31,17 @@ UPSTREAM = '|'.join(
 
 # Upstream's tests that are left out: what they are called, and why.
 EXCLUDED = {
-    r'test_vtpm\.VTPMTest\.test_vtpm_live_migration_secret_security_host': "asserts that the vTPM's passphrase can be read from libvirt, which "
-    'is what Kororā ends',
-    'test_vtpm_live_migration_opt_in_via_resize_host': 'resizes a server to a protected flavor, which is refused '
-    '(COLD_MIGRATION_UNSUPPORTED)',
-    'test_vtpm_creation_after_virtqemud_restart': 'restarts virtqemud; DevStack on Debian runs libvirtd',
+    r'test_vtpm\.VTPMTest\.test_vtpm_live_migration_secret_security_host': (
+        "asserts that the vTPM's passphrase can be read from libvirt, which "
+        'is what Kororā ends'
+    ),
+    'test_vtpm_live_migration_opt_in_via_resize_host': (
+        'resizes a server to a protected flavor, which is refused '
+        '(COLD_MIGRATION_UNSUPPORTED)'
+    ),
+    'test_vtpm_creation_after_virtqemud_restart': (
+        'restarts virtqemud; DevStack on Debian runs libvirtd'
+    ),
 }
 
 NODES_YAML = f'{paths.STACK_HOME}/nodes.yaml'

@@ -80,7 +80,9 @@ def start(lab: paths.Lab) -> None:
             'RABBITMQ_ENABLED_PLUGINS_FILE': str(lab.etc / 'rabbitmq-plugins'),
             'RABBITMQ_PID_FILE': str(lab.run / 'rabbit.pid'),
             'RABBITMQ_CONF_ENV_FILE': '/dev/null',
-            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': '+S1:1 -kernel inet_dist_use_interface {127,0,0,1}',
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': (
+                '+S1:1 -kernel inet_dist_use_interface {127,0,0,1}'
+            ),
         },
     )
 

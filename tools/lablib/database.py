@@ -114,7 +114,8 @@ def start(lab: paths.Lab) -> None:
             for name in NAMES
         ]
         + [
-            f"CREATE USER IF NOT EXISTS lab@'%' IDENTIFIED BY '{lab.password}';",
+            "CREATE USER IF NOT EXISTS lab@'%' "
+            f"IDENTIFIED BY '{lab.password}';",
             "GRANT ALL ON *.* TO lab@'%';",
         ]
     )

@@ -169,8 +169,10 @@ BUILT_IN = {
                 'ima-sigv2': 'd-ngv2|n-ng|sig',
                 'ima-buf': 'd-ng|n-ng|buf',
                 'ima-modsig': 'd-ng|n-ng|sig|d-modsig|modsig',
-                'evm-sig': 'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|'
-                'iuid|igid|imode',
+                'evm-sig': (
+                    'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|'
+                    'iuid|igid|imode'
+                ),
             }.items()
         ),
     )

@@ -163,7 +163,8 @@ class CommandLine(Rule):
             + self.fails_each(
                 _R.EVENT_UNVERIFIED,
                 [
-                    f'{named(index)}: {printable(text) or "its text is missing"}'
+                    f'{named(index)}: '
+                    f'{printable(text) or "its text is missing"}'
                     for index, text in dict.fromkeys(
                         (item.pcr, item.text)
                         for item in state.facts.command_lines

@@ -63,8 +63,8 @@ class EventLog(Rule):
                 found.append(
                     self.fails(
                         _R.UEFI_LOG_REPLAY,
-                        f'{named(index)} is not what the event log makes of it: '
-                        f'quoted {want or "nothing"}, the log gives '
+                        f'{named(index)} is not what the event log makes of '
+                        f'it: quoted {want or "nothing"}, the log gives '
                         f'{got or "nothing"}.',
                         pcr=str(index),
                         want=want,

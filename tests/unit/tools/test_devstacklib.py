@@ -76,7 +76,9 @@ class TestTempest(testtools.TestCase):
                     'korora_tempest_plugin.tests.api.test_hosts.Hosts.test_x'
                 ],
                 'skips': {
-                    'tempest.api.compute.admin.test_a.A.test_b': 'Only one node'
+                    'tempest.api.compute.admin.test_a.A.test_b': (
+                        'Only one node'
+                    )
                 },
             },
             tempest.read(RUN),
