@@ -6,7 +6,6 @@ import pathlib
 import sys
 
 TOOLS = pathlib.Path(__file__).resolve().parent
-PACKAGES = {'vectors': 'vectorlib'}
 
 if __name__ == '__main__':
     _, name, *arguments = sys.argv
@@ -14,5 +13,5 @@ if __name__ == '__main__':
     if name == 'bench':
         # It uses a simulated TPM of the tests.
         sys.path.insert(1, str(TOOLS.parent))
-    package = PACKAGES.get(name, name + 'lib')
-    sys.exit(importlib.import_module(package + '.cli').main())
+    command = importlib.import_module(f'korora_tools.{name}.cli')
+    sys.exit(command.main())

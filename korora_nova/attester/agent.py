@@ -30,7 +30,7 @@ from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
-from korora_nova.rats.result import VerifiedResult
+from korora_nova.rats.signed.result import VerifiedResult
 from korora_nova.secret import Secret
 from korora_nova.tpm.device import Tpm
 

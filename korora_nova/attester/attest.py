@@ -17,8 +17,8 @@ from korora_nova.attester.collect import Collector
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.custody import messages
 from korora_nova.rats import evidence
-from korora_nova.rats.quote import Quote
-from korora_nova.rats.result import VerifiedResult, verify_result
+from korora_nova.rats.quote.verify import Quote
+from korora_nova.rats.signed.result import VerifiedResult, verify_result
 from korora_nova.tpm import keys
 from korora_nova.tpm.device import Tpm
 

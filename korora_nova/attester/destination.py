@@ -22,8 +22,10 @@ from korora_nova.custody import envelope, ledger, messages, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.permit import VerifiedPermit
-from korora_nova.rats import evidence, policydigest, tpm2
-from korora_nova.rats.quote import Quote, verify_quote
+from korora_nova.rats import evidence
+from korora_nova.rats.quote.verify import Quote, verify_quote
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.tpm import handover
 
 LOG = logging.getLogger(__name__)
@@ -363,13 +365,13 @@ class _Transfer:
         :raises errors.CustodyError: PERMIT_MISMATCH, TRANSFER_INVALID.
         """
         content = permit.permit
-        ak = tpm2.parse_public(self.ak_public)
+        ak = objects.parse_public(self.ak_public)
         if ak.name.hex() != content.ak_source:
             raise errors.CustodyError(
                 errors.Reason.PERMIT_MISMATCH,
                 details={'field': 'ak_source'},
             )
-        tpm2.check_ak(ak)
+        objects.check_ak(ak)
         qualifying = transcript.transfer_qualifying(
             self.permit,
             self.wrapped.public,
@@ -378,15 +380,15 @@ class _Transfer:
             self.envelope,
         )
         verified = verify_quote(
-            self.quote, ak, qualifying, policydigest.PCRS_POLICY
+            self.quote, ak, qualifying, tpm2_policy.PCRS_POLICY
         )
         if verified.policy_pcr_digest.hex() != content.source_pcr_digest:
             raise errors.CustodyError(
                 errors.Reason.TRANSFER_INVALID,
                 'The source is not in the state in which it was attested.',
             )
-        tpm2.check_transit(
-            tpm2.parse_public(self.wrapped.public), permit.transit_policy
+        objects.check_transit(
+            objects.parse_public(self.wrapped.public), permit.transit_policy
         )
 
 

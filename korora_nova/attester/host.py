@@ -12,7 +12,7 @@ from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor
 from korora_nova.attester.vault import Record, Vault
-from korora_nova.rats.keys import KeyRing
+from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.tpm.device import Tpm
 from korora_nova.tpm.keys import Identity
 

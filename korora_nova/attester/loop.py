@@ -14,7 +14,7 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester import attest, enrol
 from korora_nova.attester.attest import Attester, Challenge
-from korora_nova.rats.result import VerifiedResult
+from korora_nova.rats.signed.result import VerifiedResult
 
 LOG = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
 from korora_nova.custody import envelope, transcript
-from korora_nova.rats import policydigest, tpm2
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import seal
 
@@ -71,8 +72,8 @@ def seal_into(
             details={'kid': kid},
         )
     binding = _binding(host, record.instance, epoch)
-    policy = policydigest.policy_authorize(
-        tpm2.external_ecc_name(ring.approval[kid]),
+    policy = tpm2_policy.policy_authorize(
+        objects.external_ecc_name(ring.approval[kid]),
         transcript.rest_ref(*binding),
     )
     key = envelope.new_key()
@@ -125,7 +126,7 @@ def unseal(
             host.identity,
             seal.SealedKey(record.public, record.private),
             approval,
-            tpm2.external_ecc_public(signer),
+            objects.external_ecc_public(signer),
         )
     try:
         content = envelope.open_envelope(

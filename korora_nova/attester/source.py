@@ -23,9 +23,9 @@ from korora_nova.custody import approval as approvals
 from korora_nova.custody import envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.permit import VerifiedPermit
-from korora_nova.rats import tpm2
-from korora_nova.rats.policydigest import PCRS_POLICY
-from korora_nova.rats.quote import Quote, verify_quote
+from korora_nova.rats.quote.verify import Quote, verify_quote
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.tpm2.policy import PCRS_POLICY
 from korora_nova.tpm import handover, keys
 
 LOG = logging.getLogger(__name__)
@@ -143,8 +143,8 @@ class Source:
         if dest == self._host.name:
             raise errors.Invalid(errors.Reason.INVALID_REQUEST)
         public = base64.b64decode(msk_public)
-        key = tpm2.parse_public(public)
-        tpm2.check_msk(key)
+        key = objects.parse_public(public)
+        objects.check_msk(key)
         return _Request(
             migration=migration,
             instance=instance,
@@ -285,7 +285,7 @@ class Source:
 
     def _still_as_attested(self, quote: Quote, qualifying: bytes) -> None:
         """Fail here, and say why, where the destination would refuse."""
-        ak = tpm2.parse_public(self._host.identity.ak_public)
+        ak = objects.parse_public(self._host.identity.ak_public)
         try:
             verify_quote(quote, ak, qualifying, PCRS_POLICY)
         except errors.EvidenceError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from korora_nova.rats.keys import KeyRing
+from korora_nova.rats.signed.keys import KeyRing
 
 
 @dataclasses.dataclass(frozen=True)

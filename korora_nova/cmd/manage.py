@@ -23,8 +23,8 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.rats import keys
-from korora_nova.verifier import receipts, recovery
+from korora_nova.rats.signed import keys
+from korora_nova.verifier.custody import receipts, recovery
 from korora_nova.verifier.db import api, migration
 
 

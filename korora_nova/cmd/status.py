@@ -12,7 +12,7 @@ from oslo_upgradecheck import common_checks, upgradecheck
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api import policy
-from korora_nova.rats import keys
+from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
 from korora_nova.verifier.db import api, migration
 

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from korora_nova import errors
-from korora_nova.rats import keys, policydigest, schemas
+from korora_nova.rats import schemas
+from korora_nova.rats.signed import keys
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 
 SCHEMA = schemas.closed(
     {
@@ -62,11 +64,11 @@ class Approval:
     @property
     def approved_policy(self) -> bytes:
         """The policy digest a session must reach before PolicyAuthorize."""
-        return policydigest.state_policy(
+        return tpm2_policy.state_policy(
             self.pcr_digest,
             self.reset_restart,
             self.deadline,
-            policydigest.CC_UNSEAL,
+            tpm2_policy.CC_UNSEAL,
         )
 
     @property

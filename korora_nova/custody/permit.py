@@ -6,8 +6,10 @@ from __future__ import annotations
 import dataclasses
 
 from korora_nova import errors
-from korora_nova.rats import keys, policydigest, schemas
-from korora_nova.rats import token as tokens
+from korora_nova.rats import schemas
+from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import token as tokens
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 
 #: A permit counts this long after it was asked for, seconds, by the
 #: source's CLOCK_BOOTTIME.
@@ -96,7 +98,7 @@ class VerifiedPermit:
     def transit_policy(self) -> bytes:
         """authPolicy of the transit object: the destination's state."""
         permit = self.permit
-        return policydigest.state_policy(
+        return tpm2_policy.state_policy(
             bytes.fromhex(permit.dest_pcr_digest),
             bytes.fromhex(permit.dest_reset_restart),
             permit.dest_deadline,

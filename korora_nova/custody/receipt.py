@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from korora_nova import errors
 from korora_nova.custody import ledger
-from korora_nova.rats import keys, schemas
-from korora_nova.rats import token as tokens
+from korora_nova.rats import schemas
+from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import token as tokens
 
 #: ``prev`` of the first receipt.
 GENESIS = '0' * 64

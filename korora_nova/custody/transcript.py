@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from korora_nova.rats.transcript import bind
+from korora_nova.rats.signed.transcript import bind
 
 
 def rest_ref(

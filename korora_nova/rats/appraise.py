@@ -15,12 +15,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from korora_nova import errors
-from korora_nova.rats import eventlog, ima, tpm2
+from korora_nova.rats import eventlog, ima
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy import BoundPolicy, Judgement
-from korora_nova.rats.quote import Clock, VerifiedQuote, verify_quote
+from korora_nova.rats.quote.verify import Clock, VerifiedQuote, verify_quote
 from korora_nova.rats.state import BANK, Explained, VerifiedState
+from korora_nova.rats.tpm2 import objects
 
 __all__ = [
     'AFFIRMING',
@@ -73,7 +74,7 @@ class Appraisal:
 def appraise(
     evidence: Evidence,
     *,
-    ak: tpm2.Public,
+    ak: objects.Public,
     challenge: bytes,
     purpose: str,
     host: str,

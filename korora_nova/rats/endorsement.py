@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from korora_nova import errors
-from korora_nova.rats import certificate, certpath, revocation, tpm2
-from korora_nova.rats.certificate import BROKEN, Certificate
-from korora_nova.rats.certpath import shown
 from korora_nova.rats.finding import MAX_LISTED
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.x509 import certificate, revocation
+from korora_nova.rats.x509 import path as certpath
+from korora_nova.rats.x509.certificate import BROKEN, Certificate
+from korora_nova.rats.x509.path import shown
 
 #: tcg-kp-EKCertificate, TCG EK credential profile 3.5.2.
 EKU_EK = x509.ObjectIdentifier('2.23.133.8.1')
@@ -117,7 +119,7 @@ def _list(der: bytes) -> revocation.Crl | None:
 
 def verify_ek(
     cert_der: bytes,
-    ek: tpm2.Public,
+    ek: objects.Public,
     endorsers: Endorsers,
     now: datetime.datetime,
 ) -> bytes:
@@ -135,7 +137,7 @@ def verify_ek(
     :raises EvidenceError: EK_MISMATCH, EK_EKU, EK_CHAIN, EK_VALIDITY,
         EK_REVOKED, EK_CRL; of several paths, what is wrong with the first.
     """
-    tpm2.check_ek(ek)
+    objects.check_ek(ek)
     try:
         leaf = certificate.load(cert_der)
         same = _same_key(leaf, ek)
@@ -163,7 +165,7 @@ def verify_ek(
     return leaf.der
 
 
-def _same_key(leaf: Certificate, ek: tpm2.Public) -> bool:
+def _same_key(leaf: Certificate, ek: objects.Public) -> bool:
     key = ek.key
     if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
         return _spki(leaf.x509.public_key()) == _spki(key)

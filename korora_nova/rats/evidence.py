@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from korora_nova import errors
-from korora_nova.rats import tpm2
-from korora_nova.rats.quote import Quote
-from korora_nova.rats.transcript import bind
+from korora_nova.rats.quote.verify import Quote
+from korora_nova.rats.signed.transcript import bind
+from korora_nova.rats.tpm2 import objects
 
 #: Largest logs read, bytes.
 MAX_UEFI_LOG = 4 << 20
@@ -82,8 +82,8 @@ class Evidence:
         ):
             raise _invalid('fields')
         quote = Quote(
-            _bytes(document, 'attest', tpm2.MAX_STRUCTURE),
-            _bytes(document, 'signature', tpm2.MAX_STRUCTURE),
+            _bytes(document, 'attest', objects.MAX_STRUCTURE),
+            _bytes(document, 'signature', objects.MAX_STRUCTURE),
             pcrs_from_json(document['pcrs']),
         )
         return cls(

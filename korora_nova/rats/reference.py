@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from korora_nova import errors
-from korora_nova.rats import eventlog, ima, policydigest, schemas
+from korora_nova.rats import eventlog, ima, schemas
 from korora_nova.rats.state import (
     BANK,
     MEASUREMENTS,
@@ -22,6 +22,7 @@ from korora_nova.rats.state import (
     digests_from_json,
     digests_to_json,
 )
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 
 _VALUES: schemas.Schema = {
     'type': 'array',
@@ -36,7 +37,7 @@ SCHEMA_1 = schemas.closed(
         'version': schemas.VERSION,
         'name': schemas.text(255),
         'pcrs': schemas.closed(
-            {str(index): _VALUES for index in policydigest.PCRS_POLICY}
+            {str(index): _VALUES for index in tpm2_policy.PCRS_POLICY}
         ),
         'ima_digests': _DIGESTS,
     }

@@ -17,7 +17,7 @@ from typing import Any
 from korora_nova import errors
 from korora_nova.rats import eventlog, schemas
 from korora_nova.rats.finding import Finding
-from korora_nova.rats.quote import Clock
+from korora_nova.rats.quote.verify import Clock
 
 #: The bank that the product quotes, and that facts rest on.
 BANK = 'sha256'

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.rats import keys
-from korora_nova.rats import result as results
+from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import result as results
 
 LOG = logging.getLogger(__name__)
 

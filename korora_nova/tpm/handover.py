@@ -25,7 +25,7 @@ from tpm2_pytss.types import (
 from tpm2_pytss.utils import wrap as software_wrap
 
 from korora_nova import errors
-from korora_nova.rats import policydigest
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import seal, templates
 from korora_nova.tpm.device import Operation
@@ -79,7 +79,7 @@ class TransitState:
     @property
     def policy(self) -> bytes:
         """The authPolicy digest."""
-        return policydigest.state_policy(
+        return tpm2_policy.state_policy(
             self.pcr_digest, self.reset_restart, self.deadline, None
         )
 

@@ -25,8 +25,8 @@ from tpm2_pytss.types import (
 )
 
 from korora_nova import errors
-from korora_nova.rats import policydigest
-from korora_nova.rats.quote import Quote
+from korora_nova.rats.quote.verify import Quote
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.tpm import device, templates
 from korora_nova.tpm.device import Operation
 
@@ -277,7 +277,7 @@ def activate_credential(
 def read_pcrs(operation: Operation) -> dict[int, bytes]:
     """SHA-256 values of the quoted PCRs: two commands."""
     values: dict[int, bytes] = {}
-    wanted = list(policydigest.PCRS_QUOTED)
+    wanted = list(tpm2_policy.PCRS_QUOTED)
     for start in range(0, len(wanted), _PCRS_PER_READ):
         chunk = wanted[start : start + _PCRS_PER_READ]
         _counter, _selection, digests = operation.esys.pcr_read(
@@ -295,7 +295,7 @@ def read_pcrs(operation: Operation) -> dict[int, bytes]:
 
 def pcr_selection(pcrs: list[int] | tuple[int, ...]) -> TPML_PCR_SELECTION:
     """TPML_PCR_SELECTION of the SHA-256 bank."""
-    marshalled = policydigest.selection(pcrs)
+    marshalled = tpm2_policy.selection(pcrs)
     return TPML_PCR_SELECTION.unmarshal(marshalled)[0]
 
 
@@ -309,7 +309,7 @@ def quote(
     :param qualifying: 32 bytes, never chosen by a peer.
     """
     ak = identity.ak(operation)
-    selection = pcr_selection(tuple(policydigest.PCRS_QUOTED))
+    selection = pcr_selection(tuple(tpm2_policy.PCRS_QUOTED))
     for _ in range(_QUOTE_ATTEMPTS):
         quoted, signature = operation.esys.quote(
             sign_handle=ak, pcr_select=selection, qualifying_data=qualifying
@@ -339,7 +339,7 @@ def authenticate(
     """
     quoted, signature = operation.esys.quote(
         sign_handle=identity.ak(operation),
-        pcr_select=pcr_selection(policydigest.PCRS_POLICY),
+        pcr_select=pcr_selection(tpm2_policy.PCRS_POLICY),
         qualifying_data=qualifying,
     )
     return bytes(quoted.attestationData), bytes(signature.marshal())

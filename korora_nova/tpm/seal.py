@@ -21,7 +21,7 @@ from tpm2_pytss.types import (
 
 from korora_nova import errors
 from korora_nova.custody.approval import Approval
-from korora_nova.rats import policydigest
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import device, keys, templates
 from korora_nova.tpm.device import Operation
@@ -138,7 +138,7 @@ def assert_state(
 ) -> None:
     """PCRs as attested, same boot, before ``deadline`` (TPM clock, ms)."""
     esys = operation.esys
-    selection = keys.pcr_selection(tuple(policydigest.PCRS_POLICY))
+    selection = keys.pcr_selection(tuple(tpm2_policy.PCRS_POLICY))
     esys.policy_pcr(
         policy_session=session, pcr_digest=pcr_digest, pcrs=selection
     )

@@ -26,19 +26,14 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import messages
-from korora_nova.rats import appraise, evidence, result, tpm2
-from korora_nova.rats.quote import Clock, VerifiedQuote
-from korora_nova.verifier import (
-    audit,
-    challenges,
-    ledger,
-    measurements,
-    policies,
-    purposes,
-    results,
-    service,
-)
+from korora_nova.rats import appraise, evidence
+from korora_nova.rats.quote.verify import Clock, VerifiedQuote
+from korora_nova.rats.signed import result
+from korora_nova.rats.tpm2 import objects
+from korora_nova.verifier import audit, challenges, purposes, results, service
+from korora_nova.verifier.appraisal import measurements, policies
 from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
 
 LOG = logging.getLogger(__name__)
@@ -109,7 +104,7 @@ def _appraise(
     document: dict[str, Any],
 ) -> _Outcome:
     row = redeemed.host
-    ak = tpm2.parse_public(row.ak_public or b'')
+    ak = objects.parse_public(row.ak_public or b'')
     stored = measurements.last(verifier, row.name)
     appraisal = appraise.appraise(
         submitted,

@@ -6,8 +6,8 @@ from __future__ import annotations
 import dataclasses
 
 from korora_nova import errors
-from korora_nova.rats import tpm2
-from korora_nova.rats.quote import VerifiedQuote
+from korora_nova.rats.quote.verify import VerifiedQuote
+from korora_nova.rats.tpm2 import objects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Attested:
     """
 
     host: str
-    ak: tpm2.Public
+    ak: objects.Public
     srk_name: bytes
     challenge: bytes
     issued: float

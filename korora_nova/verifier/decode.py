@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 
 from korora_nova import errors
-from korora_nova.rats import tpm2
+from korora_nova.rats.tpm2 import objects
 
 
 def base64_field(text: str, field: str) -> bytes:
@@ -24,10 +24,10 @@ def base64_field(text: str, field: str) -> bytes:
         ) from None
 
 
-def public_field(text: str, field: str) -> tpm2.Public:
+def public_field(text: str, field: str) -> objects.Public:
     """Decode a TPM2B_PUBLIC.
 
     :raises Invalid: INVALID_REQUEST, not base64.
     :raises EvidenceError: not such a structure.
     """
-    return tpm2.parse_public(base64_field(text, field))
+    return objects.parse_public(base64_field(text, field))

@@ -25,7 +25,8 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.rats import endorsement, tpm2
+from korora_nova.rats import endorsement
+from korora_nova.rats.tpm2 import objects
 from korora_nova.verifier import audit, decode, hosts, results, service
 from korora_nova.verifier.db import api, models
 
@@ -40,9 +41,9 @@ class Identity:
     """The keys of one TPM after every check that needs no TPM."""
 
     ek_hash: str
-    ek: tpm2.Public
-    ak: tpm2.Public
-    srk: tpm2.Public
+    ek: objects.Public
+    ak: objects.Public
+    srk: objects.Public
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def enrol(
     """
     identity = _verify(verifier, document)
     secret = os.urandom(32)
-    credential, encrypted = tpm2.make_credential(
+    credential, encrypted = objects.make_credential(
         identity.ek, identity.ak.name, secret
     )
     _open(verifier, host, identity, secret)
@@ -103,9 +104,9 @@ def _verify(verifier: service.Service, document: dict[str, Any]) -> Identity:
         decode.public_field(document[name], name)
         for name in ('ek_public', 'ak_public', 'srk_public')
     )
-    tpm2.check_ek(ek)
-    tpm2.check_ak(ak)
-    tpm2.check_srk(srk)
+    objects.check_ek(ek)
+    objects.check_ak(ak)
+    objects.check_srk(srk)
     now = datetime.datetime.fromtimestamp(
         verifier.clock(), datetime.timezone.utc
     )

@@ -9,13 +9,8 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
-from korora_nova.verifier import (
-    audit,
-    measurements,
-    policies,
-    results,
-    service,
-)
+from korora_nova.verifier import audit, results, service
+from korora_nova.verifier.appraisal import measurements, policies
 from korora_nova.verifier.db import api, models
 
 

@@ -7,9 +7,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from korora_nova.verifier import custody, handover, service
+from korora_nova.verifier import service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.challenges import ON_DEMAND, STEADY
+from korora_nova.verifier.custody import at_rest, handover
 
 Serve = Callable[[service.Service, Attested, dict[str, Any]], dict[str, Any]]
 
@@ -38,9 +39,9 @@ PURPOSES: dict[str, Purpose] = {
     'attest': Purpose(
         _attest, any_tier=True, classes=frozenset((STEADY, ON_DEMAND))
     ),
-    'claim': Purpose(custody.claim),
-    'approve': Purpose(custody.approve),
-    'delete': Purpose(custody.delete),
+    'claim': Purpose(at_rest.claim),
+    'approve': Purpose(at_rest.approve),
+    'delete': Purpose(at_rest.delete),
     'receive': Purpose(handover.receive),
     'send': Purpose(handover.send),
     'commit': Purpose(handover.commit, any_tier=True),

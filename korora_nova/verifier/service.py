@@ -13,7 +13,8 @@ from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.rats import endorsement, keys, reference
+from korora_nova.rats import endorsement, reference
+from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, nova_record
 from korora_nova.verifier.db import api
 

@@ -8,7 +8,8 @@ import tempfile
 import typing
 import unittest
 
-from lablib import paths, processes
+from korora_tools import checkout
+from korora_tools.lab import paths, processes
 
 POLICY = """\
 version: 1
@@ -36,7 +37,7 @@ class CommandLineTest(unittest.TestCase):
         return subprocess.run(
             [
                 *processes.into(self.lab, 'ctl'),
-                str(paths.BIN / argv[0]),
+                str(checkout.BIN / argv[0]),
                 *argv[1:],
             ],
             env=env,

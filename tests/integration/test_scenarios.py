@@ -13,8 +13,9 @@ import tempfile
 import typing
 import unittest
 
-from demolib import scenarios
-from lablib import paths, processes
+from korora_tools import checkout
+from korora_tools.demo import scenarios
+from korora_tools.lab import paths, processes
 
 LIMIT = 6 * 60  # seconds for one run; two must fit the suite's limit
 
@@ -42,9 +43,9 @@ class ScenariosTest(unittest.TestCase):
                 done = subprocess.run(
                     [
                         *processes.into(lab, 'ctl'),
-                        str(paths.BIN / 'python'),
+                        str(checkout.BIN / 'python'),
                         '-m',
-                        'demolib.run',
+                        'korora_tools.demo.run',
                         'scenarios',
                         str(out),
                     ],
@@ -53,7 +54,7 @@ class ScenariosTest(unittest.TestCase):
                     timeout=LIMIT,
                     env={
                         **os.environ,
-                        'PYTHONPATH': str(paths.CHECKOUT / 'tools'),
+                        'PYTHONPATH': str(checkout.ROOT / 'tools'),
                     },
                 )
             if done.returncode:

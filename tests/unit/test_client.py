@@ -12,7 +12,7 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, errors
 from korora_nova import conf as options
-from tests import faults
+from tests.support import faults
 
 ENDPOINT = 'http://attestation.test'
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 import unittest
 
-from tests import faults
+from tests.support import faults
 
 ROOT = pathlib.Path(__file__).parents[2]
 APPRAISAL = ROOT / 'doc' / 'source' / 'contributor' / 'appraisal.rst'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of open faults are what they say; ``python -m tests.faults``."""
+"""The tests of open faults are what they say (tests.support.faults)."""
 
 import collections
 import pathlib
@@ -10,7 +10,7 @@ import unittest
 import testtools
 
 from korora_nova import errors
-from tests import faults
+from tests.support import faults
 
 
 class OpenFaultsTest(unittest.TestCase):

@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from korora_nova import errors
-from tests import faults
-from tests.unit import vectorcalls, vectors, vectorsteps
+from tests.support import faults, vectorcalls, vectors, vectorsteps
 
 Case = dict[str, Any]
 CASES = sorted((vectors.ROOT / 'cases').glob('*.yaml'))

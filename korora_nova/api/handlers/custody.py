@@ -4,7 +4,7 @@
 from korora_nova import errors
 from korora_nova.api.call import Answer, Call
 from korora_nova.api.schemas import custody as schemas
-from korora_nova.verifier import handover, ledger, receipts, recovery
+from korora_nova.verifier.custody import handover, ledger, receipts, recovery
 
 
 def server(call: Call) -> Answer:

@@ -3,8 +3,8 @@
 
 from korora_nova.api.call import Answer, Call
 from korora_nova.api.schemas import policy as schemas
-from korora_nova.verifier import differences as compared
-from korora_nova.verifier import policies
+from korora_nova.verifier.appraisal import differences as compared
+from korora_nova.verifier.appraisal import policies
 
 
 def create(call: Call) -> Answer:

@@ -3,7 +3,7 @@
 
 from korora_nova.api.call import Answer, Call
 from korora_nova.api.schemas import reference as schemas
-from korora_nova.verifier import references
+from korora_nova.verifier.appraisal import references
 
 
 def create(call: Call) -> Answer:

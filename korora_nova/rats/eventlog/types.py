@@ -8,7 +8,7 @@ event's data, never whether to believe it.
 
 from __future__ import annotations
 
-from korora_nova.rats import algorithms
+from korora_nova.rats.tpm2 import algorithms
 
 EV_PREBOOT_CERT = 0x00000000
 EV_POST_CODE = 0x00000001

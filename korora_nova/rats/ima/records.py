@@ -28,9 +28,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from korora_nova import errors
-from korora_nova.rats import algorithms
 from korora_nova.rats.ima import templates
 from korora_nova.rats.ima.templates import Malformed, Template
+from korora_nova.rats.tpm2 import algorithms
 
 #: PCR of the lists, unless CONFIG_IMA_MEASURE_PCR_IDX says otherwise.
 IMA_PCR = 10

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.rats import algorithms, schemas
+from korora_nova.rats import schemas
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy.node import (
     BOOLEAN,
@@ -21,6 +21,7 @@ from korora_nova.rats.policy.node import (
 )
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import BANK, VerifiedState
+from korora_nova.rats.tpm2 import algorithms
 
 _R = errors.Reason
 #: Digest bytes of the banks that can be compared.

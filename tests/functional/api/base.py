@@ -7,7 +7,7 @@ import uuid
 import testtools
 
 from korora_nova import errors
-from tests.fixtures import agent, mariadb, service
+from tests.support import agent, mariadb, service
 
 
 class MariaDbTestCase(testtools.TestCase):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on the ledger, against the real service; see tests/faults.py."""
+"""Attacks on the ledger, against the real service (tests.support.faults)."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ import uuid
 import sqlalchemy as sa
 
 from korora_nova import errors
-from korora_nova.verifier import recovery
+from korora_nova.verifier.custody import recovery
 from korora_nova.verifier.db import models
-from tests import faults
 from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
+from tests.support import faults
 
 GHOST = str(uuid.UUID(int=666))
 BIGINT = 2**63 - 1

@@ -7,7 +7,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from korora_nova.rats import result
+from korora_nova.rats.signed import result
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 

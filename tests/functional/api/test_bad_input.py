@@ -12,8 +12,8 @@ from hypothesis import strategies
 from korora_nova import errors
 from korora_nova.api import handler
 from korora_nova.api.schemas import self_report
-from tests.fixtures import agent
 from tests.functional.api import base
+from tests.support import agent
 
 UUID = '00000000-0000-4000-8000-000000000001'
 REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})

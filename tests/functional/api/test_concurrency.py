@@ -10,7 +10,8 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova import errors
-from korora_nova.verifier import measurements, receipts
+from korora_nova.verifier.appraisal import measurements
+from korora_nova.verifier.custody import receipts
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 

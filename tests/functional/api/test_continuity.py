@@ -8,11 +8,10 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova.rats import evidence, reference
-from korora_nova.verifier import measurements
+from korora_nova.verifier.appraisal import measurements
 from korora_nova.verifier.db import models
-from tests.fixtures import agent
 from tests.functional.api import base
-from tests.unit import simulator
+from tests.support import agent, simulator
 
 REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
 NEWER = 'newer'

@@ -7,8 +7,8 @@ import uuid
 import sqlalchemy as sa
 
 from korora_nova.custody import approval, permit, receipt, transcript
-from korora_nova.rats import keys
-from korora_nova.verifier import receipts
+from korora_nova.rats.signed import keys
+from korora_nova.verifier.custody import receipts
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))

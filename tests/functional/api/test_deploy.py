@@ -9,7 +9,7 @@ import fixtures
 import testtools
 import webob
 
-from tests.fixtures import service
+from tests.support import service
 
 
 class TestDeploy(testtools.TestCase):

@@ -3,9 +3,8 @@
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.fixtures import agent, service
 from tests.functional.api import base
-from tests.unit import simulator
+from tests.support import agent, service, simulator
 
 
 class TestEnrolment(base.ApiTestCase):

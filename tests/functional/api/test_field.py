@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts that have run for long; see tests/faults.py."""
+"""Hosts that have run for long; see tests/support/faults.py."""
 
 import uuid
 
 import fixtures
 
 from korora_nova.rats import evidence
-from tests import faults
 from tests.functional.api import base
+from tests.support import faults
 
 SERVER = str(uuid.UUID(int=1))
 #: In the place of 32 MiB, which 226,164 entries fill.

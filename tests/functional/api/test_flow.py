@@ -4,7 +4,7 @@
 import uuid
 
 from korora_nova.custody import permit, receipt
-from korora_nova.rats import result
+from korora_nova.rats.signed import result
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))

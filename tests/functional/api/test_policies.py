@@ -9,7 +9,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova.rats import policy
-from korora_nova.verifier import policies
+from korora_nova.verifier.appraisal import policies
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 

@@ -6,10 +6,10 @@ import shutil
 import uuid
 
 from korora_nova.custody import receipt
-from korora_nova.rats import keys
-from korora_nova.verifier import receipts, recovery
+from korora_nova.rats.signed import keys
+from korora_nova.verifier.custody import receipts, recovery
 from tests.functional.api.test_custody import CustodyTestCase
-from tests.unit import documents
+from tests.support import documents
 
 SERVER = str(uuid.UUID(int=1))
 OTHER = str(uuid.UUID(int=2))

@@ -12,12 +12,12 @@ from korora_nova import errors
 from korora_nova.attester import vault
 from korora_nova.attester.source import Source
 from korora_nova.custody import messages
-from tests.functional.attester import lab
+from tests.support import hosts
 
 _R = errors.Reason
 
 
-class AttackCase(lab.LabTestCase):
+class AttackCase(hosts.LabTestCase):
     def assert_aborted(self, migration: str) -> None:
         """S holds the key as before, D has nothing, a retry succeeds."""
         self.h2.libvirt.domains.pop(self.instance, None)
@@ -363,10 +363,10 @@ class RequestTest(AttackCase):
 class BackupTest(AttackCase):
     """T9, T11, T12, T28, T29: files that come back or change places."""
 
-    def backup(self, machine: lab.Machine) -> bytes:
+    def backup(self, machine: hosts.Machine) -> bytes:
         return machine.record_path(self.instance).read_bytes()
 
-    def restore(self, machine: lab.Machine, content: bytes) -> None:
+    def restore(self, machine: hosts.Machine, content: bytes) -> None:
         machine.record_path(self.instance).write_bytes(content)
 
     def test_copy_of_a_committed_source(self) -> None:
@@ -614,7 +614,7 @@ class StartTest(AttackCase):
         )
 
 
-class SchemaTest(lab.LabTestCase):
+class SchemaTest(hosts.LabTestCase):
     HOSTS = ('h1',)
 
     def test_every_operation_has_a_handler(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on who holds a key, with real agents; see tests/faults.py."""
+"""Attacks on who holds a key, with real agents (tests.support.faults)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester import boot, files, libvirt_secret
-from korora_nova.rats import keys
-from tests import faults
-from tests.functional.attester import lab
+from korora_nova.rats.signed import keys
 from tests.functional.attester.test_recovery import RecoveryCase
+from tests.support import faults, hosts
 
 _R = errors.Reason
 
@@ -63,7 +62,7 @@ class LiarsTest(RecoveryCase):
     """T42, T43: one end of a hand-over, or the bus, lies about it."""
 
     def lie(
-        self, host: lab.Machine, purpose: str, statement: str, migration: str
+        self, host: hosts.Machine, purpose: str, statement: str, migration: str
     ) -> None:
         """Root says this with the host's own evidence; V may refuse it."""
         with contextlib.suppress(errors.KororaError):
@@ -71,7 +70,7 @@ class LiarsTest(RecoveryCase):
                 purpose, {'migration': migration, 'statement': statement}
             )
 
-    def assert_key_under(self, host: lab.Machine) -> None:
+    def assert_key_under(self, host: hosts.Machine) -> None:
         """The guest runs on this host, so its key must be there."""
         self.assertEqual(
             libvirt_secret.RUNNING, host.libvirt.domain_state(self.instance)
@@ -127,7 +126,7 @@ class LiarsTest(RecoveryCase):
         )
 
 
-class RepeatedClaimTest(lab.LabTestCase):
+class RepeatedClaimTest(hosts.LabTestCase):
     """T46: below the agent a claim is sent again; its answer was lost."""
 
     HOSTS = ('h1',)
@@ -159,7 +158,7 @@ class RepeatedClaimTest(lab.LabTestCase):
         self.create(self.h1)
 
 
-class ReplacedKeyTest(lab.LabTestCase):
+class ReplacedKeyTest(hosts.LabTestCase):
     def replace_approval_key(self) -> None:
         """A new one signs, both are pinned; all processes start again."""
         new, ring = keys.SigningKey.generate(), self.korora.ring

@@ -8,7 +8,7 @@ import concurrent.futures
 from typing import Any
 
 from korora_nova import errors
-from tests.functional.attester import lab
+from tests.support import hosts
 
 POLICY = {
     'version': 1,
@@ -20,7 +20,7 @@ POLICY = {
 }
 
 
-class ContinuityCase(lab.LabTestCase):
+class ContinuityCase(hosts.LabTestCase):
     HOSTS: tuple[str, ...] = ('h1',)
 
     def setUp(self) -> None:
@@ -31,7 +31,7 @@ class ContinuityCase(lab.LabTestCase):
         self.step()
         self.sent.clear()
 
-    def watch(self, machine: lab.Machine) -> None:
+    def watch(self, machine: hosts.Machine) -> None:
         """Note the evidence that an agent sends."""
         client = machine.agent.attester.client
         real = client.evidence

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from korora_nova import errors
 from korora_nova.attester.agent import Agent
-from tests.functional.attester import lab
+from tests.support import hosts
 
 
-class HandoverTest(lab.LabTestCase):
+class HandoverTest(hosts.LabTestCase):
     def test_there_and_back(self) -> None:
         self.create(self.h1)
         self.assertEqual('held', self.h1.state(self.instance))
@@ -50,7 +50,7 @@ class HandoverTest(lab.LabTestCase):
         self.assertEqual(0, self.h2.hardware.transient_objects())
 
 
-class AddressTest(lab.LabTestCase):
+class AddressTest(hosts.LabTestCase):
     def test_an_address_that_is_not_the_agents_is_named(self) -> None:
         """Before anything is touched, and so that one can mend it."""
         self.create(self.h1)

@@ -9,12 +9,12 @@ from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester import boot, libvirt_secret, settle
-from tests.functional.attester import lab
+from tests.support import hosts
 
 _R = errors.Reason
 
 
-class RecoveryCase(lab.LabTestCase):
+class RecoveryCase(hosts.LabTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.create(self.h1)
@@ -33,13 +33,13 @@ class RecoveryCase(lab.LabTestCase):
     def service_down(self, down: bool = True) -> None:
         self.korora.transport.down = down
 
-    def assert_pending(self, machine: lab.Machine, reason: str) -> None:
+    def assert_pending(self, machine: hosts.Machine, reason: str) -> None:
         self.refused(
             reason, machine.client.call, 'open', instance=self.instance
         )
         self.assertNotIn(self.instance, machine.libvirt.secrets)
 
-    def assert_held_by(self, holder: lab.Machine) -> None:
+    def assert_held_by(self, holder: hosts.Machine) -> None:
         """One host can open the key, the other has nothing left."""
         for machine in (self.h1, self.h2, self.h1):
             machine.settle()

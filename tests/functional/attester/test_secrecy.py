@@ -12,10 +12,10 @@ from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
-from tests.functional.attester import lab
+from tests.support import hosts
 
 
-class SecrecyTest(lab.LabTestCase):
+class SecrecyTest(hosts.LabTestCase):
     """A whole life with every log at DEBUG, and all that was written."""
 
     def setUp(self) -> None:

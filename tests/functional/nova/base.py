@@ -26,8 +26,8 @@ from nova.virt.libvirt import driver as libvirt_driver
 from oslo_utils import uuidutils
 
 from korora_nova import client, conf, errors
-from korora_nova.rats import keys
-from korora_nova.rats import result as signed
+from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import result as signed
 from korora_nova.relying_party import base
 from tests.unit.relying_party import fakes
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odd moments in a protected server's life; see tests/faults.py."""
+"""Odd moments in a protected server's life; see tests/support/faults.py."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 
 from korora_nova import errors
 from korora_nova.relying_party import base as driver_base
-from tests import faults
 from tests.functional.nova import base, test_lifecycle
+from tests.support import faults
 
 RESCUE_IMAGE = '155d900f-4e14-4e4c-a73d-069cbf4541e6'
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odd moments of live migrations; see tests/faults.py."""
+"""Odd moments of live migrations; see tests/support/faults.py."""
 
 from unittest import mock
 
@@ -9,8 +9,8 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 
 from korora_nova import errors
-from tests import faults
 from tests.functional.nova import test_live_migration
+from tests.support import faults
 
 #: Seconds that Nova's conductor waits for the source's check.
 RPC_TIMEOUT = 60

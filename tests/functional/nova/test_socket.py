@@ -12,7 +12,7 @@ from nova.scheduler import host_manager
 
 from korora_nova.attester import server as agent_server
 from korora_nova.attester import socket_client
-from korora_nova.rats import keys
+from korora_nova.rats.signed import keys
 from korora_nova.relying_party import base as driver_base
 from korora_nova.relying_party import filter as korora_filter
 from tests.functional.nova import base

@@ -6,7 +6,7 @@ from __future__ import annotations
 import testtools
 
 from korora_nova.tpm import device, keys
-from tests.functional.tpm import swtpm
+from tests.support import swtpm
 
 FIRMWARE = (0, 2, 4, 7, 9, 14)
 

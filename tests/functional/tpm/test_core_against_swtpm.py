@@ -36,15 +36,13 @@ from tpm2_pytss.types import (
 
 from korora_nova import errors
 from korora_nova.custody import approval, transcript
-from korora_nova.rats import (
-    endorsement,
-    keys,
-    policydigest,
-    quote,
-    structure,
-    tpm2,
-)
-from tests.functional.tpm import base, swtpm
+from korora_nova.rats import endorsement
+from korora_nova.rats.quote import verify as quote
+from korora_nova.rats.signed import keys
+from korora_nova.rats.tpm2 import objects, structure
+from korora_nova.rats.tpm2 import policy as tpm2_policy
+from tests.functional.tpm import base
+from tests.support import swtpm
 
 POLICY = TPML_PCR_SELECTION.parse('sha256:0,1,2,3,4,5,6,7,8,9,11,12,13,14,15')
 QUOTED = TPML_PCR_SELECTION.parse(
@@ -63,7 +61,7 @@ class CoreTestCase(base.TpmTestCase):
         self.identity = self.host.identity
         self.esys = ESAPI(self.host.hardware.tcti)
         self.addCleanup(self.esys.close)
-        self.ak_public = tpm2.parse_public(self.identity.ak_public)
+        self.ak_public = objects.parse_public(self.identity.ak_public)
 
     def session(self, kind: TPM2_SE) -> ESYS_TR:
         session = self.esys.start_auth_session(
@@ -112,28 +110,28 @@ class CoreTestCase(base.TpmTestCase):
 class PolicyTest(CoreTestCase):
     def test_selections(self) -> None:
         for ours, theirs in (
-            (policydigest.PCRS_POLICY, POLICY),
-            (policydigest.PCRS_QUOTED, QUOTED),
+            (tpm2_policy.PCRS_POLICY, POLICY),
+            (tpm2_policy.PCRS_QUOTED, QUOTED),
         ):
-            self.assertEqual(theirs.marshal(), policydigest.selection(ours))
+            self.assertEqual(theirs.marshal(), tpm2_policy.selection(ours))
 
     def test_each_command(self) -> None:
-        pcrs = policydigest.pcr_digest(
-            self.read_pcrs(), policydigest.PCRS_POLICY
+        pcrs = tpm2_policy.pcr_digest(
+            self.read_pcrs(), tpm2_policy.PCRS_POLICY
         )
         session = self.session(TPM2_SE.TRIAL)
         self.esys.policy_pcr(
             policy_session=session, pcr_digest=b'', pcrs=POLICY
         )
-        expected = policydigest.policy_pcr(
-            policydigest.START,
-            policydigest.selection(policydigest.PCRS_POLICY),
+        expected = tpm2_policy.policy_pcr(
+            tpm2_policy.START,
+            tpm2_policy.selection(tpm2_policy.PCRS_POLICY),
             pcrs,
         )
         self.assertEqual(expected, self.digest(session))
         for operand, offset, operation, number in (
-            (b'\0' * 8, 16, TPM2_EO.EQ, policydigest.EO_EQ),
-            (b'\1' * 8, 8, TPM2_EO.UNSIGNED_LT, policydigest.EO_UNSIGNED_LT),
+            (b'\0' * 8, 16, TPM2_EO.EQ, tpm2_policy.EO_EQ),
+            (b'\1' * 8, 8, TPM2_EO.UNSIGNED_LT, tpm2_policy.EO_UNSIGNED_LT),
         ):
             self.esys.policy_counter_timer(
                 policy_session=session,
@@ -141,15 +139,15 @@ class PolicyTest(CoreTestCase):
                 operation=operation,
                 offset=offset,
             )
-            expected = policydigest.policy_counter_timer(
+            expected = tpm2_policy.policy_counter_timer(
                 expected, operand, offset, number
             )
             self.assertEqual(expected, self.digest(session))
         self.esys.policy_command_code(
             policy_session=session, code=TPM2_CC.Unseal
         )
-        expected = policydigest.policy_command_code(
-            expected, policydigest.CC_UNSEAL
+        expected = tpm2_policy.policy_command_code(
+            expected, tpm2_policy.CC_UNSEAL
         )
         self.assertEqual(expected, self.digest(session))
 
@@ -189,11 +187,11 @@ class PolicyTest(CoreTestCase):
     def test_state_of_a_quote_is_the_state_of_a_session(self) -> None:
         """The TPM compares its counters and clock with the quote's."""
         pcrs, counters, deadline = self.state(60000)
-        for command in (None, policydigest.CC_UNSEAL):
+        for command in (None, tpm2_policy.CC_UNSEAL):
             session = self.session(TPM2_SE.POLICY)
             self.walk(session, counters, deadline, command)
             self.assertEqual(
-                policydigest.state_policy(pcrs, counters, deadline, command),
+                tpm2_policy.state_policy(pcrs, counters, deadline, command),
                 self.digest(session),
             )
 
@@ -212,15 +210,15 @@ class PolicyTest(CoreTestCase):
             ref=ref,
             key=key,
         )
-        public = TPM2B_PUBLIC.unmarshal(tpm2.external_ecc_public(key.public))[
-            0
-        ]
+        public = TPM2B_PUBLIC.unmarshal(
+            objects.external_ecc_public(key.public)
+        )[0]
         loaded = self.esys.load_external(
             in_public=public, hierarchy=ESYS_TR.OWNER
         )
         self.addCleanup(self.esys.flush_context, loaded)
         _, name, _ = self.esys.read_public(loaded)
-        self.assertEqual(bytes(name), tpm2.external_ecc_name(key.public))
+        self.assertEqual(bytes(name), objects.external_ecc_name(key.public))
         ticket = self.esys.verify_signature(
             key_handle=loaded,
             digest=TPM2B_DIGEST(signed.signed_digest),
@@ -236,7 +234,7 @@ class PolicyTest(CoreTestCase):
             ),
         )
         session = self.session(TPM2_SE.POLICY)
-        self.walk(session, counters, deadline, policydigest.CC_UNSEAL)
+        self.walk(session, counters, deadline, tpm2_policy.CC_UNSEAL)
         self.assertEqual(signed.approved_policy, self.digest(session))
         self.esys.policy_authorize(
             policy_session=session,
@@ -246,7 +244,7 @@ class PolicyTest(CoreTestCase):
             policy_ref=ref,
         )
         self.assertEqual(
-            policydigest.policy_authorize(bytes(name), ref),
+            tpm2_policy.policy_authorize(bytes(name), ref),
             self.digest(session),
         )
 
@@ -314,8 +312,8 @@ class AttestTest(CoreTestCase):
             in_scheme=NO_SCHEME,
             creation_ticket=ticket,
         )
-        parsed = tpm2.parse_public(bytes(public.marshal()))
-        tpm2.check_msk(parsed)
+        parsed = objects.parse_public(bytes(public.marshal()))
+        objects.check_msk(parsed)
         self.assertEqual(bytes(public.get_name()), parsed.name)
         creation = bytes(data.creationData.marshal())
         arguments = [
@@ -330,7 +328,7 @@ class AttestTest(CoreTestCase):
         quote.verify_creation(*arguments)
         self.assertEqual(
             self.identity.srk_name,
-            tpm2.parse_creation_data(creation).parent_name,
+            objects.parse_creation_data(creation).parent_name,
         )
         arguments[-1] = bytes(32)
         error = self.assertRaises(
@@ -339,7 +337,7 @@ class AttestTest(CoreTestCase):
         self.assertEqual('QUOTE_CREATION', error.reason)
 
     def test_endorsement(self) -> None:
-        ek = tpm2.parse_public(self.identity.ek_public)
+        ek = objects.parse_public(self.identity.ek_public)
         now = datetime.datetime.now(datetime.timezone.utc)
         endorsers = swtpm.factory().endorsers()
         endorsement.verify_ek(self.identity.ek_cert, ek, endorsers, now)
@@ -355,10 +353,10 @@ class AttestTest(CoreTestCase):
 
     def test_credential(self) -> None:
         """ActivateCredential opens what software made, of any length."""
-        ek = tpm2.parse_public(self.identity.ek_public)
+        ek = objects.parse_public(self.identity.ek_public)
         handle = self.esys.tr_deserialize(self.identity.ek_tr)
         for secret in (b'x', bytes(range(16)), bytes(range(32))):
-            blob, seed = tpm2.make_credential(
+            blob, seed = objects.make_credential(
                 ek, self.identity.ak_name, secret
             )
             session = self.session(TPM2_SE.POLICY)

@@ -11,9 +11,10 @@ from typing import Any
 from korora_nova import errors
 from korora_nova.custody import approval as approvals
 from korora_nova.custody import transcript
-from korora_nova.rats import keys as signing
-from korora_nova.rats import policydigest, tpm2
-from korora_nova.rats import quote as rats_quote
+from korora_nova.rats.quote import verify as rats_quote
+from korora_nova.rats.signed import keys as signing
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import handover, keys, seal
 from tests.functional.tpm import base
@@ -27,7 +28,7 @@ PAYLOAD = Secret(b'KOR1' + bytes(range(72)))
 def attested(machine: base.Machine) -> rats_quote.VerifiedQuote:
     with machine.tpm.operation() as operation:
         quote = keys.quote(operation, machine.identity, NONCE)
-    ak = tpm2.parse_public(machine.identity.ak_public)
+    ak = objects.parse_public(machine.identity.ak_public)
     return rats_quote.verify_quote(quote, ak, NONCE)
 
 
@@ -41,7 +42,7 @@ class RestTest(CustodyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.signer = signing.SigningKey.generate()
-        self.public = tpm2.external_ecc_public(self.signer.public)
+        self.public = objects.external_ecc_public(self.signer.public)
         self.host = self.machine('A')
         self.blob = self.seal(1)
 
@@ -54,8 +55,8 @@ class RestTest(CustodyTestCase):
         )
 
     def seal(self, epoch: int) -> seal.SealedKey:
-        policy = policydigest.policy_authorize(
-            tpm2.external_ecc_name(self.signer.public),
+        policy = tpm2_policy.policy_authorize(
+            objects.external_ecc_name(self.signer.public),
             self.ref(self.host, epoch),
         )
         with self.host.tpm.operation() as operation:
@@ -157,7 +158,7 @@ class RestTest(CustodyTestCase):
     def test_closed_to_another_key(self) -> None:
         other = signing.SigningKey.generate()
         self.assert_closed(self.approve(key=other), 'APPROVAL_INVALID')
-        self.public = tpm2.external_ecc_public(other.public)
+        self.public = objects.external_ecc_public(other.public)
         self.assert_closed(self.approve(key=other))
 
     def test_closed_to_an_edited_approval(self) -> None:
@@ -229,9 +230,9 @@ class HandoverTest(CustodyTestCase):
         msk = self.create()
         self.assertEqual(5, self.dest.tpm.count.total())
         self.assert_empty(self.dest)
-        ak = tpm2.parse_public(self.dest.identity.ak_public)
-        public = tpm2.parse_public(msk.public)
-        tpm2.check_msk(public)
+        ak = objects.parse_public(self.dest.identity.ak_public)
+        public = objects.parse_public(msk.public)
+        objects.check_msk(public)
         rats_quote.verify_creation(
             msk.creation_attest,
             msk.creation_signature,

@@ -13,10 +13,12 @@ from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR
 
 from korora_nova import errors
-from korora_nova.rats import endorsement, tpm2
-from korora_nova.rats import quote as rats_quote
+from korora_nova.rats import endorsement
+from korora_nova.rats.quote import verify as rats_quote
+from korora_nova.rats.tpm2 import objects
 from korora_nova.tpm import device, keys, templates
-from tests.functional.tpm import base, swtpm
+from tests.functional.tpm import base
+from tests.support import swtpm
 
 NONCE = hashlib.sha256(b'nonce').digest()
 
@@ -28,16 +30,16 @@ class IdentityTest(base.TpmTestCase):
         with machine.tpm.operation() as operation:
             again = keys.provision(operation)
         self.assertEqual(identity, again)
-        tpm2.check_ak(tpm2.parse_public(identity.ak_public))
-        tpm2.check_srk(tpm2.parse_public(identity.srk_public))
+        objects.check_ak(objects.parse_public(identity.ak_public))
+        objects.check_srk(objects.parse_public(identity.srk_public))
         endorsement.verify_ek(
             identity.ek_cert,
-            tpm2.parse_public(identity.ek_public),
+            objects.parse_public(identity.ek_public),
             swtpm.factory().endorsers(),
             datetime.datetime.now(datetime.timezone.utc),
         )
         self.assertEqual(
-            identity.ak_name, tpm2.parse_public(identity.ak_public).name
+            identity.ak_name, objects.parse_public(identity.ak_public).name
         )
         self.assert_empty(machine)
 
@@ -90,8 +92,8 @@ class IdentityTest(base.TpmTestCase):
     def test_credential_opens_on_its_own_tpm_only(self) -> None:
         machine, other = self.machine('A'), self.machine('B')
         secret = bytes(range(32))
-        blob, seed = tpm2.make_credential(
-            tpm2.parse_public(machine.identity.ek_public),
+        blob, seed = objects.make_credential(
+            objects.parse_public(machine.identity.ek_public),
             machine.identity.ak_name,
             secret,
         )
@@ -117,8 +119,8 @@ class IdentityTest(base.TpmTestCase):
 
     def test_credential_for_another_ak_is_refused(self) -> None:
         machine, other = self.machine('A'), self.machine('B')
-        blob, seed = tpm2.make_credential(
-            tpm2.parse_public(machine.identity.ek_public),
+        blob, seed = objects.make_credential(
+            objects.parse_public(machine.identity.ek_public),
             other.identity.ak_name,
             bytes(32),
         )
@@ -139,7 +141,7 @@ class QuoteTest(base.TpmTestCase):
         with machine.tpm.operation() as operation:
             quote = keys.quote(operation, machine.identity, NONCE)
             self.assertEqual(3, operation.commands)
-        ak = tpm2.parse_public(machine.identity.ak_public)
+        ak = objects.parse_public(machine.identity.ak_public)
         verified = rats_quote.verify_quote(quote, ak, NONCE)
         expected = hashlib.sha256(
             bytes(32) + hashlib.sha256(b'firmware 1\x00').digest()
@@ -155,7 +157,7 @@ class QuoteTest(base.TpmTestCase):
 
     def test_counters_tell_reset_from_resume(self) -> None:
         machine = self.machine()
-        ak = tpm2.parse_public(machine.identity.ak_public)
+        ak = objects.parse_public(machine.identity.ak_public)
 
         def clock() -> rats_quote.Clock:
             with machine.tpm.operation() as operation:

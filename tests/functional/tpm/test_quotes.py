@@ -16,8 +16,9 @@ from tpm2_pytss.types import (
 )
 
 from korora_nova import errors
-from korora_nova.rats import attestation_key, quote
-from tests.functional.tpm import swtpm
+from korora_nova.rats.quote import key as attestation_key
+from korora_nova.rats.quote import verify as quote
+from tests.support import swtpm
 
 NONCE = hashlib.sha256(b'nonce').digest()
 BANKS = (

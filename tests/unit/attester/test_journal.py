@@ -10,7 +10,7 @@ import testtools
 
 from korora_nova.attester import journal
 from korora_nova.custody import receipt as receipts
-from korora_nova.rats import keys
+from korora_nova.rats.signed import keys
 
 CLOUD = '11111111-2222-4333-8444-555555555555'
 INSTANCE = '6b6f726f-7261-4000-8000-000000000001'

@@ -11,7 +11,7 @@ import fixtures
 import testtools
 
 from korora_nova.cmd import manage, status
-from korora_nova.rats import keys
+from korora_nova.rats.signed import keys
 
 
 class CommandTestCase(testtools.TestCase):

@@ -5,8 +5,9 @@ import unittest
 
 from korora_nova import errors
 from korora_nova.custody import approval
-from korora_nova.rats import keys, policydigest
-from tests.unit import documents
+from korora_nova.rats.signed import keys
+from korora_nova.rats.tpm2 import policy as tpm2_policy
+from tests.support import documents
 
 REF = b'r' * 32
 
@@ -57,7 +58,7 @@ class ApprovalTest(unittest.TestCase):
         )
         self.assertEqual(self.keys.approval.public, key)
         self.assertEqual(
-            policydigest.state_policy(b'p' * 32, bytes(8), 99000, 0x15E),
+            tpm2_policy.state_policy(b'p' * 32, bytes(8), 99000, 0x15E),
             self.good.approved_policy,
         )
 

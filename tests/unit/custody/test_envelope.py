@@ -4,7 +4,7 @@ import unittest
 from korora_nova import errors
 from korora_nova.custody import envelope
 from korora_nova.secret import Secret
-from tests.unit import documents
+from tests.support import documents
 
 
 class EnvelopeTest(unittest.TestCase):

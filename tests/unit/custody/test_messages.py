@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from korora_nova import errors
 from korora_nova.custody import messages
-from tests.unit import documents
+from tests.support import documents
 
 B64 = 'AAAA'
 UUIDS = {'migration': documents.MIGRATION, 'instance': documents.INSTANCE}

@@ -4,8 +4,8 @@ import unittest
 
 from korora_nova import errors
 from korora_nova.custody import permit
-from korora_nova.rats import policydigest
-from tests.unit import documents
+from korora_nova.rats.tpm2 import policy as tpm2_policy
+from tests.support import documents
 
 
 class PermitTest(unittest.TestCase):
@@ -81,7 +81,7 @@ class PermitTest(unittest.TestCase):
 
     def test_transit_policy(self):
         self.assertEqual(
-            policydigest.state_policy(
+            tpm2_policy.state_policy(
                 b'\x55' * 32, bytes.fromhex('0000000700000001'), 99000, None
             ),
             self.verify().transit_policy,

@@ -3,7 +3,7 @@ import unittest
 
 from korora_nova import errors
 from korora_nova.custody import receipt
-from tests.unit import documents
+from tests.support import documents
 
 
 class ReceiptTest(unittest.TestCase):

@@ -2,7 +2,7 @@
 import unittest
 
 from korora_nova.custody import transcript
-from tests.unit import documents
+from tests.support import documents
 
 
 class TranscriptTest(unittest.TestCase):

@@ -7,17 +7,11 @@ import hypothesis
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import (
-    appraise,
-    evidence,
-    finding,
-    policy,
-    reference,
-    tpm2,
-)
-from korora_nova.rats.quote import Clock
-from tests.unit import simulator as sim
-from tests.unit.rats import states
+from korora_nova.rats import appraise, evidence, finding, policy, reference
+from korora_nova.rats.quote.verify import Clock
+from korora_nova.rats.tpm2 import objects
+from tests.support import simulator as sim
+from tests.support import states
 
 CHALLENGE = b'c' * 32
 # A class and the one below it share tests; no database, no confusion.
@@ -48,7 +42,7 @@ class AppraiseTest(unittest.TestCase):
         return appraise.appraise(
             value or self.host.attest(CHALLENGE),
             **{
-                'ak': tpm2.parse_public(self.host.tpm.ak_public),
+                'ak': objects.parse_public(self.host.tpm.ak_public),
                 'challenge': CHALLENGE,
                 'purpose': 'attest',
                 'host': 'h1',
@@ -249,7 +243,7 @@ class LosingAFieldTest(unittest.TestCase):
     def appraise(cls, host, value, references=None):
         return appraise.appraise(
             value,
-            ak=tpm2.parse_public(host.tpm.ak_public),
+            ak=objects.parse_public(host.tpm.ak_public),
             challenge=CHALLENGE,
             purpose='attest',
             host='h1',

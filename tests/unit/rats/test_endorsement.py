@@ -9,10 +9,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import certificate, certpath, endorsement, tpm2
-from tests.unit import makers
-from tests.unit import simulator as sim
-from tests.unit.makers import DAY, NOW, named
+from korora_nova.rats import endorsement
+from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.x509 import certificate
+from korora_nova.rats.x509 import path as certpath
+from tests.support import makers
+from tests.support import simulator as sim
+from tests.support.makers import DAY, NOW, named
 
 ECDSA_SHA256 = bytes.fromhex('300a06082a8648ce3d040302')
 _EK = rsa.generate_private_key(65537, 2048)
@@ -42,7 +45,7 @@ class EndorsementTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.ek = tpm2.parse_public(sim.rsa_public(_EK.public_key()))
+        cls.ek = objects.parse_public(sim.rsa_public(_EK.public_key()))
         cls.root = Authority('root')
         cls.middle = Authority('middle', cls.root)
         cls.cert = cls.root.certify()
@@ -211,7 +214,7 @@ class EndorsementTest(unittest.TestCase):
         self.refused(
             'EK_MISMATCH',
             self.root.certify(),
-            ek=tpm2.parse_public(sim.SimTpm().srk_public),
+            ek=objects.parse_public(sim.SimTpm().srk_public),
         )
 
     def test_rubbish(self):
@@ -260,7 +263,7 @@ class EndorsementTest(unittest.TestCase):
         )
         other = rsa.generate_private_key(65537, 2048).public_key()
         self.refused(
-            'EK_MISMATCH', cert, ek=tpm2.parse_public(sim.rsa_public(other))
+            'EK_MISMATCH', cert, ek=objects.parse_public(sim.rsa_public(other))
         )
 
     def test_every_bit_of_the_certificate_counts(self):
@@ -296,7 +299,7 @@ class OddNamesTest(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.ek = tpm2.parse_public(sim.rsa_public(_EK.public_key()))
+        self.ek = objects.parse_public(sim.rsa_public(_EK.public_key()))
         self.maker = Authority('maker')
         self.maker.name = x509.Name(
             [
@@ -481,7 +484,7 @@ class RevocationTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.ek = tpm2.parse_public(sim.rsa_public(_EK.public_key()))
+        cls.ek = objects.parse_public(sim.rsa_public(_EK.public_key()))
         cls.root = Authority('root')
         cls.middle = Authority('middle', cls.root)
         cls.cert = cls.middle.certify()

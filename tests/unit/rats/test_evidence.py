@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from korora_nova import errors
 from korora_nova.rats import evidence
-from tests.unit import simulator as sim
+from tests.support import simulator as sim
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts as reports from the field describe them; see tests/faults.py.
+"""Hosts as reports from the field describe them; see tests/support/faults.py.
 
 Most of them are cases of ``tests/vectors/cases/field.yaml``.
 """
 
 import unittest
 
-from tests import faults
-from tests.unit import vectorcalls, vectors
+from tests.support import faults, vectorcalls, vectors
 
 
 class Sha1Test(unittest.TestCase):

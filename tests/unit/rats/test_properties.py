@@ -13,20 +13,12 @@ import hypothesis
 from hypothesis import strategies as st
 
 import tests.unit.tools  # noqa: F401  (tools/ is importable from here on)
-from fuzzlib import targets
 from korora_nova import errors
-from korora_nova.rats import (
-    eventlog,
-    evidence,
-    ima,
-    keys,
-    policy,
-    reference,
-    result,
-    state,
-    tpm2,
-)
-from tests.unit import simulator
+from korora_nova.rats import eventlog, evidence, ima, policy, reference, state
+from korora_nova.rats.signed import keys, result
+from korora_nova.rats.tpm2 import objects
+from korora_tools.fuzz import targets
+from tests.support import simulator
 
 QUICK = hypothesis.settings(
     deadline=None,
@@ -188,7 +180,7 @@ def documents():
         **{use: [keys.SigningKey.generate().public] for use in keys.USES},
     )
     known = state.VerifiedState(
-        {'sha256': host.tpm.pcrs}, tpm2.Clock(1, 2, 3, True), 4
+        {'sha256': host.tpm.pcrs}, objects.Clock(1, 2, 3, True), 4
     )
     values = reference.ReferenceValues(
         'x',

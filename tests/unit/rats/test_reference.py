@@ -3,14 +3,15 @@ import json
 import unittest
 
 from korora_nova import errors
-from korora_nova.rats import appraise, ima, policy, reference, tpm2
-from tests.unit import simulator as sim
+from korora_nova.rats import appraise, ima, policy, reference
+from korora_nova.rats.tpm2 import objects
+from tests.support import simulator as sim
 
 
 def appraised(host):
     return appraise.appraise(
         host.attest(b'c' * 32),
-        ak=tpm2.parse_public(host.tpm.ak_public),
+        ak=objects.parse_public(host.tpm.ak_public),
         challenge=b'c' * 32,
         purpose='attest',
         host=host.name,

@@ -7,17 +7,11 @@ import time
 import unittest
 
 import tests.unit.tools  # noqa: F401  (tools/ is importable from here on)
-from fuzzlib import repair
 from korora_nova import errors
-from korora_nova.rats import (
-    certificate,
-    endorsement,
-    eventlog,
-    evidence,
-    ima,
-    policy,
-)
-from tests.unit import makers, simulator
+from korora_nova.rats import endorsement, eventlog, evidence, ima, policy
+from korora_nova.rats.x509 import certificate
+from korora_tools.fuzz import repair
+from tests.support import makers, simulator
 
 #: Between linear (4) and quadratic (16); shorter times are noise.
 MAX_RATIO = 10

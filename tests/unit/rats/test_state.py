@@ -6,7 +6,7 @@ import unittest
 from korora_nova import errors
 from korora_nova.rats import finding
 from korora_nova.rats.state import VerifiedState
-from tests.unit.rats import states
+from tests.support import states
 
 
 class StateTest(unittest.TestCase):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What wears a compute host or a scheduler down; see tests/faults.py."""
+"""What wears a compute host or a scheduler down (tests.support.faults)."""
 
 import threading
 
 from korora_nova import errors
 from korora_nova.relying_party import results
-from tests import faults
+from tests.support import faults
 from tests.unit.relying_party import test_gate, test_results
 
 

@@ -12,7 +12,7 @@ from nova.scheduler import filters, host_manager
 from korora_nova import errors
 from korora_nova.relying_party import filter as korora_filter
 from korora_nova.relying_party import results
-from tests import faults
+from tests.support import faults
 
 objects.register_all()
 

@@ -13,10 +13,10 @@ import jwt
 import testtools
 
 from korora_nova import errors
-from korora_nova.rats import keys
-from korora_nova.rats import result as signed
+from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import result as signed
 from korora_nova.relying_party import results
-from tests import faults
+from tests.support import faults
 
 CLOUD = '3f2a0a3c-6a31-4f3d-8f43-65b5a4ad0b0c'
 

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from demolib import canary
+from korora_tools.demo import canary
 
 PASSPHRASE = base64.b64encode(hashlib.shake_256(b'canary').digest(384))
 

@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 import unittest
 
-from demolib import continuity
+from korora_tools.demo import continuity
 
 
 def console(numbers, boot='b1', ext='ok', start=bytes(32)):

@@ -9,7 +9,7 @@ import tempfile
 import textwrap
 import unittest
 
-from freshlib import document, units
+from korora_tools.fresh import document, units
 
 PAGE = """
 Text.

@@ -11,8 +11,8 @@ from unittest import mock
 import fixtures
 import testtools
 
-from freshlib import document, nodes, units, walk
-from lablib import paths
+from korora_tools.fresh import document, nodes, units, walk
+from korora_tools.lab import paths
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 GUIDE = ROOT / 'doc' / 'source' / 'install'

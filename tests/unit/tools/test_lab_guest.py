@@ -4,7 +4,7 @@ import subprocess
 import tempfile
 import unittest
 
-from lablib import guest
+from korora_tools.lab import guest
 
 
 class ArchiveTest(unittest.TestCase):

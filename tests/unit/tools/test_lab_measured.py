@@ -4,7 +4,7 @@ import re
 import struct
 import unittest
 
-from lablib import measured
+from korora_tools.lab import measured
 
 LOG = measured.UEFI_LOG.read_bytes()
 RECORDED = measured.UEFI_LOG.with_name('pcrread.txt').read_text()

@@ -7,7 +7,8 @@ import threading
 import time
 import unittest
 
-from lablib import config, paths, processes, tpmmux, ui
+from korora_tools import ui
+from korora_tools.lab import config, paths, processes, tpmmux
 
 
 class ProcessesTest(unittest.TestCase):

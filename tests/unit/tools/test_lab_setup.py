@@ -12,9 +12,9 @@ import time
 import fixtures
 import testtools
 
-from lablib import packages, paths, ui
+from korora_tools import checkout, packages, ui
 
-TOOLS = str(paths.CHECKOUT / 'tools')
+TOOLS = str(checkout.ROOT / 'tools')
 
 SIMULATED = """\
 Inst libnew (1.0-1 Debian:12.15/oldstable [amd64])
@@ -176,7 +176,7 @@ class TestPackages(testtools.TestCase):
 class TestSignals(testtools.TestCase):
     SCRIPT = (
         'import os, signal, sys\n'
-        'from lablib import signals\n'
+        'from korora_tools import signals\n'
         'signals.take_over()\n'
         'try:\n'
         '    os.kill(os.getpid(), int(sys.argv[1]))\n'
@@ -217,7 +217,7 @@ class TestClock(testtools.TestCase):
     def seconds(self, started: str) -> float:
         """What a program says whose parent began then."""
         said = subprocess.run(
-            [sys.executable, '-c', 'from lablib import ui; ui.say("x")'],
+            [sys.executable, '-c', 'from korora_tools import ui; ui.say("x")'],
             env={**os.environ, 'PYTHONPATH': TOOLS, 'KORORA_STARTED': started},
             text=True,
             capture_output=True,

@@ -7,11 +7,11 @@ import fixtures
 import testtools
 from packaging.requirements import Requirement
 
-from lablib import paths
-from testlib import series, stream, suites
-from tests.unit.tools import test_testlib
+from korora_tools import checkout
+from korora_tools.test import series, stream, suites
+from tests.unit.tools import test_test
 
-ROOT = paths.CHECKOUT
+ROOT = checkout.ROOT
 
 
 def normal(name: str) -> str:
@@ -89,15 +89,17 @@ class TestSuites(testtools.TestCase):
             used.append((name, path.name, python))
             return stream.Totals(1)
 
-        self.useFixture(fixtures.MonkeyPatch('testlib.suites.stestr', run))
+        self.useFixture(
+            fixtures.MonkeyPatch('korora_tools.test.suites.stestr', run)
+        )
         self.useFixture(
             fixtures.MonkeyPatch(
-                'lablib.environment.ensure',
+                'korora_tools.environment.ensure',
                 lambda directory, *_, **__: directory / 'bin' / 'python',
             )
         )
         totals = suites.constrained(verbose=False)
-        python = paths.VENV / 'series' / '2026.1' / 'bin' / 'python'
+        python = checkout.VENV / 'series' / '2026.1' / 'bin' / 'python'
         self.assertEqual(
             [
                 ('functional/tpm@2026.1', 'tpm', python),
@@ -118,7 +120,7 @@ class TestSuites(testtools.TestCase):
 
     def test_a_failure_names_its_series(self) -> None:
         """The same test runs with other versions, too."""
-        recorded = test_testlib.recorded(('a.test', 'fail'))
+        recorded = test_test.recorded(('a.test', 'fail'))
         (self.bin / 'stream').write_bytes(recorded.getvalue())
         found = self.failures(f'cat {self.bin}/stream; exit 1')
         self.assertEqual(['functional/x@1: a.test'], [n for n, _ in found])

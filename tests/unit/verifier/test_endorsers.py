@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from korora_nova import errors
 from korora_nova.verifier import service
-from tests.unit import makers
+from tests.support import makers
 
 
 class EndorsersTest(unittest.TestCase):

@@ -7,7 +7,7 @@ import testtools
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.verifier import nova_record
-from tests import faults
+from tests.support import faults
 
 SERVER = '00000000-0000-4000-8000-000000000001'
 MIGRATION = '00000000-0000-4000-8000-000000000002'

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signed documents: compact JWS, ES256 only, one ``typ`` per purpose.
+
+The header is exactly ``{"alg": "ES256", "typ": TYP, "kid": KID}`` and the
+key is the pinned one of that id *for that use*. Times are checked by the
+caller, who has a clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from korora_nova.rats import schemas
+from korora_nova.rats.signed import keys
+
+ALGORITHM = 'ES256'
+#: Longest token read, characters.
+MAX_TOKEN = 16384
+
+_HEADER = frozenset(('alg', 'typ', 'kid'))
+# The caller compares the times with its own clock.
+_OPTIONS: Any = {
+    'require': ['iat', 'aud', 'iss'],
+    'verify_exp': False,
+    'verify_nbf': False,
+    'verify_iat': False,
+}
+
+
+class TokenError(Exception):
+    """A token was refused; callers turn it into an error of theirs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What sort of token: header type, audience, key use, claims' schema."""
+
+    typ: str
+    audience: str
+    use: str
+    schema: schemas.Schema
+
+
+def digest(token: str) -> bytes:
+    """SHA-256 of what a token's signature covers: header and payload.
+
+    Of an ECDSA signature (r, s), (r, n - s) is another that verifies: the
+    whole text would give a token two digests, to whoever wants them.
+    """
+    return hashlib.sha256(token.rpartition('.')[0].encode()).digest()
+
+
+def issuer(cloud: str) -> str:
+    """The issuer that tokens of a cloud name."""
+    return f'korora:{cloud}'
+
+
+def sign(
+    claims: dict[str, Any], key: keys.SigningKey, kind: Kind, cloud: str
+) -> str:
+    """Sign claims; adds ``iss``, ``aud`` and ``version``."""
+    payload = {
+        **claims,
+        'iss': issuer(cloud),
+        'aud': kind.audience,
+        'version': 1,
+    }
+    return jwt.encode(
+        payload,
+        key.private,
+        algorithm=ALGORITHM,
+        headers={'typ': kind.typ, 'kid': key.kid},
+    )
+
+
+def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
+    """Return the claims of a token after every check but time.
+
+    1. size; 2. header: the three fields only, algorithm, type; 3. the key
+    is pinned for this use; 4. signature, audience, issuer; 5. version and
+    schema of the claims; 6. the ``cloud`` claim is the ring's.
+
+    The header's ``kid`` is added to the claims.
+
+    :raises TokenError: any check fails.
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN:
+        raise TokenError('not a token, or too long')
+    kid, key = _key(token, ring, kind)
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=kind.audience,
+            issuer=issuer(ring.cloud),
+            options=_OPTIONS,
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
+        raise TokenError(f'refused: {type(exc).__name__}') from None
+    if claims.get('version') != 1:
+        raise TokenError('unknown version')
+    if schemas.fault(kind.schema, claims) is not None:
+        raise TokenError('claims do not follow their schema')
+    # NaN is neither below a minimum nor above a maximum.
+    if any(value != value for value in claims.values()):
+        raise TokenError('a claim is not a number')
+    if claims['cloud'] != ring.cloud:
+        raise TokenError('issued for another cloud')
+    return {**claims, 'kid': kid}
+
+
+def _key(
+    token: str, ring: keys.KeyRing, kind: Kind
+) -> tuple[str, ec.EllipticCurvePublicKey]:
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        raise TokenError('not a token') from None
+    if set(header) != _HEADER or header['alg'] != ALGORITHM:
+        raise TokenError('header or algorithm not admitted')
+    if header['typ'] != kind.typ:
+        raise TokenError('a token of another type')
+    pinned: keys.PublicKeys = getattr(ring, kind.use)
+    key = pinned.get(header['kid']) if isinstance(header['kid'], str) else None
+    if key is None:
+        raise TokenError(f'signed with a key not pinned for {kind.use}')
+    return header['kid'], key
+
+
+def schema(properties: schemas.Schema) -> schemas.Schema:
+    """A closed object schema of claims, the common ones included."""
+    return schemas.closed(
+        {
+            'iss': schemas.text(255),
+            'aud': schemas.text(255),
+            'version': schemas.VERSION,
+            'cloud': schemas.text(64),
+            'iat': schemas.TIME,
+            **properties,
+        }
+    )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates of TPM makers: profile, path, revocation."""

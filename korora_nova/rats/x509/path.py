@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths from a certificate to a self-signed one (RFC 5280 section 6).
+
+Validity and revocation are not judged here: a path that is too old is
+still a path, and the operator is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cryptography import x509
+
+from korora_nova import errors
+from korora_nova.rats.finding import printable
+from korora_nova.rats.x509.certificate import (
+    BROKEN,
+    Certificate,
+    check_signature,
+)
+
+#: Longest path: leaf, intermediates, root.
+MAX_PATH = 5
+
+# Critical extensions whose meaning is heeded, or needs no heed.
+_UNDERSTOOD = frozenset(
+    (
+        x509.BasicConstraints.oid,
+        x509.KeyUsage.oid,
+        x509.ExtendedKeyUsage.oid,
+        x509.SubjectAlternativeName.oid,
+        x509.CertificatePolicies.oid,
+    )
+)
+
+Path = tuple[Certificate, ...]
+
+
+def shown(name: x509.Name) -> str:
+    """A distinguished name for people."""
+    try:
+        return printable(name.rfc4514_string()) or '(no name)'
+    except BROKEN:
+        return '(unreadable name)'
+
+
+def understood(cert: Certificate) -> None:
+    """Insist that no critical extension is unknown here.
+
+    :raises EvidenceError: EK_CHAIN.
+    """
+    for extension in cert.x509.extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            oid = extension.oid.dotted_string
+            raise errors.EvidenceError(
+                errors.Reason.EK_CHAIN,
+                'The certificate of '
+                f'{shown(cert.x509.subject)} has the critical extension '
+                f'{oid}, which is not understood.',
+                place='extensions',
+                details={'got': oid},
+            )
+
+
+class Search:
+    """Finds paths among certificates; remembers where none goes on."""
+
+    def __init__(self, certificates: Sequence[Certificate]) -> None:
+        self._by_subject: dict[bytes, list[Certificate]] = {}
+        for cert in certificates:
+            self._by_subject.setdefault(
+                cert.x509.subject.public_bytes(), []
+            ).append(cert)
+        self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._ends: list[Path] = []
+
+    def paths(self, path: Path) -> Iterator[Path]:
+        """Extend a path, leaf first, to each self-signed certificate."""
+        if len(path) >= MAX_PATH:
+            return
+        issuers = [
+            issuer
+            for issuer in self.named(path[-1].x509.issuer)
+            if issuer not in path
+            and self._issued(path[-1], issuer, len(path) - 1)
+        ]
+        if not issuers:
+            self._ends.append(path)
+        for issuer in issuers:
+            longer = (*path, issuer)
+            if issuer.x509.issuer == issuer.x509.subject and (
+                self.signed(issuer, issuer)
+            ):
+                yield longer
+            else:
+                yield from self.paths(longer)
+
+    def named(self, name: x509.Name) -> Sequence[Certificate]:
+        """The certificates of this subject."""
+        return self._by_subject.get(name.public_bytes(), ())
+
+    def signed(self, cert: Certificate, issuer: Certificate) -> bool:
+        """Whether the signature verifies; remembered."""
+        known = self._signed.get((cert, issuer))
+        if known is None:
+            try:
+                check_signature(cert, issuer)
+                known = True
+            except BROKEN:
+                known = False
+            self._signed[cert, issuer] = known
+        return known
+
+    def _issued(
+        self, cert: Certificate, issuer: Certificate, below: int
+    ) -> bool:
+        """Whether an authority with ``below`` CAs under it signed."""
+        try:
+            basic = issuer.x509.extensions.get_extension_for_class(
+                x509.BasicConstraints
+            ).value
+            understood(issuer)
+            usable = (
+                basic.ca
+                and _may_sign(issuer)
+                and (basic.path_length is None or basic.path_length >= below)
+            )
+        except (*BROKEN, x509.ExtensionNotFound, errors.EvidenceError):
+            return False
+        return usable and self.signed(cert, issuer)
+
+    def missing(self) -> errors.EvidenceError:
+        """The error when there is no path: whose certificate is missing."""
+        path = max(self._ends, key=len, default=None)
+        if path is None:
+            return errors.EvidenceError(
+                errors.Reason.EK_CHAIN,
+                'The path from the EK certificate '
+                f'to a root is longer than {MAX_PATH} certificates.',
+                place='ek_cert',
+            )
+        last = path[-1].x509
+        issuer, subject = shown(last.issuer), shown(last.subject)
+        count = len(self.named(last.issuer))
+        got = (
+            f'{count} of that name, of which none signed it as an authority'
+            if count
+            else 'none of that name'
+        )
+        return errors.EvidenceError(
+            errors.Reason.EK_CHAIN,
+            'The EK certificate does not chain to '
+            f'a trusted root: of {issuer}, who issued {subject}, there is '
+            f'{got}.',
+            place='ek_cert',
+            details={'want': issuer, 'got': got},
+        )
+
+
+def _may_sign(issuer: Certificate) -> bool:
+    try:
+        usage = issuer.x509.extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound:
+        return True
+    return usage.value.key_cert_sign

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reference values: learned from a host, then immutable."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.rats.reference import ReferenceValues
+from korora_nova.verifier import audit, service
+from korora_nova.verifier.appraisal import measurements
+from korora_nova.verifier.db import api, models
+
+
+def create(
+    verifier: service.Service, name: str, host: str, actor: str
+) -> dict[str, Any]:
+    """Make the state in which a host attested last a wanted one.
+
+    :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
+    :raises Untrusted: NO_REFERENCE, its logs did not verify.
+    :raises Conflict: INVALID_REQUEST, the name is taken.
+    :raises Invalid: INVALID_REQUEST, it has more than a reference holds.
+    """
+    try:
+        _create(verifier, name, host, actor)
+    except db_exc.DBDuplicateEntry:
+        raise errors.Conflict(
+            errors.Reason.INVALID_REQUEST,
+            'There are reference values of this name already.',
+        ) from None
+    return show(verifier, name)
+
+
+@api.retried
+def _create(
+    verifier: service.Service, name: str, host: str, actor: str
+) -> None:
+    with verifier.db.write() as session:
+        if session.get(models.Host, host) is None:
+            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        values = measurements.learn(session, name, host)
+        # What cannot be read again would stop the appraisal of every host.
+        ReferenceValues.from_json(values.to_json())
+        session.add(
+            models.Reference(
+                name=name,
+                uuid=str(uuid.uuid4()),
+                host=host,
+                document=_write(values),
+                created_at=verifier.clock(),
+            )
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='reference created',
+            subject=name,
+            note=host,
+        )
+
+
+def list_references(verifier: service.Service) -> list[dict[str, Any]]:
+    """All of them, with numbers in the place of long lists."""
+    table = models.Reference
+    known = by_uuid(verifier)
+    with verifier.db.read() as session:
+        rows = session.execute(
+            sa.select(
+                table.uuid, table.name, table.host, table.created_at
+            ).order_by(table.name)
+        ).all()
+    return [
+        {
+            **_brief(known[row.uuid]),
+            'host': row.host,
+            'created_at': row.created_at,
+        }
+        for row in rows
+        if row.uuid in known
+    ]
+
+
+def _brief(values: ReferenceValues) -> dict[str, Any]:
+    document = values.to_json()
+    boot = document.pop('boot')
+    del document['ima_digests'], document['measured']
+    return {
+        **document,
+        'ima_digest_count': len(values.ima_digests),
+        'components': len(boot['components']) if boot else None,
+    }
+
+
+def show(verifier: service.Service, name: str) -> dict[str, Any]:
+    """One of them, complete.
+
+    :raises NotFound: NOT_FOUND.
+    """
+    with verifier.db.read() as session:
+        row = _row(session, name)
+        return {
+            **_read(row).to_json(),
+            'host': row.host,
+            'created_at': row.created_at,
+        }
+
+
+@api.retried
+def delete(verifier: service.Service, name: str, actor: str) -> None:
+    """Hosts that match no other one lose trust at their next attestation.
+
+    :raises NotFound: NOT_FOUND.
+    """
+    with verifier.db.write() as session:
+        session.delete(_row(session, name))
+        audit.record(
+            verifier,
+            session,
+            actor=actor,
+            action='reference deleted',
+            subject=name,
+        )
+
+
+def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
+    """Those that count now, newest last; each is parsed once per process.
+
+    :raises Unavailable: INTERNAL, one cannot be read.
+    """
+    table, cache = models.Reference, verifier.references
+    with verifier.db.read() as session:
+        ids = session.scalars(
+            sa.select(table.uuid).order_by(table.created_at, table.name)
+        ).all()
+        missing = [one for one in ids if one not in cache]
+        rows = (
+            session.scalars(
+                sa.select(table).where(table.uuid.in_(missing))
+            ).all()
+            if missing
+            else ()
+        )
+        fresh = {row.uuid: _read(row) for row in rows}
+    cache.update(fresh)
+    for stale in set(cache) - set(ids):
+        cache.pop(stale, None)
+    known = {**cache, **fresh}
+    return {one: known[one] for one in ids if one in known}
+
+
+def _row(session: orm.Session, name: str) -> models.Reference:
+    row = session.get(models.Reference, name)
+    if row is None:
+        raise errors.NotFound(errors.Reason.NOT_FOUND)
+    return row
+
+
+def _read(row: models.Reference) -> ReferenceValues:
+    try:
+        return ReferenceValues.from_json(
+            json.loads(zlib.decompress(row.document))
+        )
+    except errors.Invalid as exc:
+        raise errors.Unavailable(
+            errors.Reason.INTERNAL,
+            f'The reference values {row.name} cannot be read by this release.',
+        ) from exc
+
+
+def _write(values: ReferenceValues) -> bytes:
+    return zlib.compress(json.dumps(values.to_json()).encode(), 1)

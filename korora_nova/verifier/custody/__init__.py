@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds which server's key: ledger, hand-over, receipts, recovery."""

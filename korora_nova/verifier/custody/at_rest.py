@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys at rest: the first claim, approvals to unseal, deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from korora_nova import errors
+from korora_nova.custody import ledger as rules
+from korora_nova.custody import transcript
+from korora_nova.custody.approval import sign_approval
+from korora_nova.verifier import audit, service
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import ledger, receipts
+from korora_nova.verifier.db import api
+
+
+@api.retried
+def claim(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """First start of a server: this host holds its key from now on.
+
+    :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
+    """
+    with verifier.db.write() as session:
+        incarnation = ledger.current(session).incarnation
+        old = ledger.load(session, body['instance'])
+        new = rules.claim(old, body['instance'], attested.host)
+        if old is None:
+            ledger.insert(session, new)
+        else:
+            ledger.replace(session, old, new)
+        audit.record(
+            verifier,
+            session,
+            actor=attested.host,
+            action='claimed',
+            subject=new.instance,
+            note=f'epoch {new.epoch}',
+        )
+        return {
+            'claim': {
+                'epoch': new.epoch,
+                'incarnation': incarnation,
+                'approval_kid': verifier.signers.approval.kid,
+            }
+        }
+
+
+def approve(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Let this host's TPM open keys it holds, all of them or none.
+
+    :raises CustodyError: NOT_HOLDER, EPOCH_MISMATCH.
+    :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
+    """
+    asked = [(instance, int(epoch)) for instance, epoch in body['keys']]
+    with verifier.db.read() as session:
+        ledger.current(session)
+        for instance, epoch in asked:
+            rules.may_open(
+                ledger.held(session, instance), attested.host, epoch
+            )
+    return {
+        'approvals': [
+            approval(verifier, attested, instance, epoch)
+            for instance, epoch in asked
+        ]
+    }
+
+
+def approval(
+    verifier: service.Service, attested: Attested, instance: str, epoch: int
+) -> dict[str, Any]:
+    """Sign one approval; the caller checked the ledger."""
+    return sign_approval(
+        instance=instance,
+        epoch=epoch,
+        pcr_digest=attested.quote.policy_pcr_digest,
+        reset_restart=attested.quote.clock.reset_restart,
+        deadline=attested.deadline(verifier.settings.approval_ttl),
+        ref=transcript.rest_ref(
+            attested.ak.name, attested.srk_name, instance, epoch
+        ),
+        key=verifier.signers.approval,
+    ).to_json()
+
+
+@api.retried
+def delete(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """The server is gone: its holder may erase the key, with a receipt.
+
+    Repeated, it gives the same receipt.
+
+    :raises CustodyError: NOT_HOLDER.
+    :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
+    """
+    with verifier.db.write() as session:
+        old = ledger.held(session, body['instance'])
+        try:
+            new = rules.delete(old, attested.host)
+        except errors.CustodyError:
+            signed = receipts.last_deletion(
+                verifier, session, old.instance, attested.host
+            )
+            if signed is None:
+                raise
+            return {'receipt': signed}
+        ledger.replace(session, old, new)
+        return {
+            'receipt': receipts.append(
+                verifier,
+                session,
+                outcome=rules.DELETED,
+                instance=old.instance,
+                epoch=old.epoch,
+                source=attested.host,
+            )
+        }

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a hand-over ends: decided once, by whoever may say so first.
+
+- A party says what it knows; the statement decides, by compare-and-swap
+  on the pending migration, and the receipt tells both ends.
+- Said again, by either end and whatever it says, the answer is the receipt
+  of what was decided: silence and repetition change nothing.
+- A host that has just become untrusted still tells facts; they are
+  recorded with the reasons for doubt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.custody import ledger as rules
+from korora_nova.verifier import audit, service
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import ledger, receipts
+from korora_nova.verifier.db import api, models
+
+_R = errors.Reason
+_RECEIVING = 'receiving'
+_PENDING = 'pending'
+
+
+def commit(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """A party says that the guest runs on D; see :func:`_say`."""
+    return _say(verifier, attested, body, rules.COMMITTED)
+
+
+def abort(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """A party says that the guest never ran on D; see :func:`_say`."""
+    return _say(verifier, attested, body, rules.ABORTED)
+
+
+@api.retried
+def _say(
+    verifier: service.Service,
+    attested: Attested,
+    body: dict[str, Any],
+    purpose: str,
+) -> dict[str, Any]:
+    """Hear a statement.
+
+    :raises NotFound: MIGRATION_UNKNOWN; also if no permit was signed (then
+        none will be, and no key is on its way).
+    :raises Forbidden: STATEMENT_NOT_ALLOWED.
+    :raises Conflict: LEDGER_BEHIND.
+    """
+    closed = False
+    with verifier.db.write() as session:
+        row = session.get(models.Migration, body['migration'])
+        if row is None:
+            return {
+                'receipt': receipts.brought(
+                    verifier, session, body['migration'], attested.host
+                )
+            }
+        outcome = rules.outcome_of(_role(attested, row), body['statement'])
+        if outcome != purpose:
+            raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+        if row.status == _RECEIVING:
+            if outcome != rules.ABORTED:
+                raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+            _close(verifier, session, row, attested.host)
+            closed = True
+        elif row.status == _PENDING:
+            return {
+                'receipt': _decide(
+                    verifier,
+                    session,
+                    row,
+                    outcome,
+                    actor=attested.host,
+                    note=body['statement'],
+                    taint=attested.reasons,
+                )
+            }
+        signed = receipt_of(session, row.id)
+    if closed or signed is None:
+        raise errors.NotFound(
+            _R.MIGRATION_UNKNOWN,
+            'No permit was signed for the migration, and none will be.',
+        )
+    return {'receipt': signed}
+
+
+@api.retried
+def force_abort(
+    verifier: service.Service, migration: str, reason: str, actor: str
+) -> dict[str, Any]:
+    """An operator, with D fenced, decides that the guest is not on D.
+
+    :returns: ``receipt``; null if no permit was signed.
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Conflict: MIGRATION_SPENT, it is committed; LEDGER_BEHIND.
+    """
+    with verifier.db.write() as session:
+        row = session.get(models.Migration, migration)
+        if row is None:
+            raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+        if row.status == rules.COMMITTED:
+            raise errors.Conflict(
+                _R.MIGRATION_SPENT, 'The migration is committed.'
+            )
+        if row.status == _RECEIVING:
+            _close(verifier, session, row, actor, reason)
+        if row.status == _PENDING:
+            return {
+                'receipt': _decide(
+                    verifier,
+                    session,
+                    row,
+                    rules.ABORTED,
+                    actor=actor,
+                    note=f'forced: {reason}',
+                )
+            }
+        return {'receipt': receipt_of(session, migration)}
+
+
+def receipt_of(session: orm.Session, migration: str) -> str | None:
+    """The receipt of a decided migration."""
+    return receipts.of(session, migration)
+
+
+def _role(attested: Attested, row: models.Migration) -> str:
+    """Which end speaks: by name and by attestation key.
+
+    :raises Forbidden: STATEMENT_NOT_ALLOWED, neither.
+    """
+    if attested.host == row.source and row.ak_source in (
+        None,
+        attested.ak_name,
+    ):
+        return rules.SOURCE
+    if attested.host == row.dest and row.ak_dest == attested.ak_name:
+        return rules.DEST
+    raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+
+
+def _close(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    actor: str,
+    note: str = '',
+) -> None:
+    """No permit was signed yet: make sure that none will be."""
+    _move(verifier, session, row, _RECEIVING, rules.ABORTED, ())
+    audit.record(
+        verifier,
+        session,
+        actor=actor,
+        action='closed',
+        subject=row.id,
+        note=note,
+    )
+
+
+def _decide(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    outcome: str,
+    *,
+    actor: str,
+    note: str,
+    taint: tuple[str, ...] = (),
+) -> str:
+    """Ledger, migration and receipt chain move together or not at all."""
+    old = ledger.held(session, row.instance)
+    epoch = row.new_epoch or 0
+    new = (
+        rules.commit(old, row.id, row.dest, epoch)
+        if outcome == rules.COMMITTED
+        else rules.abort(old, row.id)
+    )
+    ledger.replace(session, old, new)
+    _move(verifier, session, row, _PENDING, outcome, taint)
+    audit.record(
+        verifier,
+        session,
+        actor=actor,
+        action=outcome,
+        subject=row.id,
+        note=' '.join((note, *taint)),
+    )
+    return receipts.append(
+        verifier,
+        session,
+        outcome=outcome,
+        instance=row.instance,
+        epoch=epoch,
+        source=row.source,
+        migration=row.id,
+        dest=row.dest,
+        permit_hash=row.permit_hash or '',
+    )
+
+
+def _move(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Migration,
+    old: str,
+    new: str,
+    taint: tuple[str, ...],
+) -> None:
+    table = models.Migration
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.id == row.id, table.status == old)
+        .values(status=new, taint=list(taint), updated_at=verifier.clock()),
+    )

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand-overs: one key, from one host's TPM to another's, decided once.
+
+receive (by D) -> send (by S, answered with the permit) -> committed or
+aborted.  A row of ``migrations`` moves ``receiving -> pending -> committed
+| aborted``, each step by compare-and-swap, together with the ledger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.custody import ledger as rules
+from korora_nova.custody import messages, transcript
+from korora_nova.custody.permit import Permit, sign_permit
+from korora_nova.rats import appraise
+from korora_nova.rats.evidence import qualify
+from korora_nova.rats.quote.verify import verify_creation
+from korora_nova.rats.signed import token as tokens
+from korora_nova.rats.tpm2 import objects
+from korora_nova.verifier import audit, decode, results, service
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import at_rest, decisions, ledger
+from korora_nova.verifier.db import api, models
+
+RECEIVING = 'receiving'
+PENDING = 'pending'
+
+#: Hand-overs in one list.
+LISTED = 1000
+
+_R = errors.Reason
+
+commit = decisions.commit
+abort = decisions.abort
+force_abort = decisions.force_abort
+
+
+def receive(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """D is ready: note its fresh storage key, state, address and age.
+
+    :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
+    :raises CustodyError: NOT_HOLDER, the source does not hold the key.
+    :raises Conflict: MIGRATION_SPENT, another key or state for this
+        migration; CUSTODY_PENDING; LEDGER_BEHIND.
+    """
+    msk = _verify_msk(attested, body)
+    clock = attested.quote.clock
+    columns = {
+        'instance': body['instance'],
+        'source': body['source'],
+        'dest': attested.host,
+        'msk_name': msk.name.hex(),
+        'ak_dest': attested.ak_name,
+        'address': body['address'],
+        'tls_name': body['tls_name'],
+        'dest_issued': attested.issued,
+        'dest_pcr_digest': attested.quote.policy_pcr_digest.hex(),
+        'dest_reset_restart': clock.reset_restart.hex(),
+        'dest_clock_ms': str(clock.clock_ms),
+    }
+    try:
+        _receive(verifier, body['migration'], columns)
+    except db_exc.DBDuplicateEntry:
+        raise errors.Conflict(_R.MIGRATION_SPENT) from None
+    return {'receive': {'ok': True}}
+
+
+def _verify_msk(attested: Attested, body: dict[str, Any]) -> objects.Public:
+    """D's own TPM made this key, of this template, for this migration."""
+    if body['source'] == attested.host:
+        raise errors.Invalid(
+            _R.INVALID_REQUEST, 'Source and destination are the same host.'
+        )
+    msk = decode.public_field(body['msk_public'], 'msk_public')
+    objects.check_msk(msk)
+    verify_creation(
+        decode.base64_field(body['creation_attest'], 'creation_attest'),
+        decode.base64_field(body['creation_signature'], 'creation_signature'),
+        attested.ak,
+        qualify(
+            attested.challenge,
+            'receive-key',
+            attested.host,
+            messages.receive_key_body(
+                body['migration'], body['instance'], body['source'], msk.raw
+            ),
+        ),
+        msk,
+        decode.base64_field(body['creation_data'], 'creation_data'),
+        transcript.msk_outside_info(
+            attested.challenge,
+            body['migration'],
+            body['instance'],
+            body['source'],
+            attested.host,
+        ),
+    )
+    return msk
+
+
+@api.retried
+def _receive(
+    verifier: service.Service, migration: str, columns: dict[str, Any]
+) -> None:
+    table, now = models.Migration, verifier.clock()
+    with verifier.db.write() as session:
+        ledger.current(session)
+        row = ledger.held(session, columns['instance'])
+        rules.may_open(row, columns['source'], row.epoch)
+        known = session.get(table, migration)
+        if known is None:
+            session.add(
+                table(
+                    id=migration,
+                    status=RECEIVING,
+                    created_at=now,
+                    updated_at=now,
+                    **columns,
+                )
+            )
+            session.flush()
+            return
+        # The same key with fresher evidence is the same request again.
+        same = {
+            name: columns[name]
+            for name in (
+                'instance',
+                'source',
+                'dest',
+                'msk_name',
+                'ak_dest',
+                'address',
+                'tls_name',
+            )
+        }
+        if not api.swap(
+            session,
+            sa.update(table)
+            .where(
+                table.id == migration,
+                table.status == RECEIVING,
+                *(
+                    getattr(table, name) == value
+                    for name, value in same.items()
+                ),
+            )
+            .values(updated_at=now, **columns),
+        ):
+            raise errors.Conflict(_R.MIGRATION_SPENT)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """A hand-over of which everything known says that it may be."""
+
+    migration: models.Migration
+    row: rules.LedgerRow
+    incarnation: str
+
+
+def send(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    """S asks for the permit: once per migration, checked to the last.
+
+    1. what D asked for in ``receive``, field by field; 2. D is trusted
+    now; 3. the ledger; 4. Nova's own record, with no transaction open;
+    5. the age of both evidences, and 1-3 again; 6. the epoch is burned.
+
+    :returns: ``permit``, and an ``approval`` by which S opens its copy.
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Conflict: MIGRATION_SPENT, CUSTODY_PENDING, LEDGER_BEHIND.
+    :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
+        MIGRATION_NOT_IN_NOVA.
+    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
+    :raises Unavailable: NOVA_UNAVAILABLE.
+    """
+    with verifier.db.read() as session:
+        _ready(verifier, session, attested, body)
+    verifier.nova.check(
+        migration=body['migration'],
+        instance=body['instance'],
+        source=attested.host,
+        dest=body['dest'],
+    )
+    return _permit(verifier, attested, body)
+
+
+@api.retried
+def _permit(
+    verifier: service.Service, attested: Attested, body: dict[str, Any]
+) -> dict[str, Any]:
+    table = models.Migration
+    with verifier.db.write() as session:
+        ready = _ready(verifier, session, attested, body)
+        new, epoch = rules.begin(
+            ready.row, attested.host, ready.row.epoch, body['migration']
+        )
+        ledger.replace(session, ready.row, new)
+        permit = sign_permit(
+            _fields(verifier, attested, ready, body['nonce'], epoch),
+            verifier.signers.custody,
+        )
+        api.must_swap(
+            session,
+            sa.update(table)
+            .where(
+                table.id == body['migration'],
+                table.status == RECEIVING,
+                table.updated_at == ready.migration.updated_at,
+            )
+            .values(
+                status=PENDING,
+                epoch=ready.row.epoch,
+                new_epoch=epoch,
+                ak_source=attested.ak_name,
+                permit_hash=tokens.digest(permit).hex(),
+                updated_at=verifier.clock(),
+            ),
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=attested.host,
+            action='permitted',
+            subject=body['migration'],
+            note=f'{body["instance"]} epoch {epoch} to {body["dest"]}',
+        )
+        return {
+            'permit': permit,
+            'approval': at_rest.approval(
+                verifier, attested, body['instance'], ready.row.epoch
+            ),
+        }
+
+
+def _ready(
+    verifier: service.Service,
+    session: orm.Session,
+    attested: Attested,
+    body: dict[str, Any],
+) -> _Ready:
+    """Every check of ``send`` that needs the database and the clock."""
+    incarnation = ledger.current(session).incarnation
+    asked = session.get(models.Migration, body['migration'])
+    if asked is None:
+        raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+    if asked.status != RECEIVING:
+        raise errors.Conflict(_R.MIGRATION_SPENT)
+    expected = {
+        'instance': body['instance'],
+        'source': attested.host,
+        'dest': body['dest'],
+        'msk_name': body['msk_name'],
+    }
+    for field, value in expected.items():
+        if getattr(asked, field) != value:
+            raise errors.CustodyError(
+                _R.PERMIT_MISMATCH,
+                f"The migration's {field} differs from "
+                'what its destination asked for.',
+                details={'field': field},
+            )
+    _check_destination(verifier, session, asked)
+    _check_age(verifier, attested.issued)
+    _check_age(verifier, asked.dest_issued)
+    row = ledger.held(session, asked.instance)
+    rules.may_open(row, attested.host, row.epoch)
+    return _Ready(asked, row, incarnation)
+
+
+def _check_destination(
+    verifier: service.Service, session: orm.Session, asked: models.Migration
+) -> None:
+    """D is the host it was, and nothing has come up against it since."""
+    dest = session.get(models.Host, asked.dest)
+    if dest is None or not dest.approved or dest.ak_name != asked.ak_dest:
+        raise errors.Untrusted(
+            _R.HOST_UNTRUSTED,
+            'The destination is not the approved host that asked for the key.',
+        )
+    tier, reasons = results.current(dest, verifier.clock())
+    boot = f'{dest.reset_count or 0:08x}{dest.restart_count or 0:08x}'
+    if tier != appraise.AFFIRMING or boot != asked.dest_reset_restart:
+        raise errors.Untrusted(
+            _R.HOST_UNTRUSTED,
+            'The destination is not trusted any more.',
+            details={'reasons': ' '.join(reasons)},
+        )
+
+
+def _check_age(verifier: service.Service, issued: float) -> None:
+    age = verifier.clock() - issued
+    if not 0 <= age <= verifier.settings.evidence_max_age:
+        raise errors.Untrusted(
+            _R.RESULT_EXPIRED,
+            'The evidence of one end of the migration '
+            'is too old; start the hand-over again.',
+        )
+
+
+def _fields(
+    verifier: service.Service,
+    attested: Attested,
+    ready: _Ready,
+    nonce: str,
+    epoch: int,
+) -> Permit:
+    asked = ready.migration
+    deadline = int(asked.dest_clock_ms) + int(
+        verifier.settings.permit_deadline * 1000
+    )
+    return Permit(
+        cloud=verifier.cloud,
+        incarnation=ready.incarnation,
+        migration=asked.id,
+        instance=asked.instance,
+        nonce=nonce,
+        source=attested.host,
+        dest=asked.dest,
+        ak_source=attested.ak_name,
+        ak_dest=asked.ak_dest,
+        epoch=ready.row.epoch,
+        new_epoch=epoch,
+        msk_name=asked.msk_name,
+        dest_pcr_digest=asked.dest_pcr_digest,
+        dest_reset_restart=asked.dest_reset_restart,
+        dest_deadline=min(deadline, (1 << 64) - 1),
+        source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
+        address=asked.address,
+        tls_name=asked.tls_name,
+        issued=verifier.clock(),
+    )
+
+
+def list_migrations(verifier: service.Service) -> list[dict[str, Any]]:
+    """The newest hand-overs, newest first."""
+    table, receipt = models.Migration, models.Receipt
+    with verifier.db.read() as session:
+        rows = session.execute(
+            sa.select(table, receipt.token)
+            .outerjoin(
+                receipt,
+                sa.and_(
+                    receipt.subject == table.id, receipt.chained.is_(True)
+                ),
+            )
+            .order_by(table.created_at.desc(), table.id)
+            .limit(LISTED)
+        )
+        return [_view(row, token) for row, token in rows]
+
+
+def show(verifier: service.Service, migration: str) -> dict[str, Any]:
+    """One hand-over.
+
+    :raises NotFound: MIGRATION_UNKNOWN.
+    """
+    with verifier.db.read() as session:
+        row = session.get(models.Migration, migration)
+        if row is None:
+            raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+        return _view(row, decisions.receipt_of(session, migration))
+
+
+def _view(row: models.Migration, receipt: str | None) -> dict[str, Any]:
+    return {
+        'id': row.id,
+        'instance': row.instance,
+        'source': row.source,
+        'dest': row.dest,
+        'status': row.status,
+        'epoch': row.new_epoch,
+        'receipt': receipt,
+        'taint': list(row.taint),
+        'created_at': row.created_at,
+        'updated_at': row.updated_at,
+    }

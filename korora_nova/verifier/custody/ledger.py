@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger's rows in SQL, and whether the ledger is up to date.
+
+The rules are in :mod:`korora_nova.custody.ledger`; here a row is read,
+given to a rule, and stored if it still is what was read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_log import log as logging
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.receipt import verify_receipt
+from korora_nova.rats.signed import token as tokens
+from korora_nova.verifier import audit, service
+from korora_nova.verifier.db import api, models
+
+LOG = logging.getLogger(__name__)
+
+
+def show(verifier: service.Service, instance: str) -> dict[str, Any]:
+    """Who holds the key of a server.
+
+    :raises NotFound: NOT_FOUND, the server never was protected.
+    """
+    with verifier.db.read() as session:
+        row = load(session, instance)
+        if row is None:
+            raise errors.NotFound(errors.Reason.NOT_FOUND)
+        return {
+            'instance': row.instance,
+            'holder': row.holder,
+            'epoch': row.epoch,
+            'max_epoch': row.max_epoch,
+            'pending': row.pending,
+        }
+
+
+def load(session: orm.Session, instance: str) -> LedgerRow | None:
+    """Read a server's row."""
+    found = session.get(models.Server, instance)
+    if found is None:
+        return None
+    return LedgerRow(
+        found.instance,
+        found.holder,
+        found.epoch,
+        found.max_epoch,
+        found.pending,
+    )
+
+
+def held(session: orm.Session, instance: str) -> LedgerRow:
+    """Read a server's row.
+
+    :raises CustodyError: NOT_HOLDER, there is none.
+    """
+    row = load(session, instance)
+    if row is None:
+        raise errors.CustodyError(errors.Reason.NOT_HOLDER)
+    return row
+
+
+def insert(session: orm.Session, row: LedgerRow) -> None:
+    """Store the first row of a server.
+
+    :raises Lost: another worker did.
+    """
+    session.add(
+        models.Server(
+            instance=row.instance,
+            holder=row.holder,
+            epoch=row.epoch,
+            max_epoch=row.max_epoch,
+            pending=row.pending,
+        )
+    )
+    try:
+        session.flush()
+    except db_exc.DBDuplicateEntry:
+        raise api.Lost() from None
+
+
+def replace(session: orm.Session, old: LedgerRow, new: LedgerRow) -> None:
+    """Store a row in the place of the one that was read.
+
+    :raises Lost: it was changed meanwhile.
+    """
+    table = models.Server
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(
+            table.instance == old.instance,
+            table.holder.is_not_distinct_from(old.holder),
+            table.epoch == old.epoch,
+            table.max_epoch == old.max_epoch,
+            table.pending.is_not_distinct_from(old.pending),
+        )
+        .values(
+            holder=new.holder,
+            epoch=new.epoch,
+            max_epoch=new.max_epoch,
+            pending=new.pending,
+        ),
+    )
+
+
+def state(session: orm.Session) -> models.Ledger:
+    """The ledger's single row."""
+    return session.scalars(
+        sa.select(models.Ledger).where(models.Ledger.id == 1)
+    ).one()
+
+
+def current(session: orm.Session) -> models.Ledger:
+    """The ledger's single row, if nothing shows that it is outdated.
+
+    :raises Conflict: LEDGER_BEHIND.
+    """
+    row = state(session)
+    if row.behind:
+        raise errors.Conflict(errors.Reason.LEDGER_BEHIND)
+    return row
+
+
+def hear(
+    verifier: service.Service,
+    session: orm.Session,
+    host: str,
+    report: dict[str, Any],
+    *,
+    trusted: bool,
+) -> None:
+    """Take note of a host's last receipt and held keys.
+
+    A receipt that is not known here, or a key of an epoch never issued,
+    means that this database is older than the hosts (it was restored):
+    permits, approvals and receipts stop until an operator recovers.  No
+    host stops them by its word alone: the receipt is signed, and what is
+    held counts if the host is trusted.
+
+    :param trusted: whether the report came with affirming evidence.
+    """
+    row = session.get(models.Host, host)
+    if row is None:
+        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    token = report['receipt_head']
+    row.receipt_head = tokens.digest(token).hex() if token else ''
+    why = _unknown_receipt(verifier, session, row, token)
+    if trusted:
+        row.held = [
+            [instance, int(epoch)] for instance, epoch in report['held']
+        ]
+        why = why or _unknown_epoch(session, row)
+    if why and not state(session).behind:
+        LOG.error(
+            'The ledger is behind its hosts: host %(host)s has '
+            '%(why)s. Permits and approvals stop until it is '
+            'recovered.',
+            {'host': host, 'why': why},
+        )
+        table = models.Ledger
+        api.must_swap(
+            session,
+            sa.update(table)
+            .where(table.id == 1, table.behind == '')
+            .values(behind=f'{host}: {why}'),
+        )
+        audit.record(
+            verifier,
+            session,
+            actor=host,
+            action='ledger behind',
+            subject=host,
+            note=why,
+        )
+
+
+def _unknown_receipt(
+    verifier: service.Service,
+    session: orm.Session,
+    row: models.Host,
+    token: str,
+) -> str:
+    """A receipt of ours that this database does not know; '' if none."""
+    head = row.receipt_head
+    if (
+        not token
+        or session.scalars(
+            sa.select(models.Receipt.hash).where(models.Receipt.hash == head)
+        ).one_or_none()
+        is not None
+    ):
+        return ''
+    try:
+        verify_receipt(token, verifier.ring, cloud=verifier.cloud)
+    except errors.CustodyError as exc:
+        LOG.warning(
+            'Host %(host)s reports a receipt that is not ours: %(why)s',
+            {'host': row.name, 'why': exc},
+        )
+        return ''
+    return f'the receipt {head}'
+
+
+def _unknown_epoch(session: orm.Session, row: models.Host) -> str:
+    """A key this host holds at an epoch never issued; '' if none."""
+    table = models.Server
+    known = {
+        found.instance: found.max_epoch
+        for found in session.execute(
+            sa.select(table.instance, table.max_epoch).where(
+                table.instance.in_([str(one) for one, _ in row.held])
+            )
+        )
+    }
+    for instance, epoch in row.held:
+        if int(epoch) > known.get(str(instance), 0):
+            return f'epoch {epoch} of server {instance}'
+    return ''

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host that talks to the service as an agent does, with a SimTpm."""
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import hmac
+import json
+import struct
+import typing
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from korora_nova import client
+from korora_nova.custody import messages, transcript
+from korora_nova.rats import evidence
+from tests.support import simulator
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@functools.cache
+def ek_key(name: str) -> rsa.RSAPrivateKey:
+    """One endorsement key per name and process: making one is slow."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def activate(
+    ek: rsa.RSAPrivateKey, name: bytes, blob: bytes, encrypted: bytes
+) -> bytes:
+    """TPM2_ActivateCredential in software (part 1, section 24).
+
+    :param name: of the object in this TPM.
+    :param blob: TPM2B_ID_OBJECT; ``encrypted``: TPM2B_ENCRYPTED_SECRET.
+    :raises ValueError: the credential is for another TPM or object.
+    """
+    seed = ek.decrypt(
+        encrypted[2:],
+        padding.OAEP(
+            padding.MGF1(hashes.SHA256()), hashes.SHA256(), b'IDENTITY\0'
+        ),
+    )
+    (size,) = struct.unpack_from('>H', blob, 2)
+    mac, identity = blob[4 : 4 + size], blob[4 + size :]
+    hmac_key = _kdfa(seed, b'INTEGRITY', b'', 256)
+    if hmac.digest(hmac_key, identity + name, 'sha256') != mac:
+        raise ValueError('integrity')
+    cipher = Cipher(
+        algorithms.AES(_kdfa(seed, b'STORAGE', name, 128)),
+        modes.CFB(bytes(16)),
+    ).decryptor()
+    return (cipher.update(identity) + cipher.finalize())[2:]
+
+
+def _kdfa(key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
+    data = (
+        struct.pack('>I', 1)
+        + label
+        + b'\0'
+        + context
+        + struct.pack('>I', bits)
+    )
+    return hmac.digest(key, data, 'sha256')[: bits // 8]
+
+
+class Msk(typing.NamedTuple):
+    """A migration storage key, as D reports it."""
+
+    public: bytes
+    creation: bytes
+    attest: bytes
+    signature: bytes
+
+    @property
+    def name(self) -> str:
+        return simulator.name_of(self.public).hex()
+
+
+class SimAgent(simulator.SimHost):
+    """A simulated host with an endorsement key and a client.
+
+    :param vendor: certifies the endorsement key.
+    :ivar offset: where the lists that it sends begin.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        api: client.AttestationClient,
+        vendor,
+        *,
+        ek: str | None = None,
+        vector: str = 'direct-kernel',
+    ) -> None:
+        super().__init__(name, vector)
+        self.offset = 0
+        self.api = api
+        self.ek = ek_key(ek or name)
+        self.ek_public = simulator.rsa_public(self.ek.public_key())
+        self.ek_cert = vendor.certify(self.ek.public_key())
+
+    @property
+    def ek_hash(self) -> str:
+        return hashlib.sha256(self.ek_cert).hexdigest()
+
+    def ask_credential(self, **changed: str) -> dict:
+        """First half of the enrolment."""
+        return self.api.enrol(
+            self.name,
+            **{
+                'ek_cert': b64(self.ek_cert),
+                'ek_public': b64(self.ek_public),
+                'ak_public': b64(self.tpm.ak_public),
+                'srk_public': b64(self.tpm.srk_public),
+                **changed,
+            },
+        )
+
+    def open_credential(self, answer: dict) -> str:
+        """What only this TPM can: the proof, base64."""
+        return b64(
+            activate(
+                self.ek,
+                self.tpm.ak_name,
+                base64.b64decode(answer['credential']),
+                base64.b64decode(answer['secret']),
+            )
+        )
+
+    def enrol(self) -> str:
+        """The whole enrolment; returns the status."""
+        proof = self.open_credential(self.ask_credential())
+        return self.api.prove(self.name, proof)['status']
+
+    def join(self, admin: client.AttestationClient) -> None:
+        """Enrol and be approved by an operator."""
+        self.enrol()
+        admin.approve_host(self.name, self.ek_hash)
+
+    def challenge(self, kind: str = 'on-demand') -> str:
+        return self.api.challenge(self.name, kind)['challenge']
+
+    def message(
+        self, purpose: str, body: str, challenge: str, **changed
+    ) -> dict:
+        """A whole evidence request."""
+        proof = self.attest(bytes.fromhex(challenge), purpose, body.encode())
+        proof = dataclasses.replace(
+            proof, ima_log=proof.ima_log[self.offset :], ima_offset=self.offset
+        )
+        return {
+            'version': 1,
+            'challenge': challenge,
+            'purpose': purpose,
+            'body': body,
+            'evidence': proof.to_json(),
+            **changed,
+        }
+
+    def say(self, purpose: str, challenge: str | None = None, **body) -> dict:
+        """Attest with a purpose; fields of the body by keyword."""
+        text = json.dumps({'version': 1, **body})
+        return self.api.evidence(
+            self.name,
+            self.message(purpose, text, challenge or self.challenge()),
+        )
+
+    def attest_now(
+        self, kind: str = 'steady', head: str = '', held: tuple = ()
+    ) -> dict:
+        return self.say(
+            'attest', self.challenge(kind), receipt_head=head, held=list(held)
+        )
+
+    def go_on(self) -> dict:
+        """Attest, and send what is new from the next time on."""
+        answer = self.attest_now()
+        self.offset = answer['ima_offset']
+        return answer
+
+    # Purposes
+
+    def claim(self, instance: str) -> dict:
+        return self.say('claim', instance=instance)['claim']
+
+    def approve(self, *wanted: tuple[str, int]) -> list[dict]:
+        return self.say('approve', keys=[list(one) for one in wanted])[
+            'approvals'
+        ]
+
+    def make_msk(
+        self,
+        challenge: str,
+        migration: str,
+        instance: str,
+        source: str,
+        outside: bytes | None = None,
+    ) -> Msk:
+        """Create and certify a migration storage key."""
+        nonce = bytes.fromhex(challenge)
+        outside = outside or transcript.msk_outside_info(
+            nonce, migration, instance, source, self.name
+        )
+        # The body names the key, so make the key before its attestation.
+        public, creation, _, _ = self.tpm.create_msk(outside, b'')
+        qualifying = evidence.qualify(
+            nonce,
+            'receive-key',
+            self.name,
+            messages.receive_key_body(migration, instance, source, public),
+        )
+        return Msk(
+            public, creation, *self._certify(public, creation, qualifying)
+        )
+
+    def _certify(
+        self, public: bytes, creation: bytes, qualifying: bytes
+    ) -> tuple[bytes, bytes]:
+        """TPM2_CertifyCreation: TPMS_ATTEST and TPMT_SIGNATURE."""
+        kept = self.tpm.fields
+        self.tpm.fields = dataclasses.replace(kept, kind=0x801A)
+        attest = self.tpm.attest(
+            qualifying,
+            simulator.sized(simulator.name_of(public))
+            + simulator.sized(hashlib.sha256(creation).digest()),
+        )
+        self.tpm.fields = kept
+        return attest, self.tpm.sign(attest)
+
+    def receive(
+        self,
+        migration: str,
+        instance: str,
+        source: str,
+        *,
+        msk: Msk | None = None,
+        challenge: str | None = None,
+        **changed,
+    ) -> Msk:
+        challenge = challenge or self.challenge()
+        msk = msk or self.make_msk(challenge, migration, instance, source)
+        self.say(
+            'receive',
+            challenge,
+            **{
+                'migration': migration,
+                'instance': instance,
+                'source': source,
+                'msk_public': b64(msk.public),
+                'creation_data': b64(msk.creation),
+                'creation_attest': b64(msk.attest),
+                'creation_signature': b64(msk.signature),
+                'address': '192.0.2.2',
+                'tls_name': self.name,
+                **changed,
+            },
+        )
+        return msk
+
+    def send(
+        self,
+        migration: str,
+        instance: str,
+        dest: str,
+        msk_name: str,
+        nonce: str = '0f' * 32,
+    ) -> dict:
+        return self.say(
+            'send',
+            migration=migration,
+            instance=instance,
+            nonce=nonce,
+            dest=dest,
+            msk_name=msk_name,
+        )
+
+    def state(self, migration: str, statement: str) -> str:
+        """Say how a migration ended; returns the receipt."""
+        purpose = (
+            'commit'
+            if statement in ('activated', 'stream_completed')
+            else 'abort'
+        )
+        return self.say(purpose, migration=migration, statement=statement)[
+            'receipt'
+        ]
+
+    def delete(self, instance: str) -> str:
+        return self.say('delete', instance=instance)['receipt']

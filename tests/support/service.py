@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attestation service in this process, and clients of it.
+
+Everything is real but the network, Keystone, Nova and the clock.
+"""
+
+import datetime
+import io
+import os
+
+import fixtures
+import requests
+import webob
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from keystoneauth1 import adapter, noauth, session
+from oslo_config import cfg
+
+from korora_nova import client, errors
+from korora_nova import conf as options
+from korora_nova.api import deploy
+from korora_nova.rats.signed import keys
+from korora_nova.verifier import service
+from korora_nova.verifier.db import api, migration
+
+ENDPOINT = 'http://attestation.test'
+CLOUD = '11111111-2222-4333-8444-555555555555'
+#: 2026-01-01, when all certificates of tests are valid.
+START = 1767225600.0
+
+
+class Clock:
+    """Seconds since 1970; a test moves it."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        # Two readings are never the same, as in life.
+        self.now += 0.001
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class FakeNova:
+    """Nova's record: the migrations that it carries out.
+
+    :ivar migrations: (migration, instance, source, dest).
+    :ivar servers: instance to the host where Nova has put it.
+    :ivar down: Nova does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.migrations: set[tuple[str, str, str, str]] = set()
+        self.servers: dict[str, str] = {}
+        self.down = False
+        self.before_answer = lambda: None
+
+    def check(
+        self, *, migration: str, instance: str, source: str, dest: str
+    ) -> None:
+        self.before_answer()
+        if self.down:
+            raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
+        if (migration, instance, source, dest) not in self.migrations:
+            raise errors.CustodyError(errors.Reason.MIGRATION_NOT_IN_NOVA)
+
+
+class FakeKeystone:
+    """WSGI middleware in auth_token's place: roles come in a header."""
+
+    def __init__(self, application):
+        self._application = application
+
+    def __call__(self, environ, start_response):
+        roles = environ.get('HTTP_X_TEST_ROLES')
+        if roles is None and environ['PATH_INFO'] != '/':
+            return webob.Response(status=401)(environ, start_response)
+        environ.update(
+            {
+                'HTTP_X_ROLES': roles or '',
+                'HTTP_X_USER_ID': 'user',
+                'HTTP_X_IDENTITY_STATUS': 'Confirmed',
+            }
+        )
+        if 'HTTP_X_TEST_SYSTEM' in environ:
+            environ['HTTP_OPENSTACK_SYSTEM_SCOPE'] = 'all'
+        else:
+            environ['HTTP_X_PROJECT_ID'] = 'project'
+        return self._application(environ, start_response)
+
+
+class WsgiTransport(requests.adapters.BaseAdapter):
+    """Lets ``requests`` call a WSGI application; .down refuses."""
+
+    def __init__(self, application) -> None:
+        super().__init__()
+        self._application = application
+        self.down = False
+
+    def send(self, request, **kwargs):
+        if self.down:
+            raise requests.exceptions.ConnectionError('down')
+        body = request.body or b''
+        wsgi = webob.Request.blank(
+            request.path_url,
+            method=request.method,
+            headers=dict(request.headers),
+            body=body.encode() if isinstance(body, str) else body,
+        )
+        answer = wsgi.get_response(self._application)
+        response = requests.Response()
+        response.status_code = answer.status_code
+        response.headers = requests.structures.CaseInsensitiveDict(
+            answer.headers
+        )
+        response.raw = io.BytesIO(answer.body)
+        response.url = request.url
+        response.request = request
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+class VendorCa:
+    """A TPM vendor: a root that certifies endorsement keys."""
+
+    def __init__(self, name: str = 'Test TPM Vendor') -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.root = (
+            self._builder(self.name, self.key.public_key(), 1)
+            .add_extension(x509.BasicConstraints(True, None), True)
+            .sign(self.key, hashes.SHA256())
+        )
+        self.pem = self.root.public_bytes(serialization.Encoding.PEM)
+
+    def _builder(self, subject, public, days):
+        start = datetime.datetime.fromtimestamp(START, datetime.timezone.utc)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start - datetime.timedelta(days=days))
+            .not_valid_after(start + datetime.timedelta(days=3650))
+        )
+
+    def certify(self, public) -> bytes:
+        """EK certificate, DER."""
+        made = (
+            self._builder(x509.Name([]), public, 1)
+            .add_extension(x509.BasicConstraints(False, None), True)
+            .add_extension(
+                x509.ExtendedKeyUsage([x509.ObjectIdentifier('2.23.133.8.1')]),
+                False,
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.DER)
+
+
+def made_ring(directory: str) -> keys.KeyRing:
+    """Save three private keys and the ring that pins them."""
+    made = {}
+    for use in keys.USES:
+        key = keys.SigningKey.generate()
+        key.save(os.path.join(directory, f'{use}.pem'))
+        made[use] = [key.public]
+    ring = keys.KeyRing.build(CLOUD, **made)
+    ring.save(os.path.join(directory, 'keys.json'))
+    return ring
+
+
+class KororaFixture(fixtures.Fixture):
+    """The service over SQLite.
+
+    :param settings: options of ``[verifier]``.
+    :ivar client: with every role; :meth:`client_as` for fewer.
+    :ivar clock: the service's; move it instead of sleeping.
+    :ivar nova: what the service is told about migrations.
+    :ivar vendor: certifies EKs of test hosts.
+    :ivar ring: the pinned keys; ``keys_file`` is where they are.
+    """
+
+    def __init__(self, connection: str | None = None, **settings) -> None:
+        super().__init__()
+        self._connection = connection
+        self._settings = settings
+
+    def _setUp(self) -> None:
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.clock = Clock()
+        self.nova = FakeNova()
+        self.vendor = VendorCa()
+        with open(os.path.join(self.directory, 'vendor.crt'), 'wb') as file:
+            file.write(self.vendor.pem)
+        self.ring = made_ring(self.directory)
+        self.keys_file = os.path.join(self.directory, 'keys.json')
+        self.conf = self._conf()
+        migration.upgrade(api.Database(self.conf).engine)
+        self.restart()
+        self.client = self.client_as('admin', 'attester', 'service')
+
+    def _conf(self) -> cfg.ConfigOpts:
+        conf = options.parse([], [])
+        options.register_verifier_opts(conf)
+        api.register_opts(conf)
+        group = options.VERIFIER
+        conf.set_override('keys_dir', self.directory, group)
+        conf.set_override('ek_roots', self.directory, group)
+        conf.set_override('trusted_keys', self.keys_file, group)
+        for name, value in self._settings.items():
+            conf.set_override(name, value, group)
+        conf.set_override(
+            'connection',
+            self._connection or f'sqlite:///{self.directory}/korora.db',
+            'database',
+        )
+        return conf
+
+    def restart(self) -> None:
+        """Another worker of the same service takes over."""
+        self.service = service.from_conf(self.conf, self.nova, self.clock)
+        self.application = deploy.application(
+            self.conf, self.service, FakeKeystone
+        )
+        self.transport = WsgiTransport(self.application)
+
+    def client_as(self, *roles: str) -> client.AttestationClient:
+        """A client with these roles."""
+        http = requests.Session()
+        http.mount('http://', self.transport)
+        return client.AttestationClient(
+            adapter.Adapter(
+                session.Session(
+                    auth=noauth.NoAuth(endpoint=ENDPOINT),
+                    session=http,
+                    additional_headers={'X-Test-Roles': ','.join(roles)},
+                ),
+                service_type='attestation',
+            )
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        roles: str | None = 'admin',
+        system: bool = False,
+        **kwargs,
+    ) -> webob.Response:
+        """One raw request; ``roles`` None sends no credentials.
+
+        :param system: the roles are the whole system's, not a project's.
+        """
+        request = webob.Request.blank(path, method=method, **kwargs)
+        if roles is not None:
+            request.headers['X-Test-Roles'] = roles
+        if system:
+            request.headers['X-Test-System'] = 'all'
+        return request.get_response(self.application)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keylime in a virtual environment of its own.
+
+The wheel of keylime names no dependencies, and its own list is longer than
+what appraising an IMA list imports: keylime.txt has that, pinned.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from korora_tools import checkout, environment
+
+_PEER = checkout.ROOT / '.venv-keylime'
+PYTHON = _PEER / 'bin' / 'python'
+
+
+def ensure() -> None:
+    """Make it; cheap when it is there. Raises LabError."""
+    environment.ensure(
+        _PEER,
+        pathlib.Path(__file__).with_name('keylime.txt'),
+        options=['--no-deps'],
+    )

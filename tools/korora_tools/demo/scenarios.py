@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every scenario of the demo, in the order in which they run.
+
+Each is one function: it says what is done and what must come of it, acts
+through the real APIs and returns what it observed.
+"""
+
+import collections.abc
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+from korora_tools.demo import continuity
+from korora_tools.demo import world as w
+from korora_tools.lab import paths
+
+SETTLE = 30  # seconds within which agents have settled a hand-over
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario; ``reason`` is the refusal's stable id."""
+
+    observed: str
+    reason: str = ''
+
+
+@dataclasses.dataclass
+class Stage:
+    """The cloud, the main server and what was measured on the way."""
+
+    world: w.World
+    server: str = ''
+    watcher: continuity.Watcher | None = None
+    migrations: list[w.Migration] = dataclasses.field(default_factory=list)
+    downtimes_ms: list[float] = dataclasses.field(default_factory=list)
+    handovers: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+    def guest_runs(self) -> bool:
+        """Whether the main guest prints a newer tick within a minute."""
+        assert self.watcher is not None
+        try:
+            self.watcher.wait_past(self.watcher.latest(), 60)
+        except TimeoutError:
+            self._describe_silence()
+            return False
+        return True
+
+    def _describe_silence(self) -> None:
+        """Leave what tells a dead guest from a hanging one."""
+        host = self.world.host(self.server)
+        console = self.world.lab.console(host, self.server)
+        tail = (
+            console.read_text(errors='replace').splitlines()[-5:]
+            if console.exists()
+            else ['no console']
+        )
+        states = [
+            f'{h} ' + self.world.virsh(h, 'list', '--all').strip()
+            for h in paths.HOSTS
+        ]
+        self.world.say(
+            '    the guest is silent; ' + '; '.join([*states, *tail])
+        )
+
+    def move(self, host: str | None = None) -> w.Migration:
+        """Migrate the main server as its operator would."""
+        result = self.world.migrate_live(self.server, host)
+        if result.observed == 'migrated':
+            self.settled()
+        return result
+
+    def move_measured(self, host: str) -> w.Migration:
+        """Migrate the main server and take the figures of a success."""
+        result = self.world.migrate_by_api(self.server, host)
+        if result.observed == 'migrated':
+            self._measure(result)
+            self.settled()
+        return result
+
+    def _measure(self, result: w.Migration) -> None:
+        text = self.world.virsh(
+            result.host,
+            'domjobinfo',
+            self.server,
+            '--completed',
+            '--keep-completed',
+            '--rawstats',
+        )
+        stats = dict(
+            line.split(':', 1) for line in text.splitlines() if ':' in line
+        )
+        stats = {k.strip(): v.strip() for k, v in stats.items()}
+        self.migrations.append(result)
+        self.downtimes_ms.append(float(stats['downtime']))
+        sides = [
+            self.world.agent(h, 'status')['last_handover']
+            for h in (result.source, result.host)
+        ]
+        self.handovers.append(
+            {
+                'ms': sides[1]['ms'],
+                'tpm_commands': sum(s['tpm_commands'] for s in sides),
+            }
+        )
+
+    def settled(self, timeout: float = SETTLE) -> None:
+        """Wait until the ledger has no hand-over of the server pending."""
+        end = time.monotonic() + timeout
+        while True:
+            row = self.world.attestation(f'/v1/servers/{self.server}')
+            if not row['pending']:
+                return
+            if time.monotonic() > end:
+                raise w.DemoError('the hand-over stays pending')
+            time.sleep(0.2)
+
+    def back_to_h1(self) -> None:
+        """Undo what a scenario left, outside what is judged."""
+        if self.world.host(self.server) != 'h1':
+            result = self.move_measured('h1')
+            if result.observed != 'migrated':
+                raise w.DemoError(
+                    f'no way back to h1: {result.reason or result.status}'
+                )
+
+    def refused(self, result: w.Migration) -> Outcome:
+        """A refusal counts only if the guest still runs where it was."""
+        observed = result.observed
+        if observed == 'refused' and not self.guest_runs():
+            observed = 'refused, but the guest stopped'
+        return Outcome(observed, result.reason)
+
+
+Function = collections.abc.Callable[[Stage], Outcome]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """One row of the demo's report."""
+
+    id: str
+    what: str
+    expected: str
+    run: Function
+
+
+ALL: list[Scenario] = []
+
+
+def scenario(
+    ident: str, what: str, expected: str
+) -> collections.abc.Callable[[Function], Function]:
+    """Register a scenario under the order of the file."""
+
+    def add(function: Function) -> Function:
+        ALL.append(Scenario(ident, what, expected, function))
+        return function
+
+    return add
+
+
+@scenario('boot', 'a server with an encrypted vTPM boots on h1', 'active')
+def boot(stage: Stage) -> Outcome:
+    server = stage.world.create('demo', 'vtpm', host='h1')
+    stage.server = server['id']
+    if server['status'] != 'ACTIVE':
+        return Outcome(
+            'server ' + server['status'], stage.world.reason(stage.server)
+        )
+    stage.watcher = stage.world.watcher(stage.server)
+    stage.watcher.wait_past(1, 120)
+    return Outcome('active')
+
+
+@scenario(
+    'migrate',
+    'live migration without a host named: the scheduler '
+    'takes it from h1 to h2',
+    'migrated',
+)
+def migrate(stage: Stage) -> Outcome:
+    result = stage.move()
+    if result.observed == 'migrated' and result.host != 'h2':
+        return Outcome(f'migrated to {result.host}')
+    return Outcome(
+        result.observed if stage.guest_runs() else 'the guest stopped',
+        result.reason,
+    )
+
+
+@scenario('migrate-back', 'live migration from h2 back to h1', 'migrated')
+def migrate_back(stage: Stage) -> Outcome:
+    result = stage.move('h1')
+    return Outcome(
+        result.observed if stage.guest_runs() else 'the guest stopped',
+        result.reason,
+    )
+
+
+@scenario(
+    'scheduler',
+    'only the tampered h3 is left to choose: the scheduler never picks it',
+    'refused',
+)
+def scheduler(stage: Stage) -> Outcome:
+    with _disabled(stage.world, 'h2'):
+        return stage.refused(stage.move())
+
+
+@contextlib.contextmanager
+def _disabled(world: w.World, host: str) -> collections.abc.Iterator[None]:
+    world.enable(host, False)
+    try:
+        yield
+    finally:
+        world.enable(host, True)
+
+
+@scenario('host-h3', 'live migration with --host h3', 'refused')
+def host_h3(stage: Stage) -> Outcome:
+    return stage.refused(stage.move('h3'))
+
+
+@scenario(
+    'forced-h3',
+    'forced live migration to h3 (compute API 2.67), which no scheduler sees',
+    'refused',
+)
+def forced_h3(stage: Stage) -> Outcome:
+    return stage.refused(stage.world.migrate_forced(stage.server, 'h3'))
+
+
+@scenario(
+    'create-nova-h3',
+    'a new server on --availability-zone nova:h3, which no filter sees',
+    'refused',
+)
+def create_nova_h3(stage: Stage) -> Outcome:
+    server = stage.world.create('demo-h3', 'vtpm', availability_zone='nova:h3')
+    try:
+        observed = {'ERROR': 'refused'}.get(server['status'], server['status'])
+        return Outcome(observed, stage.world.reason(server['id']))
+    finally:
+        stage.world.delete(server['id'])
+
+
+def _changed_after_attestation(stage: Stage, kind: str) -> Outcome:
+    """h2 changes while everyone still holds a good result of it."""
+    world = stage.world
+    world.lab_command('tamper', 'h2', kind)
+    try:
+        return stage.refused(stage.move('h2'))
+    finally:
+        world.lab_command('reboot', 'h2')
+
+
+@scenario(
+    'h2-boot-state',
+    "h2's boot state changes after its last attestation",
+    'refused',
+)
+def h2_boot_state(stage: Stage) -> Outcome:
+    return _changed_after_attestation(stage, '--boot')
+
+
+@scenario(
+    'retry-good-host',
+    'a retry after the refusal, to a host that is good again',
+    'migrated',
+)
+def retry_good_host(stage: Stage) -> Outcome:
+    result = stage.move_measured('h2')
+    stage.back_to_h1()
+    return Outcome(result.observed, result.reason)
+
+
+@scenario(
+    'h2-runtime-state',
+    'an unknown program runs on h2 after its last attestation (PCR 10)',
+    'refused',
+)
+def h2_runtime_state(stage: Stage) -> Outcome:
+    return _changed_after_attestation(stage, '--runtime')
+
+
+@scenario(
+    'h2-hidden-runtime',
+    "h2's PCR 10 holds what its log does not tell",
+    'refused',
+)
+def h2_hidden_runtime(stage: Stage) -> Outcome:
+    return _changed_after_attestation(stage, '--garbage')
+
+
+@scenario('service-down', 'the attestation service is stopped', 'refused')
+def service_down(stage: Stage) -> Outcome:
+    stage.world.stop_service()
+    try:
+        return stage.refused(stage.move('h2'))
+    finally:
+        stage.world.start_service()
+
+
+@scenario('service-back', 'the attestation service is back', 'migrated')
+def service_back(stage: Stage) -> Outcome:
+    result = stage.move_measured('h2')
+    stage.back_to_h1()
+    return Outcome(result.observed, result.reason)
+
+
+@contextlib.contextmanager
+def _slow_link(host: str) -> collections.abc.Iterator[None]:
+    """Make a host's network so slow that a stream can be caught."""
+    tc = ['ip', 'netns', 'exec', paths.netns(host), 'tc', 'qdisc']
+    subprocess.run(
+        [
+            *tc,
+            'add',
+            'dev',
+            'eth0',
+            'root',
+            'tbf',
+            'rate',
+            '24mbit',
+            'burst',
+            '64kb',
+            'latency',
+            '400ms',
+        ],
+        check=True,
+    )
+    try:
+        yield
+    finally:
+        subprocess.run([*tc, 'del', 'dev', 'eth0', 'root'], check=True)
+
+
+@scenario('abort-stream', 'the stream to h2 is aborted half way', 'aborted')
+def abort_stream(stage: Stage) -> Outcome:
+    world = stage.world
+    backup = _backups() / 'h2-incoming'
+    with _slow_link('h1'):
+        migration = world.start_migration(stage.server, 'h2')
+        time.sleep(2)
+        world.back_up_vault('h2', backup)
+        result = world.abort_migration(stage.server, migration)
+    outcome = stage.refused(result)
+    stage.settled()
+    return Outcome(
+        'aborted' if outcome.observed == 'refused' else outcome.observed
+    )
+
+
+def _backups() -> pathlib.Path:
+    return pathlib.Path(tempfile.gettempdir()) / 'korora-demo-backups'
+
+
+def _open_restored(stage: Stage, host: str, backup: pathlib.Path) -> Outcome:
+    """Let root on a host bring back an old vault and use it.
+
+    The record is made to look like a held key: nothing in the file may be
+    what protects it.
+    """
+    world = stage.world
+    now = backup.with_name(backup.name + '-now')
+    world.back_up_vault(host, now)
+    try:
+        world.restore_vault(host, _as_held(backup, stage.server))
+        world.start_agent(host)
+        reason = world.agent_refusal(host, 'open', instance=stage.server)
+    finally:
+        world.restore_vault(host, now)
+        world.start_agent(host)
+    return Outcome('refused' if reason else 'opened', reason)
+
+
+def _as_held(backup: pathlib.Path, server: str) -> pathlib.Path:
+    record = backup / 'vault' / f'{server}.json'
+    document = json.loads(record.read_text())
+    document['state'] = 'held'
+    record.write_text(json.dumps(document))
+    return backup
+
+
+@scenario(
+    'aborted-copy',
+    "h2's copy of the aborted hand-over comes back from a backup",
+    'refused',
+)
+def aborted_copy(stage: Stage) -> Outcome:
+    return _open_restored(stage, 'h2', _backups() / 'h2-incoming')
+
+
+@scenario(
+    'committed-copy',
+    "h1's copy comes back from a backup after h2 has taken over",
+    'refused',
+)
+def committed_copy(stage: Stage) -> Outcome:
+    backup = _backups() / 'h1-held'
+    stage.world.back_up_vault('h1', backup)
+    result = stage.move_measured('h2')
+    if result.observed != 'migrated':
+        return Outcome(f'the migration was {result.observed}', result.reason)
+    outcome = _open_restored(stage, 'h1', backup)
+    stage.back_to_h1()
+    return outcome
+
+
+@scenario(
+    'start-on-bad-host',
+    'a stopped server is started on a host that turned bad meanwhile',
+    'refused',
+)
+def start_on_bad_host(stage: Stage) -> Outcome:
+    world = stage.world
+    server = world.create('demo-stopped', 'vtpm', host='h2')['id']
+    try:
+        stopped = world.act(server, **{'os-stop': None})
+        if stopped['status'] != 'SHUTOFF':
+            return Outcome('server ' + stopped['status'])
+        world.lab_command('tamper', 'h2', '--boot')
+        started = world.act(server, **{'os-start': None})
+        reason = world.reason(server)
+        if started['status'] != 'SHUTOFF':
+            return Outcome('server ' + started['status'], reason)
+        world.lab_command('reboot', 'h2')
+        again = world.act(server, **{'os-start': None})
+        return Outcome(
+            'refused'
+            if again['status'] == 'ACTIVE'
+            else f'good again, but {again["status"]}',
+            reason,
+        )
+    finally:
+        world.delete(server)
+
+
+@scenario(
+    'plain',
+    'a server without requirement moves to the untrusted h3 as in stock Nova',
+    'migrated',
+)
+def plain(stage: Stage) -> Outcome:
+    world = stage.world
+    server = world.create('demo-plain', 'plain', host='h1')['id']
+    try:
+        result = world.migrate_live(server, 'h3')
+        return Outcome(result.observed, result.reason)
+    finally:
+        world.delete(server)
+
+
+def clean_up() -> None:
+    """Remove what the scenarios kept outside the lab."""
+    shutil.rmtree(_backups(), ignore_errors=True)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/fresh: make a bare system, type the README's command, report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import time
+
+from korora_tools import signals, ui
+from korora_tools.fresh import docs, root, sources, stranger
+
+COMMANDS = (*stranger.COMMANDS, 'docs')
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog='tools/fresh',
+        description='Run a command of the README as a stranger would: on a '
+        'bare Debian, in a clone of HEAD, after what the README says to '
+        'install first and nothing else; or, with "docs", follow the '
+        'installation guide up to a protected server. Needs root on a '
+        'Debian, installs ' + ', '.join(root.PACKAGES) + ', and leaves only '
+        'the bare systems for the next time.',
+    )
+    made.add_argument(
+        'release',
+        nargs='?',
+        choices=sources.RELEASES,
+        default=sources.RELEASES[-1],
+        help='of Debian (default: %(default)s)',
+    )
+    made.add_argument(
+        'command',
+        nargs='?',
+        choices=COMMANDS,
+        default='demo',
+        help='default: %(default)s',
+    )
+    made.add_argument(
+        '--json',
+        metavar='FILE',
+        type=pathlib.Path,
+        help='write the report to FILE',
+    )
+    made.add_argument(
+        '--dir',
+        metavar='DIRECTORY',
+        type=pathlib.Path,
+        default=root.directory(),
+        help='scratch directory, about 8 GB (KORORA_FRESH_DIR, '
+        'else %(default)s)',
+    )
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
+    signals.take_over()
+    try:
+        return _fresh(options)
+    except ui.LabError as exc:
+        ui.fail(str(exc))
+        return 2
+    except KeyboardInterrupt:
+        ui.fail('interrupted; nothing was left running')
+        return 130
+
+
+def _fresh(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    if options.json:
+        ui.writable(options.json)
+    root.prepare()
+    where = options.dir.absolute()
+    log = where / f'{options.release}-{options.command}.log'
+    with root.exclusive(where), root.Root(where, options.release) as bare:
+        if options.command == 'docs':
+            docs.lay_out(bare)
+        stranger.set_up(bare)
+        setup_s = time.monotonic() - began
+        ui.say(f'... ./tools/{options.command} on {options.release}')
+        outcome = (
+            docs.run(bare, log)
+            if options.command == 'docs'
+            else stranger.run(bare, options.command, log)
+        )
+    total_s = time.monotonic() - began
+    ui.say(
+        f'{options.release} {options.command}: exit code {outcome.rc}, '
+        f'{outcome.passed} passed, {outcome.failed} failed ({log})'
+    )
+    if options.json:
+        options.json.write_text(
+            json.dumps(
+                {
+                    'release': options.release,
+                    'command': options.command,
+                    'rc': outcome.rc,
+                    'setup_s': round(setup_s, 1),
+                    'total_s': round(total_s, 1),
+                    'passed': outcome.passed,
+                    'failed': outcome.failed,
+                    'versions': outcome.versions,
+                },
+                indent=2,
+            )
+            + '\n'
+        )
+    return outcome.rc or (1 if outcome.failed else 0)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/test: set up, run what was asked for, say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+
+from korora_tools import setup, signals, ui
+
+PARTS = ('pep8', 'unit', 'functional', 'integration')
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog='tools/test',
+        description='Set up this machine and run the tests of Kororā. '
+        'Without an option for a part, all parts run: '
+        'ruff and mypy, unit, functional, and integration tests on a lab '
+        'that is started and stopped for them. The last line says how '
+        'many tests passed, failed and were skipped.',
+    )
+    made.add_argument('--pep8', action='store_true', help='run ruff and mypy')
+    for part in PARTS[1:]:
+        made.add_argument(
+            f'--{part}', action='store_true', help=f'run the {part} tests'
+        )
+    made.add_argument(
+        '--no-setup',
+        action='store_true',
+        help='use the Python that runs this, as tox does, and install nothing',
+    )
+    made.add_argument(
+        '-v', '--verbose', action='store_true', help='name every test'
+    )
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
+    signals.take_over()
+    try:
+        if not options.no_setup:
+            setup.ensure()
+            setup.again_in_the_venv('test')
+        return _run(options)
+    except ui.LabError as e:
+        ui.fail(str(e))
+        return 2
+    except KeyboardInterrupt:
+        ui.fail('interrupted; nothing was left running')
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Only the virtual environment has what these import.
+    from korora_tools.test import suites
+    from korora_tools.test.stream import Totals
+
+    chosen = [part for part in PARTS if getattr(options, part)] or PARTS
+    if 'integration' in chosen:
+        ui.require_root()
+    totals = Totals()
+    for part in chosen:
+        if part == 'pep8':
+            totals.add(suites.style())
+        else:
+            totals.add(getattr(suites, part)(options.verbose))
+    for name, why in totals.skips:
+        ui.note(f'\nskipped: {name}\n{_indent(why)}')
+    for name, why in totals.failures:
+        ui.note(f'\nfailed: {name}\n{_indent(why)}')
+    ui.say(f'done: {", ".join(chosen)}')
+    ui.note(str(totals))
+    return 1 if totals.failed else 0
+
+
+def _indent(text: str) -> str:
+    return '\n'.join(f'    {line}' for line in text.splitlines())

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to run. Everything returns Totals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from korora_tools import checkout, ui
+from korora_tools.lab import paths
+from korora_tools.test import children, series
+from korora_tools.test.stream import Totals, count
+
+ROOT = checkout.ROOT
+BIN = pathlib.Path(sys.executable).parent
+TESTS = ROOT / 'tests'
+
+WORKERS = 2
+# Lines of a runner's output that are shown if it did not run its tests.
+TAIL = 40
+# Seconds; a hanging suite must not hide the results of the others.
+SUITE_TIMEOUT = 900.0
+INTEGRATION_TIMEOUT = 1500.0
+
+
+def environment(
+    python: pathlib.Path = pathlib.Path(sys.executable),
+) -> dict[str, str]:
+    """The caller's, without what could change the outcome of a test."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(('OS_', 'PYTHON', 'STESTR'))
+    }
+    return {
+        **kept,
+        'PATH': f'{python.parent}:/usr/sbin:/usr/bin:/sbin:/bin',
+        'PYTHON': str(python),
+        'PYTHONPATH': f'{ROOT}:{ROOT / "tools"}',
+        'PYTHONDONTWRITEBYTECODE': '1',
+        'LANG': 'C.UTF-8',
+    }
+
+
+def command(name: str, *argv: str) -> Totals:
+    """A check that passes or fails as a whole."""
+    totals = Totals()
+    with _step(name, totals):
+        if children.run(argv, environment(), str(ROOT)):
+            totals.fail(name, 'see its output above')
+        else:
+            totals.passed += 1
+    return totals
+
+
+def style() -> Totals:
+    """Three checks: ruff twice, mypy."""
+    ruff = f'{BIN}/ruff'
+    totals = command('ruff check', ruff, 'check', '--quiet')
+    totals.add(command('ruff format', ruff, 'format', '--check', '--quiet'))
+    totals.add(command('mypy', sys.executable, '-m', 'mypy'))
+    return totals
+
+
+def unit(verbose: bool) -> Totals:
+    return stestr('unit', TESTS / 'unit', verbose)
+
+
+def functional(verbose: bool) -> Totals:
+    """One process group per directory: Nova's fixtures patch their own."""
+    totals = Totals()
+    for path in sorted((TESTS / 'functional').iterdir()):
+        if any(path.rglob('test_*.py')):
+            totals.add(stestr(f'functional/{path.name}', path, verbose))
+    if BIN == checkout.BIN:  # tox has an environment of its own for these
+        totals.add(constrained(verbose))
+    if not totals.ran:
+        totals.fail('functional', 'no tests were found')
+    return totals
+
+
+def constrained(verbose: bool) -> Totals:
+    """What talks to TPMs, with the versions of each series."""
+    totals = Totals()
+    for one in series.distinct():
+        python = one.ensure()
+        for name in series.SUITES:
+            totals.add(
+                stestr(
+                    f'functional/{name}@{one.name}',
+                    TESTS / 'functional' / name,
+                    verbose,
+                    python=python,
+                )
+            )
+    return totals
+
+
+def integration(verbose: bool) -> Totals:
+    """On the lab, one test after the other.
+
+    The scenarios run before the first test is judged, for minutes; what
+    they write of their progress is shown meanwhile.
+    """
+    totals = Totals()
+    with lab(totals) as ready:
+        if not ready:
+            totals.fail('lab up', 'the lab did not come up')
+            return totals
+        log = paths.Lab.default().log / 'scenarios.out'
+        with children.follow(log, lambda line: ui.note(f'          {line}')):
+            totals.add(
+                stestr(
+                    'integration',
+                    TESTS / 'integration',
+                    verbose,
+                    workers=1,
+                    timeout=INTEGRATION_TIMEOUT,
+                )
+            )
+    return totals
+
+
+@contextlib.contextmanager
+def lab(totals: Totals) -> Iterator[bool]:
+    """A fresh lab, taken down on every way out; logs stay after a failure."""
+    argv = [str(ROOT / 'tools' / 'lab')]
+    env = {**environment(), 'PYTHONPATH': ''}
+    children.run([*argv, 'down'], env, str(ROOT))
+    try:
+        yield children.run([*argv, 'up'], env, str(ROOT)) == 0
+    finally:
+        keep = ['--keep'] if totals.failed else []
+        children.run([*argv, 'down', *keep], env, str(ROOT))
+        if keep:
+            ui.say(f"the lab's logs are in {paths.Lab.default().log}")
+
+
+def stestr(
+    name: str,
+    path: pathlib.Path,
+    verbose: bool,
+    workers: int = WORKERS,
+    timeout: float = SUITE_TIMEOUT,
+    python: pathlib.Path = pathlib.Path(sys.executable),
+) -> Totals:
+    """Run the tests below a directory; none at all counts as a failure."""
+    totals = Totals()
+    with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
+        argv = [
+            f'{python.parent}/stestr',
+            '--repo-url',
+            scratch,
+            '--test-path',
+            str(path),
+            '--top-dir',
+            str(ROOT),
+            'run',
+            '--subunit',
+            '--concurrency',
+            str(workers),
+        ]
+        env = {**environment(python), 'TMPDIR': scratch}
+        noise = pathlib.Path(scratch, 'output')
+        with (
+            noise.open('wb') as other,
+            children.child(
+                argv, env, str(ROOT), subprocess.PIPE, other, timeout
+            ) as process,
+        ):
+            assert process.stdout is not None
+            totals.add(count(process.stdout, name, verbose, other))
+        _account_for(process, name, totals, noise)
+    # A test's own name does not say with which versions it failed.
+    totals.failures = [
+        (what if what == name else f'{name}: {what}', why)
+        for what, why in totals.failures
+    ]
+    return totals
+
+
+def _account_for(
+    process: subprocess.Popen[bytes],
+    name: str,
+    totals: Totals,
+    output: pathlib.Path,
+) -> None:
+    """Add what the stream cannot say: nothing ran, or the runner died."""
+    if totals.ran and (not process.returncode or totals.failed):
+        return
+    why = f'stestr ended with {process.returncode}'
+    tail = output.read_text(errors='replace').splitlines()[-TAIL:]
+    totals.fail(name, '\n'.join([why, *tail]))
+
+
+@contextlib.contextmanager
+def _step(name: str, totals: Totals) -> Iterator[None]:
+    """Announce a suite, then say what came of it and how long it took."""
+    began = time.monotonic()
+    ui.say(f'... {name}')
+    yield
+    word = 'BAD' if totals.failed else 'ok '
+    ui.say(f'{word} {name}: {totals} ({time.monotonic() - began:.1f} s)')
