@@ -256,7 +256,9 @@ class TestTheRulesThemselves(testtools.TestCase):
         self.assertFault('custody.permit', 'import korora_nova.verifier.app')
         self.assertFault('verifier.app', 'from korora_nova import api')
         self.assertFault('client', 'from korora_nova import conf')
-        self.assertFine('custody.permit', 'from korora_nova.rats.signed import keys')
+        self.assertFine(
+            'custody.permit', 'from korora_nova.rats.signed import keys'
+        )
 
     def test_relative_imports_are_resolved(self) -> None:
         self.assertFault('rats.ima', 'from ..verifier import app')
