@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Agents with software TPMs, the real service behind them, and no libvirt.
+"""Hosts with software TPMs and agents, and the real service they trust.
 
 Only libvirt, Keystone, Nova and the network are stand-ins.
 """
@@ -69,6 +69,7 @@ class LiveKorora(service.KororaFixture):
         for number, pem in enumerate(swtpm.factory().roots()):
             path = pathlib.Path(self.directory) / f'swtpm-{number}.pem'
             path.write_bytes(pem)
+        self.bus = uuid.uuid4().hex
         self.clock = time.time
         self.restart()
 
@@ -221,7 +222,7 @@ def extend(esapi: ESAPI, pcr: int, digest: bytes) -> None:
     )
 
 
-class LabTestCase(testtools.TestCase):
+class HostsTestCase(testtools.TestCase):
     """A service and hosts that it trusts; servers as a driver would."""
 
     HOSTS: tuple[str, ...] = ('h1', 'h2')
@@ -230,9 +231,8 @@ class LabTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.korora = self.useFixture(LiveKorora(**self.SETTINGS))
-        self.korora.bus = uuid.uuid4().hex
         self.admin = self.korora.client_as('admin')
-        scratch = tempfile.TemporaryDirectory(prefix='korora-lab-')
+        scratch = tempfile.TemporaryDirectory(prefix='korora-hosts-')
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.machines = {name: self.machine(name) for name in self.HOSTS}
@@ -261,7 +261,7 @@ class LabTestCase(testtools.TestCase):
     def refused(self, reason: str, call: Any, *args: Any, **kw: Any) -> Any:
         """The call must fail with this very reason."""
         error = self.assertRaises(errors.KororaError, call, *args, **kw)
-        self.assertEqual(reason, error.reason, (error, error.details))
+        self.assertEqual(reason, error.reason, f'{error} {error.details}')
         return error
 
     # What a driver does
@@ -349,7 +349,7 @@ class LabTestCase(testtools.TestCase):
     def said(
         self, host: Machine, statement: str, migration: str
     ) -> dict[str, Any]:
-        """A driver's hook, and the worker behind it."""
+        """A driver's hook, then the worker that follows it."""
         answer = host.client.call(
             statement, instance=self.instance, migration=migration
         )

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import struct
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import (
@@ -79,7 +80,7 @@ class Quoter:
     kind: str = 'p256'
     scheme: str = 'ecdsa'
     hash: str = 'sha256'
-    salt: int = padding.PSS.DIGEST_LENGTH
+    salt: Any = padding.PSS.DIGEST_LENGTH
     magic: int = 0xFF544347
     type: int = 0x8018
     trailing: bytes = b''
@@ -170,10 +171,8 @@ class Quoter:
     def halves(self, attest: bytes) -> tuple[bytes, bytes]:
         """r and s, each as long as the curve's order."""
         size = (self.key.key_size + 7) // 8
-        return tuple(
-            number.to_bytes(size, 'big')
-            for number in utils.decode_dss_signature(self.raw(attest))
-        )
+        r, s = utils.decode_dss_signature(self.raw(attest))
+        return r.to_bytes(size, 'big'), s.to_bytes(size, 'big')
 
     def sign(self, attest: bytes) -> bytes:
         """TPMT_SIGNATURE."""

@@ -7,6 +7,7 @@ Everything is real but the network, Keystone, Nova and the clock.
 import datetime
 import io
 import os
+from typing import Any
 
 import fixtures
 import requests
@@ -102,7 +103,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
         self._application = application
         self.down = False
 
-    def send(self, request, **kwargs):
+    def send(self, request, *args, **kwargs):
         if self.down:
             raise requests.exceptions.ConnectionError('down')
         body = request.body or b''
@@ -196,7 +197,7 @@ class KororaFixture(fixtures.Fixture):
 
     def _setUp(self) -> None:
         self.directory = self.useFixture(fixtures.TempDir()).path
-        self.clock = Clock()
+        self.clock: Any = Clock()
         self.nova = FakeNova()
         self.vendor = VendorCa()
         with open(os.path.join(self.directory, 'vendor.crt'), 'wb') as file:

@@ -17,7 +17,7 @@ import struct
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 
-from korora_nova.rats import evidence
+from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.quote import verify as quote
 
 VECTORS = pathlib.Path(__file__).parent.parent / 'vectors'
@@ -269,18 +269,16 @@ class SimHost:
         self.ima_log += entry
         self.tpm.extend(10, extension)
 
-    def evidence(self, qualifying: bytes) -> evidence.Evidence:
-        return evidence.Evidence(
+    def evidence(self, qualifying: bytes) -> Evidence:
+        return Evidence(
             self.tpm.quote(qualifying), self.uefi_log, self.ima_log
         )
 
     def attest(
         self, challenge: bytes, purpose: str = 'attest', body: bytes = b'{}'
-    ) -> evidence.Evidence:
+    ) -> Evidence:
         """Evidence for a challenge, purpose and body."""
-        return self.evidence(
-            evidence.qualify(challenge, purpose, self.name, body)
-        )
+        return self.evidence(qualify(challenge, purpose, self.name, body))
 
 
 def ima_entry(

@@ -44,8 +44,8 @@ def recorded(name: str) -> VerifiedState:
     if name in ('uefi/direct-kernel', 'uefi/secure-boot'):
         vector = name.removeprefix('uefi/')
         return of(sim.recorded_log(vector), sim.recorded_pcrs(vector))
-    vector = vectors.load(name)
-    return of(vector.files[vectors.UEFI], vector.pcrs['sha256'])
+    whole = vectors.load(name)
+    return of(whole.files[vectors.UEFI], whole.pcrs['sha256'])
 
 
 @functools.cache

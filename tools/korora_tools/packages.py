@@ -159,7 +159,7 @@ def _apt(*arguments: str) -> str:
 
 def _read() -> dict[str, Any]:
     try:
-        return json.loads(RECORD.read_text())  # type: ignore[no-any-return]
+        return json.loads(RECORD.read_text())
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -143,7 +143,7 @@ def _exclusive() -> Iterator[None]:
 
 def _stamp() -> dict[str, str]:
     try:
-        return json.loads(STAMP.read_text())  # type: ignore[no-any-return]
+        return json.loads(STAMP.read_text())
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -17,7 +17,7 @@ from tests.support import hosts
 _R = errors.Reason
 
 
-class AttackCase(hosts.LabTestCase):
+class AttackCase(hosts.HostsTestCase):
     def assert_aborted(self, migration: str) -> None:
         """S holds the key as before, D has nothing, a retry succeeds."""
         self.h2.libvirt.domains.pop(self.instance, None)
@@ -614,7 +614,7 @@ class StartTest(AttackCase):
         )
 
 
-class SchemaTest(hosts.LabTestCase):
+class SchemaTest(hosts.HostsTestCase):
     HOSTS = ('h1',)
 
     def test_every_operation_has_a_handler(self) -> None:

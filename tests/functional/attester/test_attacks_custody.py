@@ -126,7 +126,7 @@ class LiarsTest(RecoveryCase):
         )
 
 
-class RepeatedClaimTest(hosts.LabTestCase):
+class RepeatedClaimTest(hosts.HostsTestCase):
     """T46: below the agent a claim is sent again; its answer was lost."""
 
     HOSTS = ('h1',)
@@ -158,7 +158,7 @@ class RepeatedClaimTest(hosts.LabTestCase):
         self.create(self.h1)
 
 
-class ReplacedKeyTest(hosts.LabTestCase):
+class ReplacedKeyTest(hosts.HostsTestCase):
     def replace_approval_key(self) -> None:
         """A new one signs, both are pinned; all processes start again."""
         new, ring = keys.SigningKey.generate(), self.korora.ring

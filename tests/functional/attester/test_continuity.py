@@ -20,7 +20,7 @@ POLICY = {
 }
 
 
-class ContinuityCase(hosts.LabTestCase):
+class ContinuityCase(hosts.HostsTestCase):
     HOSTS: tuple[str, ...] = ('h1',)
 
     def setUp(self) -> None:

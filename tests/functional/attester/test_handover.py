@@ -8,7 +8,7 @@ from korora_nova.attester.agent import Agent
 from tests.support import hosts
 
 
-class HandoverTest(hosts.LabTestCase):
+class HandoverTest(hosts.HostsTestCase):
     def test_there_and_back(self) -> None:
         self.create(self.h1)
         self.assertEqual('held', self.h1.state(self.instance))
@@ -50,7 +50,7 @@ class HandoverTest(hosts.LabTestCase):
         self.assertEqual(0, self.h2.hardware.transient_objects())
 
 
-class AddressTest(hosts.LabTestCase):
+class AddressTest(hosts.HostsTestCase):
     def test_an_address_that_is_not_the_agents_is_named(self) -> None:
         """Before anything is touched, and so that one can mend it."""
         self.create(self.h1)

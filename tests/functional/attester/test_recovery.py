@@ -14,7 +14,7 @@ from tests.support import hosts
 _R = errors.Reason
 
 
-class RecoveryCase(hosts.LabTestCase):
+class RecoveryCase(hosts.HostsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.create(self.h1)

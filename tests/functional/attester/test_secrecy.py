@@ -15,7 +15,7 @@ from korora_nova.attester.socket_client import AgentClient
 from tests.support import hosts
 
 
-class SecrecyTest(hosts.LabTestCase):
+class SecrecyTest(hosts.HostsTestCase):
     """A whole life with every log at DEBUG, and all that was written."""
 
     def setUp(self) -> None:

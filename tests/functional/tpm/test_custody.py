@@ -17,6 +17,7 @@ from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import handover, keys, seal
+from korora_nova.tpm.seal import SealedKey
 from tests.functional.tpm import base
 
 INSTANCE = '6a3b2c1d-0000-4000-8000-000000000001'
@@ -54,7 +55,7 @@ class RestTest(CustodyTestCase):
             epoch,
         )
 
-    def seal(self, epoch: int) -> seal.SealedKey:
+    def seal(self, epoch: int) -> SealedKey:
         policy = tpm2_policy.policy_authorize(
             objects.external_ecc_name(self.signer.public),
             self.ref(self.host, epoch),
@@ -86,7 +87,7 @@ class RestTest(CustodyTestCase):
     def unseal(
         self,
         approval: approvals.Approval,
-        blob: seal.SealedKey | None = None,
+        blob: SealedKey | None = None,
     ) -> bytes:
         with self.host.tpm.operation() as operation:
             key = seal.unseal(

@@ -98,7 +98,7 @@ class EchoTpm:
 
 
 class TpmmuxTest(unittest.TestCase):
-    def _serve(self, serve) -> socket.socket:  # type: ignore
+    def _serve(self, serve) -> socket.socket:
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
 

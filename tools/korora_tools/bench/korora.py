@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from korora_nova.rats import appraise, eventlog, evidence, ima, policy
+from korora_nova.rats import appraise, eventlog, ima, policy
+from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.quote import verify as quote
 from korora_nova.rats.tpm2 import objects
 from korora_tools.bench import worker, workload
@@ -31,16 +32,16 @@ class Host:
         self.tpm.pcrs[10] = bytes.fromhex(load.pcr)
         self.ak = objects.parse_public(self.tpm.ak_public)
 
-    def evidence(self, ima_log: bytes, offset: int = 0) -> evidence.Evidence:
+    def evidence(self, ima_log: bytes, offset: int = 0) -> Evidence:
         """Evidence for :data:`CHALLENGE` and whatever the PCRs are now."""
-        qualifying = evidence.qualify(CHALLENGE, 'attest', 'h1', b'{}')
-        return evidence.Evidence(
+        qualifying = qualify(CHALLENGE, 'attest', 'h1', b'{}')
+        return Evidence(
             self.tpm.quote(qualifying), self.uefi_log, ima_log, offset
         )
 
     def appraise(
         self,
-        proof: evidence.Evidence,
+        proof: Evidence,
         bound: policy.BoundPolicy,
         state: ima.State | None = None,
     ) -> appraise.Appraisal:
@@ -168,7 +169,7 @@ def main() -> None:
             eventlog.parse(log).verify(covered).boot  # noqa: B018
 
     def verify() -> None:
-        qualifying = evidence.qualify(CHALLENGE, 'attest', 'h1', b'{}')
+        qualifying = qualify(CHALLENGE, 'attest', 'h1', b'{}')
         for _ in range(20):
             quote.verify_quote(quoted, host.ak, qualifying)
 

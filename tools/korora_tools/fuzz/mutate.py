@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import atheris  # type: ignore[import-not-found]
+import atheris
 
 _OTHERS: list[Any] = [
     None,

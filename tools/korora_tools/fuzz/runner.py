@@ -13,7 +13,7 @@ import traceback
 import warnings
 from typing import Any
 
-import atheris  # type: ignore[import-not-found]
+import atheris
 
 with atheris.instrument_imports(include=['korora_nova']):
     from korora_tools.fuzz import targets

@@ -210,9 +210,10 @@ def content(directory: str) -> None:
 
 
 if __name__ == '__main__':
-    {
+    parts: dict[str, Callable[..., None]] = {
         'identity': identity,
         'consumers': consumers,
         'computes': computes,
         'content': content,
-    }[sys.argv[1]](*sys.argv[2:])
+    }
+    parts[sys.argv[1]](*sys.argv[2:])

@@ -123,9 +123,9 @@ class Cloud:
                 raise CloudError(f'{server} is not deleted')
             time.sleep(0.2)
 
-    def act(self, server: str, timeout: float = 90, **action: Any) -> Json:
-        """Do a server action (``reboot={"type": "HARD"}``) to its end."""
-        self.nova.post(f'/servers/{server}/action', json=action)
+    def act(self, server: str, action: str, timeout: float = 90) -> Json:
+        """Do a server action without parameters (``os-stop``) to its end."""
+        self.nova.post(f'/servers/{server}/action', json={action: None})
         time.sleep(0.3)
         return self.wait(
             server, lambda s: s['OS-EXT-STS:task_state'] is None, timeout

@@ -58,7 +58,7 @@ def _record(lab: paths.Lab, name: str) -> pathlib.Path:
 
 def load(lab: paths.Lab, name: str) -> dict[str, Any] | None:
     try:
-        return json.loads(_record(lab, name).read_text())  # type: ignore
+        return json.loads(_record(lab, name).read_text())
     except FileNotFoundError:
         return None
 

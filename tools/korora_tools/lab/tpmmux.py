@@ -109,7 +109,9 @@ def serve_control(sock: socket.socket, tpm: Tpm) -> None:
         sock.sendall(struct.pack('>I', 0 if known else 1))
 
 
-def listen(path: str, serve, tpm: Tpm) -> None:  # type: ignore
+def listen(
+    path: str, serve: Callable[[socket.socket, Tpm], None], tpm: Tpm
+) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     os.chmod(path, 0o600)
@@ -157,4 +159,4 @@ def serve(state: str, path: str, power_on: Callable[[Tpm], None]) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(serve(*sys.argv[1:3], power_on=lambda tpm: None))
+    sys.exit(serve(sys.argv[1], sys.argv[2], power_on=lambda tpm: None))

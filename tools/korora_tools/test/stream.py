@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-import subunit  # type: ignore[import-untyped]
-import testtools  # type: ignore[import-untyped]
+import subunit
+import testtools
 
 from korora_tools import ui
 
@@ -64,7 +64,7 @@ class Counter:
         self.totals = Totals()
         self._told = time.monotonic()
 
-    def __call__(self, test: dict[str, Any]) -> None:
+    def __call__(self, test: Any) -> None:
         name, status = test['id'], test['status']
         if status in PASSED:
             self.totals.passed += 1
@@ -94,12 +94,12 @@ class Counter:
         self._told = now
 
 
-def _seconds(test: dict[str, Any]) -> float:
+def _seconds(test: Any) -> float:
     start, stop = test['timestamps']
     return (stop - start).total_seconds() if start and stop else 0.0
 
 
-def _detail(test: dict[str, Any], wanted: str) -> str:
+def _detail(test: Any, wanted: str) -> str:
     """The text of a test's details, its logs only when nothing else is."""
     texts = {
         name: content.as_text() for name, content in test['details'].items()
@@ -127,13 +127,13 @@ def count(
     return counter.totals
 
 
-class _Text(testtools.StreamResult):  # type: ignore[misc]
+class _Text(testtools.StreamResult):
     """Output that belongs to no test: warnings, or a crash of the runner."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
         self._file = file
 
-    def status(self, **event: Any) -> None:
+    def status(self, *args: Any, **event: Any) -> None:
         if event.get('file_bytes'):
             self._file.write(bytes(event['file_bytes']))
