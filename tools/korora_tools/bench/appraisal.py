@@ -42,7 +42,7 @@ class Contender:
             cwd=checkout.ROOT,
             env={
                 **os.environ,
-                'PYTHONPATH': f'{checkout.ROOT}:{checkout.ROOT / "tools"}',
+                'PYTHONPATH': str(checkout.ROOT),
             },
         )
         self.name = module

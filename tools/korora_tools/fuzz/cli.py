@@ -114,7 +114,7 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, object]:
             errors='replace',
             env={
                 **os.environ,
-                'PYTHONPATH': f'{checkout.ROOT}:{checkout.ROOT / "tools"}',
+                'PYTHONPATH': str(checkout.ROOT),
                 'PYTHONDONTWRITEBYTECODE': '1',
             },
         )

@@ -42,7 +42,7 @@ def environment(
         **kept,
         'PATH': f'{python.parent}:/usr/sbin:/usr/bin:/sbin:/bin',
         'PYTHON': str(python),
-        'PYTHONPATH': f'{ROOT}:{ROOT / "tools"}',
+        'PYTHONPATH': str(ROOT),
         'PYTHONDONTWRITEBYTECODE': '1',
         'LANG': 'C.UTF-8',
     }
