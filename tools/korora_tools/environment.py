@@ -20,7 +20,7 @@ def ensure(
     constraints: pathlib.Path | None = None,
     options: Sequence[str] = (),
 ) -> pathlib.Path:
-    """Make it; cheap when it is there. Raises LabError.
+    """Make it; cheap when it is there. Raises Problem.
 
     :param options: more arguments of pip install.
     :returns: its Python.
@@ -63,7 +63,7 @@ def ensure(
         )
         if done.returncode:
             lines = done.stderr.splitlines()[-12:]
-            raise ui.LabError(
+            raise ui.Problem(
                 f'pip install of {requirements} failed:\n  '
                 + '\n  '.join(lines)
             )

@@ -38,12 +38,12 @@ _APT = (
 
 
 def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
-    """Install what is missing; cheap when nothing is. Raises LabError.
+    """Install what is missing; cheap when nothing is. Raises Problem.
 
     :param optional: installed only where the release has them.
     """
     if not shutil.which('apt-get') or not shutil.which('dpkg-query'):
-        raise ui.LabError(
+        raise ui.Problem(
             'this set-up needs apt-get; README.rst says on which releases '
             'the tools run'
         )
@@ -54,12 +54,12 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     try:
         with ui.step('apt-get update'):
             _apt('update', '-q')
-    except ui.LabError as error:
+    except ui.Problem as error:
         # One broken source of many is no reason to give up.
         ui.note(f'{error}\ngoing on with the lists of packages at hand')
     available = _available([*absent, *missing(optional)])
     if unknown := sorted(set(absent) - available):
-        raise ui.LabError(
+        raise ui.Problem(
             'apt-get has no package '
             + ', '.join(unknown)
             + ' on this machine; check its package sources '
@@ -68,7 +68,7 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     wanted = ['--no-install-recommends', *sorted(available)]
     simulation = _apt('install', '-s', *wanted)
     if conflicts := _removals(simulation):
-        raise ui.LabError(
+        raise ui.Problem(
             'what is to be installed conflicts with what is there: '
             + ', '.join(sorted(conflicts))
             + '; remove that first, or use another machine'
@@ -148,7 +148,7 @@ def _apt(*arguments: str) -> str:
     )
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-12:]
-        raise ui.LabError(
+        raise ui.Problem(
             'apt-get {} failed:\n  {}'.format(arguments[0], '\n  '.join(lines))
         )
     return done.stdout
@@ -246,7 +246,7 @@ def _files(packages: Sequence[str]) -> list[str]:
 
 
 def remove() -> list[str]:
-    """Purge what `install` has installed. Raises LabError.
+    """Purge what `install` has installed. Raises Problem.
 
     :returns: packages that stay, since others by now need them.
     """
@@ -259,7 +259,7 @@ def remove() -> list[str]:
     while going and (others := _removed(going) - ours):
         needed = _needs(others) & going
         if not needed:
-            raise ui.LabError(
+            raise ui.Problem(
                 'apt-get would remove, too, what was not installed here: '
                 + ', '.join(sorted(others))
             )

@@ -79,7 +79,7 @@ OPTIONAL = ('libvirt-daemon-driver-qemu', 'libvirt-daemon-log')
 
 
 def ensure() -> None:
-    """Make the machine ready; cheap when it is. Raises LabError."""
+    """Make the machine ready; cheap when it is. Raises Problem."""
     ui.require_root()
     with _exclusive():
         packages.install(PACKAGES, OPTIONAL)
@@ -88,7 +88,7 @@ def ensure() -> None:
 
 
 def install(names: Sequence[str]) -> None:
-    """Only packages, for a tool that needs no more. Raises LabError."""
+    """Only packages, for a tool that needs no more. Raises Problem."""
     ui.require_root()
     if packages.missing(names):
         with _exclusive():
@@ -112,7 +112,7 @@ def again_in_the_venv(command: str) -> NoReturn:
 
 
 def undo(lab: paths.Lab) -> None:
-    """Remove all that `ensure` and its callers have left. Raises LabError.
+    """Remove all that `ensure` and its callers have left. Raises Problem.
 
     :param lab: one that is down.
     """
@@ -251,6 +251,6 @@ def _pip(*arguments: str) -> None:
             for line in LOG.read_text().splitlines()
             if not line.startswith('WARNING')
         ]
-        raise ui.LabError(
+        raise ui.Problem(
             f'pip install failed ({LOG}):\n  ' + '\n  '.join(lines[-12:])
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a command in order, whoever started it."""
+"""Signals that end a command cleanly, whoever started it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _started() -> float:
 _START = _started()
 
 
-class LabError(Exception):
+class Problem(Exception):
     """Something the person at the terminal has to know; no traceback."""
 
 
@@ -104,32 +104,32 @@ def wait(
     """Poll `ready` until true, with a reminder of what is waited for.
 
     `alive` returns a sentence when waiting has become pointless.
-    Raises LabError on that sentence or after `timeout` seconds.
+    Raises Problem on that sentence or after `timeout` seconds.
     """
     end = time.monotonic() + timeout
     with _reminding('waiting for ' + what):
         while not ready():
             if dead := alive():
-                raise LabError(f'{what}: {dead}')
+                raise Problem(f'{what}: {dead}')
             if time.monotonic() > end:
-                raise LabError(f'{what}: not ready after {timeout:.0f} s')
+                raise Problem(f'{what}: not ready after {timeout:.0f} s')
             time.sleep(interval)
 
 
 def writable(path: pathlib.Path) -> None:
-    """Raise LabError now rather than when the report is done."""
+    """Raise Problem now rather than when the report is done."""
     try:
         path.open('a').close()
     except OSError as exc:
-        raise LabError(
+        raise Problem(
             f'cannot write the report to {path}: {exc.strerror}'
         ) from exc
 
 
 def require_root() -> None:
-    """Raise LabError unless this process may make namespaces."""
+    """Raise Problem unless this process may make namespaces."""
     if os.geteuid() != 0:
-        raise LabError(
-            'the lab makes network namespaces and runs libvirtd, so it has '
-            'to be started as root (try: sudo {})'.format(' '.join(sys.argv))
+        raise Problem(
+            'this makes network namespaces and starts services, so it needs '
+            'to run as root (try: sudo {})'.format(' '.join(sys.argv))
         )

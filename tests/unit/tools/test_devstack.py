@@ -59,7 +59,7 @@ class TestMirrors(testtools.TestCase):
     def test_a_missing_mirror_says_how_to_make_it(self) -> None:
         self.make('openstack/nova.git')
         refused = self.assertRaises(
-            ui.LabError,
+            ui.Problem,
             mirrors.lay_out,
             paths.Work(self.dir / 'work'),
             self.dir,
@@ -93,7 +93,7 @@ class TestTempest(testtools.TestCase):
 
     def test_a_run_that_broke_off(self) -> None:
         self.assertRaises(
-            ui.LabError, tempest.read, 'ImportError: no module named x'
+            ui.Problem, tempest.read, 'ImportError: no module named x'
         )
 
 

@@ -55,24 +55,24 @@ class ProcessesTest(unittest.TestCase):
     def test_waiting_for_a_dead_process_fails_at_once(self) -> None:
         self._spawn('sh', '-c', 'echo broken; exit 1')
         began = time.monotonic()
-        with self.assertRaisesRegex(ui.LabError, '(?s)ended.*broken'):
+        with self.assertRaisesRegex(ui.Problem, '(?s)ended.*broken'):
             processes.wait_for(self.lab, 'one', lambda: False, 30)
         self.assertLess(time.monotonic() - began, 10)
 
     def test_a_failing_command_says_what_it_printed(self) -> None:
-        with self.assertRaisesRegex(ui.LabError, '(?s)with 3.*oops'):
+        with self.assertRaisesRegex(ui.Problem, '(?s)with 3.*oops'):
             processes.run(self.lab, ['sh', '-c', 'echo oops; exit 3'], 'root')
 
     def test_after_abort_nothing_starts(self) -> None:
         self.addCleanup(processes.resume)
         processes.abort()
-        with self.assertRaises(ui.LabError):
+        with self.assertRaises(ui.Problem):
             processes.run(self.lab, ['true'], 'root')
-        with self.assertRaises(ui.LabError):
+        with self.assertRaises(ui.Problem):
             self._spawn('sleep', '99')
 
     def test_a_host_that_is_off_cannot_be_entered(self) -> None:
-        with self.assertRaisesRegex(ui.LabError, 'h1 is not running'):
+        with self.assertRaisesRegex(ui.Problem, 'h1 is not running'):
             processes.into(self.lab, 'h1')
 
     def test_configuration_files_are_for_root_only(self) -> None:

@@ -151,7 +151,7 @@ class TestPackages(testtools.TestCase):
     def test_never_what_was_there_before(self) -> None:
         self.needs['theirs'] = {'lib'}
         self.patch(packages, '_needs', lambda names: set())
-        error = self.assertRaises(ui.LabError, packages.remove)
+        error = self.assertRaises(ui.Problem, packages.remove)
         self.assertIn('theirs', str(error))
         self.assertEqual({'lib', 'tool', 'theirs'}, self.installed)
 
@@ -166,7 +166,7 @@ class TestPackages(testtools.TestCase):
         self.patch(packages, 'missing', list)
         self.patch(packages, '_available', set)
         self.patch(packages, '_apt', lambda *a: 'Remv theirs [1]\n')
-        error = self.assertRaises(ui.LabError, packages.install, ['tool'])
+        error = self.assertRaises(ui.Problem, packages.install, ['tool'])
         self.assertIn('theirs', str(error))
 
     def test_upgrades_are_no_installations(self) -> None:

@@ -59,7 +59,7 @@ class Contender:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'the contender {self.name} ended early with '
                 f'{self._process.wait()}; see above'
             )

@@ -7,23 +7,19 @@ Standard library only: it runs before the virtual environment exists.
 from __future__ import annotations
 
 import argparse
-import json
-import pathlib
 
-from korora_tools import setup, signals, ui
+from korora_tools import command, ui
 from korora_tools.bench import environment
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/bench',
-        description='Set up this machine and measure Kororā. Contenders '
+    made = command.parser(
+        'bench',
+        'Set up this machine and measure Kororā. Contenders '
         'take turns, and figures are medians, so that ratios hold on a '
         'machine whose speed drifts.',
     )
-    made.add_argument(
-        '--no-setup', action='store_true', help=argparse.SUPPRESS
-    )
+    command.add_no_setup(made)
     what = made.add_subparsers(dest='what', required=True)
     appraisal = what.add_parser(
         'appraisal',
@@ -33,12 +29,7 @@ def parser() -> argparse.ArgumentParser:
         'keylime; then UEFI logs, quotes, and whole appraisals. Takes a '
         'few minutes.',
     )
-    appraisal.add_argument(
-        '--json',
-        metavar='FILE',
-        type=pathlib.Path,
-        help='write the report to FILE',
-    )
+    command.add_report(appraisal)
     appraisal.add_argument(
         '--runs',
         type=int,
@@ -57,39 +48,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    options = parser().parse_args()
-    signals.take_over()
-    try:
-        _check(options)
-        if not options.no_setup:
-            setup.ensure()
-            environment.ensure()
-            setup.again_in_the_venv('bench')
-        # Only the virtual environment has what this imports.
-        from korora_tools.bench import appraisal
-
-        report = appraisal.run(options.runs, options.entries)
-        if options.json:
-            options.json.write_text(json.dumps(report, indent=2) + '\n')
-        return appraisal.conclude(report)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail('interrupted; nothing was left running')
-        return 130
+    return command.main(parser(), _bench)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _bench(options: argparse.Namespace) -> int:
     if options.runs < 7:
-        raise ui.LabError('--runs must be at least 7')
+        raise ui.Problem('--runs must be at least 7')
     if not 1000 <= options.entries <= 400_000:
-        raise ui.LabError('--entries must be between 1000 and 400000')
-    if options.json:
-        try:
-            with options.json.open('a'):
-                pass
-        except OSError as exc:
-            raise ui.LabError(
-                f'cannot write {options.json}: {exc.strerror}'
-            ) from exc
+        raise ui.Problem('--entries must be between 1000 and 400000')
+    command.in_the_venv(options, 'bench', environment.ensure)
+    # Only the virtual environment has what this imports.
+    from korora_tools.bench import appraisal
+
+    report = appraisal.run(options.runs, options.entries)
+    command.write_report(options, report)
+    return appraisal.conclude(report)

@@ -16,7 +16,7 @@ PYTHON = _PEER / 'bin' / 'python'
 
 
 def ensure() -> None:
-    """Make it; cheap when it is there. Raises LabError."""
+    """Make it; cheap when it is there. Raises Problem."""
     environment.ensure(
         _PEER,
         pathlib.Path(__file__).with_name('keylime.txt'),

@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing
 
-from korora_tools import checkout, setup, signals, ui
+from korora_tools import checkout, command, setup, ui
 from korora_tools.lab import paths, processes
 from korora_tools.test import children
 
@@ -24,20 +24,15 @@ Json = dict[str, typing.Any]
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/demo',
-        description='Set up this machine, start a real OpenStack cloud '
+    made = command.parser(
+        'demo',
+        'Set up this machine, start a real OpenStack cloud '
         'with three compute hosts, and show that a server with a vTPM '
         'migrates between trusted hosts only. The same cloud without '
         'Kororā follows, for comparison. Takes about six minutes on two '
         'cores; the first time, the set-up adds as much.',
     )
-    made.add_argument(
-        '--json',
-        metavar='FILE',
-        type=pathlib.Path,
-        help='write the report to FILE',
-    )
+    command.add_report(made)
     made.add_argument(
         '--no-stock',
         action='store_true',
@@ -59,22 +54,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    options = parser().parse_args()
-    signals.take_over()
-    try:
-        return _demo(options)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail('interrupted; nothing was left running')
-        return 130
+    return command.main(parser(), _demo)
 
 
 def _demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    if options.json:
-        ui.writable(options.json)
     setup.ensure()
     with _lab(keep=options.keep):
         setup_s = round(time.monotonic() - began, 1)
@@ -83,8 +67,7 @@ def _demo(options: argparse.Namespace) -> int:
         with _lab('--stock'):
             report['canary']['stock'] = _inside('baseline')
     report = {'versions': report.pop('versions'), 'setup_s': setup_s, **report}
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + '\n')
+    command.write_report(options, report)
     return _conclude(report)
 
 
@@ -131,7 +114,7 @@ def _run(argv: list[str]) -> None:
     sys.stdout.flush()
     code = children.run(argv, env, str(checkout.ROOT))
     if code:
-        raise ui.LabError(f'{" ".join(argv[-4:])} ended with {code}')
+        raise ui.Problem(f'{" ".join(argv[-4:])} ended with {code}')
 
 
 def _conclude(report: Json) -> int:

@@ -30,7 +30,7 @@ Json = dict[str, typing.Any]
 UNJUDGED = (
     w.DemoError,
     client.CloudError,
-    ui.LabError,
+    ui.Problem,
     errors.KororaError,
     ks_exc.ClientException,
     TimeoutError,
@@ -80,7 +80,7 @@ def run_scenarios(
                 continue
             rows.append(_run(world, stage, scenario))
             if not stage.server:
-                raise ui.LabError(
+                raise ui.Problem(
                     'no server to go on with: ' + rows[-1]['observed']
                 )
         world.say('... canary: looking for the real passphrase')
@@ -159,7 +159,7 @@ def run_baseline(world: w.World) -> Json:
     ) as capture:
         server = world.create('stock', 'vtpm', host='h1')
         if server['status'] != 'ACTIVE':
-            raise ui.LabError('stock Nova does not start the server')
+            raise ui.Problem('stock Nova does not start the server')
         watcher = world.watcher(server['id'])
         watcher.wait_past(1, 120)
         result = world.migrate_live(server['id'], 'h2')
@@ -170,7 +170,7 @@ def run_baseline(world: w.World) -> Json:
         finds = _search(world, capture, world.passphrase(server['id']))
     world.delete(server['id'])
     if result.observed != 'migrated':
-        raise ui.LabError('stock Nova did not migrate the server')
+        raise ui.Problem('stock Nova did not migrate the server')
     return {k: f.total for k, f in finds.items()}
 
 

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from korora_tools import setup, signals, ui
+from korora_tools import command, setup, ui
 from korora_tools.devstack import (
     cloud,
     mirrors,
@@ -34,12 +34,12 @@ PACKAGES = (
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/devstack',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description='Real, unmodified DevStack with the plugin (HEAD of this '
+    made = command.parser(
+        'devstack',
+        'Real, unmodified DevStack with the plugin (HEAD of this '
         'checkout), in containers of this machine.\nNeeds root, and more '
         'than an hour for "verify".',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=mirrors.HOW_TO.format(names=' '.join(mirrors.NAMES)),
     )
     made.add_argument(
@@ -71,12 +71,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     whole = add('verify', 'everything that has to be true, from nothing', True)
-    whole.add_argument(
-        '--json',
-        type=pathlib.Path,
-        metavar='FILE',
-        help='write the report to FILE',
-    )
+    command.add_report(whole)
     whole.add_argument(
         '--resume',
         action='store_true',
@@ -127,7 +122,7 @@ def _begun(path: pathlib.Path | None) -> verify.Report:
     try:
         found = json.loads(path.read_text()) if path else {}
     except (OSError, ValueError) as exc:
-        raise ui.LabError(f'cannot resume from {path}: {exc}') from exc
+        raise ui.Problem(f'cannot resume from {path}: {exc}') from exc
     found.pop('failed', None)
     return {**found}
 
@@ -167,12 +162,10 @@ def _changing(made: cloud.Cloud, args: argparse.Namespace) -> int:
     if args.command == 'down':
         made.purge() if args.all else made.down()
         return 0
-    if args.command == 'verify' and args.json:
-        ui.writable(args.json)
     if 'mirror' in args:
         _ready(made, args.mirror)
     if args.command == 'verify':
-        return _verify(made, args.json, args.resume)
+        return _verify(made, args.report, args.resume)
     if args.command == 'up':
         return _up(made, args.subnode)
     if args.command == 'restack':
@@ -194,23 +187,16 @@ def _exclusive() -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ui.LabError(
+            raise ui.Problem(
                 'another tools/devstack is at work on this machine'
             ) from None
         yield
 
 
 def main() -> int:
-    args = parser().parse_args()
-    signals.take_over()
-    try:
-        return _run(args)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail(
-            'interrupted; the nodes are as they were '
-            '(tools/devstack down removes them)'
-        )
-        return 130
+    return command.main(
+        parser(),
+        _run,
+        interrupted='interrupted; the nodes are as they were '
+        '(tools/devstack down removes them)',
+    )

@@ -35,7 +35,7 @@ class Cloud:
         return Node(self.work, name)
 
     def openstack(self, command: str, **more: float) -> str:
-        """Run the client as the administrator; LabError if it fails."""
+        """Run the client as the administrator; Problem if it fails."""
         return self.controller.output(
             f'{OPENSTACK} {command}', 'stack', **more
         ).strip()
@@ -62,7 +62,7 @@ class Cloud:
             f'{where} status --porcelain --untracked-files=no', 'stack'
         )
         if dirty.strip():
-            raise ui.LabError(f'DevStack is modified:\n{dirty}')
+            raise ui.Problem(f'DevStack is modified:\n{dirty}')
         return self.controller.output(
             f'{where} rev-parse HEAD', 'stack'
         ).strip()

@@ -67,10 +67,10 @@ def _repositories(
 def lay_out(
     work: paths.Work, mirror: pathlib.Path, branches: Iterable[str]
 ) -> None:
-    """Make GIT_BASE; what has not changed is left. Raises LabError."""
+    """Make GIT_BASE; what has not changed is left. Raises Problem."""
     found = find(mirror)
     if missing := sorted(set(NAMES) - set(found)):
-        raise ui.LabError(
+        raise ui.Problem(
             f'no mirror of {", ".join(missing)} in {mirror}\n'
             + HOW_TO.format(names=' '.join(missing))
         )
@@ -100,7 +100,7 @@ def _serve(
     refs = [f'+{name}:{name}' for name in chosen]
     try:
         git('fetch', '-q', '--tags', f'file://{source}', *refs, at=target)
-    except ui.LabError:
+    except ui.Problem:
         # Without --tags: old ones lead to old objects.
         git('fetch', '-q', SINCE, f'file://{source}', *refs, at=target)
     git('symbolic-ref', 'HEAD', f'refs/heads/{chosen[0]}', at=target)
@@ -157,7 +157,7 @@ def git(*arguments: str, at: pathlib.Path | None = None) -> str:
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
-        raise ui.LabError(
+        raise ui.Problem(
             f'git {arguments[0]} in {at}: {done.stderr.strip()[-300:]}'
         )
     return done.stdout

@@ -31,7 +31,7 @@ def _ip(*arguments: str, netns: str | None = None) -> None:
         ['ip', *where, *arguments], capture_output=True, text=True
     )
     if done.returncode:
-        raise ui.LabError(f'ip {" ".join(arguments)}: {done.stderr.strip()}')
+        raise ui.Problem(f'ip {" ".join(arguments)}: {done.stderr.strip()}')
 
 
 def exists(netns: str) -> bool:

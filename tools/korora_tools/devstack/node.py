@@ -40,7 +40,7 @@ class Node:
     # -- power ------------------------------------------------------------
 
     def start(self) -> None:
-        """Mount, boot and wait for systemd; LabError."""
+        """Mount, boot and wait for systemd; Problem."""
         if self.leader() is not None:
             return
         network.up(self.work, self.name)
@@ -190,7 +190,7 @@ class Node:
     def _into(self, user: str) -> list[str]:
         leader = self.leader()
         if leader is None:
-            raise ui.LabError(f'the node {self.name} does not run')
+            raise ui.Problem(f'the node {self.name} does not run')
         shell = (
             ['bash', '-c']
             if user == 'root'
@@ -244,7 +244,7 @@ class Node:
     def output(
         self, command: str, user: str = 'root', timeout: float = 300
     ) -> str:
-        """What a shell command prints; LabError if it fails."""
+        """What a shell command prints; Problem if it fails."""
         done = subprocess.run(
             [*self._into(user), command],
             stdin=subprocess.DEVNULL,
@@ -253,7 +253,7 @@ class Node:
             timeout=timeout,
         )
         if done.returncode:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'{self.name}: {command}: ended with {done.returncode}: '
                 + (done.stderr or done.stdout).strip()[-600:]
             )
@@ -289,7 +289,7 @@ class Node:
             text=True,
         )
         if here.wait() or there.returncode:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'cannot copy {path} from {self.name} to {other.name}: '
                 + there.stderr
             )

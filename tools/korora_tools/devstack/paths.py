@@ -58,6 +58,6 @@ class Work:
             for path in (self.root, self.git, self.log, self.run):
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'cannot use {self.root} (--work): {exc.strerror}'
             ) from exc

@@ -97,7 +97,7 @@ mkdir -p /opt/git /opt/images
 
 
 def ensure(work: paths.Work) -> pathlib.Path:
-    """Make it once; LabError. A half-made one is made anew."""
+    """Make it once; Problem. A half-made one is made anew."""
     made = work.debian
     if made.exists():
         return made
@@ -130,7 +130,7 @@ def _run(work: paths.Work, argv: list[str]) -> None:
         )
     if code:
         tail = '\n  '.join(path.read_text().splitlines()[-8:])
-        raise ui.LabError(f'{argv[0]} ended with {code}:\n  {tail}')
+        raise ui.Problem(f'{argv[0]} ended with {code}:\n  {tail}')
 
 
 def _as_this_machine(root: pathlib.Path) -> None:

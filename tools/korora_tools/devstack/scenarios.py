@@ -26,7 +26,7 @@ VTPM = (
 )
 
 
-class Failed(ui.LabError):
+class Failed(ui.Problem):
     """A scenario went otherwise than it should."""
 
 
@@ -53,7 +53,7 @@ class World:
         end = time.monotonic() + PATIENCE
         value = ''
         while time.monotonic() < end:
-            with contextlib.suppress(ui.LabError):
+            with contextlib.suppress(ui.Problem):
                 value = found()
             if value == wanted:
                 return
@@ -109,7 +109,7 @@ class World:
 
     def delete(self, *names: str) -> None:
         for name in names:
-            with contextlib.suppress(ui.LabError):
+            with contextlib.suppress(ui.Problem):
                 self.cloud.openstack(f'server delete --wait {name}')
 
     def tamper(self, node: Node) -> None:
@@ -219,7 +219,7 @@ def run(
             with ui.step(f'scenario {name}'):
                 function(world)
             rows.append({'id': name, 'ok': True})
-        except ui.LabError as exc:
+        except ui.Problem as exc:
             ui.note(f'          {exc}')
             rows.append({'id': name, 'ok': False, 'why': str(exc)})
     return rows

@@ -111,12 +111,12 @@ def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
 
 
 def read(output: str) -> dict[str, Any]:
-    """What a run printed; LabError if it ran nothing."""
+    """What a run printed; Problem if it ran nothing."""
     counts: dict[str, Any] = {}
     for name, pattern in NUMBERS.items():
         if not (found := pattern.findall(output)):
             tail = '\n  '.join(output.splitlines()[-8:])
-            raise ui.LabError(f'Tempest did not finish:\n  {tail}')
+            raise ui.Problem(f'Tempest did not finish:\n  {tail}')
         counts[name] = int(found[-1])
     counts['failures'] = FAIL.findall(output)
     counts['skips'] = dict(SKIP.findall(output))

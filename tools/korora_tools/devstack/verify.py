@@ -33,14 +33,14 @@ Report = dict[str, Any]
 
 
 def single(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
-    """Stack, and try the scenarios. LabError: nothing can follow."""
+    """Stack, and try the scenarios. Problem: nothing can follow."""
     ctl = made.controller
     made.down()
     made.prepare(ctl)
     report['devstack'] = made.commit()
     report['stack_rc'] = made.stack(ctl)
     if report['stack_rc']:
-        raise ui.LabError(
+        raise ui.Problem(
             f'stack.sh ended with {report["stack_rc"]}; see '
             f'{made.work.log}/{ctl.name}.stack.log'
         )
@@ -123,7 +123,7 @@ def multinode(
         with world.tampered(sub):
             try:
                 migrate(sub.name)
-            except ui.LabError as exc:
+            except ui.Problem as exc:
                 ui.note(f'          refused: {str(exc)[-160:]}')
             world.status('mover', 'ACTIVE')
             found['refused'] = world.host_of('mover') == ctl.name
@@ -181,7 +181,7 @@ def run(
         try:
             part(made, world, report)
             done.append(part.__name__)
-        except ui.LabError as exc:
+        except ui.Problem as exc:
             if part is single:
                 raise
             ui.note(f'          {exc}')

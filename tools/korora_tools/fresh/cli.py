@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 import time
 
-from korora_tools import signals, ui
+from korora_tools import command, ui
 from korora_tools.fresh import docs, root, sources, stranger
 
 COMMANDS = (*stranger.COMMANDS, 'docs')
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/fresh',
-        description='Run a command of the README as a stranger would: on a '
+    made = command.parser(
+        'fresh',
+        'Run a command of the README as a stranger would: on a '
         'bare Debian, in a clone of HEAD, after what the README says to '
         'install first and nothing else; or, with "docs", follow the '
         'installation guide up to a protected server. Needs root on a '
@@ -38,12 +37,7 @@ def parser() -> argparse.ArgumentParser:
         default='demo',
         help='default: %(default)s',
     )
-    made.add_argument(
-        '--json',
-        metavar='FILE',
-        type=pathlib.Path,
-        help='write the report to FILE',
-    )
+    command.add_report(made)
     made.add_argument(
         '--dir',
         metavar='DIRECTORY',
@@ -56,22 +50,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    options = parser().parse_args()
-    signals.take_over()
-    try:
-        return _fresh(options)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail('interrupted; nothing was left running')
-        return 130
+    return command.main(parser(), _fresh)
 
 
 def _fresh(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    if options.json:
-        ui.writable(options.json)
     root.prepare()
     where = options.dir.absolute()
     log = where / f'{options.release}-{options.command}.log'
@@ -91,21 +74,17 @@ def _fresh(options: argparse.Namespace) -> int:
         f'{options.release} {options.command}: exit code {outcome.rc}, '
         f'{outcome.passed} passed, {outcome.failed} failed ({log})'
     )
-    if options.json:
-        options.json.write_text(
-            json.dumps(
-                {
-                    'release': options.release,
-                    'command': options.command,
-                    'rc': outcome.rc,
-                    'setup_s': round(setup_s, 1),
-                    'total_s': round(total_s, 1),
-                    'passed': outcome.passed,
-                    'failed': outcome.failed,
-                    'versions': outcome.versions,
-                },
-                indent=2,
-            )
-            + '\n'
-        )
+    command.write_report(
+        options,
+        {
+            'release': options.release,
+            'command': options.command,
+            'rc': outcome.rc,
+            'setup_s': round(setup_s, 1),
+            'total_s': round(total_s, 1),
+            'passed': outcome.passed,
+            'failed': outcome.failed,
+            'versions': outcome.versions,
+        },
+    )
     return outcome.rc or (1 if outcome.failed else 0)

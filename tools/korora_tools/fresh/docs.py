@@ -44,7 +44,7 @@ def _copy(system: pathlib.Path, target: pathlib.Path) -> None:
             text=True,
         )
         if done.returncode:
-            raise ui.LabError(f'cannot copy {entry}: {done.stderr.strip()}')
+            raise ui.Problem(f'cannot copy {entry}: {done.stderr.strip()}')
 
 
 def run(bare: Root, log: pathlib.Path) -> stranger.Outcome:

@@ -66,10 +66,10 @@ class Node:
         self.mount('--rbind', str(source), target)
 
     def shell(self, text: str) -> None:
-        """Do a thing of the cloud's, not of the guide's. Raises LabError."""
+        """Do a thing of the cloud's, not of the guide's. Raises Problem."""
         code, output = self.run(text)
         if code:
-            raise ui.LabError(f'{self.name}: {text}\n{output}')
+            raise ui.Problem(f'{self.name}: {text}\n{output}')
 
     # -- following the guide ----------------------------------------------
 
@@ -101,19 +101,19 @@ class Node:
     def read(self, path: str) -> str:
         code, output = self.run(f'cat {path}')
         if code:
-            raise ui.LabError(f'{self.name}: {output.strip()}')
+            raise ui.Problem(f'{self.name}: {output.strip()}')
         return output
 
     def write(self, path: str, text: str) -> None:
         """New contents for a file; who may read it stays as it is."""
         code, output = self.run(f'cat > {path}', stdin=text)
         if code:
-            raise ui.LabError(f'{self.name}: {output.strip()}')
+            raise ui.Problem(f'{self.name}: {output.strip()}')
 
     # -- services ---------------------------------------------------------
 
     def start(self, name: str) -> None:
-        """Start a unit as systemd would. Raises LabError, UnitError."""
+        """Start a unit as systemd would. Raises Problem, UnitError."""
         unit = units.read(self.read(f'/etc/systemd/system/{name}.service'))
         env, ready = {'PATH': PATH, 'LANG': 'C.UTF-8'}, None
         if unit.notify:
@@ -144,9 +144,7 @@ class Node:
         if unit.after is not None:
             code, output = self.run(f'timeout {STARTUP:.0f} {unit.after}')
             if code:
-                raise ui.LabError(
-                    f'ExecStartPost ended with {code}: ' + output
-                )
+                raise ui.Problem(f'ExecStartPost ended with {code}: ' + output)
         self.check()
 
     def _notified(self) -> socket.socket:
@@ -161,7 +159,7 @@ class Node:
         """A service that has ended is an error of the guide."""
         for name, process in self._services.items():
             if process.poll() is not None:
-                raise ui.LabError(
+                raise ui.Problem(
                     f'{self.name}: {name} has ended with '
                     f'{process.returncode}; {self.tail()}'
                 )
@@ -177,7 +175,7 @@ class Node:
 def _await(
     ready: socket.socket, process: subprocess.Popen[bytes], name: str
 ) -> None:
-    """Wait for READY=1 (sd_notify(3)). Raises LabError."""
+    """Wait for READY=1 (sd_notify(3)). Raises Problem."""
     end = time.monotonic() + STARTUP
     with ready:
         ready.settimeout(1)
@@ -187,7 +185,7 @@ def _await(
                     return
             except TimeoutError:
                 continue
-    raise ui.LabError(f'{name} does not say that it is ready')
+    raise ui.Problem(f'{name} does not say that it is ready')
 
 
 def environment(env: Mapping[str, str] | None) -> list[str]:
@@ -210,7 +208,7 @@ def _bare(env: Mapping[str, str]) -> list[str]:
 
 
 def call(argv: list[str]) -> str:
-    """Run what has to work. Raises LabError."""
+    """Run what has to work. Raises Problem."""
     done = subprocess.run(
         argv,
         capture_output=True,
@@ -219,7 +217,7 @@ def call(argv: list[str]) -> str:
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
-        raise ui.LabError(
+        raise ui.Problem(
             f'{" ".join(argv)} ended with {done.returncode}: '
             + done.stderr.strip()
         )

@@ -65,7 +65,7 @@ def exclusive(where: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'another run uses {where}; wait for it, or name another '
                 'directory (--dir)'
             ) from None
@@ -73,14 +73,14 @@ def exclusive(where: pathlib.Path) -> Iterator[None]:
 
 
 def remove(path: pathlib.Path) -> None:
-    """Remove a tree, never what is mounted in it. Raises LabError."""
+    """Remove a tree, never what is mounted in it. Raises Problem."""
     done = subprocess.run(
         ['rm', '-rf', '--one-file-system', '--', str(path)],
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise ui.LabError(f'cannot remove {path}: {done.stderr.strip()}')
+        raise ui.Problem(f'cannot remove {path}: {done.stderr.strip()}')
 
 
 class Sink(Protocol):
@@ -213,7 +213,7 @@ class Root:
             )
             assert outer.stdout is not None
             if outer.stdout.readline() != b'ready\n':
-                raise ui.LabError(
+                raise ui.Problem(
                     'the container does not start; ' + self._complaint()
                 )
             self._leader = _init_of(outer.pid)
@@ -267,7 +267,7 @@ class Root:
             finally:
                 os.close(write)
             if ready.read(1) != b'1':
-                raise ui.LabError(
+                raise ui.Problem(
                     'slirp4netns gives no network; ' + self._complaint()
                 )
 
@@ -360,10 +360,10 @@ class Root:
             raise
 
     def must(self, command: str, cwd: str = '/root') -> str:
-        """Run what has to work; returns its output. Raises LabError."""
+        """Run what has to work; returns its output. Raises Problem."""
         code, lines = self.run(command, cwd=cwd)
         if code:
-            raise ui.LabError(
+            raise ui.Problem(
                 f'on the bare system, {command} ended with {code}:\n  '
                 + '\n  '.join(lines[-12:])
             )
@@ -380,7 +380,7 @@ def _call(what: str, *argv: str) -> None:
     )
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-12:]
-        raise ui.LabError(
+        raise ui.Problem(
             f'{what} ended with {done.returncode}:\n  ' + '\n  '.join(lines)
         )
 
@@ -401,15 +401,15 @@ def _init_of(outer: int) -> int:
         )
         if len(numbers) == 3 and numbers[-1] == '1':
             return outer
-    raise ui.LabError('the container has ended')
+    raise ui.Problem('the container has ended')
 
 
 def prepare() -> None:
-    """Install what this needs of the machine. Raises LabError."""
+    """Install what this needs of the machine. Raises Problem."""
     ui.require_root()
     setup.install(PACKAGES)
     if not pathlib.Path('/dev/net/tun').exists():
-        raise ui.LabError(
+        raise ui.Problem(
             'there is no /dev/net/tun, which gives the bare '
             'system its network; try: modprobe tun'
         )

@@ -79,10 +79,10 @@ def upstream(version: str) -> str:
 
 
 def set_up(bare: Root) -> None:
-    """Install what the README names, and clone HEAD. Raises LabError."""
+    """Install what the README names, and clone HEAD. Raises Problem."""
     steps = prerequisites((checkout.ROOT / 'README.rst').read_text())
     if not steps:
-        raise ui.LabError('README.rst does not say what to install first')
+        raise ui.Problem('README.rst does not say what to install first')
     for step in steps:
         with ui.step(step):
             bare.must(f'export DEBIAN_FRONTEND=noninteractive; {step}')
@@ -102,7 +102,7 @@ def set_up(bare: Root) -> None:
             text=True,
         )
         if done.returncode:
-            raise ui.LabError('git clone: ' + done.stderr.strip())
+            raise ui.Problem('git clone: ' + done.stderr.strip())
         bare.must(f'git clone -q /srv/korora-nova.git {CLONE}')
 
 

@@ -241,7 +241,7 @@ class _Done:
             self.walk.passed += 1
             ui.say(f'ok  {self.text} ({took:.1f} s)')
         elif isinstance(
-            error, (ui.LabError, units.UnitError, document.DocumentError)
+            error, (ui.Problem, units.UnitError, document.DocumentError)
         ):
             raise Failed(f'{self.text}\n{error}') from error
         elif isinstance(error, Failed):
@@ -272,9 +272,9 @@ def bus(lab: paths.Lab) -> dict[str, str]:
 
 
 def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
-    """A stock cloud, and a TPM for h1. Raises LabError."""
+    """A stock cloud, and a TPM for h1. Raises Problem."""
     if subprocess.call([checkout.ROOT / 'tools/lab', 'up', '--stock']):
-        raise ui.LabError('there is no cloud')
+        raise ui.Problem('there is no cloud')
     with ui.step('take Kororā out of the cloud'):
         nodes.call(
             [
@@ -367,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 walk.step(step)
         report['failed'] = 0
         report['versions'] = versions(walk.nodes['compute'])
-    except (Failed, ui.LabError, document.DocumentError) as error:
+    except (Failed, ui.Problem, document.DocumentError) as error:
         ui.fail(str(error))
         if walk is not None:
             for node in walk.nodes.values():

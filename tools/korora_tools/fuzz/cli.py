@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 
-from korora_tools import checkout, signals, ui
+from korora_tools import checkout, command, ui
 from korora_tools.fuzz import environment
 
 TARGETS = (
@@ -29,9 +29,9 @@ RSS_MIB = 2048
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/fuzz',
-        description='Feed parsers of evidence and documents with mutated '
+    made = command.parser(
+        'fuzz',
+        'Feed parsers of evidence and documents with mutated '
         'bytes (libFuzzer, guided by coverage). Whatever they are fed, they '
         'must answer with a value or one of the errors of the project, in '
         'time. What fails is kept in .fuzz/failed.',
@@ -62,30 +62,23 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help='of the mutations; 0: another each time',
     )
-    made.add_argument('--json', metavar='FILE', help='write the numbers')
+    command.add_report(made)
     return made
 
 
 def main() -> int:
-    options = parser().parse_args()
+    return command.main(parser(), _fuzz)
+
+
+def _fuzz(options: argparse.Namespace) -> int:
     if unknown := set(options.targets) - set(TARGETS):
         parser().error('no such target: ' + ' '.join(sorted(unknown)))
-    signals.take_over()
-    try:
-        environment.ensure()
-        results = []
-        for name in options.targets or TARGETS:
-            results.append(_run(name, options))
-            ui.note(_line(results[-1]))
-    except ui.LabError as e:
-        ui.fail(str(e))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail('interrupted; nothing was left running')
-        return 130
-    if options.json:
-        with open(options.json, 'w') as file:
-            json.dump(results, file, indent=1)
+    environment.ensure()
+    results = []
+    for name in options.targets or TARGETS:
+        results.append(_run(name, options))
+        ui.note(_line(results[-1]))
+    command.write_report(options, results)
     return 1 if any(map(_failed, results)) else 0
 
 

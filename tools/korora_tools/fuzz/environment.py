@@ -14,7 +14,7 @@ PYTHON = VENV / 'bin' / 'python'
 
 
 def ensure() -> None:
-    """Make it; cheap when it is there. Raises LabError."""
+    """Make it; cheap when it is there. Raises Problem."""
     environment.ensure(
         VENV,
         pathlib.Path(__file__).with_name('requirements.txt'),

@@ -9,22 +9,24 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from korora_tools import checkout, setup, signals, ui
+from korora_tools import checkout, command, setup, ui
 from korora_tools.lab import cloud, net, paths, processes
 
+#: The commands that clean up after a signal that ends them.
+TAKE_OVER = frozenset({'up', 'down', 'reboot', 'tamper', 'setup'})
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='lab',
-        description='An OpenStack cloud with three compute '
+
+def parser() -> argparse.ArgumentParser:
+    made = command.parser(
+        'lab',
+        'An OpenStack cloud with three compute '
         'hosts, each with a TPM of its own, in network namespaces of this '
         'machine. State: KORORA_LAB_DIR, by default /var/lib/korora-lab.',
     )
-    commands = parser.add_subparsers(dest='command', required=True)
+    commands = made.add_subparsers(dest='command', required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     tamper.add_argument('host', choices=list(paths.HOSTS))
     how = tamper.add_mutually_exclusive_group()
     for option, text in (
-        ('boot', 'extend PCR 4 behind the event log (default)'),
+        ('boot', 'extend PCR 4, not the event log (default)'),
         ('runtime', 'run an unknown program: IMA list and PCR 10'),
         ('garbage', 'extend PCR 10 by what is not in the IMA list'),
     ):
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     run = add('run', "run a command with the cloud's administrator in OS_*")
     run.add_argument('argv', nargs=argparse.REMAINDER)
     add('shell', "a shell with the cloud's administrator in OS_*")
-    return parser
+    return made
 
 
 def _status(lab: paths.Lab) -> dict[str, Any]:
@@ -134,12 +136,12 @@ def _execute(
     if argv and argv[0] == '--':
         argv = argv[1:]
     if not argv:
-        raise ui.LabError('no command given')
+        raise ui.Problem('no command given')
     environment = processes.environment(lab, **env)
     if term := os.environ.get('TERM'):
         environment['TERM'] = term
     if place == 'ctl' and not net.exists(paths.CTL):
-        raise ui.LabError('the lab is down')
+        raise ui.Problem('the lab is down')
     return subprocess.call(
         [*processes.into(lab, place), *argv],
         env=environment,
@@ -183,7 +185,7 @@ def _changing(lab: paths.Lab, args: argparse.Namespace) -> None:
 
 def _running(lab: paths.Lab) -> None:
     if not cloud.is_up(lab):
-        raise ui.LabError('the lab is not up')
+        raise ui.Problem('the lab is not up')
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -223,17 +225,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    args = _parser().parse_args(argv)
-    if args.command in ('up', 'down', 'reboot', 'tamper', 'setup'):
-        signals.take_over()
-    try:
-        return _run(args)
-    except ui.LabError as error:
-        ui.fail(str(error))
-        return 1
-    except KeyboardInterrupt:
-        ui.fail('interrupted')
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    return command.main(
+        parser(),
+        _run,
+        argv,
+        problem=1,
+        interrupted='interrupted',
+        leaves_signals=lambda args: args.command not in TAKE_OVER,
+    )

@@ -43,14 +43,14 @@ def is_stock(lab: paths.Lab) -> bool:
 def up(lab: paths.Lab, stock: bool) -> None:
     """Bring the cloud up; on any failure take it down again."""
     if len(str(lab.root)) > MAX_PATH:
-        raise ui.LabError(
+        raise ui.Problem(
             f'{lab.root} is too long: unix sockets below it allow for '
             f'{MAX_PATH} characters'
         )
     if is_up(lab):
         mode = 'stock' if is_stock(lab) else 'korora'
         if stock != is_stock(lab):
-            raise ui.LabError(
+            raise ui.Problem(
                 f'a {mode} lab is up; take it down first (lab down)'
             )
         ui.note(f'the lab is already up ({lab.root})')
@@ -72,7 +72,7 @@ def up(lab: paths.Lab, stock: bool) -> None:
 
 def _nowhere_else(lab: paths.Lab) -> None:
     if OWNER.exists() and OWNER.read_text() != str(lab.root):
-        raise ui.LabError(
+        raise ui.Problem(
             f'there is a lab in {OWNER.read_text()}; take that down first '
             f'(KORORA_LAB_DIR={OWNER.read_text()} lab down)'
         )
@@ -176,7 +176,7 @@ def reboot(lab: paths.Lab, name: str) -> None:
 def tamper(lab: paths.Lab, name: str, how: str) -> None:
     """Attack a running host."""
     if is_stock(lab):
-        raise ui.LabError('the hosts of a stock lab have no TPM')
+        raise ui.Problem('the hosts of a stock lab have no TPM')
     machine.tamper(lab, name, how)
     ui.say(f'ok  tampered with {name} ({how})')
 
@@ -226,7 +226,7 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
 
 
 def undo(lab: paths.Lab) -> None:
-    """Take the lab down and undo the set-up. Raises LabError."""
+    """Take the lab down and undo the set-up. Raises Problem."""
     _nowhere_else(lab)
     down(lab)
     setup.undo(lab)

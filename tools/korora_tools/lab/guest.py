@@ -71,7 +71,7 @@ def build(lab: paths.Lab) -> None:
 def _call(*argv: str, cwd: pathlib.Path | None = None) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
-        raise ui.LabError(f'{argv[0]}: {done.stderr.strip()}')
+        raise ui.Problem(f'{argv[0]}: {done.stderr.strip()}')
     return done.stdout
 
 
@@ -109,7 +109,7 @@ def _kernel_packages() -> list[str]:
         names = re.findall(r'Depends: (linux-image-\d\S+)', out)
         if names:
             return names[:1]
-    raise ui.LabError(
+    raise ui.Problem(
         'apt-get knows no kernel for the guest, ' + ' or '.join(KERNELS)
     )
 
@@ -117,7 +117,7 @@ def _kernel_packages() -> list[str]:
 def _vmlinuz(kernel: pathlib.Path, target: pathlib.Path) -> None:
     found = next((kernel / 'boot').glob('vmlinuz-*'), None)
     if found is None:
-        raise ui.LabError('the kernel package has no boot/vmlinuz')
+        raise ui.Problem('the kernel package has no boot/vmlinuz')
     image = bytearray(found.read_bytes())
     # Nova's image inspection takes a kernel's 55aa for a boot sector.
     image[510:512] = b'\0\0'
@@ -182,7 +182,7 @@ def _module(kernel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     if found.suffix == '.xz':
         data = lzma.decompress(data)
     elif found.suffix != '.ko':
-        raise ui.LabError(f'cannot unpack kernel module {found.name}')
+        raise ui.Problem(f'cannot unpack kernel module {found.name}')
     (target / (pathlib.Path(name).name + '.ko')).write_bytes(data)
 
 

@@ -178,7 +178,7 @@ def start_libvirt(lab: paths.Lab, host: str) -> None:
     def ready() -> bool:
         try:
             run(lab, host, 'virsh', '-c', 'qemu:///system', 'list')
-        except ui.LabError:
+        except ui.Problem:
             return False
         return True
 

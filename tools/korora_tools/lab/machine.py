@@ -98,7 +98,7 @@ def power_on(lab: paths.Lab, host: str) -> None:
                 transmit, securityfs(lab, host), log, measured.programs()
             )
     except hwtpm.TpmError as exc:
-        raise ui.LabError(f'{host}: {exc}') from exc
+        raise ui.Problem(f'{host}: {exc}') from exc
 
 
 def power_off(lab: paths.Lab, host: str) -> None:
@@ -111,4 +111,4 @@ def tamper(lab: paths.Lab, host: str, how: str) -> None:
         with hwtpm.Client(sock(lab, host)) as transmit:
             hwtpm.TAMPER[how](transmit, securityfs(lab, host))
     except hwtpm.TpmError as exc:
-        raise ui.LabError(f'{host}: {exc}') from exc
+        raise ui.Problem(f'{host}: {exc}') from exc

@@ -20,7 +20,7 @@ from korora_tools.lab import paths
 def _ip(*arguments: str) -> None:
     done = subprocess.run(['ip', *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise ui.LabError(
+        raise ui.Problem(
             'ip {}: {}'.format(' '.join(arguments), done.stderr.strip())
         )
 
@@ -42,7 +42,7 @@ def pids(name: str) -> list[int]:
 
 
 def create() -> None:
-    """Make the bridge and one veth pair per host. Raises LabError."""
+    """Make the bridge and one veth pair per host. Raises Problem."""
     _ip('netns', 'add', paths.CTL)
     _ip('-n', paths.CTL, 'link', 'set', 'lo', 'up')
     _ip('-n', paths.CTL, 'link', 'add', 'br0', 'type', 'bridge')

@@ -87,7 +87,7 @@ def main(what: str, *hosts: str) -> None:
             learn(lab)
         else:
             verdicts(lab, *hosts)
-    except (ui.LabError, errors.KororaError) as error:
+    except (ui.Problem, errors.KororaError) as error:
         sys.exit(f'{what}: {error}')
 
 

@@ -103,7 +103,7 @@ def into(lab: paths.Lab, place: str) -> list[str]:
         return ['nsenter', '--net=/run/netns/korora-' + place[:-4], '--']
     pid = load(lab, place + '/init')
     if pid is None or not alive(pid):
-        raise ui.LabError(f'host {place} is not running')
+        raise ui.Problem(f'host {place} is not running')
     return [
         'nsenter',
         '--target',
@@ -130,7 +130,7 @@ def spawn(
     if known and alive(known):
         return known
     if _aborted.is_set():
-        raise ui.LabError('interrupted')
+        raise ui.Problem('interrupted')
     log = lab.log / (name.replace('/', '-') + '.out')
     with open(log, 'ab') as out:
         process = subprocess.Popen(
@@ -160,7 +160,7 @@ def restart(lab: paths.Lab, name: str) -> dict[str, Any]:
     """Start a recorded, stopped service again with its own command."""
     record = load(lab, name)
     if record is None:
-        raise ui.LabError(f'no service {name!r}; see: lab status')
+        raise ui.Problem(f'no service {name!r}; see: lab status')
     return spawn(lab, name, record['argv'], record['place'], record['env'])
 
 
@@ -233,9 +233,9 @@ def run(
     log: str | None = 'commands',
     stdin: str | None = None,
 ) -> str:
-    """Run a command to its end, return its output; LabError if it fails."""
+    """Run a command to its end, return its output; Problem if it fails."""
     if _aborted.is_set():
-        raise ui.LabError('interrupted')
+        raise ui.Problem('interrupted')
     process = subprocess.Popen(
         [*into(lab, place), *argv],
         text=True,
@@ -258,7 +258,7 @@ def run(
         with open(lab.log / (log + '.out'), 'a') as f:
             f.write('$ {}\n{}{}'.format(' '.join(argv), out, err))
     if process.returncode:
-        raise ui.LabError(
+        raise ui.Problem(
             f'{" ".join(argv[:4])} ended with {process.returncode}:\n  '
             + '\n  '.join((out + err).splitlines()[-15:])
         )

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import argparse
 
-from korora_tools import setup, signals, ui
+from korora_tools import command, ui
 
 PARTS = ('pep8', 'unit', 'functional', 'integration')
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog='tools/test',
-        description='Set up this machine and run the tests of Kororā. '
+    made = command.parser(
+        'test',
+        'Set up this machine and run the tests of Kororā. '
         'Without an option for a part, all parts run: '
         'ruff and mypy, unit, functional, and integration tests on a lab '
         'that is started and stopped for them. The last line says how '
@@ -24,10 +24,9 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             f'--{part}', action='store_true', help=f'run the {part} tests'
         )
-    made.add_argument(
-        '--no-setup',
-        action='store_true',
-        help='use the Python that runs this, as tox does, and install nothing',
+    command.add_no_setup(
+        made,
+        'use the Python that runs this, as tox does, and install nothing',
     )
     made.add_argument(
         '-v', '--verbose', action='store_true', help='name every test'
@@ -36,22 +35,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    options = parser().parse_args()
-    signals.take_over()
-    try:
-        if not options.no_setup:
-            setup.ensure()
-            setup.again_in_the_venv('test')
-        return _run(options)
-    except ui.LabError as e:
-        ui.fail(str(e))
-        return 2
-    except KeyboardInterrupt:
-        ui.fail('interrupted; nothing was left running')
-        return 130
+    return command.main(parser(), _test)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _test(options: argparse.Namespace) -> int:
+    command.in_the_venv(options, 'test')
     # Only the virtual environment has what these import.
     from korora_tools.test import suites
     from korora_tools.test.stream import Totals

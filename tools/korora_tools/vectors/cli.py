@@ -9,7 +9,7 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-from korora_tools import checkout, setup, signals, ui
+from korora_tools import checkout, command, ui
 
 Recipes = dict[str, tuple[str, Callable[..., None]]]
 
@@ -34,10 +34,10 @@ def recipes() -> Recipes:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser('tools/vectors', description=__doc__)
-    made.add_argument(
-        '--no-setup', action='store_true', help=argparse.SUPPRESS
+    made = command.parser(
+        'vectors', 'List the test vectors, or record them again.'
     )
+    command.add_no_setup(made)
     made.add_argument(
         '--work',
         type=pathlib.Path,
@@ -63,36 +63,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = parser().parse_args()
-    signals.take_over()
-    try:
-        if not args.no_setup:
-            setup.ensure()
-            setup.again_in_the_venv('vectors')
-        _run(args)
-    except ui.LabError as exc:
-        ui.fail(str(exc))
-        return 1
-    except KeyboardInterrupt:
-        ui.fail('interrupted')
-        return 130
-    return 0
+    return command.main(
+        parser(), _vectors, problem=1, interrupted='interrupted'
+    )
 
 
-def _run(args: argparse.Namespace) -> None:
+def _vectors(options: argparse.Namespace) -> int:
+    command.in_the_venv(options, 'vectors')
     from korora_tools.vectors.packages import Workshop
 
     chosen = {
         name: item
         for name, item in recipes().items()
-        if any(fnmatch.fnmatch(name, p) for p in args.names)
+        if any(fnmatch.fnmatch(name, p) for p in options.names)
     }
-    if args.command == 'list':
+    if options.command == 'list':
         for name, (about, _) in chosen.items():
             print(f'{name:30} {about}')
-        return
-    shop = Workshop(args.work, args.out)
+        return 0
+    shop = Workshop(options.work, options.out)
     shop.prepare()
     for name, (_, record) in chosen.items():
         with ui.step(name):
             record(shop)
+    return 0

@@ -100,7 +100,7 @@ def _modules(kernel: pathlib.Path, target: pathlib.Path) -> None:
         if found.suffix == '.xz':
             data = lzma.decompress(data)
         elif found.suffix != '.ko':
-            raise ui.LabError(f'cannot unpack kernel module {found.name}')
+            raise ui.Problem(f'cannot unpack kernel module {found.name}')
         (target / f'{name}.ko').write_bytes(data)
         order.append(name)
     (target / 'order').write_text('\n'.join(order) + '\n')

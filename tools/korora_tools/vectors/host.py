@@ -86,7 +86,7 @@ RECIPES = {
 def record(shop: Workshop, name: str) -> None:
     """Boot and write the vector.
 
-    :raises LabError: the quote does not cover the registers recorded.
+    :raises Problem: the quote does not cover the registers recorded.
     """
     recipe = RECIPES[name]
     nonce = _qualify()
@@ -115,7 +115,7 @@ def record(shop: Workshop, name: str) -> None:
         for index in store.KEPT
     )
     if hashlib.sha256(values).digest() not in got['attest']:
-        raise ui.LabError('PCR 10 moved between the list and the quote')
+        raise ui.Problem('PCR 10 moved between the list and the quote')
     store.write(shop.out, 'host/' + name, files, about)
 
 

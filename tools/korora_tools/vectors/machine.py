@@ -62,7 +62,7 @@ class Boot:
 def run(shop: Workshop, boot: Boot) -> dict[str, bytes]:
     """Boot once; the guest's files by name.
 
-    :raises LabError: the guest handed nothing over.
+    :raises Problem: the guest handed nothing over.
     """
     # A short name: it holds unix sockets.
     with tempfile.TemporaryDirectory(prefix='kv') as scratch:
@@ -162,7 +162,7 @@ def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         shutil.copy(folder / 'console', shop.root / 'last-console')
-        raise ui.LabError(
+        raise ui.Problem(
             f'no end after {PATIENCE:.0f} s; see {shop.root}/last-console'
         ) from None
     finally:
@@ -195,7 +195,7 @@ def _unpack(data: bytes) -> dict[str, bytes]:
         # Firmware and boot loaders write there too.
         raw = gzip.decompress(data[data.index(MARK) + len(MARK) :])
     except (OSError, ValueError, EOFError) as exc:
-        raise ui.LabError(
+        raise ui.Problem(
             'the guest recorded nothing; see last-console'
         ) from exc
     files = {}

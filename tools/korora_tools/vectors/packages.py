@@ -60,7 +60,7 @@ def call(
     """Run a program to its end.
 
     :param text: for its standard input.
-    :raises LabError: it failed.
+    :raises Problem: it failed.
     """
     done = subprocess.run(
         [str(item) for item in argv],
@@ -71,7 +71,7 @@ def call(
         input=text,
     )
     if done.returncode:
-        raise ui.LabError(f'{argv[0]}: {done.stderr.strip()[-400:]}')
+        raise ui.Problem(f'{argv[0]}: {done.stderr.strip()[-400:]}')
     return done.stdout
 
 
@@ -241,7 +241,7 @@ def _newest(prefix: str) -> str:
         if re.fullmatch(prefix + r'[0-9.]+', name)
     ]
     if not names:
-        raise ui.LabError(f'apt-get knows no {prefix}*')
+        raise ui.Problem(f'apt-get knows no {prefix}*')
     return max(names)
 
 
@@ -259,7 +259,7 @@ def _kernel(flavour: str) -> str:
         and name != current
     ]
     if not older:
-        raise ui.LabError(f'apt-get knows no older kernel than {current}')
+        raise ui.Problem(f'apt-get knows no older kernel than {current}')
     return f'{stem}-{max(older)}{last}'
 
 
@@ -268,5 +268,5 @@ def _depends(meta: str, *options: str) -> str:
     out = call('apt-cache', *options, 'depends', '--important', meta)
     names: list[str] = re.findall(r'Depends: (linux-image-\d\S+)', out)
     if not names:
-        raise ui.LabError(f'apt-get knows no {meta}')
+        raise ui.Problem(f'apt-get knows no {meta}')
     return names[0]
