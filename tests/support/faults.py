@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import yaml
 
 from korora_nova import errors
+from tests.support import vectors
 
 TESTS = pathlib.Path(__file__).parents[1]
 #: What the work is called that mends it.
@@ -29,6 +30,8 @@ TOPICS = {
     'field': 'hypervisors as they are',
     'fleet': 'ten thousand hosts',
 }
+#: The class that has a test for each case of tests/vectors/cases.
+CASES = 'tests.unit.test_vectors.VectorsTest'
 IDS = re.compile(r'([ACHLM]\d+|field \d\d)[a-z]?')
 
 _Test = TypeVar('_Test', bound=Callable[..., None])
@@ -76,12 +79,17 @@ class Fault:
     """One marked test.
 
     :param about: first line of its docstring, or the name of its case.
+    :param test: what a runner of tests calls it.
     """
 
     id: str
     topic: str
     where: str
     about: str
+    test: str
+
+    def __str__(self) -> str:
+        return f'{self.about}\n    {self.where} ({TOPICS[self.topic]})'
 
 
 def found(root: pathlib.Path = TESTS) -> list[Fault]:
@@ -108,7 +116,26 @@ def _functions(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
     source = path.read_text(encoding='utf-8')
     if '@faults.not_yet(' not in source:
         return
-    for node in ast.walk(ast.parse(source)):
+    inside = path.relative_to(root)
+    module = '.'.join((root.name, *inside.with_suffix('').parts))
+    for group in ast.parse(source).body:
+        if not isinstance(group, ast.ClassDef):
+            continue
+        for node, fault, topic in _marked(group):
+            yield Fault(
+                fault,
+                topic,
+                f'{inside}:{node.lineno}',
+                (ast.get_docstring(node) or '').partition('\n')[0],
+                f'{module}.{group.name}.{node.name}',
+            )
+
+
+def _marked(
+    group: ast.ClassDef,
+) -> Iterator[tuple[ast.FunctionDef, str, str]]:
+    """The marked methods of a class, with id and topic."""
+    for node in group.body:
         if not isinstance(node, ast.FunctionDef):
             continue
         for mark in node.decorator_list:
@@ -117,13 +144,7 @@ def _functions(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
                 and ast.unparse(mark.func) == 'faults.not_yet'
             ):
                 fault, topic = map(ast.literal_eval, mark.args)
-                about = (ast.get_docstring(node) or '').partition('\n')[0]
-                yield Fault(
-                    fault,
-                    topic,
-                    f'{path.relative_to(root)}:{node.lineno}',
-                    about,
-                )
+                yield node, fault, topic
 
 
 def _cases(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
@@ -138,12 +159,13 @@ def _cases(path: pathlib.Path, root: pathlib.Path) -> Iterator[Fault]:
                 mark['topic'],
                 str(path.relative_to(root)),
                 case['name'],
+                f'{CASES}.{vectors.test_name(path.stem, case["name"])}',
             )
 
 
 def main() -> None:
     for fault in found():
-        print(f'{fault.about}\n    {fault.where} ({TOPICS[fault.topic]})')
+        print(fault)
 
 
 if __name__ == '__main__':

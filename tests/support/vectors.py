@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import pathlib
+import re
 import struct
 from typing import Any
 
@@ -39,6 +40,15 @@ class Vector:
     @property
     def nonce(self) -> bytes:
         return bytes.fromhex(self.about['nonce'])
+
+
+def test_name(file: str, case: str) -> str:
+    """What the test of a case is called.
+
+    :param file: without ``.yaml``.
+    """
+    slug = re.sub(r'\W+', '_', f'{file} {case}').strip('_').lower()
+    return f'test_{slug}'
 
 
 def load(name: str) -> Vector:

@@ -66,9 +66,15 @@ class OpenFaultsTest(unittest.TestCase):
                         'lifecycle',
                         'test_it.py:4',
                         'H1: the key is gone.',
+                        f'{pathlib.Path(directory).name}.test_it.Test.test_it',
                     ),
                     faults.Fault(
-                        'field 01', 'field', 'cases/them.yaml', 'field 01: a'
+                        'field 01',
+                        'field',
+                        'cases/them.yaml',
+                        'field 01: a',
+                        'tests.unit.test_vectors.VectorsTest.'
+                        'test_them_field_01_a',
                     ),
                 ],
                 faults.found(pathlib.Path(directory)),

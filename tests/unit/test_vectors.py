@@ -162,8 +162,7 @@ class VectorsTest(unittest.TestCase):
 
 
 def _add(file: str, case: Case) -> None:
-    slug = re.sub(r'\W+', '_', f'{file} {case["name"]}').strip('_').lower()
-    name = f'test_{slug}'
+    name = vectors.test_name(file, case['name'])
     if hasattr(VectorsTest, name):
         raise ValueError(f'two cases are called {case["name"]}')
 

@@ -123,9 +123,7 @@ class World(client.Cloud):
             try:
                 self.openstack(*arguments, uuid)
             except DemoError as exc:
-                self.say(
-                    '    Nova answers: ' + str(exc).rsplit('/action, ', 1)[-1]
-                )
+                self.say('    Nova answers: ' + answer(str(exc)))
                 return False
             return True
 
@@ -428,6 +426,15 @@ class World(client.Cloud):
         )
         watcher.start()
         return watcher
+
+
+def answer(printed: str) -> str:
+    """What Nova says, of what the client has printed.
+
+    Without the reason's id, which the scenario's own line gives.
+    """
+    said = printed.rsplit('/action, ', 1)[-1]
+    return ' '.join(REASON.sub('', said).split())
 
 
 def _logged_reason(uuid: str, marks: dict[pathlib.Path, int]) -> str:

@@ -13,7 +13,7 @@ import testtools
 from korora_tools import ui
 
 QUIET = 15.0
-"""Seconds without a line after which progress is told."""
+"""Seconds without a line after which progress is shown."""
 
 # A test that was started and never ended has failed: its worker died.
 PASSED = frozenset({'success', 'xfail'})
@@ -32,6 +32,8 @@ class Totals:
     skipped: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     skips: list[tuple[str, str]] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
+    """What subunit said of each test."""
 
     @property
     def ran(self) -> int:
@@ -47,6 +49,7 @@ class Totals:
         self.skipped += other.skipped
         self.failures += other.failures
         self.skips += other.skips
+        self.statuses |= other.statuses
 
     def __str__(self) -> str:
         return (
@@ -66,6 +69,7 @@ class Counter:
 
     def __call__(self, test: Any) -> None:
         name, status = test['id'], test['status']
+        self.totals.statuses[name] = status
         if status in PASSED:
             self.totals.passed += 1
         elif status == 'skip':
@@ -112,7 +116,7 @@ def _detail(test: Any, wanted: str) -> str:
 def count(
     stream: IO[bytes], suite: str, verbose: bool, other: IO[bytes]
 ) -> Totals:
-    """Read a subunit v2 stream to its end; what is none goes to `other`."""
+    """Read a subunit v2 stream to its end; the rest goes to `other`."""
     counter = Counter(suite, verbose)
     result = testtools.StreamToDict(counter)
     router = testtools.StreamResultRouter(result)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from korora_tools import checkout, ui
 from korora_tools.lab import paths
@@ -149,8 +149,12 @@ def stestr(
     workers: int = WORKERS,
     timeout: float = SUITE_TIMEOUT,
     python: pathlib.Path = pathlib.Path(sys.executable),
+    only: Sequence[str] = (),
 ) -> Totals:
-    """Run the tests below a directory; none at all counts as a failure."""
+    """Run the tests below a directory; none at all counts as a failure.
+
+    :param only: ids of the tests that are run, if not all.
+    """
     totals = Totals()
     with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
         argv = [
@@ -166,6 +170,10 @@ def stestr(
             '--concurrency',
             str(workers),
         ]
+        if only:
+            chosen = pathlib.Path(scratch, 'chosen')
+            chosen.write_text(''.join(f'{name}\n' for name in only))
+            argv += ['--load-list', str(chosen)]
         env = {**environment(python), 'TMPDIR': scratch}
         noise = pathlib.Path(scratch, 'output')
         with (
