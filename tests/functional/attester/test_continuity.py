@@ -12,7 +12,7 @@ from tests.support import hosts
 
 POLICY = {
     'version': 1,
-    'name': 'lab',
+    'name': 'site',
     'rules': [
         {'pcrs': {'registers': [0, 4, 7], 'references': True}},
         {'ima': 'not-appraised'},
@@ -118,7 +118,7 @@ class ContinuityTest(ContinuityCase):
         self.h1.run_file('/tmp/anything')
         self.step()
         self.assertEqual('affirming', self.tier())
-        self.admin.delete_policy('lab')
+        self.admin.delete_policy('site')
         self.step()
         self.assertEqual('contraindicated', self.tier())
 
@@ -216,7 +216,7 @@ class HandoverTest(ContinuityCase):
         self.admin.create_policy(POLICY)
         for machine in self.machines.values():
             machine.agent.attestation.step()
-        self.admin.delete_policy('lab')
+        self.admin.delete_policy('site')
         self.sent.clear()
         self.migrate(self.h1, self.h2)
         self.assertEqual('h2', self.ledger()['holder'])

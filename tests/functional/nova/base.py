@@ -3,7 +3,7 @@
 
 libvirt is Nova's fake, made stricter where it matters: a guest with a vTPM
 does not start, and is not received, without its secret. Agents are
-:mod:`tests.unit.relying_party.fakes`, one per compute host.
+:mod:`tests.support.fakes`, one per compute host.
 """
 
 import logging
@@ -29,7 +29,7 @@ from korora_nova import client, conf, errors
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import result as signed
 from korora_nova.relying_party import base
-from tests.unit.relying_party import fakes
+from tests.support import fakes
 
 CONF = nova.conf.CONF
 PASTE = sysconfig.get_path('data') + '/etc/nova/api-paste.ini'

@@ -5,7 +5,7 @@ import testtools
 
 from korora_nova import errors, secret
 from korora_nova.relying_party import gate, requirement
-from tests.unit.relying_party import fakes
+from tests.support import fakes
 
 UUID = '6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11'
 SECRET = '0e8a4a5c-1111-4222-8333-94c3a7b1d0aa'
