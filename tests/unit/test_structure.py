@@ -9,25 +9,25 @@ import tempfile
 import textwrap
 import unittest
 
-from korora_tools import structure
+from korora_tools.structure import figures
 
 
 class LimitsTest(unittest.TestCase):
     def test_the_package_is_within_its_limits(self):
-        found = structure.measure()
+        found = figures.measure()
         self.assertEqual([], found.over_limit, '\n'.join(found.details()))
 
     def test_one_line_as_typed_in_the_root_of_a_checkout(self):
         done = subprocess.run(
             [sys.executable, '-m', 'korora_tools.structure'],
-            cwd=structure.ROOT,
+            cwd=figures.ROOT,
             env={'PYTHONDONTWRITEBYTECODE': '1'},
             capture_output=True,
             text=True,
             check=True,
         )
         self.assertEqual(1, len(done.stdout.splitlines()))
-        self.assertEqual(structure.measure().figures, json.loads(done.stdout))
+        self.assertEqual(figures.measure().figures, json.loads(done.stdout))
 
 
 class TreeTest(unittest.TestCase):
@@ -39,7 +39,7 @@ class TreeTest(unittest.TestCase):
                 path = pathlib.Path(scratch, 'p', name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(textwrap.dedent(text))
-            return structure.measure(pathlib.Path(scratch), 'p')
+            return figures.measure(pathlib.Path(scratch), 'p')
 
 
 class CyclesTest(TreeTest):
@@ -232,17 +232,17 @@ class SizesTest(TreeTest):
             (range(1, 22), 20),
         ):
             self.assertEqual(
-                wanted, structure.percentile(list(reversed(values)), 95)
+                wanted, figures.percentile(list(reversed(values)), 95)
             )
 
 
 class LimitTest(unittest.TestCase):
     def test_more_than_allowed_is_told(self):
-        found = structure.Structure([], {'a': 10_000}, {}, {'f': 3})
+        found = figures.Structure([], {'a': 10_000}, {}, {'f': 3})
         self.assertEqual(
             [
                 'dict_any is 10000, at most '
-                f'{structure.LIMITS["dict_any"]} are allowed'
+                f'{figures.LIMITS["dict_any"]} are allowed'
             ],
             found.over_limit,
         )

@@ -10,8 +10,9 @@ import tempfile
 import unittest
 from unittest import mock
 
-from korora_tools import checkout, structure
+from korora_tools import checkout
 from korora_tools.prove import cli, faults
+from korora_tools.structure import figures
 from korora_tools.test import stream, suites
 from tests.support import faults as marks
 
@@ -52,7 +53,7 @@ class StructureTest(ProveTestCase):
         self.assertEqual((0, report), (code, json.loads(text)))
 
     def test_over_a_limit(self):
-        with mock.patch.dict(structure.LIMITS, function_p95=1):
+        with mock.patch.dict(figures.LIMITS, function_p95=1):
             code, text, _ = self.prove('structure')
         self.assertEqual(1, code)
         self.assertIn('error: function_p95 is ', text)

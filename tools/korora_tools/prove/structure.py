@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from korora_tools import structure, ui
+from korora_tools import ui
+from korora_tools.structure import figures
 
 ABOUT = 'no import cycles, few untyped messages, short functions'
 NEEDS_SETUP = False
@@ -23,7 +24,7 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 
 def prove(options: argparse.Namespace) -> tuple[dict[str, int], bool]:
-    found = structure.measure()
+    found = figures.measure()
     ui.note(str(found))
     if options.details:
         for line in found.details():
