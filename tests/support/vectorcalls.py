@@ -143,7 +143,7 @@ def _path(entry: ima.Entry) -> str:
 
 
 def listed(vector: vectors.Vector, case: Case) -> Any:
-    """Measure a list, all of it or behind a state; what was found."""
+    """Measure a list, all of it or what follows a state; what was found."""
     bank = case.get('bank', 'sha256')
     banks = case.get('banks', list(vector.pcrs))
     rules = _rules(vector, case)

@@ -47,7 +47,7 @@ def change(vector: Vector, steps: list[dict[str, Any]], name: str) -> Vector:
 
 
 def _bytes(value: str) -> bytes:
-    """Hex digits, or text behind "text:"."""
+    """Hex digits, or text after "text:"."""
     if value.startswith('text:'):
         return value[5:].encode()
     return bytes.fromhex(value)

@@ -20,20 +20,21 @@ def ensure(
     constraints: pathlib.Path | None = None,
     options: Sequence[str] = (),
 ) -> pathlib.Path:
-    """Make it; cheap when it is there. Raises Problem.
+    """Make it; cheap when it is there.
 
     :param options: more arguments of pip install.
     :returns: its Python.
+    :raises Problem: pip failed.
     """
     python, stamp = directory / 'bin' / 'python', directory / 'installed'
-    lists = [('-r', requirements)]
+    lists = ['-r', str(requirements)]
     if constraints is not None:
-        lists.append(('-c', constraints))
+        lists += ['-c', str(constraints)]
     # An environment cannot be moved, and breaks when Python changes.
     digest = hashlib.sha256(
         '\0'.join([sys.version, str(directory), *options]).encode()
     )
-    for _, path in lists:
+    for path in filter(None, (requirements, constraints)):
         digest.update(path.read_bytes())
     want = digest.hexdigest()
     if stamp.exists() and stamp.read_text() == want:
@@ -41,31 +42,30 @@ def ensure(
     with ui.step(f'virtual environment {directory}'):
         shutil.rmtree(directory, ignore_errors=True)
         venv.create(directory, with_pip=True)
-        done = subprocess.run(
-            [
-                str(python),
-                '-m',
-                'pip',
-                'install',
-                '-q',
-                '--disable-pip-version-check',
-                *options,
-                *(
-                    word
-                    for option, path in lists
-                    for word in (option, str(path))
-                ),
-            ],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=setup.pip_environment(),
-        )
-        if done.returncode:
-            lines = done.stderr.splitlines()[-12:]
-            raise ui.Problem(
-                f'pip install of {requirements} failed:\n  '
-                + '\n  '.join(lines)
-            )
+        _install(python, *options, *lists)
         stamp.write_text(want)
     return python
+
+
+def _install(python: pathlib.Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [
+            str(python),
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--disable-pip-version-check',
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=setup.pip_environment(),
+    )
+    if done.returncode:
+        lines = [
+            f'pip install {" ".join(arguments)} failed:',
+            *done.stderr.splitlines()[-12:],
+        ]
+        raise ui.Problem('\n  '.join(lines))

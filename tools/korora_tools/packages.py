@@ -38,9 +38,10 @@ _APT = (
 
 
 def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
-    """Install what is missing; cheap when nothing is. Raises Problem.
+    """Install what is missing; cheap when nothing is.
 
     :param optional: installed only where the release has them.
+    :raises Problem: there is no apt-get, or it cannot install them.
     """
     if not shutil.which('apt-get') or not shutil.which('dpkg-query'):
         raise ui.Problem(
@@ -54,9 +55,9 @@ def install(names: Sequence[str], optional: Sequence[str] = ()) -> None:
     try:
         with ui.step('apt-get update'):
             _apt('update', '-q')
-    except ui.Problem as error:
+    except ui.Problem as exc:
         # One broken source of many is no reason to give up.
-        ui.note(f'{error}\ngoing on with the lists of packages at hand')
+        ui.note(f'{exc}\ngoing on with the lists of packages at hand')
     available = _available([*absent, *missing(optional)])
     if unknown := sorted(set(absent) - available):
         raise ui.Problem(
@@ -246,9 +247,10 @@ def _files(packages: Sequence[str]) -> list[str]:
 
 
 def remove() -> list[str]:
-    """Purge what `install` has installed. Raises Problem.
+    """Purge what `install` has installed.
 
     :returns: packages that stay, since others by now need them.
+    :raises Problem: apt-get cannot purge them.
     """
     ours = set(_recorded('packages'))
     going = _known(ours)

@@ -79,7 +79,10 @@ OPTIONAL = ('libvirt-daemon-driver-qemu', 'libvirt-daemon-log')
 
 
 def ensure() -> None:
-    """Make the machine ready; cheap when it is. Raises Problem."""
+    """Make the machine ready; cheap when it is.
+
+    :raises Problem: apt-get or pip failed.
+    """
     ui.require_root()
     with _exclusive():
         packages.install(PACKAGES, OPTIONAL)
@@ -88,7 +91,10 @@ def ensure() -> None:
 
 
 def install(names: Sequence[str]) -> None:
-    """Only packages, for a tool that needs no more. Raises Problem."""
+    """Only packages, for a tool that needs no more.
+
+    :raises Problem: apt-get failed.
+    """
     ui.require_root()
     if packages.missing(names):
         with _exclusive():
@@ -112,9 +118,10 @@ def again_in_the_venv(command: str) -> NoReturn:
 
 
 def undo(lab: paths.Lab) -> None:
-    """Remove all that `ensure` and its callers have left. Raises Problem.
+    """Remove all that `ensure` and its callers have left.
 
     :param lab: one that is down.
+    :raises Problem: apt-get cannot remove packages.
     """
     with _exclusive():
         for path in (*LEFT, lab.cache):

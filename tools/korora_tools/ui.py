@@ -104,7 +104,8 @@ def wait(
     """Poll `ready` until true, with a reminder of what is waited for.
 
     `alive` returns a sentence when waiting has become pointless.
-    Raises Problem on that sentence or after `timeout` seconds.
+
+    :raises Problem: that sentence, or it took more than `timeout` seconds.
     """
     end = time.monotonic() + timeout
     with _reminding('waiting for ' + what):

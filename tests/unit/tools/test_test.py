@@ -12,7 +12,8 @@ import fixtures
 import subunit
 import testtools
 
-from korora_tools.test import children, stream, suites
+from korora_tools import children
+from korora_tools.test import stream, suites
 
 ENV = dict(os.environ)
 

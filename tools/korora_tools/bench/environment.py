@@ -16,7 +16,10 @@ PYTHON = _PEER / 'bin' / 'python'
 
 
 def ensure() -> None:
-    """Make it; cheap when it is there. Raises Problem."""
+    """Make it; cheap when it is there.
+
+    :raises Problem: pip failed.
+    """
     environment.ensure(
         _PEER,
         pathlib.Path(__file__).with_name('keylime.txt'),

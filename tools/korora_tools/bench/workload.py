@@ -25,7 +25,7 @@ class Workload:
     :param text: ascii_runtime_measurements.
     :param binary: binary_runtime_measurements.
     :param pcr: PCR 10 of the SHA-256 bank, hex.
-    :param ends: offset behind each entry of ``binary``.
+    :param ends: offset after each entry of ``binary``.
     :param files: path to digest, hex; boot_aggregate not among them.
     """
 
@@ -69,7 +69,7 @@ def make(entries: int, aggregate: str) -> Workload:
 
 
 def template_data(path: bytes, digest: bytes) -> bytes:
-    """Template data of ima-ng: d-ng and n-ng, each behind its length."""
+    """Template data of ima-ng: d-ng and n-ng, each after its length."""
     field, name = b'sha256:\0' + digest, path + b'\0'
     return _U32.pack(len(field)) + field + _U32.pack(len(name)) + name
 

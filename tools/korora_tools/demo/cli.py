@@ -15,9 +15,8 @@ import tempfile
 import time
 import typing
 
-from korora_tools import checkout, command, setup, ui
+from korora_tools import checkout, children, command, setup, ui
 from korora_tools.lab import paths, processes
-from korora_tools.test import children
 
 LAB = str(checkout.ROOT / 'tools' / 'lab')
 Json = dict[str, typing.Any]

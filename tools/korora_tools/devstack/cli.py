@@ -54,8 +54,11 @@ def parser() -> argparse.ArgumentParser:
         default='master',
         help='branch of DevStack and its projects, such as stable/2026.1',
     )
-    commands = made.add_subparsers(dest='command', required=True)
+    _add_commands(made.add_subparsers(dest='command', required=True))
+    return made
 
+
+def _add_commands(commands: Any) -> None:
     def add(
         name: str, text: str, mirror: bool = False
     ) -> argparse.ArgumentParser:
@@ -99,7 +102,6 @@ def parser() -> argparse.ArgumentParser:
         action='store_true',
         help='and the bare Debian, git repositories and logs',
     )
-    return made
 
 
 def _ready(made: cloud.Cloud, mirror: pathlib.Path) -> None:

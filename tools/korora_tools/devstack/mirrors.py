@@ -67,7 +67,10 @@ def _repositories(
 def lay_out(
     work: paths.Work, mirror: pathlib.Path, branches: Iterable[str]
 ) -> None:
-    """Make GIT_BASE; what has not changed is left. Raises Problem."""
+    """Make GIT_BASE; what has not changed is left.
+
+    :raises Problem: a repository or its branch is not in the mirror.
+    """
     found = find(mirror)
     if missing := sorted(set(NAMES) - set(found)):
         raise ui.Problem(

@@ -66,7 +66,10 @@ class Node:
         self.mount('--rbind', str(source), target)
 
     def shell(self, text: str) -> None:
-        """Do a thing of the cloud's, not of the guide's. Raises Problem."""
+        """Do a thing of the cloud's, not of the guide's.
+
+        :raises Problem: it failed.
+        """
         code, output = self.run(text)
         if code:
             raise ui.Problem(f'{self.name}: {text}\n{output}')
@@ -113,7 +116,11 @@ class Node:
     # -- services ---------------------------------------------------------
 
     def start(self, name: str) -> None:
-        """Start a unit as systemd would. Raises Problem, UnitError."""
+        """Start a unit as systemd would.
+
+        :raises Problem: it does not start.
+        :raises UnitError: its file uses what :mod:`units` does not know.
+        """
         unit = units.read(self.read(f'/etc/systemd/system/{name}.service'))
         env, ready = {'PATH': PATH, 'LANG': 'C.UTF-8'}, None
         if unit.notify:
@@ -175,7 +182,10 @@ class Node:
 def _await(
     ready: socket.socket, process: subprocess.Popen[bytes], name: str
 ) -> None:
-    """Wait for READY=1 (sd_notify(3)). Raises Problem."""
+    """Wait for READY=1 (sd_notify(3)).
+
+    :raises Problem: it ended or took too long.
+    """
     end = time.monotonic() + STARTUP
     with ready:
         ready.settimeout(1)
@@ -208,7 +218,10 @@ def _bare(env: Mapping[str, str]) -> list[str]:
 
 
 def call(argv: list[str]) -> str:
-    """Run what has to work. Raises Problem."""
+    """Run what has to work.
+
+    :raises Problem: it did not.
+    """
     done = subprocess.run(
         argv,
         capture_output=True,

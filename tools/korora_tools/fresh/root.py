@@ -32,7 +32,7 @@ WEEK = 7 * 86400.0
 STARTUP = 60.0
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-# Whatever runs behind this dies, with its mounts, when this program does.
+# Whatever is run by this dies, with its mounts, when this program does.
 _MORTAL = (
     'setpriv',
     '--pdeathsig',
@@ -73,7 +73,10 @@ def exclusive(where: pathlib.Path) -> Iterator[None]:
 
 
 def remove(path: pathlib.Path) -> None:
-    """Remove a tree, never what is mounted in it. Raises Problem."""
+    """Remove a tree, never what is mounted in it.
+
+    :raises Problem: some of it cannot be removed.
+    """
     done = subprocess.run(
         ['rm', '-rf', '--one-file-system', '--', str(path)],
         capture_output=True,
@@ -360,7 +363,10 @@ class Root:
             raise
 
     def must(self, command: str, cwd: str = '/root') -> str:
-        """Run what has to work; returns its output. Raises Problem."""
+        """Run what has to work; returns its output.
+
+        :raises Problem: it did not work.
+        """
         code, lines = self.run(command, cwd=cwd)
         if code:
             raise ui.Problem(
@@ -405,7 +411,10 @@ def _init_of(outer: int) -> int:
 
 
 def prepare() -> None:
-    """Install what this needs of the machine. Raises Problem."""
+    """Install what this needs of the machine.
+
+    :raises Problem: no root, apt-get failed, or the kernel lacks TUN.
+    """
     ui.require_root()
     setup.install(PACKAGES)
     if not pathlib.Path('/dev/net/tun').exists():

@@ -79,7 +79,10 @@ def upstream(version: str) -> str:
 
 
 def set_up(bare: Root) -> None:
-    """Install what the README names, and clone HEAD. Raises Problem."""
+    """Install what the README names, and clone HEAD.
+
+    :raises Problem: one of them failed.
+    """
     steps = prerequisites((checkout.ROOT / 'README.rst').read_text())
     if not steps:
         raise ui.Problem('README.rst does not say what to install first')

@@ -272,7 +272,10 @@ def bus(lab: paths.Lab) -> dict[str, str]:
 
 
 def cloud(lab: paths.Lab, top: pathlib.Path) -> None:
-    """A stock cloud, and a TPM for h1. Raises Problem."""
+    """A stock cloud, and a TPM for h1.
+
+    :raises Problem: the lab did not come up, or a step failed.
+    """
     if subprocess.call([checkout.ROOT / 'tools/lab', 'up', '--stock']):
         raise ui.Problem('there is no cloud')
     with ui.step('take Kororā out of the cloud'):
@@ -367,8 +370,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 walk.step(step)
         report['failed'] = 0
         report['versions'] = versions(walk.nodes['compute'])
-    except (Failed, ui.Problem, document.DocumentError) as error:
-        ui.fail(str(error))
+    except (Failed, ui.Problem, document.DocumentError) as exc:
+        ui.fail(str(exc))
         if walk is not None:
             for node in walk.nodes.values():
                 ui.note(f'{node.name}: {node.tail(30)}')

@@ -14,7 +14,10 @@ PYTHON = VENV / 'bin' / 'python'
 
 
 def ensure() -> None:
-    """Make it; cheap when it is there. Raises Problem."""
+    """Make it; cheap when it is there.
+
+    :raises Problem: pip failed.
+    """
     environment.ensure(
         VENV,
         pathlib.Path(__file__).with_name('requirements.txt'),

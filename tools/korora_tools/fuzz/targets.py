@@ -154,7 +154,7 @@ def ima_ascii_seeds() -> Iterator[bytes]:
 
 
 def _entries(form: str, name: str) -> Iterator[bytes]:
-    """Whole entries behind the first one, which is the boot aggregate."""
+    """Whole entries after the first one, which is the boot aggregate."""
     for log in files(name):
         template_hash = records.detect_hash(log, form)
         ends = [0]

@@ -26,8 +26,11 @@ def parser() -> argparse.ArgumentParser:
         'hosts, each with a TPM of its own, in network namespaces of this '
         'machine. State: KORORA_LAB_DIR, by default /var/lib/korora-lab.',
     )
-    commands = made.add_subparsers(dest='command', required=True)
+    _add_commands(made.add_subparsers(dest='command', required=True))
+    return made
 
+
+def _add_commands(commands: Any) -> None:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
@@ -55,7 +58,18 @@ def parser() -> argparse.ArgumentParser:
         ('start', 'start a stopped service again'),
     ):
         add(name, text).add_argument('service', nargs='+')
-    tamper = add('tamper', 'attack a running host, below its agent')
+    _add_tamper(add('tamper', 'attack a running host, below its agent'))
+    reboot = add('reboot', 'power-cycle a host; its guests die')
+    reboot.add_argument('host', choices=list(paths.HOSTS))
+    execute = add('exec', 'run a command inside a host, or on ctl')
+    execute.add_argument('host', choices=[*paths.HOSTS, 'ctl'])
+    execute.add_argument('argv', nargs=argparse.REMAINDER)
+    run = add('run', "run a command with the cloud's administrator in OS_*")
+    run.add_argument('argv', nargs=argparse.REMAINDER)
+    add('shell', "a shell with the cloud's administrator in OS_*")
+
+
+def _add_tamper(tamper: argparse.ArgumentParser) -> None:
     tamper.add_argument('host', choices=list(paths.HOSTS))
     how = tamper.add_mutually_exclusive_group()
     for option, text in (
@@ -71,15 +85,6 @@ def parser() -> argparse.ArgumentParser:
             default='boot',
             help=text,
         )
-    reboot = add('reboot', 'power-cycle a host; its guests die')
-    reboot.add_argument('host', choices=list(paths.HOSTS))
-    execute = add('exec', 'run a command inside a host, or on ctl')
-    execute.add_argument('host', choices=[*paths.HOSTS, 'ctl'])
-    execute.add_argument('argv', nargs=argparse.REMAINDER)
-    run = add('run', "run a command with the cloud's administrator in OS_*")
-    run.add_argument('argv', nargs=argparse.REMAINDER)
-    add('shell', "a shell with the cloud's administrator in OS_*")
-    return made
 
 
 def _status(lab: paths.Lab) -> dict[str, Any]:

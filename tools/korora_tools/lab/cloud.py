@@ -226,7 +226,10 @@ def down(lab: paths.Lab, keep: bool = False, quiet: bool = False) -> None:
 
 
 def undo(lab: paths.Lab) -> None:
-    """Take the lab down and undo the set-up. Raises Problem."""
+    """Take the lab down and undo the set-up.
+
+    :raises Problem: something could not be removed.
+    """
     _nowhere_else(lab)
     down(lab)
     setup.undo(lab)

@@ -73,7 +73,27 @@ def keep(lab: paths.Lab) -> None:
 
 
 def start(lab: paths.Lab) -> None:
-    """Start the server and make the databases. Durability is not wanted."""
+    """Start the server and make the databases."""
+    _serve(lab)
+    statements = [
+        'DROP DATABASE IF EXISTS korora;',
+        *(
+            f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;'
+            for name in NAMES
+        ),
+        f"CREATE USER IF NOT EXISTS lab@'%' IDENTIFIED BY '{lab.password}';",
+        "GRANT ALL ON *.* TO lab@'%';",
+    ]
+    processes.run(
+        lab,
+        ['mariadb', '--no-defaults', '-uroot', _socket(lab)],
+        stdin='\n'.join(statements),
+        log='mariadb-install',
+    )
+
+
+def _serve(lab: paths.Lab) -> None:
+    """Without durability, which nobody needs here."""
     datadir = lab.data / 'mysql'
     if not datadir.exists():
         processes.run(
@@ -112,24 +132,6 @@ def start(lab: paths.Lab) -> None:
     )
     sock = lab.run / 'mysql.sock'
     processes.wait_for(lab, 'mariadb', sock.exists, 60)
-    statements = (
-        ['DROP DATABASE IF EXISTS korora;']
-        + [
-            f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;'
-            for name in NAMES
-        ]
-        + [
-            "CREATE USER IF NOT EXISTS lab@'%' "
-            f"IDENTIFIED BY '{lab.password}';",
-            "GRANT ALL ON *.* TO lab@'%';",
-        ]
-    )
-    processes.run(
-        lab,
-        ['mariadb', '--no-defaults', '-uroot', _socket(lab)],
-        stdin='\n'.join(statements),
-        log='mariadb-install',
-    )
 
 
 def query(lab: paths.Lab, statement: str) -> str:

@@ -42,7 +42,10 @@ def pids(name: str) -> list[int]:
 
 
 def create() -> None:
-    """Make the bridge and one veth pair per host. Raises Problem."""
+    """Make the bridge and one veth pair per host.
+
+    :raises Problem: ip(8) failed.
+    """
     _ip('netns', 'add', paths.CTL)
     _ip('-n', paths.CTL, 'link', 'set', 'lo', 'up')
     _ip('-n', paths.CTL, 'link', 'add', 'br0', 'type', 'bridge')

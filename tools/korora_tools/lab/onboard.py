@@ -87,8 +87,8 @@ def main(what: str, *hosts: str) -> None:
             learn(lab)
         else:
             verdicts(lab, *hosts)
-    except (ui.Problem, errors.KororaError) as error:
-        sys.exit(f'{what}: {error}')
+    except (ui.Problem, errors.KororaError) as exc:
+        sys.exit(f'{what}: {exc}')
 
 
 if __name__ == '__main__':

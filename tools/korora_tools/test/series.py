@@ -2,9 +2,9 @@
 """OpenStack's series, each with the versions that it is installed with.
 
 Distributions and DevStack install by upstream's ``upper-constraints.txt``,
-which is behind what pip finds newest; cryptography, and with it tpm2-pytss,
-by whole major versions. ``tests/constraints`` has a list for each series of
-Nova that the project supports.
+which is older than what pip finds; cryptography, and with it tpm2-pytss, by
+whole major versions. ``tests/constraints`` has a list for each series of Nova
+that the project supports.
 """
 
 from __future__ import annotations

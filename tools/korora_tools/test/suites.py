@@ -12,9 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from korora_tools import checkout, ui
+from korora_tools import checkout, children, ui
 from korora_tools.lab import paths
-from korora_tools.test import children, series
+from korora_tools.test import series
 from korora_tools.test.stream import Totals, count
 
 ROOT = checkout.ROOT

@@ -204,6 +204,25 @@ def record(shop: Workshop, name: str) -> None:
     store.write(shop.out, 'ima/' + name, files, about)
 
 
+#: What the recording guest calls of busybox.
+BUSYBOX = (
+    'sh',
+    'cat',
+    'cp',
+    'cmp',
+    'mkdir',
+    'mount',
+    'uname',
+    'ls',
+    'stty',
+    'tar',
+    'gzip',
+    'dmesg',
+    'sleep',
+    'poweroff',
+)
+
+
 @functools.cache
 def disk(shop: Workshop) -> pathlib.Path:
     """A root with programs, files to measure and signatures on them.
@@ -215,22 +234,7 @@ def disk(shop: Workshop) -> pathlib.Path:
     with tempfile.TemporaryDirectory(dir=shop.root) as scratch:
         root = pathlib.Path(scratch)
         guest.programs(shop, root)
-        for link in (
-            'sh',
-            'cat',
-            'cp',
-            'cmp',
-            'mkdir',
-            'mount',
-            'uname',
-            'ls',
-            'stty',
-            'tar',
-            'gzip',
-            'dmesg',
-            'sleep',
-            'poweroff',
-        ):
+        for link in BUSYBOX:
             (root / 'bin' / link).symlink_to('busybox')
         shutil.copy(pathlib.Path(__file__).with_name('record.sh'), root)
         shutil.copy(shop.vmlinuz('cloud'), root / 'vmlinuz')
@@ -240,27 +244,31 @@ def disk(shop: Workshop) -> pathlib.Path:
             path = root / 'work' / name
             path.write_bytes(data)
             path.chmod(0o755 if name.endswith('.sh') else 0o644)
-        for kind in signing.KEYS:
-            shop.run(
-                'evmctl',
-                'ima_sign',
-                '--hashalgo',
-                'sha256',
-                '--key',
-                folder / f'{kind}.key',
-                root / f'work/signed-{kind}.sh',
-            )
-        shop.run(
-            'evmctl',
-            'sign',
-            '--portable',
-            '--imasig',
-            '--hashalgo',
-            'sha256',
-            '--key',
-            folder / 'rsa.key',
-            root / 'work/signed-portable.sh',
-        )
+        _sign(shop, folder, root / 'work')
         os.chown(root / 'work/plain.txt', 1000, 1001)
         guest.ext4(target, root, 96, ('verity',))
     return target
+
+
+def _sign(shop: Workshop, keys: pathlib.Path, work: pathlib.Path) -> None:
+    for kind in signing.KEYS:
+        shop.run(
+            'evmctl',
+            'ima_sign',
+            '--hashalgo',
+            'sha256',
+            '--key',
+            keys / f'{kind}.key',
+            work / f'signed-{kind}.sh',
+        )
+    shop.run(
+        'evmctl',
+        'sign',
+        '--portable',
+        '--imasig',
+        '--hashalgo',
+        'sha256',
+        '--key',
+        keys / 'rsa.key',
+        work / 'signed-portable.sh',
+    )

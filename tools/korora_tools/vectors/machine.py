@@ -114,6 +114,22 @@ def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
 
 
 def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
+    process = subprocess.Popen(_arguments(shop, boot, folder))
+    began = time.monotonic()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        shutil.copy(folder / 'console', shop.root / 'last-console')
+        raise ui.Problem(
+            f'no end after {PATIENCE:.0f} s; see {shop.root}/last-console'
+        ) from None
+    finally:
+        process.kill()
+        process.wait()
+    ui.say(f'    booted and recorded in {time.monotonic() - began:.0f} s')
+
+
+def _arguments(shop: Workshop, boot: Boot, folder: pathlib.Path) -> list[str]:
     argv = [
         'nice',
         'qemu-system-x86_64',
@@ -156,19 +172,7 @@ def _qemu(shop: Workshop, boot: Boot, folder: pathlib.Path) -> None:
         ]
     for device in boot.devices:
         argv += ['-device', device]
-    process = subprocess.Popen(argv)
-    began = time.monotonic()
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        shutil.copy(folder / 'console', shop.root / 'last-console')
-        raise ui.Problem(
-            f'no end after {PATIENCE:.0f} s; see {shop.root}/last-console'
-        ) from None
-    finally:
-        process.kill()
-        process.wait()
-    ui.say(f'    booted and recorded in {time.monotonic() - began:.0f} s')
+    return argv
 
 
 def _firmware(shop: Workshop, boot: Boot, folder: pathlib.Path) -> list[str]:
