@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that never outlive the test run."""
+"""Child processes that never outlive this program."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set-up shared by tools/lab, tools/demo and tools/test.
+"""The set-up that the commands share.
 
 Debian packages by apt-get, a virtual environment in the checkout with
 pinned versions, and this project installed into it as a normal wheel (an

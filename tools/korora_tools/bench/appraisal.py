@@ -257,7 +257,7 @@ def _ratio(above: list[float], below: list[float]) -> float:
 
 
 def conclude(report: Json) -> int:
-    """Print the report and what it should reach; 1 if it does not."""
+    """Print the report and its limits; 1 if it misses one."""
     ui.note(json.dumps(report, indent=2))
     ima = report['ima']
     checks = [

@@ -52,7 +52,7 @@ class Stage:
         return True
 
     def _describe_silence(self) -> None:
-        """Leave what tells a dead guest from a hanging one."""
+        """Print what distinguishes a dead guest from a hanging one."""
         host = self.world.host(self.server)
         console = self.world.lab.console(host, self.server)
         tail = (

@@ -35,7 +35,10 @@ class Cloud:
         return Node(self.work, name)
 
     def openstack(self, command: str, **more: float) -> str:
-        """Run the client as the administrator; Problem if it fails."""
+        """Run the client as the administrator.
+
+        :raises Problem: it failed.
+        """
         return self.controller.output(
             f'{OPENSTACK} {command}', 'stack', **more
         ).strip()

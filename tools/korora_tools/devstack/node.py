@@ -40,7 +40,10 @@ class Node:
     # -- power ------------------------------------------------------------
 
     def start(self) -> None:
-        """Mount, boot and wait for systemd; Problem."""
+        """Mount, boot and wait for systemd.
+
+        :raises Problem: it does not come up.
+        """
         if self.leader() is not None:
             return
         network.up(self.work, self.name)
@@ -244,7 +247,10 @@ class Node:
     def output(
         self, command: str, user: str = 'root', timeout: float = 300
     ) -> str:
-        """What a shell command prints; Problem if it fails."""
+        """What a shell command prints.
+
+        :raises Problem: it failed.
+        """
         done = subprocess.run(
             [*self._into(user), command],
             stdin=subprocess.DEVNULL,

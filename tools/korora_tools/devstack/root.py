@@ -97,7 +97,10 @@ mkdir -p /opt/git /opt/images
 
 
 def ensure(work: paths.Work) -> pathlib.Path:
-    """Make it once; Problem. A half-made one is made anew."""
+    """Make it once; a half-made one is made anew.
+
+    :raises Problem: debootstrap or a command in it failed.
+    """
     made = work.debian
     if made.exists():
         return made

@@ -27,7 +27,7 @@ VTPM = (
 
 
 class Failed(ui.Problem):
-    """A scenario went otherwise than it should."""
+    """A scenario did not go as it should."""
 
 
 class World:
@@ -49,7 +49,10 @@ class World:
         wanted: str,
         hopeless: str = '',
     ) -> None:
-        """Wait for a value; Failed after PATIENCE or at a hopeless one."""
+        """Wait for a value.
+
+        :raises Failed: a hopeless one, or none within PATIENCE.
+        """
         end = time.monotonic() + PATIENCE
         value = ''
         while time.monotonic() < end:
@@ -136,7 +139,7 @@ class World:
 
 
 def affirming(world: World) -> None:
-    """The stacked node is trusted with no hand."""
+    """The stacked node becomes trusted by itself."""
     tier = world.tier(world.cloud.controller.name)
     if tier != 'affirming':
         raise Failed(f'the node is {tier} after stack.sh')
@@ -211,7 +214,7 @@ SCENARIOS = (
 def run(
     world: World, *functions: Callable[[World], None]
 ) -> list[dict[str, Any]]:
-    """Try each; a failure is told and does not end the others."""
+    """Try each; a failure is printed and does not end the others."""
     rows = []
     for function in functions:
         name = function.__name__

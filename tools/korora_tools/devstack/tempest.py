@@ -111,7 +111,10 @@ def run(cloud: Cloud, name: str, regex: str) -> dict[str, Any]:
 
 
 def read(output: str) -> dict[str, Any]:
-    """What a run printed; Problem if it ran nothing."""
+    """Count what a run printed.
+
+    :raises Problem: it ran nothing.
+    """
     counts: dict[str, Any] = {}
     for name, pattern in NUMBERS.items():
         if not (found := pattern.findall(output)):

@@ -33,7 +33,10 @@ Report = dict[str, Any]
 
 
 def single(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
-    """Stack, and try the scenarios. Problem: nothing can follow."""
+    """Stack, and try the scenarios.
+
+    :raises Problem: it does not stack, so nothing can follow.
+    """
     ctl = made.controller
     made.down()
     made.prepare(ctl)
@@ -80,7 +83,7 @@ def restacks(
 
 
 def subnode(made: cloud.Cloud, world: scenarios.World, report: Report) -> None:
-    """A compute node joins, and is affirming with no hand."""
+    """A compute node joins, and becomes affirming by itself."""
     sub = made.node(paths.SUBNODES[0])
     report['subnode_rc'] = made.join(sub)
     if report['subnode_rc']:

@@ -91,7 +91,10 @@ def replace(text: str, values: Mapping[str, str]) -> str:
 
 
 def steps(page: pathlib.Path) -> Iterator[Step]:
-    """What a page tells to do. Raises DocumentError."""
+    """What a page tells its reader to do.
+
+    :raises DocumentError: it cannot be followed.
+    """
     lines = page.read_text().splitlines()
     for number, line in enumerate(lines):
         if mark := MARK.fullmatch(line):

@@ -56,7 +56,7 @@ def mirror(targets: str) -> Mirror:
 
 
 def this_mirror() -> Mirror:
-    """Of this machine. Debian's own on one that is no Debian."""
+    """This machine's; Debian's own if it does not run Debian."""
     query = (
         'apt-get',
         'indextargets',
@@ -66,7 +66,7 @@ def this_mirror() -> Mirror:
     )
     targets = _output(*query)
     if 'Debian ' not in targets:
-        # Whose a source is stands in what apt has fetched of it.
+        # Whom a source belongs to is in what apt has fetched from it.
         _output('apt-get', 'update', '-q')
         targets = _output(*query)
     return mirror(targets)

@@ -61,7 +61,10 @@ class Unit:
 
 
 def read(text: str) -> Unit:
-    """Take a unit's text apart. Raises UnitError."""
+    """Take a unit's text apart.
+
+    :raises UnitError: it has a directive that is not known here.
+    """
     found: dict[str, str] = {}
     section = ''
     for line in text.splitlines():

@@ -98,7 +98,10 @@ class Walk:
     # -- one block --------------------------------------------------------
 
     def step(self, step: document.Step) -> None:
-        """Do a block. Raises Failed."""
+        """Do a block.
+
+        :raises Failed: a command did not do what the guide says.
+        """
         if name := step.ways.get('bring'):
             text = self.nodes['controller'].read(name)
             self.nodes[step.node].write(

@@ -43,7 +43,7 @@ class Run:
             self.accepted += 1
         except errors.KororaError:
             pass
-        # Whatever else comes out is what is looked for.
+        # Any other exception is what is looked for.
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc, data)
         took = time.process_time() - began

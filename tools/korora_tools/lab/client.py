@@ -79,7 +79,10 @@ class Cloud:
     def wait(
         self, server: str, ready: Callable[[Json], bool], timeout: float = 90
     ) -> Json:
-        """Poll until `ready(server)`; CloudError after `timeout` s."""
+        """Poll until `ready(server)`.
+
+        :raises CloudError: it is not after `timeout` seconds.
+        """
         end = time.monotonic() + timeout
         while not ready(found := self.server(server)):
             if time.monotonic() > end:

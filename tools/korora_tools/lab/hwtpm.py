@@ -166,7 +166,7 @@ class Client:
 
 
 def tamper_boot(transmit: Transmit, logs: pathlib.Path) -> None:
-    """Change PCR 4 past the log: the state is another than attested."""
+    """Extend PCR 4 but not the log: the state is not the one attested."""
     extend(transmit, [(4, os.urandom(32))])
 
 

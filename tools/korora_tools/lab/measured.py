@@ -68,7 +68,7 @@ def extensions(log: bytes) -> list[Extension]:
 
 
 def other_bootloader(log: bytes) -> bytes:
-    """The same log of a machine that ran another last EFI program."""
+    """The same log, as if the last EFI program had been another."""
     found = [
         e for e in events(log) if e.kind == EV_EFI_BOOT_SERVICES_APPLICATION
     ][-1]

@@ -233,7 +233,10 @@ def run(
     log: str | None = 'commands',
     stdin: str | None = None,
 ) -> str:
-    """Run a command to its end, return its output; Problem if it fails."""
+    """Run a command to its end, return its output.
+
+    :raises Problem: it failed.
+    """
     if _aborted.is_set():
         raise ui.Problem('interrupted')
     process = subprocess.Popen(

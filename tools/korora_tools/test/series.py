@@ -31,7 +31,7 @@ class Series:
 
     @property
     def pins(self) -> dict[str, str]:
-        """Distribution -> version; without those that no version is of."""
+        """Distribution -> version, of those that have one in the list."""
         lines = self.path.read_text().splitlines()
         pairs = [line.split('==') for line in lines if '==' in line]
         return {name.lower(): version for name, version in pairs}

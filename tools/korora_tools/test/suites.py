@@ -105,8 +105,8 @@ def constrained(verbose: bool) -> Totals:
 def integration(verbose: bool) -> Totals:
     """On the lab, one test after the other.
 
-    The scenarios run before the first test is judged, for minutes; what
-    they write of their progress is shown meanwhile.
+    The scenarios run for minutes before the first test is judged; what they
+    write about their progress is shown meanwhile.
     """
     totals = Totals()
     with lab(totals) as ready:

@@ -227,7 +227,7 @@ BUSYBOX = (
 def disk(shop: Workshop) -> pathlib.Path:
     """A root with programs, files to measure and signatures on them.
 
-    Made once, for what is recorded together to differ only as told.
+    Made once, so that recordings differ only where their recipes do.
     """
     folder = signing.keys(shop)
     target = shop.root / 'ima.img'

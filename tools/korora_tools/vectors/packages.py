@@ -45,7 +45,7 @@ LIBRARIES = (
 )
 #: Meta-packages of the kernels, by what the recipes call them.
 KERNELS = {'cloud': 'linux-image-cloud-amd64', 'generic': 'linux-image-amd64'}
-#: The flavour of the newest generic kernel but one.
+#: The flavour of the second newest generic kernel.
 PREVIOUS = 'previous'
 #: The flavour of a later release's cloud kernel, and that release.
 NEXT, NEXT_SUITE = 'next', 'trixie'
