@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import tempfile
+from typing import Any
 
 from korora_tools import checkout, command, ui
 from korora_tools.fuzz import environment
@@ -82,7 +83,7 @@ def _fuzz(options: argparse.Namespace) -> int:
     return 1 if any(map(_failed, results)) else 0
 
 
-def _run(name: str, options: argparse.Namespace) -> dict[str, object]:
+def _run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.NamedTemporaryFile('r') as report,
         ui.step(f'{name}: {options.inputs:,} inputs'),
@@ -118,7 +119,7 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, object]:
             process.wait()
             raise
         text = report.read()
-    result: dict[str, object] = {
+    result: dict[str, Any] = {
         'target': name,
         'inputs': 0,
         'failures': {},
@@ -129,21 +130,21 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, object]:
     return result
 
 
-def _failed(result: dict[str, object]) -> bool:
+def _failed(result: dict[str, Any]) -> bool:
     return bool(result['failures'] or result.get('died') or result.get('slow'))
 
 
-def _line(result: dict[str, object]) -> str:
+def _line(result: dict[str, Any]) -> str:
     line = (
         f'{result["target"]:12} {result["inputs"]:>10,} inputs, '
         f'{result.get("accepted", 0):,} accepted, '
-        f'{len(result["failures"])} failures, '  # type: ignore[arg-type]
+        f'{len(result["failures"])} failures, '
         f'slowest {result.get("slowest_s", 0):.3f} s '
         f'({result.get("slowest_bytes", 0):,} bytes)'
     )
     if result.get('slow'):
         line += f', {result["slow"]} too slow'
-    for name, what in result['failures'].items():  # type: ignore[attr-defined]
+    for name, what in result['failures'].items():
         line += f'\n    {name}: {what}'
     if result.get('died'):
         line += f'\n    died:\n{result["died"]}'
