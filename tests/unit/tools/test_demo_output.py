@@ -7,7 +7,7 @@ import re
 import unittest
 
 from korora_tools import ui
-from korora_tools.demo import cli, run, scenarios, world
+from korora_tools.demo import cli, migration, run, scenarios, stage
 
 PRINTED = (
     'openstack server migrate: HTTP exception: .../servers/1f/action, '
@@ -27,14 +27,14 @@ class ReasonTest(unittest.TestCase):
         """Everything that is printed about one refused scenario."""
         talker = Talker()
 
-        def refuse(stage):
-            talker.say('    Nova answers: ' + world.answer(PRINTED))
-            return scenarios.Outcome('refused', 'HOST_UNTRUSTED')
+        def refuse(_):
+            talker.say('    Nova answers: ' + migration.answer(PRINTED))
+            return stage.Outcome('refused', 'HOST_UNTRUSTED')
 
         scenario = scenarios.Scenario('one', 'it moves', expected, refuse)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            row = run._run(talker, scenarios.Stage(talker), scenario)
+            row = run._run(talker, stage.Stage(talker), scenario)
             code = cli._conclude(
                 {
                     'scenarios': [row],

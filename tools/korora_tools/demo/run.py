@@ -22,6 +22,7 @@ from korora_nova import errors
 from korora_tools import ui
 from korora_tools.demo import canary, scenarios
 from korora_tools.demo import world as w
+from korora_tools.demo.stage import Outcome, Stage
 from korora_tools.lab import client, paths
 
 Json = dict[str, typing.Any]
@@ -69,7 +70,7 @@ def run_scenarios(
     world: w.World, wanted: collections.abc.Collection[str]
 ) -> Json:
     """All scenarios in order, the canary and the guest's own account."""
-    stage = scenarios.Stage(world)
+    stage = Stage(world)
     rows: list[Json] = []
     folder = world.lab.data / 'capture'
     with canary.BrokerCapture(
@@ -104,14 +105,12 @@ def run_scenarios(
     }
 
 
-def _run(
-    world: w.World, stage: scenarios.Stage, scenario: scenarios.Scenario
-) -> Json:
+def _run(world: w.World, stage: Stage, scenario: scenarios.Scenario) -> Json:
     began = time.monotonic()
     try:
         outcome = scenario.run(stage)
     except UNJUDGED as exc:
-        outcome = scenarios.Outcome(f'{type(exc).__name__}: {exc}'[:600])
+        outcome = Outcome(f'{type(exc).__name__}: {exc}'[:600])
     ok = outcome.observed == scenario.expected
     if scenario.expected == 'refused':
         ok = ok and bool(outcome.reason)
@@ -132,7 +131,7 @@ def _run(
     }
 
 
-def _figures(stage: scenarios.Stage) -> Json:
+def _figures(stage: Stage) -> Json:
     """Medians over the migrations of the main server that went through."""
     if not stage.migrations:
         return {'n': 0}

@@ -6,11 +6,9 @@ network namespace, where the cloud's endpoints answer.
 """
 
 import collections.abc
-import dataclasses
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import time
@@ -19,42 +17,15 @@ import typing
 from korora_nova import errors
 from korora_nova.attester import socket_client
 from korora_tools import checkout
-from korora_tools.demo import continuity
+from korora_tools.demo import continuity, migration
+from korora_tools.demo.migration import REASON, Migration
 from korora_tools.lab import client, paths, processes
 
-REASON = re.compile(r'\[([A-Z][A-Z0-9_]{3,})\]')
 Json = dict[str, typing.Any]
 
 
 class DemoError(Exception):
     """The cloud did something no scenario can judge."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Migration:
-    """How one request to migrate ended.
-
-    :param status: status of Nova's migration record, or ``none`` when the
-        request ended before there was one.
-    :param total_s: from the request to ACTIVE on the destination.
-    """
-
-    accepted: bool
-    source: str
-    host: str
-    server_status: str
-    status: str
-    total_s: float
-    reason: str
-    uuid: str = ''
-
-    @property
-    def observed(self) -> str:
-        if self.server_status != 'ACTIVE':
-            return 'server ' + self.server_status
-        if self.host != self.source:
-            return 'migrated'
-        return 'refused'
 
 
 class World(client.Cloud):
@@ -123,7 +94,7 @@ class World(client.Cloud):
             try:
                 self.openstack(*arguments, uuid)
             except DemoError as exc:
-                self.say('    Nova answers: ' + answer(str(exc)))
+                self.say('    Nova answers: ' + migration.answer(str(exc)))
                 return False
             return True
 
@@ -234,7 +205,7 @@ class World(client.Cloud):
                 server['status'],
                 'none',
                 0.0,
-                _logged_reason(uuid, marks),
+                migration.logged_reason(uuid, marks),
             )
         return self._ended(uuid, source, began, known, timeout)
 
@@ -426,32 +397,3 @@ class World(client.Cloud):
         )
         watcher.start()
         return watcher
-
-
-def answer(printed: str) -> str:
-    """What Nova says, of what the client has printed.
-
-    Without the reason's id, which the scenario's own line gives.
-    """
-    said = printed.rsplit('/action, ', 1)[-1]
-    return ' '.join(REASON.sub('', said).split())
-
-
-def _logged_reason(uuid: str, marks: dict[pathlib.Path, int]) -> str:
-    """Why the last host was refused, from what Nova logged since.
-
-    Nova's API only says that no valid host was found.
-    """
-    found: list[str] = []
-    for path, mark in marks.items():
-        with path.open('rb') as log:
-            log.seek(mark)
-            found += [
-                line
-                for line in log.read().decode(errors='replace').splitlines()
-                if uuid in line
-                and 'korora_nova.relying_party' in line
-                and REASON.search(line)
-            ]
-    # Every line begins with its time.
-    return REASON.findall(max(found))[-1] if found else ''
