@@ -70,7 +70,7 @@ class Reason:
     )
     IDENTITY_CONFLICT = Id(
         'Conflict',
-        'The host name or the TPM is already enrolled with another.',
+        'The host name belongs to another TPM, or the TPM to another host.',
     )
     CREDENTIAL_WRONG = Id(
         'Forbidden', 'The TPM did not prove that it holds the keys it enrols.'
@@ -386,7 +386,7 @@ class Reason:
     PEER_DENIED = Id('Forbidden', 'This user may not call the agent.')
     FORBIDDEN = Id('Forbidden', "The caller's role does not allow this call.")
     INVALID_REQUEST = Id('Invalid', 'The document does not follow its schema.')
-    NOT_FOUND = Id('NotFound', 'It does not exist.')
+    NOT_FOUND = Id('NotFound', 'The requested resource does not exist.')
     TOO_LARGE = Id('TooLarge', 'The input is too large.')
     RETRY = Id('Retry', 'A race was lost; try again.')
 

@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,7 +17,7 @@ COLUMNS = {
 STAMPS = ('enrolled_at', 'last_attested')
 
 
-def _readable(host: base.Row) -> dict[str, object]:
+def _readable(host: client.Answer) -> dict[str, object]:
     return {
         **host,
         **{name: base.when(host.get(name)) for name in STAMPS},

@@ -58,8 +58,8 @@ def _read(name: str) -> str:
             return sys.stdin.read()
         with open(name, encoding='utf-8') as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as e:
-        raise exceptions.CommandError(f'{name}: {e}') from e
+    except (OSError, UnicodeDecodeError) as exc:
+        raise exceptions.CommandError(f'{name}: {exc}') from exc
 
 
 def _receipts(text: str, name: str) -> list[str]:

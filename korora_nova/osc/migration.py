@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,7 +17,7 @@ COLUMNS = {
 }
 
 
-def _readable(migration: base.Row) -> dict[str, object]:
+def _readable(migration: client.Answer) -> dict[str, object]:
     return {
         **migration,
         'created_at': base.when(migration.get('created_at')),

@@ -2,10 +2,10 @@
 """``openstack attestation policy ...``: the rules that hosts must obey."""
 
 import argparse
-import typing
 
 from osc_lib import exceptions
 
+from korora_nova import client
 from korora_nova.osc import base, documents
 
 COLUMNS = {
@@ -26,7 +26,7 @@ SENTENCES = ('what', 'last_good', 'advice')
 STAMPS = ('created_at', 'updated_at')
 
 
-def _readable(policy: base.Row) -> dict[str, object]:
+def _readable(policy: client.Answer) -> dict[str, object]:
     shown = {
         **policy,
         **{name: base.when(policy.get(name)) for name in STAMPS},
@@ -167,7 +167,7 @@ class DiffPolicy(_OnePolicy, base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        answer: dict[str, typing.Any] = self.attestation.policy_differences(
+        answer = self.attestation.policy_differences(
             parsed_args.name, parsed_args.host
         )
         return base.table(

@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,7 +17,7 @@ COLUMNS = {
 }
 
 
-def _summary(reference: base.Row) -> dict[str, object]:
+def _summary(reference: client.Answer) -> dict[str, object]:
     """The reference with counts in place of its long lists.
 
     One of an earlier release has neither components nor firmware.
