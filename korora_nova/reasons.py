@@ -70,7 +70,7 @@ class Reason:
     )
     IDENTITY_CONFLICT = Id(
         'Conflict',
-        'The host name belongs to another TPM, or the TPM to another host.',
+        'This host has another TPM, or this TPM another host.',
     )
     CREDENTIAL_WRONG = Id(
         'Forbidden', 'The TPM did not prove that it holds the keys it enrols.'
