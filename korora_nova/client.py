@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Client of the attestation service: one method per call of its API.
 
-Answers are the decoded JSON of the API, not verified: whoever relies on a
-signed object in one verifies it with pinned keys.  Errors are the classes
-of :mod:`korora_nova.errors`, by the reason id the service reported.
+An :class:`Answer` is not verified: whoever relies on a signed object in it
+verifies that object with pinned keys. Errors are the classes of
+:mod:`korora_nova.errors`, chosen by the reason id that the service reported.
 Whatever says nothing about the request itself (no connection, no endpoint,
 refused credentials, HTTP 5xx, an answer that is not the API's) is
 ``Unavailable``.
@@ -23,34 +23,64 @@ from oslo_config import cfg
 
 from korora_nova import errors
 
-Json = dict[str, Any]
-
 #: Seconds to connect, and between two reads of an answer.
 TIMEOUT = 30.0
 #: The same for a policy, which the service reads and compiles first.
 POLICY_TIMEOUT = 300.0
 
 
+class Answer(dict[str, Any]):
+    """An object of the API, as its JSON; nothing in it is verified."""
+
+    def member(self, name: str) -> list[Any]:
+        """The list of this name.
+
+        :raises Unavailable: SERVICE_UNAVAILABLE, there is none.
+        """
+        items = self.get(name)
+        if not isinstance(items, list):
+            raise errors.Unavailable(
+                errors.Reason.SERVICE_UNAVAILABLE,
+                f'The answer of the attestation service lacks {name!r}.',
+            )
+        return items
+
+    def objects(self, name: str) -> list[Answer]:
+        """The list of this name, of which each item is an object.
+
+        :raises Unavailable: SERVICE_UNAVAILABLE, it is something else.
+        """
+        items = self.member(name)
+        if not all(isinstance(item, dict) for item in items):
+            raise errors.Unavailable(
+                errors.Reason.SERVICE_UNAVAILABLE,
+                f'The answer of the attestation service has other {name!r} '
+                'than its API says.',
+            )
+        return [Answer(item) for item in items]
+
+
 @dataclasses.dataclass(frozen=True)
 class Results:
     """One bulk answer: results by host, each with its signed token.
 
-    :param etag: hand it to the next call to learn cheaply of no change.
-    :param seq: hand it to ``changes_since`` to get only what changed.
+    :param etag: pass it to the next call, which is then cheap if nothing
+        has changed.
+    :param seq: pass it as ``changes_since`` to get only what has changed.
     """
 
     etag: str | None
     seq: int
     incarnation: str
-    results: tuple[Json, ...]
+    results: tuple[Answer, ...]
 
 
 def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:
     """Client with the keystoneauth options of a configuration group.
 
-    Without credentials every call is refused as Unavailable.
+    Without credentials every call raises Unavailable.
 
-    :raises Unavailable: SERVICE_UNAVAILABLE, the options make no sense.
+    :raises Unavailable: SERVICE_UNAVAILABLE, the options are unusable.
     """
     try:
         auth = ks_loading.load_auth_from_conf_options(conf, group)
@@ -87,14 +117,14 @@ class AttestationClient:
 
     # Versions and keys
 
-    def versions(self) -> Json:
+    def versions(self) -> Answer:
         return self._get('/')
 
-    def keys(self) -> Json:
+    def keys(self) -> Answer:
         """Public keys of the service, in the form of keys.json."""
         return self._get('/v1/keys')
 
-    # What an agent says about its own host
+    # What an agent sends about its own host
 
     def enrol(
         self,
@@ -104,7 +134,7 @@ class AttestationClient:
         ek_public: str,
         ak_public: str,
         srk_public: str,
-    ) -> Json:
+    ) -> Answer:
         """Ask for a credential; all values base64.
 
         :returns: ``credential``, ``secret`` (base64), ``expires_in`` (s).
@@ -122,7 +152,7 @@ class AttestationClient:
             },
         )
 
-    def prove(self, host: str, proof: str) -> Json:
+    def prove(self, host: str, proof: str) -> Answer:
         """Answer the credential; ``proof`` is base64."""
         return self._send(
             'POST',
@@ -130,7 +160,7 @@ class AttestationClient:
             {'version': 1, 'proof': proof},
         )
 
-    def challenge(self, host: str, challenge_class: str) -> Json:
+    def challenge(self, host: str, challenge_class: str) -> Answer:
         """Ask for a challenge of class ``steady`` or ``on-demand``."""
         return self._send(
             'POST',
@@ -138,19 +168,19 @@ class AttestationClient:
             {'class': challenge_class},
         )
 
-    def evidence(self, host: str, message: Mapping[str, Any]) -> Json:
+    def evidence(self, host: str, message: Mapping[str, object]) -> Answer:
         """Attest with a purpose; ``message`` is the whole body."""
         return self._send('POST', _path('hosts', host, 'evidence'), message)
 
     # Hosts
 
-    def list_hosts(self) -> list[Json]:
-        return self._items('/v1/hosts', 'hosts')
+    def list_hosts(self) -> list[Answer]:
+        return self._get('/v1/hosts').objects('hosts')
 
-    def get_host(self, host: str) -> Json:
+    def get_host(self, host: str) -> Answer:
         return self._get(_path('hosts', host))
 
-    def approve_host(self, host: str, ek_hash: str) -> Json:
+    def approve_host(self, host: str, ek_hash: str) -> Answer:
         return self._send(
             'PUT', _path('hosts', host, 'approval'), {'ek_hash': ek_hash}
         )
@@ -183,28 +213,28 @@ class AttestationClient:
                 response.headers.get('ETag'),
                 int(answer['seq']),
                 str(answer['incarnation']),
-                tuple(answer['results']),
+                tuple(answer.objects('results')),
             )
         except (KeyError, TypeError, ValueError):
-            raise _strange(response) from None
+            raise _malformed(response) from None
 
-    def list_results(self) -> list[Json]:
-        return self._items('/v1/results', 'results')
+    def list_results(self) -> list[Answer]:
+        return self._get('/v1/results').objects('results')
 
-    def get_result(self, host: str) -> Json:
+    def get_result(self, host: str) -> Answer:
         return self._get(_path('results', host))
 
     # Reference values
 
-    def create_reference(self, name: str, host: str) -> Json:
+    def create_reference(self, name: str, host: str) -> Answer:
         return self._send(
             'POST', '/v1/references', {'name': name, 'host': host}
         )
 
-    def list_references(self) -> list[Json]:
-        return self._items('/v1/references', 'references')
+    def list_references(self) -> list[Answer]:
+        return self._get('/v1/references').objects('references')
 
-    def get_reference(self, name: str) -> Json:
+    def get_reference(self, name: str) -> Answer:
         return self._get(_path('references', name))
 
     def delete_reference(self, name: str) -> None:
@@ -212,7 +242,7 @@ class AttestationClient:
 
     # Policies
 
-    def create_policy(self, document: Mapping[str, Any]) -> Json:
+    def create_policy(self, document: Mapping[str, object]) -> Answer:
         """Add a policy under the name in its document.
 
         :raises Invalid: POLICY_INVALID; details give the JSON ``pointer``.
@@ -225,17 +255,17 @@ class AttestationClient:
             timeout=POLICY_TIMEOUT,
         )
 
-    def list_policies(self) -> list[Json]:
+    def list_policies(self) -> list[Answer]:
         """All policies without their documents."""
-        return self._items('/v1/policies', 'policies')
+        return self._get('/v1/policies').objects('policies')
 
-    def get_policy(self, name: str) -> Json:
+    def get_policy(self, name: str) -> Answer:
         """A policy with its ``document``; 'exact' is the built-in one."""
         return self._get(_path('policies', name))
 
     def update_policy(
-        self, name: str, document: Mapping[str, Any], revision: int
-    ) -> Json:
+        self, name: str, document: Mapping[str, object], revision: int
+    ) -> Answer:
         """Replace the document of a policy that was seen at a revision.
 
         :raises Conflict: POLICY_CONFLICT, there is a newer one.
@@ -250,52 +280,52 @@ class AttestationClient:
     def delete_policy(self, name: str) -> None:
         self._request('DELETE', _path('policies', name))
 
-    def policy_differences(self, name: str, host: str) -> Json:
+    def policy_differences(self, name: str, host: str) -> Answer:
         """What keeps a host's last evidence from satisfying a policy."""
         return self._get(_path('policies', name, 'differences', host))
 
     # Custody
 
-    def list_migrations(self) -> list[Json]:
-        return self._items('/v1/migrations', 'migrations')
+    def list_migrations(self) -> list[Answer]:
+        return self._get('/v1/migrations').objects('migrations')
 
-    def get_migration(self, migration: str) -> Json:
+    def get_migration(self, migration: str) -> Answer:
         return self._get(_path('migrations', migration))
 
-    def abort_migration(self, migration: str, reason: str) -> Json:
+    def abort_migration(self, migration: str, reason: str) -> Answer:
         return self._send(
             'POST', _path('migrations', migration, 'abort'), {'reason': reason}
         )
 
-    def get_server(self, instance: str) -> Json:
-        """The ledger's row; NotFound if the server never was protected."""
+    def get_server(self, instance: str) -> Answer:
+        """The ledger's row.
+
+        :raises NotFound: the server was never protected.
+        """
         return self._get(_path('servers', instance))
 
     def list_receipts(self, since: int = 0) -> list[str]:
         """Signed receipts with a sequence number above ``since``."""
         answer = self._get('/v1/receipts?' + parse.urlencode({'since': since}))
-        return _member(answer, 'receipts')
+        return answer.member('receipts')
 
-    def recover_ledger(self, receipts: Sequence[str]) -> Json:
+    def recover_ledger(self, receipts: Sequence[str]) -> Answer:
         return self._send(
             'POST', '/v1/ledger/recover', {'receipts': list(receipts)}
         )
 
     # Transport
 
-    def _items(self, path: str, name: str) -> list[Json]:
-        return _member(self._get(path), name)
-
-    def _get(self, path: str) -> Json:
+    def _get(self, path: str) -> Answer:
         return _json(self._request('GET', path))
 
     def _send(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         timeout: float | None = None,
-    ) -> Json:
+    ) -> Answer:
         return _json(self._request(method, path, timeout, json=dict(body)))
 
     def _request(
@@ -334,36 +364,26 @@ def _path(*parts: str) -> str:
     return '/'.join(['/v1', *(parse.quote(part, safe='') for part in parts)])
 
 
-def _json(response: Any) -> Json:
+def _json(response: Any) -> Answer:
     try:
         answer = response.json()
     except (ValueError, RecursionError):
-        raise _strange(response) from None
+        raise _malformed(response) from None
     if not isinstance(answer, dict):
-        raise _strange(response)
-    return answer
+        raise _malformed(response)
+    return Answer(answer)
 
 
-def _member(answer: Json, name: str) -> list[Any]:
-    items = answer.get(name)
-    if not isinstance(items, list):
-        raise errors.Unavailable(
-            errors.Reason.SERVICE_UNAVAILABLE,
-            f'The answer of the attestation service lacks {name!r}.',
-        )
-    return items
-
-
-def _strange(response: Any) -> errors.KororaError:
+def _malformed(response: Any) -> errors.KororaError:
     return errors.Unavailable(
         errors.Reason.SERVICE_UNAVAILABLE,
-        'The endpoint of the attestation service gave an answer that is '
-        f'not its own (HTTP {response.status_code}).',
+        'The endpoint of the attestation service did not answer as its API '
+        f'says (HTTP {response.status_code}).',
     )
 
 
 def _error(response: Any) -> errors.KororaError:
-    """What an answer of 4xx or 5xx says."""
+    """The error that an answer of 4xx or 5xx reports."""
     if response.status_code == 401:
         return errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE,
@@ -381,9 +401,9 @@ def _error(response: Any) -> errors.KororaError:
             response.status_code,
         )
     except (KeyError, TypeError, AttributeError):
-        return _strange(response)
+        return _malformed(response)
     except errors.Unavailable as exc:
         return exc
     if (response.status_code >= 500) != isinstance(error, errors.Unavailable):
-        return _strange(response)
+        return _malformed(response)
     return error

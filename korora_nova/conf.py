@@ -10,9 +10,9 @@
 ``[nova]``         the attestation service: credentials to ask Nova
 =================  ======================================================
 
-There is no global configuration object here: each process makes its own
-(``ConfigOpts``) and registers what it needs.  ``list_opts`` is what the
-sample configuration is generated from.
+There is no global configuration object: each process makes its own
+(``ConfigOpts``) and registers what it needs. The sample configuration is
+generated from ``list_opts``.
 """
 
 import itertools
@@ -50,7 +50,7 @@ KORORA_OPTS: list[cfg.Opt] = [
         'agent_timeout',
         default=60,
         min=1,
-        help='Longest wait, in seconds, for one answer of the agent.',
+        help='Seconds to wait for one answer of the agent.',
     ),
     cfg.FloatOpt(
         'boot_wait',
@@ -58,7 +58,7 @@ KORORA_OPTS: list[cfg.Opt] = [
         min=0,
         help='Seconds that nova-compute waits, once per process, for the '
         'first affirming attestation before it resumes protected '
-        'servers when the host boots.',
+        'servers after the host has booted.',
     ),
     cfg.FloatOpt(
         'result_cache',
@@ -71,9 +71,8 @@ KORORA_OPTS: list[cfg.Opt] = [
         'decision_timeout',
         default=3,
         min=0.1,
-        help='Longest time, in seconds, that one scheduling request waits '
-        'for the attestation service. When it runs out, hosts count '
-        'as not trusted.',
+        help='Seconds that one scheduling request waits at most for the '
+        'attestation service. After that, hosts count as not trusted.',
     ),
     cfg.StrOpt(
         'trusted_keys',
@@ -83,7 +82,7 @@ KORORA_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt(
         'protect_vtpm',
         default=True,
-        help='Protect every server with a vTPM whose secret security is '
+        help='Protect every server that has a vTPM with secret security '
         '"host", not only those that ask for it.',
     ),
 ]
@@ -182,16 +181,16 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'trusted_keys',
         default=TRUSTED_KEYS,
-        help='File of the public keys; the same that hosts and Nova pin.',
+        help='File of the public keys, the same that hosts and Nova pin.',
     ),
     cfg.StrOpt(
         'ek_roots',
         default='/etc/korora/ek-roots',
         help='Directory with the CA certificates of the TPM makers whose '
-        'EK certificates are accepted, and their revocation lists if '
-        'wanted: files .pem, .crt, .cer, .der (PEM or DER) and .crl, '
-        'also in directories below. Self-signed certificates are '
-        'trusted, others only lead to them.',
+        'EK certificates are accepted and, optionally, their revocation '
+        'lists: files .pem, .crt, .cer, .der (PEM or DER) and .crl, '
+        'also in directories below it. Self-signed certificates are '
+        'trusted; others only lead to them.',
     ),
     cfg.FloatOpt(
         'result_ttl',
@@ -217,8 +216,8 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'evidence_max_age',
         default=30,
         min=1,
-        help='Oldest evidence, in seconds, of either end of a live '
-        'migration when a permit is signed.',
+        help='Maximum age, in seconds, of the evidence of either host of a '
+        'live migration when a permit is signed.',
     ),
     cfg.FloatOpt(
         'approval_ttl',
@@ -280,8 +279,8 @@ def parse(
     """Return a new configuration, read from files and command line.
 
     :param args: command line without the program's name.
-    :param config_files: used when the command line names none.
-    :param conf: one that carries more command line options.
+    :param config_files: used if the command line names none.
+    :param conf: one that has more command line options.
     """
     conf = cfg.ConfigOpts() if conf is None else conf
     logging.register_options(conf)
@@ -297,7 +296,7 @@ def parse(
 
 
 def default_files() -> list[str]:
-    """The service's configuration file, if it is at its usual place."""
+    """The service's configuration file, if it is in its usual place."""
     return [SERVICE_CONF] if os.path.exists(SERVICE_CONF) else []
 
 

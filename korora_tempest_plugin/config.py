@@ -46,7 +46,7 @@ OPTIONS = [
         'build_interval',
         default=1,
         min=1,
-        help='Seconds between two looks at a state that is waited for.',
+        help='Seconds between two checks while waiting for a state.',
     ),
     cfg.IntOpt(
         'build_timeout',
@@ -87,8 +87,8 @@ OPTIONS = [
     cfg.StrOpt(
         'host_command',
         default='',
-        help='What is put in front of a command that is to run as root on '
-        'a compute host, such as "sudo" where all is on one machine, '
+        help='Prefix of a command that has to run as root on a compute '
+        'host, such as "sudo" if everything is on one machine, '
         'or "ssh stack@{host} sudo". ' + _ON_HOST + ' Tests that need '
         'it are skipped without it.',
     ),

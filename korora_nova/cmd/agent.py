@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """The command; leaves at once, also threads that wait for a broker."""
+    """The command; exits at once, even if threads wait for a broker."""
     _without_eventlet()
     from korora_nova.attester import process
 
@@ -19,10 +19,10 @@ def main() -> None:
 
 
 def _without_eventlet() -> None:
-    """Let oslo's libraries use threads; they ask when they are imported.
+    """Let oslo's libraries use threads; they choose when they are imported.
 
-    Some import eventlet wherever it is installed, needed or not, and it
-    warns about itself.
+    Some import eventlet wherever it is installed, whether they need it or
+    not, and it prints a deprecation warning.
     """
     sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
     from oslo_service import backend

@@ -42,8 +42,8 @@ def db_version(conf: cfg.ConfigOpts) -> None:
 def keys_create(conf: cfg.ConfigOpts) -> None:
     """Make one key per use, and the file of public keys to distribute.
 
-    Existing private keys are kept; a key that is new is added to the
-    public ones beside those that hosts still need.
+    Existing private keys are kept; new ones are added to the public keys,
+    which keep those that hosts still need.
     """
     directory = conf.command.directory or conf[options.VERIFIER].keys_dir
     public = conf.command.public or conf[options.VERIFIER].trusted_keys
@@ -73,11 +73,11 @@ def _key(path: str) -> keys.SigningKey:
 
 
 def ledger_freeze(conf: cfg.ConfigOpts) -> None:
-    """After restoring a backup, before the service starts again."""
+    """Stop signing; run it after restoring a backup, before the service."""
     recovery.freeze(api.Database(conf), 'an operator froze it')
     print(
         'The service signs nothing until "openstack attestation ledger '
-        'recover".'
+        'recover" is run.'
     )
 
 
@@ -104,7 +104,9 @@ def _add_parsers(subparsers: Any) -> None:
         parser = nouns[noun].add_parser(verb, help=action.__doc__)
         parser.set_defaults(action=action)
         if action is keys_create:
-            parser.add_argument('--directory', help='of the private keys')
+            parser.add_argument(
+                '--directory', help='directory of the private keys'
+            )
             parser.add_argument('--public', help='file of the public keys')
 
 

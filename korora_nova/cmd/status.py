@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""korora-status upgrade check: may this release run with what is there?"""
+"""korora-status upgrade check: can this release use what is installed?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Checks(upgradecheck.UpgradeCommands):
         )
 
     def keys(self) -> upgradecheck.Result:
-        """Each private key is there, and hosts pin its public half."""
+        """Each private key exists, and hosts pin its public key."""
         group = self._conf[options.VERIFIER]
         try:
             service.Signers.load(

@@ -17,13 +17,13 @@ from korora_nova import client, errors
 
 # Generic in newer releases of cliff only.
 _Column: typing.Any = columns.FormattableColumn
-Row = collections.abc.Mapping[str, typing.Any]
+Row = collections.abc.Mapping[str, object]
 Table = tuple[tuple[str, ...], list[tuple[typing.Any, ...]]]
 Record = tuple[tuple[str, ...], tuple[typing.Any, ...]]
 
 
 class AttestationCommand(command.Command):
-    """A command of which refusals of the service end with their reason id."""
+    """A command that fails with the reason id when the service refuses."""
 
     @property
     def attestation(self) -> client.AttestationClient:
@@ -34,8 +34,8 @@ class AttestationCommand(command.Command):
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
             return int(super().run(parsed_args) or 0)
-        except errors.KororaError as e:
-            raise exceptions.CommandError(str(e)) from e
+        except errors.KororaError as exc:
+            raise exceptions.CommandError(str(exc)) from exc
 
 
 class Lister(AttestationCommand, command.Lister):
@@ -47,7 +47,7 @@ class ShowOne(AttestationCommand, command.ShowOne):
 
 
 class Listing(format_columns.ListColumn):
-    """A list in its order; osc-lib's own sorts, and numbers cannot join."""
+    """A list in its own order, of any items; osc-lib's sorts strings."""
 
     def human_readable(self) -> str:
         return ', '.join(str(item) for item in self._value)
@@ -71,10 +71,10 @@ def when(stamp: float | str | None) -> str | None:
 
 
 def unverified_claims(token: str | None) -> dict[str, typing.Any]:
-    """What a signed object says, for display.
+    """The claims of a signed object, for display only.
 
-    Nothing is decided from it: the reader of a table trusts the service it
-    came from.  Text that is no signed object gives no claims.
+    The reader of a table trusts the service that it came from, so the
+    signature is not checked. Text that is not a signed object has no claims.
     """
     if not token:
         return {}

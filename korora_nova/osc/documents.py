@@ -17,7 +17,14 @@ _LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 _DUMPER: typing.Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 
 
-def read(name: str) -> dict[str, typing.Any]:
+class Document(dict[str, typing.Any]):
+    """A document whose text form is YAML."""
+
+    def __str__(self) -> str:
+        return text(self)
+
+
+def read(name: str) -> Document:
     """Read a YAML or JSON file that holds one object; - for standard input.
 
     :raises exceptions.CommandError: it cannot be read, is something else,
@@ -25,15 +32,15 @@ def read(name: str) -> dict[str, typing.Any]:
     """
     try:
         document = parse(_text(name))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
-        raise exceptions.CommandError(f'{name}: {e}') from e
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
+        raise exceptions.CommandError(f'{name}: {exc}') from exc
     if not isinstance(document, dict):
-        raise exceptions.CommandError(f'{name}: this is no document of rules')
-    return document
+        raise exceptions.CommandError(f'{name}: it does not hold one object')
+    return Document(document)
 
 
 def parse(text: str) -> typing.Any:
-    """What a YAML or JSON text says.
+    """The value that a YAML or JSON text holds.
 
     :raises ValueError: it is not JSON, or has a key twice.
     :raises yaml.YAMLError: it is not YAML, or has a key twice.
@@ -42,21 +49,14 @@ def parse(text: str) -> typing.Any:
     if text.lstrip().startswith('{'):
         try:
             return json.loads(text, object_pairs_hook=_unique)
-        except json.JSONDecodeError as e:
+        except json.JSONDecodeError as exc:
             try:
                 return yaml.load(text, _Loader)
             except yaml.constructor.ConstructorError:
                 raise
             except yaml.YAMLError:
-                raise e from None
+                raise exc from None
     return yaml.load(text, _Loader)
-
-
-class Document(dict[str, typing.Any]):
-    """A document of which the text form is YAML."""
-
-    def __str__(self) -> str:
-        return text(self)
 
 
 class DocumentColumn(format_columns.DictColumn):
@@ -72,7 +72,7 @@ class DocumentColumn(format_columns.DictColumn):
         return Document(self._value)
 
 
-def text(document: collections.abc.Mapping[str, typing.Any]) -> str:
+def text(document: collections.abc.Mapping[str, object]) -> str:
     """A document as YAML, keys in their order."""
     return str(
         yaml.dump(
@@ -93,10 +93,10 @@ def _text(name: str) -> str:
 
 
 class _Loader(_LOADER):  # type: ignore[misc]
-    """Safe YAML without surprises: no key twice, digests and dates are text.
+    """Safe YAML without surprises: no key twice; digests and dates are text.
 
-    Hex digits alone may look like a number: a PCR that was never extended
-    is 64 zeros.
+    Hex digits may look like a number: a PCR that was never extended is 64
+    zeros.
     """
 
     def construct_mapping(
@@ -135,8 +135,8 @@ _Loader.add_constructor('tag:yaml.org,2002:timestamp', _plain)
 
 
 def _unique(
-    pairs: list[tuple[str, typing.Any]],
-) -> dict[str, typing.Any]:
+    pairs: list[tuple[str, object]],
+) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
         seen: set[str] = set()

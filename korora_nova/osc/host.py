@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,7 +17,7 @@ COLUMNS = {
 STAMPS = ('enrolled_at', 'last_attested')
 
 
-def _readable(host: base.Row) -> dict[str, object]:
+def _readable(host: client.Answer) -> dict[str, object]:
     return {
         **host,
         **{name: base.when(host.get(name)) for name in STAMPS},
@@ -24,7 +25,7 @@ def _readable(host: base.Row) -> dict[str, object]:
 
 
 class ListHost(base.Lister):
-    """List the hosts that enrolled or were approved in advance"""
+    """List the hosts that have enrolled or were approved in advance"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         hosts = self.attestation.list_hosts()
@@ -49,10 +50,10 @@ class ShowHost(_OneHost, base.ShowOne):
 
 
 class ApproveHost(_OneHost, base.ShowOne):
-    """Approve the TPM of a host, before or after it enrolled.
+    """Approve the TPM of a host, before or after it has enrolled.
 
-    Compare the hash with what the TPM holds, or with the list of your
-    hardware vendor, before you approve it.
+    Before you approve it, compare the hash with what the TPM holds, or with
+    the list of your hardware vendor.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -80,8 +81,8 @@ class DeleteHost(_OneHost):
             '--force',
             action='store_true',
             help=(
-                'Delete it although the ledger says that it holds the keys '
-                'of servers: they cannot be started there any more'
+                'Delete it even if the ledger says that it holds keys of '
+                'servers, which can then no longer be started there'
             ),
         )
         return parser

@@ -27,8 +27,8 @@ class ShowLedger(base.ShowOne):
 class RecoverLedger(base.ShowOne):
     """Reconcile a restored database with the receipts that hosts kept.
 
-    Until then a service that was restored from a backup signs neither
-    permits nor approvals (LEDGER_BEHIND).
+    Until this is done, a service that was restored from a backup signs
+    neither permits nor approvals (LEDGER_BEHIND).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -58,15 +58,15 @@ def _read(name: str) -> str:
             return sys.stdin.read()
         with open(name, encoding='utf-8') as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as e:
-        raise exceptions.CommandError(f'{name}: {e}') from e
+    except (OSError, UnicodeDecodeError) as exc:
+        raise exceptions.CommandError(f'{name}: {exc}') from exc
 
 
 def _receipts(text: str, name: str) -> list[str]:
-    """Signed receipts out of a file.
+    """Signed receipts from a file.
 
     Each line is one of an agent's journal, ``{"token": TOKEN, ...}``, or
-    nothing but the signed receipt.
+    just a signed receipt.
 
     :raises exceptions.CommandError: there is anything else, or nothing.
     """
@@ -77,11 +77,11 @@ def _receipts(text: str, name: str) -> list[str]:
         token = _token(line.strip())
         if token.count('.') != 2:
             raise exceptions.CommandError(
-                f'{name}: line {number} holds no signed receipt'
+                f'{name}: line {number} is not a signed receipt'
             )
         found.append(token)
     if not found:
-        raise exceptions.CommandError(f'{name}: no signed receipts in it')
+        raise exceptions.CommandError(f'{name}: it has no signed receipts')
     return found
 
 

@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,7 +17,7 @@ COLUMNS = {
 }
 
 
-def _readable(migration: base.Row) -> dict[str, object]:
+def _readable(migration: client.Answer) -> dict[str, object]:
     return {
         **migration,
         'created_at': base.when(migration.get('created_at')),
@@ -37,7 +38,7 @@ class _OneMigration(base.ShowOne):
         parser.add_argument(
             'migration',
             metavar='<migration>',
-            help='UUID of the migration, the one Nova lists',
+            help='UUID of the migration, as listed by Nova',
         )
         return parser
 
@@ -53,8 +54,8 @@ class ShowMigration(_OneMigration):
 class AbortMigration(_OneMigration):
     """Decide that a pending hand-over did not happen.
 
-    Only with the destination fenced: powered off, or known to run nothing
-    of this server. The key stays with the source.
+    Do this only after fencing the destination: it is powered off, or known
+    not to run this server. The key stays with the source.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -63,7 +64,7 @@ class AbortMigration(_OneMigration):
             '--reason',
             metavar='<text>',
             required=True,
-            help='Why, for the audit trail',
+            help='The reason, for the audit trail',
         )
         return parser
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hook of python-openstackclient: the client behind ``attestation``."""
+"""Hook of python-openstackclient: makes the client for ``attestation``."""
 
 import argparse
 import typing

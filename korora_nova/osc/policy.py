@@ -2,10 +2,10 @@
 """``openstack attestation policy ...``: the rules that hosts must obey."""
 
 import argparse
-import typing
 
 from osc_lib import exceptions
 
+from korora_nova import client
 from korora_nova.osc import base, documents
 
 COLUMNS = {
@@ -26,7 +26,7 @@ SENTENCES = ('what', 'last_good', 'advice')
 STAMPS = ('created_at', 'updated_at')
 
 
-def _readable(policy: base.Row) -> dict[str, object]:
+def _readable(policy: client.Answer) -> dict[str, object]:
     shown = {
         **policy,
         **{name: base.when(policy.get(name)) for name in STAMPS},
@@ -41,17 +41,17 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         '--file',
         metavar='<file>',
         required=True,
-        help='The policy, YAML or JSON; - for standard input',
+        help='File with the policy, YAML or JSON; - for standard input',
     )
 
 
 class CreatePolicy(base.ShowOne):
-    """Create a policy out of a file.
+    """Create a policy from a file.
 
-    The hosts that its "hosts" name, all if it has none, are judged by it
-    from their next attestation on, within a minute or so, and no longer by
-    the built-in policy "exact". Compare a host with it first: create it with
-    the "hosts" of a test host, look at "policy diff", then widen it.
+    The hosts that its "hosts" name (all hosts, if it has none) are judged by
+    it from their next attestation on, within a minute or so, and no longer by
+    the built-in policy "exact". Try it first: create it with only a test host
+    in "hosts", look at "policy diff", then add the others.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ class CreatePolicy(base.ShowOne):
             'name',
             metavar='<name>',
             nargs='?',
-            help='Name of the policy, in place of the one in the file',
+            help='Name of the policy, instead of the one in the file',
         )
         return parser
 
@@ -75,8 +75,8 @@ class CreatePolicy(base.ShowOne):
 class SetPolicy(base.ShowOne):
     """Replace the document of a policy.
 
-    Hosts are judged by the new one from their next attestation on. Nothing
-    is changed if somebody else changes the policy at the same time.
+    Hosts are judged by the new document from their next attestation on.
+    Nothing changes if somebody else changes the policy at the same time.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -110,7 +110,7 @@ class SetPolicy(base.ShowOne):
 
 
 class ListPolicy(base.Lister):
-    """List policies; "exact" judges the hosts that none of them names"""
+    """List policies; "exact" judges the hosts that no policy names"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         policies = self.attestation.list_policies()
@@ -129,8 +129,8 @@ class _OnePolicy(base.AttestationCommand):
 class ShowPolicy(_OnePolicy, base.ShowOne):
     """Show one policy with its document; "exact" is the built-in one.
 
-    "-f value -c document" prints the document alone, as YAML that "policy
-    set" takes.
+    "-f value -c document" prints only the document, as YAML that "policy
+    set" accepts.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
@@ -144,7 +144,7 @@ class DeletePolicy(_OnePolicy):
 
     From their next attestation on, hosts that no other policy names are
     judged by the built-in one, "exact": all of their PCRs and files must be
-    those of a reference.
+    those of one reference.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -154,9 +154,9 @@ class DeletePolicy(_OnePolicy):
 class DiffPolicy(_OnePolicy, base.Lister):
     """Say what keeps a host from satisfying a policy, and what to do.
 
-    The policy is compared with what the host showed last, whether or not it
-    applies to that host. No rows: the host satisfies it. "exact" is the
-    built-in policy.
+    The policy is compared with the host's last evidence, whether or not it
+    applies to that host. If there are no rows, the host satisfies it. "exact"
+    is the built-in policy.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -167,7 +167,7 @@ class DiffPolicy(_OnePolicy, base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        answer: dict[str, typing.Any] = self.attestation.policy_differences(
+        answer = self.attestation.policy_differences(
             parsed_args.name, parsed_args.host
         )
         return base.table(

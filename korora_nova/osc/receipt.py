@@ -18,9 +18,9 @@ COLUMNS = {
 
 
 class ListReceipt(base.Lister):
-    """List receipts: what was handed over, aborted or deleted, in order.
+    """List receipts of hand-overs, aborts and deletions, oldest first.
 
-    The signatures and the chain are checked by "korora-manage audit verify".
+    "korora-manage audit verify" checks their signatures and their chain.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

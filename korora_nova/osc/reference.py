@@ -3,6 +3,7 @@
 
 import argparse
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -16,10 +17,10 @@ COLUMNS = {
 }
 
 
-def _summary(reference: base.Row) -> dict[str, object]:
+def _summary(reference: client.Answer) -> dict[str, object]:
     """The reference with counts in place of its long lists.
 
-    One of an earlier release has neither components nor firmware.
+    One from an earlier release has neither components nor firmware.
     """
     boot, firmware = reference.get('boot'), reference.get('firmware_version')
     return {
@@ -38,10 +39,10 @@ def _summary(reference: base.Row) -> dict[str, object]:
 
 
 class CreateReference(base.ShowOne):
-    """Learn reference values from what a host attested last.
+    """Learn reference values from the last evidence of a host.
 
-    The host must be known to be good at this moment: every host in the
-    same state is trusted from now on.
+    Be sure that the host is good at this moment: every host in the same
+    state is trusted from now on.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -89,7 +90,7 @@ class ShowReference(_OneReference, base.ShowOne):
 
 
 class DeleteReference(_OneReference):
-    """Delete a reference: hosts that match no other one lose trust"""
+    """Delete a reference: hosts that match no other lose trust"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         self.attestation.delete_reference(parsed_args.name)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``openstack attestation result ...``: what the service says of hosts."""
+"""``openstack attestation result ...``: what the service says about hosts."""
 
 import argparse
 import textwrap
 import time
 
+from korora_nova import client
 from korora_nova.osc import base
 
 COLUMNS = {
@@ -17,7 +18,7 @@ COLUMNS = {
 
 
 class _Findings(base.Listing):
-    """A sentence each for people, the whole for machines."""
+    """One sentence each for people, everything for machines."""
 
     def human_readable(self) -> str:
         return '\n'.join(
@@ -31,10 +32,10 @@ class _Findings(base.Listing):
         )
 
 
-def _readable(result: base.Row, now: float) -> dict[str, object]:
-    """The result, with the times that stand in its signed form.
+def _readable(result: client.Answer, now: float) -> dict[str, object]:
+    """The result, with the times in its signed form.
 
-    A reader decides for itself whether a result is too old, so this does.
+    Each reader decides for itself whether a result is too old; so do we.
     """
     claims = base.unverified_claims(result.get('token'))
     expires = claims.get('exp')
@@ -58,10 +59,11 @@ class ListResult(base.Lister):
 
 
 class ShowResult(base.ShowOne):
-    """Show the latest attestation result of a host, signed form included.
+    """Show the latest attestation result of a host.
 
-    The findings are what its last attestation found, in sentences. They are
-    not signed: nothing is decided by them.
+    The findings say in sentences what its last attestation found. They are
+    not signed, and no decision depends on them. The signed form, one very
+    long line, is shown with "--token" or "-f json".
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -69,13 +71,27 @@ class ShowResult(base.ShowOne):
         parser.add_argument(
             'host', metavar='<host>', help='Name of the compute host'
         )
+        parser.add_argument(
+            '--token',
+            action='store_true',
+            help='Also show the result in its signed form',
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         result = self.attestation.get_result(parsed_args.host)
-        return base.record(
-            {
-                **_readable(result, time.time()),
-                'findings': _Findings(result.get('findings') or []),
-            }
-        )
+        fields = {
+            **_readable(result, time.time()),
+            'findings': _Findings(result.get('findings') or []),
+        }
+        if not _wants_token(parsed_args):
+            del fields['token']
+        return base.record(fields)
+
+
+def _wants_token(parsed_args: argparse.Namespace) -> bool:
+    return (
+        parsed_args.token
+        or parsed_args.formatter == 'json'
+        or 'token' in parsed_args.columns
+    )

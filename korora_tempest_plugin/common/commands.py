@@ -13,7 +13,7 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-# Neither an option of a command nor syntax of the shell behind an ssh.
+# Neither an option of a command nor syntax of the shell that ssh starts.
 _HOST = re.compile(r'[A-Za-z0-9][A-Za-z0-9._:-]*')
 _WORD = re.compile(r'[A-Za-z0-9_/.:,=@%+-]+')
 #: Characters of output in an error.
@@ -34,13 +34,13 @@ class Finished:
 
 
 def words(command: str, host: str, more: Sequence[str] = ()) -> list[str]:
-    """The words of a configured command for a host, and those behind it.
+    """The words of a configured command for a host, and those after it.
 
-    :param more: words that stay one even if a remote shell reads them.
-    :raises ValueError: a name or word that does not, or no command.
+    :param more: words that stay whole even if a remote shell reads them.
+    :raises ValueError: a name or word does not, or there is no command.
     """
     if not _HOST.fullmatch(host):
-        raise ValueError(f'{host!r} is no host name for a command line')
+        raise ValueError(f'{host!r} is not a host name for a command line')
     for word in more:
         if not _WORD.fullmatch(word):
             raise ValueError(f'{word!r} needs quoting')

@@ -46,7 +46,7 @@ class AttestationClient(rest_client.RestClient):
         """:param force: 'true' if it may hold keys."""
         return self._call('DELETE', _path('hosts', host) + _query(query))
 
-    # What an agent says about its own host
+    # What an agent sends about its own host
 
     def enrol(self, host: str, **body: Any) -> Body:
         return self._call('POST', _path('hosts', host, 'enrolment'), body)
@@ -69,7 +69,7 @@ class AttestationClient(rest_client.RestClient):
     # Results
 
     def list_results(self, etag: str | None = None, **query: Any) -> Body:
-        """:param etag: the answer is empty, with status 304, if current."""
+        """:param etag: if it is current, the answer is an empty 304."""
         headers = {} if etag is None else {'If-None-Match': etag}
         return self._call('GET', 'v1/results' + _query(query), headers=headers)
 
@@ -171,11 +171,11 @@ class AttestationClient(rest_client.RestClient):
         headers: Mapping[str, str] | None = None,
         authenticated: bool = True,
     ) -> tuple[Any, Json]:
-        """One request as it stands; no status is an error.
+        """Send one request as it is; no status raises an error.
 
-        :param headers: all of them but the token; by default those of JSON.
-        :param authenticated: whether the user's token goes with it.
-        :returns: the response, and the JSON in it or nothing.
+        :param headers: all of them but the token; by default those for JSON.
+        :param authenticated: whether to send the user's token.
+        :returns: the response, and its JSON, which may be empty.
         """
         sent = dict(self.get_headers() if headers is None else headers)
         if authenticated:

@@ -74,9 +74,10 @@ class BaseAttestationTest(test.BaseTestCase):
     def wait_until(
         self, ready: Callable[[], bool], what: str, timeout: int | None = None
     ) -> None:
-        """Look until it is so.
+        """Check again and again until it is ready.
 
-        :raises TimeoutException: it is not, after the timeout (s).
+        :param timeout: seconds; by default the build timeout.
+        :raises TimeoutException: it is not ready in time.
         """
         end = time.monotonic() + (timeout or CONF.attestation.build_timeout)
         while not ready():
@@ -89,7 +90,7 @@ class BaseAttestationTest(test.BaseTestCase):
     def affirming_hosts(self) -> list[str]:
         """Names of the hosts that are trusted now.
 
-        A cloud without any is broken, and no reason to skip.
+        A cloud without any is broken: that fails a test, and skips none.
         """
         found = [
             result['host']
@@ -114,7 +115,7 @@ class BaseAttestationTest(test.BaseTestCase):
             timeout,
         )
 
-    # Things that a test makes, and that go with it
+    # Things that a test makes, and that are removed with it
 
     def forget_host(self, host: str) -> None:
         self._ignore_missing(self.client.delete_host, host, force='true')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client makes of answers that are not those it asked for."""
+"""What the client makes of answers that it did not ask for."""
 
 import io
 import json
@@ -18,7 +18,7 @@ ENDPOINT = 'http://attestation.test'
 
 
 class Blanks(io.RawIOBase):
-    """A body of so many blanks, none of them kept."""
+    """A body of this many blanks, none of which is kept in memory."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -160,9 +160,12 @@ class TestClient(testtools.TestCase):
             error = self.assertRaises(errors.Unavailable, self.client.results)
             self.assertEqual('SERVICE_UNAVAILABLE', error.reason)
 
-    def test_lists_that_are_none(self):
-        self.answer(200, json={'hosts': None})
-        self.assertRaises(errors.Unavailable, self.client.list_hosts)
+    def test_lists_that_are_something_else(self):
+        for hosts in (None, {}, [None], ['h1'], [['name', 'h1']]):
+            self.answer(200, json={'hosts': hosts})
+            self.assertRaises(errors.Unavailable, self.client.list_hosts)
+        self.answer(200, json={'results': [1], 'seq': 1, 'incarnation': 'x'})
+        self.assertRaises(errors.Unavailable, self.client.results)
         self.answer(200, json={'results': [], 'seq': 'x'})
         self.assertRaises(errors.Unavailable, self.client.results)
 

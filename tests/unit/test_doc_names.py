@@ -356,6 +356,26 @@ class TestCommands(testtools.TestCase):
         )
 
 
+# -- versions -------------------------------------------------------------
+
+
+class TestVersions(testtools.TestCase):
+    def test_nova_is_the_one_that_the_lab_installs(self) -> None:
+        constraints = ROOT / 'tools' / 'korora_tools' / 'constraints.txt'
+        installed = re.search(
+            r'^nova==(\S+)$', constraints.read_text(), re.MULTILINE
+        )
+        assert installed is not None
+        rows = re.findall(
+            r'^\d+ \w+ +3\.\d+ +(\S+) ',
+            (ROOT / 'README.rst').read_text(),
+            re.MULTILINE,
+        )
+        self.assertEqual([installed[1]] * 2, rows)
+        requirements = ROOT / 'doc/source/install/requirements.rst'
+        self.assertIn(f'with {installed[1]} ', requirements.read_text())
+
+
 # -- files ----------------------------------------------------------------
 
 

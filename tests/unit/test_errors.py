@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import unittest
 
-from korora_nova import errors
+from korora_nova import errors, reasons
 
 
 class ErrorsTest(unittest.TestCase):
@@ -10,9 +10,20 @@ class ErrorsTest(unittest.TestCase):
             name for name in vars(errors.Reason) if not name.startswith('_')
         }
         self.assertEqual(set(errors.REASONS), constants)
+        self.assertEqual(set(reasons.TABLE), constants)
         for name in constants:
             self.assertEqual(name, getattr(errors.Reason, name))
             self.assertTrue(errors.REASONS[name].endswith('.'), name)
+
+    def test_reason_ids_are_plain_strings(self):
+        # They go to JSON, SQL and signed tokens as they are.
+        self.assertIs(str, type(errors.Reason.HOST_UNKNOWN))
+
+    def test_every_kind_is_the_class_of_that_name(self):
+        for reason, line in reasons.TABLE.items():
+            self.assertEqual(
+                line.kind, type(errors.from_reason(reason)).__name__
+            )
 
     def test_message_defaults_to_the_table(self):
         error = errors.Untrusted(errors.Reason.HOST_UNTRUSTED)

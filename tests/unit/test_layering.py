@@ -21,7 +21,8 @@ PURE = BASE | {'rats', 'custody'}
 
 # part of the project -> parts it may import, besides itself
 ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
-    'errors': frozenset(),
+    'reasons': frozenset(),
+    'errors': frozenset({'reasons'}),
     'secret': frozenset({'errors'}),
     'rats': BASE,
     'custody': BASE | {'rats'},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger, hand-overs and receipts, where there is nothing to hand over.
 
-What becomes of them when servers move is told by the scenarios.
+The scenarios test what becomes of them when servers move.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Hosts, as operators see and approve them.
 
 A host that was approved before it ever enrolled ("preloaded") is one of the
-tests' own: no machine is behind it.
+tests' own: there is no machine of this name.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Appraisal policies; those that are made here judge no host."""
+"""Appraisal policies; those that these tests make judge no host."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class PoliciesTest(BasePoliciesTest):
         ]
         self.assertEqual('rules/0/pcrs', difference['rule'])
         self.assertEqual('PCR_NOT_GOLDEN', difference['reason'])
-        # It was a comparison and no more.
+        # It was only a comparison.
         self.assertIn(host, self.affirming_hosts())
 
     @decorators.idempotent_id('8877e4b7-4900-41e8-b563-4bf8c0c52a21')

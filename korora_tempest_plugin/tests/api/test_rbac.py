@@ -2,8 +2,8 @@
 """Which role may make which call: every call as every kind of user.
 
 A call is made with arguments that change nothing: a user who may make it is
-told that there is no such thing or that the request is malformed, one who
-may not is told so, whatever the arguments.
+told that something does not exist or that the request is malformed; a user
+who may not is told so, whatever the arguments are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Call:
     """One call of the API.
 
     :param users: who may make it.
-    :param status: what they are answered, with these arguments.
+    :param status: of the answer to them, with these arguments.
     """
 
     users: frozenset[str]
@@ -286,7 +286,7 @@ class MemberTest(RbacTests):
 
 
 class ProjectReaderTest(RbacTests):
-    """Whoever is a member of any project is its reader: too many."""
+    """Every member of any project is its reader: that is too many."""
 
     user = PROJECT_READER
     roles = ['reader']

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reference values, learned from a host that is trusted already.
+"""Reference values, learned from a host that is already trusted.
 
-The tests are serial: what they learn must be no state that another test
-has just tampered with.
+The tests are serial: they must not learn a state that another test has just
+tampered with.
 """
 
 from __future__ import annotations

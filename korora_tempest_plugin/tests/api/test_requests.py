@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that are none: paths, methods, types, bodies and tokens."""
+"""Malformed requests: paths, methods, types, bodies and tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RequestsNegativeTest(base.BaseAttestationTest):
         )
 
     def approval(self) -> str:
-        """The path of a host that no request here may make."""
+        """The path of a host that no request here may create."""
         name = self.unique('host')
         self.addCleanup(self.forget_host, name)
         self.addCleanup(

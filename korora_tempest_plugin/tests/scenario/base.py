@@ -66,7 +66,7 @@ class BaseServersTest(base.BaseAttestationTest):
 
     @classmethod
     def create_flavor(cls, specs: dict[str, str], ram: int = 0) -> str:
-        """Make a flavor that goes with the class; returns its id."""
+        """Make a flavor that is removed with the class; returns its id."""
         flavor = cls.flavors.create_flavor(
             name=cls.unique('flavor'),
             vcpus=1,
@@ -88,7 +88,7 @@ class BaseServersTest(base.BaseAttestationTest):
     @staticmethod
     @contextlib.contextmanager
     def microversion(version: str) -> Iterator[None]:
-        """The compute API that is spoken meanwhile."""
+        """Use this microversion of the compute API meanwhile."""
         before = base_compute_client.COMPUTE_MICROVERSION
         base_compute_client.COMPUTE_MICROVERSION = version
         try:
@@ -104,9 +104,9 @@ class BaseServersTest(base.BaseAttestationTest):
         """Make a server without a network; returns its id.
 
         :param flavor: a protected one by default.
-        :param status: what it is waited for to become.
-        :param kwargs: more of the request; with a place, an administrator
-            makes it.
+        :param status: the one to wait for.
+        :param kwargs: more of the request; with an availability zone, an
+            administrator makes it.
         """
         client = self.servers
         if 'availability_zone' in kwargs:
@@ -144,10 +144,10 @@ class BaseServersTest(base.BaseAttestationTest):
         return str(self.show(server)['OS-EXT-SRV-ATTR:host'])
 
     def act(self, call: Callable[..., Any], server: str, **kwargs: Any) -> str:
-        """Do an action to its end.
+        """Do an action and wait for its end.
 
-        :returns: nothing if it succeeded, else the reason id with which it
-            was refused.
+        :returns: an empty string if it succeeded, else the reason id with
+            which it was refused.
         """
         request = call(server, **kwargs).response['x-openstack-request-id']
         self.wait_until(
@@ -177,7 +177,7 @@ class BaseServersTest(base.BaseAttestationTest):
         )
 
     def last_reason(self, server: str) -> str:
-        """The reason id that Nova shows of the server's last action."""
+        """The reason id that Nova shows for the server's last action."""
         action = self.admin_servers.list_instance_actions(server)[
             'instanceActions'
         ][0]
@@ -217,7 +217,7 @@ class BaseServersTest(base.BaseAttestationTest):
         return self.ledger(server)
 
     def receipts_about(self, server: str) -> list[Json]:
-        """What all receipts about a server say, in their order."""
+        """What all receipts about a server say, oldest first."""
         found = [
             base.claims(token)
             for token in self.client.list_receipts()['receipts']
@@ -304,9 +304,9 @@ class NeedsTwoHosts(BaseServersTest):
             )
 
     def other_host(self, host: str) -> str:
-        """A trusted host beside this one."""
+        """A trusted host other than this one."""
         others = [one for one in self.affirming_hosts() if one != host]
-        self.assertNotEqual([], others, 'There are no two affirming hosts.')
+        self.assertNotEqual([], others, 'There is no second affirming host.')
         return others[0]
 
     def migrate(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users do to a protected server, on a host that is trusted.
 
-Only its status is looked at: no test needs a guest that answers.
+Only its status is checked: no test needs a guest that answers.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class ProtectedServerTest(base.BaseServersTest):
 
     @decorators.idempotent_id('83d14e61-a58a-4792-b159-1d602c02530b')
     def test_delete(self) -> None:
-        """The key goes, with a receipt, and its epoch stays spent."""
+        """The key is deleted, with a receipt, and its epoch stays spent."""
         server = self.create_server()
         host = self.host_of(server)
         self.delete_server(server)

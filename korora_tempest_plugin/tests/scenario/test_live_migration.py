@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live migration of a protected server, and what the ledger says of it."""
+"""Live migration of a protected server, and what the ledger says about it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BaseMigrationTest(base.NeedsTwoHosts):
     def assert_recorded(
         self, server: str, migration: base.Json, outcome: str, epoch: int
     ) -> None:
-        """The hand-over, its receipt, and the receipt among all."""
+        """The hand-over, its receipt, and its place in the list of all."""
         found = self.client.show_migration(migration['uuid'])
         self.assertEqual(
             (
@@ -133,7 +133,7 @@ class AbortedMigrationTest(BaseMigrationTest):
     """The stream is aborted half way.
 
     Nothing in an empty guest would keep a stream busy, so libvirt is told to
-    send slowly, and the server has memory enough to last a while.
+    send slowly, and the server has enough memory for that to take a while.
     """
 
     @classmethod
@@ -166,7 +166,7 @@ class AbortedMigrationTest(BaseMigrationTest):
         )
 
     def running(self, server: str) -> str:
-        """Nova's id of the migration whose stream runs, or nothing."""
+        """Nova's id of the migration that is streaming, or nothing."""
         # Tempest's own call wants a field that Nova does not have.
         _, body = self.admin_servers.get(f'servers/{server}/migrations')
         for one in json.loads(body)['migrations']:

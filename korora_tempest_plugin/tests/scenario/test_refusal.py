@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host that is not trusted any more may do: all but start a server.
+"""What a host that is no longer trusted may do: anything but start a server.
 
 The tests are serial: meanwhile nobody else can start one there either.
 """
@@ -17,7 +17,7 @@ CONF = config.CONF
 
 
 class Refusals(base.BaseServersTest):
-    """What holds on every such host."""
+    """What is true of every such host."""
 
     def stopped_server(self) -> tuple[str, str, base.Json]:
         """A stopped one, its host and the ledger's row."""
@@ -54,10 +54,10 @@ class Refusals(base.BaseServersTest):
 
 @decorators.serial
 class PolicyRefusalTest(Refusals):
-    """The host is as it was, but what is wanted of it has changed."""
+    """The host is as it was, but the policy has changed."""
 
     def distrust(self, host: str) -> str:
-        """Ask something of the host that it does not meet."""
+        """Require something of the host that it does not satisfy."""
         name = self.create_policy(
             tests_base.policy_document(
                 self.unique('policy'), hosts=host, pcr_4='ab' * 32
@@ -83,10 +83,10 @@ class PolicyRefusalTest(Refusals):
 
     @decorators.idempotent_id('f3205090-9ba8-4f4b-ae52-f9702235c4f9')
     def test_running_server(self) -> None:
-        """It stays as it is, and a reboot is refused before it harms.
+        """It stays as it is, and a reboot is refused before it does harm.
 
-        Nova tells users that a reboot worked if the server still runs; that
-        it is the same domain is seen on the host.
+        Nova tells users that a reboot worked if the server still runs; only
+        the host shows that it is the same domain.
         """
         server = self.create_server()
         host, before = self.host_of(server), self.ledger(server)
@@ -100,7 +100,7 @@ class PolicyRefusalTest(Refusals):
         self.assertEqual(domain, self.domain(server, host))
 
     def domain(self, server: str, host: str) -> str:
-        """libvirt's number of the running domain, if hosts can be asked."""
+        """libvirt's id of the running domain, if host_command is set."""
         if not CONF.attestation.host_command:
             return ''
         return commands.run(
@@ -126,10 +126,10 @@ class PolicyRefusalTest(Refusals):
 
     @decorators.idempotent_id('b00a23ae-ac47-44f5-a9a0-61774b676c4e')
     def test_delete_from_untrusted_host(self) -> None:
-        """Nobody is kept from deleting a server.
+        """Deleting a server is always possible.
 
-        That its key went too is the host's word, and counts when the host
-        is trusted again.
+        Only the host can say that the key is gone, too, and that counts when
+        the host is trusted again.
         """
         server = self.create_server()
         host, before = self.host_of(server), self.ledger(server)
@@ -147,7 +147,7 @@ class PolicyRefusalTest(Refusals):
 
 @decorators.serial
 class TamperedHostTest(Refusals, base.NeedsTampering):
-    """The host is not what it was, below its agent."""
+    """The host has changed, below its agent."""
 
     @decorators.idempotent_id('9858b6eb-049d-4e49-8554-38bb4961b7d6')
     def test_start(self) -> None:

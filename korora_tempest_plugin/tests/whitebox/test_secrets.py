@@ -2,7 +2,7 @@
 """No host keeps a readable secret of a protected server, nor sends one.
 
 In stock Nova the passphrase of such a vTPM is a persistent secret that
-libvirt hands to whoever asks, and goes to the destination of a live
+libvirt gives to whoever asks, and is sent to the destination of a live
 migration in Nova's messages.
 """
 
@@ -168,5 +168,7 @@ class MigrateDataTest(base.NeedsTwoHosts):
         migration = self.migrate(server, self.other_host(source))
         self.assertEqual('completed', migration['status'])
         told = self.migrate_data(source)[before:]
-        self.assertNotEqual([], told, 'The log does not tell; is it DEBUG?')
+        self.assertNotEqual(
+            [], told, 'The log does not show it; is it at DEBUG?'
+        )
         self.assertEqual({'None'}, set(told))

@@ -113,21 +113,21 @@ class TestErrors(CommandTest):
             'details': {},
         }
         self.answer('PUT', '/v1/hosts/h1/approval', {'error': error}, code=409)
-        e = self.assertRaises(
+        exc = self.assertRaises(
             exceptions.CommandError,
             self.run_command,
             host.ApproveHost,
             'h1',
             'ab' * 32,
         )
-        self.assertEqual('[IDENTITY_CONFLICT] The hash differs.', str(e))
+        self.assertEqual('[IDENTITY_CONFLICT] The hash differs.', str(exc))
 
     def test_no_service(self) -> None:
         self.http.get(f'{URL}/v1/hosts', exc=requests.ConnectionError)
-        e = self.assertRaises(
+        exc = self.assertRaises(
             exceptions.CommandError, self.run_command, host.ListHost
         )
-        self.assertIn('[SERVICE_UNAVAILABLE]', str(e))
+        self.assertIn('[SERVICE_UNAVAILABLE]', str(exc))
 
 
 class TestResult(CommandTest):
@@ -193,6 +193,26 @@ class TestResult(CommandTest):
         printed = self.run_command(result.ShowResult, 'h1', '-f', 'table')
         self.assertIn('| PCR_NOT_GOLDEN: PCR 4 differs.', printed)
         self.assertIn('| IMA_UNKNOWN_FILE: /bin/x is unknown.', printed)
+
+    def test_the_token_is_shown_only_if_asked_for(self) -> None:
+        answer = {**self.one(time.time() + 60), 'token': 'x' * 900}
+        self.answer('GET', '/v1/results/h1', answer)
+        for argv, shown in (
+            ((), False),
+            (('-f', 'value'), False),
+            (('-f', 'yaml'), False),
+            (('--token',), True),
+            (('-f', 'value', '--token'), True),
+            (('-f', 'value', '-c', 'token'), True),
+            (('-f', 'json'), True),
+        ):
+            self.app.stdout.truncate(0)
+            self.app.stdout.seek(0)
+            printed = self.run_command(result.ShowResult, 'h1', *argv)
+            self.assertEqual(shown, 'x' * 900 in printed, argv)
+            if not shown:
+                widest = max(map(len, printed.splitlines()))
+                self.assertLess(widest, 130, argv)
 
     def test_service_of_an_earlier_release(self) -> None:
         self.answer('GET', '/v1/results/h1', self.one(60))

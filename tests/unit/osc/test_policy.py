@@ -116,15 +116,15 @@ class TestCommands(PolicyTest):
             'details': {'pointer': '/rules/0'},
         }
         self.answer('POST', '/v1/policies', {'error': error}, code=400)
-        e = self.assertRaises(
+        exc = self.assertRaises(
             exceptions.CommandError,
             self.run_command,
             policy.CreatePolicy,
             '--file',
             self.file(YAML),
         )
-        self.assertIn('[POLICY_INVALID]', str(e))
-        self.assertIn('/rules/0', str(e))
+        self.assertIn('[POLICY_INVALID]', str(exc))
+        self.assertIn('/rules/0', str(exc))
 
     def test_list(self) -> None:
         self.answer('GET', '/v1/policies', {'policies': [BRIEF]})
@@ -226,10 +226,10 @@ class TestCommands(PolicyTest):
 
 class TestDocuments(PolicyTest):
     def refused(self, text: str) -> str:
-        e = self.assertRaises(
+        exc = self.assertRaises(
             exceptions.CommandError, documents.read, self.file(text)
         )
-        return str(e)
+        return str(exc)
 
     def test_a_key_twice_is_an_error(self) -> None:
         for text in (
