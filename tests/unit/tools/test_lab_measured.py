@@ -86,6 +86,15 @@ class ImaTest(unittest.TestCase):
         self.assertEqual('boot_aggregate', entry.path)
         self.assertEqual(hashlib.sha256(whole).digest(), entry.digest)
 
+    def test_invented_programs_are_the_same_on_every_host(self) -> None:
+        entries = measured.invented_programs()
+        self.assertEqual(
+            list(measured.PROGRAMS), [entry.path for entry in entries]
+        )
+        self.assertEqual(
+            hashlib.sha256(b'/usr/sbin/libvirtd').digest(), entries[0].digest
+        )
+
     def test_programs_are_files_of_this_machine(self) -> None:
         entries = measured.programs(limit=6)
         self.assertEqual(6, len(entries))

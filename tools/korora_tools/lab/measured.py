@@ -137,18 +137,28 @@ def boot_aggregate(pcrs: Mapping[int, bytes]) -> ImaEntry:
     )
 
 
+#: What a compute host runs.
+PROGRAMS = (
+    '/usr/sbin/libvirtd',
+    '/usr/sbin/virtlogd',
+    '/usr/bin/swtpm',
+    '/usr/bin/qemu-system-x86_64',
+    '/usr/bin/python3',
+)
+
+
+def invented_programs() -> list[ImaEntry]:
+    """The same entries on every host, whatever versions are installed."""
+    return [
+        ImaEntry(hashlib.sha256(path.encode()).digest(), path)
+        for path in PROGRAMS
+    ]
+
+
 def programs(limit: int = 40) -> list[ImaEntry]:
     """Real programs of this machine, as a booting host would run them."""
     chosen = [
-        path
-        for name in (
-            '/usr/sbin/libvirtd',
-            '/usr/sbin/virtlogd',
-            '/usr/bin/swtpm',
-            '/usr/bin/qemu-system-x86_64',
-            '/usr/bin/python3',
-        )
-        if (path := pathlib.Path(name)).exists()
+        path for name in PROGRAMS if (path := pathlib.Path(name)).exists()
     ]
     chosen += sorted(
         path
