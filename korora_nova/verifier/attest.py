@@ -55,7 +55,7 @@ def attest(
 ) -> dict[str, Any]:
     """Serve one request of an agent; see the module for the steps.
 
-    :param document: follows ``api.schemas.self_report.EVIDENCE``.
+    :param document: follows ``api.schemas.EVIDENCE``.
     :returns: ``result``, ``next_challenge``, ``ima_offset`` and what the
         purpose adds.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
