@@ -13,7 +13,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api import rules
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import service
+from korora_nova.verifier import keystore
 from korora_nova.verifier.db import api, migration
 
 _SUCCESS = upgradecheck.Code.SUCCESS
@@ -46,8 +46,8 @@ class Checks(upgradecheck.UpgradeCommands):
         """Each private key is there, and hosts pin its public half."""
         group = self._conf[options.VERIFIER]
         try:
-            service.Signers.load(
-                group.keys_dir, keys.KeyRing.load(group.trusted_keys)
+            keystore.load_signers(
+                self._conf, keys.KeyRing.load(group.trusted_keys)
             )
         except errors.KororaError as exc:
             return upgradecheck.Result(_FAILURE, str(exc))
