@@ -82,16 +82,20 @@ def delete_host(call: Call) -> Answer:
 
 def enrol(call: Call) -> Answer:
     """POST /v1/hosts/{host}/enrolment"""
+    document = call.read(schemas.ENROL)
     return enrolment.enrol(
-        call.service, call.path['host'], call.read(schemas.ENROL)
+        call.service, call.path['host'], enrolment.Keys.from_json(document)
     )
 
 
 def prove(call: Call) -> Answer:
     """POST /v1/hosts/{host}/enrolment/proof"""
-    return enrolment.prove(
-        call.service, call.path['host'], call.read(schemas.PROVE)['proof']
-    )
+    document = call.read(schemas.PROVE)
+    return {
+        'status': enrolment.prove(
+            call.service, call.path['host'], document['proof']
+        )
+    }
 
 
 def create_challenge(call: Call) -> Answer:
@@ -115,12 +119,13 @@ def create_evidence(call: Call) -> Answer:
 
 def list_results(call: Call) -> Answer:
     """GET /v1/results"""
-    since = results.since(call.query('changes-since').get('changes-since'))
-    etag = results.etag(call.service)
+    text = call.query('changes-since').get('changes-since')
+    since = None if text is None else results.Since.parse(text)
+    etag = str(results.mark(call.service))
     if etag in call.request.if_none_match:
         return webob.Response(status=304, etag=etag, content_type=None)
     answer = results.list_results(call.service, since)
-    return json_response(answer, ETag=f'"{results.tag(answer)}"')
+    return json_response(answer, ETag=f'"{answer.mark}"')
 
 
 def show_result(call: Call) -> Answer:

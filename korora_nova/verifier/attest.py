@@ -27,6 +27,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody import messages
 from korora_nova.rats import appraise, evidence
+from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
@@ -46,7 +47,7 @@ class _Outcome:
     attested: Attested
     token: str
     expires: float
-    findings: list[dict[str, Any]]
+    findings: tuple[Finding, ...]
     measured: measurements.Fresh
 
 
@@ -131,7 +132,11 @@ def _appraise(
     for finding in findings:
         LOG.info(
             'Host %(host)s: %(reason)s: %(message)s',
-            {'host': row.name, **finding},
+            {
+                'host': row.name,
+                'reason': finding.reason,
+                'message': finding.message,
+            },
         )
     expires = redeemed.issued + verifier.settings.result_ttl
     token = result.sign_result(
@@ -231,7 +236,7 @@ def _store_result(
             attested_at=verifier.clock(),
             tier=attested.tier,
             reasons=list(attested.reasons),
-            findings=outcome.findings,
+            findings=[one.to_json() for one in outcome.findings],
             token=outcome.token,
             issued=attested.issued,
             expires=outcome.expires,
