@@ -32,7 +32,7 @@ from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
 from korora_nova.verifier import audit, challenges, purposes, results, service
-from korora_nova.verifier.appraisal import measurements, policies
+from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
@@ -77,7 +77,7 @@ def attest(
     )
     attested, measured = outcome.attested, outcome.measured
     if document['purpose'] == 'attest' and measured.base and measured.segment:
-        measurements.compact(verifier, host)
+        segments.compact(verifier, host)
     if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
@@ -106,7 +106,7 @@ def _appraise(
 ) -> _Outcome:
     row = redeemed.host
     ak = objects.parse_public(row.ak_public or b'')
-    stored = measurements.last(verifier, row.name)
+    stored = measurements.find(verifier, row.name)
     appraisal = appraise.appraise(
         submitted,
         ak=ak,
@@ -114,7 +114,7 @@ def _appraise(
         purpose=document['purpose'],
         host=row.name,
         body=document['body'].encode(),
-        policies=policies.applicable(verifier, row.name),
+        policies=judging.bound(verifier, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
     )

@@ -11,7 +11,7 @@ from oslo_db import exception as db_exc
 
 from korora_nova import errors
 from korora_nova.verifier import audit, results, service
-from korora_nova.verifier.appraisal import measurements, policies
+from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 
 
@@ -92,7 +92,7 @@ def show(verifier: service.Service, name: str) -> JudgedHost:
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         return JudgedHost(
-            Host.of(row, verifier.clock()), policies.judging(session, name)
+            Host.of(row, verifier.clock()), judging.names(session, name)
         )
 
 
