@@ -26,8 +26,8 @@ def together(*calls) -> list:
     def attempt(call):
         try:
             return call()
-        except errors.KororaError as error:
-            return error.reason
+        except errors.KororaError as exc:
+            return exc.reason
 
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(attempt, calls))

@@ -211,7 +211,7 @@ class Policies(base.ApiTestCase):
         self.assertEqual({documents.EXACT_KEY}, set(held._bound))
 
     def test_stored_policy_that_this_release_cannot_read(self):
-        """That is no word about the host."""
+        """That says nothing about the host."""
         host = self.host('h1')
         self.admin.create_policy(LOOSE)
         with self.korora.service.db.write() as session:
