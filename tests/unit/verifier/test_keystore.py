@@ -55,6 +55,7 @@ DRIVERS = {
 class TestKeyStore(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixtures.FakeLogger())
         self.directory = self.useFixture(fixtures.TempDir()).path
         self.ring = service.made_ring(self.directory)
         self.conf = options.parse([], [])

@@ -3,6 +3,7 @@
 
 from unittest import mock
 
+import fixtures
 import testtools
 from oslo_db import exception as db_exc
 
@@ -16,6 +17,7 @@ class TestRetried(testtools.TestCase):
         sleeping = mock.patch('oslo_db.api.time.sleep')
         self.sleep = sleeping.start()
         self.addCleanup(sleeping.stop)
+        self.useFixture(fixtures.FakeLogger())
 
     def transaction(self, *outcomes):
         """One that ends in these ways, one after the other."""
