@@ -173,6 +173,13 @@ HANDOVER_OPTS: list[cfg.Opt] = [
 
 VERIFIER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
+        'key_store',
+        default='file',
+        help='Where the private keys of the service come from: the name of '
+        'an entry point in the namespace korora.keystore. "file" reads '
+        'them from keys_dir.',
+    ),
+    cfg.StrOpt(
         'keys_dir',
         default='/etc/korora/private',
         help='Directory of the private keys result.pem, custody.pem and '

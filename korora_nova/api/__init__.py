@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attestation service's HTTP API; ``handler.ROUTES`` shows all of it."""
+"""The attestation service's HTTP API; ``routes.ROUTES`` shows all of it."""

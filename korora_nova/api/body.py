@@ -10,13 +10,14 @@ import webob
 from korora_nova import errors
 from korora_nova.api import faults
 from korora_nova.custody import messages
+from korora_nova.rats import schemas
 
 #: Largest body unless a handler says otherwise, bytes.
 LIMIT = 64 * 1024
 
 
 def read(
-    request: webob.Request, schema: dict[str, Any], *, limit: int = LIMIT
+    request: webob.Request, schema: schemas.Schema, *, limit: int = LIMIT
 ) -> dict[str, Any]:
     """Return the document in the body.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import webob
 
 from korora_nova import errors
 from korora_nova.api import body
+from korora_nova.rats import schemas
 from korora_nova.verifier import service
 
 
@@ -29,7 +31,7 @@ class Call:
     actor: str
 
     def read(
-        self, schema: dict[str, Any], limit: int = body.LIMIT
+        self, schema: schemas.Schema, limit: int = body.LIMIT
     ) -> dict[str, Any]:
         """The body, capped and valid; see :func:`body.read`."""
         return body.read(self.request, schema, limit=limit)
@@ -52,8 +54,14 @@ class Call:
         return found
 
 
-#: A handler answers with a document, a whole response, or nothing (204).
-Answer: TypeAlias = dict[str, Any] | Any | None
+class Document(Protocol):
+    """What a use case answers with."""
+
+    def to_json(self) -> Mapping[str, object]: ...
+
+
+#: Documents in it become JSON; None is an answer without content (204).
+Answer: TypeAlias = Document | Mapping[str, object] | webob.Response | None
 Handler: TypeAlias = Callable[[Call], Answer]
 
 
@@ -66,13 +74,19 @@ def respond(answer: Answer) -> webob.Response:
     return json_response(answer)
 
 
-def json_response(document: dict[str, Any], **headers: str) -> webob.Response:
+def json_response(
+    answer: Document | Mapping[str, object], **headers: str
+) -> webob.Response:
     """A 200 response; underscores in header names become dashes."""
     response = webob.Response(
         status=200,
         content_type='application/json',
         charset='UTF-8',
-        body=json.dumps(document, separators=(',', ':')).encode(),
+        body=json.dumps(
+            answer,
+            default=operator.methodcaller('to_json'),
+            separators=(',', ':'),
+        ).encode(),
     )
     for name, value in headers.items():
         response.headers[name.replace('_', '-')] = value

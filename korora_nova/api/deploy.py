@@ -21,7 +21,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_middleware import request_id
 
-from korora_nova.api import auth, faults, handler, policy
+from korora_nova.api import auth, dispatch, faults, rules
 from korora_nova.verifier import service
 
 WSGI = Callable[..., Any]
@@ -42,7 +42,7 @@ def application(
     authenticate = authenticate or functools.partial(
         auth.KeystoneAuth, conf=conf
     )
-    app: WSGI = handler.Api(verifier, policy.Enforcer(conf))
+    app: WSGI = dispatch.Api(verifier, rules.Enforcer(conf))
     for middleware in (
         auth.Context,
         authenticate,

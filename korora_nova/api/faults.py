@@ -64,16 +64,16 @@ class Faults:
     def _answer(self, request: webob.Request) -> webob.Response:
         try:
             return request.get_response(self._application)
-        except errors.KororaError as error:
+        except errors.KororaError as exc:
             LOG.log(
-                logging.ERROR if error.code >= 500 else logging.INFO,
+                logging.ERROR if exc.code >= 500 else logging.INFO,
                 '%s: [%s] %r %r',
                 _name(request),
-                error.reason,
-                error.message,
-                error.details,
+                exc.reason,
+                exc.message,
+                exc.details,
             )
-            return response(error)
+            return response(exc)
         # The boundary of the service: log all, show nothing.
         except Exception:  # noqa: BLE001
             LOG.exception('%s failed', _name(request))

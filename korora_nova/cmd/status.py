@@ -11,9 +11,9 @@ from oslo_upgradecheck import common_checks, upgradecheck
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.api import policy
+from korora_nova.api import rules
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import service
+from korora_nova.verifier import keystore
 from korora_nova.verifier.db import api, migration
 
 _SUCCESS = upgradecheck.Code.SUCCESS
@@ -46,8 +46,8 @@ class Checks(upgradecheck.UpgradeCommands):
         """Each private key exists, and hosts pin its public key."""
         group = self._conf[options.VERIFIER]
         try:
-            service.Signers.load(
-                group.keys_dir, keys.KeyRing.load(group.trusted_keys)
+            keystore.load_signers(
+                self._conf, keys.KeyRing.load(group.trusted_keys)
             )
         except errors.KororaError as exc:
             return upgradecheck.Result(_FAILURE, str(exc))
@@ -55,7 +55,7 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def policy(self) -> upgradecheck.Result:
         """The operator's rules can be read and name rules that exist."""
-        problems = policy.Enforcer(self._conf).problems()
+        problems = rules.Enforcer(self._conf).problems()
         if problems:
             return upgradecheck.Result(_FAILURE, ' '.join(problems))
         return upgradecheck.Result(_SUCCESS)

@@ -27,11 +27,12 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody import messages
 from korora_nova.rats import appraise, evidence
+from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
 from korora_nova.verifier import audit, challenges, purposes, results, service
-from korora_nova.verifier.appraisal import measurements, policies
+from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
@@ -46,7 +47,7 @@ class _Outcome:
     attested: Attested
     token: str
     expires: float
-    findings: list[dict[str, Any]]
+    findings: tuple[Finding, ...]
     measured: measurements.Fresh
 
 
@@ -55,7 +56,7 @@ def attest(
 ) -> dict[str, Any]:
     """Serve one request of an agent; see the module for the steps.
 
-    :param document: follows ``api.schemas.self_report.EVIDENCE``.
+    :param document: follows ``api.schemas.EVIDENCE``.
     :returns: ``result``, ``next_challenge``, ``ima_offset`` and what the
         purpose adds.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
@@ -76,7 +77,7 @@ def attest(
     )
     attested, measured = outcome.attested, outcome.measured
     if document['purpose'] == 'attest' and measured.base and measured.segment:
-        measurements.compact(verifier, host)
+        segments.compact(verifier, host)
     if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
@@ -105,7 +106,7 @@ def _appraise(
 ) -> _Outcome:
     row = redeemed.host
     ak = objects.parse_public(row.ak_public or b'')
-    stored = measurements.last(verifier, row.name)
+    stored = measurements.find(verifier, row.name)
     appraisal = appraise.appraise(
         submitted,
         ak=ak,
@@ -113,7 +114,7 @@ def _appraise(
         purpose=document['purpose'],
         host=row.name,
         body=document['body'].encode(),
-        policies=policies.applicable(verifier, row.name),
+        policies=judging.bound(verifier, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
     )
@@ -131,7 +132,11 @@ def _appraise(
     for finding in findings:
         LOG.info(
             'Host %(host)s: %(reason)s: %(message)s',
-            {'host': row.name, **finding},
+            {
+                'host': row.name,
+                'reason': finding.reason,
+                'message': finding.message,
+            },
         )
     expires = redeemed.issued + verifier.settings.result_ttl
     token = result.sign_result(
@@ -231,7 +236,7 @@ def _store_result(
             attested_at=verifier.clock(),
             tier=attested.tier,
             reasons=list(attested.reasons),
-            findings=outcome.findings,
+            findings=[one.to_json() for one in outcome.findings],
             token=outcome.token,
             issued=attested.issued,
             expires=outcome.expires,

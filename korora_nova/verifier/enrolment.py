@@ -17,6 +17,7 @@ import datetime
 import hashlib
 import hmac
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,83 +38,123 @@ CREDENTIAL_TTL = 300
 
 
 @dataclasses.dataclass(frozen=True)
-class Identity:
-    """The keys of one TPM after every check that needs no TPM."""
+class Keys:
+    """What an agent says that the keys of its TPM are; nothing is proven.
 
-    ek_hash: str
+    :param ek_cert: DER, perhaps padded as NV indices are.
+    """
+
+    ek_cert: bytes
     ek: objects.Public
     ak: objects.Public
     srk: objects.Public
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Keys:
+        """Read the body of a request, which follows its schema.
+
+        :raises Invalid: INVALID_REQUEST, a field is not base64.
+        :raises EvidenceError: a key is malformed.
+        """
+        return cls(
+            decode.base64_field(document['ek_cert'], 'ek_cert'),
+            *(
+                decode.public_field(document[name], name)
+                for name in ('ek_public', 'ak_public', 'srk_public')
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """One TPM, as columns of ``hosts`` and ``enrolments``; names in hex."""
+
+    ek_hash: str
+    ek_name: str
+    ak_public: bytes
+    ak_name: str
+    srk_name: str
+
+    @classmethod
+    def of(cls, row: models.Enrolment) -> Identity:
+        return cls(
+            row.ek_hash, row.ek_name, row.ak_public, row.ak_name, row.srk_name
+        )
+
     @property
-    def columns(self) -> dict[str, Any]:
-        """The identity as columns of ``hosts`` and ``enrolments``."""
+    def columns(self) -> dict[str, str | bytes]:
+        """Column -> value."""
+        return dict(vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Credential:
+    """What only the TPM with the enrolled keys can open.
+
+    :param credential: TPM2B_ID_OBJECT; ``secret``: TPM2B_ENCRYPTED_SECRET.
+    """
+
+    credential: bytes
+    secret: bytes
+
+    def to_json(self) -> dict[str, object]:
         return {
-            'ek_hash': self.ek_hash,
-            'ek_name': self.ek.name.hex(),
-            'ak_public': self.ak.raw,
-            'ak_name': self.ak.name.hex(),
-            'srk_name': self.srk.name.hex(),
+            'credential': base64.b64encode(self.credential).decode(),
+            'secret': base64.b64encode(self.secret).decode(),
+            'expires_in': CREDENTIAL_TTL,
         }
 
 
-def enrol(
-    verifier: service.Service, host: str, document: dict[str, Any]
-) -> dict[str, Any]:
-    """Answer with a credential for the keys in ``document``.
+def enrol(verifier: service.Service, host: str, keys: Keys) -> Credential:
+    """Answer with a credential for these keys.
 
     :raises EvidenceError: EK_*, AK_ATTRIBUTES, SRK_ATTRIBUTES.
     :raises Conflict: IDENTITY_CONFLICT.
     """
-    identity = _verify(verifier, document)
+    identity = _verify(verifier, keys)
     secret = os.urandom(32)
-    credential, encrypted = objects.make_credential(
-        identity.ek, identity.ak.name, secret
-    )
+    made = objects.make_credential(keys.ek, keys.ak.name, secret)
     _open(verifier, host, identity, secret)
     LOG.info(
         'Host %(host)s enrols with EK %(ek)s',
         {'host': host, 'ek': identity.ek_hash},
     )
-    return {
-        'credential': base64.b64encode(credential).decode(),
-        'secret': base64.b64encode(encrypted).decode(),
-        'expires_in': CREDENTIAL_TTL,
-    }
+    return Credential(*made)
 
 
-def prove(verifier: service.Service, host: str, proof: str) -> dict[str, Any]:
+def prove(verifier: service.Service, host: str, proof: str) -> str:
     """Accept the secret of a credential; the host is known from then on.
 
     :param proof: base64.
-    :returns: ``status``: pending or approved.
+    :returns: the host's status: pending or approved.
     :raises Forbidden: CREDENTIAL_WRONG, CREDENTIAL_EXPIRED.
     :raises Conflict: IDENTITY_CONFLICT.
     """
     digest = _digest(decode.base64_field(proof, 'proof'))
     try:
-        return {'status': _prove(verifier, host, digest)}
+        return _prove(verifier, host, digest)
     except db_exc.DBDuplicateEntry:
         # Another worker bound the name or the TPM in between.
         raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT) from None
 
 
-def _verify(verifier: service.Service, document: dict[str, Any]) -> Identity:
-    certificate = decode.base64_field(document['ek_cert'], 'ek_cert')
-    ek, ak, srk = (
-        decode.public_field(document[name], name)
-        for name in ('ek_public', 'ak_public', 'srk_public')
-    )
-    objects.check_ek(ek)
-    objects.check_ak(ak)
-    objects.check_srk(srk)
+def _verify(verifier: service.Service, keys: Keys) -> Identity:
+    objects.check_ek(keys.ek)
+    objects.check_ak(keys.ak)
+    objects.check_srk(keys.srk)
     now = datetime.datetime.fromtimestamp(
         verifier.clock(), datetime.timezone.utc
     )
     certificate = endorsement.verify_ek(
-        certificate, ek, verifier.endorsers(), now
+        keys.ek_cert, keys.ek, verifier.endorsers(), now
     )
-    return Identity(hashlib.sha256(certificate).hexdigest(), ek, ak, srk)
+    return Identity(
+        ek_hash=hashlib.sha256(certificate).hexdigest(),
+        ek_name=keys.ek.name.hex(),
+        ak_public=keys.ak.raw,
+        ak_name=keys.ak.name.hex(),
+        srk_name=keys.srk.name.hex(),
+    )
 
 
 @api.retried
@@ -123,7 +164,7 @@ def _open(
     now = verifier.clock()
     table = models.Enrolment
     with verifier.db.write() as session:
-        _check_conflicts(session, host, identity.columns)
+        _check_conflicts(session, host, identity)
         session.execute(
             sa.delete(table).where(
                 table.host == host, table.expires < now - CREDENTIAL_TTL
@@ -154,16 +195,7 @@ def _prove(verifier: service.Service, host: str, digest: str) -> str:
             .values(used=True),
         ):
             raise errors.Forbidden(errors.Reason.CREDENTIAL_EXPIRED)
-        identity = {
-            name: getattr(found, name)
-            for name in (
-                'ek_hash',
-                'ek_name',
-                'ak_public',
-                'ak_name',
-                'srk_name',
-            )
-        }
+        identity = Identity.of(found)
         _check_conflicts(session, host, identity)
         row = _bind(verifier, session, host, identity)
         return hosts.status(row)
@@ -182,11 +214,9 @@ def _matching(
     if (
         row is not None
         and row.host == host
-        and (
-            not row.used
-            and now < row.expires
-            and hmac.compare_digest(row.secret_hash, digest)
-        )
+        and not row.used
+        and now < row.expires
+        and hmac.compare_digest(row.secret_hash, digest)
     ):
         return row
     waiting = session.scalars(
@@ -200,7 +230,7 @@ def _matching(
 
 
 def _check_conflicts(
-    session: orm.Session, host: str, identity: dict[str, Any]
+    session: orm.Session, host: str, identity: Identity
 ) -> None:
     """Host <-> EK <-> AK are immutable (T16)."""
     table = models.Host
@@ -208,19 +238,19 @@ def _check_conflicts(
         sa.select(table).where(
             sa.or_(
                 table.name == host,
-                table.ek_hash == identity['ek_hash'],
-                table.ek_name == identity['ek_name'],
-                table.ak_name == identity['ak_name'],
+                table.ek_hash == identity.ek_hash,
+                table.ek_name == identity.ek_name,
+                table.ak_name == identity.ak_name,
             )
         )
     ).all()
     for row in rows:
-        same = row.name == host and row.ek_hash == identity['ek_hash']
+        same = row.name == host and row.ek_hash == identity.ek_hash
         proved = row.ak_name is None or (
             row.ek_name,
             row.ak_name,
             row.srk_name,
-        ) == (identity['ek_name'], identity['ak_name'], identity['srk_name'])
+        ) == (identity.ek_name, identity.ak_name, identity.srk_name)
         if not (same and proved):
             raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
 
@@ -229,14 +259,14 @@ def _bind(
     verifier: service.Service,
     session: orm.Session,
     host: str,
-    identity: dict[str, Any],
+    identity: Identity,
 ) -> models.Host:
     row = session.get(models.Host, host)
     if row is None:
         row = models.Host(name=host, approved=False)
         session.add(row)
     if row.ak_name is None:
-        for name, value in identity.items():
+        for name, value in identity.columns.items():
             setattr(row, name, value)
         row.enrolled_at = verifier.clock()
         results.next_seq(session)

@@ -3,15 +3,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
 from korora_nova.verifier import audit, results, service
-from korora_nova.verifier.appraisal import measurements, policies
+from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A host as operators see it.
+
+    :param status: see :func:`status`.
+    :param enrolled_at: when its TPM was proven, seconds since 1970.
+    :param last_attested: likewise; ``tier`` and ``reasons`` are those that
+        count now.
+    """
+
+    name: str
+    status: str
+    ek_hash: str
+    ak_name: str | None
+    srk_name: str | None
+    enrolled_at: float | None
+    last_attested: float | None
+    tier: str
+    reasons: Sequence[str]
+
+    @classmethod
+    def of(cls, row: models.Host, now: float) -> Host:
+        tier, reasons = results.current(row, now)
+        return cls(
+            name=row.name,
+            status=status(row),
+            ek_hash=row.ek_hash,
+            ak_name=row.ak_name,
+            srk_name=row.srk_name,
+            enrolled_at=row.enrolled_at,
+            last_attested=row.attested_at,
+            tier=tier,
+            reasons=reasons,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgedHost:
+    """A host, and the names of the policies that judge it."""
+
+    host: Host
+    policies: Sequence[str]
+
+    def to_json(self) -> dict[str, object]:
+        return {**self.host.to_json(), 'policies': self.policies}
 
 
 def status(row: models.Host) -> str:
@@ -21,17 +72,18 @@ def status(row: models.Host) -> str:
     return 'approved' if row.approved else 'pending'
 
 
-def list_hosts(verifier: service.Service) -> list[dict[str, Any]]:
+def list_hosts(verifier: service.Service) -> list[Host]:
     """All hosts, by name."""
     with verifier.db.read() as session:
         rows = session.scalars(
             sa.select(models.Host).order_by(models.Host.name)
         ).all()
-        return [_view(verifier, row) for row in rows]
+        now = verifier.clock()
+        return [Host.of(row, now) for row in rows]
 
 
-def show(verifier: service.Service, name: str) -> dict[str, Any]:
-    """One host, and the policies that judge it.
+def show(verifier: service.Service, name: str) -> JudgedHost:
+    """One host.
 
     :raises NotFound: HOST_UNKNOWN.
     """
@@ -39,15 +91,14 @@ def show(verifier: service.Service, name: str) -> dict[str, Any]:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        return {
-            **_view(verifier, row),
-            'policies': policies.judging(session, name),
-        }
+        return JudgedHost(
+            Host.of(row, verifier.clock()), judging.names(session, name)
+        )
 
 
 def approve(
     verifier: service.Service, name: str, ek_hash: str, actor: str
-) -> dict[str, Any]:
+) -> JudgedHost:
     """Approve the TPM with this EK certificate as this host.
 
     :raises Conflict: IDENTITY_CONFLICT, the host has another TPM or the
@@ -126,18 +177,3 @@ def _count_keys(name: str) -> sa.Select[tuple[int]]:
         .outerjoin(migrations, migrations.id == servers.pending)
         .where(sa.or_(servers.holder == name, migrations.dest == name))
     )
-
-
-def _view(verifier: service.Service, row: models.Host) -> dict[str, Any]:
-    tier, reasons = results.current(row, verifier.clock())
-    return {
-        'name': row.name,
-        'status': status(row),
-        'ek_hash': row.ek_hash,
-        'ak_name': row.ak_name,
-        'srk_name': row.srk_name,
-        'enrolled_at': row.enrolled_at,
-        'last_attested': row.attested_at,
-        'tier': tier,
-        'reasons': reasons,
-    }

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from typing import Any
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
+from korora_nova.rats.finding import Finding
 from korora_nova.verifier import service
 from korora_nova.verifier.db import models
 
@@ -23,32 +25,131 @@ MAX_DETAILS = 8
 _COUNTER = 'results'
 
 
-def findings(appraisal: Appraisal) -> list[dict[str, Any]]:
-    """Why a host is not trusted, for people: bounded JSON.
+@dataclasses.dataclass(frozen=True)
+class HostResult:
+    """What may be relied on of a host now.
 
-    The last entry says how many were left out, if any were.
+    :param tier: 'affirming', 'contraindicated', or 'none' without a result
+        that is valid now.
+    :param token: the signed result; None until the host attested.
+    """
+
+    host: str
+    tier: str
+    reasons: Sequence[str]
+    token: str | None
+
+    @classmethod
+    def of(cls, row: models.Host, now: float) -> HostResult:
+        tier, reasons = current(row, now)
+        return cls(row.name, tier, reasons, row.token)
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainedResult:
+    """A host's result, and what its last attestation found."""
+
+    result: HostResult
+    findings: Sequence[Finding]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            **self.result.to_json(),
+            'findings': [one.to_json() for one in self.findings],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """How far a reader has read; its text is the entity tag of a list.
+
+    :param seq: of the last change.
+    :param incarnation: of the ledger; another one counts anew.
+    """
+
+    incarnation: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f'{self.seq}-{self.incarnation}'
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultList:
+    """Results of several hosts, with all changes up to a mark."""
+
+    results: Sequence[HostResult]
+    mark: Mark
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            'results': [one.to_json() for one in self.results],
+            'incarnation': self.mark.incarnation,
+            'seq': self.mark.seq,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Since:
+    """What to list: changes after a number, or attestations from a time on.
+
+    :param time: seconds since 1970.
+    """
+
+    seq: int | None = None
+    time: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Since:
+        """Read ``changes-since``: a sequence number or an ISO 8601 time.
+
+        :raises Invalid: INVALID_REQUEST.
+        """
+        if text.isascii() and text.isdigit() and len(text) <= 18:
+            return cls(seq=int(text))
+        try:
+            # fromisoformat of Python 3.10 does not know the suffix Z.
+            moment = datetime.datetime.fromisoformat(
+                text.replace('Z', '+00:00')
+            )
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=datetime.timezone.utc)
+            return cls(time=moment.timestamp())
+        except (ValueError, OverflowError):
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                'changes-since is a sequence number or an ISO 8601 time.',
+            ) from None
+
+
+def findings(appraisal: Appraisal) -> tuple[Finding, ...]:
+    """Why a host is not trusted, for people: bounded in number and size.
+
+    The last one says how many were left out, if any were.
     """
     reasons = appraisal.reasons
     kept = [
-        {
-            'reason': one.reason,
-            'message': one.message[:MAX_TEXT],
-            'details': {
+        Finding(
+            one.reason,
+            one.message[:MAX_TEXT],
+            {
                 key: value[:MAX_TEXT]
                 for key, value in list(one.details.items())[:MAX_DETAILS]
             },
-        }
+        )
         for one in reasons[:MAX_FINDINGS]
     ]
     if len(reasons) > MAX_FINDINGS:
         kept.append(
-            {
-                'reason': reasons[MAX_FINDINGS].reason,
-                'details': {},
-                'message': f'{len(reasons) - MAX_FINDINGS} more findings.',
-            }
+            Finding(
+                reasons[MAX_FINDINGS].reason,
+                f'{len(reasons) - MAX_FINDINGS} more findings.',
+            )
         )
-    return kept
+    return tuple(kept)
 
 
 def next_seq(session: orm.Session) -> int:
@@ -84,75 +185,41 @@ def _missing(row: models.Host) -> str:
     )
 
 
-def since(text: str | None) -> int | float | None:
-    """Read ``changes-since``: a sequence number or an ISO 8601 time.
-
-    :returns: an int for a number, a float (seconds since 1970) for a time.
-    :raises Invalid: INVALID_REQUEST.
-    """
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit() and len(text) <= 18:
-        return int(text)
-    try:
-        # fromisoformat of Python 3.10 does not know the suffix Z.
-        moment = datetime.datetime.fromisoformat(text.replace('Z', '+00:00'))
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.timezone.utc)
-        return moment.timestamp()
-    except (ValueError, OverflowError):
-        raise errors.Invalid(
-            errors.Reason.INVALID_REQUEST,
-            'changes-since is a sequence number or an ISO 8601 time.',
-        ) from None
-
-
 def list_results(
-    verifier: service.Service, changed: int | float | None = None
-) -> dict[str, Any]:
+    verifier: service.Service, since: Since | None = None
+) -> ResultList:
     """Results of all hosts, or of those that attested since then.
 
     The list of all has hosts that wait for approval, too, without token.
     """
     table = models.Host
     query = sa.select(table).order_by(table.name)
-    if changed is None:
+    if since is None:
         query = query.where(
             sa.or_(table.token.is_not(None), table.approved.is_(False))
         )
-    elif isinstance(changed, float):
-        query = query.where(
-            table.token.is_not(None), table.attested_at >= changed
-        )
     else:
-        query = query.where(table.token.is_not(None), table.seq > changed)
+        query = query.where(table.token.is_not(None))
+        if since.seq is not None:
+            query = query.where(table.seq > since.seq)
+        if since.time is not None:
+            query = query.where(table.attested_at >= since.time)
     with verifier.db.read() as session:
-        # The number first: rows may be newer than it, never older.
-        seq, incarnation = _seq(session), _incarnation(session)
+        # The mark first: rows may be newer than it, never older.
+        reached = _mark(session)
         rows = session.scalars(query).all()
         now = verifier.clock()
-        return {
-            'results': [_view(row, now) for row in rows],
-            'incarnation': incarnation,
-            'seq': seq,
-        }
+        return ResultList([HostResult.of(row, now) for row in rows], reached)
 
 
-def tag(answer: dict[str, Any]) -> str:
-    """The entity tag of a bulk answer."""
-    return f'{answer["seq"]}-{answer["incarnation"]}'
-
-
-def etag(verifier: service.Service) -> str:
-    """The entity tag that a bulk answer would have now."""
+def mark(verifier: service.Service) -> Mark:
+    """The mark that a list would have now."""
     with verifier.db.read() as session:
-        return tag(
-            {'seq': _seq(session), 'incarnation': _incarnation(session)}
-        )
+        return _mark(session)
 
 
-def show(verifier: service.Service, host: str) -> dict[str, Any]:
-    """The result of one host, and what its last attestation found.
+def show(verifier: service.Service, host: str) -> ExplainedResult:
+    """The result of one host.
 
     :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
     """
@@ -162,26 +229,21 @@ def show(verifier: service.Service, host: str) -> dict[str, Any]:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         if row.token is None:
             raise errors.NotFound(_missing(row))
-        return {**_view(row, verifier.clock()), 'findings': row.findings or []}
+        return ExplainedResult(
+            HostResult.of(row, verifier.clock()),
+            [Finding(**one) for one in row.findings or ()],
+        )
 
 
-def _view(row: models.Host, now: float) -> dict[str, Any]:
-    tier, reasons = current(row, now)
-    return {
-        'host': row.name,
-        'tier': tier,
-        'reasons': reasons,
-        'token': row.token,
-    }
+def _mark(session: orm.Session) -> Mark:
+    seq = _seq(session)
+    incarnation = session.scalars(
+        sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
+    ).one()
+    return Mark(incarnation, seq)
 
 
 def _seq(session: orm.Session) -> int:
     return session.scalars(
         sa.select(models.Counter.value).where(models.Counter.name == _COUNTER)
-    ).one()
-
-
-def _incarnation(session: orm.Session) -> str:
-    return session.scalars(
-        sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
     ).one()

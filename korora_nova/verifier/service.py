@@ -15,7 +15,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import endorsement, reference
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import cache, nova_record
+from korora_nova.verifier import cache, keystore, nova_record
 from korora_nova.verifier.db import api
 
 #: What is read below the directory of trusted TPM makers.
@@ -48,33 +48,6 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Signers:
-    """The private keys, one per use."""
-
-    result: keys.SigningKey
-    custody: keys.SigningKey
-    approval: keys.SigningKey
-
-    @classmethod
-    def load(cls, directory: str, ring: keys.KeyRing) -> Signers:
-        """Read the keys and insist that hosts have pinned each.
-
-        :raises Unavailable: KEYS_INVALID.
-        """
-        loaded = {}
-        for use in keys.USES:
-            path = os.path.join(directory, f'{use}.pem')
-            key = keys.SigningKey.load(path)
-            if key.kid not in getattr(ring, use):
-                raise errors.Unavailable(
-                    errors.Reason.KEYS_INVALID,
-                    f'The trusted keys do not list {path} for {use}.',
-                )
-            loaded[use] = key
-        return cls(**loaded)
-
-
-@dataclasses.dataclass(frozen=True)
 class Service:
     """One per application; its only state are caches of immutable rows.
 
@@ -87,7 +60,7 @@ class Service:
     db: api.Database
     settings: Settings
     ring: keys.KeyRing
-    signers: Signers
+    signers: keystore.Signers
     nova: nova_record.NovaRecord
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
@@ -164,7 +137,7 @@ def from_conf(
         db=api.Database(conf),
         settings=Settings.from_conf(conf),
         ring=ring,
-        signers=Signers.load(conf[options.VERIFIER].keys_dir, ring),
+        signers=keystore.load_signers(conf, ring),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
         clock=clock,
     )

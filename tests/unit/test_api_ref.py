@@ -6,7 +6,7 @@ import re
 
 import testtools
 
-from korora_nova.api import handler, policies
+from korora_nova.api import routes, rules
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2] / 'api-ref' / 'source'
 
@@ -23,7 +23,7 @@ def documented() -> list[str]:
 def routed() -> list[str]:
     return [
         f'{method} {path}'
-        for path, methods in handler.ROUTES.items()
+        for path, methods in routes.ROUTES.items()
         for method in methods
     ]
 
@@ -36,7 +36,7 @@ class TestApiRef(testtools.TestCase):
     def test_every_route_but_the_versions_has_a_policy(self) -> None:
         ruled = {
             f'{operation["method"]} {operation["path"]}'
-            for rule in policies.list_rules()
+            for rule in rules.list_rules()
             for operation in getattr(rule, 'operations', ())
         }
         self.assertEqual({'GET /'}, set(routed()) - ruled)

@@ -4,16 +4,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 from korora_nova import errors
-from korora_nova.rats import policy
+from korora_nova.rats.policy import Difference, difference
 from korora_nova.verifier import service
 from korora_nova.verifier.appraisal import measurements, policies, references
 from korora_nova.verifier.db import models
 
 
-def show(verifier: service.Service, name: str, host: str) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A host's last evidence beside a policy.
+
+    :param measured_at: when the evidence changed last, seconds since 1970.
+    """
+
+    policy: str
+    revision: int
+    host: str
+    measured_at: float
+    differences: Sequence[Difference]
+
+    def to_json(self) -> dict[str, object]:
+        return dataclasses.asdict(self)
+
+
+def show(verifier: service.Service, name: str, host: str) -> Comparison:
     """Compare a host's last evidence with a policy.
 
     The host is not asked: this works while it is down, too.
@@ -25,12 +42,6 @@ def show(verifier: service.Service, name: str, host: str) -> dict[str, Any]:
     with verifier.db.read() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        state, entries, measured_at = measurements.load(session, host)
-    found = policy.difference(wanted, known, state, entries, host)
-    return {
-        'policy': name,
-        'revision': revision,
-        'host': host,
-        'measured_at': measured_at,
-        'differences': [dataclasses.asdict(one) for one in found],
-    }
+        last = measurements.load(session, host)
+    found = difference(wanted, known, last.state, last.files, host)
+    return Comparison(name, revision, host, last.at, found)

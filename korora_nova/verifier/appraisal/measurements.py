@@ -4,7 +4,7 @@
 - The state is what references are learned from and policies compared
   with.  It is written when it changes; PCR 10 and the clock, which change
   all the time and which neither looks at, may be older than the rest.
-- The list is kept in segments, as sent: incremental evidence adds one.
+- :mod:`.segments` keeps the list itself.
 - The last few states of the measurement list are kept: evidence that was
   under way while newer evidence was stored may still continue its own.
 """
@@ -14,42 +14,70 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
-import itertools
 import json
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 
+from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import appraise, ima, reference
 from korora_nova.rats.evidence import Evidence
 from korora_nova.rats.state import VerifiedState
 from korora_nova.verifier import service
-from korora_nova.verifier.db import api, models
+from korora_nova.verifier.appraisal import packed, segments
+from korora_nova.verifier.db import models
 
 #: States of a list that are remembered.
 MAX_STATES = 4
-#: Bytes of a compressed segment in one row.
-PART = 4 << 20
-#: Rows of segments of one host; of more, all but the first are made one.
-MAX_ROWS = 64
 
 _R = errors.Reason
 
+_release = functools.cache(options.release)
+
 
 @dataclasses.dataclass(frozen=True)
-class Last:
-    """What is stored of a host: where its list may go on.
+class ListState:
+    """A state of a measurement list as stored.
 
-    :param states: as JSON, newest first.
+    Another release may have written it: it is read only where evidence goes
+    on from it.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def offset(self) -> int:
+        """How much of the list it covers, bytes."""
+        return int(self.document['bytes'])
+
+    def read(self) -> ima.State:
+        """Parse it.
+
+        :raises Invalid: INVALID_REQUEST, it is of another release.
+        """
+        return ima.State.from_json(self.document)
+
+    def entries(self, segment: bytes) -> Sequence[ima.Entry]:
+        """Read a segment of this list."""
+        return ima.parse(
+            segment,
+            form=self.document['form'],
+            template_hash=self.document['template_hash'],
+        ).entries
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Of a host: what stands for its state, and where its list may go on.
+
+    :param states: newest first.
     """
 
     fingerprint: str
-    states: Sequence[dict[str, Any]]
+    states: Sequence[ListState]
 
     def state(self, offset: int) -> ima.State | None:
         """The state that evidence with this offset continues.
@@ -59,12 +87,12 @@ class Last:
         """
         if not offset:
             return None
-        for document in self.states:
-            if document['bytes'] == offset:
+        for one in self.states:
+            if one.offset == offset:
                 try:
-                    return ima.State.from_json(document)
+                    return one.read()
                 except errors.Invalid:
-                    break  # another release wrote it
+                    break
         raise errors.Conflict(_R.IMA_CONTINUITY)
 
 
@@ -75,7 +103,7 @@ class Fresh:
     :param base: where its list went on; 0: it was the whole list.
     :param fingerprint: stands for the state without PCR 10 and clock.
     :param document: the state, None if it is stored already.
-    :param ima_state: of the list, None if it was refused.
+    :param list_state: None if the list was refused.
     :param segment: compressed, new in the list; None if it is stored
         already; empty if the list was refused.
     """
@@ -84,47 +112,60 @@ class Fresh:
     fingerprint: str
     reset_count: int
     document: bytes | None
-    ima_state: dict[str, Any] | None
+    list_state: ListState | None
     segment: bytes | None
 
     @property
     def offset(self) -> int:
         """Where the next evidence may go on; 0: send the whole list."""
-        return int(self.ima_state['bytes']) if self.ima_state else 0
+        return self.list_state.offset if self.list_state else 0
 
 
-def last(verifier: service.Service, host: str) -> Last:
-    """What is stored of a host."""
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a host showed last.
+
+    :param files: of the whole list, in its order.
+    :param at: when that changed last, seconds since 1970.
+    """
+
+    state: VerifiedState
+    files: Sequence[ima.Entry]
+    at: float
+
+
+def find(verifier: service.Service, host: str) -> Stored:
+    """What new evidence of a host is compared with."""
     with verifier.db.read() as session:
         row = session.get(models.Measurement, host)
-        return Last(row.fingerprint if row else '', _states(row))
+        return Stored(row.fingerprint if row else '', _states(row))
 
 
 def fresh(
-    stored: Last, submitted: Evidence, appraisal: appraise.Appraisal
+    stored: Stored, submitted: Evidence, appraisal: appraise.Appraisal
 ) -> Fresh:
     """What of an appraisal is not stored yet; no transaction is open."""
     fingerprint = _fingerprint(submitted, appraisal)
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
-    state = measured.state.to_json() if measured else None
-    same = known and _end(stored.states) == (state['bytes'] if state else 0)
+    state = ListState(measured.state.to_json()) if measured else None
+    same = known and _end(stored.states) == (state.offset if state else 0)
     return Fresh(
         submitted.ima_offset,
         fingerprint,
         appraisal.quote.clock.reset_count,
-        None if known else _pack(appraisal.state.to_json()),
+        None if known else packed.pack(appraisal.state.to_json()),
         state,
-        None if same else _covered(submitted, appraisal),
+        None if same else _covered(submitted, state),
     )
 
 
-def _covered(submitted: Evidence, appraisal: appraise.Appraisal) -> bytes:
+def _covered(submitted: Evidence, state: ListState | None) -> bytes:
     """What of a list was covered by the quote, compressed."""
-    if appraisal.measured is None:
+    if state is None:
         return b''
-    size = appraisal.measured.state.bytes - submitted.ima_offset
-    return zlib.compress(submitted.ima_log[:size], 1)
+    size = state.offset - submitted.ima_offset
+    return packed.compress(submitted.ima_log[:size])
 
 
 def store(
@@ -137,91 +178,42 @@ def store(
     :raises Retry: what was stored is not what it was compared with.
     """
     row = session.get(models.Measurement, host)
-    stored = _states(row)
-    known = stored if row and row.reset_count == new.reset_count else []
-    if new.base and not any(one['bytes'] == new.base for one in known):
+    kept = _states(row)
+    of_this_boot = row is not None and row.reset_count == new.reset_count
+    known = kept if of_this_boot else []
+    if new.base and not any(one.offset == new.base for one in known):
         raise errors.Conflict(_R.IMA_CONTINUITY)
-    if (
-        new.document is None
-        and (row is None or row.fingerprint != new.fingerprint)
-        or (new.segment is None and _end(known) != new.offset)
+    if new.document is None and (
+        row is None or row.fingerprint != new.fingerprint
     ):
         raise errors.Retry()
-    states = (
-        []
-        if new.ima_state is None
-        else [
-            new.ima_state,
-            *(one for one in known if one['bytes'] != new.offset),
-        ][:MAX_STATES]
-    )
-    values: dict[str, Any] = {}
-    if row is None or states != stored:
-        values['ima_states'] = _pack(states)
-    if new.document is not None:
-        values.update(
-            fingerprint=new.fingerprint,
-            document=new.document,
-            reset_count=new.reset_count,
-        )
+    if new.segment is None and _end(known) != new.offset:
+        raise errors.Retry()
     if new.segment is not None:
-        _store_segment(session, host, new.base, new.segment)
-    if values:
-        _write(session, row, host, {**values, 'measured_at': verifier.clock()})
-
-
-def _write(
-    session: orm.Session,
-    row: models.Measurement | None,
-    host: str,
-    values: dict[str, Any],
-) -> None:
-    if row is None:
-        session.add(models.Measurement(host=host, **values))
+        segments.store(session, host, new.base, new.segment)
+    states = _continued(known, new)
+    if new.document is None and states == kept:
         return
-    for name, value in values.items():
-        setattr(row, name, value)
+    row = row or models.Measurement(host=host)
+    row.ima_states = packed.pack([one.document for one in states])
+    row.measured_at = verifier.clock()
+    if new.document is not None:
+        row.fingerprint = new.fingerprint
+        row.document = new.document
+        row.reset_count = new.reset_count
+    session.add(row)
 
 
-def compact(verifier: service.Service, host: str) -> None:
-    """Make one of many small segments."""
-    table = models.MeasurementSegment
-    with verifier.db.read() as session:
-        count = (
-            session.scalar(
-                sa.select(sa.func.count())
-                .select_from(table)
-                .where(table.host == host)
-            )
-            or 0
-        )
-    if count > MAX_ROWS:
-        _compact(verifier, host)
+def _continued(known: Sequence[ListState], new: Fresh) -> list[ListState]:
+    """The states to remember, newest first."""
+    if new.list_state is None:
+        return []
+    others = (one for one in known if one.offset != new.offset)
+    return [new.list_state, *others][:MAX_STATES]
 
 
-@api.retried
-def _compact(verifier: service.Service, host: str) -> None:
-    with verifier.db.write() as session:
-        # An attestation that is being stored has to look again.
-        session.execute(
-            sa.update(models.Host)
-            .where(models.Host.name == host)
-            .values(version=models.Host.version + 1)
-        )
-        later = dict(_segments(session, host, after=0))
-        if later:
-            _store_segment(
-                session,
-                host,
-                min(later),
-                zlib.compress(b''.join(later.values()), 1),
-            )
-
-
-def load(
-    session: orm.Session, host: str
-) -> tuple[VerifiedState, list[ima.Entry], float]:
-    """A host's state, what it measured, and when that changed last.
+def load(session: orm.Session, host: str) -> Measured:
+    """Read what a host showed last.
 
     :raises NotFound: RESULT_MISSING.
     """
@@ -232,22 +224,16 @@ def load(
             'The host has not attested since it was enrolled, or since the '
             'service was upgraded.',
         )
-    state, entries = _states(row), []
-    if state:
-        entries = [
-            entry
-            for _, segment in _segments(session, host)
-            for entry in ima.parse(
-                segment,
-                form=state[0]['form'],
-                template_hash=state[0]['template_hash'],
-            ).entries
-        ]
-    return (
-        VerifiedState.from_json(_unpack(row.document)),
-        entries,
-        row.measured_at,
-    )
+    states = _states(row)
+    # Without a state the list was refused, and nothing of it counts.
+    files = [
+        entry
+        for newest in states[:1]
+        for _, segment in segments.read(session, host)
+        for entry in newest.entries(segment)
+    ]
+    state = VerifiedState.from_json(packed.unpack(row.document))
+    return Measured(state, files, row.measured_at)
 
 
 def learn(
@@ -258,14 +244,15 @@ def learn(
     :raises NotFound: RESULT_MISSING.
     :raises Untrusted: NO_REFERENCE, there is nothing to learn from it.
     """
-    state, entries, _ = load(session, host)
-    return reference.learn(name, state, entries)
+    measured = load(session, host)
+    return reference.learn(name, measured.state, measured.files)
 
 
 def delete(session: orm.Session, host: str) -> None:
     """Forget a host."""
-    for table in (models.Measurement, models.MeasurementSegment):
-        session.execute(sa.delete(table).where(table.host == host))
+    table = models.Measurement
+    session.execute(sa.delete(table).where(table.host == host))
+    segments.delete(session, host)
 
 
 def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
@@ -292,74 +279,12 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-@functools.cache
-def _release() -> str:
-    try:
-        return importlib.metadata.version('korora-nova')
-    except importlib.metadata.PackageNotFoundError:
-        return ''
-
-
-def _states(row: models.Measurement | None) -> list[dict[str, Any]]:
+def _states(row: models.Measurement | None) -> list[ListState]:
     if row is None:
         return []
-    states: list[dict[str, Any]] = _unpack(row.ima_states)
-    return states
+    return [ListState(one) for one in packed.unpack(row.ima_states)]
 
 
-def _store_segment(
-    session: orm.Session, host: str, start: int, content: bytes
-) -> None:
-    """Add a segment; it replaces whatever begins there or behind."""
-    table = models.MeasurementSegment
-    session.execute(
-        sa.delete(table).where(table.host == host, table.start >= start)
-    )
-    for part in range(0, len(content), PART):
-        session.add(
-            table(
-                host=host,
-                start=start,
-                part=part // PART,
-                content=content[part : part + PART],
-            )
-        )
-        # One by one: together they are more than one statement may hold.
-        session.flush()
-
-
-def _segments(
-    session: orm.Session, host: str, after: int = -1
-) -> Iterator[tuple[int, bytes]]:
-    """Segments and their places, those after a place only.
-
-    Each ends where the next begins, even if it reached further: evidence
-    may go on from any state that is remembered.
-    """
-    table = models.MeasurementSegment
-    rows = session.execute(
-        sa.select(table.start, table.content)
-        .where(table.host == host, table.start > after)
-        .order_by(table.start, table.part)
-    )
-    last: tuple[int, bytes] | None = None
-    for place, parts in itertools.groupby(rows, lambda row: row.start):
-        start = int(place)
-        if last is not None:
-            yield last[0], last[1][: start - last[0]]
-        last = start, zlib.decompress(b''.join(row.content for row in parts))
-    if last is not None:
-        yield last
-
-
-def _end(states: Sequence[dict[str, Any]]) -> int:
+def _end(states: Sequence[ListState]) -> int:
     """How far the list is known, bytes."""
-    return int(states[0]['bytes']) if states else 0
-
-
-def _pack(document: Any) -> bytes:
-    return zlib.compress(json.dumps(document).encode(), 1)
-
-
-def _unpack(content: bytes) -> Any:
-    return json.loads(zlib.decompress(content))
+    return states[0].offset if states else 0

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: documents of rules, and which of them apply to a host.
+"""Policies: documents of rules that operators write and change.
 
-A host is appraised by every policy that names it, and by the built-in
-one if none does.  A change counts from the host's next attestation on.
+:mod:`.judging` says which of them judge a host.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import uuid
-import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -19,24 +16,68 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats import policy
-from korora_nova.verifier import audit, cache, service
-from korora_nova.verifier.appraisal import references
+from korora_nova.verifier import audit, service
+from korora_nova.verifier.appraisal import documents, packed
 from korora_nova.verifier.db import api, models
 
-#: The name of the built-in policy.
-EXACT = 'exact'
 #: Every process keeps each of them in memory.
 MAX_POLICIES = 64
-#: Bytes of compressed JSON in one row: see ``models.PolicyPart``.
-PART = 4 << 20
 
-_EXACT_KEY: cache.Key = (EXACT, 0)
 _R = errors.Reason
 
 
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A policy as lists show it.
+
+    :param hosts: patterns of the hosts that it judges.
+    :param rules: names of the rules at the top.
+    :param uuid: None for the built-in one, which has no times either.
+    :param revision: counts the documents.
+    :param created_at: seconds since 1970, as is ``updated_at``.
+    :param actor: who wrote this revision.
+    """
+
+    description: str
+    hosts: Sequence[str]
+    rules: Sequence[str]
+    name: str
+    uuid: str | None
+    revision: int
+    created_at: float | None
+    updated_at: float | None
+    actor: str
+
+    @classmethod
+    def of(cls, row: models.Policy) -> Listed:
+        return cls(
+            **row.summary,
+            name=row.name,
+            uuid=row.uuid,
+            revision=row.revision,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            actor=row.actor,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A policy with its document."""
+
+    listed: Listed
+    document: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        return {**self.listed.to_json(), 'document': self.document}
+
+
 def create(
-    verifier: service.Service, document: dict[str, Any], actor: str
-) -> dict[str, Any]:
+    verifier: service.Service, document: Mapping[str, object], actor: str
+) -> Listed:
     """Add a policy under the name in its document.
 
     :raises Invalid: POLICY_INVALID.
@@ -44,35 +85,24 @@ def create(
         MAX_POLICIES already.
     """
     loaded = _load(document)
-    parts = _parts(document)
     try:
-        _create(verifier, loaded, parts, actor)
+        _create(verifier, loaded, packed.pack(document), actor)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
             _R.POLICY_CONFLICT, 'There is a policy of this name already.'
         ) from None
-    return _find(verifier, loaded.name)
+    return _show_listed(verifier, loaded.name)
 
 
 @api.retried
 def _create(
     verifier: service.Service,
     loaded: policy.Policy,
-    parts: Sequence[bytes],
+    content: bytes,
     actor: str,
 ) -> None:
     with verifier.db.write() as session:
-        count = (
-            session.scalar(
-                sa.select(sa.func.count()).select_from(models.Policy)
-            )
-            or 0
-        )
-        if count >= MAX_POLICIES:
-            raise errors.Conflict(
-                _R.POLICY_CONFLICT,
-                f'There are {MAX_POLICIES} policies already.',
-            )
+        _check_number(session)
         now = verifier.clock()
         row = models.Policy(
             name=loaded.name,
@@ -85,7 +115,7 @@ def _create(
         )
         session.add(row)
         session.flush()
-        _add_parts(session, row.uuid, 1, parts)
+        documents.store(session, row.uuid, 1, content)
         audit.record(
             verifier,
             session,
@@ -98,10 +128,10 @@ def _create(
 def update(
     verifier: service.Service,
     name: str,
-    document: dict[str, Any],
+    document: Mapping[str, object],
     revision: int,
     actor: str,
-) -> dict[str, Any]:
+) -> Listed:
     """Replace a policy's document.
 
     :param revision: the one that the caller has seen.
@@ -112,22 +142,22 @@ def update(
     loaded = _load(document)
     if loaded.name != name:
         raise _invalid('/name', 'the policy keeps its name')
-    _update(verifier, loaded, _parts(document), revision, actor)
-    return _find(verifier, name)
+    _update(verifier, loaded, packed.pack(document), revision, actor)
+    return _show_listed(verifier, name)
 
 
 @api.retried
 def _update(
     verifier: service.Service,
     loaded: policy.Policy,
-    parts: Sequence[bytes],
+    content: bytes,
     revision: int,
     actor: str,
 ) -> None:
     table = models.Policy
     with verifier.db.write() as session:
         row = _row(session, loaded.name)
-        if not api.swap(
+        changed = api.swap(
             session,
             sa.update(table)
             .where(table.uuid == row.uuid, table.revision == revision)
@@ -137,14 +167,14 @@ def _update(
                 updated_at=verifier.clock(),
                 actor=actor,
             ),
-        ):
+        )
+        if not changed:
             raise errors.Conflict(
                 _R.POLICY_CONFLICT,
                 'The policy was changed meanwhile; look at it again.',
                 details={'revision': str(row.revision)},
             )
-        _delete_parts(session, row.uuid)
-        _add_parts(session, row.uuid, revision + 1, parts)
+        documents.store(session, row.uuid, revision + 1, content)
         audit.record(
             verifier,
             session,
@@ -155,44 +185,31 @@ def _update(
         )
 
 
-def list_policies(verifier: service.Service) -> list[dict[str, Any]]:
-    """All of them without their documents; the built-in one is not listed."""
+def list_policies(verifier: service.Service) -> list[Listed]:
+    """All of them, by name; the built-in one is not listed."""
     with verifier.db.read() as session:
         return [
-            _view(row)
+            Listed.of(row)
             for row in session.scalars(
                 sa.select(models.Policy).order_by(models.Policy.name)
             )
         ]
 
 
-def show(verifier: service.Service, name: str) -> dict[str, Any]:
-    """One of them with its document.
+def show(verifier: service.Service, name: str) -> Shown:
+    """One of them, or the built-in one.
 
     :raises NotFound: NOT_FOUND.
     """
-    if name == EXACT:
-        return {
-            **_summary(policy.EXACT),
-            'name': EXACT,
-            'uuid': None,
-            'revision': 0,
-            'created_at': None,
-            'updated_at': None,
-            'actor': '',
-            'document': dict(policy.EXACT.document),
-        }
-    return _show(verifier, name)
+    return _BUILT_IN if name == documents.EXACT else _show(verifier, name)
 
 
 @api.retried
-def _show(verifier: service.Service, name: str) -> dict[str, Any]:
+def _show(verifier: service.Service, name: str) -> Shown:
     with verifier.db.read() as session:
         row = _row(session, name)
-        return {
-            **_view(row),
-            'document': _read(session, (row.uuid, row.revision)),
-        }
+        document = documents.read(session, (row.uuid, row.revision))
+        return Shown(Listed.of(row), document)
 
 
 @api.retried
@@ -203,7 +220,7 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
     """
     with verifier.db.write() as session:
         row = _row(session, name)
-        _delete_parts(session, row.uuid)
+        documents.delete(session, row.uuid)
         session.delete(row)
         audit.record(
             verifier,
@@ -218,77 +235,22 @@ def find(verifier: service.Service, name: str) -> tuple[policy.Policy, int]:
     """A policy and its revision, the built-in one included.
 
     :raises NotFound: NOT_FOUND.
+    :raises Unavailable: INTERNAL, it cannot be read by this release.
     """
-    if name == EXACT:
+    if name == documents.EXACT:
         return policy.EXACT, 0
     with verifier.db.read() as session:
         row = _row(session, name)
         key = (row.uuid, row.revision)
-    return verifier.policies.loaded(
-        key, lambda one: _stored(verifier, one)
-    ), key[1]
-
-
-def applicable(
-    verifier: service.Service, host: str
-) -> tuple[policy.BoundPolicy, ...]:
-    """The policies that judge a host, ready for use.
-
-    :raises Unavailable: INTERNAL, a policy in the database is damaged.
-    """
-    table, held = models.Policy, verifier.policies
-    with verifier.db.read() as session:
-        rows = session.execute(
-            sa.select(table.uuid, table.revision, table.summary).order_by(
-                table.name
-            )
-        ).all()
-    held.keep([*((row.uuid, row.revision) for row in rows), _EXACT_KEY])
-    wanted = [
-        (row.uuid, row.revision)
-        for row in rows
-        if policy.names(row.summary['hosts'], host)
-    ]
-    return held.get(
-        wanted or [_EXACT_KEY],
-        references.by_uuid(verifier),
-        lambda key: _stored(verifier, key),
+    loaded = verifier.policies.loaded(
+        key, lambda one: documents.load(verifier, one)
     )
+    return loaded, key[1]
 
 
-def judging(session: orm.Session, host: str) -> list[str]:
-    """Names of the policies that judge a host."""
-    table = models.Policy
-    rows = session.execute(
-        sa.select(table.name, table.summary).order_by(table.name)
-    )
-    return [
-        row.name for row in rows if policy.names(row.summary['hosts'], host)
-    ] or [EXACT]
-
-
-def _stored(verifier: service.Service, key: cache.Key) -> policy.Policy:
-    if key == _EXACT_KEY:
-        return policy.EXACT
-    try:
-        return policy.load(_document(verifier, key))
-    except errors.Invalid as exc:
-        raise errors.Unavailable(
-            _R.INTERNAL,
-            f'A stored policy cannot be read by this release: {exc.message}',
-            details=exc.details,
-        ) from exc
-
-
-@api.retried
-def _document(verifier: service.Service, key: cache.Key) -> dict[str, Any]:
-    with verifier.db.read() as session:
-        return _read(session, key)
-
-
-def _load(document: dict[str, Any]) -> policy.Policy:
+def _load(document: Mapping[str, object]) -> policy.Policy:
     loaded = policy.load(document)
-    if loaded.name == EXACT:
+    if loaded.name == documents.EXACT:
         raise _invalid('/name', 'this is the name of the built-in policy')
     return loaded
 
@@ -301,7 +263,7 @@ def _invalid(pointer: str, what: str) -> errors.Invalid:
     )
 
 
-def _summary(loaded: policy.Policy) -> dict[str, Any]:
+def _summary(loaded: policy.Policy) -> models.PolicySummary:
     return {
         'description': loaded.description,
         'hosts': list(loaded.hosts),
@@ -309,21 +271,20 @@ def _summary(loaded: policy.Policy) -> dict[str, Any]:
     }
 
 
-def _view(row: models.Policy) -> dict[str, Any]:
-    return {
-        **row.summary,
-        'name': row.name,
-        'uuid': row.uuid,
-        'revision': row.revision,
-        'created_at': row.created_at,
-        'updated_at': row.updated_at,
-        'actor': row.actor,
-    }
+def _check_number(session: orm.Session) -> None:
+    count = session.scalar(
+        sa.select(sa.func.count()).select_from(models.Policy)
+    )
+    if count and count >= MAX_POLICIES:
+        raise errors.Conflict(
+            _R.POLICY_CONFLICT,
+            f'There are {MAX_POLICIES} policies already.',
+        )
 
 
-def _find(verifier: service.Service, name: str) -> dict[str, Any]:
+def _show_listed(verifier: service.Service, name: str) -> Listed:
     with verifier.db.read() as session:
-        return _view(_row(session, name))
+        return Listed.of(_row(session, name))
 
 
 def _row(session: orm.Session, name: str) -> models.Policy:
@@ -333,43 +294,15 @@ def _row(session: orm.Session, name: str) -> models.Policy:
     return row
 
 
-def _parts(document: dict[str, Any]) -> list[bytes]:
-    content = zlib.compress(
-        json.dumps(document, separators=(',', ':')).encode(), 1
-    )
-    return [
-        content[start : start + PART] for start in range(0, len(content), PART)
-    ]
-
-
-def _add_parts(
-    session: orm.Session, owner: str, revision: int, parts: Sequence[bytes]
-) -> None:
-    for seq, content in enumerate(parts):
-        session.add(
-            models.PolicyPart(
-                uuid=owner, revision=revision, seq=seq, content=content
-            )
-        )
-        # One by one: together they are more than one statement may hold.
-        session.flush()
-
-
-def _delete_parts(session: orm.Session, owner: str) -> None:
-    session.execute(
-        sa.delete(models.PolicyPart).where(models.PolicyPart.uuid == owner)
-    )
-
-
-def _read(session: orm.Session, key: cache.Key) -> dict[str, Any]:
-    """:raises Lost: another revision took its place just now."""
-    table = models.PolicyPart
-    parts = session.scalars(
-        sa.select(table.content)
-        .where(table.uuid == key[0], table.revision == key[1])
-        .order_by(table.seq)
-    ).all()
-    if not parts:
-        raise api.Lost()
-    document: dict[str, Any] = json.loads(zlib.decompress(b''.join(parts)))
-    return document
+_BUILT_IN = Shown(
+    Listed(
+        **_summary(policy.EXACT),
+        name=documents.EXACT,
+        uuid=None,
+        revision=0,
+        created_at=None,
+        updated_at=None,
+        actor='',
+    ),
+    policy.EXACT.document,
+)

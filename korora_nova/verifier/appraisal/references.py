@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import uuid
-import zlib
-from typing import Any
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -15,13 +13,50 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.verifier import audit, service
-from korora_nova.verifier.appraisal import measurements
+from korora_nova.verifier.appraisal import measurements, packed
 from korora_nova.verifier.db import api, models
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Reference values, and where they come from.
+
+    :param host: the one they were learned from.
+    :param created_at: seconds since 1970.
+    """
+
+    values: ReferenceValues
+    host: str
+    created_at: float
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            **self.values.to_json(),
+            'host': self.host,
+            'created_at': self.created_at,
+        }
+
+
+class BriefReference(Reference):
+    """In JSON, numbers stand in the place of what is long."""
+
+    def to_json(self) -> dict[str, object]:
+        values = self.values
+        document = values.to_json()
+        for name in ('boot', 'ima_digests', 'measured'):
+            del document[name]
+        return {
+            **document,
+            'ima_digest_count': len(values.ima_digests),
+            'components': len(values.boot.components) if values.boot else None,
+            'host': self.host,
+            'created_at': self.created_at,
+        }
 
 
 def create(
     verifier: service.Service, name: str, host: str, actor: str
-) -> dict[str, Any]:
+) -> Reference:
     """Make the state in which a host attested last a wanted one.
 
     :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
@@ -54,7 +89,7 @@ def _create(
                 name=name,
                 uuid=str(uuid.uuid4()),
                 host=host,
-                document=_write(values),
+                document=packed.pack(values.to_json()),
                 created_at=verifier.clock(),
             )
         )
@@ -68,8 +103,8 @@ def _create(
         )
 
 
-def list_references(verifier: service.Service) -> list[dict[str, Any]]:
-    """All of them, with numbers in the place of long lists."""
+def list_references(verifier: service.Service) -> list[BriefReference]:
+    """All of them, by name."""
     table = models.Reference
     known = by_uuid(verifier)
     with verifier.db.read() as session:
@@ -79,39 +114,20 @@ def list_references(verifier: service.Service) -> list[dict[str, Any]]:
             ).order_by(table.name)
         ).all()
     return [
-        {
-            **_brief(known[row.uuid]),
-            'host': row.host,
-            'created_at': row.created_at,
-        }
+        BriefReference(known[row.uuid], row.host, row.created_at)
         for row in rows
         if row.uuid in known
     ]
 
 
-def _brief(values: ReferenceValues) -> dict[str, Any]:
-    document = values.to_json()
-    boot = document.pop('boot')
-    del document['ima_digests'], document['measured']
-    return {
-        **document,
-        'ima_digest_count': len(values.ima_digests),
-        'components': len(boot['components']) if boot else None,
-    }
-
-
-def show(verifier: service.Service, name: str) -> dict[str, Any]:
+def show(verifier: service.Service, name: str) -> Reference:
     """One of them, complete.
 
     :raises NotFound: NOT_FOUND.
     """
     with verifier.db.read() as session:
         row = _row(session, name)
-        return {
-            **_read(row).to_json(),
-            'host': row.host,
-            'created_at': row.created_at,
-        }
+        return Reference(_read(row), row.host, row.created_at)
 
 
 @api.retried
@@ -166,15 +182,9 @@ def _row(session: orm.Session, name: str) -> models.Reference:
 
 def _read(row: models.Reference) -> ReferenceValues:
     try:
-        return ReferenceValues.from_json(
-            json.loads(zlib.decompress(row.document))
-        )
+        return ReferenceValues.from_json(packed.unpack(row.document))
     except errors.Invalid as exc:
         raise errors.Unavailable(
             errors.Reason.INTERNAL,
             f'The reference values {row.name} cannot be read by this release.',
         ) from exc
-
-
-def _write(values: ReferenceValues) -> bytes:
-    return zlib.compress(json.dumps(values.to_json()).encode(), 1)

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import random
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from oslo_config import cfg
+from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exc
 from oslo_db import options
 from oslo_db.sqlalchemy import enginefacade
@@ -19,6 +17,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 
+P = ParamSpec('P')
 T = TypeVar('T')
 
 #: Attempts at a transaction that loses races against other workers.
@@ -108,24 +107,29 @@ def available() -> Iterator[None]:
         raise
 
 
-def retried(function: Callable[..., T]) -> Callable[..., T]:
+def _is_lost(exc: Exception) -> bool:
+    return isinstance(exc, Lost)
+
+
+# Not after a lost connection: the transaction may have been committed.
+_retry = oslo_db_api.wrap_db_retry(
+    max_retries=ATTEMPTS - 1,
+    retry_interval=0.005,
+    max_retry_interval=0.06,
+    jitter=True,
+    exception_checker=_is_lost,
+)
+
+
+def retried(function: Callable[P, T]) -> Callable[P, T]:
     """Run a function that is one transaction again when it lost a race.
 
     Only for functions whose whole effect is that transaction.
 
     :raises Lost: it lost :data:`ATTEMPTS` times.
     """
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> T:
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return function(*args, **kwargs)
-            except Lost:
-                time.sleep(random.uniform(0, 0.005 * attempt))
-        return function(*args, **kwargs)
-
-    return wrapper
+    wrapped: Callable[P, T] = _retry(function)
+    return wrapped
 
 
 def swap(session: orm.Session, statement: sa.Update) -> bool:

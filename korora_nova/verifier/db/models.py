@@ -9,7 +9,7 @@ compare-and-swap needs: the old value stands in the UPDATE's condition.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -175,6 +175,14 @@ class Reference(Base):
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
 
 
+class PolicySummary(TypedDict):
+    """What lists show of a policy's document."""
+
+    description: str
+    hosts: list[str]
+    rules: list[str]
+
+
 class Policy(Base):
     """A policy of the operator; ``summary`` is what lists show of it.
 
@@ -187,7 +195,7 @@ class Policy(Base):
     )
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), unique=True)
     revision: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
-    summary: orm.Mapped[dict[str, Any]] = orm.mapped_column(sa.JSON)
+    summary: orm.Mapped[PolicySummary] = orm.mapped_column(sa.JSON)
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     actor: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))

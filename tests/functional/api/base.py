@@ -69,11 +69,9 @@ class ApiTestCase(testtools.TestCase):
         caught: list[errors.KororaError] = []
         try:
             yield caught
-        except errors.KororaError as error:
-            caught.append(error)
-            self.assertEqual(
-                reason, error.reason, (error.message, error.details)
-            )
+        except errors.KororaError as exc:
+            caught.append(exc)
+            self.assertEqual(reason, exc.reason, (exc.message, exc.details))
         else:
             self.fail(f'not refused with {reason}')
 

@@ -157,7 +157,7 @@ class TestEvidence(base.ApiTestCase):
             (shown['tier'], shown['reasons']),
         )
 
-    def test_pcr_10_extended_behind_the_log(self):
+    def test_pcr_10_extended_by_what_is_not_in_the_log(self):
         host = self.host('h1')
         host.tpm.extend(10, b'\1' * 32)
         host.attest_now()

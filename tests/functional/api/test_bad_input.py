@@ -10,8 +10,7 @@ import hypothesis
 from hypothesis import strategies
 
 from korora_nova import errors
-from korora_nova.api import handler
-from korora_nova.api.schemas import self_report
+from korora_nova.api import routes, schemas
 from tests.functional.api import base
 from tests.support import agent
 
@@ -85,7 +84,7 @@ class BadInputTestCase(base.ApiTestCase):
 class TestBodies(BadInputTestCase):
     WRITES = [
         (method, path.format(host='h1', name='x', instance=UUID, id=UUID))
-        for path, methods in handler.ROUTES.items()
+        for path, methods in routes.ROUTES.items()
         for method in methods
         if method in ('POST', 'PUT')
     ]
@@ -377,7 +376,7 @@ class TestFields(BadInputTestCase):
                 413,
             ),
         )
-        self.assertGreater(self_report.EVIDENCE_LIMIT, 48 << 20)
+        self.assertGreater(schemas.EVIDENCE_LIMIT, 48 << 20)
 
     @hypothesis.settings(
         max_examples=60, deadline=None, database=None, derandomize=True

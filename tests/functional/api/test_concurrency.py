@@ -10,7 +10,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova import errors
-from korora_nova.verifier.appraisal import measurements
+from korora_nova.verifier.appraisal import segments
 from korora_nova.verifier.custody import receipts
 from korora_nova.verifier.db import models
 from tests.functional.api import base
@@ -26,8 +26,8 @@ def together(*calls) -> list:
     def attempt(call):
         try:
             return call()
-        except errors.KororaError as error:
-            return error.reason
+        except errors.KororaError as exc:
+            return exc.reason
 
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(attempt, calls))
@@ -91,10 +91,8 @@ class ConcurrencyMixin:
         """Segments are put together while others are added."""
         host = self.host('h1')
         host.go_on()
-        store = functools.partial(
-            measurements.compact, self.korora.service, 'h1'
-        )
-        with mock.patch.object(measurements, 'MAX_ROWS', 1):
+        store = functools.partial(segments.compact, self.korora.service, 'h1')
+        with mock.patch.object(segments, 'MAX_ROWS', 1):
             for number in range(8):
                 host.measure(f'/usr/lib/{number}')
                 self.assertEqual(

@@ -8,7 +8,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova.rats import evidence, reference
-from korora_nova.verifier.appraisal import measurements
+from korora_nova.verifier.appraisal import measurements, packed, segments
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 from tests.support import agent, simulator
@@ -105,7 +105,7 @@ class Continuity(ContinuityTestCase):
 
     def test_many_segments_become_few(self):
         host = self.host()
-        with mock.patch.object(measurements, 'MAX_ROWS', 4):
+        with mock.patch.object(segments, 'MAX_ROWS', 4):
             for number in range(11):
                 host.measure(f'/usr/lib/{number}')
                 host.go_on()
@@ -268,11 +268,11 @@ class Continuity(ContinuityTestCase):
         self.send(host, two)
         host.offset = first
         host.measure('/usr/lib/c')
-        with mock.patch.object(measurements, 'MAX_ROWS', 2):
+        with mock.patch.object(segments, 'MAX_ROWS', 2):
             host.go_on()
         with self.korora.service.db.read() as session:
             log = b''.join(
-                content for _, content in measurements._segments(session, 'h1')
+                content for _, content in segments.read(session, 'h1')
             )
         self.assertEqual(host.ima_log, log)
         self.assertEqual(2, len(self.rows(models.MeasurementSegment)))
@@ -330,7 +330,7 @@ class Continuity(ContinuityTestCase):
                     uuid='x',
                     host='h1',
                     created_at=row.created_at,
-                    document=measurements._pack({'version': 3}),
+                    document=packed.pack({'version': 3}),
                 )
             )
         with self.refused('INTERNAL') as caught:
@@ -379,7 +379,7 @@ class Continuity(ContinuityTestCase):
         host = self.host()
         with self.korora.service.db.write() as session:
             row = session.scalars(sa.select(models.Measurement)).one()
-            row.ima_states = measurements._pack([{'bytes': host.offset}])
+            row.ima_states = packed.pack([{'bytes': host.offset}])
         with self.refused('IMA_CONTINUITY'):
             host.attest_now()
 

@@ -9,7 +9,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova.rats import policy
-from korora_nova.verifier.appraisal import policies
+from korora_nova.verifier.appraisal import documents, packed, policies
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 
@@ -203,26 +203,21 @@ class Policies(base.ApiTestCase):
             self.assertEqual(1, loaded.call_count)
         held = self.korora.service.policies
         self.assertEqual(
-            1, len(held._policies) - (policies._EXACT_KEY in held._policies)
+            1, len(held._policies) - (documents.EXACT_KEY in held._policies)
         )
         self.admin.delete_policy('loose')
         host.attest_now()
-        self.assertEqual({policies._EXACT_KEY}, set(held._policies))
-        self.assertEqual({policies._EXACT_KEY}, set(held._bound))
+        self.assertEqual({documents.EXACT_KEY}, set(held._policies))
+        self.assertEqual({documents.EXACT_KEY}, set(held._bound))
 
     def test_stored_policy_that_this_release_cannot_read(self):
-        """That is no word about the host."""
+        """That says nothing about the host."""
         host = self.host('h1')
         self.admin.create_policy(LOOSE)
         with self.korora.service.db.write() as session:
             row = session.scalars(sa.select(models.Policy)).one()
-            policies._delete_parts(session, row.uuid)
-            policies._add_parts(
-                session,
-                row.uuid,
-                1,
-                policies._parts({**LOOSE, 'rules': [{'of-the-future': {}}]}),
-            )
+            document = {**LOOSE, 'rules': [{'of-the-future': {}}]}
+            documents.store(session, row.uuid, 1, packed.pack(document))
         with self.refused('INTERNAL'):
             host.attest_now()
 
@@ -242,7 +237,7 @@ class Policies(base.ApiTestCase):
             for _ in range(200_000)
         ]
         document = {**LOOSE, 'rules': [PINNED, {'ima': {'digests': digests}}]}
-        with mock.patch.object(policies, 'PART', 1 << 20):
+        with mock.patch.object(packed, 'PART', 1 << 20):
             self.admin.create_policy(document)
         with self.korora.service.db.read() as session:
             self.assertLess(

@@ -3,8 +3,7 @@
 
 import json
 
-from korora_nova.api import handler
-from korora_nova.api.policies import base as rules
+from korora_nova.api import routes, rules
 from tests.functional.api import base
 
 #: What each role may do besides reading versions and keys; all else is 403.
@@ -51,7 +50,7 @@ ANYBODY = {'GET /', 'GET /v1/keys'}
 
 CALLS = sorted(
     f'{method} {path}'
-    for path, methods in handler.ROUTES.items()
+    for path, methods in routes.ROUTES.items()
     for method in methods
 )
 

@@ -4,7 +4,7 @@
 import testtools
 
 from korora_nova import errors
-from korora_nova.api import handler
+from korora_nova.api import routes
 
 
 class TestNames(testtools.TestCase):
@@ -15,12 +15,10 @@ class TestNames(testtools.TestCase):
                 f'/v1/hosts/{bad}/approval',
                 f'/v1/references/{bad}',
             ):
-                raised = self.assertRaises(
-                    errors.NotFound, handler._match, path
-                )
+                raised = self.assertRaises(errors.NotFound, routes.match, path)
                 self.assertEqual('NOT_FOUND', raised.reason)
 
     def test_names(self) -> None:
         for good in ('a', '...', '..a', 'a..', '.a', 'a' * 255, 'a.b-c_d:e'):
             for path in (f'/v1/hosts/{good}', f'/v1/hosts/{good}/approval'):
-                self.assertEqual({'host': good}, handler._match(path)[0])
+                self.assertEqual({'host': good}, routes.match(path)[0])

@@ -11,7 +11,7 @@ from urllib import parse
 
 import testtools
 
-from korora_nova.api import handler
+from korora_nova.api import routes
 from korora_tempest_plugin.services import attestation
 
 #: A client's arguments, as placeholders of the routes.
@@ -69,7 +69,7 @@ class TestRoutes(testtools.TestCase):
             found.append(('/' + parse.unquote(path), verb))
         wanted = [
             (path, verb)
-            for path, verbs in handler.ROUTES.items()
+            for path, verbs in routes.ROUTES.items()
             for verb in verbs
         ]
         self.assertEqual(sorted(wanted), sorted(found))

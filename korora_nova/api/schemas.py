@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies of what an agent says about its own host."""
+"""JSON schemas of request bodies.
+
+Bodies that are hashed into quotes are in ``custody.messages``.
+"""
 
 from korora_nova.custody import messages
 from korora_nova.rats import evidence, schemas
+
+# What an agent says about its own host.
 
 ENROL = schemas.closed(
     {
@@ -31,7 +36,34 @@ EVIDENCE = schemas.closed(
     }
 )
 
-#: Base64 of both logs, and room for the rest.
+#: Base64 of both logs, and room for the rest, bytes.
 EVIDENCE_LIMIT = (evidence.MAX_UEFI_LOG + evidence.MAX_IMA_LOG) // 3 * 4 + (
     1 << 20
 )
+
+# What operators decide.
+
+APPROVE_HOST = schemas.closed({'ek_hash': schemas.DIGEST})
+
+CREATE_REFERENCE = schemas.closed({'name': schemas.HOST, 'host': schemas.HOST})
+
+# What is in a policy's document is the appraisal's to check.
+CREATE_POLICY = schemas.closed({'document': {'type': 'object'}})
+
+UPDATE_POLICY = schemas.closed(
+    {
+        'document': {'type': 'object'},
+        'revision': {'type': 'integer', 'minimum': 1, 'maximum': 2**63 - 1},
+    }
+)
+
+#: A policy of 1,000,000 digests has 75 MB.
+POLICY_LIMIT = 128 << 20
+
+ABORT_MIGRATION = schemas.closed({'reason': schemas.text(1024)})
+
+RECOVER_LEDGER = schemas.closed(
+    {'receipts': {'type': 'array', 'maxItems': 4096, 'items': schemas.TOKEN}}
+)
+
+RECOVER_LIMIT = 16 << 20

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dispatcher: from a request to a handler's answer.
+
+A call is refused, in this order, because the path is unknown (404), the
+method is (405), the role does not admit it (403), the caller accepts no
+JSON (406), or by the handler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import webob
+
+from korora_nova import errors
+from korora_nova.api import auth, call, faults, routes, rules
+from korora_nova.verifier import service
+
+
+class Api:
+    """The innermost WSGI application.
+
+    :param verifier: the use cases.
+    :param enforcer: asked before each handler.
+    """
+
+    def __init__(
+        self, verifier: service.Service, enforcer: rules.Enforcer
+    ) -> None:
+        self._service = verifier
+        self._enforcer = enforcer
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self._answer(webob.Request(environ))(environ, start_response)
+
+    def _answer(self, request: webob.Request) -> webob.Response:
+        path, methods = routes.match(request.environ.get('PATH_INFO') or '/')
+        if request.method not in methods:
+            raise faults.NotAllowed(
+                errors.Reason.INVALID_REQUEST,
+                f'This path admits only {" and ".join(sorted(methods))}.',
+            )
+        route = methods[request.method]
+        context = request.environ[auth.ENV_CONTEXT]
+        if route.rule is not None:
+            self._enforcer.check(context, route.rule)
+        _check_accept(request)
+        return call.respond(
+            route.handler(
+                call.Call(request, self._service, path, context.user_id or '')
+            )
+        )
+
+
+def _check_accept(request: webob.Request) -> None:
+    if not request.accept.acceptable_offers(['application/json']):
+        raise faults.NotAcceptable(
+            errors.Reason.INVALID_REQUEST, 'Answers are application/json only.'
+        )

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What answers each call: reads it, asks the verifier, decides nothing.
+
+The docstring of a handler is its route.
+"""
+
+from __future__ import annotations
+
+import webob
+
+from korora_nova import errors
+from korora_nova.api import schemas
+from korora_nova.api.call import Answer, Call, json_response
+from korora_nova.verifier import (
+    attest,
+    challenges,
+    enrolment,
+    hosts,
+    results,
+)
+from korora_nova.verifier.appraisal import differences, policies, references
+from korora_nova.verifier.custody import handover, ledger, receipts, recovery
+
+# Versions and public keys.
+
+
+def show_versions(call: Call) -> Answer:
+    """GET /"""
+    return {
+        'versions': [
+            {
+                'id': 'v1',
+                'status': 'CURRENT',
+                'links': [{'rel': 'self', 'href': '/v1'}],
+            }
+        ]
+    }
+
+
+def show_keys(call: Call) -> Answer:
+    """GET /v1/keys"""
+    return call.service.ring.to_json()
+
+
+# Hosts, as operators see them.
+
+
+def list_hosts(call: Call) -> Answer:
+    """GET /v1/hosts"""
+    return {'hosts': hosts.list_hosts(call.service)}
+
+
+def show_host(call: Call) -> Answer:
+    """GET /v1/hosts/{host}"""
+    return hosts.show(call.service, call.path['host'])
+
+
+def approve_host(call: Call) -> Answer:
+    """PUT /v1/hosts/{host}/approval"""
+    document = call.read(schemas.APPROVE_HOST)
+    return hosts.approve(
+        call.service, call.path['host'], document['ek_hash'], call.actor
+    )
+
+
+def delete_host(call: Call) -> Answer:
+    """DELETE /v1/hosts/{host}"""
+    force = call.query('force').get('force', 'false')
+    if force not in ('true', 'false'):
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            'The parameter force is true or false.',
+        )
+    hosts.delete(
+        call.service, call.path['host'], call.actor, force=force == 'true'
+    )
+    return None
+
+
+# What an agent says about its own host.
+
+
+def enrol(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/enrolment"""
+    document = call.read(schemas.ENROL)
+    return enrolment.enrol(
+        call.service, call.path['host'], enrolment.Keys.from_json(document)
+    )
+
+
+def prove(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/enrolment/proof"""
+    document = call.read(schemas.PROVE)
+    return {
+        'status': enrolment.prove(
+            call.service, call.path['host'], document['proof']
+        )
+    }
+
+
+def create_challenge(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/challenges"""
+    return challenges.issue(
+        call.service, call.path['host'], call.read(schemas.CHALLENGE)['class']
+    )
+
+
+def create_evidence(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/evidence"""
+    return attest.attest(
+        call.service,
+        call.path['host'],
+        call.read(schemas.EVIDENCE, schemas.EVIDENCE_LIMIT),
+    )
+
+
+# Attestation results, for whoever relies on them.
+
+
+def list_results(call: Call) -> Answer:
+    """GET /v1/results"""
+    text = call.query('changes-since').get('changes-since')
+    since = None if text is None else results.Since.parse(text)
+    etag = str(results.mark(call.service))
+    if etag in call.request.if_none_match:
+        return webob.Response(status=304, etag=etag, content_type=None)
+    answer = results.list_results(call.service, since)
+    return json_response(answer, ETag=f'"{answer.mark}"')
+
+
+def show_result(call: Call) -> Answer:
+    """GET /v1/results/{host}"""
+    return results.show(call.service, call.path['host'])
+
+
+# Reference values.
+
+
+def create_reference(call: Call) -> Answer:
+    """POST /v1/references"""
+    document = call.read(schemas.CREATE_REFERENCE)
+    return references.create(
+        call.service, document['name'], document['host'], call.actor
+    )
+
+
+def list_references(call: Call) -> Answer:
+    """GET /v1/references"""
+    return {'references': references.list_references(call.service)}
+
+
+def show_reference(call: Call) -> Answer:
+    """GET /v1/references/{name}"""
+    return references.show(call.service, call.path['name'])
+
+
+def delete_reference(call: Call) -> Answer:
+    """DELETE /v1/references/{name}"""
+    references.delete(call.service, call.path['name'], call.actor)
+    return None
+
+
+# Appraisal policies.
+
+
+def create_policy(call: Call) -> Answer:
+    """POST /v1/policies"""
+    document = call.read(schemas.CREATE_POLICY, schemas.POLICY_LIMIT)
+    return policies.create(call.service, document['document'], call.actor)
+
+
+def list_policies(call: Call) -> Answer:
+    """GET /v1/policies"""
+    return {'policies': policies.list_policies(call.service)}
+
+
+def show_policy(call: Call) -> Answer:
+    """GET /v1/policies/{name}"""
+    return policies.show(call.service, call.path['name'])
+
+
+def update_policy(call: Call) -> Answer:
+    """PUT /v1/policies/{name}"""
+    document = call.read(schemas.UPDATE_POLICY, schemas.POLICY_LIMIT)
+    return policies.update(
+        call.service,
+        call.path['name'],
+        document['document'],
+        int(document['revision']),
+        call.actor,
+    )
+
+
+def delete_policy(call: Call) -> Answer:
+    """DELETE /v1/policies/{name}"""
+    policies.delete(call.service, call.path['name'], call.actor)
+    return None
+
+
+def list_differences(call: Call) -> Answer:
+    """GET /v1/policies/{name}/differences/{host}"""
+    return differences.show(call.service, call.path['name'], call.path['host'])
+
+
+# The ledger, hand-overs and receipts.
+
+
+def show_server(call: Call) -> Answer:
+    """GET /v1/servers/{instance}"""
+    return ledger.show(call.service, call.path['instance'])
+
+
+def list_migrations(call: Call) -> Answer:
+    """GET /v1/migrations"""
+    return {'migrations': handover.list_migrations(call.service)}
+
+
+def show_migration(call: Call) -> Answer:
+    """GET /v1/migrations/{id}"""
+    return handover.show(call.service, call.path['id'])
+
+
+def abort_migration(call: Call) -> Answer:
+    """POST /v1/migrations/{id}/abort"""
+    document = call.read(schemas.ABORT_MIGRATION)
+    return handover.force_abort(
+        call.service, call.path['id'], document['reason'], call.actor
+    )
+
+
+def list_receipts(call: Call) -> Answer:
+    """GET /v1/receipts"""
+    since = call.query('since').get('since', '0')
+    if not since.isascii() or not since.isdigit() or len(since) > 18:
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            'The parameter since is a sequence number.',
+        )
+    return {'receipts': receipts.list_receipts(call.service, int(since))}
+
+
+def recover_ledger(call: Call) -> Answer:
+    """POST /v1/ledger/recover"""
+    document = call.read(schemas.RECOVER_LEDGER, schemas.RECOVER_LIMIT)
+    return recovery.recover(call.service, document['receipts'], call.actor)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may call what: roles, rules, and oslo.policy that enforces them.
+
+``attester`` is what agents have and nothing more; all compute hosts share
+the agents' credentials, so nothing that an operator decides is open to
+them. The role opens the door only; the TPM proves which host speaks.
+Keystone's ``reader`` counts for the system only: whoever is a member of any
+project has it there, and hosts and other projects' servers are not theirs
+to see.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy
+
+from korora_nova import errors
+from korora_nova.api import routes
+
+PREFIX = 'attestation:'
+
+ADMIN = 'rule:attestation_admin'
+READER = 'rule:attestation_reader'
+ATTESTER = 'rule:attestation_attester'
+READER_OR_ATTESTER = 'rule:attestation_reader or rule:attestation_attester'
+RELYING_PARTY = f'{READER_OR_ATTESTER} or rule:attestation_service'
+ANYBODY = '@'
+
+ROLES = [
+    policy.RuleDefault(
+        'attestation_admin',
+        'role:admin',
+        'Operators who decide which hosts and states are trusted.',
+    ),
+    policy.RuleDefault(
+        'attestation_reader',
+        'role:admin or role:attestation_reader'
+        ' or (role:reader and system_scope:all)',
+        'Whoever may read hosts, results and the ledger.',
+    ),
+    policy.RuleDefault(
+        'attestation_attester', 'role:attester', 'Agents of compute hosts.'
+    ),
+    policy.RuleDefault(
+        'attestation_service',
+        'role:service',
+        'Services that rely on results, above all the Nova scheduler.',
+    ),
+]
+
+
+def _rule(
+    name: str, check: str, description: str
+) -> policy.DocumentedRuleDefault:
+    """A rule, with the operations that the table of routes gives it."""
+    return policy.DocumentedRuleDefault(
+        name=PREFIX + name,
+        check_str=check,
+        description=description,
+        scope_types=['system', 'project'],
+        operations=[
+            {'method': method, 'path': path}
+            for path, methods in routes.ROUTES.items()
+            for method, route in methods.items()
+            if route.rule == name
+        ],
+    )
+
+
+RULES = [
+    # Hosts, as operators see them.
+    _rule('hosts:list', READER, 'List hosts.'),
+    _rule('hosts:show', READER_OR_ATTESTER, 'Show one host.'),
+    _rule(
+        'hosts:approve',
+        ADMIN,
+        "Approve a host's TPM, before or after it enrolled.",
+    ),
+    _rule('hosts:delete', ADMIN, 'Forget a host and its TPM.'),
+    # What an agent says about its own host.
+    _rule(
+        'enrolment:create',
+        ATTESTER,
+        'Ask for a credential that only the named TPM can open.',
+    ),
+    _rule(
+        'enrolment:prove',
+        ATTESTER,
+        'Prove that the TPM opened the credential.',
+    ),
+    _rule('challenges:create', ATTESTER, 'Ask for a challenge.'),
+    _rule(
+        'evidence:create',
+        ATTESTER,
+        'Attest, and ask for a custody decision with it.',
+    ),
+    # Public keys and results.
+    _rule(
+        'keys:show',
+        ANYBODY,
+        'Show the public keys of the service. Whoever relies on them '
+        'pins them from elsewhere.',
+    ),
+    _rule('results:list', RELYING_PARTY, 'List the results of all hosts.'),
+    _rule('results:show', RELYING_PARTY, 'Show the result of one host.'),
+    # Reference values.
+    _rule('references:create', ADMIN, 'Learn reference values from a host.'),
+    _rule('references:list', READER, 'List reference values.'),
+    _rule('references:show', READER, 'Show reference values.'),
+    _rule('references:delete', ADMIN, 'Delete reference values.'),
+    # Appraisal policies.
+    _rule('policies:create', ADMIN, 'Create an appraisal policy.'),
+    _rule('policies:list', READER, 'List appraisal policies.'),
+    _rule('policies:show', READER, 'Show an appraisal policy.'),
+    _rule(
+        'policies:update',
+        ADMIN,
+        'Replace the document of an appraisal policy.',
+    ),
+    _rule('policies:delete', ADMIN, 'Delete an appraisal policy.'),
+    _rule(
+        'policies:differences',
+        READER,
+        "Compare a host's last evidence with an appraisal policy.",
+    ),
+    # The ledger, hand-overs and receipts.
+    _rule(
+        'servers:show',
+        READER_OR_ATTESTER,
+        "Show which host holds a server's key.",
+    ),
+    _rule('migrations:list', READER, 'List hand-overs.'),
+    _rule(
+        'migrations:show',
+        READER_OR_ATTESTER,
+        'Show one hand-over and its receipt.',
+    ),
+    _rule(
+        'migrations:abort',
+        ADMIN,
+        'Decide that a pending hand-over did not happen; only with '
+        'the destination fenced.',
+    ),
+    _rule('receipts:list', READER_OR_ATTESTER, 'List receipts.'),
+    _rule(
+        'ledger:recover',
+        ADMIN,
+        'Reconcile a restored database with receipts of hosts.',
+    ),
+]
+
+
+def list_rules() -> list[policy.RuleDefault]:
+    """Every rule, for the enforcer and ``oslopolicy-sample-generator``."""
+    return [*ROLES, *RULES]
+
+
+class Enforcer:
+    """The rules of one application, from code and ``[oslo_policy]``."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._enforcer = policy.Enforcer(conf)
+        self._enforcer.register_defaults(list_rules())
+
+    def problems(self) -> list[str]:
+        """What is wrong with the operator's rules; sentences.
+
+        A rule of a name that does not exist is one: it was meant to
+        restrict something.
+        """
+        known = {rule.name for rule in list_rules()}
+        try:
+            self._enforcer.load_rules(True)
+            self._enforcer.check_rules(raise_on_violation=True)
+        except (
+            ValueError,
+            OSError,
+            policy.InvalidDefinitionError,
+            cfg.ConfigFilesNotFoundError,
+        ) as exc:
+            return [f'The policy cannot be used: {exc}.']
+        return [
+            f'There is no rule {name}.'
+            for name in sorted(set(self._enforcer.file_rules) - known)
+        ]
+
+    def check(self, context: Any, rule: str) -> None:
+        """Insist that the caller may do this.
+
+        :param rule: its name without the prefix.
+        :raises Forbidden: FORBIDDEN.
+        """
+        name = PREFIX + rule
+        try:
+            self._enforcer.authorize(name, {}, context, do_raise=True)
+        except (policy.PolicyNotAuthorized, policy.InvalidScope):
+            raise errors.Forbidden(
+                errors.Reason.FORBIDDEN, details={'rule': name}
+            ) from None

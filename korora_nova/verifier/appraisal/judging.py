@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which policies judge a host.
+
+A host is appraised by every policy that names it, and by the built-in one
+if none does.  A change counts from the host's next attestation on.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from korora_nova.rats import policy
+from korora_nova.verifier import service
+from korora_nova.verifier.appraisal import documents, references
+from korora_nova.verifier.db import models
+
+
+def names(session: orm.Session, host: str) -> list[str]:
+    """Names of the policies that judge a host."""
+    table = models.Policy
+    rows = session.execute(
+        sa.select(table.name, table.summary).order_by(table.name)
+    )
+    return [
+        row.name for row in rows if policy.names(row.summary['hosts'], host)
+    ] or [documents.EXACT]
+
+
+def bound(
+    verifier: service.Service, host: str
+) -> tuple[policy.BoundPolicy, ...]:
+    """The policies that judge a host, ready for use.
+
+    :raises Unavailable: INTERNAL, a policy in the database is damaged.
+    """
+    table, held = models.Policy, verifier.policies
+    with verifier.db.read() as session:
+        rows = session.execute(
+            sa.select(table.uuid, table.revision, table.summary).order_by(
+                table.name
+            )
+        ).all()
+    held.keep(
+        [*((row.uuid, row.revision) for row in rows), documents.EXACT_KEY]
+    )
+    wanted = [
+        (row.uuid, row.revision)
+        for row in rows
+        if policy.names(row.summary['hosts'], host)
+    ]
+    return held.get(
+        wanted or [documents.EXACT_KEY],
+        references.by_uuid(verifier),
+        lambda key: documents.load(verifier, key),
+    )
