@@ -116,6 +116,7 @@ def _appraise(
         policies=policies.applicable(verifier, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
+        memos=verifier.memos,
     )
     attested = Attested(
         host=row.name,

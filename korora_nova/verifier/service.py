@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.rats import endorsement, reference
+from korora_nova.rats import endorsement, ima, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, nova_record
 from korora_nova.verifier.db import api
@@ -82,6 +82,7 @@ class Service:
     :param nova: asked before a permit is signed.
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
+    :param memos: entries of measurement lists that hosts share.
     """
 
     db: api.Database
@@ -96,6 +97,7 @@ class Service:
     policies: cache.BoundPolicies = dataclasses.field(
         default_factory=cache.BoundPolicies
     )
+    memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
 
     @property
     def cloud(self) -> str:

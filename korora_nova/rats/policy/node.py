@@ -17,6 +17,7 @@ from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.finding import MAX_LISTED, Finding, listed
 from korora_nova.rats.ima import templates
+from korora_nova.rats.ima.rules import MAX_DIGESTS
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
@@ -24,8 +25,6 @@ _R = errors.Reason
 
 Params: TypeAlias = Mapping[str, Any]
 
-#: Longest list of digests in one place of a policy.
-MAX_DIGESTS = 2_000_000
 #: What the PCRs of a UEFI host hold (PC Client Platform Firmware Profile
 #: 3.3.4; the UAPI group's TPM PCR registry).
 HOLDS = {
