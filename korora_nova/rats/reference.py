@@ -108,7 +108,7 @@ class ReferenceValues:
             },
             'ima_digests': sorted(self.ima_digests),
             'measured': digests_to_json(self.measured),
-            'boot': self.boot.to_json() if self.boot else None,
+            'boot': eventlog.boot_to_json(self.boot) if self.boot else None,
             'firmware_version': self.firmware_version,
         }
 
@@ -136,7 +136,7 @@ class ReferenceValues:
             },
             frozenset(document['ima_digests']),
             digests_from_json(document.get('measured', {})),
-            None if boot is None else eventlog.BootState.from_json(boot),
+            None if boot is None else eventlog.boot_from_json(boot),
             document.get('firmware_version'),
         )
 

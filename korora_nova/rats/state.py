@@ -224,7 +224,7 @@ class VerifiedState:
             },
             'firmware_version': self.firmware_version,
             'log': self.log.to_json() if self.log else None,
-            'boot': self.boot.to_json() if self.boot else None,
+            'boot': eventlog.boot_to_json(self.boot) if self.boot else None,
             'log_fault': _fault_to_json(self.log_fault),
             'ima_fault': _fault_to_json(self.ima_fault),
         }
@@ -253,7 +253,7 @@ class VerifiedState:
             document['firmware_version'],
             None if log is None else Explained.from_json(log),
             _fault_from_json(document['log_fault']),
-            None if boot is None else eventlog.BootState.from_json(boot),
+            None if boot is None else eventlog.boot_from_json(boot),
             _fault_from_json(document['ima_fault']),
         )
 

@@ -38,6 +38,10 @@ from korora_nova.rats.eventlog.boot import (
     SignatureEntry,
 )
 from korora_nova.rats.eventlog.check import status
+from korora_nova.rats.eventlog.document import (
+    boot_from_json,
+    boot_to_json,
+)
 from korora_nova.rats.eventlog.formats import (
     MAX_ALGORITHMS,
     MAX_EVENT_BYTES,
@@ -75,6 +79,8 @@ __all__ = [
     'SignatureDatabase',
     'SignatureEntry',
     'VerifiedLog',
+    'boot_from_json',
+    'boot_to_json',
     'parse',
     'status',
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class SignatureEntry(NamedTuple):
@@ -135,19 +135,3 @@ class BootState:
     commands: tuple[CommandLine, ...] = ()
     command_lines: tuple[CommandLine, ...] = ()
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """A document for :meth:`from_json`."""
-        from korora_nova.rats.eventlog import document
-
-        return document.dump(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> BootState:
-        """Read what :meth:`to_json` wrote.
-
-        :raises Invalid: INVALID_REQUEST.
-        """
-        from korora_nova.rats.eventlog import document
-
-        return document.load(data)

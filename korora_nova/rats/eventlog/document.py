@@ -31,7 +31,7 @@ _TYPES: dict[str, type] = {'str': str, 'int': int, 'bool': bool}
 _T = TypeVar('_T')
 
 
-def dump(state: boot.BootState) -> dict[str, Any]:
+def boot_to_json(state: boot.BootState) -> dict[str, Any]:
     """The document of a state."""
     document: dict[str, Any] = {
         'version': VERSION,
@@ -61,7 +61,7 @@ def dump(state: boot.BootState) -> dict[str, Any]:
     return document
 
 
-def load(document: Any) -> boot.BootState:
+def boot_from_json(document: Any) -> boot.BootState:
     """The state of a document.
 
     :raises Invalid: INVALID_REQUEST, details name the place.

@@ -64,7 +64,7 @@ class Pass:
         """
         known, hits = bool(self.memo.entries), 0
         rounds = 1 if known else _MOST
-        while not self._ended(target):
+        while self.count <= MAX_ENTRIES and not self._ended(target):
             # The boot aggregate must be looked at.
             if known and not self.judge.first:
                 before = self.count
@@ -74,8 +74,8 @@ class Pass:
                     break
                 rounds = 1 if self.count > before else min(2 * rounds, _MOST)
             self._cold(target, self.count + rounds)
-            if self.count > MAX_ENTRIES:
-                raise malformed('too many entries', self.at)
+        if self.count > MAX_ENTRIES:
+            raise malformed('too many entries', self.at)
         self._memos.settle(self._key, self.memo, hits, self.count - hits)
         return self.pcr == target
 

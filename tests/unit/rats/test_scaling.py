@@ -41,7 +41,7 @@ def uefi(*events):
 
 def boot(log):
     parsed = eventlog.parse(log)
-    parsed.compare(parsed.replay()).boot.to_json()
+    eventlog.boot_to_json(parsed.compare(parsed.replay()).boot)
 
 
 def variable(guid, name, value):
