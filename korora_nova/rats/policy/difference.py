@@ -15,8 +15,9 @@ from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
 from korora_nova.rats.ima import Entry
 from korora_nova.rats.policy import changes
-from korora_nova.rats.policy.boot import words
 from korora_nova.rats.policy.bound import Judgement, Policy
+from korora_nova.rats.policy.components import words
+from korora_nova.rats.policy.node import Params
 from korora_nova.rats.reference import File, ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
@@ -49,7 +50,7 @@ _ADVICE = {
     'fwupdmgr update',
     _R.COMMAND_LINE: "change the settings of {host}'s boot loader and reboot "
     'it; if the line is wanted, ' + _EDIT,
-    _R.TPM_CLOCK_UNSAFE: 'shut {host} down in order and start it again; if '
+    _R.TPM_CLOCK_UNSAFE: 'shut {host} down cleanly and start it again; if '
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
     'then reboot {host}',
@@ -200,7 +201,7 @@ def _advice(policy: Policy, finding: Finding, host: str) -> str:
     return text.format(host=printable(host), rule=rule, policy=policy.name)
 
 
-def params(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+def params(document: Params, path: str) -> Params:
     """Parameters of the rule at a path of a policy document, or {}."""
     found: Any = document
     for part in path.split('/'):
