@@ -154,6 +154,7 @@ class Reason:
     LIBVIRT_UNAVAILABLE = 'LIBVIRT_UNAVAILABLE'
     DATABASE_UNAVAILABLE = 'DATABASE_UNAVAILABLE'
     KEYS_INVALID = 'KEYS_INVALID'
+    EXTENSION_INVALID = 'EXTENSION_INVALID'
     INTERNAL = 'INTERNAL'
     NOVA_DRIFT = 'NOVA_DRIFT'
     LIBVIRT_TOO_OLD = 'LIBVIRT_TOO_OLD'
@@ -200,6 +201,7 @@ class Reason:
     TPM_FIRMWARE = 'TPM_FIRMWARE'
     TPM_CLOCK_UNSAFE = 'TPM_CLOCK_UNSAFE'
     PCR_NOT_GOLDEN = 'PCR_NOT_GOLDEN'
+    SITE_RULE = 'SITE_RULE'
     NO_REFERENCE = 'NO_REFERENCE'
     NO_POLICY = 'NO_POLICY'
     POLICY_INVALID = 'POLICY_INVALID'
@@ -309,6 +311,10 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
     'LIBVIRT_UNAVAILABLE': (Unavailable, 'libvirt cannot be reached.'),
     'DATABASE_UNAVAILABLE': (Unavailable, 'The database cannot be reached.'),
     'KEYS_INVALID': (Unavailable, 'A key file is missing or malformed.'),
+    'EXTENSION_INVALID': (
+        Unavailable,
+        'A rule that another package adds to policies cannot be used.',
+    ),
     'INTERNAL': (Unavailable, 'An internal error; see the log.'),
     'NOVA_DRIFT': (
         Unavailable,
@@ -486,6 +492,10 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
         "The TPM's clock is not safe: it may have run before.",
     ),
     'PCR_NOT_GOLDEN': (Untrusted, 'A PCR differs from the reference values.'),
+    'SITE_RULE': (
+        Untrusted,
+        "A rule of the site's own does not hold; its message says which.",
+    ),
     'NO_POLICY': (Untrusted, 'No appraisal policy applies to the host.'),
     'POLICY_INVALID': (
         Invalid,

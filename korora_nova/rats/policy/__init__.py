@@ -24,12 +24,13 @@ from korora_nova.rats.policy.bound import (
 from korora_nova.rats.policy.difference import Difference, difference
 from korora_nova.rats.policy.document import NOT_APPRAISED, schema
 from korora_nova.rats.policy.node import HOLDS, Params, Rule
-from korora_nova.rats.policy.registry import BUILT_IN, Registry
+from korora_nova.rats.policy.registry import BUILT_IN, NESTED, Registry
 
 __all__ = [
     'BUILT_IN',
     'EXACT',
     'HOLDS',
+    'NESTED',
     'NOT_APPRAISED',
     'BoundPolicy',
     'Difference',

@@ -43,7 +43,7 @@ def create(
     :raises Conflict: POLICY_CONFLICT, the name is taken, or there are
         MAX_POLICIES already.
     """
-    loaded = _load(document)
+    loaded = _load(verifier, document)
     parts = _parts(document)
     try:
         _create(verifier, loaded, parts, actor)
@@ -109,7 +109,7 @@ def update(
     :raises Invalid: POLICY_INVALID, also if it has another name.
     :raises Conflict: POLICY_CONFLICT, there is a newer revision.
     """
-    loaded = _load(document)
+    loaded = _load(verifier, document)
     if loaded.name != name:
         raise _invalid('/name', 'the policy keeps its name')
     _update(verifier, loaded, _parts(document), revision, actor)
@@ -271,7 +271,7 @@ def _stored(verifier: service.Service, key: cache.Key) -> policy.Policy:
     if key == _EXACT_KEY:
         return policy.EXACT
     try:
-        return policy.load(_document(verifier, key))
+        return policy.load(_document(verifier, key), verifier.rules)
     except errors.Invalid as exc:
         raise errors.Unavailable(
             _R.INTERNAL,
@@ -286,8 +286,10 @@ def _document(verifier: service.Service, key: cache.Key) -> dict[str, Any]:
         return _read(session, key)
 
 
-def _load(document: dict[str, Any]) -> policy.Policy:
-    loaded = policy.load(document)
+def _load(
+    verifier: service.Service, document: dict[str, Any]
+) -> policy.Policy:
+    loaded = policy.load(document, verifier.rules)
     if loaded.name == EXACT:
         raise _invalid('/name', 'this is the name of the built-in policy')
     return loaded
