@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima, schemas
@@ -97,7 +97,7 @@ class ReferenceValues:
                 'the PCRs that they name.',
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object, always of version 2."""
         return {
             'version': 2,
@@ -113,7 +113,7 @@ class ReferenceValues:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> ReferenceValues:
+    def from_json(cls, document: schemas.Json) -> ReferenceValues:
         """Read what :meth:`to_json` made, or a document of version 1.
 
         :raises Invalid: INVALID_REQUEST.

@@ -108,7 +108,7 @@ class Explained:
     differs: Mapping[int, tuple[str, str]]
     measured: Mapping[int, tuple[str, ...]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             'agrees': list(self.agrees),
             'differs': {
@@ -139,7 +139,7 @@ class Explained:
         )
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Explained:
+    def from_json(cls, document: schemas.Json) -> Explained:
         """Read what :meth:`to_json` made.
 
         :raises Invalid: INVALID_REQUEST.
@@ -204,7 +204,7 @@ class VerifiedState:
             fault for fault in (log, self.ima_fault) if fault is not None
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object, to be stored."""
         clock = self.clock
         return {
@@ -230,7 +230,7 @@ class VerifiedState:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> VerifiedState:
+    def from_json(cls, document: schemas.Json) -> VerifiedState:
         """Read what :meth:`to_json` made.
 
         :raises Invalid: INVALID_REQUEST.
@@ -294,9 +294,9 @@ def _invalid() -> errors.Invalid:
     )
 
 
-def _fault_to_json(fault: Finding | None) -> dict[str, Any] | None:
+def _fault_to_json(fault: Finding | None) -> dict[str, object] | None:
     return None if fault is None else fault.to_json()
 
 
-def _fault_from_json(document: dict[str, Any] | None) -> Finding | None:
+def _fault_from_json(document: schemas.Json | None) -> Finding | None:
     return None if document is None else Finding(**document)

@@ -23,7 +23,8 @@ from korora_nova.rats.state import VerifiedState
 
 _R = errors.Reason
 
-Params: TypeAlias = Mapping[str, Any]
+#: Parameters of a rule.
+Params: TypeAlias = schemas.Json
 
 #: What the PCRs of a UEFI host hold (PC Client Platform Firmware Profile
 #: 3.3.4; the UAPI group's TPM PCR registry).

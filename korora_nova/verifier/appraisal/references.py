@@ -91,12 +91,11 @@ def list_references(verifier: service.Service) -> list[dict[str, Any]]:
 
 def _brief(values: ReferenceValues) -> dict[str, Any]:
     document = values.to_json()
-    boot = document.pop('boot')
-    del document['ima_digests'], document['measured']
+    del document['boot'], document['ima_digests'], document['measured']
     return {
         **document,
         'ima_digest_count': len(values.ima_digests),
-        'components': len(boot['components']) if boot else None,
+        'components': len(values.boot.components) if values.boot else None,
     }
 
 
