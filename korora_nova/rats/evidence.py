@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence as hosts send it: one quote and the logs behind it."""
+"""Evidence as hosts send it: one quote and its logs."""
 
 from __future__ import annotations
 

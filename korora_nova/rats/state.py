@@ -157,7 +157,7 @@ class Explained:
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedState:
-    """What one verified quote and the logs behind it say.
+    """What one verified quote and its logs say.
 
     :param pcrs: bank to index to value.
     :param log: None if there is no log that could be compared;
@@ -273,7 +273,7 @@ def digests_from_json(
 ) -> dict[int, tuple[str, ...]]:
     """Read what :func:`digests_to_json` made; the schema was checked.
 
-    :raises Invalid: INVALID_REQUEST, an item is no digest in hex.
+    :raises Invalid: INVALID_REQUEST, an item is not a digest in hex.
     """
     for digests in document.values():
         for item in digests:

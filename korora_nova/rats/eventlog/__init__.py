@@ -21,7 +21,7 @@ So a fact here never follows from a type, and whatever is in an agreeing
 register is listed somewhere: a label cannot hide a digest.
 
 Where to look: formats (bytes to events), types, log (replay, comparison),
-check (data against digests), facts (events to :class:`BootState`, by way of
+check (data against digests), facts (events to :class:`BootState`, through
 secureboot, options, ipl and components), document (BootState as JSON),
 quirks (what real logs do).
 """

@@ -112,9 +112,9 @@ def texts(data: bytes) -> Iterator[bytes]:
     if len(data) > text.MAX_TEXT:
         return
     for separator in (b': ', b' '):
-        prefix, found, behind = bare.partition(separator)
+        prefix, found, rest = bare.partition(separator)
         if found and prefix.isascii() and prefix.replace(b'_', b'').isalnum():
-            yield behind
-            yield behind + b'\0'
+            yield rest
+            yield rest + b'\0'
     yield bare
     yield bare + b'\0'

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What boot loaders measure beside images: commands, command lines,
+"""What boot loaders measure besides images: commands, command lines,
 sections of unified kernel images.
 
 - GRUB: each command and command line into PCR 8 as EV_IPL, the digest of
-  the text behind a prefix (grub-core/commands/tpm.c); files into PCR 9.
+  the text after a prefix (grub-core/commands/tpm.c); files into PCR 9.
 - systemd-boot and systemd-stub: command lines into PCR 12, before version
   251 into PCR 8, as UCS-2; sections into PCR 11, a section's name before
   its content (src/boot/measure.c).
@@ -70,7 +70,7 @@ class Commands:
 
 
 def tag(event: Event) -> tuple[int, bytes]:
-    """Id and data of a tagged event, (0, b'') if it is none."""
+    """Id and data of a tagged event, (0, b'') if it is not one."""
     if len(event.data) < _TAG.size:
         return 0, b''
     number, size = _TAG.unpack_from(event.data)
@@ -167,8 +167,8 @@ def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
     known: dict[bytes, str] = {}
     for line in found.lines:
         if line.verified:
-            behind = line.text.partition(' ')[2]
-            for candidate in (line.text, f'BOOT_IMAGE={line.text}', behind):
+            rest = line.text.partition(' ')[2]
+            for candidate in (line.text, f'BOOT_IMAGE={line.text}', rest):
                 known[make(candidate.encode('utf-16-le') + b'\0\0')] = (
                     candidate
                 )

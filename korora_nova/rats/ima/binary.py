@@ -95,7 +95,7 @@ class BinaryPass(Pass):
                 stop = cut + u32(data, cut - 4)[0]
                 digest = data[: cut - 4]
                 if other:
-                    # With another label it is no key: it is too long.
+                    # With another label it is too long to be a key.
                     digest = head + digest.removeprefix(label)
                 if not (
                     named == tag

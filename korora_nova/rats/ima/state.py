@@ -151,7 +151,7 @@ class Counter:
 class State:
     """What was covered by the last quote; its size has a bound.
 
-    :param entries: covered entries; ``bytes``: offset in the list behind
+    :param entries: covered entries; ``bytes``: offset in the list after
         the last of them.
     :param pcr: value of PCR ``index`` there, hex, in ``bank``.
     :param form: 'binary', 'binary-big-endian' or 'ascii'.

@@ -41,7 +41,7 @@ _ADVICE = {
     _R.UEFI_LOG_MALFORMED: "compare {host}'s firmware version with other "
     'hosts; keep its event log for its vendor',
     _R.UEFI_LOG_BANK: "enable the SHA-256 bank in {host}'s firmware setup",
-    _R.UEFI_LOG_REPLAY: 'find out what extends the PCR beside firmware and '
+    _R.UEFI_LOG_REPLAY: 'find out what extends the PCR besides firmware and '
     'boot loader; if it is meant to be extended, ' + _EDIT,
     _R.EVENT_UNVERIFIED: 'find out what was measured; ' + _LEARN,
     _R.SECURE_BOOT_OFF: "enable Secure Boot in {host}'s firmware setup",
@@ -54,7 +54,7 @@ _ADVICE = {
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
     'then reboot {host}',
-    _R.IMA_KEXEC: 'reboot {host} by way of its firmware',
+    _R.IMA_KEXEC: 'reboot {host} through its firmware',
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
@@ -173,7 +173,7 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
     if reason == _R.IMA_SIGNATURE:
         yield Finding(
             reason,
-            f'{len(found)} measured files are in no list; '
+            f'{len(found)} measured files are not listed; '
             'the reasons of the host tell whether signatures '
             'admit them',
         )

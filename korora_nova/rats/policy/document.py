@@ -129,7 +129,7 @@ def parse(document: object, known: Registry = BUILT_IN) -> Parsed:
         raise invalid(
             'rules',
             'exactly one ima rule is needed; write ima: '
-            f'{NOT_APPRAISED} if measured files shall not count',
+            f'{NOT_APPRAISED} if measured files are not to count',
         )
     tree = AllOf(
         'rules',

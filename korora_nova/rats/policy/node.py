@@ -47,7 +47,7 @@ HOLDS = {
     15: 'identity of the system',
 }
 
-# Rules that together tell whose code booted.
+# Rules that together say whose code booted.
 _VOUCHED = frozenset(('secure-boot', 'authorities'))
 
 _DIGEST = re.compile(
@@ -158,9 +158,9 @@ class Rule:
         return frozenset((self.NAME,))
 
     def pins(self, given: frozenset[str]) -> bool:
-        """Whether the rule tells which code booted.
+        """Whether the rule says which code booted.
 
-        :param given: names of rules that hold besides.
+        :param given: names of the other rules that hold.
         """
         return False
 
@@ -213,7 +213,7 @@ class Rule:
         )
 
     def no_log(self, state: VerifiedState) -> Finding:
-        """The rule needs an event log, and there is none to rely on."""
+        """The rule needs an event log that can be relied on."""
         fault = state.log_fault
         if fault is None:
             return self.fails(
@@ -260,7 +260,7 @@ class AllOf(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class AnyOf(AllOf):
-    """Holds if one of its rules does; else tells of the closest."""
+    """Holds if one of its rules does; else reports the closest."""
 
     NAME = 'any-of'
     HELP = 'At least one of these rules holds.'

@@ -43,7 +43,7 @@ class EventLog(Rule):
     NAME = 'event-log'
     HELP = (
         'The UEFI event log replays to the quoted values of these PCRs. '
-        'A PCR that the log does not mention is as after a reset.'
+        'A PCR that the log does not mention has its reset value.'
     )
     SCHEMA = schemas.closed({'pcrs': PCRS})
 

@@ -50,7 +50,7 @@ def digest(token: str) -> bytes:
     """SHA-256 of what a token's signature covers: header and payload.
 
     Of an ECDSA signature (r, s), (r, n - s) is another that verifies: the
-    whole text would give a token two digests, to whoever wants them.
+    whole text would let anyone give a token two digests.
     """
     return hashlib.sha256(token.rpartition('.')[0].encode()).digest()
 

@@ -37,7 +37,7 @@ def trimmed(data: bytes) -> bytes:
     """DER without the padding of an NV index that is larger than it.
 
     Only bytes that are all 00 or all ff are padding; what else follows is
-    kept, and then refused by whoever parses it.
+    kept, and refused when it is parsed.
     """
     end = size(data)
     rest = data[end:]
@@ -157,7 +157,7 @@ def bare_key(cert: Certificate) -> bytes:
     Some makers name RSAES-OAEP (RFC 4055) as that of an endorsement key,
     which ``cryptography`` does not read.
 
-    :raises ValueError: there is none.
+    :raises ValueError: the certificate has none.
     """
     spki = cert.tbs[slice(*_fields(cert.tbs)[5][1:])]
     parts = list(_children(spki))

@@ -240,7 +240,7 @@ class MeasureTest(Case):
             self.assertEqual(log.pcrs[10].hex(), error.details['want'])
             self.assertIn(error.details['got'], error.message)
 
-    def test_tail_behind_the_quote_is_left_out(self):
+    def test_tail_after_the_quote_is_left_out(self):
         for form in FORMS:
             log, digests = self.typical(files=2)
             quoted, size = dict(log.pcrs), len(log.form(form))
@@ -630,7 +630,7 @@ class StateTest(Case):
                 state=self.states['binary'],
             )
 
-    def test_edited_entry_behind_the_first(self):
+    def test_edited_entry_after_the_first(self):
         self.log.file('/bin/new')
         self.log.file('/bin/newer')
         self.refused(
