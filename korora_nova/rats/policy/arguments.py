@@ -45,7 +45,7 @@ class Line(NamedTuple):
 def split(text: str, source: str = '') -> Line:
     """The arguments of a command line.
 
-    :param source: 'grub' puts the kernel's path first, which is not an argument;
+    :param source: 'grub' puts the kernel's path first: it is not an argument;
         a text of the 'stub' has no escapes.
     """
     plain = text if source == 'stub' else _ESCAPE.sub('\0', text)
