@@ -45,10 +45,10 @@ _R = errors.Reason
 class Endorsers:
     """What an operator trusts; self-signed certificates are the anchors.
 
-    :param unread: names of files of which something is neither a
+    :param unread: names of files in which something is neither a
         certificate nor a revocation list; mentioned when a path is missing.
     :param broken: names of files with a revocation list that cannot be
-        read; nobody can tell that a certificate is not on it.
+        read; a certificate may be on it.
     """
 
     certificates: tuple[Certificate, ...] = ()

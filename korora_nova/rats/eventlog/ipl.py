@@ -13,7 +13,7 @@ sections of unified kernel images.
 
 A prefix is not covered by the digest. GRUB's command lines start with the
 path of a file and its commands do not, and systemd's text is UCS-2, so the
-text itself tells what it is.
+text itself shows what it is.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _PREFIXED = re.compile(rb'(grub|kernel|module)_[a-z_]+[: ]')
 class Commands:
     """Texts of boot loaders; explained: indices of events in them.
 
-    :param sections: index of an event to the section of which it measures
-        the content.
+    :param sections: index of an event to the section whose content it
+        measures.
     """
 
     commands: list[CommandLine] = dataclasses.field(default_factory=list)

@@ -119,7 +119,7 @@ def read(events: Sequence[Event], bank: str) -> Policy:
 def _secure_boot(
     digests: Sequence[bytes], firmware: Sequence[bytes], bank: str
 ) -> bool | None:
-    """On if firmware said so, off if anybody did."""
+    """On if firmware said so, off if anything did."""
     on, off = _states(bank)
     if not off.isdisjoint(digests):
         return False

@@ -15,7 +15,7 @@ told. The template ``ima`` lacks the last size and its data is::
 with a template hash over digest | path padded with NUL to 256 bytes.
 ASCII list: ``%2d`` of the PCR, hex of the template hash, the template's
 name and its fields, each after one space, and a newline. A newline in a
-path looks like another entry, but the hash tells (not for a violation).
+path looks like another entry, but its hash decides (except for a violation).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ path, or if one of ``keys`` signed it. ``exclude`` admits any other file
 whose path matches, but none that ``files`` names. Buffers: a key that was
 loaded into a keyring must be in ``keyrings`` (or ``digests``); any other is
 like a file. The boot aggregate is compared with the PCRs instead; if those
-of its bank were not quoted, ``files`` has to list it.
+of its bank were not quoted, ``files`` must list it.
 """
 
 from __future__ import annotations

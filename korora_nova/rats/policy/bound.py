@@ -87,7 +87,7 @@ class BoundPolicy:
             index for index, found in enumerate(judged) if len(found) == fewest
         ]
         findings = judged[chosen[0]]
-        # The closest one will do to tell an unsatisfying host its files.
+        # If no group satisfies the host, its files are those of the closest.
         files = self._bind_files(chosen[:1] if findings else chosen)
         if files is not None:
             findings = findings + files.check(state)

@@ -30,7 +30,7 @@ from korora_nova.rats.state import VerifiedState
 
 _R = errors.Reason
 
-#: PCRs of which the log tells other things than components: boot options,
+#: PCRs for which the log records other things than components: boot options,
 #: Secure Boot, GRUB's commands, IMA, systemd-stub's command line.
 _NO_COMPONENTS = frozenset((1, 5, 7, 8, 10, 12))
 

@@ -174,7 +174,7 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
         yield Finding(
             reason,
             f'{len(found)} measured files are not listed; '
-            'the reasons of the host tell whether signatures '
+            'the reasons of the host say whether signatures '
             'admit them',
         )
         return

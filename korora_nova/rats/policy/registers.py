@@ -29,7 +29,7 @@ BANKS = {
     name: algorithms.BY_NAME[name].size
     for name in ('sha1', 'sha256', 'sha384', 'sha512', 'sm3-256')
 }
-#: PCRs that tell which code booted.
+#: PCRs that show which code booted.
 _BOOT_CODE = frozenset((4, 7))
 _HEX = re.compile('[0-9a-f]+')
 
