@@ -97,6 +97,10 @@ class Reason:
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
     KEYS_INVALID = Id('Unavailable', 'A key file is missing or malformed.')
+    EXTENSION_INVALID = Id(
+        'Unavailable',
+        'A rule that another package adds to policies cannot be used.',
+    )
     INTERNAL = Id('Unavailable', 'An internal error; see the log.')
     NOVA_DRIFT = Id(
         'Unavailable',
@@ -272,6 +276,10 @@ class Reason:
     POLICY_CONFLICT = Id(
         'Conflict',
         'The policy has changed since you read it, or its name is taken.',
+    )
+    SITE_RULE = Id(
+        'Untrusted',
+        "A rule of the site's own does not hold; its message says which.",
     )
     NO_REFERENCE = Id(
         'Untrusted',

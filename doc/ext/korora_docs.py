@@ -57,7 +57,7 @@ def _quirk_table() -> collections.abc.Iterator[str]:
 
 def _rule_table() -> collections.abc.Iterator[str]:
     yield from _head('Rule', 'Parameters', 'Holds if')
-    for name, rule in policy.RULES.items():
+    for name, rule in policy.BUILT_IN.items():
         needed = rule.SCHEMA.get('required', ())
         params = ', '.join(
             f'``{one}``' + ('' if one in needed else ' (optional)')

@@ -45,7 +45,7 @@ class Appraisal:
     :param reasons: empty if affirming; in the order of the checks.
     :param state: what policies looked at.
     :param measured: the measurement list, None if it was refused or, PCR
-        10 being as after a reset, there is none and no policy wants one.
+        10 having its reset value, there is none and no policy wants one.
     """
 
     tier: str
@@ -82,6 +82,7 @@ def appraise(
     policies: Sequence[BoundPolicy],
     last_clock: Clock | None,
     ima_state: ima.State | None = None,
+    memos: ima.Memos | None = None,
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
 
@@ -92,6 +93,7 @@ def appraise(
     :param policies: all that apply to the host; none means distrust.
     :param last_clock: of the host's last accepted evidence.
     :param ima_state: where the list goes on, if not all of it was sent.
+    :param memos: what lists of other hosts were seen to hold; None: nothing.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
     :raises Conflict: step 4, IMA_CONTINUITY: send the whole list.
@@ -102,7 +104,7 @@ def appraise(
     _check_clock(quote.clock, last_clock)
     state = _state(quote, evidence.uefi_log)
     judged = [bound.judge(state) for bound in policies]
-    measured, fault = _measure(evidence, quote, judged, ima_state)
+    measured, fault = _measure(evidence, quote, judged, ima_state, memos)
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -157,6 +159,7 @@ def _measure(
     quote: VerifiedQuote,
     judged: Sequence[Judgement],
     ima_state: ima.State | None,
+    memos: ima.Memos | None,
 ) -> tuple[ima.Measured | None, Finding | None]:
     """One pass over the list for all policies, or why it is refused."""
     offset = evidence.ima_offset
@@ -170,6 +173,9 @@ def _measure(
         for item in judged
         if (one := item.ima_rules) is not None
     }
+    if memos is not None and len(rules) == 1:
+        for one in rules.values():
+            ima.prepare(one, memos)
     try:
         return ima.measure(
             evidence.ima_log,
@@ -177,6 +183,7 @@ def _measure(
             tuple(rules.values()),
             banks=quote.banks,
             state=ima_state if offset else None,
+            memos=memos,
         ), None
     except errors.EvidenceError as exc:
         return None, Finding.of(exc)

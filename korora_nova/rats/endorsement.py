@@ -45,10 +45,10 @@ _R = errors.Reason
 class Endorsers:
     """What an operator trusts; self-signed certificates are the anchors.
 
-    :param unread: names of files of which something is neither a
+    :param unread: names of files in which something is neither a
         certificate nor a revocation list; mentioned when a path is missing.
     :param broken: names of files with a revocation list that cannot be
-        read; nobody can tell that a certificate is not on it.
+        read; a certificate may be on it.
     """
 
     certificates: tuple[Certificate, ...] = ()
@@ -126,7 +126,7 @@ def verify_ek(
     """Verify that a trusted maker certified this endorsement key.
 
     1. the key is of the supported kind; 2. the certificate parses and is
-    for this key; 3. its EKU is tcg-kp-EKCertificate and it is no CA; 4. a
+    for this key; 3. its EKU is tcg-kp-EKCertificate and it is not a CA; 4. a
     path leads to a self-signed certificate of ``endorsers``, each one a
     CA that signed the one before; 5. all of it is valid ``now``; 6. none
     of it is on a revocation list of its issuer, if there is one.
@@ -168,17 +168,12 @@ def verify_ek(
 def _same_key(leaf: Certificate, ek: objects.Public) -> bool:
     key = ek.key
     if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
-        return _spki(leaf.x509.public_key()) == _spki(key)
+        return certificate.spki(leaf.x509.public_key()) == certificate.spki(
+            key
+        )
     return certificate.bare_key(leaf) == key.public_bytes(
         Encoding.DER, PublicFormat.PKCS1
     )
-
-
-def _spki(key: object) -> bytes:
-    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    )
-    return encoded
 
 
 def _check_leaf(extensions: x509.Extensions) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence as hosts send it: one quote and the logs behind it."""
+"""Evidence as hosts send it: one quote and its logs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import binascii
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 from korora_nova import errors
+from korora_nova.rats import schemas
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.transcript import bind
 from korora_nova.rats.tpm2 import objects
@@ -55,7 +55,7 @@ class Evidence:
     ima_log: bytes
     ima_offset: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object: base64, PCRs as hex by decimal index."""
         quote = self.quote
         return {
@@ -71,7 +71,7 @@ class Evidence:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Evidence:
+    def from_json(cls, document: schemas.Json) -> Evidence:
         """Read what :meth:`to_json` made; nothing is verified.
 
         :raises Invalid: INVALID_REQUEST, naming the field.
@@ -130,7 +130,7 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _bytes(document: Mapping[str, Any], field: str, limit: int) -> bytes:
+def _bytes(document: schemas.Json, field: str, limit: int) -> bytes:
     text = document[field]
     if not isinstance(text, str):
         raise _invalid(field)

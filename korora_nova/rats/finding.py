@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from korora_nova import errors
 
@@ -31,7 +30,7 @@ class Finding:
         """The finding that an error amounts to."""
         return cls(exc.reason, exc.message, exc.details)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object with the three fields."""
         return {
             'reason': self.reason,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima, schemas
@@ -97,7 +97,7 @@ class ReferenceValues:
                 'the PCRs that they name.',
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object, always of version 2."""
         return {
             'version': 2,
@@ -108,12 +108,12 @@ class ReferenceValues:
             },
             'ima_digests': sorted(self.ima_digests),
             'measured': digests_to_json(self.measured),
-            'boot': self.boot.to_json() if self.boot else None,
+            'boot': eventlog.boot_to_json(self.boot) if self.boot else None,
             'firmware_version': self.firmware_version,
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> ReferenceValues:
+    def from_json(cls, document: schemas.Json) -> ReferenceValues:
         """Read what :meth:`to_json` made, or a document of version 1.
 
         :raises Invalid: INVALID_REQUEST.
@@ -136,7 +136,7 @@ class ReferenceValues:
             },
             frozenset(document['ima_digests']),
             digests_from_json(document.get('measured', {})),
-            None if boot is None else eventlog.BootState.from_json(boot),
+            None if boot is None else eventlog.boot_from_json(boot),
             document.get('firmware_version'),
         )
 

@@ -7,11 +7,14 @@ matches before a trailing newline.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import jsonschema
 
-Schema = dict[str, Any]
+Schema: TypeAlias = dict[str, Any]
+#: A JSON object whose members a schema, or the reader, checks.
+Json: TypeAlias = Mapping[str, Any]
 
 #: The end of a string and nothing else, in Python and in ECMA-262.
 END = '$(?!\\n)'

@@ -108,7 +108,7 @@ class Explained:
     differs: Mapping[int, tuple[str, str]]
     measured: Mapping[int, tuple[str, ...]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             'agrees': list(self.agrees),
             'differs': {
@@ -139,7 +139,7 @@ class Explained:
         )
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Explained:
+    def from_json(cls, document: schemas.Json) -> Explained:
         """Read what :meth:`to_json` made.
 
         :raises Invalid: INVALID_REQUEST.
@@ -157,7 +157,7 @@ class Explained:
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedState:
-    """What one verified quote and the logs behind it say.
+    """What one verified quote and its logs say.
 
     :param pcrs: bank to index to value.
     :param log: None if there is no log that could be compared;
@@ -204,7 +204,7 @@ class VerifiedState:
             fault for fault in (log, self.ima_fault) if fault is not None
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object, to be stored."""
         clock = self.clock
         return {
@@ -224,13 +224,13 @@ class VerifiedState:
             },
             'firmware_version': self.firmware_version,
             'log': self.log.to_json() if self.log else None,
-            'boot': self.boot.to_json() if self.boot else None,
+            'boot': eventlog.boot_to_json(self.boot) if self.boot else None,
             'log_fault': _fault_to_json(self.log_fault),
             'ima_fault': _fault_to_json(self.ima_fault),
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> VerifiedState:
+    def from_json(cls, document: schemas.Json) -> VerifiedState:
         """Read what :meth:`to_json` made.
 
         :raises Invalid: INVALID_REQUEST.
@@ -253,7 +253,7 @@ class VerifiedState:
             document['firmware_version'],
             None if log is None else Explained.from_json(log),
             _fault_from_json(document['log_fault']),
-            None if boot is None else eventlog.BootState.from_json(boot),
+            None if boot is None else eventlog.boot_from_json(boot),
             _fault_from_json(document['ima_fault']),
         )
 
@@ -273,7 +273,7 @@ def digests_from_json(
 ) -> dict[int, tuple[str, ...]]:
     """Read what :func:`digests_to_json` made; the schema was checked.
 
-    :raises Invalid: INVALID_REQUEST, an item is no digest in hex.
+    :raises Invalid: INVALID_REQUEST, an item is not a digest in hex.
     """
     for digests in document.values():
         for item in digests:
@@ -294,9 +294,9 @@ def _invalid() -> errors.Invalid:
     )
 
 
-def _fault_to_json(fault: Finding | None) -> dict[str, Any] | None:
+def _fault_to_json(fault: Finding | None) -> dict[str, object] | None:
     return None if fault is None else fault.to_json()
 
 
-def _fault_from_json(document: dict[str, Any] | None) -> Finding | None:
+def _fault_from_json(document: schemas.Json | None) -> Finding | None:
     return None if document is None else Finding(**document)

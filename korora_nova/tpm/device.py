@@ -63,7 +63,7 @@ def unavailable(error: TSS2_Exception, tcti: str) -> errors.Unavailable:
 
 
 def _obstacle(tcti: str) -> str | None:
-    """What the stack does not tell of a path: all is "IO failure" to it."""
+    """What the stack does not say about a path: to it, all is "IO failure"."""
     found = _PATH.search(tcti)
     if found is None:
         return None
@@ -135,7 +135,7 @@ class Operation:
 
 
 class Tpm:
-    """The TPM behind a TCTI string such as ``device:/dev/tpmrm0``.
+    """The TPM that a TCTI string names, such as ``device:/dev/tpmrm0``.
 
     ``count`` holds the commands sent by name since the object was made.
     """

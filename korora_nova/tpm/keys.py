@@ -27,6 +27,7 @@ from tpm2_pytss.types import (
 from korora_nova import errors
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.tpm2 import policy as tpm2_policy
+from korora_nova.rats.x509 import certificate
 from korora_nova.tpm import device, templates
 from korora_nova.tpm.device import Operation
 
@@ -226,14 +227,7 @@ def _read_ek_certificate(operation: Operation) -> bytes:
         content += bytes(
             esys.nv_read(nv_index=index, size=want, offset=len(content))
         )
-    return content[: _der_length(content)]
-
-
-def _der_length(content: bytes) -> int:
-    """Total length of the DER SEQUENCE with a two-byte length (X.690, 8.1)."""
-    if content[:2] != b'\x30\x82':
-        return len(content)
-    return 4 + int.from_bytes(content[2:4], 'big')
+    return content[: certificate.size(content) or len(content)]
 
 
 def activate_credential(
@@ -315,9 +309,7 @@ def quote(
             sign_handle=ak, pcr_select=selection, qualifying_data=qualifying
         )
         values = read_pcrs(operation)
-        digest = hashlib.sha256(
-            b''.join(values[index] for index in sorted(values))
-        ).digest()
+        digest = tpm2_policy.pcr_digest(values, values)
         attest = bytes(quoted.attestationData)
         # TPMS_QUOTE_INFO ends with the pcrDigest (TPM 2.0 Part 2, 10.12.4)
         if attest.endswith(digest):

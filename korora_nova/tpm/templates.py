@@ -38,6 +38,7 @@ from tpm2_pytss.types import (
     TPMU_SYM_MODE,
 )
 
+from korora_nova.rats.tpm2 import objects
 from korora_nova.tpm.device import Operation
 
 P256_BYTES = 32
@@ -67,10 +68,6 @@ _EK = (
     | TPMA_OBJECT.ADMINWITHPOLICY
     | TPMA_OBJECT.RESTRICTED
     | TPMA_OBJECT.DECRYPT
-)
-# EK Credential Profile 2.5, B.3.3: PolicySecret(TPM_RH_ENDORSEMENT)
-_EK_POLICY = bytes.fromhex(
-    '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa'
 )
 
 SEALED_AT_REST = (
@@ -151,7 +148,7 @@ def ek() -> TPM2B_PUBLIC:
             type=TPM2_ALG.RSA,
             nameAlg=TPM2_ALG.SHA256,
             objectAttributes=_EK,
-            authPolicy=_EK_POLICY,
+            authPolicy=objects.EK_POLICY,
             parameters=TPMU_PUBLIC_PARMS(
                 rsaDetail=TPMS_RSA_PARMS(
                     symmetric=_aes128cfb(),

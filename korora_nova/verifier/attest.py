@@ -117,6 +117,7 @@ def _appraise(
         policies=judging.bound(verifier, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
+        memos=verifier.memos,
     )
     attested = Attested(
         host=row.name,

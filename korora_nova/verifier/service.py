@@ -13,9 +13,10 @@ from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.rats import endorsement, reference
+from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, keystore, nova_record
+from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
 #: What is read below the directory of trusted TPM makers.
@@ -51,10 +52,12 @@ class Settings:
 class Service:
     """One per application; its only state are caches of immutable rows.
 
-    :param clock: seconds since 1970.
     :param nova: asked before a permit is signed.
+    :param rules: those that policies may have.
+    :param clock: seconds since 1970.
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
+    :param memos: entries of measurement lists that hosts share.
     """
 
     db: api.Database
@@ -62,6 +65,7 @@ class Service:
     ring: keys.KeyRing
     signers: keystore.Signers
     nova: nova_record.NovaRecord
+    rules: policy.Registry
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
         default_factory=dict
@@ -69,6 +73,7 @@ class Service:
     policies: cache.BoundPolicies = dataclasses.field(
         default_factory=cache.BoundPolicies
     )
+    memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
 
     @property
     def cloud(self) -> str:
@@ -129,7 +134,7 @@ def from_conf(
 ) -> Service:
     """Make the service that a configuration describes.
 
-    :raises Unavailable: KEYS_INVALID.
+    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID.
     """
     options.register_verifier_opts(conf)
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
@@ -139,5 +144,6 @@ def from_conf(
         ring=ring,
         signers=keystore.load_signers(conf, ring),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
+        rules=extensions.load(),
         clock=clock,
     )

@@ -64,7 +64,7 @@ def uefi(vector: vectors.Vector, case: Case) -> Any:
         verified = log.compare(pcrs, bank)
         verified.require(case.get('require', ()))
     boot = verified.boot
-    if eventlog.BootState.from_json(boot.to_json()) != boot:
+    if eventlog.boot_from_json(eventlog.boot_to_json(boot)) != boot:
         raise AssertionError('the document of the boot differs')
     return plain(
         {

@@ -21,7 +21,7 @@ So a fact here never follows from a type, and whatever is in an agreeing
 register is listed somewhere: a label cannot hide a digest.
 
 Where to look: formats (bytes to events), types, log (replay, comparison),
-check (data against digests), facts (events to :class:`BootState`, by way of
+check (data against digests), facts (events to :class:`BootState`, through
 secureboot, options, ipl and components), document (BootState as JSON),
 quirks (what real logs do).
 """
@@ -38,6 +38,10 @@ from korora_nova.rats.eventlog.boot import (
     SignatureEntry,
 )
 from korora_nova.rats.eventlog.check import status
+from korora_nova.rats.eventlog.document import (
+    boot_from_json,
+    boot_to_json,
+)
 from korora_nova.rats.eventlog.formats import (
     MAX_ALGORITHMS,
     MAX_EVENT_BYTES,
@@ -75,6 +79,8 @@ __all__ = [
     'SignatureDatabase',
     'SignatureEntry',
     'VerifiedLog',
+    'boot_from_json',
+    'boot_to_json',
     'parse',
     'status',
 ]

@@ -5,14 +5,14 @@ Every item comes from events of registers that agree with the quote.
 ``verified`` says more: the item's content hashes to the digest that was
 extended, at a place where only firmware can have extended it. What has no
 such field describes a digest and is the log's own word: a name or a path
-is for people, a decision rests on the digest beside it.
+is for people; a decision rests on the digest next to it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class SignatureEntry(NamedTuple):
@@ -36,7 +36,7 @@ class SignatureDatabase:
     """One measured PK, KEK, db, dbx, dbt or dbr.
 
     :param verified: False also if a part could not be decoded; entries are
-        then those in front of it.
+        then those before it.
     """
 
     name: str
@@ -48,7 +48,7 @@ class SignatureDatabase:
 class Authority:
     """What vouched for an image (EV_EFI_VARIABLE_AUTHORITY).
 
-    Firmware and boot loaders measure these behind the separator as well, so
+    Firmware and boot loaders measure these after the separator as well, so
     an operating system can add to them, but it cannot take one away.
 
     :param variable: db, or shim's Shim, MokList, vendor_db...
@@ -135,19 +135,3 @@ class BootState:
     commands: tuple[CommandLine, ...] = ()
     command_lines: tuple[CommandLine, ...] = ()
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """A document for :meth:`from_json`."""
-        from korora_nova.rats.eventlog import document
-
-        return document.dump(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> BootState:
-        """Read what :meth:`to_json` wrote.
-
-        :raises Invalid: INVALID_REQUEST.
-        """
-        from korora_nova.rats.eventlog import document
-
-        return document.load(data)

@@ -3,7 +3,7 @@
 
 Only then is data the firmware's word. What was hashed depends on the type
 (PFP 10.4.1), which is not authenticated: so a match counts whatever the
-type, and a type only tells whether a mismatch means anything.
+type, and a type only says whether a mismatch means anything.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def status(event: Event, bank: str) -> str:
 
 
 def contents(event: Event) -> Iterator[bytes]:
-    """What may have been hashed if the data tells it."""
+    """What may have been hashed, as far as the data shows it."""
     data = event.data
     yield data
     if event.type in (types.EV_ACTION, types.EV_EFI_ACTION) and (
@@ -112,9 +112,9 @@ def texts(data: bytes) -> Iterator[bytes]:
     if len(data) > text.MAX_TEXT:
         return
     for separator in (b': ', b' '):
-        prefix, found, behind = bare.partition(separator)
+        prefix, found, rest = bare.partition(separator)
         if found and prefix.isascii() and prefix.replace(b'_', b'').isalnum():
-            yield behind
-            yield behind + b'\0'
+            yield rest
+            yield rest + b'\0'
     yield bare
     yield bare + b'\0'

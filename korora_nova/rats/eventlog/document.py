@@ -8,10 +8,11 @@ host. Checked by hand, since a schema takes 10 us for each item.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from korora_nova import errors
+from korora_nova.rats import schemas
 from korora_nova.rats.eventlog import boot, text
 
 VERSION = 1
@@ -31,9 +32,9 @@ _TYPES: dict[str, type] = {'str': str, 'int': int, 'bool': bool}
 _T = TypeVar('_T')
 
 
-def dump(state: boot.BootState) -> dict[str, Any]:
+def boot_to_json(state: boot.BootState) -> dict[str, object]:
     """The document of a state."""
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         'version': VERSION,
         'secure_boot': state.secure_boot,
         'databases': [
@@ -61,7 +62,7 @@ def dump(state: boot.BootState) -> dict[str, Any]:
     return document
 
 
-def load(document: Any) -> boot.BootState:
+def boot_from_json(document: Any) -> boot.BootState:
     """The state of a document.
 
     :raises Invalid: INVALID_REQUEST, details name the place.
@@ -120,7 +121,7 @@ def _typed(value: Any, cls: type[_T], place: str) -> _T:
     return value
 
 
-def _list(document: Mapping[str, Any], place: str) -> list[Any]:
+def _list(document: schemas.Json, place: str) -> list[Any]:
     value: list[Any] = _typed(document[place], list, place)
     if len(value) > MAX_ITEMS:
         raise _bad(place)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from korora_nova import errors
 from korora_nova.rats.eventlog import (
@@ -25,9 +24,6 @@ from korora_nova.rats.eventlog import (
 )
 from korora_nova.rats.eventlog.boot import Component
 from korora_nova.rats.eventlog.formats import Event
-
-if TYPE_CHECKING:
-    from korora_nova.rats.eventlog.log import VerifiedLog
 
 #: Most facts of one kind; a boot has some hundreds.
 MAX_FACTS = 8192
@@ -70,21 +66,25 @@ _TPM = Layout(7, (1, 5), 1, 8, 12, 11, 9, False)
 _CC = Layout(1, (1,), 2, 3, 3, 3, 3, True)
 
 
-def decode(log: VerifiedLog) -> boot.BootState:
+def decode(
+    events: Sequence[Event], bank: str, log_format: str
+) -> boot.BootState:
     """Decode the events of a verified log.
 
+    :param bank: that was compared with the quote.
+    :param log_format: of the log, see :class:`.log.EventLog`.
     :raises EvidenceError: UEFI_LOG_MALFORMED: more than the caps.
     """
-    layout = _CC if log.format == formats.CC else _TPM
+    layout = _CC if log_format == formats.CC else _TPM
     registers: dict[int, list[Event]] = {}
-    for event in log.events:
+    for event in events:
         registers.setdefault(event.pcr, []).append(event)
-    policy = secureboot.read(registers.get(layout.secure_boot, ()), log.bank)
+    policy = secureboot.read(registers.get(layout.secure_boot, ()), bank)
     found = [
-        options.read(registers.get(index, ()), log.bank, layout.separators)
+        options.read(registers.get(index, ()), bank, layout.separators)
         for index in layout.options
     ]
-    texts = _texts(registers, layout, log.bank)
+    texts = _texts(registers, layout, bank)
     explained = policy.explained.union(
         texts.explained, *(item.explained for item in found)
     )
@@ -98,7 +98,7 @@ def decode(log: VerifiedLog) -> boot.BootState:
         boot_order=order.order or (),
         boot_order_verified=order.order_verified,
         boot_options=tuple(entry for item in found for entry in item.options),
-        components=tuple(_components(log, explained, texts.sections)),
+        components=tuple(_components(events, bank, explained, texts.sections)),
         commands=tuple(texts.commands),
         command_lines=tuple(texts.lines),
         variables=policy.variables,
@@ -128,15 +128,18 @@ def _silent(bank: str) -> frozenset[bytes]:
 
 
 def _components(
-    log: VerifiedLog, explained: set[int], sections: dict[int, str]
+    events: Sequence[Event],
+    bank: str,
+    explained: set[int],
+    sections: dict[int, str],
 ) -> list[Component]:
-    silent = _silent(log.bank)
+    silent = _silent(bank)
     found: list[Component] = []
     kernel: Component | None = None
-    for event in log.events:
-        if event.index in explained or event.digests[log.bank] in silent:
+    for event in events:
+        if event.index in explained or event.digests[bank] in silent:
             continue
-        item = components.component(event, log.bank, sections)
+        item = components.component(event, bank, sections)
         item, kernel = _named(item, kernel)
         found.append(item)
     return found

@@ -59,7 +59,7 @@ class Event:
 
     :param index: number in the log, from 0; the Spec ID event counts.
     :param pcr: register it claims to extend.
-    :param type: EV_*; covered by no digest.
+    :param type: EV_*; not covered by a digest.
     :param digests: bank to digest; {} in an event that extends nothing.
     :param data: the firmware's description.
     :param offset: of the record in the log, bytes.
@@ -145,14 +145,14 @@ def _agile(
 ) -> tuple[tuple[str, ...], list[Event]]:
     """A log with a Spec ID event (PFP 10.2.1)."""
     first, start = _legacy_event(log, 0, 0)
-    sizes, behind = _spec_id(first)
+    sizes, after = _spec_id(first)
     banks = tuple(name for name, _size in sizes.values())
     head = dataclasses.replace(first, digests={})
     try:
         return banks, [head, *_events(log, start, end, sizes)]
     except errors.EvidenceError:
         # See quirks.VENDOR_BYTES.
-        other = behind + (log[behind] + 1 if behind < len(log) else 0)
+        other = after + (log[after] + 1 if after < len(log) else 0)
         if other <= start:
             raise
         try:
@@ -174,14 +174,14 @@ def _spec_id(event: Event) -> tuple[_Sizes, int]:
     if len(data) < offset:
         raise bad('the Spec ID event is too short', 0)
     number = _SPEC.unpack_from(data, len(_SPEC_ID))[-1]
-    behind = offset + 4 * number
-    if not 0 < number <= MAX_ALGORITHMS or behind > len(data):
+    after = offset + 4 * number
+    if not 0 < number <= MAX_ALGORITHMS or after > len(data):
         raise bad(
             'the Spec ID event names no or too many algorithms',
             _LEGACY.size + offset,
         )
     sizes: dict[int, tuple[str, int]] = {}
-    for at in range(offset, behind, 4):
+    for at in range(offset, after, 4):
         algorithm, size = struct.unpack_from('<HH', data, at)
         known = types.ALGORITHMS.get(algorithm, (f'0x{algorithm:04x}', size))
         if (
@@ -193,7 +193,7 @@ def _spec_id(event: Event) -> tuple[_Sizes, int]:
                 'the Spec ID event has a wrong digest size', _LEGACY.size + at
             )
         sizes[algorithm] = known
-    return sizes, _LEGACY.size + behind
+    return sizes, _LEGACY.size + after
 
 
 def _headerless(
@@ -353,7 +353,7 @@ def _incomplete(
 def _locality(events: list[Event], met: set[str]) -> int:
     """Where PCR 0 starts: StartupLocality (PFP 10.4.5.3).
 
-    Not stated, it is 4 behind a hardware root of trust, which measures
+    If not stated, it is 4 after a hardware root of trust, which measures
     before TPM2_Startup (TPM 2.0 part 1, 34.3), and 0 otherwise.
     """
     values: set[int] = set()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What boot loaders measure beside images: commands, command lines,
+"""What boot loaders measure besides images: commands, command lines,
 sections of unified kernel images.
 
 - GRUB: each command and command line into PCR 8 as EV_IPL, the digest of
-  the text behind a prefix (grub-core/commands/tpm.c); files into PCR 9.
+  the text after a prefix (grub-core/commands/tpm.c); files into PCR 9.
 - systemd-boot and systemd-stub: command lines into PCR 12, before version
   251 into PCR 8, as UCS-2; sections into PCR 11, a section's name before
   its content (src/boot/measure.c).
@@ -13,7 +13,7 @@ sections of unified kernel images.
 
 A prefix is not covered by the digest. GRUB's command lines start with the
 path of a file and its commands do not, and systemd's text is UCS-2, so the
-text itself tells what it is.
+text itself shows what it is.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _PREFIXED = re.compile(rb'(grub|kernel|module)_[a-z_]+[: ]')
 class Commands:
     """Texts of boot loaders; explained: indices of events in them.
 
-    :param sections: index of an event to the section of which it measures
-        the content.
+    :param sections: index of an event to the section whose content it
+        measures.
     """
 
     commands: list[CommandLine] = dataclasses.field(default_factory=list)
@@ -70,7 +70,7 @@ class Commands:
 
 
 def tag(event: Event) -> tuple[int, bytes]:
-    """Id and data of a tagged event, (0, b'') if it is none."""
+    """Id and data of a tagged event, (0, b'') if it is not one."""
     if len(event.data) < _TAG.size:
         return 0, b''
     number, size = _TAG.unpack_from(event.data)
@@ -167,8 +167,8 @@ def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
     known: dict[bytes, str] = {}
     for line in found.lines:
         if line.verified:
-            behind = line.text.partition(' ')[2]
-            for candidate in (line.text, f'BOOT_IMAGE={line.text}', behind):
+            rest = line.text.partition(' ')[2]
+            for candidate in (line.text, f'BOOT_IMAGE={line.text}', rest):
                 known[make(candidate.encode('utf-16-le') + b'\0\0')] = (
                     candidate
                 )

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from korora_nova import errors
-from korora_nova.rats.eventlog import boot, formats, types
+from korora_nova.rats.eventlog import boot, facts, formats, types
 from korora_nova.rats.eventlog.formats import Event
 
 #: PCRs that :meth:`EventLog.verify` insists on as far as they are given:
@@ -81,9 +81,7 @@ class VerifiedLog:
 
         :raises EvidenceError: UEFI_LOG_MALFORMED: more than can be kept.
         """
-        from korora_nova.rats.eventlog import facts
-
-        return facts.decode(self)
+        return facts.decode(self.events, self.bank, self.format)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +115,8 @@ class EventLog(formats.Parsed):
     ) -> VerifiedLog:
         """Compare with quoted registers.
 
-        A register that the log does not mention must be as after a reset.
-        Differences are no error here, see :meth:`VerifiedLog.require`.
+        A register that the log does not mention must have its reset value.
+        A difference is not an error here, see :meth:`VerifiedLog.require`.
 
         :raises EvidenceError: UEFI_LOG_BANK: the log does not cover the
             bank.

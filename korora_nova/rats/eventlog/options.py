@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boot#### and BootOrder (UEFI 3.1, 3.3; PFP 3.3.4.2).
 
-Only what is in front of the register's separator counts as firmware's.
+Only what precedes the register's separator counts as firmware's.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What real logs do beside the specification, in one table.
+"""Where real logs depart from the specification, in one table.
 
 Code that deals with one refers to its name here; a parsed log lists those
 it met.
@@ -40,7 +40,7 @@ TEXT_NUL = 'text-nul'
 
 QUIRKS = {
     PADDING: Quirk(
-        'The area behind the last event is filled with 00 or ff, up to '
+        'The area after the last event is filled with 00 or ff, up to '
         'megabytes.',
         'ACPI log areas copied whole',
         'A fill that reaches the end ends the log. Nothing is skipped: '
@@ -50,8 +50,8 @@ QUIRKS = {
         'The vendor bytes of the Spec ID event are not counted in its '
         'size, or are not there at all.',
         'several firmwares',
-        'Events start behind the stated size, as the kernel reads it; '
-        'behind the vendor bytes if the log cannot be read otherwise.',
+        'Events start after the stated size, as the kernel reads it; '
+        'after the vendor bytes if the log cannot be read otherwise.',
     ),
     HEADERLESS: Quirk(
         'Crypto-agile events without the Spec ID event in front.',
@@ -66,7 +66,7 @@ QUIRKS = {
         'nothing is guessed.',
     ),
     LATE_LOCALITY: Quirk(
-        'StartupLocality behind the first event of PCR 0, or twice, or '
+        'StartupLocality after the first event of PCR 0, or twice, or '
         'padded with 00.',
         'firmware that logs in the order of its phases; coreboot',
         'Taken from anywhere if all agree: a wrong start value does not '
@@ -91,9 +91,9 @@ QUIRKS = {
     ),
     SHIM_NAME: Quirk(
         'The name of a variable of shim, in PCR 14, has a byte of memory '
-        'behind its NUL.',
+        'after its NUL.',
         'shim 15',
-        'Up to 8 bytes behind a NUL are left out of a name, which is for '
+        'Up to 8 bytes after a NUL are left out of a name, which is for '
         'people and not verified.',
     ),
     VARIABLE_BOOT: Quirk(
@@ -103,7 +103,7 @@ QUIRKS = {
         'Both are accepted in PCR 1; the name is then not covered.',
     ),
     GRUB_TEXT: Quirk(
-        "GRUB's EV_IPL hashes the text behind a prefix, and the data "
+        "GRUB's EV_IPL hashes the text after a prefix, and the data "
         'carries a NUL more or less than what was hashed.',
         'GRUB',
         'All four readings are tried. The prefix is not covered, so a '

@@ -4,8 +4,8 @@
 Firmware measures SecureBoot, PK, KEK, db and dbx, then a separator, then
 each authority when it is first used; shim adds its variables. After the
 boot the operating system can extend the register as well, so the state and
-the databases count only in front of the separator, and nothing that comes
-behind an event without an explanation is taken for a fact.
+the databases count only before the separator, and nothing that comes
+after an event without an explanation is taken for a fact.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def read(events: Sequence[Event], bank: str) -> Policy:
 def _secure_boot(
     digests: Sequence[bytes], firmware: Sequence[bytes], bank: str
 ) -> bool | None:
-    """On if firmware said so, off if anybody did."""
+    """On if firmware said so, off if anything did."""
     on, off = _states(bank)
     if not off.isdisjoint(digests):
         return False
@@ -140,7 +140,7 @@ def _covers(
 def _configured(
     policy: Policy, event: Event, variable: Variable | None, verified: bool
 ) -> None:
-    """An event in front of the separator: firmware's configuration."""
+    """An event before the separator: firmware's configuration."""
     if variable is None:
         return
     if DATABASES.get(variable.name) == variable.vendor:
@@ -180,7 +180,7 @@ def _used(
     verified: bool,
     whole: bool,
 ) -> None:
-    """An event behind the separator: authorities, and shim's variables.
+    """An event after the separator: authorities, and shim's variables.
 
     :param whole: all events from the separator on are verified.
     """
@@ -224,7 +224,7 @@ def _keep(policy: Policy, event: Event, variable: Variable) -> None:
 
 
 def _contradictions(policy: Policy) -> None:
-    """Two different databases of one name in front of the separator."""
+    """Two different databases of one name before the separator."""
     seen: dict[str, SignatureDatabase] = {}
     wrong = {
         item.name

@@ -59,7 +59,7 @@ _BY_BYTES = {uuid.UUID(guid).bytes_le: kind for guid, kind in _KINDS.items()}
 class Variable(NamedTuple):
     """A variable as an event has it.
 
-    :param surplus: bytes behind it, see quirks.SHIM_LENGTH.
+    :param surplus: bytes after it, see quirks.SHIM_LENGTH.
     """
 
     vendor: str

@@ -7,18 +7,22 @@
     measured.findings[0]    # () if the rules admit all that was measured
     ima.measure(new, later.pcrs, rules, state=measured.state)  # what is new
 
+What hosts share is read once if calls share ``memos=ima.Memos()``.
+
 The module to look in, by question: what an entry may hold, ``templates``;
-how it stands in a list, ``records``; how a list is replayed, ``replay``,
-``fast``, ``memo`` and ``prepare``; what is appraised, ``measure``,
-``aggregate`` and ``state``; what is admitted, ``rules``, ``patterns``,
-``digests``, ``table`` and ``signature``; a list as objects, ``log``.
+how it stands in a list, ``records``; how a list is replayed, ``replay``, and
+fast, ``binary`` and ``text`` (by form), ``shape``, ``hashing``, ``memo`` and
+``prepare``; what is appraised, ``measure``, ``judge``, ``aggregate`` and
+``state``; what is admitted, ``rules``, ``patterns``, ``digests``, ``table``
+and ``signature``; a list as objects, ``log``.
 """
 
-from korora_nova.rats.ima.log import MAX_ENTRIES, ImaLog, parse
+from korora_nova.rats.ima.log import ImaLog, parse
 from korora_nova.rats.ima.measure import Measured, measure
-from korora_nova.rats.ima.memo import forget
+from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.prepare import prepare
 from korora_nova.rats.ima.records import IMA_PCR
+from korora_nova.rats.ima.replay import MAX_ENTRIES
 from korora_nova.rats.ima.rules import (
     BOOT_AGGREGATE,
     BOOT_AGGREGATES,
@@ -38,10 +42,10 @@ __all__ = [
     'MAX_ENTRIES',
     'MAX_TEMPLATE_DATA',
     'Measured',
+    'Memos',
     'Rules',
     'State',
     'Tally',
-    'forget',
     'measure',
     'parse',
     'prepare',

@@ -13,11 +13,8 @@ from collections.abc import Mapping
 from korora_nova.rats.ima import records
 from korora_nova.rats.ima.measure import measure
 from korora_nova.rats.ima.records import IMA_PCR, malformed
-from korora_nova.rats.ima.replay import entry_of
+from korora_nova.rats.ima.replay import MAX_ENTRIES, entry_of
 from korora_nova.rats.ima.templates import Entry
-
-#: Cap against absurd lists.
-MAX_ENTRIES = 500_000
 
 
 @dataclasses.dataclass(frozen=True)

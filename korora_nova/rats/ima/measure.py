@@ -5,16 +5,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from korora_nova import errors
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.ima import aggregate, digests, records, state
+from korora_nova.rats.ima.binary import BinaryPass
+from korora_nova.rats.ima.hashing import Settings
+from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.records import HASHES, IMA_PCR
-from korora_nova.rats.ima.replay import Pass, Settings, entry_of
+from korora_nova.rats.ima.replay import Pass, entry_of
 from korora_nova.rats.ima.rules import BOOT_AGGREGATE, Rules
 from korora_nova.rats.ima.state import State
 from korora_nova.rats.ima.templates import Entry, Malformed
+from korora_nova.rats.ima.text import AsciiPass
 
+#: How a list is replayed, by its form.
+_PASSES: Mapping[str, type[Pass]] = {
+    records.BINARY: BinaryPass,
+    records.ASCII: AsciiPass,
+    records.BIG_ENDIAN: Pass,
+}
 _R = errors.Reason
 
 
@@ -43,6 +54,28 @@ class Measured:
             at = record.end
 
 
+class _Target(NamedTuple):
+    """The quoted PCR."""
+
+    bank: str
+    pcr: int
+    value: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judging:
+    """What lists are judged with."""
+
+    rules: Sequence[Rules]
+    memos: Memos
+
+    def start(
+        self, log: bytes, settings: Settings, pcr: bytes, last: State | None
+    ) -> Pass:
+        make = _PASSES[settings.form]
+        return make(log, settings, self.rules, pcr, last, self.memos)
+
+
 def measure(
     log: bytes,
     pcrs: Mapping[int, bytes],
@@ -54,6 +87,7 @@ def measure(
     index: int = IMA_PCR,
     form: str | None = None,
     template_hash: str | None = None,
+    memos: Memos | None = None,
 ) -> Measured:
     """Appraise a list, or what follows the part that ``state`` covers.
 
@@ -68,18 +102,20 @@ def measure(
         or all rules must list it among ``files``.
     :param form: as in :class:`State`, None: detected; so is
         ``template_hash``, the hash in the list.
+    :param memos: entries seen before, None: nothing is remembered.
     :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
         IMA_TEMPLATE_HASH, IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.
     :raises Conflict: IMA_CONTINUITY; the list does not follow the state, or
         the state is not for these rules: take the whole list.
     """
     target = _target(pcrs, index, bank)
+    judging = _Judging(rules, Memos() if memos is None else memos)
     if state is None:
-        covered = _whole(log, target, rules, index, bank, form, template_hash)
+        covered = _whole(log, target, judging, form, template_hash)
     else:
-        covered = _suffix(log, target, rules, state, index, bank)
+        covered = _suffix(log, target, judging, state)
     aggregate.check(
-        covered.aggregates,
+        covered.judge.aggregates,
         {**(banks or {}), bank: pcrs},
         lambda digest: _listed(rules, digest),
     )
@@ -98,23 +134,21 @@ def _listed(rules: Sequence[Rules], digest: str) -> bool:
     )
 
 
-def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> bytes:
-    target = pcrs.get(index, b'')
-    if bank not in HASHES or len(target) != HASHES[bank]:
+def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> _Target:
+    value = pcrs.get(index, b'')
+    if bank not in HASHES or len(value) != HASHES[bank]:
         raise errors.EvidenceError(
             _R.IMA_LOG_REPLAY,
             f'No value of PCR {index} in a {bank} bank was quoted.',
             place=f'pcrs: {index}',
         )
-    return target
+    return _Target(bank, index, value)
 
 
 def _whole(
     log: bytes,
-    target: bytes,
-    rules: Sequence[Rules],
-    index: int,
-    bank: str,
+    target: _Target,
+    judging: _Judging,
     form: str | None,
     template_hash: str | None,
 ) -> Pass:
@@ -122,8 +156,9 @@ def _whole(
         raise errors.EvidenceError(_R.IMA_LOG_MISSING)
     form = form or records.detect_form(log)
     template_hash = template_hash or records.detect_hash(log, form)
-    zeros = bytes(len(target))
-    if target == zeros:
+    bank, index, want = target
+    zeros = bytes(len(want))
+    if want == zeros:
         raise errors.EvidenceError(
             _R.IMA_BOOT_AGGREGATE,
             f'PCR {index} was never extended: the '
@@ -131,13 +166,9 @@ def _whole(
         )
     got = ''
     for extension in state.extensions(bank):
-        attempt = Pass(
-            log,
-            Settings(form, template_hash, bank, index, extension),
-            rules,
-            zeros,
-        )
-        if attempt.run(target):
+        settings = Settings(form, template_hash, bank, index, extension)
+        attempt = judging.start(log, settings, zeros, None)
+        if attempt.run(want):
             return attempt
         got = got or attempt.pcr.hex()
         if extension == state.PADDED and not attempt.violations:
@@ -145,34 +176,27 @@ def _whole(
     raise errors.EvidenceError(
         _R.IMA_LOG_REPLAY,
         f'The IMA measurement list does not replay to '
-        f'the quoted PCR {index}: want {target.hex()}, its {attempt.count} '
+        f'the quoted PCR {index}: want {want.hex()}, its {attempt.count} '
         f'entries give {got}.',
         place=f'pcr {index}',
-        details={'want': target.hex(), 'got': got},
+        details={'want': want.hex(), 'got': got},
     )
 
 
 def _suffix(
-    log: bytes,
-    target: bytes,
-    rules: Sequence[Rules],
-    last: State,
-    index: int,
-    bank: str,
+    log: bytes, target: _Target, judging: _Judging, last: State
 ) -> Pass:
+    bank, index, want = target
     if (last.bank, last.index) != (bank, index) or any(
-        item.fingerprint not in last.results for item in rules
+        item.fingerprint not in last.results for item in judging.rules
     ):
         raise _discontinued('the earlier part was appraised with other rules')
-    covered = Pass(
-        log,
-        Settings(last.form, last.template_hash, bank, index, last.extension),
-        rules,
-        bytes.fromhex(last.pcr),
-        last,
+    settings = Settings(
+        last.form, last.template_hash, bank, index, last.extension
     )
+    covered = judging.start(log, settings, bytes.fromhex(last.pcr), last)
     try:
-        reached = covered.run(target)
+        reached = covered.run(want)
     except errors.EvidenceError:
         # The offset is no boundary of entries: another list, another boot.
         if not covered.reading:
@@ -207,11 +231,7 @@ def _tail(covered: Pass, last: State | None) -> None:
 def _measured(
     covered: Pass, rules: Sequence[Rules], last: State | None
 ) -> Measured:
-    settings = covered.settings
-    results = {
-        item.fingerprint: counter.tally()
-        for item, counter in zip(rules, covered.counters, strict=True)
-    }
+    settings, results = covered.settings, covered.judge.results()
     reached = State(
         entries=covered.count + (last.entries if last else 0),
         bytes=covered.at + (last.bytes if last else 0),
@@ -221,7 +241,7 @@ def _measured(
         form=settings.form,
         template_hash=settings.template_hash,
         extension=settings.extension,
-        aggregates=tuple(covered.aggregates),
+        aggregates=tuple(covered.judge.aggregates),
         results=results,
     )
     return Measured(

@@ -13,16 +13,23 @@ little memory or work.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
+from korora_nova.rats.ima.hashing import Settings
+from korora_nova.rats.ima.rules import Rules
+
 #: What one memo may take, bytes by estimate, and all of them together.
 MAX_BYTES = 48 << 20
 MAX_TOTAL = 96 << 20
 MAX_MEMOS = 64
-#: Entries that are longer are not kept.
+#: Longer entries are not kept.
 MAX_ENTRY = 4096
 #: Of an entry: objects, slot and spare slots of the dict.
 OVERHEAD = 180
 
-Key = tuple[object, ...]
+#: A kind of list, and the fingerprints of the rules that judge it.
+Key = tuple[Settings, tuple[str, ...]]
 
 
 class Memo:
@@ -42,28 +49,45 @@ class Memo:
         """Whether nothing more may be put in."""
         return self.taken >= MAX_BYTES
 
+    def room(self) -> int:
+        """Size of the longest entry that is kept now."""
+        return 0 if self.full else MAX_ENTRY
 
-_memos: dict[Key, Memo] = {}
-
-
-def find(key: Key) -> Memo:
-    """The memo of a kind of list and rules, now the one used last."""
-    memo = _memos.pop(key, None) or Memo()
-    _memos[key] = memo
-    taken = sum(item.taken for item in tuple(_memos.values()))
-    if taken > MAX_TOTAL or len(_memos) > MAX_MEMOS:
-        oldest = next(iter(tuple(_memos)), key)
-        if oldest != key:
-            _memos.pop(oldest, None)
-    return memo
+    def add(self, raw: bytes, extension: bytes) -> None:
+        """Keep an entry if there is room for it."""
+        if len(raw) <= self.room():
+            self.entries[raw] = extension
+            self.taken += len(raw) + OVERHEAD
 
 
-def settle(key: Key, memo: Memo, hits: int, misses: int) -> None:
-    """Drop a memo that is full and did not help with a list."""
-    if memo.full and hits < misses and _memos.get(key) is memo:
-        _memos.pop(key, None)
+class Memos:
+    """The memos of a process, to be shared by threads and calls.
 
+    :ivar prepared: for which kinds of list rules were prepared, see
+        :func:`.prepare.prepare`.
+    """
 
-def forget() -> None:
-    """Drop all memos."""
-    _memos.clear()
+    def __init__(self) -> None:
+        self._memos: dict[Key, Memo] = {}
+        self.prepared: weakref.WeakKeyDictionary[Rules, set[Settings]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def __iter__(self) -> Iterator[Memo]:
+        return iter(tuple(self._memos.values()))
+
+    def find(self, key: Key) -> Memo:
+        """The memo of a kind of list and rules, now the one used last."""
+        memo = self._memos.pop(key, None) or Memo()
+        self._memos[key] = memo
+        taken = sum(item.taken for item in self)
+        if taken > MAX_TOTAL or len(self._memos) > MAX_MEMOS:
+            oldest = next(iter(tuple(self._memos)), key)
+            if oldest != key:
+                self._memos.pop(oldest, None)
+        return memo
+
+    def settle(self, key: Key, memo: Memo, hits: int, misses: int) -> None:
+        """Drop a memo that is full and did not help with a list."""
+        if memo.full and hits < misses and self._memos.get(key) is memo:
+            self._memos.pop(key, None)

@@ -2,8 +2,8 @@
 """Entries known before any list: those of files that rules list by path.
 
 A path and its digest are all that template data holds, so what such an
-entry extends a PCR with can be computed when a policy is compiled. A list
-then finds it in the memo, byte for byte, as if another host had sent it.
+entry extends a PCR with can be computed before a list is there. A list then
+finds it in the memo, byte for byte, as if another host had sent it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator
 
-from korora_nova.rats.ima import memo, records, state
-from korora_nova.rats.ima.replay import Settings
+from korora_nova.rats.ima import records, state
+from korora_nova.rats.ima.hashing import Settings
+from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.rules import BOOT_AGGREGATES, Rules
 
 #: Kernels' defaults: ima-sig with IMA appraisal, else ima-ng. A file is
@@ -26,6 +27,7 @@ _PACK = struct.Struct('<I').pack
 
 def prepare(
     rules: Rules,
+    memos: Memos,
     *,
     form: str = records.BINARY,
     template_hash: str = 'sha1',
@@ -35,23 +37,27 @@ def prepare(
 ) -> int:
     """Remember the entries that listed files will make, as memory allows.
 
-    Only lists that are measured with these rules alone profit.
+    Once for the same rules: what was displaced since then stays so. Only
+    lists that are measured with these rules alone profit.
 
     :param form: 'binary' or 'ascii'.
     :param templates: of :data:`TEMPLATES`, likely ones first.
     :returns: how many are known.
     """
     settings = Settings(form, template_hash, bank, index, state.OWN)
-    known = memo.find((settings, (rules.fingerprint,)))
+    known = memos.find((settings, (rules.fingerprint,)))
+    done = memos.prepared.setdefault(rules, set())
+    if settings in done:
+        return len(known.entries)
+    done.add(settings)
     for name in templates:
         if rules.templates and name not in rules.templates:
             continue
         for raw, extension in _entries(rules, settings, name):
             if known.full:
                 break
-            if len(raw) <= memo.MAX_ENTRY and raw not in known.entries:
-                known.entries[raw] = extension
-                known.taken += len(raw) + memo.OVERHEAD
+            if raw not in known.entries:
+                known.add(raw, extension)
     return len(known.entries)
 
 

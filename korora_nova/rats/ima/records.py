@@ -15,7 +15,7 @@ told. The template ``ima`` lacks the last size and its data is::
 with a template hash over digest | path padded with NUL to 256 bytes.
 ASCII list: ``%2d`` of the PCR, hex of the template hash, the template's
 name and its fields, each after one space, and a newline. A newline in a
-path looks like another entry, but the hash tells (not for a violation).
+path looks like another entry, but its hash decides (except for a violation).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Record(NamedTuple):
     :param stated: the template hash that the list gives; zeros mark a
         violation.
     :param hashed: the template data as it is hashed.
-    :param end: offset behind the entry.
+    :param end: offset after the entry.
     """
 
     pcr: int
@@ -284,7 +284,7 @@ def _line(log: bytes, at: int, end: int, hash_name: str) -> Record:
         or len(pcr) > 2
         or (len(stated) != 2 * HASHES[hash_name])
     ):
-        raise malformed('a line that is no entry', at)
+        raise malformed('a line that is not an entry', at)
     template = templates.lookup(name[: templates.MAX_TEMPLATE_NAME])
     if template is None:
         raise templates.unsupported(name, f'offset {at}')

@@ -6,7 +6,7 @@ path, or if one of ``keys`` signed it. ``exclude`` admits any other file
 whose path matches, but none that ``files`` names. Buffers: a key that was
 loaded into a keyring must be in ``keyrings`` (or ``digests``); any other is
 like a file. The boot aggregate is compared with the PCRs instead; if those
-of its bank were not quoted, ``files`` has to list it.
+of its bank were not quoted, ``files`` must list it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from korora_nova.rats.ima import patterns, table, templates
 from korora_nova.rats.ima.signature import Keys
 from korora_nova.rats.ima.templates import Entry
 
-#: Caps of one policy.
+#: Most digests, and most paths, of one policy.
 MAX_DIGESTS = 4_000_000
 MAX_FILES = 1_000_000
 
@@ -46,7 +46,7 @@ class Rules:
         any.
     :param violations: admit violations.
     :param kexec: admit kernels that were started with kexec: a further boot
-        aggregate. No event log tells of them.
+        aggregate. No event log records them.
     :raises Invalid: POLICY_INVALID.
     """
 

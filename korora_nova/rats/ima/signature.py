@@ -42,6 +42,7 @@ from cryptography.hazmat.primitives.asymmetric import (
 from korora_nova import errors
 from korora_nova.rats.ima import digests
 from korora_nova.rats.ima.templates import DIGEST_SIZES, Entry
+from korora_nova.rats.x509.certificate import spki
 
 DIGEST, DIGSIG, DIGEST_NG, PORTABLE, VERITY = 1, 3, 4, 5, 6
 #: Keys of a policy, and bytes of one of its entries.
@@ -337,10 +338,7 @@ def _key(public: object, stated: bytes) -> Key:
     return Key(
         public,
         identifier[-4:],
-        public.public_bytes(
-            serialization.Encoding.DER,
-            serialization.PublicFormat.SubjectPublicKeyInfo,
-        ),
+        spki(public),
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jsonschema
 
@@ -152,7 +151,7 @@ class Counter:
 class State:
     """What was covered by the last quote; its size has a bound.
 
-    :param entries: covered entries; ``bytes``: offset in the list behind
+    :param entries: covered entries; ``bytes``: offset in the list after
         the last of them.
     :param pcr: value of PCR ``index`` there, hex, in ``bank``.
     :param form: 'binary', 'binary-big-endian' or 'ascii'.
@@ -173,7 +172,7 @@ class State:
     aggregates: tuple[str, ...]
     results: Mapping[str, Tally]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON object for :meth:`from_json`."""
         document = {
             field.name: getattr(self, field.name)
@@ -222,7 +221,7 @@ class State:
         return cls(**fields)
 
 
-def _tally_to_json(tally: Tally) -> dict[str, Any]:
+def _tally_to_json(tally: Tally) -> dict[str, object]:
     return {
         'counts': dict(tally.counts),
         'listed': [
@@ -236,7 +235,7 @@ def _tally_to_json(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _tally(document: Mapping[str, Any]) -> Tally:
+def _tally(document: schemas.Json) -> Tally:
     known = all(reason in errors.REASONS for reason in document['counts'])
     if not known:
         raise errors.Invalid(

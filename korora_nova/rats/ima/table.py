@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 #: From here on digests are kept in a table.
 LARGE = 1 << 18
 
-# A bucket is found by the end of the digest, which nobody chooses.
+# A bucket is found by the end of the digest, which no one can choose.
 _END = 2
 
 

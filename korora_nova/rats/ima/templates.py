@@ -104,7 +104,7 @@ class Entry(NamedTuple):
     :param violation: the file was open for writing while it was measured.
     :param template: name of the template.
     :param signature: of the file, ``sig`` or ``evmsig``; may be empty.
-    :param buffer: what was measured, if it was no file: ``buf``.
+    :param buffer: what was measured, if it was not a file: ``buf``.
     :param extra: other fields by name, as in the template data.
     """
 
@@ -285,7 +285,7 @@ def digest_text(field: str, value: bytes, violation: bool = False) -> str:
             or bool(second) != (field == 'd-ngv2')
             or (second and kind not in _KINDS)
         ):
-            raise Malformed(f'the field {field} holds no digest')
+            raise Malformed(f'the field {field} does not hold a digest')
         prefix = _KINDS[kind] if second else ''
     size = _SIZES.get(algorithm)
     if (
@@ -319,7 +319,7 @@ def _check(field: str, value: bytes, violation: bool) -> None:
 
 
 def from_text(template: Template, text: bytes) -> list[bytes]:
-    """The values that the ASCII list shows behind the template's name.
+    """The values that follow the template's name in the ASCII list.
 
     One space stands before each. A name may hold spaces: it takes what the
     other fields leave.
@@ -357,7 +357,7 @@ def _read_number(field: str, word: bytes) -> bytes:
     if not word:
         return b''
     if not word.isdigit() or len(word) > 10 or int(word) >> 8 * size:
-        raise Malformed(f'the field {field} is no number')
+        raise Malformed(f'the field {field} is not a number')
     return int(word).to_bytes(size, 'little')
 
 

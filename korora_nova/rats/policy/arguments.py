@@ -2,10 +2,10 @@
 """Kernel command lines as arguments.
 
 A policy compares arguments, not text: their order does not matter, and
-Linux and systemd take ``-`` and ``_`` in a name for the same. Who reads a
-line splits it in his own way: Linux minds double quotes, scripts of an
-initrd do not. So a word that anybody could see has to be allowed, and one
-that is required has to be seen by Linux for certain.
+Linux and systemd take ``-`` and ``_`` in a name for the same. Each
+reader splits a line in its own way: Linux minds double quotes, scripts of
+an initrd do not. So a word that any of them could see must be allowed, and one
+that is required must be seen by Linux for certain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PATH = ('/', '(', '"/', '"(')
 class Line(NamedTuple):
     """A command line.
 
-    :param words: all that anybody could read in it, without quotes.
+    :param words: all that any reader could find in it, without quotes.
     :param arguments: those that Linux reads for certain.
     """
 
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 def split(text: str, source: str = '') -> Line:
     """The arguments of a command line.
 
-    :param source: 'grub' puts the kernel's path in front, which is none;
+    :param source: 'grub' puts the kernel's path first: it is not an argument;
         a text of the 'stub' has no escapes.
     """
     plain = text if source == 'stub' else _ESCAPE.sub('\0', text)

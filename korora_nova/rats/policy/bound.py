@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from korora_nova.rats import ima as measurements
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy import document as documents
 from korora_nova.rats.policy import runtime
+from korora_nova.rats.policy.node import Params
+from korora_nova.rats.policy.registry import BUILT_IN, Registry
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
@@ -86,7 +87,7 @@ class BoundPolicy:
             index for index, found in enumerate(judged) if len(found) == fewest
         ]
         findings = judged[chosen[0]]
-        # The closest one will do to tell an unsatisfying host its files.
+        # If no group satisfies the host, its files are those of the closest.
         files = self._bind_files(chosen[:1] if findings else chosen)
         if files is not None:
             findings = findings + files.check(state)
@@ -137,14 +138,15 @@ class Policy(documents.Parsed):
         return BoundPolicy(self, [tuple(references)])
 
 
-def load(document: Mapping[str, Any]) -> Policy:
+def load(document: Params, rules: Registry = BUILT_IN) -> Policy:
     """Read a policy document.
 
     :param document: JSON data; see :func:`.document.schema`.
+    :param rules: those that it may have.
     :raises Invalid: POLICY_INVALID, details have the ``pointer`` (RFC 6901)
         of the first fault.
     """
-    return Policy(**vars(documents.parse(document)))
+    return Policy(**vars(documents.parse(document, rules)))
 
 
 def _exact() -> Policy:

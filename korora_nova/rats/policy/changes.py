@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from korora_nova.rats.eventlog import BootState, Component
 from korora_nova.rats.finding import MAX_LISTED, printable
-from korora_nova.rats.policy.boot import SECURE_BOOT_PCR, entry_name, words
+from korora_nova.rats.policy.components import words
+from korora_nova.rats.policy.signatures import SECURE_BOOT_PCR, entry_name
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 

@@ -7,8 +7,8 @@ whose text the log does not have counts against the host unless references
 have all that was measured into its PCR. GRUB does not say which of its texts
 is a command line, so those of commands that start something count as well.
 
-Nothing tells that the kernel which runs was given a line that was measured:
-that follows from what was started, PCR 4, and from its order.
+Nothing says that the running kernel was given a line that was measured: that
+follows from what was started, PCR 4, and from its order.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CommandLine(Rule):
         'argument, or the line is one of a reference; no argument '
         'matches a forbidden pattern. Use it together with '
         'boot-components or pcrs of PCR 4 with references: true, which '
-        'tell that nothing else was started than GRUB and its kernel.'
+        'prove that nothing but GRUB and its kernel was started.'
     )
     SCHEMA = schemas.closed(
         {

@@ -15,8 +15,9 @@ from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
 from korora_nova.rats.ima import Entry
 from korora_nova.rats.policy import changes
-from korora_nova.rats.policy.boot import words
 from korora_nova.rats.policy.bound import Judgement, Policy
+from korora_nova.rats.policy.components import words
+from korora_nova.rats.policy.node import Params
 from korora_nova.rats.reference import File, ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
@@ -40,7 +41,7 @@ _ADVICE = {
     _R.UEFI_LOG_MALFORMED: "compare {host}'s firmware version with other "
     'hosts; keep its event log for its vendor',
     _R.UEFI_LOG_BANK: "enable the SHA-256 bank in {host}'s firmware setup",
-    _R.UEFI_LOG_REPLAY: 'find out what extends the PCR beside firmware and '
+    _R.UEFI_LOG_REPLAY: 'find out what extends the PCR besides firmware and '
     'boot loader; if it is meant to be extended, ' + _EDIT,
     _R.EVENT_UNVERIFIED: 'find out what was measured; ' + _LEARN,
     _R.SECURE_BOOT_OFF: "enable Secure Boot in {host}'s firmware setup",
@@ -49,11 +50,11 @@ _ADVICE = {
     'fwupdmgr update',
     _R.COMMAND_LINE: "change the settings of {host}'s boot loader and reboot "
     'it; if the line is wanted, ' + _EDIT,
-    _R.TPM_CLOCK_UNSAFE: 'shut {host} down in order and start it again; if '
+    _R.TPM_CLOCK_UNSAFE: 'shut {host} down cleanly and start it again; if '
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'find out who writes to the file while it is used, '
     'then reboot {host}',
-    _R.IMA_KEXEC: 'reboot {host} by way of its firmware',
+    _R.IMA_KEXEC: 'reboot {host} through its firmware',
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
@@ -172,8 +173,8 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
     if reason == _R.IMA_SIGNATURE:
         yield Finding(
             reason,
-            f'{len(found)} measured files are in no list; '
-            'the reasons of the host tell whether signatures '
+            f'{len(found)} measured files are not listed; '
+            'the reasons of the host say whether signatures '
             'admit them',
         )
         return
@@ -200,7 +201,7 @@ def _advice(policy: Policy, finding: Finding, host: str) -> str:
     return text.format(host=printable(host), rule=rule, policy=policy.name)
 
 
-def params(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+def params(document: Params, path: str) -> Params:
     """Parameters of the rule at a path of a policy document, or {}."""
     found: Any = document
     for part in path.split('/'):

@@ -16,33 +16,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from korora_nova.rats import schemas
-from korora_nova.rats.policy import boot, command_line, registers, runtime
-from korora_nova.rats.policy.node import AllOf, AnyOf, Rule, invalid
+from korora_nova.rats.policy import registry, runtime
+from korora_nova.rats.policy.node import AllOf, Params, Rule, invalid
+from korora_nova.rats.policy.registry import BUILT_IN, Registry
 
 #: Caps of a document.
 MAX_RULES = 256
 MAX_DEPTH = 8
 MAX_HOSTS = 4096
 
-#: Every rule a policy can have.
-RULES: dict[str, type[Rule]] = {
-    rule.NAME: rule
-    for rule in (
-        registers.EventLog,
-        registers.Pcrs,
-        registers.Tpm,
-        boot.SecureBoot,
-        boot.SignatureDatabase,
-        boot.Authorities,
-        boot.BootComponents,
-        command_line.CommandLine,
-        runtime.Ima,
-    )
-}
-_NESTED: dict[str, type[AllOf]] = {'all-of': AllOf, 'any-of': AnyOf}
 #: Marker: files are measured, and this policy does not judge them.
 NOT_APPRAISED = 'not-appraised'
 
@@ -68,7 +52,7 @@ _TOP = schemas.closed(
 )
 
 
-def schema() -> schemas.Schema:
+def schema(rules: Registry = BUILT_IN) -> schemas.Schema:
     """The whole schema, for editors and documentation.
 
     Digests have no pattern in it, see :func:`..node.digests`.
@@ -79,12 +63,12 @@ def schema() -> schemas.Schema:
         'maxItems': MAX_RULES,
         'items': {'$ref': '#/$defs/rule'},
     }
-    params: dict[str, Any] = {
+    params: schemas.Schema = {
         name: {**rule.SCHEMA, 'description': rule.HELP}
-        for name, rule in RULES.items()
+        for name, rule in rules.items()
     }
     params['ima'] = {'anyOf': [{'const': NOT_APPRAISED}, params['ima']]}
-    for name, nested in _NESTED.items():
+    for name, nested in registry.NESTED.items():
         params[name] = {**listed, 'description': nested.HELP}
     return {
         '$schema': 'https://json-schema.org/draft/2020-12/schema',
@@ -122,12 +106,13 @@ class Parsed:
     rules: AllOf
     ima: runtime.Ima | None
     kinds: tuple[str, ...]
-    document: Mapping[str, Any] = dataclasses.field(repr=False)
+    document: Params = dataclasses.field(repr=False)
 
 
-def parse(document: object) -> Parsed:
+def parse(document: object, known: Registry = BUILT_IN) -> Parsed:
     """Read a document.
 
+    :param known: the rules that it may have.
     :raises Invalid: POLICY_INVALID, details have the ``pointer`` (RFC 6901)
         of the first fault.
     """
@@ -137,14 +122,14 @@ def parse(document: object) -> Parsed:
         raise invalid(
             'name', 'letters, digits, dots, underscores and hyphens only'
         )
-    rules = _Rules().read(document['rules'], 'rules', 1)
+    rules = _Rules(known).read(document['rules'], 'rules', 1)
     files = [rule for rule in rules if isinstance(rule, runtime.Ima)]
     marked = document['rules'].count({'ima': NOT_APPRAISED})
     if len(files) + marked != 1:
         raise invalid(
             'rules',
             'exactly one ima rule is needed; write ima: '
-            f'{NOT_APPRAISED} if measured files shall not count',
+            f'{NOT_APPRAISED} if measured files are not to count',
         )
     tree = AllOf(
         'rules',
@@ -172,7 +157,8 @@ def parse(document: object) -> Parsed:
 class _Rules:
     """Reads lists of rules, counting."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Registry) -> None:
+        self._known = known
         self._count = 0
 
     def read(self, items: object, path: str, depth: int) -> list[Rule]:
@@ -193,24 +179,25 @@ class _Rules:
         if not isinstance(item, Mapping) or len(item) != 1:
             raise invalid(path, 'a rule is an object with one key, its name')
         ((name, params),) = item.items()
-        if name in _NESTED:
+        if name in registry.NESTED:
             path = f'{path}/{name}'
-            return _NESTED[name](
+            return registry.NESTED[name](
                 path, tuple(self.read(params, path, depth + 1))
             )
-        if name not in RULES:
+        if name not in self._known:
             raise invalid(
                 path,
                 'there is no such rule; there are '
-                f'{", ".join((*RULES, *_NESTED))}',
+                f'{", ".join((*self._known, *registry.NESTED))}',
             )
         path = f'{path}/{name}'
         if name == runtime.Ima.NAME and depth > 1:
             raise invalid(path, 'an ima rule stands at the top only')
         if name == runtime.Ima.NAME and params == NOT_APPRAISED:
             return None
-        _follow(RULES[name].SCHEMA, params, path)
-        return RULES[name].parse(params, path)
+        rule = self._known[name]
+        _follow(rule.SCHEMA, params, path)
+        return rule.parse(params, path)
 
 
 def _follow(schema: schemas.Schema, document: object, path: str) -> None:

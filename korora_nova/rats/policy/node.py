@@ -17,15 +17,15 @@ from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.finding import MAX_LISTED, Finding, listed
 from korora_nova.rats.ima import templates
+from korora_nova.rats.ima.rules import MAX_DIGESTS
 from korora_nova.rats.reference import ReferenceValues
 from korora_nova.rats.state import VerifiedState
 
 _R = errors.Reason
 
-Params: TypeAlias = Mapping[str, Any]
+#: Parameters of a rule.
+Params: TypeAlias = schemas.Json
 
-#: Longest list of digests in one place of a policy.
-MAX_DIGESTS = 2_000_000
 #: What the PCRs of a UEFI host hold (PC Client Platform Firmware Profile
 #: 3.3.4; the UAPI group's TPM PCR registry).
 HOLDS = {
@@ -47,7 +47,7 @@ HOLDS = {
     15: 'identity of the system',
 }
 
-# Rules that together tell whose code booted.
+# Rules that together say whose code booted.
 _VOUCHED = frozenset(('secure-boot', 'authorities'))
 
 _DIGEST = re.compile(
@@ -158,9 +158,9 @@ class Rule:
         return frozenset((self.NAME,))
 
     def pins(self, given: frozenset[str]) -> bool:
-        """Whether the rule tells which code booted.
+        """Whether the rule says which code booted.
 
-        :param given: names of rules that hold besides.
+        :param given: names of the other rules that hold.
         """
         return False
 
@@ -213,7 +213,7 @@ class Rule:
         )
 
     def no_log(self, state: VerifiedState) -> Finding:
-        """The rule needs an event log, and there is none to rely on."""
+        """The rule needs an event log that can be relied on."""
         fault = state.log_fault
         if fault is None:
             return self.fails(
@@ -260,7 +260,7 @@ class AllOf(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class AnyOf(AllOf):
-    """Holds if one of its rules does; else tells of the closest."""
+    """Holds if one of its rules does; else reports the closest."""
 
     NAME = 'any-of'
     HELP = 'At least one of these rules holds.'

@@ -29,7 +29,7 @@ BANKS = {
     name: algorithms.BY_NAME[name].size
     for name in ('sha1', 'sha256', 'sha384', 'sha512', 'sm3-256')
 }
-#: PCRs that tell which code booted.
+#: PCRs that show which code booted.
 _BOOT_CODE = frozenset((4, 7))
 _HEX = re.compile('[0-9a-f]+')
 
@@ -43,7 +43,7 @@ class EventLog(Rule):
     NAME = 'event-log'
     HELP = (
         'The UEFI event log replays to the quoted values of these PCRs. '
-        'A PCR that the log does not mention is as after a reset.'
+        'A PCR that the log does not mention has its reset value.'
     )
     SCHEMA = schemas.closed({'pcrs': PCRS})
 

@@ -131,9 +131,7 @@ class Ima(Rule):
         """
         if not self._judges:
             return None
-        made = self.compile(itertools.chain(self.inline, *self.learned))
-        ima.prepare(made)
-        return made
+        return self.compile(itertools.chain(self.inline, *self.learned))
 
     def compile(self, listed: Iterable[str]) -> ima.Rules:
         """The rules with these digests.

@@ -10,14 +10,16 @@ TPM generated.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
+import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from korora_nova import errors
 from korora_nova.rats.tpm2 import algorithms, structure
@@ -31,6 +33,7 @@ RSA_BITS = (2048, 3072, 4096)
 #: Smallest RSA exponent; smaller ones forgive errors in padding checks.
 MIN_EXPONENT = 65537
 
+Members: TypeAlias = dict[str, object]
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 _CURVES = {'secp256r1': 'P-256', 'secp384r1': 'P-384'}
@@ -48,6 +51,11 @@ _JWK_ALGORITHMS = {
         ('PS', ALG_RSAPSS),
     )
     for item in algorithms.SIGNING
+}
+#: How a JWK of each type is read, and the numbers it has.
+_JWK: Mapping[str, tuple[Callable[[Members], object], str, str]] = {
+    'EC': (ECAlgorithm.from_jwk, 'x', 'y'),
+    'RSA': (RSAAlgorithm.from_jwk, 'n', 'e'),
 }
 _BASE64URL = re.compile('[A-Za-z0-9_-]+', re.ASCII)
 _R = errors.Reason
@@ -188,11 +196,10 @@ def _jwk(data: bytes) -> AttestationKey:
         raise _refused('its JWK is not a JSON object.')
     if 'd' in document or document.get('use', 'sig') != 'sig':
         raise _refused('its JWK is of a private key or not for signatures.')
-    readers = {'EC': _jwk_ec, 'RSA': _jwk_rsa}
     kind = document.get('kty')
-    if not isinstance(kind, str) or kind not in readers:
+    if not isinstance(kind, str) or kind not in _JWK:
         raise _refused('it is neither EC nor RSA.', 'kty')
-    key = _checked(readers[kind](document))
+    key = _checked(_jwk_numbers(document, *_JWK[kind]))
     if 'alg' not in document:
         return key
     name = document['alg']
@@ -207,50 +214,24 @@ def _jwk(data: bytes) -> AttestationKey:
     return dataclasses.replace(key, scheme=_JWK_ALGORITHMS[name])
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> Members:
     if len(dict(pairs)) != len(pairs):
         raise ValueError('a member occurs twice')
     return dict(pairs)
 
 
-def _jwk_ec(document: dict[str, Any]) -> object:
-    curves: dict[str, tuple[ec.EllipticCurve, int]] = {
-        'P-256': (ec.SECP256R1(), 32),
-        'P-384': (ec.SECP384R1(), 48),
-    }
-    name = document.get('crv')
-    if not isinstance(name, str) or name not in curves:
-        raise _refused('it is not on P-256 or P-384.', 'crv')
-    curve, size = curves[name]
-    x, y = (_octets(document, part) for part in ('x', 'y'))
-    if len(x) != size or len(y) != size:
-        raise _refused('a coordinate has not the size of the curve.')
+def _jwk_numbers(
+    document: Members, read: Callable[[Members], object], *fields: str
+) -> object:
+    for field in fields:
+        # PyJWT passes over characters that are not base64url.
+        text = document.get(field)
+        if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
+            raise _refused('a number is not base64url.', field)
     try:
-        return ec.EllipticCurvePublicNumbers(
-            int.from_bytes(x, 'big'), int.from_bytes(y, 'big'), curve
-        ).public_key()
-    except ValueError:
-        raise _refused('it is not a point of its curve.') from None
-
-
-def _jwk_rsa(document: dict[str, Any]) -> object:
-    n, e = (
-        int.from_bytes(_octets(document, part), 'big') for part in ('n', 'e')
-    )
-    try:
-        return rsa.RSAPublicNumbers(e, n).public_key()
-    except ValueError:
-        raise _refused('it is not an RSA key.') from None
-
-
-def _octets(document: dict[str, Any], field: str) -> bytes:
-    text = document.get(field)
-    if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
-        raise _refused('a number is not base64url.', field)
-    try:
-        return base64.urlsafe_b64decode(text + '=' * (-len(text) % 4))
-    except ValueError:
-        raise _refused('a number is not base64url.', field) from None
+        return read(document)
+    except (jwt.InvalidKeyError, ValueError):
+        raise _refused('its numbers are not those of a key.') from None
 
 
 def _checked(key: object, bits: int = 0) -> AttestationKey:

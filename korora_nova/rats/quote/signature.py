@@ -115,7 +115,7 @@ def _guesses(key: AttestationKey, hash_size: int) -> list[Scheme]:
     if hash_size not in _BY_SIZE:
         raise errors.EvidenceError(
             _R.QUOTE_ALGORITHM,
-            'Neither signature nor key tell the hash algorithm.',
+            'Neither the signature nor the key names the hash algorithm.',
             place='signature',
         )
     return [Scheme(item, (_BY_SIZE[hash_size],)) for item in key.algorithms]

@@ -19,24 +19,21 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from korora_nova import errors
+from korora_nova.rats import schemas
+from korora_nova.rats.x509.certificate import spki
 
 USES = ('result', 'custody', 'approval')
 
 
 def key_id(public: ec.EllipticCurvePublicKey) -> str:
     """First 16 hex digits of SHA-256 over the SubjectPublicKeyInfo."""
-    spki = public.public_bytes(
-        serialization.Encoding.DER,
-        serialization.PublicFormat.SubjectPublicKeyInfo,
-    )
-    return hashlib.sha256(spki).hexdigest()[:16]
+    return hashlib.sha256(spki(public)).hexdigest()[:16]
 
 
 def _bad(message: str) -> errors.Unavailable:
@@ -140,9 +137,7 @@ class KeyRing:
         )
 
     @classmethod
-    def load(
-        cls, source: str | os.PathLike[str] | Mapping[str, Any]
-    ) -> KeyRing:
+    def load(cls, source: str | os.PathLike[str] | schemas.Json) -> KeyRing:
         """Read keys.json, from its path or already decoded.
 
         :raises Unavailable: KEYS_INVALID, missing or malformed.
@@ -161,7 +156,7 @@ class KeyRing:
         return cls._from_dict(data)
 
     @classmethod
-    def _from_dict(cls, data: Mapping[str, Any]) -> KeyRing:
+    def _from_dict(cls, data: schemas.Json) -> KeyRing:
         if data.get('version') != 1:
             raise _bad('the trusted keys have an unknown version')
         cloud = data.get('cloud')
@@ -169,9 +164,9 @@ class KeyRing:
             raise _bad('the trusted keys do not name their cloud')
         return cls(cloud, *(_keys(data.get(use), use) for use in USES))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The content of keys.json."""
-        document: dict[str, Any] = {'version': 1, 'cloud': self.cloud}
+        document: dict[str, object] = {'version': 1, 'cloud': self.cloud}
         for use in USES:
             document[use] = [
                 {

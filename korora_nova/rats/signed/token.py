@@ -50,7 +50,7 @@ def digest(token: str) -> bytes:
     """SHA-256 of what a token's signature covers: header and payload.
 
     Of an ECDSA signature (r, s), (r, n - s) is another that verifies: the
-    whole text would give a token two digests, to whoever wants them.
+    whole text would let anyone give a token two digests.
     """
     return hashlib.sha256(token.rpartition('.')[0].encode()).digest()
 
@@ -61,7 +61,7 @@ def issuer(cloud: str) -> str:
 
 
 def sign(
-    claims: dict[str, Any], key: keys.SigningKey, kind: Kind, cloud: str
+    claims: schemas.Json, key: keys.SigningKey, kind: Kind, cloud: str
 ) -> str:
     """Sign claims; adds ``iss``, ``aud`` and ``version``."""
     payload = {
@@ -78,7 +78,7 @@ def sign(
     )
 
 
-def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
+def verify(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
     """Return the claims of a token after every check but time.
 
     1. size; 2. header: the three fields only, algorithm, type; 3. the key
@@ -93,7 +93,7 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> dict[str, Any]:
         raise TokenError('not a token, or too long')
     kid, key = _key(token, ring, kind)
     try:
-        claims: dict[str, Any] = jwt.decode(
+        claims = jwt.decode(
             token,
             key,
             algorithms=[ALGORITHM],

@@ -108,7 +108,7 @@ def parse_attest(data: bytes) -> Attest:
     clock_ms, resets, restarts = reader.u64(), reader.u32(), reader.u32()
     safe = reader.u8()
     if safe > 1:
-        raise malformed('attest: safe is no TPMI_YES_NO')
+        raise malformed('attest: safe is not a TPMI_YES_NO')
     firmware = reader.u64()
     info: QuoteInfo | CreationInfo
     if kind == ST_ATTEST_QUOTE:

@@ -11,7 +11,9 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 #: Largest certificate read, bytes; padding included.
 MAX_CERTIFICATE = 8192
@@ -35,25 +37,32 @@ def trimmed(data: bytes) -> bytes:
     """DER without the padding of an NV index that is larger than it.
 
     Only bytes that are all 00 or all ff are padding; what else follows is
-    kept, and then refused by whoever parses it.
+    kept, and refused when it is parsed.
     """
-    size = _size(data)
-    rest = data[size:]
-    if size and rest in (bytes(len(rest)), b'\xff' * len(rest)):
-        return data[:size]
+    end = size(data)
+    rest = data[end:]
+    if end and rest in (bytes(len(rest)), b'\xff' * len(rest)):
+        return data[:end]
     return data
 
 
-def _size(data: bytes) -> int:
-    """Octets of the SEQUENCE at the start (X.690 section 8.1), 0 if none."""
-    if len(data) < 2 or data[0] != 0x30:
+def size(data: bytes) -> int:
+    """Octets of the SEQUENCE at the start, 0 if there is none.
+
+    It may be longer than the data.
+    """
+    try:
+        return _header(data, 0, len(data))[1] if data[:1] == b'\x30' else 0
+    except ValueError:
         return 0
-    if data[1] < 0x80:
-        return 2 + data[1]
-    octets = data[1] & 0x7F
-    if not 1 <= octets <= 4 or len(data) < 2 + octets:
-        return 0
-    return 2 + octets + int.from_bytes(data[2 : 2 + octets], 'big')
+
+
+def spki(key: PublicKeyTypes) -> bytes:
+    """The SubjectPublicKeyInfo of a key, DER."""
+    return key.public_bytes(
+        serialization.Encoding.DER,
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +86,8 @@ def load(data: bytes) -> Certificate:
     order. They are read as if it were; the signature stays the one over
     the bytes as they are.
 
-    :raises ValueError: it is none, or too large; other :data:`BROKEN`
-        errors are possible, here and when its fields are read.
+    :raises ValueError: it is not a certificate, or too large; other
+        :data:`BROKEN` errors are possible, here and when a field is read.
     """
     if len(data) > MAX_CERTIFICATE:
         raise ValueError('too large for a certificate')
@@ -93,8 +102,8 @@ def load(data: bytes) -> Certificate:
     # Names are read lazily, and everything is found by them.
     cert.subject, cert.issuer  # noqa: B018
     _, begin, end = next(_children(der))
-    (_, behind), *_ = _spans(der, begin, end)
-    tbs = der[begin:behind]
+    (_, after), *_ = _spans(der, begin, end)
+    tbs = der[begin:after]
     _, algorithm, _ = _children(der, begin, end)
     _, inner, *_ = _fields(tbs)
     if der[slice(*algorithm[1:])] != tbs[slice(*inner[1:])]:
@@ -107,15 +116,13 @@ def check_signature(cert: Certificate, issuer: Certificate) -> None:
 
     :raises InvalidSignature: or another of :data:`BROKEN`.
     """
-    key, scheme = (
-        issuer.x509.public_key(),
-        (cert.x509.signature_algorithm_parameters),
-    )
+    key = issuer.x509.public_key()
+    scheme = cert.x509.signature_algorithm_parameters
     algorithm = cert.x509.signature_hash_algorithm
     if (
         isinstance(key, rsa.RSAPublicKey)
         and algorithm is not None
-        and (isinstance(scheme, (padding.PKCS1v15, padding.PSS)))
+        and isinstance(scheme, (padding.PKCS1v15, padding.PSS))
     ):
         key.verify(cert.x509.signature, cert.tbs, scheme, algorithm)
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(
@@ -150,7 +157,7 @@ def bare_key(cert: Certificate) -> bytes:
     Some makers name RSAES-OAEP (RFC 4055) as that of an endorsement key,
     which ``cryptography`` does not read.
 
-    :raises ValueError: there is none.
+    :raises ValueError: the certificate has none.
     """
     spki = cert.tbs[slice(*_fields(cert.tbs)[5][1:])]
     parts = list(_children(spki))
@@ -204,14 +211,22 @@ def _spans(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
 def _children(
     data: bytes, at: int = 0, end: int | None = None
 ) -> Iterator[_Element]:
-    """The elements of a DER string (X.690 section 8.1)."""
+    """The elements of a DER string."""
     end = len(data) if end is None else end
     while at < end:
-        first = data[at + 1] if at + 1 < end else 0x80
-        octets = first & 0x7F if first >= 0x80 else 0
-        begin = at + 2 + octets
-        size = int.from_bytes(data[at + 2 : begin], 'big') if octets else first
-        if first == 0x80 or begin + size > end:
+        begin, after = _header(data, at, end)
+        if after > end:
             raise ValueError('not DER')
-        yield data[at], begin, begin + size
-        at = begin + size
+        yield data[at], begin, after
+        at = after
+
+
+def _header(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Begin and end of the content of an element (X.690 section 8.1)."""
+    first = data[at + 1] if at + 1 < end else 0x80
+    octets = first & 0x7F if first >= 0x80 else 0
+    begin = at + 2 + octets
+    if first == 0x80 or begin > end:
+        raise ValueError('not DER')
+    length = int.from_bytes(data[at + 2 : begin], 'big') if octets else first
+    return begin, begin + length

@@ -22,7 +22,7 @@ from korora_nova.rats.x509.certificate import (
 #: Longest path: leaf, intermediates, root.
 MAX_PATH = 5
 
-# Critical extensions whose meaning is heeded, or needs no heed.
+# Critical extensions that are checked, or need no check.
 _UNDERSTOOD = frozenset(
     (
         x509.BasicConstraints.oid,
@@ -63,7 +63,7 @@ def understood(cert: Certificate) -> None:
 
 
 class Search:
-    """Finds paths among certificates; remembers where none goes on."""
+    """Finds paths among certificates; remembers where they end."""
 
     def __init__(self, certificates: Sequence[Certificate]) -> None:
         self._by_subject: dict[bytes, list[Certificate]] = {}
@@ -143,7 +143,7 @@ class Search:
         issuer, subject = shown(last.issuer), shown(last.subject)
         count = len(self.named(last.issuer))
         got = (
-            f'{count} of that name, of which none signed it as an authority'
+            f'{count} of that name, none of which signed it as an authority'
             if count
             else 'none of that name'
         )

@@ -2,7 +2,7 @@
 """Certificate revocation lists that an operator provides (RFC 5280, 5).
 
 There need not be any. One that is there and cannot be relied on fails the
-certificates of its issuer: it was put there to be heeded.
+certificates of its issuer: it was put there to count.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def load(verifier: service.Service, key: cache.Key) -> policy.Policy:
     if key == EXACT_KEY:
         return policy.EXACT
     try:
-        return policy.load(_read(verifier, key))
+        return policy.load(_read(verifier, key), verifier.rules)
     except errors.Invalid as exc:
         raise errors.Unavailable(
             errors.Reason.INTERNAL,

@@ -84,7 +84,7 @@ def create(
     :raises Conflict: POLICY_CONFLICT, the name is taken, or there are
         MAX_POLICIES already.
     """
-    loaded = _load(document)
+    loaded = _load(verifier, document)
     try:
         _create(verifier, loaded, packed.pack(document), actor)
     except db_exc.DBDuplicateEntry:
@@ -139,7 +139,7 @@ def update(
     :raises Invalid: POLICY_INVALID, also if it has another name.
     :raises Conflict: POLICY_CONFLICT, there is a newer revision.
     """
-    loaded = _load(document)
+    loaded = _load(verifier, document)
     if loaded.name != name:
         raise _invalid('/name', 'the policy keeps its name')
     _update(verifier, loaded, packed.pack(document), revision, actor)
@@ -248,8 +248,10 @@ def find(verifier: service.Service, name: str) -> tuple[policy.Policy, int]:
     return loaded, key[1]
 
 
-def _load(document: Mapping[str, object]) -> policy.Policy:
-    loaded = policy.load(document)
+def _load(
+    verifier: service.Service, document: Mapping[str, object]
+) -> policy.Policy:
+    loaded = policy.load(document, verifier.rules)
     if loaded.name == documents.EXACT:
         raise _invalid('/name', 'this is the name of the built-in policy')
     return loaded

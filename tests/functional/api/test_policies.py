@@ -9,7 +9,12 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova.rats import policy
-from korora_nova.verifier.appraisal import documents, packed, policies
+from korora_nova.verifier.appraisal import (
+    documents,
+    extensions,
+    packed,
+    policies,
+)
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 
@@ -28,6 +33,22 @@ OFF = {
         {'ima': 'not-appraised'},
     ],
 }
+
+
+class FewResets(policy.Rule):
+    """A rule of a site's own."""
+
+    NAME = 'few-resets'
+    HELP = 'The TPM was never reset.'
+    SCHEMA = {'type': 'object', 'additionalProperties': False}
+
+    @classmethod
+    def parse(cls, params, path):
+        return cls(path)
+
+    def check(self, state):
+        count = state.clock.reset_count
+        return [] if not count else [self.fails('SITE_RULE', f'{count}')]
 
 
 class Policies(base.ApiTestCase):
@@ -220,6 +241,29 @@ class Policies(base.ApiTestCase):
             documents.store(session, row.uuid, 1, packed.pack(document))
         with self.refused('INTERNAL'):
             host.attest_now()
+
+    def test_rule_of_a_site(self):
+        """It judges hosts where it is installed, and is missed elsewhere."""
+        own = {
+            'version': 1,
+            'name': 'own',
+            'rules': [PINNED, {'few-resets': {}}, {'ima': 'not-appraised'}],
+        }
+        with self.refused('POLICY_INVALID') as refused:
+            self.admin.create_policy(own)
+        self.assertIn('ima, all-of, any-of', refused[0].message)
+        known = policy.Registry((*policy.BUILT_IN.values(), FewResets))
+        with mock.patch.object(extensions, 'load', return_value=known):
+            self.korora.restart()
+        self.admin = self.korora.client_as('admin')
+        host = self.host('h1')
+        self.assertEqual('affirming', self.judged(host)[0])
+        made = self.admin.create_policy(own)
+        self.assertEqual(['pcrs', 'few-resets', 'ima'], made['rules'])
+        self.assertEqual(('contraindicated', ['SITE_RULE']), self.judged(host))
+        self.korora.restart()
+        with self.refused('INTERNAL'):
+            self.host('h2')
 
     def test_built_in_one_can_be_shown_only(self):
         shown = self.admin.get_policy('exact')

@@ -7,7 +7,14 @@ import hypothesis
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.rats import appraise, evidence, finding, policy, reference
+from korora_nova.rats import (
+    appraise,
+    evidence,
+    finding,
+    ima,
+    policy,
+    reference,
+)
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.tpm2 import objects
 from tests.support import simulator as sim
@@ -79,6 +86,20 @@ class AppraiseTest(unittest.TestCase):
         self.assertIsNone(appraisal.state.log_fault)
         self.assertIsNone(appraisal.state.ima_fault)
         self.assertEqual(3, len(list(appraisal.measured.files())))
+
+    def test_what_lists_hold_is_remembered_for_the_caller(self):
+        """And changes nothing of what is found."""
+        memos = ima.Memos()
+        self.appraise()
+        self.assertEqual([], list(memos))
+        for _ in range(2):
+            appraisal = self.appraise(memos=memos)
+            self.assertEqual(
+                ('affirming', 3),
+                (appraisal.tier, appraisal.measured.entries),
+            )
+            (known,) = memos
+            self.assertEqual(2, len(known.entries))
 
     def test_no_reference(self):
         self.against('NO_REFERENCE', references=())

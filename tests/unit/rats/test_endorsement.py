@@ -230,6 +230,22 @@ class EndorsementTest(unittest.TestCase):
         ):
             self.refused('EK_MISMATCH', cert)
 
+    def test_size_of_what_begins_an_nv_index(self):
+        good = self.root.certify()
+        for data, size in (
+            (good, len(good)),
+            (good + b'whatever', len(good)),
+            (good[:9], len(good)),
+            (b'\x30\x03abc', 5),
+            (b'\x30\x81\x03abc', 6),
+            (b'\x30\x80abc', 0),
+            (b'\x30\x82\x03', 0),
+            (b'\x30', 0),
+            (b'\x31\x03abc', 0),
+            (b'', 0),
+        ):
+            self.assertEqual(size, certificate.size(data), data[:8])
+
     def test_padding_of_an_nv_index(self):
         good = self.root.certify()
         for padding in (b'\0', b'\xff', bytes(700), b'\xff' * 700):

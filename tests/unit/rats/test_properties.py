@@ -194,14 +194,18 @@ def documents():
         (evidence.Evidence.from_json, host.attest(b'c' * 32)),
         (ima.State.from_json, measured.state),
         (pinned, ring),
-        (eventlog.BootState.from_json, values.boot),
         (state.VerifiedState.from_json, known),
         (reference.ReferenceValues.from_json, values),
     ]
     policies = [(policy.load, json.loads(seed)) for seed in seeds('policy')]
-    return policies + [
-        (read, json.loads(json.dumps(value.to_json())))
-        for read, value in found
+    boot = eventlog.boot_to_json(values.boot)
+    return [
+        *policies,
+        (eventlog.boot_from_json, json.loads(json.dumps(boot))),
+        *(
+            (read, json.loads(json.dumps(value.to_json())))
+            for read, value in found
+        ),
     ]
 
 

@@ -41,7 +41,7 @@ def uefi(*events):
 
 def boot(log):
     parsed = eventlog.parse(log)
-    parsed.compare(parsed.replay()).boot.to_json()
+    eventlog.boot_to_json(parsed.compare(parsed.replay()).boot)
 
 
 def variable(guid, name, value):
@@ -75,11 +75,11 @@ def measured(count):
 
 
 def measure(log):
-    ima.forget()
     ima.measure(
         log,
         {index: bytes(32) for index in range(11)},
         [ima.Rules(exclude=['/var/*/x/*'])],
+        memos=ima.Memos(),
     )
 
 

@@ -24,7 +24,7 @@ def valid(schema, value):
 
 
 class SchemasTest(unittest.TestCase):
-    def test_nothing_before_or_behind(self):
+    def test_nothing_before_or_after(self):
         for kind, (schema, value) in GOOD.items():
             with self.subTest(kind):
                 # Whatever its length: the pattern alone must see it.

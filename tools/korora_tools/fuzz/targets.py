@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from korora_nova import errors
 from korora_nova.rats import endorsement, eventlog, evidence, ima, policy
@@ -29,6 +29,8 @@ from tests.support import makers, quoter, simulator
 VECTORS = checkout.ROOT / 'tests' / 'vectors'
 PLAIN, FITTING = b'\0', b'\1'
 NONCE = bytes(range(32))
+
+_T = TypeVar('_T')
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,16 @@ def uefi(data: bytes) -> None:
         if bank in log.incomplete:
             continue
         verified = log.compare(log.replay(bank), bank)
-        _kept(verified.boot)
+        _kept(verified.boot, eventlog.boot_to_json, eventlog.boot_from_json)
 
 
-def _kept(value: eventlog.BootState | ima.State) -> None:
+def _kept(
+    value: _T, dump: Callable[[_T], object], load: Callable[[Any], _T]
+) -> None:
     """What was accepted must survive being stored."""
-    document = json.loads(json.dumps(value.to_json()))
+    document = json.loads(json.dumps(dump(value)))
     try:
-        again = type(value).from_json(document)
+        again = load(document)
     except errors.KororaError as exc:
         raise AssertionError(str(exc)) from exc
     assert again == value
@@ -114,7 +118,7 @@ def _ima(data: bytes, form: str) -> None:
     pcrs = {index: bytes(32) for index in range(10)}
     measured = ima.measure(data, {**pcrs, 10: pcr}, rules())
     list(measured.files())
-    _kept(measured.state)
+    _kept(measured.state, ima.State.to_json, ima.State.from_json)
 
 
 def aggregate() -> tuple[bytes, bytes]:

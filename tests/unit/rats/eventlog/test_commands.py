@@ -99,7 +99,7 @@ class GrubTest(unittest.TestCase):
             state = boot(measured(8, IPL, b'grub_cmd: ' + text, text))
             self.assertEqual(verified, bool(state.commands))
             self.assertEqual(not verified, bool(state.command_lines))
-            document.load(state.to_json())
+            document.boot_from_json(document.boot_to_json(state))
 
     def test_files(self):
         names = {

@@ -151,7 +151,7 @@ class DatabaseTest(unittest.TestCase):
         )
         self.assertEqual(1, len(state.components))
 
-    def test_behind_the_separator_is_not_verified(self):
+    def test_after_the_separator_is_not_verified(self):
         lists = raw.signature_list(raw.X509, self.der)
         state = boot(
             ON, variable_event('db', b''), END, variable_event('db', lists)

@@ -24,13 +24,13 @@ class DocumentTest(unittest.TestCase):
     def test_round_trip(self):
         for vector in ('secure-boot', 'direct-kernel'):
             state = recorded(vector)
-            text = json.dumps(state.to_json())
-            self.assertEqual(
-                state, eventlog.BootState.from_json(json.loads(text))
-            )
+            text = json.dumps(document.boot_to_json(state))
+            self.assertEqual(state, document.boot_from_json(json.loads(text)))
             self.assertLess(len(text), 5000)
         empty = eventlog.BootState()
-        self.assertEqual(empty, document.load(document.dump(empty)))
+        self.assertEqual(
+            empty, document.boot_from_json(document.boot_to_json(empty))
+        )
 
     def test_long_databases_stay_small(self):
         lists = raw.signature_list(
@@ -44,12 +44,12 @@ class DocumentTest(unittest.TestCase):
             raw.measured(7, raw.SB, variable('dbx', lists, raw.SECURITY)),
             separator(7),
         )
-        text = json.dumps(state.to_json())
+        text = json.dumps(document.boot_to_json(state))
         self.assertLess(len(text), 400 * 80)
-        self.assertEqual(state, document.load(json.loads(text)))
+        self.assertEqual(state, document.boot_from_json(json.loads(text)))
 
     def test_every_field_is_checked(self):
-        good = recorded('secure-boot').to_json()
+        good = document.boot_to_json(recorded('secure-boot'))
         for place, value in self.faults(good):
             bad = json.loads(json.dumps(good))
             here = bad
@@ -57,10 +57,10 @@ class DocumentTest(unittest.TestCase):
                 here = here[key]
             here[place[-1]] = value
             with self.assertRaises(errors.Invalid) as caught:
-                document.load(bad)
+                document.boot_from_json(bad)
             self.assertEqual('INVALID_REQUEST', caught.exception.reason)
         for bad in (None, [], {}, {**good, 'more': 1}, 'x'):
-            self.assertRaises(errors.Invalid, document.load, bad)
+            self.assertRaises(errors.Invalid, document.boot_from_json, bad)
 
     def faults(self, node, place=()):
         """Every node replaced by one of another type."""
@@ -79,15 +79,19 @@ class DocumentTest(unittest.TestCase):
         return place[0] == 'authorities' and place[2:] == (1,)
 
     def test_numbers_are_no_booleans(self):
-        good = boot(raw.secure_boot(), separator(7)).to_json()
+        good = document.boot_to_json(boot(raw.secure_boot(), separator(7)))
         self.assertRaises(
-            errors.Invalid, document.load, {**good, 'secure_boot': 1}
+            errors.Invalid, document.boot_from_json, {**good, 'secure_boot': 1}
         )
         self.assertRaises(
-            errors.Invalid, document.load, {**good, 'boot_order': [True]}
+            errors.Invalid,
+            document.boot_from_json,
+            {**good, 'boot_order': [True]},
         )
         self.assertRaises(
-            errors.Invalid, document.load, {**good, 'boot_order': [0] * 16385}
+            errors.Invalid,
+            document.boot_from_json,
+            {**good, 'boot_order': [0] * 16385},
         )
 
 
@@ -157,5 +161,5 @@ class AnythingTest(unittest.TestCase):
             for pcr, kind, data, same in items
         ]
         state = boot(*records)
-        text = json.dumps(state.to_json())
-        self.assertEqual(state, document.load(json.loads(text)))
+        text = json.dumps(document.boot_to_json(state))
+        self.assertEqual(state, document.boot_from_json(json.loads(text)))

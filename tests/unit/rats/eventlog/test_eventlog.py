@@ -270,7 +270,7 @@ class HostileTest(Case):
             self.assertIn('UEFI_LOG', exc.reason)
             return
         self.assertEqual(truth, self.truth(verified))
-        eventlog.BootState.from_json(verified.boot.to_json())
+        eventlog.boot_from_json(eventlog.boot_to_json(verified.boot))
 
     @hypothesis.given(st.data())
     @hypothesis.settings(deadline=None, database=None, max_examples=300)

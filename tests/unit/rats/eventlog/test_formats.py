@@ -188,7 +188,7 @@ class LegacyTest(Case):
         self.malformed(event(1)[:-1])
 
     def test_ambiguous_fragment(self):
-        # As a SHA-1 record: the size is in the digest, the data behind it.
+        # As a SHA-1 record: the size is in the digest, the data after it.
         digest = bytes(14) + (22).to_bytes(4, 'little') + bytes(14)
         log = event(1, digest=digest, data=b'data')
         self.assertIn('two formats', self.malformed(log).message)

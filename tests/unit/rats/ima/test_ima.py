@@ -77,7 +77,7 @@ class ImaTest(unittest.TestCase):
             b'/bin/a', ima.parse(self.log).verify(self.pcrs)[1].path
         )
 
-    def test_tail_behind_the_quote_is_left_out(self):
+    def test_tail_after_the_quote_is_left_out(self):
         quoted = dict(self.pcrs)
         self.measure('/bin/later')
         self.assertEqual(1, len(ima.parse(self.log).verify(quoted)))

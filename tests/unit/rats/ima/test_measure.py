@@ -5,13 +5,16 @@ import struct
 import threading
 import tracemalloc
 import unittest
+from unittest import mock
 
 import hypothesis
 from hypothesis import strategies as st
 
 from korora_nova import errors
 from korora_nova.rats import ima
-from korora_nova.rats.ima import memo
+from korora_nova.rats.ima import log as log_
+from korora_nova.rats.ima import memo, replay
+from korora_nova.rats.policy import node
 from tests.support import ima_lists
 
 FORMS = ('binary', 'ascii')
@@ -20,14 +23,16 @@ FORMS = ('binary', 'ascii')
 class Case(unittest.TestCase):
     def setUp(self):
         super().setUp()
-        ima.forget()
-        self.addCleanup(ima.forget)
+        self.memos = ima.Memos()
+
+    def measure(self, *args, **kwargs):
+        return ima.measure(*args, memos=self.memos, **kwargs)
 
     def refused(self, reason, *args, **kwargs):
         with self.assertRaises(
             (errors.EvidenceError, errors.Conflict)
         ) as caught:
-            ima.measure(*args, **kwargs)
+            self.measure(*args, **kwargs)
         self.assertEqual(reason, caught.exception.reason)
         return caught.exception
 
@@ -50,7 +55,9 @@ class MeasureTest(Case):
                     [ima.Rules(digests), ima.Rules(exclude='*')],
                 ):
                     for _ in range(2):
-                        measured = ima.measure(log.form(form), log.pcrs, rules)
+                        measured = self.measure(
+                            log.form(form), log.pcrs, rules
+                        )
                         self.assertEqual(((),) * len(rules), measured.findings)
                         self.assertEqual(21, measured.entries)
 
@@ -61,7 +68,7 @@ class MeasureTest(Case):
             for number, digest in enumerate(digests):
                 rules = ima.Rules(set(digests) - {digest})
                 for _ in range(2):
-                    (found,) = ima.measure(
+                    (found,) = self.measure(
                         log.form(form), log.pcrs, [rules]
                     ).findings[0]
                     self.assertEqual('IMA_UNKNOWN_FILE', found.reason)
@@ -74,7 +81,7 @@ class MeasureTest(Case):
         log, digests = self.typical()
         for form in FORMS:
             for _ in range(2):
-                measured = ima.measure(
+                measured = self.measure(
                     log.form(form),
                     log.pcrs,
                     [
@@ -100,7 +107,7 @@ class MeasureTest(Case):
         moved = {**files, '/usr/bin/file-7': [digests[6]]}
         for form in FORMS:
             for _ in range(2):
-                measured = ima.measure(
+                measured = self.measure(
                     log.form(form),
                     log.pcrs,
                     [ima.Rules(files=files), ima.Rules(files=moved)],
@@ -137,7 +144,7 @@ class MeasureTest(Case):
         rules = ima.Rules(digests)
         for form in FORMS:
             for _ in range(3):
-                measured = ima.measure(log.form(form), log.pcrs, [rules])
+                measured = self.measure(log.form(form), log.pcrs, [rules])
                 self.assertEqual(((),), measured.findings)
                 self.assertEqual(log.count, measured.entries)
 
@@ -146,7 +153,7 @@ class MeasureTest(Case):
         for number in range(100):
             log.file(f'/unknown/{number}')
             log.violation(f'/violated/{number}')
-        measured = ima.measure(log.binary, log.pcrs, [ima.Rules()])
+        measured = self.measure(log.binary, log.pcrs, [ima.Rules()])
         found = measured.findings[0]
         self.assertEqual(18, len(found))
         for reason in ('IMA_UNKNOWN_FILE', 'IMA_VIOLATION'):
@@ -160,7 +167,7 @@ class MeasureTest(Case):
             log.violation('/var/log/x', size=size)
             log.file('/bin/a')
             for form in FORMS:
-                found = ima.measure(
+                found = self.measure(
                     log.form(form), log.pcrs, [ima.Rules(exclude=['*'])]
                 ).findings[0]
                 self.assertEqual(
@@ -168,7 +175,7 @@ class MeasureTest(Case):
                 )
                 self.assertEqual(
                     ((),),
-                    ima.measure(
+                    self.measure(
                         log.form(form),
                         log.pcrs,
                         [ima.Rules(exclude=['*'], violations=True)],
@@ -193,7 +200,7 @@ class MeasureTest(Case):
     def test_edited_entries(self):
         log, digests = self.typical()
         rules = [ima.Rules(digests)]
-        ima.measure(log.binary, log.pcrs, rules)  # the memo knows the list
+        self.measure(log.binary, log.pcrs, rules)  # the memo knows the list
         octets = bytes.fromhex(digests[3][7:])
         self.refused(
             'IMA_TEMPLATE_HASH',
@@ -233,14 +240,14 @@ class MeasureTest(Case):
             self.assertEqual(log.pcrs[10].hex(), error.details['want'])
             self.assertIn(error.details['got'], error.message)
 
-    def test_tail_behind_the_quote_is_left_out(self):
+    def test_tail_after_the_quote_is_left_out(self):
         for form in FORMS:
             log, digests = self.typical(files=2)
             quoted, size = dict(log.pcrs), len(log.form(form))
             log.file('/bin/later')
             log.violation('/bin/later')
             for _ in range(2):
-                measured = ima.measure(
+                measured = self.measure(
                     log.form(form), quoted, [ima.Rules(digests)]
                 )
                 self.assertEqual(((),), measured.findings)
@@ -280,7 +287,7 @@ class MeasureTest(Case):
         log = ima_lists.List(pcr=12)
         log.file('/bin/a')
         for form in FORMS:
-            measured = ima.measure(log.form(form), log.pcrs, [], index=12)
+            measured = self.measure(log.form(form), log.pcrs, [], index=12)
             self.assertEqual(2, measured.entries)
             self.assertEqual(12, measured.state.index)
 
@@ -296,7 +303,7 @@ class MeasureTest(Case):
                 digest = log.file('/bin/a')
                 log.violation('/bin/b')
                 for form in FORMS:
-                    measured = ima.measure(
+                    measured = self.measure(
                         log.form(form),
                         log.pcrs,
                         [ima.Rules([digest], violations=True)],
@@ -327,12 +334,12 @@ class MeasureTest(Case):
                             [digest, 'sha256:' + '62' * 32], violations=True
                         )
                     ]
-                    measured = ima.measure(
+                    measured = self.measure(
                         log.form(form), log.pcrs, rules, banks=log.banks
                     )
                     self.assertEqual(((),), measured.findings)
                     self.assertEqual(extension, measured.state.extension)
-                    part = ima.measure(
+                    part = self.measure(
                         log.form(form)[: size[form]],
                         later,
                         rules,
@@ -340,7 +347,7 @@ class MeasureTest(Case):
                     ).state
                     self.assertEqual(
                         measured.state,
-                        ima.measure(
+                        self.measure(
                             log.form(form)[size[form] :],
                             log.pcrs,
                             rules,
@@ -367,7 +374,7 @@ class MeasureTest(Case):
                 for item in extension:
                     pcr = hashlib.sha256(pcr + item).digest()
             tracemalloc.start()
-            ima.measure(data, {**log.pcrs, 10: pcr}, rules)
+            self.measure(data, {**log.pcrs, 10: pcr}, rules)
             high = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             return high
@@ -393,7 +400,7 @@ class BootAggregateTest(Case):
             ('sha512', 10),
         ):
             log = ima_lists.List(aggregate=aggregate, over=over)
-            ima.measure(log.binary, log.pcrs, [], banks=log.banks)
+            self.measure(log.binary, log.pcrs, [], banks=log.banks)
 
     def test_wrong(self):
         for over in (9, 7):
@@ -418,7 +425,7 @@ class BootAggregateTest(Case):
         got = error.details['got']
         other = 'sha1:' + '0' * 40
         good = ima.Rules(files={'boot_aggregate': [got]})
-        ima.measure(log.binary, log.pcrs, [good])
+        self.measure(log.binary, log.pcrs, [good])
         for bad in (
             [ima.Rules([got])],
             [good, ima.Rules()],
@@ -440,7 +447,7 @@ class BootAggregateTest(Case):
         log = ima_lists.List(banks=('sha384',), aggregate='sha384')
         log.binary, log.banks['sha384'][10] = b'', bytes(48)
         log.file('boot_aggregate', bytes(32))
-        ima.measure(log.binary, log.pcrs, [], bank='sha384')
+        self.measure(log.binary, log.pcrs, [], bank='sha384')
         self.refused(
             'IMA_BOOT_AGGREGATE',
             log.binary,
@@ -455,7 +462,7 @@ class BootAggregateTest(Case):
         log = ima_lists.List()
         digest = log.file('/bin/a')
         rules = [ima.Rules([digest])]
-        ima.measure(log.binary, log.pcrs, rules)
+        self.measure(log.binary, log.pcrs, rules)
         log.binary = log.binary[len(ima_lists.List().binary) :]
         log.pcrs[10] = hashlib.sha256(
             bytes(32) + hashlib.sha256(log.binary[38:]).digest()
@@ -473,7 +480,7 @@ class BootAggregateTest(Case):
         log.file('/bin/a')
         log.boot_aggregate(over=8)
         log.boot_aggregate()
-        measured = ima.measure(log.binary, log.pcrs, [])
+        measured = self.measure(log.binary, log.pcrs, [])
         self.assertEqual(2, len(measured.state.aggregates))
 
     def test_kexec_is_refused(self):
@@ -483,17 +490,17 @@ class BootAggregateTest(Case):
         values = b''.join(log.pcrs[index] for index in range(10))
         log.file('boot_aggregate_late', hashlib.sha256(values).digest())
         for form in FORMS:
-            measured = ima.measure(log.form(form), log.pcrs, rules)
+            measured = self.measure(log.form(form), log.pcrs, rules)
             self.assertEqual(((),), measured.findings)
         sizes = {form: len(log.form(form)) for form in FORMS}
         early = dict(log.pcrs)
         log.boot_aggregate()
         for form in FORMS:
-            whole = ima.measure(log.form(form), log.pcrs, rules)
-            state = ima.measure(
+            whole = self.measure(log.form(form), log.pcrs, rules)
+            state = self.measure(
                 log.form(form)[: sizes[form]], early, rules
             ).state
-            rest = ima.measure(
+            rest = self.measure(
                 log.form(form)[sizes[form] :], log.pcrs, rules, state=state
             )
             for measured in (whole, rest):
@@ -534,7 +541,7 @@ class StateTest(Case):
         self.sizes = {form: len(self.log.form(form)) for form in FORMS}
         self.early = dict(self.log.pcrs)
         self.states = {
-            form: ima.measure(
+            form: self.measure(
                 self.log.form(form), self.early, self.rules
             ).state
             for form in FORMS
@@ -548,10 +555,10 @@ class StateTest(Case):
         self.log.violation('/bin/0')
         for form in FORMS:
             for _ in range(2):
-                whole = ima.measure(
+                whole = self.measure(
                     self.log.form(form), self.log.pcrs, self.rules
                 )
-                part = ima.measure(
+                part = self.measure(
                     self.rest(form),
                     self.log.pcrs,
                     self.rules,
@@ -566,7 +573,7 @@ class StateTest(Case):
 
     def test_nothing_new(self):
         for form in FORMS:
-            again = ima.measure(
+            again = self.measure(
                 b'', self.early, self.rules, state=self.states[form]
             )
             self.assertEqual(self.states[form], again.state)
@@ -623,7 +630,7 @@ class StateTest(Case):
                 state=self.states['binary'],
             )
 
-    def test_edited_entry_behind_the_first(self):
+    def test_edited_entry_after_the_first(self):
         self.log.file('/bin/new')
         self.log.file('/bin/newer')
         self.refused(
@@ -636,7 +643,7 @@ class StateTest(Case):
 
     def test_other_rules(self):
         self.discontinued(b'', self.early, [ima.Rules(['md5:' + '0' * 32])])
-        fewer = ima.measure(
+        fewer = self.measure(
             b'', self.early, self.rules[:1], state=self.states['binary']
         )
         self.assertEqual({self.rules[0].fingerprint}, set(fewer.state.results))
@@ -672,7 +679,7 @@ class StateTest(Case):
         ):
             state = ima.State.from_json({**good, **change})
             with self.assertRaises((errors.EvidenceError, errors.Conflict)):
-                ima.measure(b'', self.early, self.rules, state=state)
+                self.measure(b'', self.early, self.rules, state=state)
 
     def test_hostile_json(self):
         good = self.states['binary'].to_json()
@@ -735,12 +742,44 @@ class StateTest(Case):
         self.assertIsInstance(state.bytes, int)
 
 
+class CapsTest(Case):
+    def test_lists_have_one_cap_however_they_are_read(self):
+        log = ima_lists.List()
+        for number in range(4):
+            log.file(f'/{number}')
+        for most, fits in ((5, True), (4, False)):
+            with (
+                mock.patch.object(replay, 'MAX_ENTRIES', most),
+                mock.patch.object(log_, 'MAX_ENTRIES', most),
+            ):
+                for form in FORMS:
+                    for read in (
+                        ima.parse,
+                        lambda data: self.measure(data, log.pcrs, []),
+                    ):
+                        if fits:
+                            read(log.form(form))
+                            continue
+                        with self.assertRaises(errors.EvidenceError):
+                            read(log.form(form))
+
+    def test_policies_and_rules_have_one_cap_of_digests(self):
+        self.assertIs(ima.MAX_DIGESTS, node.DIGESTS['maxItems'])
+        self.assertIs(ima.MAX_ENTRIES, replay.MAX_ENTRIES)
+
+
 class MemoTest(Case):
+    def test_nothing_is_remembered_unless_asked_for(self):
+        log = ima_lists.List()
+        rules = [ima.Rules([log.file('/bin/a')])]
+        ima.measure(log.binary, log.pcrs, rules)
+        self.assertEqual([], list(self.memos))
+
     def test_it_is_used(self):
         log = ima_lists.List()
         rules = [ima.Rules([log.file(f'/{n}') for n in range(50)])]
-        ima.measure(log.binary, log.pcrs, rules)
-        (kept,) = memo._memos.values()
+        self.measure(log.binary, log.pcrs, rules)
+        (kept,) = self.memos
         self.assertEqual(50, len(kept.entries))
         self.assertGreater(kept.taken, sum(map(len, kept.entries)))
         for raw, extension in kept.entries.items():
@@ -752,21 +791,21 @@ class MemoTest(Case):
         log.violation('/bin/violated')
         log.buffer('.ima', b'key')
         for form in FORMS:
-            ima.measure(log.form(form), log.pcrs, [ima.Rules()])
-            ima.measure(
+            self.measure(log.form(form), log.pcrs, [ima.Rules()])
+            self.measure(
                 log.form(form),
                 log.pcrs,
                 [ima.Rules(exclude='*'), ima.Rules(violations=True)],
             )
-        for kept in memo._memos.values():
+        for kept in self.memos:
             self.assertEqual({}, kept.entries)
 
     def test_a_last_line_without_newline(self):
         """It is kept as it is, not without its last character."""
         log = ima_lists.List()
         rules = [ima.Rules([log.file('/bin/ab')])]
-        ima.measure(log.ascii[:-1], log.pcrs, rules)
-        (kept,) = memo._memos.values()
+        self.measure(log.ascii[:-1], log.pcrs, rules)
+        (kept,) = self.memos
         self.assertEqual({log.ascii.splitlines()[1]}, set(kept.entries))
         self.refused(
             'IMA_TEMPLATE_HASH', log.ascii[:-2] + b'\n', log.pcrs, rules
@@ -775,21 +814,21 @@ class MemoTest(Case):
     def test_rules_do_not_share(self):
         log = ima_lists.List()
         digest = log.file('/bin/a')
-        ima.measure(log.binary, log.pcrs, [ima.Rules([digest])])
-        found = ima.measure(log.binary, log.pcrs, [ima.Rules()]).findings[0]
+        self.measure(log.binary, log.pcrs, [ima.Rules([digest])])
+        found = self.measure(log.binary, log.pcrs, [ima.Rules()]).findings[0]
         self.assertEqual('IMA_UNKNOWN_FILE', found[0].reason)
 
     def test_known_at_the_end_in_another_shape(self):
         """Where the header of one template ends, another has its data."""
         log = ima_lists.List()
         rules = [ima.Rules([log.file('/bin/a'), log.file('/bin/b')])]
-        ima.measure(log.binary, log.pcrs, rules)
+        self.measure(log.binary, log.pcrs, rules)
         log = ima_lists.List('ima-sig')
         for _ in range(2):
             log.file('/bin/b')
         log.file('/bin/a', template='ima-ng')
         for _ in range(2):
-            state = ima.measure(log.binary, log.pcrs, rules).state
+            state = self.measure(log.binary, log.pcrs, rules).state
             self.assertEqual(
                 (len(log.binary), 4), (state.bytes, state.entries)
             )
@@ -802,19 +841,17 @@ class MemoTest(Case):
             log = ima_lists.List()
             rules = [ima.Rules([log.file(f'/{host}/{n}') for n in range(200)])]
             for form in FORMS:
-                ima.measure(log.form(form), log.pcrs, rules)
-        total = sum(
-            len(raw) for kept in memo._memos.values() for raw in kept.entries
-        )
+                self.measure(log.form(form), log.pcrs, rules)
+        total = sum(len(raw) for kept in self.memos for raw in kept.entries)
         self.assertLess(total, 300_000)
 
     def test_rules_come_and_go(self):
         log = ima_lists.List()
         for number in range(memo.MAX_MEMOS + 20):
-            ima.measure(
+            self.measure(
                 log.binary, log.pcrs, [ima.Rules([f'sha256:{number:064x}'])]
             )
-        self.assertEqual(memo.MAX_MEMOS, len(memo._memos))
+        self.assertEqual(memo.MAX_MEMOS, len(list(self.memos)))
 
     def test_a_full_one_that_does_not_help_is_dropped(self):
         self.addCleanup(setattr, memo, 'MAX_BYTES', memo.MAX_BYTES)
@@ -824,8 +861,8 @@ class MemoTest(Case):
             log = ima_lists.List()
             for number in range(600):
                 log.file(f'/{host}/{number}', b'a' * 32)
-            ima.measure(log.binary, log.pcrs, rules)
-            self.assertEqual(0, len(memo._memos))
+            self.measure(log.binary, log.pcrs, rules)
+            self.assertEqual(0, len(list(self.memos)))
 
     def test_a_full_one_that_helps_is_kept(self):
         self.addCleanup(setattr, memo, 'MAX_BYTES', memo.MAX_BYTES)
@@ -833,10 +870,10 @@ class MemoTest(Case):
         for number in range(600):
             log.file(f'/{number}', b'a' * 32)
         rules = [ima.Rules(['sha256:' + '61' * 32])]
-        ima.measure(log.binary, log.pcrs, rules)
+        self.measure(log.binary, log.pcrs, rules)
         memo.MAX_BYTES = 1
-        ima.measure(log.binary, log.pcrs, rules)
-        (kept,) = memo._memos.values()
+        self.measure(log.binary, log.pcrs, rules)
+        (kept,) = self.memos
         self.assertEqual(600, len(kept.entries))
 
     def test_threads(self):
@@ -846,7 +883,7 @@ class MemoTest(Case):
 
         def run():
             for _ in range(5):
-                results.append(ima.measure(log.binary, log.pcrs, rules))
+                results.append(self.measure(log.binary, log.pcrs, rules))
 
         threads = [threading.Thread(target=run) for _ in range(4)]
         for thread in threads:
@@ -872,7 +909,7 @@ class HostileTest(Case):
     def check(self, log, pcrs, rules, truth):
         for _ in range(2):
             try:
-                measured = ima.measure(log, pcrs, rules)
+                measured = self.measure(log, pcrs, rules)
                 got = (tuple(measured.files()), measured.findings)
             except errors.EvidenceError as exc:
                 self.assertTrue(exc.reason.startswith('IMA_'))
@@ -886,7 +923,7 @@ class HostileTest(Case):
             self.assertTrue(exc.reason.startswith('IMA_'))
 
     def truth(self, log, rules):
-        measured = ima.measure(log.binary, log.pcrs, rules)
+        measured = self.measure(log.binary, log.pcrs, rules)
         return tuple(measured.files()), measured.findings
 
     def test_truncations(self):
@@ -898,7 +935,7 @@ class HostileTest(Case):
 
     def refused_any(self, *args):
         with self.assertRaises(errors.EvidenceError) as caught:
-            ima.measure(*args)
+            self.measure(*args)
         self.assertTrue(caught.exception.reason.startswith('IMA_'))
 
     def test_flipped_bytes(self):
@@ -939,7 +976,7 @@ class HostileTest(Case):
         if text:
             log = b'10 ' + log
         with self.assertRaises(errors.EvidenceError):
-            ima.measure(log, {10: b'x' * 32}, [ima.Rules()])
+            self.measure(log, {10: b'x' * 32}, [ima.Rules()])
 
 
 def strip(entries):

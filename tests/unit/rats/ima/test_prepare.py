@@ -14,8 +14,7 @@ class PrepareTest(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
-        ima.forget()
-        self.addCleanup(ima.forget)
+        self.memos = ima.Memos()
 
     def make(self, template, **kind):
         log = ima_lists.List(template, **kind)
@@ -24,28 +23,41 @@ class PrepareTest(unittest.TestCase):
 
     def read_in_full(self, log, rules, form):
         """How many entries were not known."""
-        before = memo_entries()
-        measured = ima.measure(log.form(form), log.pcrs, [rules])
+        before = self.memo_entries()
+        measured = ima.measure(
+            log.form(form), log.pcrs, [rules], memos=self.memos
+        )
         self.assertEqual(((),), measured.findings)
         self.assertEqual(log.count, measured.entries)
-        return memo_entries() - before
+        return self.memo_entries() - before
 
     def test_entries_are_those_of_real_lists(self):
         for template in ('ima-ng', 'ima-sig'):
             for form in ('binary', 'ascii'):
                 for template_hash in ('sha1', 'sha256'):
-                    ima.forget()
+                    self.memos = ima.Memos()
                     log, rules = self.make(
                         template, template_hash=template_hash
                     )
                     known = ima.prepare(
-                        rules, form=form, template_hash=template_hash
+                        rules,
+                        self.memos,
+                        form=form,
+                        template_hash=template_hash,
                     )
                     with self.subTest(template, form=form):
                         self.assertEqual(2 * len(PATHS), known)
                         self.assertEqual(
                             0, self.read_in_full(log, rules, form)
                         )
+
+    def test_once_for_the_same_rules(self):
+        _, rules = self.make('ima-ng')
+        ima.prepare(rules, self.memos)
+        for known in self.memos:
+            known.entries.clear()
+        self.assertEqual(0, ima.prepare(rules, self.memos))
+        self.assertEqual(2 * len(PATHS), ima.prepare(rules, ima.Memos()))
 
     def test_without_it_they_are_read_in_full(self):
         log, rules = self.make('ima-ng')
@@ -57,8 +69,8 @@ class PrepareTest(unittest.TestCase):
             files={path: [log.file(path)] for path in PATHS},
             templates=['ima-sig'],
         )
-        self.assertEqual(len(PATHS), ima.prepare(rules))
-        measured = ima.measure(log.binary, log.pcrs, [rules])
+        self.assertEqual(len(PATHS), ima.prepare(rules, self.memos))
+        measured = ima.measure(log.binary, log.pcrs, [rules], memos=self.memos)
         self.assertEqual(
             {'IMA_TEMPLATE'},
             {finding.reason for finding in measured.findings[0]},
@@ -68,8 +80,8 @@ class PrepareTest(unittest.TestCase):
         log, _ = self.make('ima-ng')
         other = ima_lists.List()
         rules = ima.Rules(files={PATHS[0]: [other.file('/something/else')]})
-        ima.prepare(rules)
-        measured = ima.measure(log.binary, log.pcrs, [rules])
+        ima.prepare(rules, self.memos)
+        measured = ima.measure(log.binary, log.pcrs, [rules], memos=self.memos)
         self.assertIn(
             'IMA_WRONG_DIGEST',
             {finding.reason for finding in measured.findings[0]},
@@ -78,7 +90,7 @@ class PrepareTest(unittest.TestCase):
     def test_memory_is_bounded(self):
         _, rules = self.make('ima-ng')
         with mock.patch.object(memo, 'MAX_BYTES', 1500):
-            self.assertLess(ima.prepare(rules), 10)
+            self.assertLess(ima.prepare(rules, self.memos), 10)
 
     def test_boot_aggregates_and_fs_verity_are_not_known(self):
         digest = 'sha256:' + '00' * 32
@@ -89,8 +101,7 @@ class PrepareTest(unittest.TestCase):
                 '/b\0': [digest],
             }
         )
-        self.assertEqual(0, ima.prepare(rules))
+        self.assertEqual(0, ima.prepare(rules, self.memos))
 
-
-def memo_entries():
-    return sum(len(one.entries) for one in memo._memos.values())
+    def memo_entries(self):
+        return sum(len(one.entries) for one in self.memos)

@@ -13,7 +13,7 @@ VECTORS = pathlib.Path(__file__).parents[3] / 'vectors' / 'ima'
 class RecordedTest(unittest.TestCase):
     def setUp(self):
         super().setUp()
-        ima.forget()
+        self.memos = ima.Memos()
 
     def recorded(self):
         names = sorted(path.parent for path in VECTORS.glob('*/vector.json'))
@@ -44,7 +44,12 @@ class RecordedTest(unittest.TestCase):
                 )
                 for log in logs:
                     measured = ima.measure(
-                        log, pcrs, [ima.Rules()], bank=bank, banks=banks
+                        log,
+                        pcrs,
+                        [ima.Rules()],
+                        bank=bank,
+                        banks=banks,
+                        memos=self.memos,
                     )
                     self.assertEqual(
                         parsed[0].entries, tuple(measured.files())
@@ -64,7 +69,12 @@ class RecordedTest(unittest.TestCase):
             for bank, pcrs in banks.items():
                 for _ in range(2):  # the second time from the memo
                     measured = ima.measure(
-                        log, pcrs, [rules], bank=bank, banks=banks
+                        log,
+                        pcrs,
+                        [rules],
+                        bank=bank,
+                        banks=banks,
+                        memos=self.memos,
                     )
                     self.assertEqual(((),), measured.findings)
             for digest in listed:
@@ -74,6 +84,7 @@ class RecordedTest(unittest.TestCase):
                     [ima.Rules(listed - {digest}, violations=True)],
                     bank=bank,
                     banks=banks,
+                    memos=self.memos,
                 ).findings[0]
                 self.assertEqual(
                     {digest},
@@ -89,7 +100,12 @@ class RecordedTest(unittest.TestCase):
             log = (directory / 'binary_runtime_measurements').read_bytes()
             bank, pcrs = next(iter(banks.items()))
             whole = ima.measure(
-                log, pcrs, [ima.Rules()], bank=bank, banks=banks
+                log,
+                pcrs,
+                [ima.Rules()],
+                bank=bank,
+                banks=banks,
+                memos=self.memos,
             )
             self.assertEqual(
                 ima.State.from_json(
@@ -104,6 +120,7 @@ class RecordedTest(unittest.TestCase):
                 bank=bank,
                 banks=banks,
                 state=whole.state,
+                memos=self.memos,
             )
             self.assertEqual(whole.state, again.state)
             self.assertEqual(whole.findings, again.findings)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short way through a list finds what reading each entry finds."""
 
+import functools
 import hashlib
 import unittest
 
@@ -114,8 +115,10 @@ class OddTest(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
-        ima.forget()
-        self.addCleanup(ima.forget)
+        self.memos = ima.Memos()
+
+    def measure(self, *args, **kwargs):
+        return ima.measure(*args, memos=self.memos, **kwargs)
 
     def log(self, template):
         log = ima_lists.List(template)
@@ -128,7 +131,7 @@ class OddTest(unittest.TestCase):
         for form in forms:
             for _ in range(2):
                 with self.assertRaises(errors.EvidenceError) as caught:
-                    ima.measure(log.form(form), log.pcrs, rules)
+                    self.measure(log.form(form), log.pcrs, rules)
                 self.assertEqual(reason, caught.exception.reason)
 
     def test_values(self):
@@ -187,7 +190,7 @@ class OddTest(unittest.TestCase):
                     self.subTest(template, old=old),
                     self.assertRaises(errors.EvidenceError),
                 ):
-                    ima.measure(log.ascii, log.pcrs, rules)
+                    self.measure(log.ascii, log.pcrs, rules)
 
     def test_short_lines(self):
         for template in ('ima-ng', 'ima-sig'):
@@ -198,7 +201,7 @@ class OddTest(unittest.TestCase):
             for size in range(1, len(last) - 8):
                 log.ascii = log.ascii[:before] + last[:size] + b'\n'
                 with self.assertRaises(errors.EvidenceError):
-                    ima.measure(log.ascii, log.pcrs, rules)
+                    self.measure(log.ascii, log.pcrs, rules)
 
     def test_nul_in_a_line(self):
         for template in ('ima-ng', 'ima-sig'):
@@ -215,7 +218,7 @@ class OddTest(unittest.TestCase):
         log.add('ima-ng', [ima_lists.digest(b'/bin/0'), b'\0'])
         # Odd, but what the kernel would write for a name that is empty.
         for form in ('binary', 'ascii'):
-            measured = ima.measure(log.form(form), log.pcrs, rules)
+            measured = self.measure(log.form(form), log.pcrs, rules)
             self.assertEqual(((),), measured.findings)
 
 
@@ -234,10 +237,16 @@ class WaysTest(unittest.TestCase):
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     def test_all_ways_agree(self, items, rules, cut, template_hash, prepared):
-        ima.forget()
+        memos = ima.Memos()
+        measure = functools.partial(ima.measure, memos=memos)
         if prepared:
             for form in ('binary', 'ascii'):
-                ima.prepare(rules[0], form=form, template_hash=template_hash)
+                ima.prepare(
+                    rules[0],
+                    memos,
+                    form=form,
+                    template_hash=template_hash,
+                )
         log = ima_lists.List(template_hash=template_hash)
         parts = {}
         for number, item in enumerate(items):
@@ -250,11 +259,11 @@ class WaysTest(unittest.TestCase):
         for form in ('binary', 'ascii'):
             size, early = parts[form]
             for _ in range(2):  # cold, then with what is known
-                whole = ima.measure(log.form(form), log.pcrs, rules)
+                whole = measure(log.form(form), log.pcrs, rules)
                 self.assertEqual(entries, tuple(whole.files()))
                 self.assertEqual(len(log.form(form)), whole.state.bytes)
-                first = ima.measure(log.form(form)[:size], early, rules)
-                second = ima.measure(
+                first = measure(log.form(form)[:size], early, rules)
+                second = measure(
                     log.form(form)[size:], log.pcrs, rules, state=first.state
                 )
                 self.assertEqual(whole.state, second.state)

@@ -131,7 +131,7 @@ class DifferenceTest(unittest.TestCase):
                 'IMA_KEXEC',
                 'boot_aggregate was measured again: another kernel '
                 'was started with kexec',
-                'reboot h3 by way of its firmware',
+                'reboot h3 through its firmware',
             ),
             (found.reason, found.what, found.advice),
         )
@@ -175,7 +175,7 @@ class DifferenceTest(unittest.TestCase):
         self.assertEqual([], self.differences(document, DEBIAN))
         (found,) = self.differences(document, 'host/debian-12-program')
         self.assertEqual('IMA_SIGNATURE', found.reason)
-        self.assertIn('1 measured files are in no list', found.what)
+        self.assertIn('1 measured files are not listed', found.what)
 
     def test_command_line(self):
         found = self.differences('debian', 'host/debian-12-option')

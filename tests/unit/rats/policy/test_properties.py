@@ -402,7 +402,7 @@ class ForgedLogTest(unittest.TestCase):
                 },
             )
 
-    def test_the_whole_golden_boot_behind_the_bad_one(self):
+    def test_the_whole_golden_boot_after_the_bad_one(self):
         for host in BAD[:4]:
             for hide in (None, 0x05, 0x0D, 0x80000007, 0x12345):
                 forger = Forger(host)

@@ -80,7 +80,7 @@ class EventLogTest(RuleTestCase):
         self.holds(self.RULE, SECURE)
         self.needs_a_log(self.RULE)
 
-    def test_extended_behind_the_log(self):
+    def test_extended_after_the_log(self):
         pcrs = sim.recorded_pcrs('secure-boot')
         logged, pcrs[11] = pcrs[11], b'x' * 32
         state = states.of(sim.recorded_log('secure-boot'), pcrs)
