@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The logs behind the PCRs, as firmware and kernel keep them."""
+"""The logs that explain the PCRs, as firmware and kernel keep them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Logs:
 class Collector:
     """Where the logs of this host are.
 
-    A log that does not exist is sent as empty: it is the verifier's to
-    judge that.  One that cannot be read is this host's fault.
+    A log that does not exist is sent as empty: the verifier judges that.
+    One that cannot be read is this host's fault.
     """
 
     uefi_path: str
@@ -62,10 +62,10 @@ def _read(path: str, limit: int, offset: int = 0) -> bytes:
             content = stream.read(limit + 1)
     except FileNotFoundError:
         return b''
-    except OSError as error:
+    except OSError as exc:
         raise errors.Unavailable(
             errors.Reason.TPM_UNAVAILABLE,
-            f'The measurement log {path} cannot be read: {error.strerror}.',
+            f'The measurement log {path} cannot be read: {exc.strerror}.',
         ) from None
     if len(content) > limit:
         raise errors.TooLarge(

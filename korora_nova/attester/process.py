@@ -29,8 +29,8 @@ def run(args: Sequence[str]) -> int:
     try:
         agent = Agent.from_conf(conf)
         agent.start()
-    except (errors.KororaError, OSError) as error:
-        LOG.error('korora-agent cannot start: %s', error)
+    except (errors.KororaError, OSError) as exc:
+        LOG.error('korora-agent cannot start: %s', exc)
         return 1
     LOG.info('korora-agent serves %s', agent.host)
     stop.wait()

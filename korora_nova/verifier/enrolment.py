@@ -25,6 +25,7 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import messages
 from korora_nova.rats import endorsement
 from korora_nova.rats.tpm2 import objects
 from korora_nova.verifier import audit, decode, hosts, results, service
@@ -90,7 +91,7 @@ def prove(verifier: service.Service, host: str, proof: str) -> dict[str, Any]:
     :raises Forbidden: CREDENTIAL_WRONG, CREDENTIAL_EXPIRED.
     :raises Conflict: IDENTITY_CONFLICT.
     """
-    digest = _digest(decode.base64_field(proof, 'proof'))
+    digest = _digest(messages.base64_field(proof, 'proof'))
     try:
         return {'status': _prove(verifier, host, digest)}
     except db_exc.DBDuplicateEntry:
@@ -99,7 +100,7 @@ def prove(verifier: service.Service, host: str, proof: str) -> dict[str, Any]:
 
 
 def _verify(verifier: service.Service, document: dict[str, Any]) -> Identity:
-    certificate = decode.base64_field(document['ek_cert'], 'ek_cert')
+    certificate = messages.base64_field(document['ek_cert'], 'ek_cert')
     ek, ak, srk = (
         decode.public_field(document[name], name)
         for name in ('ek_public', 'ak_public', 'srk_public')

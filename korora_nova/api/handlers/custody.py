@@ -4,7 +4,13 @@
 from korora_nova import errors
 from korora_nova.api.call import Answer, Call
 from korora_nova.api.schemas import custody as schemas
-from korora_nova.verifier.custody import handover, ledger, receipts, recovery
+from korora_nova.verifier.custody import (
+    decisions,
+    handover,
+    ledger,
+    receipts,
+    recovery,
+)
 
 
 def server(call: Call) -> Answer:
@@ -25,7 +31,7 @@ def migration(call: Call) -> Answer:
 def abort(call: Call) -> Answer:
     """POST /v1/migrations/{id}/abort"""
     document = call.read(schemas.ABORT)
-    return handover.force_abort(
+    return decisions.force_abort(
         call.service, call.path['id'], document['reason'], call.actor
     )
 

@@ -3,6 +3,8 @@
 
 from korora_nova.api.call import Answer, Call
 from korora_nova.api.schemas import self_report as schemas
+from korora_nova.custody.exchange import Request
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import attest, challenges, enrolment
 
 
@@ -22,15 +24,15 @@ def prove(call: Call) -> Answer:
 
 def challenge(call: Call) -> Answer:
     """POST /v1/hosts/{host}/challenges"""
+    document = call.read(schemas.CHALLENGE)
     return challenges.issue(
-        call.service, call.path['host'], call.read(schemas.CHALLENGE)['class']
-    )
+        call.service, call.path['host'], ChallengeClass(document['class'])
+    ).to_json()
 
 
 def evidence(call: Call) -> Answer:
     """POST /v1/hosts/{host}/evidence"""
+    document = call.read(Request.SCHEMA, schemas.EVIDENCE_LIMIT)
     return attest.attest(
-        call.service,
-        call.path['host'],
-        call.read(schemas.EVIDENCE, schemas.EVIDENCE_LIMIT),
-    )
+        call.service, call.path['host'], Request.from_json(document)
+    ).to_json()

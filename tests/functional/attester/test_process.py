@@ -17,6 +17,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.attester import rpc
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody.transfer import WrapRequest
 
 _COMMAND = 'from korora_nova.cmd.agent import main; main()'
 _CONFIG = """
@@ -43,9 +44,8 @@ class BusTest(testtools.TestCase):
     def test_who_did_not_answer_is_named(self) -> None:
         bus = rpc.Bus(options.parse([], []), 'fake://', 'h2', 0.2)
         self.addCleanup(bus.stop)
-        error = self.assertRaises(
-            errors.Unavailable, bus.ask, 'h1', 'migration', 'instance', b'key'
-        )
+        request = WrapRequest('migration', 'instance', b'key', 'h2')
+        error = self.assertRaises(errors.Unavailable, bus.ask, 'h1', request)
         self.assertEqual(errors.Reason.BUS_UNAVAILABLE, error.reason)
         self.assertIn('host h1', error.message)
         self.assertIn('MessagingTimeout', error.message)

@@ -81,7 +81,7 @@ class ServiceDownTest(RecoveryCase):
         self.korora.nova.before_answer = self.service_down
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Any:
             with mock.patch.object(
                 self.h1.agent.attester.client,
                 'evidence',
@@ -229,7 +229,7 @@ class CrashTest(RecoveryCase):
         migration = self.nova_migrates(self.h1, self.h2)
         genuine = self.h2.agent.bus.ask
 
-        def die(*args: Any) -> dict[str, Any]:
+        def die(*args: Any) -> Any:
             genuine(*args)
             self.h2.agent.destination._relinquish = lambda *_: None
             raise SystemExit

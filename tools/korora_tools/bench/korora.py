@@ -14,6 +14,7 @@ from typing import Any
 from korora_nova.rats import appraise, eventlog, evidence, ima, policy
 from korora_nova.rats.quote import verify as quote
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 from korora_tools.bench import worker, workload
 from tests.support import simulator
 
@@ -56,7 +57,7 @@ class Host:
             last_clock=None,
             ima_state=state,
         )
-        assert appraisal.tier == appraise.AFFIRMING, appraisal.reasons
+        assert appraisal.tier == Tier.AFFIRMING, appraisal.reasons
         return appraisal
 
 
