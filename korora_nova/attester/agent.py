@@ -31,7 +31,7 @@ from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.custody.transfer import Transfer, WrapRequest
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
@@ -224,13 +224,13 @@ class Agent:
         finally:
             secret.wipe()
 
-    def _report(self) -> messages.Attest:
+    def _report(self) -> bodies.Attest:
         held = tuple(
-            messages.Key(record.instance, record.epoch)
+            bodies.Key(record.instance, record.epoch)
             for record in self.vault.all()
             if record.state in _REPORTED
         )
-        return messages.Attest(self.journal.head_token, held)
+        return bodies.Attest(self.journal.head_token, held)
 
 
 def _verdict(result: VerifiedResult) -> dict[str, object]:

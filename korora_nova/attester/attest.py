@@ -14,7 +14,7 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.trust import TrustedKeys
-from korora_nova.custody import messages
+from korora_nova.custody import bodies, messages
 from korora_nova.custody.exchange import (
     Answer,
     Challenge,
@@ -130,7 +130,7 @@ class Attester:
             self.client.challenge(self.host, challenge_class)
         )
 
-    def attest_for(self, body: messages.Body, kind: type[S]) -> Attested[S]:
+    def attest_for(self, body: bodies.Body, kind: type[S]) -> Attested[S]:
         """Attest for the purpose of a body, over an on-demand challenge.
 
         After a lost race with other evidence of this host it tries again.
@@ -170,7 +170,7 @@ class Attester:
     def answer(
         self,
         challenge: Challenge,
-        body: messages.Body,
+        body: bodies.Body,
         kind: type[S],
         *,
         whole: bool = False,

@@ -14,7 +14,7 @@ from korora_nova.attester import sealing
 from korora_nova.attester.host import Handover, Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
-from korora_nova.custody import envelope, messages, transcript
+from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.exchange import Challenge, Received
@@ -198,7 +198,7 @@ class Destination:
         )
 
         def qualify(public: bytes) -> bytes:
-            body = messages.receive_key_body(
+            body = bodies.receive_key_body(
                 plan.migration, plan.instance, plan.source, public
             )
             return evidence.qualify(
@@ -211,7 +211,7 @@ class Destination:
             )
         host.attester.answer(
             challenge,
-            messages.Receive(
+            bodies.Receive(
                 migration=plan.migration,
                 instance=plan.instance,
                 source=plan.source,

@@ -13,8 +13,8 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester import enrol
 from korora_nova.attester.attest import Attested, Attester
+from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Challenge, Served
-from korora_nova.custody.messages import Attest
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats.signed.result import VerifiedResult
 

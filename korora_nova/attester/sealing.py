@@ -11,7 +11,7 @@ from korora_nova import errors
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
-from korora_nova.custody import envelope, messages, transcript
+from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.custody.exchange import (
     Approvals,
     Claimed,
@@ -101,8 +101,8 @@ def seal_into(
 
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
-    key = messages.Key(record.instance, record.epoch)
-    attested = host.attester.attest_for(messages.Approve((key,)), Approvals)
+    key = bodies.Key(record.instance, record.epoch)
+    attested = host.attester.attest_for(bodies.Approve((key,)), Approvals)
     given = attested.served.approvals
     if len(given) != 1:
         raise malformed_answer('approvals')
@@ -213,7 +213,7 @@ class AtRest:
         host = self._host
         try:
             attested = host.attester.attest_for(
-                messages.Claim(record.instance), Claimed
+                bodies.Claim(record.instance), Claimed
             )
         except errors.Unavailable:
             raise  # it may have been claimed: the next call finds out

@@ -18,7 +18,7 @@ from korora_nova import errors
 from korora_nova.attester import boot, libvirt_secret, outcome
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.exchange import Decided
 from korora_nova.custody.receipt import VerifiedReceipt
@@ -40,11 +40,11 @@ _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
 
-_BODY: dict[Statement, type[messages.Decision]] = {
-    Statement.STREAM_COMPLETED: messages.Commit,
-    Statement.ACTIVATED: messages.Commit,
-    Statement.NEVER_STARTED: messages.Abort,
-    Statement.NO_DOMAIN: messages.Abort,
+_BODY: dict[Statement, type[bodies.Decision]] = {
+    Statement.STREAM_COMPLETED: bodies.Commit,
+    Statement.ACTIVATED: bodies.Commit,
+    Statement.NEVER_STARTED: bodies.Abort,
+    Statement.NO_DOMAIN: bodies.Abort,
 }
 
 
@@ -199,7 +199,7 @@ class Settler:
     def _tell_deleted(self, record: Record) -> str | None:
         try:
             attested = self._host.attester.attest_for(
-                messages.Delete(record.instance), Decided
+                bodies.Delete(record.instance), Decided
             )
         except (errors.NotFound, errors.CustodyError):
             if record.state != VaultState.CLAIMING:

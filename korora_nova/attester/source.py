@@ -17,7 +17,7 @@ from korora_nova.attester.attest import Attested
 from korora_nova.attester.host import Handover, Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
-from korora_nova.custody import envelope, messages, transcript
+from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.exchange import Permitted
 from korora_nova.custody.permit import VerifiedPermit
@@ -163,7 +163,7 @@ class Source:
         While the hand-over is pending nobody is approved any more.
         """
         asked = request.asked
-        body = messages.Send(
+        body = bodies.Send(
             migration=asked.migration,
             instance=asked.instance,
             nonce=request.nonce.hex(),

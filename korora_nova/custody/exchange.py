@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.custody import bodies, messages
 from korora_nova.custody.approval import Approval
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import schemas
@@ -96,7 +96,7 @@ class Request(messages.Message):
     """An attestation with one purpose.
 
     :param challenge: 32 bytes, hex.
-    :param body: the JSON text of the purpose's ``messages.Body``, hashed
+    :param body: the JSON text of the purpose's ``bodies.Body``, hashed
         into the quote as it stands here.
     :param evidence: for ``Evidence.from_json``, once the challenge is known:
         its logs are long.
@@ -106,7 +106,7 @@ class Request(messages.Message):
         {
             'version': schemas.VERSION,
             'challenge': schemas.DIGEST,
-            'purpose': {'enum': sorted(messages.BODIES)},
+            'purpose': {'enum': sorted(bodies.BODIES)},
             'body': {'type': 'string', 'maxLength': MAX_BODY},
             'evidence': {'type': 'object'},
         }

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON bodies that are hashed into quotes, and how any message is read.
+"""How the project's own messages are written and read.
 
-Each document is versioned and closed: unknown fields are refused. Bodies
-travel as text and are hashed exactly as sent, never re-serialized.
+Each document is versioned and closed: unknown fields are refused. What is
+hashed into a quote travels as text and is hashed exactly as sent, never
+re-serialized.
 
-The attestation around a body is in :mod:`korora_nova.custody.exchange`, the
-call between two agents in :mod:`korora_nova.custody.transfer`.
+The bodies of attestations are in :mod:`korora_nova.custody.bodies`, what is
+around them in :mod:`korora_nova.custody.exchange`, and the call between two
+agents in :mod:`korora_nova.custody.transfer`.
 """
 
 from __future__ import annotations
@@ -13,12 +15,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 from korora_nova import errors
-from korora_nova.custody import ledger
-from korora_nova.custody.words import Statement
 from korora_nova.rats import schemas
 
 #: Longest document read unless the caller says otherwise, characters.
@@ -27,19 +27,8 @@ MAX_DOCUMENT = 1 << 20
 #: TPM structures in base64.
 PUBLIC = schemas.base64_string(1024)
 BLOB = schemas.base64_string(2048)
-_PAIRS = {
-    'type': 'array',
-    'maxItems': 4096,
-    'items': {
-        'type': 'array',
-        'minItems': 2,
-        'maxItems': 2,
-        'prefixItems': [schemas.UUID, schemas.EPOCH],
-    },
-}
 
 M = TypeVar('M', bound='Message')
-D = TypeVar('D', bound='Decision')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,212 +73,6 @@ class Message:
         """
         return cls.from_json(decode(text))
 
-
-class Key(NamedTuple):
-    """The key of one server at one epoch."""
-
-    instance: str
-    epoch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Body(Message):
-    """The body of an attestation with one purpose.
-
-    :cvar PURPOSE: is hashed into the quote beside the body.
-    """
-
-    PURPOSE: ClassVar[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Attest(Body):
-    """The host reports facts and wants nothing but its result.
-
-    :param receipt_head: the last receipt itself, empty before any: an
-        unsigned one would stop the ledger.
-    :param held: keys that this host holds.
-    """
-
-    PURPOSE = 'attest'
-    SCHEMA = schemas.closed(
-        {
-            'version': schemas.VERSION,
-            'receipt_head': {'anyOf': [schemas.TOKEN, {'const': ''}]},
-            'held': _PAIRS,
-        }
-    )
-
-    receipt_head: str
-    held: tuple[Key, ...]
-
-    @classmethod
-    def from_json(cls, document: object) -> Attest:
-        """See :meth:`Message.from_json`."""
-        fields = validate(document, cls.SCHEMA)
-        return cls(fields['receipt_head'], _keys(fields['held']))
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim(Body):
-    """First start of a server: this host wants to hold its key."""
-
-    PURPOSE = 'claim'
-    SCHEMA = schemas.closed(
-        {'version': schemas.VERSION, 'instance': schemas.UUID}
-    )
-
-    instance: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Delete(Body):
-    """The server was deleted: its holder wants to erase the key."""
-
-    PURPOSE = 'delete'
-    SCHEMA = Claim.SCHEMA
-
-    instance: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Approve(Body):
-    """The host's TPM wants to open keys that this host holds."""
-
-    PURPOSE = 'approve'
-    SCHEMA = schemas.closed(
-        {
-            'version': schemas.VERSION,
-            'keys': {**_PAIRS, 'minItems': 1, 'maxItems': 64},
-        }
-    )
-
-    keys: tuple[Key, ...]
-
-    @classmethod
-    def from_json(cls, document: object) -> Approve:
-        """See :meth:`Message.from_json`."""
-        return cls(_keys(validate(document, cls.SCHEMA)['keys']))
-
-
-@dataclasses.dataclass(frozen=True)
-class Receive(Body):
-    """A destination is ready: its migration storage key, certified.
-
-    :param msk_public: TPM2B_PUBLIC; ``creation_data`` TPMS_CREATION_DATA,
-        ``creation_attest`` TPMS_ATTEST, ``creation_signature``
-        TPMT_SIGNATURE by the attestation key.
-    :param address: where the stream must go; ``tls_name`` the name in the
-        host's certificate, empty without TLS.
-    """
-
-    PURPOSE = 'receive'
-    SCHEMA = schemas.closed(
-        {
-            'version': schemas.VERSION,
-            'migration': schemas.UUID,
-            'instance': schemas.UUID,
-            'source': schemas.HOST,
-            'msk_public': PUBLIC,
-            'creation_data': PUBLIC,
-            'creation_attest': BLOB,
-            'creation_signature': PUBLIC,
-            'address': schemas.text(255),
-            'tls_name': schemas.text(255, 0),
-        }
-    )
-    BLOBS = (
-        'msk_public',
-        'creation_data',
-        'creation_attest',
-        'creation_signature',
-    )
-
-    migration: str
-    instance: str
-    source: str
-    msk_public: bytes
-    creation_data: bytes
-    creation_attest: bytes
-    creation_signature: bytes
-    address: str
-    tls_name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Send(Body):
-    """A source asks for the permit; byte strings in hex.
-
-    :param nonce: 32 bytes that the permit must repeat.
-    :param msk_name: TPM name of the destination's migration storage key.
-    """
-
-    PURPOSE = 'send'
-    SCHEMA = schemas.closed(
-        {
-            'version': schemas.VERSION,
-            'migration': schemas.UUID,
-            'instance': schemas.UUID,
-            'nonce': schemas.DIGEST,
-            'dest': schemas.HOST,
-            'msk_name': schemas.NAME,
-        }
-    )
-
-    migration: str
-    instance: str
-    nonce: str
-    dest: str
-    msk_name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision(Body):
-    """A party of a hand-over says what it knows of its end."""
-
-    SCHEMA = schemas.closed(
-        {
-            'version': schemas.VERSION,
-            'migration': schemas.UUID,
-            'statement': {
-                'enum': sorted(
-                    str(word)
-                    for said in ledger.STATEMENTS.values()
-                    for word in said
-                )
-            },
-        }
-    )
-
-    migration: str
-    statement: Statement
-
-    @classmethod
-    def from_json(cls: type[D], document: object) -> D:
-        """See :meth:`Message.from_json`."""
-        fields = validate(document, cls.SCHEMA)
-        return cls(fields['migration'], Statement(fields['statement']))
-
-
-@dataclasses.dataclass(frozen=True)
-class Commit(Decision):
-    """The guest runs on the destination."""
-
-    PURPOSE = 'commit'
-
-
-@dataclasses.dataclass(frozen=True)
-class Abort(Decision):
-    """The guest never ran on the destination."""
-
-    PURPOSE = 'abort'
-
-
-#: purpose of an attestation -> its body.
-BODIES: dict[str, type[Body]] = {
-    body.PURPOSE: body
-    for body in (Attest, Claim, Approve, Receive, Send, Commit, Abort, Delete)
-}
 
 _INSTANCE: schemas.Schema = {'instance': schemas.UUID}
 _MIGRATION: schemas.Schema = {
@@ -376,26 +159,6 @@ RESPONSE: schemas.Schema = {
 }
 
 
-def receive_key_body(
-    migration: str, instance: str, source: str, msk_public: bytes
-) -> bytes:
-    """What the certified creation of a migration storage key answers.
-
-    Its qualifying data is ``evidence.qualify(challenge, 'receive-key',
-    host, THIS)``: the body of ``receive`` itself holds the attestation and
-    cannot be bound into it.
-    """
-    return dumps(
-        {
-            'version': 1,
-            'migration': migration,
-            'instance': instance,
-            'source': source,
-            'msk_public': b64(msk_public),
-        }
-    ).encode()
-
-
 def dumps(document: Message | Mapping[str, object]) -> str:
     """Serialize deterministically: sorted keys, no spaces, ASCII."""
     if isinstance(document, Message):
@@ -471,11 +234,6 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return value
-
-
-def _keys(pairs: Iterable[tuple[str, int]]) -> tuple[Key, ...]:
-    # In JSON 3.0 is an integer, too.
-    return tuple(Key(instance, int(epoch)) for instance, epoch in pairs)
 
 
 def _check_surrogates(document: object) -> None:

@@ -24,7 +24,7 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import appraise, evidence
@@ -63,14 +63,14 @@ def attest(
     :raises KororaError: whatever the purpose refuses with.
     """
     purpose = purposes.PURPOSES[request.purpose]
-    body: messages.Body = purpose.body.parse(request.body)
+    body: bodies.Body = purpose.body.parse(request.body)
     challenges.check(verifier, host, request.challenge, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
         verifier, host, request.challenge, purpose.classes
     )
     outcome = _appraise(verifier, redeemed, submitted, request)
-    report = body if isinstance(body, messages.Attest) else None
+    report = body if isinstance(body, bodies.Attest) else None
     answer = _store(verifier, outcome, report)
     attested, measured = outcome.attested, outcome.measured
     if report is not None and measured.base and measured.segment:
@@ -157,7 +157,7 @@ def _clock(row: models.Host) -> Clock | None:
 def _store(
     verifier: service.Service,
     outcome: _Outcome,
-    report: messages.Attest | None,
+    report: bodies.Attest | None,
 ) -> Answer[Served]:
     attested = outcome.attested
     with verifier.db.write() as session:

@@ -7,14 +7,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Served
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import at_rest, decisions, handover
 
-B = TypeVar('B', bound=messages.Body)
+B = TypeVar('B', bound=bodies.Body)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Purpose(Generic[B]):
 
 
 def _attest(
-    verifier: service.Service, attested: Attested, body: messages.Attest
+    verifier: service.Service, attested: Attested, body: bodies.Attest
 ) -> Served:
     """The result is all there is; the report was stored with it."""
     return Served()
@@ -43,17 +43,17 @@ PURPOSES: dict[str, Purpose[Any]] = {
     purpose.body.PURPOSE: purpose
     for purpose in (
         Purpose(
-            messages.Attest,
+            bodies.Attest,
             _attest,
             any_tier=True,
             classes=frozenset(ChallengeClass),
         ),
-        Purpose(messages.Claim, at_rest.claim),
-        Purpose(messages.Approve, at_rest.approve),
-        Purpose(messages.Delete, at_rest.delete),
-        Purpose(messages.Receive, handover.receive),
-        Purpose(messages.Send, handover.send),
-        Purpose(messages.Commit, decisions.commit, any_tier=True),
-        Purpose(messages.Abort, decisions.abort, any_tier=True),
+        Purpose(bodies.Claim, at_rest.claim),
+        Purpose(bodies.Approve, at_rest.approve),
+        Purpose(bodies.Delete, at_rest.delete),
+        Purpose(bodies.Receive, handover.receive),
+        Purpose(bodies.Send, handover.send),
+        Purpose(bodies.Commit, decisions.commit, any_tier=True),
+        Purpose(bodies.Abort, decisions.abort, any_tier=True),
     )
 }

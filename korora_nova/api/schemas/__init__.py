@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON schemas of request bodies.
 
-Those of evidence are in ``custody.exchange`` and ``custody.messages``.
+Those of evidence are in ``custody.exchange`` and ``custody.bodies``.
 """

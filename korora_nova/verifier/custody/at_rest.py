@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from korora_nova import errors
+from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
-from korora_nova.custody import messages, transcript
 from korora_nova.custody.approval import Approval, sign_approval
 from korora_nova.custody.exchange import Approvals, Claimed, Decided
 from korora_nova.custody.words import Outcome
@@ -17,7 +17,7 @@ from korora_nova.verifier.db import api
 
 @api.retried
 def claim(
-    verifier: service.Service, attested: Attested, body: messages.Claim
+    verifier: service.Service, attested: Attested, body: bodies.Claim
 ) -> Claimed:
     """First start of a server: this host holds its key from now on.
 
@@ -43,7 +43,7 @@ def claim(
 
 
 def approve(
-    verifier: service.Service, attested: Attested, body: messages.Approve
+    verifier: service.Service, attested: Attested, body: bodies.Approve
 ) -> Approvals:
     """Let this host's TPM open keys it holds, all of them or none.
 
@@ -83,7 +83,7 @@ def approval(
 
 @api.retried
 def delete(
-    verifier: service.Service, attested: Attested, body: messages.Delete
+    verifier: service.Service, attested: Attested, body: bodies.Delete
 ) -> Decided:
     """The server is gone: its holder may erase the key, with a receipt.
 

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import bodies
 from korora_nova.custody import ledger as rules
-from korora_nova.custody import messages
 from korora_nova.custody.exchange import Decided
 from korora_nova.custody.words import MigrationState, Outcome, Role
 from korora_nova.verifier import audit, service
@@ -28,14 +28,14 @@ _R = errors.Reason
 
 
 def commit(
-    verifier: service.Service, attested: Attested, body: messages.Commit
+    verifier: service.Service, attested: Attested, body: bodies.Commit
 ) -> Decided:
     """A party says that the guest runs on D; see :func:`_hear`."""
     return _hear(verifier, attested, body, Outcome.COMMITTED)
 
 
 def abort(
-    verifier: service.Service, attested: Attested, body: messages.Abort
+    verifier: service.Service, attested: Attested, body: bodies.Abort
 ) -> Decided:
     """A party says that the guest never ran on D; see :func:`_hear`."""
     return _hear(verifier, attested, body, Outcome.ABORTED)
@@ -45,7 +45,7 @@ def abort(
 def _hear(
     verifier: service.Service,
     attested: Attested,
-    body: messages.Decision,
+    body: bodies.Decision,
     wanted: Outcome,
 ) -> Decided:
     """Hear a statement.

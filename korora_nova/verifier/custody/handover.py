@@ -15,8 +15,8 @@ from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
-from korora_nova.custody import messages, transcript
 from korora_nova.custody.exchange import Permitted, Received
 from korora_nova.custody.permit import Permit, sign_permit
 from korora_nova.custody.words import MigrationState
@@ -48,7 +48,7 @@ _R = errors.Reason
 
 
 def receive(
-    verifier: service.Service, attested: Attested, body: messages.Receive
+    verifier: service.Service, attested: Attested, body: bodies.Receive
 ) -> Received:
     """D is ready: note its fresh storage key, state, address and age.
 
@@ -79,7 +79,7 @@ def receive(
     return Received()
 
 
-def _verify_msk(attested: Attested, body: messages.Receive) -> objects.Public:
+def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
     """D's own TPM made this key, of this template, for this migration."""
     if body.source == attested.host:
         raise errors.Invalid(
@@ -95,7 +95,7 @@ def _verify_msk(attested: Attested, body: messages.Receive) -> objects.Public:
             attested.challenge,
             'receive-key',
             attested.host,
-            messages.receive_key_body(
+            bodies.receive_key_body(
                 body.migration, body.instance, body.source, msk.raw
             ),
         ),
@@ -115,7 +115,7 @@ def _verify_msk(attested: Attested, body: messages.Receive) -> objects.Public:
 @api.retried
 def _receive(
     verifier: service.Service,
-    body: messages.Receive,
+    body: bodies.Receive,
     columns: dict[str, object],
 ) -> None:
     table, now = models.Migration, verifier.clock()
@@ -159,7 +159,7 @@ class _Ready:
 
 
 def send(
-    verifier: service.Service, attested: Attested, body: messages.Send
+    verifier: service.Service, attested: Attested, body: bodies.Send
 ) -> Permitted:
     """S asks for the permit: once per migration, checked to the last.
 
@@ -187,7 +187,7 @@ def send(
 
 @api.retried
 def _permit(
-    verifier: service.Service, attested: Attested, body: messages.Send
+    verifier: service.Service, attested: Attested, body: bodies.Send
 ) -> Permitted:
     table = models.Migration
     with verifier.db.write() as session:
@@ -237,7 +237,7 @@ def _ready(
     verifier: service.Service,
     session: orm.Session,
     attested: Attested,
-    body: messages.Send,
+    body: bodies.Send,
 ) -> _Ready:
     """Every check of ``send`` that needs the database and the clock."""
     incarnation = ledger.current(session).incarnation

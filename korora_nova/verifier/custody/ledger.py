@@ -13,8 +13,8 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody.bodies import Attest
 from korora_nova.custody.ledger import LedgerRow
-from korora_nova.custody.messages import Attest
 from korora_nova.custody.receipt import verify_receipt
 from korora_nova.rats.signed import token as tokens
 from korora_nova.verifier import audit, service

@@ -8,8 +8,8 @@ import concurrent.futures
 from typing import Any
 
 from korora_nova import errors
+from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Served
-from korora_nova.custody.messages import Attest
 from tests.support import hosts
 
 POLICY = {

@@ -13,7 +13,7 @@ import testtools
 from korora_nova import errors
 from korora_nova.attester import attest, enrol, loop
 from korora_nova.attester.attest import Attested
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Challenge, Served
 from korora_nova.custody.words import ChallengeClass
 
@@ -55,7 +55,7 @@ class FakeAttester:
     def answer(
         self,
         given: Challenge,
-        body: messages.Body,
+        body: bodies.Body,
         kind: type[Served],
         *,
         whole: bool = False,
@@ -69,7 +69,7 @@ class FakeAttester:
         return Attested(answer, self.result, mock.Mock(), given)
 
     def attest_for(
-        self, body: messages.Body, kind: type[Served]
+        self, body: bodies.Body, kind: type[Served]
     ) -> Attested[Served]:
         self.gate.wait(5)
         return self.answer(self.challenge(''), body, kind)
@@ -82,7 +82,7 @@ class LoopTest(testtools.TestCase):
         self.loop = loop.Attestation(
             self.attester,  # type: ignore[arg-type]
             60,
-            lambda: messages.Attest('', ()),
+            lambda: bodies.Attest('', ()),
         )
 
     def test_answers_the_next_challenge_of_the_last_answer(self) -> None:

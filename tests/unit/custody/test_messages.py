@@ -7,7 +7,7 @@ import jsonschema
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.custody import messages, words
+from korora_nova.custody import bodies, messages, words
 from tests.support import documents
 
 B64 = 'AAAA'
@@ -61,16 +61,16 @@ class MessagesTest(unittest.TestCase):
 
     def test_schemas_are_schemas(self):
         for schema in (
-            *(body.SCHEMA for body in messages.BODIES.values()),
+            *(body.SCHEMA for body in bodies.BODIES.values()),
             messages.RESPONSE,
             *messages.OPERATIONS.values(),
         ):
             jsonschema.Draft202012Validator.check_schema(schema)
 
     def test_bodies(self):
-        self.assertEqual(set(GOOD), set(messages.BODIES))
+        self.assertEqual(set(GOOD), set(bodies.BODIES))
         for purpose, good in GOOD.items():
-            body = messages.BODIES[purpose]
+            body = bodies.BODIES[purpose]
             self.assertEqual(purpose, body.PURPOSE)
             read = body.parse(json.dumps(good))
             self.assertEqual(good, read.to_json())
@@ -80,12 +80,12 @@ class MessagesTest(unittest.TestCase):
             self.closed(good, body.SCHEMA)
 
     def test_fields_have_their_types(self):
-        receive = messages.Receive.from_json(GOOD['receive'])
+        receive = bodies.Receive.from_json(GOOD['receive'])
         self.assertEqual(bytes(3), receive.msk_public)
-        commit = messages.Commit.from_json(GOOD['commit'])
+        commit = bodies.Commit.from_json(GOOD['commit'])
         self.assertIs(words.Statement.ACTIVATED, commit.statement)
         for number in (3, 3.0):
-            approve = messages.Approve.from_json(
+            approve = bodies.Approve.from_json(
                 {'version': 1, 'keys': [[documents.INSTANCE, number]]}
             )
             (key,) = approve.keys
@@ -94,12 +94,12 @@ class MessagesTest(unittest.TestCase):
 
     def test_reading_changes_no_document(self):
         document = dict(GOOD['receive'])
-        messages.Receive.from_json(document)
+        bodies.Receive.from_json(document)
         self.assertEqual(GOOD['receive'], document)
 
     def test_base64_of_impossible_length(self):
         with self.assertRaises(errors.Invalid) as caught:
-            messages.Receive.from_json(
+            bodies.Receive.from_json(
                 {**GOOD['receive'], 'creation_data': 'AAAAA'}
             )
         self.assertEqual('creation_data', caught.exception.details['field'])
@@ -157,7 +157,7 @@ class MessagesTest(unittest.TestCase):
         ):
             self.refused(
                 {**GOOD[purpose], field: value},
-                messages.BODIES[purpose].SCHEMA,
+                bodies.BODIES[purpose].SCHEMA,
             )
 
     def test_refusals_do_not_quote_values(self):
@@ -175,7 +175,7 @@ class MessagesTest(unittest.TestCase):
         self.assertIn('passphrase', error.message)
 
     def test_parsing(self):
-        schema = messages.Claim.SCHEMA
+        schema = bodies.Claim.SCHEMA
         for text in (
             '',
             'x',
@@ -201,12 +201,12 @@ class MessagesTest(unittest.TestCase):
 
     def test_receive_key_body_counts_every_field(self):
         args = (documents.MIGRATION, documents.INSTANCE, 'h1', b'public')
-        seen = {messages.receive_key_body(*args)}
+        seen = {bodies.receive_key_body(*args)}
         for index, other in enumerate(
             (documents.OTHER, documents.OTHER, 'h2', b'x')
         ):
             seen.add(
-                messages.receive_key_body(
+                bodies.receive_key_body(
                     *args[:index], other, *args[index + 1 :]
                 )
             )
@@ -216,4 +216,4 @@ class MessagesTest(unittest.TestCase):
     @hypothesis.settings(deadline=None, database=None, max_examples=300)
     def test_only_typed_errors(self, text, purpose):
         with self.assertRaises(errors.Invalid):
-            messages.BODIES[purpose].parse(text)
+            bodies.BODIES[purpose].parse(text)
