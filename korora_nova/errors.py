@@ -234,6 +234,7 @@ class Reason:
     VAULT_MISSING = 'VAULT_MISSING'
     VAULT_STATE = 'VAULT_STATE'
     VAULT_DAMAGED = 'VAULT_DAMAGED'
+    STATE_DIR_IN_USE = 'STATE_DIR_IN_USE'
     UNSEAL_REFUSED = 'UNSEAL_REFUSED'
     SECRET_IN_MIGRATE_DATA = 'SECRET_IN_MIGRATE_DATA'
     ADDRESS_MISMATCH = 'ADDRESS_MISMATCH'
@@ -603,6 +604,10 @@ _TABLE: dict[str, tuple[type[KororaError], str]] = {
     'VAULT_DAMAGED': (
         CustodyError,
         "The vault record is damaged or not this server's.",
+    ),
+    'STATE_DIR_IN_USE': (
+        Conflict,
+        'Another agent uses the state directory; this one does not start.',
     ),
     'UNSEAL_REFUSED': (CustodyError, 'The TPM refused to open the key.'),
     'SECRET_IN_MIGRATE_DATA': (
