@@ -168,14 +168,14 @@ class Agent:
     def attest(self) -> dict[str, object]:
         """Attest now.
 
-        :raises errors.Untrusted: HOST_UNTRUSTED.
+        :raises Untrusted: HOST_UNTRUSTED.
         """
         return _verdict(self.attestation.attest_now())
 
     def verdict(self, host: str) -> dict[str, object]:
         """The service's word on another host, verified.
 
-        :raises errors.Untrusted: it is not affirming.
+        :raises Untrusted: it is not affirming.
         """
         return _verdict(self.attester.require_affirming(host))
 

@@ -113,7 +113,7 @@ class Attester:
     def identity(self) -> keys.Identity:
         """The host's keys, found or created at their first use.
 
-        :raises errors.Unavailable: TPM_UNAVAILABLE.
+        :raises Unavailable: TPM_UNAVAILABLE.
         """
         with self._provisioning:
             if self._identity is None:
@@ -178,7 +178,7 @@ class Attester:
         """Answer one challenge with evidence; note this host's new result.
 
         :param whole: send the IMA list from its beginning.
-        :raises errors.Conflict: IMA_CONTINUITY, the service has to see the
+        :raises Conflict: IMA_CONTINUITY, the service has to see the
             whole list; see :meth:`continuing`.
         """
         text = messages.dumps(body)
@@ -205,13 +205,13 @@ class Attester:
         try:
             return self.client.evidence(self.host, request.to_json())
         except errors.Untrusted:
-            self.result = None  # the one at hand is not the last any more
+            self.result = None  # no longer the latest
             raise
 
     def require_affirming(self, host: str) -> VerifiedResult:
         """The service's current word on another host.
 
-        :raises errors.Untrusted: it is not affirming, or not the service's.
+        :raises Untrusted: it is not affirming, or not the service's.
         """
         token = self.client.get_result(host).get('token')
         if not isinstance(token, str):

@@ -41,8 +41,8 @@ class Collector:
         A list that is shorter than the offset is another one, and read
         from its beginning.
 
-        :raises errors.TooLarge: a log is longer than the service reads.
-        :raises errors.Unavailable: TPM_UNAVAILABLE, a log is unreadable.
+        :raises TooLarge: a log is longer than the service reads.
+        :raises Unavailable: TPM_UNAVAILABLE, a log is unreadable.
         """
         uefi = _read(self.uefi_path, evidence.MAX_UEFI_LOG)
         limit = evidence.MAX_IMA_LOG

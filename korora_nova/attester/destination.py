@@ -73,7 +73,7 @@ class Destination:
         address: str,
         tls_name: str | None,
     ) -> dict[str, object]:
-        """Steps 2 to 6 of a hand-over, the libvirt secret included.
+        """Get a key from its source, and give the passphrase to libvirt.
 
         Whatever fails after the service may have signed a permit gives the
         key up: no copy here is opened again, and the service is told.
@@ -100,7 +100,7 @@ class Destination:
     def check_address(self, address: str) -> dict[str, object]:
         """Compare what this host's own Nova tells sources.
 
-        :raises errors.CustodyError: ADDRESS_MISMATCH.
+        :raises CustodyError: ADDRESS_MISMATCH.
         """
         if address != self._address:
             raise errors.CustodyError(
@@ -145,7 +145,7 @@ class Destination:
         )
 
     def _is_stale(self, left: Record) -> bool:
-        """Whether a record is of no use any more, provably.
+        """Whether a record is provably useless.
 
         A copy that came back from a backup after it was handed over, or a
         claim that another host made instead.

@@ -21,7 +21,7 @@ APPROVED = 'approved'
 def ensure(attester: Attester) -> str:
     """Enrol unless the service knows these very keys; return the status.
 
-    :raises errors.Conflict: IDENTITY_CONFLICT, the name or the TPM is
+    :raises Conflict: IDENTITY_CONFLICT, the name or the TPM is
         enrolled with another partner.
     """
     identity = attester.identity

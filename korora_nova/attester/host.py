@@ -54,7 +54,7 @@ class Host:
     def ledger_row(self, instance: str) -> LedgerRow:
         """Who holds a server's key, as the service says.
 
-        :raises errors.NotFound: NOT_FOUND, nobody ever did.
+        :raises NotFound: NOT_FOUND, nobody ever did.
         """
         try:
             return LedgerRow.from_json(self.client.get_server(instance))

@@ -55,7 +55,7 @@ class Hypervisor(Protocol):
 class Libvirt:
     """libvirt's daemon at a URI; connects when needed, and again.
 
-    :raises errors.Unavailable: LIBVIRT_UNAVAILABLE, from every method.
+    :raises Unavailable: LIBVIRT_UNAVAILABLE, from every method.
     """
 
     def __init__(self, uri: str) -> None:

@@ -22,7 +22,7 @@ def held(directory: pathlib.Path) -> Iterator[None]:
 
     The kernel drops the lock when the process ends, however it ends.
 
-    :raises errors.Conflict: STATE_DIR_IN_USE.
+    :raises Conflict: STATE_DIR_IN_USE.
     :raises OSError: the directory cannot be written.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Attestation:
 
         Concurrent callers share one attestation.
 
-        :raises errors.Untrusted: HOST_UNTRUSTED.
+        :raises Untrusted: HOST_UNTRUSTED.
         """
         arrival = time.monotonic()
         with self._flight:

@@ -13,7 +13,7 @@ from korora_nova.custody.words import Outcome, VaultState
 def apply_receipt(record: Record, receipt: VerifiedReceipt) -> Record | None:
     """What a receipt makes of a record; None erases it.
 
-    :raises errors.CustodyError: RECEIPT_INVALID, it is about another key.
+    :raises CustodyError: RECEIPT_INVALID, it is about another key.
     """
     outcome = receipt.receipt.outcome
     if record.state in (VaultState.FORGOTTEN, VaultState.CLAIMING):

@@ -107,9 +107,9 @@ class Bus:
     def ask(self, source: str, request: WrapRequest) -> Transfer:
         """Ask the agent of ``source`` to wrap a server's key.
 
-        :raises errors.KororaError: the source's refusal, by its reason.
-        :raises errors.CustodyError: TRANSFER_INVALID.
-        :raises errors.Unavailable: BUS_UNAVAILABLE.
+        :raises KororaError: the source's refusal, by its reason.
+        :raises CustodyError: TRANSFER_INVALID.
+        :raises Unavailable: BUS_UNAVAILABLE.
         """
         client = oslo_messaging.get_rpc_client(
             self._transport,

@@ -46,7 +46,7 @@ class Custodial:
 
     @classmethod
     def unpack(cls, content: Secret) -> Custodial:
-        """:raises errors.CustodyError: TRANSFER_INVALID, too short."""
+        """:raises CustodyError: TRANSFER_INVALID, too short."""
         plain = content.reveal()
         if len(plain) <= _UUID_BYTES:
             raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
@@ -114,7 +114,7 @@ def unseal(
 ) -> Custodial:
     """Open a record's key and envelope.
 
-    :raises errors.CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
+    :raises CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
         VAULT_DAMAGED.
     """
     binding = _binding(host, record.instance, record.epoch)
@@ -174,7 +174,7 @@ class AtRest:
         The sealed record is on disk before the ledger names this host the
         holder, so that no crash can lose a claimed key.
 
-        :raises errors.Conflict: LEDGER_CONFLICT, the ledger knows a key.
+        :raises Conflict: LEDGER_CONFLICT, the ledger knows a key.
         """
         host = self._host
         with host.vault.busy(instance):
@@ -241,7 +241,7 @@ class AtRest:
     def open(self, instance: str) -> dict[str, object]:
         """Give libvirt the passphrase, under a fresh approval.
 
-        :raises errors.Conflict: CUSTODY_PENDING, a hand-over is undecided.
+        :raises Conflict: CUSTODY_PENDING, a hand-over is undecided.
         """
         record = self._held(instance)
         host = self._host

@@ -31,8 +31,8 @@ INCOMING_EXPIRY = 600.0
 #: Seconds after which a permitted stream that Nova never started is off.
 OUTGOING_EXPIRY = 900.0
 
-#: Seconds for which a guest must be seen running here before its arrival
-#: is this host's own word.  libvirt can resume it on the source when the
+#: Seconds for which a guest must be seen running here before this host
+#: reports its arrival by itself.  libvirt can resume it on the source when the
 #: connection breaks at the very end; Nova then says which one counts.
 ARRIVAL_GRACE = 60.0
 
@@ -105,7 +105,7 @@ class Settler:
     def settle(self, record: Record) -> None:
         """One attempt at one record.
 
-        :raises errors.KororaError: whatever keeps it from being settled.
+        :raises KororaError: whatever keeps it from being settled.
         """
         record = self._observe(record)
         token = None
@@ -134,7 +134,7 @@ class Settler:
         return self._queue(record, statement)
 
     def _off(self, record: Record) -> bool:
-        """A permitted stream can or will not start any more."""
+        """A permitted stream can no longer start, or will not."""
         return (
             record.boot_id != boot.boot_id()
             or boot.now() - record.since > OUTGOING_EXPIRY

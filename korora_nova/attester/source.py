@@ -56,7 +56,7 @@ class Announcements:
             )
 
     def require(self, instance: str) -> None:
-        """:raises errors.CustodyError: NOT_ANNOUNCED."""
+        """:raises CustodyError: NOT_ANNOUNCED."""
         with self._lock:
             self._known(instance)
 
@@ -68,7 +68,7 @@ class Announcements:
         return known
 
     def attempt(self, instance: str) -> None:
-        """:raises errors.CustodyError: NOT_ANNOUNCED, or used too often."""
+        """:raises CustodyError: NOT_ANNOUNCED, or used too often."""
         with self._lock:
             known = self._known(instance)
             known.attempts -= 1
@@ -289,9 +289,9 @@ class Source:
     ) -> dict[str, object]:
         """The memory stream may start, to where the permit says.
 
-        :raises errors.CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
+        :raises CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
             VAULT_STATE (spent).
-        :raises errors.Conflict: MIGRATION_SPENT, decided already.
+        :raises Conflict: MIGRATION_SPENT, decided already.
         """
         host = self._host
         with host.vault.busy(instance):

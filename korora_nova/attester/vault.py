@@ -136,7 +136,7 @@ class Record:
     def from_json(cls, document: object) -> Record:
         """Read what :meth:`to_json` made.
 
-        :raises errors.Invalid: it does not follow the schema.
+        :raises Invalid: it does not follow the schema.
         """
         fields = messages.validate(document, _SCHEMA)
         del fields['version']
@@ -160,7 +160,7 @@ class Vault:
     def get(self, instance: str) -> Record | None:
         """The record of a server.
 
-        :raises errors.CustodyError: VAULT_DAMAGED.
+        :raises CustodyError: VAULT_DAMAGED.
         """
         with self._lock:
             try:
@@ -214,7 +214,7 @@ class Vault:
     def busy(self, instance: str) -> Iterator[None]:
         """Single flight of what uses one server's key.
 
-        :raises errors.Retry: BUSY.
+        :raises Retry: BUSY.
         """
         with self._lock:
             if instance in self._busy:

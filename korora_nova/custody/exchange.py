@@ -262,7 +262,8 @@ class Answer(Generic[S]):
     ) -> Answer[S]:
         """Read what :meth:`to_json` made.
 
-        An offset that is none counts as 0: the whole list is sent again.
+        An offset that makes no sense counts as 0: the next evidence has the
+        whole list.
 
         :param kind: what the purpose adds.
         :raises Unavailable: SERVICE_UNAVAILABLE, something is missing.

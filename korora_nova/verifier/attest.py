@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from oslo_log import log as logging
@@ -48,7 +48,7 @@ class _Outcome:
     attested: Attested
     token: str
     expires: float
-    findings: list[dict[str, Any]]
+    findings: Sequence[Mapping[str, object]]
     measured: measurements.Fresh
 
 
@@ -121,9 +121,21 @@ def _appraise(
             {'host': row.name, **finding},
         )
     expires = redeemed.issued + verifier.settings.result_ttl
-    token = result.sign_result(
+    return _Outcome(
+        attested,
+        _sign(verifier, attested, expires),
+        expires,
+        findings,
+        measurements.fresh(stored, submitted, appraisal),
+    )
+
+
+def _sign(
+    verifier: service.Service, attested: Attested, expires: float
+) -> str:
+    return result.sign_result(
         result.Result(
-            host=row.name,
+            host=attested.host,
             ak_name=attested.ak_name,
             tier=attested.tier,
             reasons=attested.reasons,
@@ -132,13 +144,6 @@ def _appraise(
             cloud=verifier.cloud,
         ),
         verifier.signers.result,
-    )
-    return _Outcome(
-        attested,
-        token,
-        expires,
-        findings,
-        measurements.fresh(stored, submitted, appraisal),
     )
 
 

@@ -5,7 +5,7 @@
   on the pending migration, and the receipt tells both ends.
 - Said again, by either end and whatever it says, the answer is the receipt
   of what was decided: silence and repetition change nothing.
-- A host that has just become untrusted still tells facts; they are
+- A host that has just become untrusted may still report facts; they are
   recorded with the reasons for doubt.
 """
 
@@ -55,7 +55,6 @@ def _hear(
     :raises Forbidden: STATEMENT_NOT_ALLOWED.
     :raises Conflict: LEDGER_BEHIND.
     """
-    closed = False
     with verifier.db.write() as session:
         row = session.get(models.Migration, body.migration)
         if row is None:
@@ -71,21 +70,20 @@ def _hear(
             if outcome != Outcome.ABORTED:
                 raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
             _close(verifier, session, row, attested.host)
-            closed = True
+            signed = None
         elif row.status == MigrationState.PENDING:
-            return Decided(
-                _decide(
-                    verifier,
-                    session,
-                    row,
-                    outcome,
-                    actor=attested.host,
-                    note=body.statement,
-                    taint=attested.reasons,
-                )
+            signed = _decide(
+                verifier,
+                session,
+                row,
+                outcome,
+                actor=attested.host,
+                note=body.statement,
+                taint=attested.reasons,
             )
-        signed = receipts.of(session, row.id)
-    if closed or signed is None:
+        else:
+            signed = receipts.of(session, row.id)
+    if signed is None:
         raise errors.NotFound(
             _R.MIGRATION_UNKNOWN,
             'No permit was signed for the migration, and none will be.',

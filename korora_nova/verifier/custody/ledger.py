@@ -128,8 +128,8 @@ def hear(
     A receipt that is not known here, or a key of an epoch never issued,
     means that this database is older than the hosts (it was restored):
     permits, approvals and receipts stop until an operator recovers.  No
-    host stops them by its word alone: the receipt is signed, and what is
-    held counts if the host is trusted.
+    host can stop them by its word alone: the receipt is signed, and what is
+    held counts only if the host is trusted.
 
     :param trusted: whether the report came with affirming evidence.
     """
@@ -143,27 +143,33 @@ def hear(
         row.held = [[instance, epoch] for instance, epoch in report.held]
         why = why or _unknown_epoch(session, row)
     if why and not state(session).behind:
-        LOG.error(
-            'The ledger is behind its hosts: host %(host)s has '
-            '%(why)s. Permits and approvals stop until it is '
-            'recovered.',
-            {'host': host, 'why': why},
-        )
-        table = models.Ledger
-        api.must_swap(
-            session,
-            sa.update(table)
-            .where(table.id == 1, table.behind == '')
-            .values(behind=f'{host}: {why}'),
-        )
-        audit.record(
-            verifier,
-            session,
-            actor=host,
-            action='ledger behind',
-            subject=host,
-            note=why,
-        )
+        _stop(verifier, session, host, why)
+
+
+def _stop(
+    verifier: service.Service, session: orm.Session, host: str, why: str
+) -> None:
+    """No permit, approval or receipt from now on."""
+    LOG.error(
+        'The ledger is behind its hosts: host %(host)s has %(why)s. Permits '
+        'and approvals stop until it is recovered.',
+        {'host': host, 'why': why},
+    )
+    table = models.Ledger
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.id == 1, table.behind == '')
+        .values(behind=f'{host}: {why}'),
+    )
+    audit.record(
+        verifier,
+        session,
+        actor=host,
+        action='ledger behind',
+        subject=host,
+        note=why,
+    )
 
 
 def _unknown_receipt(
