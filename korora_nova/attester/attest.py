@@ -34,14 +34,12 @@ LOG = logging.getLogger(__name__)
 _ATTEMPTS = 4
 
 T = TypeVar('T')
+#: An object of the service's API, as it came.
 Json = Mapping[str, object]
 
 
 class Client(Protocol):
-    """What the agent uses of :class:`korora_nova.client.AttestationClient`.
-
-    Answers are JSON, as they came.
-    """
+    """What the agent uses of :class:`korora_nova.client.AttestationClient`."""
 
     def enrol(
         self,
@@ -69,7 +67,7 @@ class Client(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Attested(Generic[S]):
+class Answered(Generic[S]):
     """An answer of the service, and the quote that it was given for.
 
     :param result: this host's new result, verified.
@@ -130,7 +128,7 @@ class Attester:
             self.client.challenge(self.host, challenge_class)
         )
 
-    def attest_for(self, body: bodies.Body, kind: type[S]) -> Attested[S]:
+    def attest_for(self, body: bodies.Body, kind: type[S]) -> Answered[S]:
         """Attest for the purpose of a body, over an on-demand challenge.
 
         After a lost race with other evidence of this host it tries again.
@@ -174,7 +172,7 @@ class Attester:
         kind: type[S],
         *,
         whole: bool = False,
-    ) -> Attested[S]:
+    ) -> Answered[S]:
         """Answer one challenge with evidence; note this host's new result.
 
         :param whole: send the IMA list from its beginning.
@@ -198,8 +196,8 @@ class Attester:
         answer = Answer.from_json(document, kind)
         self.incarnation = challenge.incarnation
         self._ima_offset = answer.ima_offset
-        self.result = self._verify(answer.result, self.host)
-        return Attested(answer, self.result, quote, challenge)
+        result = self.result = self._verify(answer.result, self.host)
+        return Answered(answer, result, quote, challenge)
 
     def _submit(self, request: Request) -> Json:
         try:

@@ -12,7 +12,7 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester import enrol
-from korora_nova.attester.attest import Attested, Attester
+from korora_nova.attester.attest import Answered, Attester
 from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Challenge, Served
 from korora_nova.custody.words import ChallengeClass
@@ -69,9 +69,9 @@ class Attestation:
             fresh = self._fresh
             if fresh is None or fresh[0] < arrival:
                 begun = time.monotonic()
-                attested = self._attester.attest_for(self._report(), Served)
-                self._keep(attested)
-                fresh = self._fresh = (begun, attested.result)
+                answered = self._attester.attest_for(self._report(), Served)
+                self._keep(answered)
+                fresh = self._fresh = (begun, answered.result)
         fresh[1].require_affirming(time.time())
         return fresh[1]
 
@@ -93,13 +93,13 @@ class Attestation:
 
     def _attest(self) -> None:
         with self._flight:
-            attested = self._attester.continuing(self._answer)
-        self._keep(attested)
-        reasons = attested.result.reasons
+            answered = self._attester.continuing(self._answer)
+        self._keep(answered)
+        reasons = answered.result.reasons
         if reasons:
             LOG.warning('This host is not trusted: %s', reasons)
 
-    def _answer(self, whole: bool) -> Attested[Served]:
+    def _answer(self, whole: bool) -> Answered[Served]:
         """Answer the challenge at hand, or else a new one."""
         challenge, self._next = self._next, None
         if challenge is None:
@@ -108,8 +108,8 @@ class Attestation:
             challenge, self._report(), Served, whole=whole
         )
 
-    def _keep(self, attested: Attested[Served]) -> None:
-        self._next = attested.answer.next_challenge
+    def _keep(self, answered: Answered[Served]) -> None:
+        self._next = answered.answer.next_challenge
 
     def _failed(self, error: errors.KororaError) -> float:
         """Log a new trouble once, and say when to try again."""

@@ -102,8 +102,8 @@ def seal_into(
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
     key = bodies.Key(record.instance, record.epoch)
-    attested = host.attester.attest_for(bodies.Approve((key,)), Approvals)
-    given = attested.served.approvals
+    answered = host.attester.attest_for(bodies.Approve((key,)), Approvals)
+    given = answered.served.approvals
     if len(given) != 1:
         raise malformed_answer('approvals')
     return given[0]
@@ -212,7 +212,7 @@ class AtRest:
         """Become the holder; the epoch, and the approval key if told."""
         host = self._host
         try:
-            attested = host.attester.attest_for(
+            answered = host.attester.attest_for(
                 bodies.Claim(record.instance), Claimed
             )
         except errors.Unavailable:
@@ -225,7 +225,7 @@ class AtRest:
                 host.vault.erase(record.instance)
                 raise
             return epoch, None
-        return attested.served.epoch, attested.served.approval_kid
+        return answered.served.epoch, answered.served.approval_kid
 
     def _claimed_before(
         self, record: Record, error: errors.KororaError

@@ -179,7 +179,7 @@ class Settler:
             return None
         body = _BODY[statement](record.migration, statement)
         try:
-            attested = self._host.attester.attest_for(body, Decided)
+            answered = self._host.attester.attest_for(body, Decided)
         except errors.NotFound:
             if record.state == VaultState.RELINQUISHED and not record.has_key:
                 self._drop(record)
@@ -190,7 +190,7 @@ class Settler:
             if token is None:
                 raise
             return token
-        return attested.served.receipt
+        return answered.served.receipt
 
     def _still_there(self, record: Record) -> bool:
         state = self._host.hypervisor.domain_state(record.instance)
@@ -198,7 +198,7 @@ class Settler:
 
     def _tell_deleted(self, record: Record) -> str | None:
         try:
-            attested = self._host.attester.attest_for(
+            answered = self._host.attester.attest_for(
                 bodies.Delete(record.instance), Decided
             )
         except (errors.NotFound, errors.CustodyError):
@@ -206,7 +206,7 @@ class Settler:
                 raise
             self._drop(record)  # the claim was never granted
             return None
-        return attested.served.receipt
+        return answered.served.receipt
 
     def _look_up(self, record: Record) -> str | None:
         token = self._host.client.get_migration(record.migration).get(

@@ -13,7 +13,7 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester import boot, sealing
-from korora_nova.attester.attest import Attested
+from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Handover, Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
@@ -157,7 +157,7 @@ class Source:
         )
         return transfer
 
-    def _ask(self, request: _Checked) -> Attested[Permitted]:
+    def _ask(self, request: _Checked) -> Answered[Permitted]:
         """A permit, and with it the approval to open our own copy once.
 
         While the hand-over is pending nobody is approved any more.
@@ -173,7 +173,7 @@ class Source:
         return self._host.attester.attest_for(body, Permitted)
 
     def _accept(
-        self, record: Record, request: _Checked, answer: Attested[Permitted]
+        self, record: Record, request: _Checked, answer: Answered[Permitted]
     ) -> VerifiedPermit:
         """The permit is ours, for this hand-over, and fresh."""
         asked = request.asked
@@ -220,7 +220,7 @@ class Source:
         record: Record,
         request: _Checked,
         permit: VerifiedPermit,
-        answer: Attested[Permitted],
+        answer: Answered[Permitted],
     ) -> Transfer:
         """Open our copy, wrap it to the MSK, and sign for it."""
         custodial = sealing.unseal(self._host, record, answer.served.approval)

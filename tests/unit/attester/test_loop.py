@@ -12,7 +12,7 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import attest, enrol, loop
-from korora_nova.attester.attest import Attested
+from korora_nova.attester.attest import Answered
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Challenge, Served
 from korora_nova.custody.words import ChallengeClass
@@ -59,18 +59,18 @@ class FakeAttester:
         kind: type[Served],
         *,
         whole: bool = False,
-    ) -> Attested[Served]:
+    ) -> Answered[Served]:
         if self.failures:
             raise self.failures.pop(0)
         self.whole.append(whole)
         self.answered.append(int.from_bytes(given.value, 'big'))
         following = challenge(len(self.answered))
         answer = Answer('a.b.c', 0, following, kind())
-        return Attested(answer, self.result, mock.Mock(), given)
+        return Answered(answer, self.result, mock.Mock(), given)
 
     def attest_for(
         self, body: bodies.Body, kind: type[Served]
-    ) -> Attested[Served]:
+    ) -> Answered[Served]:
         self.gate.wait(5)
         return self.answer(self.challenge(''), body, kind)
 
