@@ -385,7 +385,9 @@ class LifeTest(RecoveryCase):
             for machine in (self.h1, self.h2)
         }
         self.assertEqual(1, len(heads))
-        self.assertEqual([[self.instance, 2]], self.h2.agent._report()['held'])
+        self.assertEqual(
+            [[self.instance, 2]], self.h2.agent._report().to_json()['held']
+        )
         self.h2.restart_agent()
         self.assertEqual(
             heads, {self.h2.client.call('status')['receipt_head']}
