@@ -374,6 +374,10 @@ class Reason:
     VAULT_DAMAGED = Id(
         'CustodyError', "The vault record is damaged or another server's."
     )
+    STATE_DIR_IN_USE = Id(
+        'Conflict',
+        'Another agent uses the state directory; this one does not start.',
+    )
     UNSEAL_REFUSED = Id('CustodyError', 'The TPM refused to open the key.')
     SECRET_IN_MIGRATE_DATA = Id(
         'CustodyError', 'The migrate data carries a secret; it must not.'

@@ -11,6 +11,8 @@ import webob
 from korora_nova import errors
 from korora_nova.api import schemas
 from korora_nova.api.call import Answer, Call, json_response
+from korora_nova.custody.exchange import Request
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import (
     attest,
     challenges,
@@ -19,7 +21,13 @@ from korora_nova.verifier import (
     results,
 )
 from korora_nova.verifier.appraisal import differences, policies, references
-from korora_nova.verifier.custody import handover, ledger, receipts, recovery
+from korora_nova.verifier.custody import (
+    decisions,
+    handover,
+    ledger,
+    receipts,
+    recovery,
+)
 
 # Versions and public keys.
 
@@ -100,17 +108,17 @@ def prove(call: Call) -> Answer:
 
 def create_challenge(call: Call) -> Answer:
     """POST /v1/hosts/{host}/challenges"""
+    document = call.read(schemas.CHALLENGE)
     return challenges.issue(
-        call.service, call.path['host'], call.read(schemas.CHALLENGE)['class']
+        call.service, call.path['host'], ChallengeClass(document['class'])
     )
 
 
 def create_evidence(call: Call) -> Answer:
     """POST /v1/hosts/{host}/evidence"""
+    document = call.read(Request.SCHEMA, schemas.EVIDENCE_LIMIT)
     return attest.attest(
-        call.service,
-        call.path['host'],
-        call.read(schemas.EVIDENCE, schemas.EVIDENCE_LIMIT),
+        call.service, call.path['host'], Request.from_json(document)
     )
 
 
@@ -223,7 +231,7 @@ def show_migration(call: Call) -> Answer:
 def abort_migration(call: Call) -> Answer:
     """POST /v1/migrations/{id}/abort"""
     document = call.read(schemas.ABORT_MIGRATION)
-    return handover.force_abort(
+    return decisions.force_abort(
         call.service, call.path['id'], document['reason'], call.actor
     )
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON schemas of request bodies.
 
-Bodies that are hashed into quotes are in ``custody.messages``.
+Those of evidence are in ``custody.exchange`` and ``custody.bodies``.
 """
 
-from korora_nova.custody import messages
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence, schemas
 
 # What an agent says about its own host.
@@ -23,17 +23,8 @@ PROVE = schemas.closed(
     {'version': schemas.VERSION, 'proof': schemas.base64_string(64)}
 )
 
-CHALLENGE = schemas.closed({'class': {'enum': ['steady', 'on-demand']}})
-
-# Evidence.from_json checks the evidence itself, logs included, in one pass.
-EVIDENCE = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'challenge': schemas.DIGEST,
-        'purpose': {'enum': sorted(messages.BODIES)},
-        'body': {'type': 'string', 'maxLength': 256 * 1024},
-        'evidence': {'type': 'object'},
-    }
+CHALLENGE = schemas.closed(
+    {'class': {'enum': [str(word) for word in ChallengeClass]}}
 )
 
 #: Base64 of both logs, and room for the rest, bytes.

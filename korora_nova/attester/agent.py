@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import pathlib
 import socket
 from collections.abc import Callable, Mapping
@@ -30,20 +31,25 @@ from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
+from korora_nova.custody import bodies
+from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
+from korora_nova.rats.words import Tier
 from korora_nova.secret import Secret
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
 
 # What `protection` calls the states that only the agent tells apart
-_SHOWN = {
-    vault.CLAIMING: 'none',
-    vault.RECEIVING: vault.INCOMING,
-    vault.FORGOTTEN: vault.RELINQUISHED,
+_NONE = 'none'
+_SHOWN: dict[VaultState, str] = {
+    VaultState.CLAIMING: _NONE,
+    VaultState.RECEIVING: VaultState.INCOMING,
+    VaultState.FORGOTTEN: VaultState.RELINQUISHED,
 }
 #: States of keys that this host reports with each attestation.
-_REPORTED = (vault.HELD, *vault.AS_SOURCE)
+_REPORTED = (VaultState.HELD, *vault.AS_SOURCE)
 
 
 class Agent:
@@ -120,16 +126,12 @@ class Agent:
         if self.bus is not None:
             self.bus.stop()
 
-    def operations(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
+    def operations(self) -> Mapping[str, Callable[..., dict[str, object]]]:
         """Operation of the local socket to what runs it."""
         statements = {
-            name: _statement(self.statements, name)
-            for name in (
-                'stream_completed',
-                'never_started',
-                'activated',
-                'no_domain',
-            )
+            str(word): functools.partial(self.statements.state, word)
+            for word in Statement
+            if word != Statement.DELETE  # that is said by `forget`
         }
         return {
             'status': self.status,
@@ -147,14 +149,14 @@ class Agent:
             **statements,
         }
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, object]:
         """What an operator wants to see; needs nothing but this host."""
         result = self.attester.result
         last = self._last.value
         return {
             'host': self.host,
             'incarnation': self.attester.incarnation,
-            'tier': result.tier if result is not None else 'none',
+            'tier': result.tier if result is not None else Tier.NONE,
             'reasons': list(result.reasons) if result is not None else [],
             'expires': result.expires if result is not None else None,
             'receipt_head': self.journal.head,
@@ -163,47 +165,53 @@ class Agent:
             'versions': {'korora-nova': korora_conf.release()},
         }
 
-    def attest(self) -> dict[str, Any]:
+    def attest(self) -> dict[str, object]:
         """Attest now.
 
-        :raises errors.Untrusted: HOST_UNTRUSTED.
+        :raises Untrusted: HOST_UNTRUSTED.
         """
         return _verdict(self.attestation.attest_now())
 
-    def verdict(self, host: str) -> dict[str, Any]:
+    def verdict(self, host: str) -> dict[str, object]:
         """The service's word on another host, verified.
 
-        :raises errors.Untrusted: it is not affirming.
+        :raises Untrusted: it is not affirming.
         """
         return _verdict(self.attester.require_affirming(host))
 
-    def protection(self, instance: str, ledger: bool = True) -> dict[str, Any]:
+    def protection(
+        self, instance: str, ledger: bool = True
+    ) -> dict[str, object]:
         """Whether a server is protected, as vault and ledger know it."""
         record = self.vault.get(instance)
-        state = record.state if record is not None else 'none'
+        state = (
+            _SHOWN.get(record.state, record.state)
+            if record is not None
+            else _NONE
+        )
         row, known = self._row(instance) if ledger else (None, False)
         return {
-            'state': _SHOWN.get(state, state),
+            'state': state,
             'epoch': record.epoch if record is not None else 0,
             'migration': record.migration if record is not None else '',
             'ledger': row,
             'ledger_known': known,
         }
 
-    def _row(self, instance: str) -> tuple[dict[str, Any] | None, bool]:
+    def _row(self, instance: str) -> tuple[dict[str, object] | None, bool]:
         try:
             row = self._client.get_server(instance)
         except errors.NotFound:
             return None, True
-        except errors.KororaError as error:
-            LOG.info('The ledger was not asked: %s', error)
+        except errors.KororaError as exc:
+            LOG.info('The ledger was not asked: %s', exc)
             return None, False
         fields = ('holder', 'epoch', 'pending')
         return {field: row.get(field) for field in fields}, True
 
     def seal(
         self, instance: str, secret_uuid: str, passphrase: str
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Take a passphrase (base64) into custody."""
         try:
             secret = Secret(base64.b64decode(passphrase, validate=True))
@@ -216,25 +224,16 @@ class Agent:
         finally:
             secret.wipe()
 
-    def _report(self) -> dict[str, Any]:
-        held = [
-            [record.instance, record.epoch]
+    def _report(self) -> bodies.Attest:
+        held = tuple(
+            bodies.Key(record.instance, record.epoch)
             for record in self.vault.all()
             if record.state in _REPORTED
-        ]
-        return {'receipt_head': self.journal.head_token, 'held': held}
+        )
+        return bodies.Attest(self.journal.head_token, held)
 
 
-def _statement(told: Statements, name: str) -> Callable[..., dict[str, Any]]:
-    def say(
-        instance: str, migration: str, wait: float = 0.0
-    ) -> dict[str, Any]:
-        return told.state(name, instance, migration, wait)
-
-    return say
-
-
-def _verdict(result: VerifiedResult) -> dict[str, Any]:
+def _verdict(result: VerifiedResult) -> dict[str, object]:
     return {
         'tier': result.tier,
         'reasons': list(result.reasons),
@@ -242,7 +241,7 @@ def _verdict(result: VerifiedResult) -> dict[str, Any]:
     }
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _summary(record: Record) -> dict[str, object]:
     return {
         'instance': record.instance,
         'state': record.state,
@@ -261,7 +260,7 @@ def _bus(conf: cfg.ConfigOpts, handover: Any, host: str) -> Bus | None:
     return Bus(conf, handover.transport_url, host, handover.rpc_timeout)
 
 
-def _no_bus(*_: Any) -> dict[str, Any]:
+def _no_bus(source: str, request: WrapRequest) -> Transfer:
     raise errors.Unavailable(
         errors.Reason.BUS_UNAVAILABLE,
         'The agent of this host has no [handover] transport_url.',

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this host says to the attestation service, each time with proof."""
+"""What this host tells the attestation service, each time with proof."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.trust import TrustedKeys
-from korora_nova.custody import messages
+from korora_nova.custody import bodies, messages
+from korora_nova.custody.exchange import (
+    Answer,
+    Challenge,
+    Request,
+    S,
+    malformed_answer,
+)
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.result import VerifiedResult, verify_result
@@ -24,12 +31,11 @@ from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
 
-STEADY = 'steady'
-ON_DEMAND = 'on-demand'
-
 _ATTEMPTS = 4
 
 T = TypeVar('T')
+#: An object of the service's API, as it came.
+Json = Mapping[str, object]
 
 
 class Client(Protocol):
@@ -43,70 +49,39 @@ class Client(Protocol):
         ek_public: str,
         ak_public: str,
         srk_public: str,
-    ) -> dict[str, Any]: ...
+    ) -> Json: ...
 
-    def prove(self, host: str, proof: str) -> dict[str, Any]: ...
+    def prove(self, host: str, proof: str) -> Json: ...
 
-    def challenge(self, host: str, challenge_class: str) -> dict[str, Any]: ...
+    def challenge(self, host: str, challenge_class: str) -> Json: ...
 
-    def evidence(
-        self, host: str, message: dict[str, Any]
-    ) -> dict[str, Any]: ...
+    def evidence(self, host: str, message: dict[str, object]) -> Json: ...
 
-    def get_host(self, host: str) -> dict[str, Any]: ...
+    def get_host(self, host: str) -> Json: ...
 
-    def get_result(self, host: str) -> dict[str, Any]: ...
+    def get_result(self, host: str) -> Json: ...
 
-    def get_migration(self, migration: str) -> dict[str, Any]: ...
+    def get_migration(self, migration: str) -> Json: ...
 
-    def get_server(self, instance: str) -> dict[str, Any]: ...
+    def get_server(self, instance: str) -> Json: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Challenge:
-    """A challenge of the service: 32 bytes."""
+class Answered(Generic[S]):
+    """An answer of the service, and the quote that it was given for.
 
-    value: bytes
-    incarnation: str
+    :param result: this host's new result, verified.
+    """
 
-    @classmethod
-    def from_json(cls, document: Any) -> Challenge:
-        """:raises errors.Unavailable: it is not a challenge."""
-        try:
-            value = bytes.fromhex(document['challenge'])
-            incarnation = str(document['incarnation'])
-        except (KeyError, TypeError, ValueError):
-            raise strange('challenge') from None
-        if len(value) != 32:
-            raise strange('challenge')
-        return cls(value, incarnation)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """An answer of the service, and the quote that it was given for."""
-
-    document: dict[str, Any]
+    answer: Answer[S]
+    result: VerifiedResult
     quote: Quote
     challenge: Challenge
 
-    def get(self, field: str, kind: type) -> Any:
-        """A field of the expected type.
-
-        :raises errors.Unavailable: the answer lacks it.
-        """
-        value = self.document.get(field)
-        if not isinstance(value, kind):
-            raise strange(field)
-        return value
-
-
-def strange(field: str) -> errors.Unavailable:
-    """The service answered, but not as its API says."""
-    return errors.Unavailable(
-        errors.Reason.SERVICE_UNAVAILABLE,
-        f'The answer of the attestation service lacks a valid {field!r}.',
-    )
+    @property
+    def served(self) -> S:
+        """What the purpose added."""
+        return self.answer.served
 
 
 class Attester:
@@ -136,7 +111,7 @@ class Attester:
     def identity(self) -> keys.Identity:
         """The host's keys, found or created at their first use.
 
-        :raises errors.Unavailable: TPM_UNAVAILABLE.
+        :raises Unavailable: TPM_UNAVAILABLE.
         """
         with self._provisioning:
             if self._identity is None:
@@ -145,27 +120,31 @@ class Attester:
                     self._identity = keys.provision(operation)
             return self._identity
 
-    def challenge(self, challenge_class: str = ON_DEMAND) -> Challenge:
+    def challenge(
+        self, challenge_class: ChallengeClass = ChallengeClass.ON_DEMAND
+    ) -> Challenge:
         """Ask for a challenge."""
         return Challenge.from_json(
             self.client.challenge(self.host, challenge_class)
         )
 
-    def say(self, purpose: str, body: dict[str, Any]) -> Answer:
-        """Attest for a purpose over an on-demand challenge.
+    def attest_for(self, body: bodies.Body, kind: type[S]) -> Answered[S]:
+        """Attest for the purpose of a body, over an on-demand challenge.
 
-        A lost race with another evidence of this host is tried again.
+        After a lost race with other evidence of this host it tries again.
+
+        :param kind: what the service answers for this purpose.
         """
         for attempt in range(_ATTEMPTS):
             try:
                 return self.continuing(
                     lambda whole: self.answer(
-                        self.challenge(), purpose, body, whole=whole
+                        self.challenge(), body, kind, whole=whole
                     )
                 )
-            except errors.Retry as error:
+            except errors.Retry as exc:
                 if (
-                    error.reason != errors.Reason.RETRY
+                    exc.reason != errors.Reason.RETRY
                     or attempt + 1 == _ATTEMPTS
                 ):
                     raise
@@ -180,8 +159,8 @@ class Attester:
         """
         try:
             return attempt(False)
-        except errors.Conflict as error:
-            if error.reason != errors.Reason.IMA_CONTINUITY:
+        except errors.Conflict as exc:
+            if exc.reason != errors.Reason.IMA_CONTINUITY:
                 raise
             LOG.info('The service asks for the whole IMA list')
         return attempt(True)
@@ -189,20 +168,20 @@ class Attester:
     def answer(
         self,
         challenge: Challenge,
-        purpose: str,
-        body: dict[str, Any],
+        body: bodies.Body,
+        kind: type[S],
         *,
         whole: bool = False,
-    ) -> Answer:
+    ) -> Answered[S]:
         """Answer one challenge with evidence; note this host's new result.
 
         :param whole: send the IMA list from its beginning.
-        :raises errors.Conflict: IMA_CONTINUITY, the service has to see the
+        :raises Conflict: IMA_CONTINUITY, the service has to see the
             whole list; see :meth:`continuing`.
         """
-        text = messages.dumps({'version': 1, **body})
+        text = messages.dumps(body)
         qualifying = evidence.qualify(
-            challenge.value, purpose, self.host, text.encode()
+            challenge.value, body.PURPOSE, self.host, text.encode()
         )
         identity = self.identity
         offset = 0 if whole else self._ima_offset
@@ -212,55 +191,35 @@ class Attester:
         logs = self._collector.read(offset)
         proof = evidence.Evidence(quote, logs.uefi, logs.ima, logs.ima_offset)
         document = self._submit(
-            {
-                'version': 1,
-                'challenge': challenge.value.hex(),
-                'purpose': purpose,
-                'body': text,
-                'evidence': proof.to_json(),
-            }
+            Request(challenge.value.hex(), body.PURPOSE, text, proof.to_json())
         )
-        self._note(document, challenge)
-        return Answer(document, quote, challenge)
-
-    def _submit(self, message: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self.client.evidence(self.host, message)
-        except errors.Untrusted:
-            self.result = None  # the one at hand is not the last any more
-            raise
-
-    def _note(self, document: dict[str, Any], challenge: Challenge) -> None:
+        answer = Answer.from_json(document, kind)
         self.incarnation = challenge.incarnation
-        offset = document.get('ima_offset', 0)
-        known = type(offset) is int and 0 <= offset <= evidence.MAX_IMA_OFFSET
-        self._ima_offset = offset if known else 0
-        token = document.get('result')
-        if not isinstance(token, str):
-            return
-        ring = self.trusted.ring()
-        self.result = verify_result(
-            token, ring, host=self.host, cloud=ring.cloud, now=time.time()
-        )
+        self._ima_offset = answer.ima_offset
+        result = self.result = self._verify(answer.result, self.host)
+        return Answered(answer, result, quote, challenge)
+
+    def _submit(self, request: Request) -> Json:
+        try:
+            return self.client.evidence(self.host, request.to_json())
+        except errors.Untrusted:
+            self.result = None  # no longer the latest
+            raise
 
     def require_affirming(self, host: str) -> VerifiedResult:
         """The service's current word on another host.
 
-        :raises errors.Untrusted: it is not affirming, or not the service's.
+        :raises Untrusted: it is not affirming, or not the service's.
         """
-        document = self.client.get_result(host)
-        token = document.get('token')
+        token = self.client.get_result(host).get('token')
         if not isinstance(token, str):
-            raise strange('token')
-        ring = self.trusted.ring()
-        now = time.time()
-        result = verify_result(
-            token, ring, host=host, cloud=ring.cloud, now=now
-        )
-        result.require_affirming(now)
+            raise malformed_answer('token')
+        result = self._verify(token, host)
+        result.require_affirming(time.time())
         return result
 
-
-def b64(content: bytes) -> str:
-    """Base64 text."""
-    return base64.b64encode(content).decode()
+    def _verify(self, token: str, host: str) -> VerifiedResult:
+        ring = self.trusted.ring()
+        return verify_result(
+            token, ring, host=host, cloud=ring.cloud, now=time.time()
+        )

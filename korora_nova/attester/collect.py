@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The logs behind the PCRs, as firmware and kernel keep them."""
+"""The logs that explain the PCRs, as firmware and kernel keep them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Logs:
 class Collector:
     """Where the logs of this host are.
 
-    A log that does not exist is sent as empty: it is the verifier's to
-    judge that.  One that cannot be read is this host's fault.
+    A log that does not exist is sent as empty: the verifier judges that.
+    One that cannot be read is this host's fault.
     """
 
     uefi_path: str
@@ -41,8 +41,8 @@ class Collector:
         A list that is shorter than the offset is another one, and read
         from its beginning.
 
-        :raises errors.TooLarge: a log is longer than the service reads.
-        :raises errors.Unavailable: TPM_UNAVAILABLE, a log is unreadable.
+        :raises TooLarge: a log is longer than the service reads.
+        :raises Unavailable: TPM_UNAVAILABLE, a log is unreadable.
         """
         uefi = _read(self.uefi_path, evidence.MAX_UEFI_LOG)
         limit = evidence.MAX_IMA_LOG
@@ -62,10 +62,10 @@ def _read(path: str, limit: int, offset: int = 0) -> bytes:
             content = stream.read(limit + 1)
     except FileNotFoundError:
         return b''
-    except OSError as error:
+    except OSError as exc:
         raise errors.Unavailable(
             errors.Reason.TPM_UNAVAILABLE,
-            f'The measurement log {path} cannot be read: {error.strerror}.',
+            f'The measurement log {path} cannot be read: {exc.strerror}.',
         ) from None
     if len(content) > limit:
         raise errors.TooLarge(

@@ -1,37 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The destination's side of a hand-over (PROTOCOL rows 6, 7 and 10)."""
+"""The destination's side of a hand-over: offer a key, import, seal."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
 
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import sealing, vault
-from korora_nova.attester.attest import Challenge, b64
+from korora_nova.attester import sealing
 from korora_nova.attester.host import Handover, Host, LastHandover
 from korora_nova.attester.sealing import Custodial
-from korora_nova.attester.source import transit_state
 from korora_nova.attester.vault import Record
-from korora_nova.custody import envelope, ledger, messages, transcript
+from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import receipt as receipts
+from korora_nova.custody.exchange import Challenge, Received
 from korora_nova.custody.permit import VerifiedPermit
+from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.words import Outcome, VaultState
 from korora_nova.rats import evidence
-from korora_nova.rats.quote.verify import Quote, verify_quote
-from korora_nova.rats.tpm2 import objects
-from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.tpm import handover
 
 LOG = logging.getLogger(__name__)
 
-#: Asks the source's agent: (source, migration, instance, MSK) -> transfer.
-Ask = Callable[[str, str, str, bytes], dict[str, Any]]
+#: Asks the agent of a host to wrap a key.
+Ask = Callable[[str, WrapRequest], Transfer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +72,8 @@ class Destination:
         source: str,
         address: str,
         tls_name: str | None,
-    ) -> dict[str, Any]:
-        """Steps 2 to 6 of a hand-over, the libvirt secret included.
+    ) -> dict[str, object]:
+        """Get a key from its source, and give the passphrase to libvirt.
 
         Whatever fails after the service may have signed a permit gives the
         key up: no copy here is opened again, and the service is told.
@@ -101,10 +97,10 @@ class Destination:
             'tpm_commands': count.total(),
         }
 
-    def check_address(self, address: str) -> dict[str, Any]:
+    def check_address(self, address: str) -> dict[str, object]:
         """Compare what this host's own Nova tells sources.
 
-        :raises errors.CustodyError: ADDRESS_MISMATCH.
+        :raises CustodyError: ADDRESS_MISMATCH.
         """
         if address != self._address:
             raise errors.CustodyError(
@@ -142,31 +138,30 @@ class Destination:
         host.vault.put(
             host.blank(
                 plan.instance,
-                vault.RECEIVING,
+                VaultState.RECEIVING,
                 migration=plan.migration,
                 peer=plan.source,
             )
         )
 
     def _is_stale(self, left: Record) -> bool:
-        """Whether a record is of no use any more, provably.
+        """Whether a record is provably useless.
 
         A copy that came back from a backup after it was handed over, or a
         claim that another host made instead.
         """
         host = self._host
-        if left.state == vault.CLAIMING:
-            row = host.client.get_server(left.instance)
-            return row.get('holder') != host.name
+        if left.state == VaultState.CLAIMING:
+            return host.ledger_row(left.instance).holder != host.name
         token = host.journal.superseding(left.instance)
-        if left.state != vault.HELD or token is None:
+        if left.state != VaultState.HELD or token is None:
             return False
         ring = host.ring()
         receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
         return (
             receipt.receipt.instance == left.instance
             and receipt.receipt.source == host.name
-            and receipt.receipt.outcome == ledger.COMMITTED
+            and receipt.receipt.outcome == Outcome.COMMITTED
             and receipt.receipt.epoch > left.epoch
         )
 
@@ -175,10 +170,10 @@ class Destination:
         msk, challenge = host.attester.continuing(
             lambda whole: self._offer(plan, whole)
         )
-        answer = self._ask(
-            plan.source, plan.migration, plan.instance, msk.public
+        transfer = self._ask(
+            plan.source,
+            WrapRequest(plan.migration, plan.instance, msk.public, host.name),
         )
-        transfer = _Transfer.from_json(answer)
         permit = self._accept(plan, msk, challenge, transfer)
         custodial, epoch = self._open(plan, msk, permit, transfer)
         record = self._keep(plan, custodial, epoch)
@@ -191,7 +186,7 @@ class Destination:
     def _offer(
         self, plan: _Plan, whole: bool
     ) -> tuple[handover.MigrationKey, Challenge]:
-        """Row 6: a fresh MSK, certified, and our evidence."""
+        """A fresh migration storage key, certified, and our evidence."""
         host = self._host
         challenge = host.attester.challenge()
         outside = transcript.msk_outside_info(
@@ -203,7 +198,7 @@ class Destination:
         )
 
         def qualify(public: bytes) -> bytes:
-            body = messages.receive_key_body(
+            body = bodies.receive_key_body(
                 plan.migration, plan.instance, plan.source, public
             )
             return evidence.qualify(
@@ -216,18 +211,18 @@ class Destination:
             )
         host.attester.answer(
             challenge,
-            'receive',
-            {
-                'migration': plan.migration,
-                'instance': plan.instance,
-                'source': plan.source,
-                'msk_public': b64(msk.public),
-                'creation_data': b64(msk.creation_data),
-                'creation_attest': b64(msk.creation_attest),
-                'creation_signature': b64(msk.creation_signature),
-                'address': plan.address,
-                'tls_name': plan.tls_name,
-            },
+            bodies.Receive(
+                migration=plan.migration,
+                instance=plan.instance,
+                source=plan.source,
+                msk_public=msk.public,
+                creation_data=msk.creation_data,
+                creation_attest=msk.creation_attest,
+                creation_signature=msk.creation_signature,
+                address=plan.address,
+                tls_name=plan.tls_name,
+            ),
+            Received,
             whole=whole,
         )
         return msk, challenge
@@ -237,9 +232,9 @@ class Destination:
         plan: _Plan,
         msk: handover.MigrationKey,
         challenge: Challenge,
-        transfer: _Transfer,
+        transfer: Transfer,
     ) -> VerifiedPermit:
-        """Row 10, all that needs no TPM."""
+        """Check everything that needs no TPM."""
         ring = self._host.ring()
         permit = permits.verify_permit(
             transfer.permit,
@@ -263,10 +258,10 @@ class Destination:
             raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
         try:
             transfer.verify_source(permit)
-        except errors.EvidenceError as error:
+        except errors.EvidenceError as exc:
             raise errors.CustodyError(
                 errors.Reason.TRANSFER_INVALID,
-                details={'why': error.reason},
+                details={'why': exc.reason},
             ) from None
         return permit
 
@@ -275,17 +270,19 @@ class Destination:
         plan: _Plan,
         msk: handover.MigrationKey,
         permit: VerifiedPermit,
-        transfer: _Transfer,
+        transfer: Transfer,
     ) -> tuple[Custodial, int]:
-        """Row 10, in the TPM: import, unseal once, check the payload."""
+        """In the TPM: import, unseal once, check the payload."""
         epoch = permit.permit.new_epoch
         with self._host.tpm.operation() as operation:
             content = handover.import_transfer(
                 operation,
                 self._host.identity,
                 msk.context,
-                transfer.wrapped,
-                transit_state(permit),
+                handover.Wrapped(
+                    transfer.public, transfer.duplicate, transfer.seed
+                ),
+                handover.TransitState.of(permit),
             )
         payload = envelope.TransitPayload.unpack(content)
         content.wipe()
@@ -308,89 +305,14 @@ class Destination:
         with host.vault.changing():
             if self._receiving(plan) != record:
                 raise errors.CustodyError(errors.Reason.VAULT_STATE)
-            return host.vault.put(sealed.moved(vault.INCOMING))
+            return host.vault.put(sealed.moved(VaultState.INCOMING))
 
     def _receiving(self, plan: _Plan) -> Record:
         record = self._host.vault.get(plan.instance)
         if (
             record is None
-            or record.state != vault.RECEIVING
+            or record.state != VaultState.RECEIVING
             or record.migration != plan.migration
         ):
             raise errors.CustodyError(errors.Reason.VAULT_STATE)
         return record
-
-
-@dataclasses.dataclass(frozen=True)
-class _Transfer:
-    """A source's answer as it came: nothing in it is verified."""
-
-    permit: str
-    ak_public: bytes
-    wrapped: handover.Wrapped
-    envelope: bytes
-    quote: Quote
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> _Transfer:
-        """:raises errors.CustodyError: TRANSFER_INVALID."""
-        try:
-            messages.validate(document, messages.TRANSFER)
-            quote = document['quote']
-            return cls(
-                document['permit'],
-                _bytes(document['ak_public']),
-                handover.Wrapped(
-                    _bytes(document['public']),
-                    _bytes(document['duplicate']),
-                    _bytes(document['seed']),
-                ),
-                _bytes(document['envelope']),
-                Quote(
-                    _bytes(quote['attest']),
-                    _bytes(quote['signature']),
-                    evidence.pcrs_from_json(quote['pcrs']),
-                ),
-            )
-        except (errors.Invalid, ValueError) as error:
-            what = str(error) if isinstance(error, errors.Invalid) else ''
-            raise errors.CustodyError(
-                errors.Reason.TRANSFER_INVALID, details={'what': what}
-            ) from None
-
-    def verify_source(self, permit: VerifiedPermit) -> None:
-        """The permit's source, in its attested state, sent just this.
-
-        :raises errors.EvidenceError: the quote, or the key it is by.
-        :raises errors.CustodyError: PERMIT_MISMATCH, TRANSFER_INVALID.
-        """
-        content = permit.permit
-        ak = objects.parse_public(self.ak_public)
-        if ak.name.hex() != content.ak_source:
-            raise errors.CustodyError(
-                errors.Reason.PERMIT_MISMATCH,
-                details={'field': 'ak_source'},
-            )
-        objects.check_ak(ak)
-        qualifying = transcript.transfer_qualifying(
-            self.permit,
-            self.wrapped.public,
-            self.wrapped.duplicate,
-            self.wrapped.seed,
-            self.envelope,
-        )
-        verified = verify_quote(
-            self.quote, ak, qualifying, tpm2_policy.PCRS_POLICY
-        )
-        if verified.policy_pcr_digest.hex() != content.source_pcr_digest:
-            raise errors.CustodyError(
-                errors.Reason.TRANSFER_INVALID,
-                'The source is not in the state in which it was attested.',
-            )
-        objects.check_transit(
-            objects.parse_public(self.wrapped.public), permit.transit_policy
-        )
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)

@@ -8,7 +8,9 @@ import base64
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester.attest import Attester, b64, strange
+from korora_nova.attester.attest import Attester, Json
+from korora_nova.custody.exchange import malformed_answer
+from korora_nova.custody.messages import b64
 from korora_nova.tpm import keys
 
 LOG = logging.getLogger(__name__)
@@ -19,12 +21,12 @@ APPROVED = 'approved'
 def ensure(attester: Attester) -> str:
     """Enrol unless the service knows these very keys; return the status.
 
-    :raises errors.Conflict: IDENTITY_CONFLICT, the name or the TPM is
+    :raises Conflict: IDENTITY_CONFLICT, the name or the TPM is
         enrolled with another partner.
     """
     identity = attester.identity
     try:
-        known = attester.client.get_host(attester.host)
+        known: Json = attester.client.get_host(attester.host)
     except errors.NotFound:
         known = {}
     status = str(known.get('status', ''))
@@ -45,11 +47,7 @@ def _enrol(attester: Attester) -> str:
         ak_public=b64(identity.ak_public),
         srk_public=b64(identity.srk_public),
     )
-    try:
-        credential = base64.b64decode(offer['credential'], validate=True)
-        secret = base64.b64decode(offer['secret'], validate=True)
-    except (KeyError, TypeError, ValueError):
-        raise strange('credential') from None
+    credential, secret = _blob(offer, 'credential'), _blob(offer, 'secret')
     with attester.tpm.operation() as operation:
         proof = keys.activate_credential(
             operation, identity, credential, secret
@@ -58,3 +56,13 @@ def _enrol(attester: Attester) -> str:
     status = str(answer.get('status', ''))
     LOG.info('Enrolled as %s: %s', attester.host, status)
     return status
+
+
+def _blob(offer: Json, field: str) -> bytes:
+    text = offer.get(field)
+    if not isinstance(text, str):
+        raise malformed_answer(field)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise malformed_answer(field) from None

@@ -12,6 +12,9 @@ from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor
 from korora_nova.attester.vault import Record, Vault
+from korora_nova.custody.exchange import malformed_answer
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.words import VaultState
 from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.tpm.device import Tpm
 from korora_nova.tpm.keys import Identity
@@ -48,7 +51,19 @@ class Host:
         """The pinned keys."""
         return self.attester.trusted.ring()
 
-    def blank(self, instance: str, state: str, **fields: object) -> Record:
+    def ledger_row(self, instance: str) -> LedgerRow:
+        """Who holds a server's key, as the service says.
+
+        :raises NotFound: NOT_FOUND, nobody ever did.
+        """
+        try:
+            return LedgerRow.from_json(self.client.get_server(instance))
+        except ValueError:
+            raise malformed_answer('ledger') from None
+
+    def blank(
+        self, instance: str, state: VaultState, **fields: object
+    ) -> Record:
         """A new record of this host, without a key."""
         empty = Record(
             instance,
@@ -65,8 +80,8 @@ class Host:
         """
         try:
             self.hypervisor.undefine(record.secret_uuid, record.instance)
-        except errors.Unavailable as error:
-            LOG.warning('%s: %s', record.instance, error)
+        except errors.Unavailable as exc:
+            LOG.warning('%s: %s', record.instance, exc)
 
 
 @dataclasses.dataclass(frozen=True)

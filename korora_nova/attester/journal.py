@@ -11,8 +11,8 @@ import threading
 from oslo_log import log as logging
 
 from korora_nova.attester import files
-from korora_nova.custody import ledger
 from korora_nova.custody.receipt import VerifiedReceipt
+from korora_nova.custody.words import Outcome
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Journal:
             self._seq, self._head = seq, str(line['hash'])
             self._head_token = str(line['token'])
         self._tokens[str(line['key'])] = str(line['token'])
-        if line['outcome'] == ledger.COMMITTED:
+        if line['outcome'] == Outcome.COMMITTED:
             self._commits[str(line['instance'])] = str(line['token'])
         while len(self._tokens) > _REMEMBERED:
             self._tokens.popitem(last=False)

@@ -55,7 +55,7 @@ class Hypervisor(Protocol):
 class Libvirt:
     """libvirt's daemon at a URI; connects when needed, and again.
 
-    :raises errors.Unavailable: LIBVIRT_UNAVAILABLE, from every method.
+    :raises Unavailable: LIBVIRT_UNAVAILABLE, from every method.
     """
 
     def __init__(self, uri: str) -> None:
@@ -83,8 +83,8 @@ class Libvirt:
             try:
                 domain = connection.lookupByUUIDString(instance)
                 state, reason = domain.state(0)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return NONE
                 raise
         if state in _OFF_STATES:
@@ -111,20 +111,20 @@ class Libvirt:
                 secret = lookup()
                 if secret.usageID() == instance:
                     secret.undefine()
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
                     raise
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
         try:
             yield self._connect()
-        except libvirt.libvirtError as error:
+        except libvirt.libvirtError as exc:
             # The text may name anything; the code tells enough
             raise errors.Unavailable(
                 errors.Reason.LIBVIRT_UNAVAILABLE,
                 f'libvirt at [attester] libvirt_uri = {self._uri} failed '
-                f'with error {error.get_error_code()}.',
+                f'with error {exc.get_error_code()}.',
             ) from None
 
     def _connect(self) -> Any:

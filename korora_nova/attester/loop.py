@@ -7,13 +7,15 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import attest, enrol
-from korora_nova.attester.attest import Attester, Challenge
+from korora_nova.attester import enrol
+from korora_nova.attester.attest import Answered, Attester
+from korora_nova.custody.bodies import Attest
+from korora_nova.custody.exchange import Challenge, Served
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats.signed.result import VerifiedResult
 
 LOG = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class Attestation:
         self,
         attester: Attester,
         interval: float,
-        report: Callable[[], dict[str, Any]],
+        report: Callable[[], Attest],
     ) -> None:
         self._attester = attester
         self._interval = interval
@@ -60,18 +62,16 @@ class Attestation:
 
         Concurrent callers share one attestation.
 
-        :raises errors.Untrusted: HOST_UNTRUSTED.
+        :raises Untrusted: HOST_UNTRUSTED.
         """
         arrival = time.monotonic()
         with self._flight:
             fresh = self._fresh
             if fresh is None or fresh[0] < arrival:
                 begun = time.monotonic()
-                answer = self._attester.say('attest', self._report())
-                self._keep(answer.document)
-                if self._attester.result is None:
-                    raise attest.strange('result')
-                fresh = self._fresh = (begun, self._attester.result)
+                answered = self._attester.attest_for(self._report(), Served)
+                self._keep(answered)
+                fresh = self._fresh = (begun, answered.result)
         fresh[1].require_affirming(time.time())
         return fresh[1]
 
@@ -85,33 +85,31 @@ class Attestation:
                     self._complain(f'waiting for approval ({status})')
                     return min(_PENDING_DELAY, self._interval)
             self._attest()
-        except errors.KororaError as error:
-            return self._failed(error)
+        except errors.KororaError as exc:
+            return self._failed(exc)
         self._failures = 0
         self._complaint = ''
         return self._interval
 
     def _attest(self) -> None:
         with self._flight:
-            answer = self._attester.continuing(self._answer)
-        self._keep(answer.document)
-        result = self._attester.result
-        if result is not None and result.reasons:
-            LOG.warning('This host is not trusted: %s', result.reasons)
+            answered = self._attester.continuing(self._answer)
+        self._keep(answered)
+        reasons = answered.result.reasons
+        if reasons:
+            LOG.warning('This host is not trusted: %s', reasons)
 
-    def _answer(self, whole: bool) -> attest.Answer:
+    def _answer(self, whole: bool) -> Answered[Served]:
         """Answer the challenge at hand, or else a new one."""
         challenge, self._next = self._next, None
         if challenge is None:
-            challenge = self._attester.challenge(attest.STEADY)
+            challenge = self._attester.challenge(ChallengeClass.STEADY)
         return self._attester.answer(
-            challenge, 'attest', self._report(), whole=whole
+            challenge, self._report(), Served, whole=whole
         )
 
-    def _keep(self, document: dict[str, Any]) -> None:
-        following = document.get('next_challenge')
-        if following is not None:
-            self._next = Challenge.from_json(following)
+    def _keep(self, answered: Answered[Served]) -> None:
+        self._next = answered.answer.next_challenge
 
     def _failed(self, error: errors.KororaError) -> float:
         """Log a new trouble once, and say when to try again."""

@@ -6,30 +6,24 @@ from __future__ import annotations
 from korora_nova import errors
 from korora_nova.attester import vault
 from korora_nova.attester.vault import Record
-from korora_nova.custody import ledger
 from korora_nova.custody.receipt import VerifiedReceipt
+from korora_nova.custody.words import Outcome, VaultState
 
 
-def after(record: Record, receipt: VerifiedReceipt) -> Record | None:
+def apply_receipt(record: Record, receipt: VerifiedReceipt) -> Record | None:
     """What a receipt makes of a record; None erases it.
 
-    :raises errors.CustodyError: RECEIPT_INVALID, it is about another key.
+    :raises CustodyError: RECEIPT_INVALID, it is about another key.
     """
     outcome = receipt.receipt.outcome
-    if record.state in (vault.FORGOTTEN, vault.CLAIMING):
+    if record.state in (VaultState.FORGOTTEN, VaultState.CLAIMING):
         epoch = record.epoch
-        if record.state == vault.CLAIMING:  # the ledger chose the epoch
+        if record.state == VaultState.CLAIMING:  # the ledger chose the epoch
             epoch = receipt.receipt.epoch
         receipt.check_deleted(instance=record.instance, epoch=epoch)
         return None
-    settled = {
-        'migration': '',
-        'permit': '',
-        'peer': '',
-        'statement': '',
-    }
     if record.state in vault.AS_SOURCE:
-        if outcome == ledger.COMMITTED:
+        if outcome == Outcome.COMMITTED:
             receipt.check_committed(
                 instance=record.instance,
                 migration=record.migration,
@@ -37,10 +31,10 @@ def after(record: Record, receipt: VerifiedReceipt) -> Record | None:
             )
             return None
         _require_aborted(record, receipt)
-        return record.moved(vault.HELD, **settled)
-    if outcome == ledger.COMMITTED:
+        return record.settled()
+    if outcome == Outcome.COMMITTED:
         _require_arrived(record, receipt)
-        return record.moved(vault.HELD, **settled)
+        return record.settled()
     _require_aborted(record, receipt)
     if record.has_key:
         receipt.check_aborted(

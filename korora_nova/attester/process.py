@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 import signal
 import threading
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from oslo_log import log as logging
 
 from korora_nova import conf as korora_conf
 from korora_nova import errors
+from korora_nova.attester import lock
 from korora_nova.attester.agent import Agent
 
 LOG = logging.getLogger(__name__)
@@ -19,21 +22,28 @@ _CONFIG_FILE = '/etc/korora/agent.conf'
 
 
 def run(args: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; 1 if the configuration is unusable."""
+    """Run until SIGTERM or SIGINT.
+
+    :returns: 1 if the configuration is unusable or another agent uses the
+        state directory.
+    """
     conf = korora_conf.parse(args, [_CONFIG_FILE])
     korora_conf.register_attester_opts(conf)
     logging.setup(conf, 'korora')
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        agent = Agent.from_conf(conf)
-        agent.start()
-    except (errors.KororaError, OSError) as error:
-        LOG.error('korora-agent cannot start: %s', error)
-        return 1
-    LOG.info('korora-agent serves %s', agent.host)
-    stop.wait()
-    LOG.info('korora-agent stops')
-    agent.stop()
+    with contextlib.ExitStack() as life:
+        try:
+            state_dir = pathlib.Path(conf[korora_conf.ATTESTER].state_dir)
+            life.enter_context(lock.held(state_dir))
+            agent = Agent.from_conf(conf)
+            agent.start()
+        except (errors.KororaError, OSError) as exc:
+            LOG.error('korora-agent cannot start: %s', exc)
+            return 1
+        LOG.info('korora-agent serves %s', agent.host)
+        stop.wait()
+        LOG.info('korora-agent stops')
+        agent.stop()
     return 0

@@ -14,8 +14,7 @@ from oslo_messaging import exceptions as bus_errors
 
 from korora_nova import errors
 from korora_nova.attester import server
-from korora_nova.attester.attest import b64
-from korora_nova.custody import messages
+from korora_nova.custody.transfer import Transfer, WrapRequest
 
 LOG = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ _ASSUMED = {
     'oslo_messaging_tracing': cfg.BoolOpt('tracing_enabled', default=False),
 }
 
-Wrap = Callable[[str, str, str, str], dict[str, Any]]
+Wrap = Callable[[WrapRequest], Transfer]
 
 
 class Endpoint:
@@ -42,21 +41,15 @@ class Endpoint:
     def __init__(self, wrap: Wrap) -> None:
         self._wrap = wrap
 
-    def wrap(self, ctxt: dict[str, Any], **request: Any) -> dict[str, Any]:
+    def wrap(self, ctxt: object, **request: object) -> dict[str, object]:
         """Return a transfer, or ``{"error": {...}}``; never raises."""
         try:
-            messages.validate(request, messages.WRAP)
-            return self._wrap(
-                request['migration'],
-                request['instance'],
-                request['msk_public'],
-                request['dest'],
-            )
-        except errors.KororaError as error:
-            LOG.warning('Hand-over refused: %s %s', error, error.details)
-            return {'error': server.failure(error)}
-        except Exception as error:  # noqa: BLE001 - fail closed, answer all
-            LOG.error('Hand-over failed: %s', server.describe(error))
+            return self._wrap(WrapRequest.from_json(request)).to_json()
+        except errors.KororaError as exc:
+            LOG.warning('Hand-over refused: %s %s', exc, exc.details)
+            return {'error': server.failure(exc)}
+        except Exception as exc:  # noqa: BLE001 - fail closed, answer all
+            LOG.error('Hand-over failed: %s', server.describe(exc))
             internal = errors.Unavailable(errors.Reason.INTERNAL)
             return {'error': server.failure(internal)}
 
@@ -111,13 +104,12 @@ class Bus:
             self._server.wait()
         self._transport.cleanup()
 
-    def ask(
-        self, source: str, migration: str, instance: str, msk_public: bytes
-    ) -> dict[str, Any]:
+    def ask(self, source: str, request: WrapRequest) -> Transfer:
         """Ask the agent of ``source`` to wrap a server's key.
 
-        :raises errors.KororaError: the source's refusal, by its reason.
-        :raises errors.Unavailable: BUS_UNAVAILABLE.
+        :raises KororaError: the source's refusal, by its reason.
+        :raises CustodyError: TRANSFER_INVALID.
+        :raises Unavailable: BUS_UNAVAILABLE.
         """
         client = oslo_messaging.get_rpc_client(
             self._transport,
@@ -125,31 +117,21 @@ class Bus:
             timeout=self._timeout,
         )
         try:
-            answer = client.call(
-                {},
-                'wrap',
-                version=1,
-                migration=migration,
-                instance=instance,
-                msk_public=b64(msk_public),
-                dest=self._host,
-            )
-        except bus_errors.MessagingException as error:
+            answer = client.call({}, 'wrap', **request.to_json())
+        except bus_errors.MessagingException as exc:
             raise errors.Unavailable(
                 errors.Reason.BUS_UNAVAILABLE,
                 f'The agent of host {source} did not answer over the bus of '
-                f'[handover] transport_url: {type(error).__name__}.',
+                f'[handover] transport_url: {type(exc).__name__}.',
             ) from None
         return _transfer(answer)
 
 
-def _transfer(answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
-    reported = answer.get('error')
+def _transfer(answer: object) -> Transfer:
+    reported = answer.get('error') if isinstance(answer, dict) else None
     if isinstance(reported, dict):
         raise errors.from_reason(
             str(reported.get('reason'))[:64],
             str(reported.get('message'))[:1024],
         )
-    return answer
+    return Transfer.from_json(answer)

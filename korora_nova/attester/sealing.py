@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from typing import Any
+from collections.abc import Callable
 
 from korora_nova import errors
-from korora_nova.attester import attest, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
-from korora_nova.custody import envelope, transcript
+from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody.exchange import (
+    Approvals,
+    Claimed,
+    malformed_answer,
+)
+from korora_nova.custody.words import VaultState
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
@@ -41,7 +46,7 @@ class Custodial:
 
     @classmethod
     def unpack(cls, content: Secret) -> Custodial:
-        """:raises errors.CustodyError: TRANSFER_INVALID, too short."""
+        """:raises CustodyError: TRANSFER_INVALID, too short."""
         plain = content.reveal()
         if len(plain) <= _UUID_BYTES:
             raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
@@ -96,12 +101,12 @@ def seal_into(
 
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
-    key = [record.instance, record.epoch]
-    answer = host.attester.say('approve', {'keys': [key]})
-    given = answer.get('approvals', list)
+    key = bodies.Key(record.instance, record.epoch)
+    answered = host.attester.attest_for(bodies.Approve((key,)), Approvals)
+    given = answered.served.approvals
     if len(given) != 1:
-        raise attest.strange('approvals')
-    return approvals.Approval.from_json(given[0])
+        raise malformed_answer('approvals')
+    return given[0]
 
 
 def unseal(
@@ -109,7 +114,7 @@ def unseal(
 ) -> Custodial:
     """Open a record's key and envelope.
 
-    :raises errors.CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
+    :raises CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
         VAULT_DAMAGED.
     """
     binding = _binding(host, record.instance, record.epoch)
@@ -155,26 +160,28 @@ class AtRest:
     :param resolve: settles what is under way for a server, if it can.
     """
 
-    def __init__(self, host: Host, resolve: Any) -> None:
+    def __init__(
+        self, host: Host, resolve: Callable[[str], Record | None]
+    ) -> None:
         self._host = host
         self._resolve = resolve
 
     def seal(
         self, instance: str, secret_uuid: str, passphrase: Secret
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Take a server's passphrase into custody at its first start.
 
         The sealed record is on disk before the ledger names this host the
         holder, so that no crash can lose a claimed key.
 
-        :raises errors.Conflict: LEDGER_CONFLICT, the ledger knows a key.
+        :raises Conflict: LEDGER_CONFLICT, the ledger knows a key.
         """
         host = self._host
         with host.vault.busy(instance):
             before = host.vault.get(instance)
-            if before is not None and before.state == vault.HELD:
+            if before is not None and before.state == VaultState.HELD:
                 return _sealed(before)
-            if before is not None and before.state != vault.CLAIMING:
+            if before is not None and before.state != VaultState.CLAIMING:
                 raise errors.CustodyError(
                     errors.Reason.VAULT_STATE,
                     details={'state': before.state},
@@ -183,7 +190,7 @@ class AtRest:
             record = before or host.vault.put(
                 seal_into(
                     host,
-                    host.blank(instance, vault.CLAIMING),
+                    host.blank(instance, VaultState.CLAIMING),
                     1,
                     custodial,
                 )
@@ -196,7 +203,7 @@ class AtRest:
             ):
                 record = seal_into(host, record, epoch, custodial, kid)
             return _sealed(
-                host.vault.put(record.moved(vault.HELD, statement=''))
+                host.vault.put(record.moved(VaultState.HELD, statement=None))
             )
 
     def _claim(
@@ -205,22 +212,20 @@ class AtRest:
         """Become the holder; the epoch, and the approval key if told."""
         host = self._host
         try:
-            answer = host.attester.say('claim', {'instance': record.instance})
+            answered = host.attester.attest_for(
+                bodies.Claim(record.instance), Claimed
+            )
         except errors.Unavailable:
             raise  # it may have been claimed: the next call finds out
-        except errors.KororaError as error:
-            if error.reason in _GRANTED_ALL_THE_SAME:
+        except errors.KororaError as exc:
+            if exc.reason in _GRANTED_ALL_THE_SAME:
                 raise
-            epoch = self._claimed_before(record, error) if resumed else None
+            epoch = self._claimed_before(record, exc) if resumed else None
             if epoch is None:
                 host.vault.erase(record.instance)
                 raise
             return epoch, None
-        claimed = answer.get('claim', dict)
-        try:
-            return int(claimed['epoch']), str(claimed['approval_kid'])
-        except (KeyError, TypeError, ValueError):
-            raise attest.strange('claim') from None
+        return answered.served.epoch, answered.served.approval_kid
 
     def _claimed_before(
         self, record: Record, error: errors.KororaError
@@ -228,15 +233,15 @@ class AtRest:
         """The epoch of our own claim whose answer a crash swallowed."""
         if error.reason != errors.Reason.LEDGER_CONFLICT:
             return None
-        row = self._host.client.get_server(record.instance)
-        if (row.get('holder'), row.get('pending')) != (self._host.name, None):
+        row = self._host.ledger_row(record.instance)
+        if (row.holder, row.pending) != (self._host.name, None):
             return None
-        return int(row['epoch'])
+        return row.epoch
 
-    def open(self, instance: str) -> dict[str, Any]:
+    def open(self, instance: str) -> dict[str, object]:
         """Give libvirt the passphrase, under a fresh approval.
 
-        :raises errors.Conflict: CUSTODY_PENDING, a hand-over is undecided.
+        :raises Conflict: CUSTODY_PENDING, a hand-over is undecided.
         """
         record = self._held(instance)
         host = self._host
@@ -253,7 +258,7 @@ class AtRest:
             custodial.passphrase.wipe()
         return {'secret_uuid': custodial.secret_uuid, 'epoch': record.epoch}
 
-    def close(self, instance: str) -> dict[str, Any]:
+    def close(self, instance: str) -> dict[str, object]:
         """Take the passphrase from libvirt; it may be gone already."""
         record = self._host.vault.get(instance)
         uuid_of = record.secret_uuid if record is not None else ''
@@ -263,19 +268,19 @@ class AtRest:
     def _held(self, instance: str) -> Record:
         record = self._host.vault.get(instance)
         if record is not None and record.state not in (
-            vault.HELD,
-            vault.CLAIMING,
+            VaultState.HELD,
+            VaultState.CLAIMING,
         ):
             record = self._resolve(instance)
         if record is None:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
-        if record.state == vault.FORGOTTEN:
+        if record.state == VaultState.FORGOTTEN:
             raise errors.CustodyError(
                 errors.Reason.VAULT_STATE, details={'state': record.state}
             )
-        if record.state == vault.CLAIMING:
+        if record.state == VaultState.CLAIMING:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
-        if record.state != vault.HELD:
+        if record.state != VaultState.HELD:
             raise errors.Conflict(
                 errors.Reason.CUSTODY_PENDING,
                 details={'state': record.state},
@@ -283,5 +288,5 @@ class AtRest:
         return record
 
 
-def _sealed(record: Record) -> dict[str, Any]:
+def _sealed(record: Record) -> dict[str, object]:
     return {'epoch': record.epoch, 'secret_uuid': record.secret_uuid}

@@ -15,11 +15,14 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import boot, libvirt_secret, outcome, vault
+from korora_nova.attester import boot, libvirt_secret, outcome
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
+from korora_nova.custody import bodies
 from korora_nova.custody import receipt as receipts
+from korora_nova.custody.exchange import Decided
 from korora_nova.custody.receipt import VerifiedReceipt
+from korora_nova.custody.words import Statement, VaultState
 
 LOG = logging.getLogger(__name__)
 
@@ -28,8 +31,8 @@ INCOMING_EXPIRY = 600.0
 #: Seconds after which a permitted stream that Nova never started is off.
 OUTGOING_EXPIRY = 900.0
 
-#: Seconds for which a guest must be seen running here before its arrival
-#: is this host's own word.  libvirt can resume it on the source when the
+#: Seconds for which a guest must be seen running here before this host
+#: reports its arrival by itself.  libvirt can resume it on the source when the
 #: connection breaks at the very end; Nova then says which one counts.
 ARRIVAL_GRACE = 60.0
 
@@ -37,11 +40,11 @@ _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
 
-_PURPOSE = {
-    'stream_completed': 'commit',
-    'activated': 'commit',
-    'never_started': 'abort',
-    'no_domain': 'abort',
+_BODY: dict[Statement, type[bodies.Decision]] = {
+    Statement.STREAM_COMPLETED: bodies.Commit,
+    Statement.ACTIVATED: bodies.Commit,
+    Statement.NEVER_STARTED: bodies.Abort,
+    Statement.NO_DOMAIN: bodies.Abort,
 }
 
 
@@ -86,11 +89,13 @@ class Settler:
             record = self._host.vault.get(instance)
             if (
                 record is not None
-                and record.state == vault.OUTGOING
+                and record.state == VaultState.OUTGOING
                 and not record.statement
             ):
                 record = self._host.vault.put(
-                    dataclasses.replace(record, statement='never_started')
+                    dataclasses.replace(
+                        record, statement=Statement.NEVER_STARTED
+                    )
                 )
         if record is None:
             return None
@@ -100,12 +105,12 @@ class Settler:
     def settle(self, record: Record) -> None:
         """One attempt at one record.
 
-        :raises errors.KororaError: whatever keeps it from being settled.
+        :raises KororaError: whatever keeps it from being settled.
         """
         record = self._observe(record)
         token = None
         if record.statement:
-            token = self._tell(record)
+            token = self._tell(record, record.statement)
         elif record.migration:
             token = self._look_up(record)
         if token is not None:
@@ -117,29 +122,30 @@ class Settler:
         """Note what this host sees by itself: domains, time, reboots."""
         if record.statement or self._host.vault.is_busy(record.instance):
             return record
-        statement = ''
-        if record.state == vault.RECEIVING:
-            statement = 'no_domain'  # the agent stopped in the middle
-        elif record.state == vault.OUTGOING and self._off(record):
-            statement = 'never_started'
-        elif record.state == vault.INCOMING:
+        statement = None
+        if record.state == VaultState.RECEIVING:
+            statement = Statement.NO_DOMAIN  # the agent stopped in the middle
+        elif record.state == VaultState.OUTGOING and self._off(record):
+            statement = Statement.NEVER_STARTED
+        elif record.state == VaultState.INCOMING:
             statement = self._arrival(record)
-        if not statement:
+        if statement is None:
             return record
-        return self._say(record, statement)
+        return self._queue(record, statement)
 
     def _off(self, record: Record) -> bool:
-        """A permitted stream can or will not start any more."""
+        """A permitted stream can no longer start, or will not."""
         return (
             record.boot_id != boot.boot_id()
             or boot.now() - record.since > OUTGOING_EXPIRY
         )
 
-    def _arrival(self, record: Record) -> str:
+    def _arrival(self, record: Record) -> Statement | None:
         domain = self._host.hypervisor.domain_state(record.instance)
         if domain == libvirt_secret.RUNNING:
             seen = self._running.setdefault(record.instance, boot.now())
-            return 'activated' if boot.now() - seen >= ARRIVAL_GRACE else ''
+            arrived = boot.now() - seen >= ARRIVAL_GRACE
+            return Statement.ACTIVATED if arrived else None
         self._running.pop(record.instance, None)
         since = self._started
         if record.boot_id == boot.boot_id():
@@ -148,39 +154,34 @@ class Settler:
             domain == libvirt_secret.NONE
             and boot.now() - since > INCOMING_EXPIRY
         ):
-            return 'no_domain'
-        return ''
+            return Statement.NO_DOMAIN
+        return None
 
-    def _say(self, record: Record, statement: str) -> Record:
+    def _queue(self, record: Record, statement: Statement) -> Record:
         with self._host.vault.changing():
             if self._host.vault.get(record.instance) != record:
                 return record
             changed = dataclasses.replace(record, statement=statement)
-            if statement == 'no_domain':
-                changed = changed.moved(vault.RELINQUISHED)
+            if statement == Statement.NO_DOMAIN:
+                changed = changed.moved(VaultState.RELINQUISHED)
             self._host.vault.put(changed)
-        if statement == 'no_domain':
+        if statement == Statement.NO_DOMAIN:
             self._host.shut(changed)
         self._running.pop(record.instance, None)
         LOG.info('%s: %s', record.instance, statement)
         return changed
 
-    def _tell(self, record: Record) -> str | None:
-        """Say a record's statement; the receipt, if there is one."""
-        if record.statement == 'delete':
-            return self._say_deleted(record)
-        if record.statement == 'no_domain' and self._still_there(record):
+    def _tell(self, record: Record, statement: Statement) -> str | None:
+        """Tell the service the statement; the receipt, if there is one."""
+        if statement == Statement.DELETE:
+            return self._tell_deleted(record)
+        if statement == Statement.NO_DOMAIN and self._still_there(record):
             return None
+        body = _BODY[statement](record.migration, statement)
         try:
-            answer = self._host.attester.say(
-                _PURPOSE[record.statement],
-                {
-                    'migration': record.migration,
-                    'statement': record.statement,
-                },
-            )
+            answered = self._host.attester.attest_for(body, Decided)
         except errors.NotFound:
-            if record.state == vault.RELINQUISHED and not record.has_key:
+            if record.state == VaultState.RELINQUISHED and not record.has_key:
                 self._drop(record)
                 return None
             raise
@@ -189,23 +190,23 @@ class Settler:
             if token is None:
                 raise
             return token
-        return str(answer.get('receipt', str))
+        return answered.served.receipt
 
     def _still_there(self, record: Record) -> bool:
         state = self._host.hypervisor.domain_state(record.instance)
         return state != libvirt_secret.NONE
 
-    def _say_deleted(self, record: Record) -> str | None:
+    def _tell_deleted(self, record: Record) -> str | None:
         try:
-            answer = self._host.attester.say(
-                'delete', {'instance': record.instance}
+            answered = self._host.attester.attest_for(
+                bodies.Delete(record.instance), Decided
             )
         except (errors.NotFound, errors.CustodyError):
-            if record.state != vault.CLAIMING:
+            if record.state != VaultState.CLAIMING:
                 raise
             self._drop(record)  # the claim was never granted
             return None
-        return str(answer.get('receipt', str))
+        return answered.served.receipt
 
     def _look_up(self, record: Record) -> str | None:
         token = self._host.client.get_migration(record.migration).get(
@@ -221,7 +222,7 @@ class Settler:
         self._notify()
 
     def _apply(self, record: Record, receipt: VerifiedReceipt) -> None:
-        after = outcome.after(record, receipt)
+        after = outcome.apply_receipt(record, receipt)
         self._host.journal.add(receipt)
         # Shut before the record goes: it names libvirt's secret
         if after is None:
@@ -235,7 +236,9 @@ class Settler:
             else:
                 if current.forget:  # deleted while it was under way
                     after = after.moved(
-                        vault.FORGOTTEN, statement='delete', forget=False
+                        VaultState.FORGOTTEN,
+                        statement=Statement.DELETE,
+                        forget=False,
                     )
                 self._host.vault.put(after)
         LOG.info(
@@ -294,9 +297,9 @@ class Settler:
         )
         try:
             self.settle(record)
-        except errors.KororaError as error:
-            self._log(record, error)
-            return error.reason != errors.Reason.SERVICE_UNAVAILABLE
+        except errors.KororaError as exc:
+            self._log(record, exc)
+            return exc.reason != errors.Reason.SERVICE_UNAVAILABLE
         return True
 
     def _attempt(
@@ -304,8 +307,8 @@ class Settler:
     ) -> Record | None:
         try:
             return call(record)
-        except errors.KororaError as error:
-            self._log(record, error)
+        except errors.KororaError as exc:
+            self._log(record, exc)
             return None
 
     def _log(self, record: Record, error: errors.KororaError) -> None:
@@ -318,9 +321,9 @@ class Settler:
 
 
 def _unsettled(record: Record) -> bool:
-    if record.state == vault.CLAIMING:
-        return bool(record.statement)
-    return record.state != vault.HELD
+    if record.state == VaultState.CLAIMING:
+        return record.statement is not None
+    return record.state != VaultState.HELD
 
 
 def _key(record: Record) -> tuple[str, int, bytes]:

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The source's side of a hand-over (PROTOCOL rows 7, 9 and 11)."""
+"""The source's side of a hand-over: wrap the key, start the stream."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import boot, sealing, vault
-from korora_nova.attester.attest import Answer, b64
+from korora_nova.attester import boot, sealing
+from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Handover, Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
-from korora_nova.custody import approval as approvals
-from korora_nova.custody import envelope, transcript
+from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.custody import permit as permits
+from korora_nova.custody.exchange import Permitted
 from korora_nova.custody.permit import VerifiedPermit
+from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.words import MigrationState, Statement, VaultState
 from korora_nova.rats.quote.verify import Quote, verify_quote
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2.policy import PCRS_POLICY
@@ -34,8 +34,6 @@ LOG = logging.getLogger(__name__)
 ANNOUNCED_SECONDS = 600.0
 #: Calls over the bus that one announcement may cost before it is void.
 ATTEMPTS = 3
-
-_PENDING = 'pending'
 
 
 @dataclasses.dataclass
@@ -58,7 +56,7 @@ class Announcements:
             )
 
     def require(self, instance: str) -> None:
-        """:raises errors.CustodyError: NOT_ANNOUNCED."""
+        """:raises CustodyError: NOT_ANNOUNCED."""
         with self._lock:
             self._known(instance)
 
@@ -70,7 +68,7 @@ class Announcements:
         return known
 
     def attempt(self, instance: str) -> None:
-        """:raises errors.CustodyError: NOT_ANNOUNCED, or used too often."""
+        """:raises CustodyError: NOT_ANNOUNCED, or used too often."""
         with self._lock:
             known = self._known(instance)
             known.attempts -= 1
@@ -84,13 +82,13 @@ class Announcements:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Request:
-    """A checked call of row 7, and the nonce and time of our answer."""
+class _Checked:
+    """A destination's request, checked; nonce and time of our answer.
 
-    migration: str
-    instance: str
-    dest: str
-    msk_public: bytes
+    :param begun: CLOCK_BOOTTIME, seconds.
+    """
+
+    asked: WrapRequest
     msk_name: bytes
     nonce: bytes
     begun: float
@@ -111,61 +109,46 @@ class Source:
         self._last = last
         self._kick = kick
 
-    def announce(self, instance: str) -> dict[str, Any]:
+    def announce(self, instance: str) -> dict[str, object]:
         """This host's own Nova checks a migration of the server."""
         self._announcements.add(instance)
         return {}
 
-    def wrap(
-        self, migration: str, instance: str, msk_public: str, dest: str
-    ) -> dict[str, Any]:
+    def wrap(self, asked: WrapRequest) -> Transfer:
         """Answer a destination's call; everything in it is untrusted.
 
         Cheap checks come first; the TPM works only for a key that is held
         and a migration that was announced, a few times each.
         """
-        host = self._host
+        host, instance = self._host, asked.instance
         # A flood of the bus must not make the server's own start wait.
         self._announcements.require(instance)
         with host.vault.busy(instance):
             record = host.vault.get(instance)
             if record is None:
                 raise errors.CustodyError(errors.Reason.VAULT_MISSING)
-            if record.state != vault.HELD:
+            if record.state != VaultState.HELD:
                 raise errors.CustodyError(errors.Reason.VAULT_STATE)
-            request = self._check(migration, instance, msk_public, dest)
+            request = self._check(asked)
             self._announcements.attempt(instance)
             return self._hand_over(record, request)
 
-    def _check(
-        self, migration: str, instance: str, msk_public: str, dest: str
-    ) -> _Request:
-        if dest == self._host.name:
+    def _check(self, asked: WrapRequest) -> _Checked:
+        if asked.dest == self._host.name:
             raise errors.Invalid(errors.Reason.INVALID_REQUEST)
-        public = base64.b64decode(msk_public)
-        key = objects.parse_public(public)
+        key = objects.parse_public(asked.msk_public)
         objects.check_msk(key)
-        return _Request(
-            migration=migration,
-            instance=instance,
-            dest=dest,
-            msk_public=public,
-            msk_name=key.name,
-            nonce=os.urandom(32),
-            begun=boot.now(),
-        )
+        return _Checked(asked, key.name, os.urandom(32), boot.now())
 
-    def _hand_over(self, record: Record, request: _Request) -> dict[str, Any]:
+    def _hand_over(self, record: Record, request: _Checked) -> Transfer:
         started = time.monotonic()
         with self._host.tpm.tally() as count:
-            answer, approval = self._ask(request)
+            answer = self._ask(request)
             permit = self._accept(record, request, answer)
-            self._announcements.spend(request.instance)
+            self._announcements.spend(record.instance)
             outgoing = self._part(record, request, permit)
             try:
-                transfer = self._wrap(
-                    outgoing, request, permit, approval, answer.quote
-                )
+                transfer = self._wrap(outgoing, request, permit, answer)
             except BaseException:
                 self._never_sent(outgoing)
                 raise
@@ -174,31 +157,29 @@ class Source:
         )
         return transfer
 
-    def _ask(self, request: _Request) -> tuple[Answer, approvals.Approval]:
+    def _ask(self, request: _Checked) -> Answered[Permitted]:
         """A permit, and with it the approval to open our own copy once.
 
         While the hand-over is pending nobody is approved any more.
         """
-        answer = self._host.attester.say(
-            'send',
-            {
-                'migration': request.migration,
-                'instance': request.instance,
-                'nonce': request.nonce.hex(),
-                'dest': request.dest,
-                'msk_name': request.msk_name.hex(),
-            },
+        asked = request.asked
+        body = bodies.Send(
+            migration=asked.migration,
+            instance=asked.instance,
+            nonce=request.nonce.hex(),
+            dest=asked.dest,
+            msk_name=request.msk_name.hex(),
         )
-        approval = answer.get('approval', dict)
-        return answer, approvals.Approval.from_json(approval)
+        return self._host.attester.attest_for(body, Permitted)
 
     def _accept(
-        self, record: Record, request: _Request, answer: Answer
+        self, record: Record, request: _Checked, answer: Answered[Permitted]
     ) -> VerifiedPermit:
-        """Row 9: the permit is ours, for this, and fresh."""
+        """The permit is ours, for this hand-over, and fresh."""
+        asked = request.asked
         ring = self._host.ring()
         permit = permits.verify_permit(
-            answer.get('permit', str),
+            answer.served.permit,
             ring,
             cloud=ring.cloud,
             incarnation=answer.challenge.incarnation,
@@ -206,11 +187,11 @@ class Source:
         permit.check_source(
             host=self._host.name,
             ak_name=self._host.identity.ak_name,
-            instance=request.instance,
+            instance=asked.instance,
             epoch=record.epoch,
-            migration=request.migration,
+            migration=asked.migration,
             nonce=request.nonce.hex(),
-            dest=request.dest,
+            dest=asked.dest,
             msk_name=request.msk_name,
         )
         # The nonce is younger than the request, the permit than the nonce
@@ -219,32 +200,31 @@ class Source:
         return permit
 
     def _part(
-        self, record: Record, request: _Request, permit: VerifiedPermit
+        self, record: Record, request: _Checked, permit: VerifiedPermit
     ) -> Record:
         """From here on this copy opens no more: durable before wrapping."""
         with self._host.vault.changing():
-            if self._host.vault.get(request.instance) != record:
+            if self._host.vault.get(record.instance) != record:
                 raise errors.CustodyError(errors.Reason.VAULT_STATE)
             return self._host.vault.put(
                 record.moved(
-                    vault.OUTGOING,
-                    migration=request.migration,
+                    VaultState.OUTGOING,
+                    migration=request.asked.migration,
                     permit=permit.token,
-                    peer=request.dest,
+                    peer=request.asked.dest,
                 )
             )
 
     def _wrap(
         self,
         record: Record,
-        request: _Request,
+        request: _Checked,
         permit: VerifiedPermit,
-        approval: approvals.Approval,
-        evidence: Quote,
-    ) -> dict[str, Any]:
+        answer: Answered[Permitted],
+    ) -> Transfer:
         """Open our copy, wrap it to the MSK, and sign for it."""
-        custodial = sealing.unseal(self._host, record, approval)
-        wrapped, content = _wrap(custodial, request, permit)
+        custodial = sealing.unseal(self._host, record, answer.served.approval)
+        wrapped, content = _wrap(custodial, request.asked, permit)
         custodial.passphrase.wipe()
         qualifying = transcript.transfer_qualifying(
             permit.token,
@@ -262,38 +242,30 @@ class Source:
         quote = Quote(
             attest,
             signature,
-            {index: evidence.pcrs[index] for index in PCRS_POLICY},
+            {index: answer.quote.pcrs[index] for index in PCRS_POLICY},
         )
         self._still_as_attested(quote, qualifying)
-        return {
-            'version': 1,
-            'permit': permit.token,
-            'ak_public': b64(identity.ak_public),
-            'public': b64(wrapped.public),
-            'duplicate': b64(wrapped.duplicate),
-            'seed': b64(wrapped.seed),
-            'envelope': b64(content),
-            'quote': {
-                'attest': b64(attest),
-                'signature': b64(signature),
-                'pcrs': {
-                    str(index): value.hex()
-                    for index, value in quote.pcrs.items()
-                },
-            },
-        }
+        return Transfer(
+            permit=permit.token,
+            ak_public=identity.ak_public,
+            public=wrapped.public,
+            duplicate=wrapped.duplicate,
+            seed=wrapped.seed,
+            envelope=content,
+            quote=quote,
+        )
 
     def _still_as_attested(self, quote: Quote, qualifying: bytes) -> None:
         """Fail here, and say why, where the destination would refuse."""
         ak = objects.parse_public(self._host.identity.ak_public)
         try:
             verify_quote(quote, ak, qualifying, PCRS_POLICY)
-        except errors.EvidenceError as error:
+        except errors.EvidenceError as exc:
             raise errors.CustodyError(
                 errors.Reason.TRANSFER_INVALID,
                 'The PCRs of the source moved during the hand-over; try '
                 'again.',
-                details={'why': error.reason},
+                details={'why': exc.reason},
             ) from None
 
     def _never_sent(self, record: Record) -> None:
@@ -301,7 +273,9 @@ class Source:
             current = self._host.vault.get(record.instance)
             if current == record:
                 self._host.vault.put(
-                    dataclasses.replace(record, statement='never_started')
+                    dataclasses.replace(
+                        record, statement=Statement.NEVER_STARTED
+                    )
                 )
         self._kick(record.instance)
 
@@ -312,12 +286,12 @@ class Source:
         dest: str,
         address: str,
         tls_name: str | None,
-    ) -> dict[str, Any]:
-        """Row 11: the memory stream may start, to where the permit says.
+    ) -> dict[str, object]:
+        """The memory stream may start, to where the permit says.
 
-        :raises errors.CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
+        :raises CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
             VAULT_STATE (spent).
-        :raises errors.Conflict: MIGRATION_SPENT, decided already.
+        :raises Conflict: MIGRATION_SPENT, decided already.
         """
         host = self._host
         with host.vault.busy(instance):
@@ -334,12 +308,12 @@ class Source:
             )
             host.attester.require_affirming(dest)
             status = host.client.get_migration(migration).get('status')
-            if status != _PENDING:
+            if status != MigrationState.PENDING:
                 raise errors.Conflict(errors.Reason.MIGRATION_SPENT)
             with host.vault.changing():
                 if host.vault.get(instance) != record:
                     raise errors.CustodyError(errors.Reason.VAULT_STATE)
-                host.vault.put(record.moved(vault.MOVING))
+                host.vault.put(record.moved(VaultState.MOVING))
         return {'address': permit.permit.address, 'tls_name': named}
 
     def _outgoing(self, instance: str, migration: str) -> Record:
@@ -347,7 +321,7 @@ class Source:
         if record is None:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         if (
-            record.state != vault.OUTGOING
+            record.state != VaultState.OUTGOING
             or record.migration != migration
             or record.statement
         ):
@@ -358,27 +332,18 @@ class Source:
 
 
 def _wrap(
-    custodial: Custodial, request: _Request, permit: VerifiedPermit
+    custodial: Custodial, asked: WrapRequest, permit: VerifiedPermit
 ) -> tuple[handover.Wrapped, bytes]:
     """The transit object with a fresh key, and the envelope under it."""
     key = envelope.new_key()
     payload = envelope.TransitPayload(
-        request.migration, request.instance, permit.permit.new_epoch, key
+        asked.migration, asked.instance, permit.permit.new_epoch, key
     ).pack()
-    wrapped = handover.wrap(request.msk_public, payload, transit_state(permit))
+    state = handover.TransitState.of(permit)
+    wrapped = handover.wrap(asked.msk_public, payload, state)
     content = envelope.seal_envelope(
         key, custodial.pack(), transcript.envelope_aad(permit.token)
     )
     payload.wipe()
     key.wipe()
     return wrapped, content
-
-
-def transit_state(permit: VerifiedPermit) -> handover.TransitState:
-    """The state of the destination that a permit names."""
-    content = permit.permit
-    return handover.TransitState(
-        bytes.fromhex(content.dest_pcr_digest),
-        bytes.fromhex(content.dest_reset_restart),
-        content.dest_deadline,
-    )

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this host's own Nova tells about hand-overs and deletions.
+"""What this host's own Nova says about hand-overs and deletions.
 
-The queue is the vault itself: a record's ``statement`` is what is still to
-be said to the service, so it is as durable as the key.
+The queue is the vault itself: a record's ``statement`` is what the service is
+still to be told, so it is as durable as the key.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
 
 from oslo_log import log as logging
 
@@ -17,12 +16,20 @@ from korora_nova import errors
 from korora_nova.attester import libvirt_secret, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.settle import Settler
-from korora_nova.attester.vault import Record
 from korora_nova.custody import receipt as receipts
+from korora_nova.custody.words import Outcome, Statement, VaultState
 
 LOG = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 2.0
+
+#: What a record's own history admits to be said.
+_ALLOWED = {
+    Statement.STREAM_COMPLETED: (VaultState.MOVING,),
+    Statement.NEVER_STARTED: (VaultState.OUTGOING,),
+    Statement.ACTIVATED: (VaultState.INCOMING,),
+    Statement.NO_DOMAIN: vault.AS_DEST,
+}
 
 
 class Statements:
@@ -34,51 +41,43 @@ class Statements:
 
     def state(
         self,
-        statement: str,
+        statement: Statement,
         instance: str,
         migration: str,
         wait: float = 0.0,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Queue a statement durably; with ``wait``, await its receipt.
 
         Saying the same again, or after the decision, is harmless.
         """
-        if statement == 'activated':
+        if statement == Statement.ACTIVATED:
             self._require_running(instance, migration)
         queued = self._queue(statement, instance, migration)
         self._settler.kick(instance)
         return {'queued': queued, **self._await(instance, migration, wait)}
 
-    def _queue(self, statement: str, instance: str, migration: str) -> bool:
+    def _queue(
+        self, statement: Statement, instance: str, migration: str
+    ) -> bool:
         with self._host.vault.changing():
             record = self._host.vault.get(instance)
             if record is None or record.migration != migration:
                 return False
             if record.statement:
                 return record.statement == statement
-            self._allow(statement, record)
-            if statement == 'no_domain':
-                record = record.moved(vault.RELINQUISHED)
+            if record.state not in _ALLOWED[statement]:
+                raise errors.Forbidden(
+                    errors.Reason.STATEMENT_NOT_ALLOWED,
+                    details={'state': record.state},
+                )
+            if statement == Statement.NO_DOMAIN:
+                record = record.moved(VaultState.RELINQUISHED)
             self._host.vault.put(
                 dataclasses.replace(record, statement=statement)
             )
-        if statement == 'no_domain':
+        if statement == Statement.NO_DOMAIN:
             self._host.shut(record)
         return True
-
-    def _allow(self, statement: str, record: Record) -> None:
-        """What a record's own history admits to be said."""
-        allowed = {
-            'stream_completed': (vault.MOVING,),
-            'never_started': (vault.OUTGOING,),
-            'activated': (vault.INCOMING,),
-            'no_domain': vault.AS_DEST,
-        }[statement]
-        if record.state not in allowed:
-            raise errors.Forbidden(
-                errors.Reason.STATEMENT_NOT_ALLOWED,
-                details={'state': record.state},
-            )
 
     def _require_running(self, instance: str, migration: str) -> None:
         """That a guest arrived is for this host's libvirt to say."""
@@ -105,28 +104,36 @@ class Statements:
                 ):
                     return
                 record = self._host.vault.put(
-                    record.moved(vault.RELINQUISHED, statement='no_domain')
+                    record.moved(
+                        VaultState.RELINQUISHED, statement=Statement.NO_DOMAIN
+                    )
                 )
             self._host.shut(record)
-        except (errors.KororaError, OSError) as error:
-            LOG.error('%s: cannot relinquish: %s', instance, error)
+        except (errors.KororaError, OSError) as exc:
+            LOG.error('%s: cannot relinquish: %s', instance, exc)
         self._settler.kick(instance)
 
-    def forget(self, instance: str, wait: float = 0.0) -> dict[str, Any]:
+    def forget(self, instance: str, wait: float = 0.0) -> dict[str, object]:
         """The server was deleted: a tombstone now, gone on the receipt."""
         with self._host.vault.changing():
             record = self._host.vault.get(instance)
             if record is None:
                 return {'queued': False}
-            if record.state == vault.HELD:
+            if record.state == VaultState.HELD:
                 record = record.moved(
-                    vault.FORGOTTEN, statement='delete', migration=''
+                    VaultState.FORGOTTEN,
+                    statement=Statement.DELETE,
+                    migration='',
                 )
-            elif record.state == vault.CLAIMING:
-                record = dataclasses.replace(record, statement='delete')
+            elif record.state == VaultState.CLAIMING:
+                record = dataclasses.replace(
+                    record, statement=Statement.DELETE
+                )
             elif record.state in vault.AS_DEST:
                 record = record.moved(
-                    vault.RELINQUISHED, statement='no_domain', forget=True
+                    VaultState.RELINQUISHED,
+                    statement=Statement.NO_DOMAIN,
+                    forget=True,
                 )
             elif record.state in vault.AS_SOURCE:
                 record = dataclasses.replace(record, forget=True)
@@ -136,8 +143,10 @@ class Statements:
         key = record.migration or instance
         return {'queued': True, **self._await(instance, key, wait)}
 
-    def _await(self, instance: str, key: str, wait: float) -> dict[str, Any]:
-        """Wait until nothing is to be said; the receipt, if there is one."""
+    def _await(
+        self, instance: str, key: str, wait: float
+    ) -> dict[str, object]:
+        """Wait until nothing is left to say; the receipt, if there is one."""
         deadline = time.monotonic() + wait
         progress = self._settler.progress
         with progress:
@@ -155,10 +164,10 @@ class Statements:
         record = self._host.vault.get(instance)
         return record is None or key not in (
             record.migration,
-            record.instance if record.statement == 'delete' else None,
+            record.instance if record.statement == Statement.DELETE else None,
         )
 
-    def _outcome(self, token: str) -> str:
+    def _outcome(self, token: str) -> Outcome:
         ring = self._host.ring()
         receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
         return receipt.receipt.outcome

@@ -15,5 +15,5 @@ class TrustedKeys:
     path: str
 
     def ring(self) -> KeyRing:
-        """:raises errors.Unavailable: KEYS_INVALID."""
+        """:raises Unavailable: KEYS_INVALID."""
         return KeyRing.load(self.path)

@@ -20,7 +20,6 @@ whose key the TPM opens under an approval.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
@@ -34,40 +33,23 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester import boot, files
 from korora_nova.custody import messages
+from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats import schemas
 
 LOG = logging.getLogger(__name__)
 
-CLAIMING = 'claiming'
-HELD = 'held'
-OUTGOING = 'outgoing'
-MOVING = 'moving'
-RECEIVING = 'receiving'
-INCOMING = 'incoming'
-RELINQUISHED = 'relinquished'
-FORGOTTEN = 'forgotten'
-
 #: States of a key that this host had before the hand-over under way.
-AS_SOURCE = (OUTGOING, MOVING)
+AS_SOURCE = (VaultState.OUTGOING, VaultState.MOVING)
 #: States of a key that this host gets, or nearly got, by a hand-over.
-AS_DEST = (RECEIVING, INCOMING, RELINQUISHED)
+AS_DEST = (VaultState.RECEIVING, VaultState.INCOMING, VaultState.RELINQUISHED)
 
-_STATES = (CLAIMING, HELD, *AS_SOURCE, *AS_DEST, FORGOTTEN)
 _BLOBS = ('public', 'private', 'envelope')
-_STATEMENTS = (
-    '',
-    'stream_completed',
-    'never_started',
-    'activated',
-    'no_domain',
-    'delete',
-)
 
 _SCHEMA = schemas.closed(
     {
         'version': schemas.VERSION,
         'instance': schemas.UUID,
-        'state': {'enum': list(_STATES)},
+        'state': {'enum': [str(word) for word in VaultState]},
         'epoch': schemas.COUNTER,
         'secret_uuid': {'anyOf': [schemas.UUID, {'const': ''}]},
         'ak_name': schemas.NAME,
@@ -79,7 +61,7 @@ _SCHEMA = schemas.closed(
         'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
         'permit': schemas.text(16384, 0),
         'peer': schemas.text(255, 0),
-        'statement': {'enum': list(_STATEMENTS)},
+        'statement': {'enum': ['', *(str(word) for word in Statement)]},
         'forget': {'type': 'boolean'},
         'boot_id': schemas.text(64, 0),
         'since': {'type': 'number'},
@@ -104,7 +86,7 @@ class Record:
     """
 
     instance: str
-    state: str
+    state: VaultState
     ak_name: str
     srk_name: str
     epoch: int = 0
@@ -116,7 +98,7 @@ class Record:
     migration: str = ''
     permit: str = dataclasses.field(default='', repr=False)
     peer: str = ''
-    statement: str = ''
+    statement: Statement | None = None
     forget: bool = False
     boot_id: str = ''
     since: float = 0.0
@@ -126,7 +108,7 @@ class Record:
         """Whether there is a sealed key to lose."""
         return bool(self.private)
 
-    def moved(self, state: str, **changes: Any) -> Record:
+    def moved(self, state: VaultState, **changes: Any) -> Record:
         """This record in another state, from now on."""
         return dataclasses.replace(
             self,
@@ -136,19 +118,33 @@ class Record:
             **changes,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = {'version': 1, **dataclasses.asdict(self)}
-        for field in _BLOBS:
-            document[field] = base64.b64encode(document[field]).decode()
-        return document
+    def settled(self) -> Record:
+        """This record after its hand-over was decided: held here."""
+        return self.moved(
+            VaultState.HELD, migration='', permit='', peer='', statement=None
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """JSON object; blobs in base64, no statement as empty text."""
+        fields = dataclasses.asdict(self)
+        for name in _BLOBS:
+            fields[name] = messages.b64(fields[name])
+        fields['statement'] = self.statement or ''
+        return {'version': 1, **fields}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Record:
-        """:raises errors.Invalid: it does not follow the schema."""
-        messages.validate(document, _SCHEMA)
-        fields = {k: v for k, v in document.items() if k != 'version'}
-        for field in _BLOBS:
-            fields[field] = base64.b64decode(fields[field])
+    def from_json(cls, document: object) -> Record:
+        """Read what :meth:`to_json` made.
+
+        :raises Invalid: it does not follow the schema.
+        """
+        fields = messages.validate(document, _SCHEMA)
+        del fields['version']
+        for name in _BLOBS:
+            fields[name] = messages.base64_field(fields[name], name)
+        fields['state'] = VaultState(fields['state'])
+        told = fields['statement']
+        fields['statement'] = Statement(told) if told else None
         return cls(**fields)
 
 
@@ -164,7 +160,7 @@ class Vault:
     def get(self, instance: str) -> Record | None:
         """The record of a server.
 
-        :raises errors.CustodyError: VAULT_DAMAGED.
+        :raises CustodyError: VAULT_DAMAGED.
         """
         with self._lock:
             try:
@@ -201,8 +197,8 @@ class Vault:
                 continue
             try:
                 record = self.get(path.stem)
-            except errors.CustodyError as error:
-                LOG.error('%s', error)
+            except errors.CustodyError as exc:
+                LOG.error('%s', exc)
                 continue
             if record is not None:
                 records.append(record)
@@ -218,7 +214,7 @@ class Vault:
     def busy(self, instance: str) -> Iterator[None]:
         """Single flight of what uses one server's key.
 
-        :raises errors.Retry: BUSY.
+        :raises Retry: BUSY.
         """
         with self._lock:
             if instance in self._busy:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -76,25 +74,32 @@ class Approval:
         """aHash of TPM2_PolicyAuthorize (part 3 section 23.16)."""
         return hashlib.sha256(self.approved_policy + self.ref).digest()
 
-    def to_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = {'version': 1}
-        for field, value in dataclasses.asdict(self).items():
-            document[field] = value.hex() if field in _BYTES else value
-        return document
+    def to_json(self) -> dict[str, object]:
+        """JSON object; byte strings in hex."""
+        fields = dataclasses.asdict(self)
+        return {
+            'version': 1,
+            **{
+                field: value.hex() if field in _BYTES else value
+                for field, value in fields.items()
+            },
+        }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Approval:
+    def from_json(cls, document: object) -> Approval:
         """Read what :meth:`to_json` made.
 
         :raises CustodyError: APPROVAL_INVALID.
         """
-        if schemas.fault(SCHEMA, document) is not None:
+        if (
+            not isinstance(document, dict)
+            or schemas.fault(SCHEMA, document) is not None
+        ):
             raise _bad('The approval does not follow its schema.')
-        fields: dict[str, Any] = {
-            field: bytes.fromhex(value) if field in _BYTES else value
-            for field, value in document.items()
-            if field != 'version'
-        }
+        fields = dict(document)
+        del fields['version']
+        for field in _BYTES:
+            fields[field] = bytes.fromhex(fields[field])
         return cls(**fields)
 
 

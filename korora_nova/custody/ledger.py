@@ -15,19 +15,19 @@ from __future__ import annotations
 import dataclasses
 
 from korora_nova import errors
-
-COMMITTED = 'committed'
-ABORTED = 'aborted'
-DELETED = 'deleted'
-OUTCOMES = (COMMITTED, ABORTED, DELETED)
-
-SOURCE = 'source'
-DEST = 'dest'
+from korora_nova.custody.words import Outcome, Role, Statement
+from korora_nova.rats import schemas
 
 #: role in the migration -> statement -> the outcome it decides.
-STATEMENTS: dict[str, dict[str, str]] = {
-    SOURCE: {'stream_completed': COMMITTED, 'never_started': ABORTED},
-    DEST: {'activated': COMMITTED, 'no_domain': ABORTED},
+STATEMENTS: dict[Role, dict[Statement, Outcome]] = {
+    Role.SOURCE: {
+        Statement.STREAM_COMPLETED: Outcome.COMMITTED,
+        Statement.NEVER_STARTED: Outcome.ABORTED,
+    },
+    Role.DEST: {
+        Statement.ACTIVATED: Outcome.COMMITTED,
+        Statement.NO_DOMAIN: Outcome.ABORTED,
+    },
 }
 
 _R = errors.Reason
@@ -57,8 +57,45 @@ class LedgerRow:
         ):
             raise ValueError('a ledger row contradicts itself')
 
+    def to_json(self) -> dict[str, object]:
+        """JSON object of the fields."""
+        return dataclasses.asdict(self)
 
-def outcome_of(role: str, statement: str) -> str:
+    @classmethod
+    def from_json(cls, document: object) -> LedgerRow:
+        """Read what :meth:`to_json` made.
+
+        :raises ValueError: not a row of the ledger.
+        """
+        if (
+            not isinstance(document, dict)
+            or schemas.fault(_ROW, document) is not None
+        ):
+            raise ValueError('not a row of the ledger')
+        return cls(
+            **{
+                field.name: document[field.name]
+                for field in dataclasses.fields(cls)
+            }
+        )
+
+
+# Open: the service may come to say more about a server.
+_ROW = {
+    **schemas.closed(
+        {
+            'instance': schemas.UUID,
+            'holder': {'anyOf': [schemas.HOST, {'type': 'null'}]},
+            'epoch': schemas.EPOCH,
+            'max_epoch': schemas.EPOCH,
+            'pending': {'anyOf': [schemas.UUID, {'type': 'null'}]},
+        }
+    ),
+    'additionalProperties': True,
+}
+
+
+def outcome_of(role: Role, statement: Statement) -> Outcome:
     """The outcome that a party's statement decides.
 
     :raises Forbidden: STATEMENT_NOT_ALLOWED.

@@ -1,142 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON bodies that are hashed into quotes, and messages between agents.
+"""How the project's own messages are written and read.
 
-Each document is versioned and closed: unknown fields are refused. Bodies
-travel as text and are hashed exactly as sent, never re-serialized.
+Each document is versioned and closed: unknown fields are refused. What is
+hashed into a quote travels as text and is hashed exactly as sent, never
+re-serialized.
+
+The bodies of attestations are in :mod:`korora_nova.custody.bodies`, what is
+around them in :mod:`korora_nova.custody.exchange`, and the call between two
+agents in :mod:`korora_nova.custody.transfer`.
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 from korora_nova import errors
-from korora_nova.custody import ledger
 from korora_nova.rats import schemas
 
 #: Longest document read unless the caller says otherwise, characters.
 MAX_DOCUMENT = 1 << 20
 
 #: TPM structures in base64.
-_PUBLIC = schemas.base64_string(1024)
-_BLOB = schemas.base64_string(2048)
-_PAIRS: schemas.Schema = {
-    'type': 'array',
-    'maxItems': 4096,
-    'items': {
-        'type': 'array',
-        'minItems': 2,
-        'maxItems': 2,
-        'prefixItems': [schemas.UUID, schemas.EPOCH],
-    },
-}
-#: The last receipt itself: an unsigned one would stop the ledger.
-_HEAD: schemas.Schema = {'anyOf': [schemas.TOKEN, {'const': ''}]}
+PUBLIC = schemas.base64_string(1024)
+BLOB = schemas.base64_string(2048)
 
-ATTEST = schemas.closed(
-    {'version': schemas.VERSION, 'receipt_head': _HEAD, 'held': _PAIRS}
-)
+M = TypeVar('M', bound='Message')
 
-CLAIM = schemas.closed({'version': schemas.VERSION, 'instance': schemas.UUID})
 
-DELETE = CLAIM
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """A versioned, closed JSON object whose properties are the fields.
 
-APPROVE = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'keys': {**_PAIRS, 'minItems': 1, 'maxItems': 64},
-    }
-)
+    :cvar SCHEMA: of the object.
+    :cvar BLOBS: fields that are bytes here and base64 in JSON.
+    """
 
-RECEIVE = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'migration': schemas.UUID,
-        'instance': schemas.UUID,
-        'source': schemas.HOST,
-        'msk_public': _PUBLIC,
-        'creation_data': _PUBLIC,
-        'creation_attest': _BLOB,
-        'creation_signature': _PUBLIC,
-        'address': schemas.text(255),
-        'tls_name': schemas.text(255, 0),
-    }
-)
+    SCHEMA: ClassVar[schemas.Schema]
+    BLOBS: ClassVar[tuple[str, ...]] = ()
 
-SEND = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'migration': schemas.UUID,
-        'instance': schemas.UUID,
-        'nonce': schemas.DIGEST,
-        'dest': schemas.HOST,
-        'msk_name': schemas.NAME,
-    }
-)
+    def to_json(self) -> dict[str, object]:
+        """The object, in the order of the fields."""
+        return {
+            'version': 1,
+            **{
+                field.name: _plain(getattr(self, field.name))
+                for field in dataclasses.fields(self)
+            },
+        }
 
-STATEMENT = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'migration': schemas.UUID,
-        'statement': {
-            'enum': sorted(
-                {word for said in ledger.STATEMENTS.values() for word in said}
-            )
-        },
-    }
-)
+    @classmethod
+    def from_json(cls: type[M], document: object) -> M:
+        """Read what :meth:`to_json` made.
 
-#: purpose of an attestation -> schema of its body.
-BODIES: dict[str, schemas.Schema] = {
-    'attest': ATTEST,
-    'claim': CLAIM,
-    'approve': APPROVE,
-    'receive': RECEIVE,
-    'send': SEND,
-    'commit': STATEMENT,
-    'abort': STATEMENT,
-    'delete': DELETE,
-}
+        :raises Invalid: INVALID_REQUEST, schema or base64.
+        """
+        fields = validate(document, cls.SCHEMA)
+        del fields['version']
+        for name in cls.BLOBS:
+            fields[name] = base64_field(fields[name], name)
+        return cls(**fields)
 
-#: The source's answer to one hand-over call: permit, transit object,
-#: envelope, and a quote over them by the key whose name the permit holds.
-TRANSFER = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'permit': schemas.TOKEN,
-        'ak_public': _PUBLIC,
-        'public': _PUBLIC,
-        'duplicate': _BLOB,
-        'seed': _PUBLIC,
-        'envelope': schemas.base64_string(8192),
-        'quote': schemas.closed(
-            {
-                'attest': _BLOB,
-                'signature': _PUBLIC,
-                'pcrs': {
-                    'type': 'object',
-                    'maxProperties': 24,
-                    'propertyNames': {
-                        'pattern': '^(0|1?[1-9]|10|2[0-3])' + schemas.END
-                    },
-                    'additionalProperties': schemas.DIGEST,
-                },
-            }
-        ),
-    }
-)
+    @classmethod
+    def parse(cls: type[M], text: str) -> M:
+        """Read the text of what :meth:`to_json` made.
 
-#: Arguments of the hand-over call.
-WRAP = schemas.closed(
-    {
-        'version': schemas.VERSION,
-        'migration': schemas.UUID,
-        'instance': schemas.UUID,
-        'msk_public': _PUBLIC,
-        'dest': schemas.HOST,
-    }
-)
+        :raises TooLarge: more than :data:`MAX_DOCUMENT` characters.
+        :raises Invalid: INVALID_REQUEST.
+        """
+        return cls.from_json(decode(text))
+
 
 _INSTANCE: schemas.Schema = {'instance': schemas.UUID}
 _MIGRATION: schemas.Schema = {
@@ -223,28 +159,10 @@ RESPONSE: schemas.Schema = {
 }
 
 
-def receive_key_body(
-    migration: str, instance: str, source: str, msk_public: bytes
-) -> bytes:
-    """What the certified creation of a migration storage key answers.
-
-    Its qualifying data is ``evidence.qualify(challenge, 'receive-key',
-    host, THIS)``: the body of ``receive`` itself holds the attestation and
-    cannot be bound into it.
-    """
-    return dumps(
-        {
-            'version': 1,
-            'migration': migration,
-            'instance': instance,
-            'source': source,
-            'msk_public': base64.b64encode(msk_public).decode(),
-        }
-    ).encode()
-
-
-def dumps(document: dict[str, Any]) -> str:
+def dumps(document: Message | Mapping[str, object]) -> str:
     """Serialize deterministically: sorted keys, no spaces, ASCII."""
+    if isinstance(document, Message):
+        document = document.to_json()
     return json.dumps(
         document, sort_keys=True, separators=(',', ':'), allow_nan=False
     )
@@ -253,26 +171,31 @@ def dumps(document: dict[str, Any]) -> str:
 def loads(
     text: str, schema: schemas.Schema, *, limit: int = MAX_DOCUMENT
 ) -> dict[str, Any]:
-    """Parse and validate; duplicate keys and NaN are refused.
+    """Parse and validate; see :func:`decode` and :func:`validate`."""
+    return validate(decode(text, limit=limit), schema)
+
+
+def decode(text: str, *, limit: int = MAX_DOCUMENT) -> object:
+    """Parse JSON; duplicate keys, NaN and half surrogate pairs are refused.
 
     :raises TooLarge: more than ``limit`` characters.
-    :raises Invalid: INVALID_REQUEST; details name the path, not the value.
+    :raises Invalid: INVALID_REQUEST.
     """
     if len(text) > limit:
         raise errors.TooLarge(errors.Reason.TOO_LARGE)
     try:
-        document = json.loads(
+        document: object = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_no_constant
         )
     except (ValueError, RecursionError):
         raise _invalid('not the JSON of an object') from None
-    validate(document, schema)
-    result: dict[str, Any] = document
-    return result
+    if '\\u' in text:
+        _check_surrogates(document)
+    return document
 
 
-def validate(document: object, schema: schemas.Schema) -> None:
-    """Validate a decoded document, which must be an object.
+def validate(document: object, schema: schemas.Schema) -> dict[str, Any]:
+    """Validate a decoded document, which must be an object; return a copy.
 
     :raises Invalid: INVALID_REQUEST; details name the path, not the value.
     """
@@ -282,6 +205,55 @@ def validate(document: object, schema: schemas.Schema) -> None:
     if error is not None:
         path = '/'.join(str(step) for step in error.absolute_path)
         raise _invalid(f'{path or "/"} breaks the rule {error.validator!r}')
+    return dict(document)
+
+
+def base64_field(text: str, field: str) -> bytes:
+    """Decode standard base64.
+
+    :raises Invalid: INVALID_REQUEST naming the field.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            f'{field} is not base64.',
+            details={'field': field},
+        ) from None
+
+
+def b64(content: bytes) -> str:
+    """Standard base64 text."""
+    return base64.b64encode(content).decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return b64(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _check_surrogates(document: object) -> None:
+    """Half a surrogate pair is JSON, but no text that can be stored."""
+    stack = [document]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, str):
+            try:
+                item.encode('utf-8')
+            except UnicodeEncodeError:
+                raise errors.Invalid(
+                    errors.Reason.INVALID_REQUEST,
+                    'A string is not Unicode text.',
+                ) from None
 
 
 def _invalid(what: str) -> errors.Invalid:
@@ -293,12 +265,12 @@ def _invalid(what: str) -> errors.Invalid:
     )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
         raise ValueError('a key occurs twice')
     return document
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> object:
     raise ValueError(f'{name} is not JSON')

@@ -15,7 +15,7 @@ from korora_nova.rats.tpm2 import policy as tpm2_policy
 #: source's CLOCK_BOOTTIME.
 MAX_AGE = 30.0
 
-_FIELDS: schemas.Schema = {
+_FIELDS = {
     'incarnation': schemas.UUID,
     'migration': schemas.UUID,
     'instance': schemas.UUID,

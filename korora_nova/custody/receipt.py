@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from korora_nova import errors
-from korora_nova.custody import ledger
+from korora_nova.custody.words import Outcome
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
@@ -15,14 +15,14 @@ from korora_nova.rats.signed import token as tokens
 #: ``prev`` of the first receipt.
 GENESIS = '0' * 64
 
-_FIELDS: schemas.Schema = {
+_FIELDS = {
     'seq': schemas.EPOCH,
     'prev': schemas.DIGEST,
     'incarnation': schemas.UUID,
     'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
     'instance': schemas.UUID,
     'epoch': schemas.EPOCH,
-    'outcome': {'enum': list(ledger.OUTCOMES)},
+    'outcome': {'enum': [str(word) for word in Outcome]},
     'source': schemas.HOST,
     'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
     'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
@@ -40,7 +40,6 @@ class Receipt:
     :param seq: 1, 2, ... without gap.
     :param prev: digest of the previous token, hex; :data:`GENESIS` first.
     :param epoch: the migration's new epoch; of a deletion the key's.
-    :param outcome: 'committed', 'aborted' or 'deleted'.
     :param issued: seconds since 1970.
     """
 
@@ -51,7 +50,7 @@ class Receipt:
     migration: str
     instance: str
     epoch: int
-    outcome: str
+    outcome: Outcome
     source: str
     dest: str
     permit_hash: str
@@ -78,7 +77,7 @@ class VerifiedReceipt:
         :raises CustodyError: RECEIPT_INVALID.
         """
         receipt = self.receipt
-        self._check(ledger.COMMITTED, instance, migration)
+        self._check(Outcome.COMMITTED, instance, migration)
         if receipt.epoch <= held_epoch:
             raise _bad('The receipt does not supersede the key held.')
 
@@ -89,7 +88,7 @@ class VerifiedReceipt:
 
         :raises CustodyError: RECEIPT_INVALID.
         """
-        self._check(ledger.ABORTED, instance, migration)
+        self._check(Outcome.ABORTED, instance, migration)
         if self.receipt.epoch != epoch:
             raise _bad('The receipt is about another epoch.')
 
@@ -98,11 +97,11 @@ class VerifiedReceipt:
 
         :raises CustodyError: RECEIPT_INVALID.
         """
-        self._check(ledger.DELETED, instance, '')
+        self._check(Outcome.DELETED, instance, '')
         if self.receipt.epoch != epoch:
             raise _bad('The receipt is about another epoch.')
 
-    def _check(self, outcome: str, instance: str, migration: str) -> None:
+    def _check(self, outcome: Outcome, instance: str, migration: str) -> None:
         receipt = self.receipt
         if (receipt.outcome, receipt.instance, receipt.migration) != (
             outcome,
@@ -145,7 +144,10 @@ def verify_receipt(
     receipt = Receipt(
         cloud=claims['cloud'],
         issued=float(claims['iat']),
-        **{field: claims[field] for field in _FIELDS},
+        **{
+            **{field: claims[field] for field in _FIELDS},
+            'outcome': Outcome(claims['outcome']),
+        },
     )
     if receipt.cloud != cloud or incarnation not in (
         None,

@@ -22,17 +22,13 @@ from korora_nova.rats.policy import BoundPolicy, Judgement
 from korora_nova.rats.quote.verify import Clock, VerifiedQuote, verify_quote
 from korora_nova.rats.state import BANK, Explained, VerifiedState
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 
 __all__ = [
-    'AFFIRMING',
-    'CONTRAINDICATED',
     'Appraisal',
     'VerifiedState',
     'appraise',
 ]
-
-AFFIRMING = 'affirming'
-CONTRAINDICATED = 'contraindicated'
 
 _R = errors.Reason
 
@@ -41,14 +37,14 @@ _R = errors.Reason
 class Appraisal:
     """What the evidence amounts to.
 
-    :param tier: 'affirming' or 'contraindicated'.
+    :param tier: affirming or contraindicated.
     :param reasons: empty if affirming; in the order of the checks.
     :param state: what policies looked at.
     :param measured: the measurement list, None if it was refused or, PCR
         10 having its reset value, there is none and no policy wants one.
     """
 
-    tier: str
+    tier: Tier
     reasons: tuple[Finding, ...]
     quote: VerifiedQuote
     state: VerifiedState
@@ -64,7 +60,7 @@ class Appraisal:
 
         :raises Untrusted: HOST_UNTRUSTED with the reason ids.
         """
-        if self.tier != AFFIRMING:
+        if self.tier != Tier.AFFIRMING:
             raise errors.Untrusted(
                 _R.HOST_UNTRUSTED,
                 details={'reasons': ' '.join(self.reason_ids)},
@@ -112,7 +108,7 @@ def appraise(
     for judgement in judged:
         findings += judgement.findings
         findings += _of_files(judgement, measured)
-    tier = CONTRAINDICATED if findings else AFFIRMING
+    tier = Tier.CONTRAINDICATED if findings else Tier.AFFIRMING
     return Appraisal(tier, tuple(findings), quote, state, measured)
 
 

@@ -25,6 +25,7 @@ from tpm2_pytss.types import (
 from tpm2_pytss.utils import wrap as software_wrap
 
 from korora_nova import errors
+from korora_nova.custody.permit import VerifiedPermit
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import seal, templates
@@ -75,6 +76,16 @@ class TransitState:
     pcr_digest: bytes
     reset_restart: bytes
     deadline: int
+
+    @classmethod
+    def of(cls, permit: VerifiedPermit) -> TransitState:
+        """The state that a permit names."""
+        content = permit.permit
+        return cls(
+            bytes.fromhex(content.dest_pcr_digest),
+            bytes.fromhex(content.dest_reset_restart),
+            content.dest_deadline,
+        )
 
     @property
     def policy(self) -> bytes:

@@ -17,20 +17,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
+from korora_nova.custody.exchange import Answer, Request, Served
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import appraise, evidence
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 from korora_nova.verifier import audit, challenges, purposes, results, service
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
@@ -52,57 +53,42 @@ class _Outcome:
 
 
 def attest(
-    verifier: service.Service, host: str, document: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, host: str, request: Request
+) -> Answer[Served]:
     """Serve one request of an agent; see the module for the steps.
 
-    :param document: follows ``api.schemas.EVIDENCE``.
-    :returns: ``result``, ``next_challenge``, ``ima_offset`` and what the
-        purpose adds.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
     :raises Conflict: IMA_CONTINUITY, and nothing is stored.
     :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
     :raises KororaError: whatever the purpose refuses with.
     """
-    purpose = purposes.PURPOSES[document['purpose']]
-    body = _body(document['body'], messages.BODIES[document['purpose']])
-    challenges.check(verifier, host, document['challenge'], purpose.classes)
-    submitted = evidence.Evidence.from_json(document['evidence'])
+    purpose = purposes.PURPOSES[request.purpose]
+    body: bodies.Body = purpose.body.parse(request.body)
+    challenges.check(verifier, host, request.challenge, purpose.classes)
+    submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
-        verifier, host, document['challenge'], purpose.classes
+        verifier, host, request.challenge, purpose.classes
     )
-    outcome = _appraise(verifier, redeemed, submitted, document)
-    answer = _store(
-        verifier, outcome, body if document['purpose'] == 'attest' else None
-    )
+    outcome = _appraise(verifier, redeemed, submitted, request)
+    report = body if isinstance(body, bodies.Attest) else None
+    answer = _store(verifier, outcome, report)
     attested, measured = outcome.attested, outcome.measured
-    if document['purpose'] == 'attest' and measured.base and measured.segment:
+    if report is not None and measured.base and measured.segment:
         segments.compact(verifier, host)
-    if attested.tier != appraise.AFFIRMING and not purpose.any_tier:
+    if attested.tier != Tier.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
             details={'reasons': ' '.join(attested.reasons)},
         )
-    return {**answer, **purpose.serve(verifier, attested, body)}
-
-
-def _body(text: str, schema: dict[str, Any]) -> dict[str, Any]:
-    body = messages.loads(text, schema)
-    # An escaped half of a surrogate pair is JSON, but no text.
-    try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise errors.Invalid(
-            errors.Reason.INVALID_REQUEST, 'A string is not Unicode text.'
-        ) from None
-    return body
+    served = purpose.serve(verifier, attested, body)
+    return dataclasses.replace(answer, served=served)
 
 
 def _appraise(
     verifier: service.Service,
     redeemed: challenges.Redeemed,
     submitted: evidence.Evidence,
-    document: dict[str, Any],
+    request: Request,
 ) -> _Outcome:
     row = redeemed.host
     ak = objects.parse_public(row.ak_public or b'')
@@ -111,9 +97,9 @@ def _appraise(
         submitted,
         ak=ak,
         challenge=redeemed.challenge,
-        purpose=document['purpose'],
+        purpose=request.purpose,
         host=row.name,
-        body=document['body'].encode(),
+        body=request.body.encode(),
         policies=judging.bound(verifier, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
@@ -140,9 +126,21 @@ def _appraise(
             },
         )
     expires = redeemed.issued + verifier.settings.result_ttl
-    token = result.sign_result(
+    return _Outcome(
+        attested,
+        _sign(verifier, attested, expires),
+        expires,
+        findings,
+        measurements.fresh(stored, submitted, appraisal),
+    )
+
+
+def _sign(
+    verifier: service.Service, attested: Attested, expires: float
+) -> str:
+    return result.sign_result(
         result.Result(
-            host=row.name,
+            host=attested.host,
             ak_name=attested.ak_name,
             tier=attested.tier,
             reasons=attested.reasons,
@@ -151,13 +149,6 @@ def _appraise(
             cloud=verifier.cloud,
         ),
         verifier.signers.result,
-    )
-    return _Outcome(
-        attested,
-        token,
-        expires,
-        findings,
-        measurements.fresh(stored, submitted, appraisal),
     )
 
 
@@ -174,8 +165,10 @@ def _clock(row: models.Host) -> Clock | None:
 
 @api.retried
 def _store(
-    verifier: service.Service, outcome: _Outcome, report: dict[str, Any] | None
-) -> dict[str, Any]:
+    verifier: service.Service,
+    outcome: _Outcome,
+    report: bodies.Attest | None,
+) -> Answer[Served]:
     attested = outcome.attested
     with verifier.db.write() as session:
         row = session.get(models.Host, attested.host)
@@ -195,15 +188,16 @@ def _store(
                 session,
                 attested.host,
                 report,
-                trusted=attested.tier == appraise.AFFIRMING,
+                trusted=attested.tier == Tier.AFFIRMING,
             )
-        return {
-            'result': outcome.token,
-            'ima_offset': outcome.measured.offset,
-            'next_challenge': challenges.add(
-                verifier, session, attested.host, challenges.STEADY
+        return Answer(
+            outcome.token,
+            outcome.measured.offset,
+            challenges.add(
+                verifier, session, attested.host, ChallengeClass.STEADY
             ),
-        }
+            Served(),
+        )
 
 
 def _store_result(

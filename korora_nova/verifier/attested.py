@@ -8,6 +8,7 @@ import dataclasses
 from korora_nova import errors
 from korora_nova.rats.quote.verify import VerifiedQuote
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Attested:
     challenge: bytes
     issued: float
     quote: VerifiedQuote
-    tier: str
+    tier: Tier
     reasons: tuple[str, ...]
 
     @property

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody.exchange import Challenge
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import service
 from korora_nova.verifier.db import api, models
-
-STEADY = 'steady'
-ON_DEMAND = 'on-demand'
 
 #: Seconds for which a challenge is remembered after it expired, so that
 #: its late use is told from one that never was.
@@ -47,8 +45,8 @@ def known_host(session: orm.Session, name: str) -> models.Host:
 
 @api.retried
 def issue(
-    verifier: service.Service, host: str, challenge_class: str
-) -> dict[str, Any]:
+    verifier: service.Service, host: str, challenge_class: ChallengeClass
+) -> Challenge:
     """A new challenge for a host.
 
     :raises NotFound: HOST_UNKNOWN.
@@ -63,16 +61,16 @@ def add(
     verifier: service.Service,
     session: orm.Session,
     host: str,
-    challenge_class: str,
-) -> dict[str, Any]:
-    """A new challenge within a transaction; the API's form of it.
+    challenge_class: ChallengeClass,
+) -> Challenge:
+    """A new challenge within a transaction.
 
     The host's forgotten ones go: their number stays bounded.
     """
     settings, table = verifier.settings, models.Challenge
     lifetime = (
         settings.challenge_ttl_steady
-        if challenge_class == STEADY
+        if challenge_class == ChallengeClass.STEADY
         else settings.challenge_ttl_on_demand
     )
     issued = verifier.clock()
@@ -81,30 +79,26 @@ def add(
             table.host == host, table.expires < issued - _MEMORY
         )
     )
-    row = table(
-        challenge=os.urandom(32).hex(),
-        host=host,
-        used=False,
-        challenge_class=challenge_class,
-        issued=issued,
-        expires=issued + lifetime,
+    value = os.urandom(32)
+    session.add(
+        table(
+            challenge=value.hex(),
+            host=host,
+            used=False,
+            challenge_class=challenge_class,
+            issued=issued,
+            expires=issued + lifetime,
+        )
     )
-    session.add(row)
     incarnation = session.scalars(sa.select(models.Ledger.incarnation)).one()
-    return {
-        'challenge': row.challenge,
-        'class': challenge_class,
-        'issued': issued,
-        'expires_in': lifetime,
-        'incarnation': incarnation,
-    }
+    return Challenge(value, challenge_class, issued, lifetime, incarnation)
 
 
 def check(
     verifier: service.Service,
     host: str,
     challenge: str,
-    classes: frozenset[str],
+    classes: frozenset[ChallengeClass],
 ) -> None:
     """Look whether a challenge can be used, before any costly work.
 
@@ -128,7 +122,7 @@ def redeem(
     verifier: service.Service,
     host: str,
     challenge: str,
-    classes: frozenset[str],
+    classes: frozenset[ChallengeClass],
 ) -> Redeemed:
     """Use a challenge up; it is spent even if the evidence turns out bad.
 
@@ -155,10 +149,13 @@ def redeem(
 
 
 def _known(
-    session: orm.Session, host: str, challenge: str, classes: frozenset[str]
+    session: orm.Session,
+    host: str,
+    challenge: str,
+    classes: frozenset[ChallengeClass],
 ) -> models.Challenge:
     row = session.get(models.Challenge, challenge)
-    if row is None or row.host != host or (row.challenge_class not in classes):
+    if row is None or row.host != host or row.challenge_class not in classes:
         raise errors.EvidenceError(errors.Reason.CHALLENGE_UNKNOWN)
     return row
 

@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import messages
 from korora_nova.rats import endorsement
 from korora_nova.rats.tpm2 import objects
 from korora_nova.verifier import audit, decode, hosts, results, service
@@ -57,7 +58,7 @@ class Keys:
         :raises EvidenceError: a key is malformed.
         """
         return cls(
-            decode.base64_field(document['ek_cert'], 'ek_cert'),
+            messages.base64_field(document['ek_cert'], 'ek_cert'),
             *(
                 decode.public_field(document[name], name)
                 for name in ('ek_public', 'ak_public', 'srk_public')
@@ -130,7 +131,7 @@ def prove(verifier: service.Service, host: str, proof: str) -> str:
     :raises Forbidden: CREDENTIAL_WRONG, CREDENTIAL_EXPIRED.
     :raises Conflict: IDENTITY_CONFLICT.
     """
-    digest = _digest(decode.base64_field(proof, 'proof'))
+    digest = _digest(messages.base64_field(proof, 'proof'))
     try:
         return _prove(verifier, host, digest)
     except db_exc.DBDuplicateEntry:

@@ -8,6 +8,7 @@ it never stands in for evidence.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from keystoneauth1 import exceptions as ks_exc
@@ -56,7 +57,7 @@ class KeystoneNovaRecord:
             server, found, migration=migration, source=source, dest=dest
         )
 
-    def _get(self, path: str) -> dict[str, Any]:
+    def _get(self, path: str) -> Mapping[str, object]:
         try:
             response = self._client().get(
                 path,
@@ -97,8 +98,8 @@ def _adapter(conf: cfg.ConfigOpts) -> Any:
 
 
 def check_record(
-    server: dict[str, Any],
-    migrations: list[Any],
+    server: Mapping[str, object],
+    migrations: Sequence[object],
     *,
     migration: str,
     source: str,
@@ -112,7 +113,8 @@ def check_record(
     """
     if server.get('OS-EXT-STS:task_state') != 'migrating':
         raise _not_in_nova('the task state')
-    if len(migrations) != 1 or not isinstance(migrations[0], dict):
+    only = migrations[0] if len(migrations) == 1 else None
+    if not isinstance(only, dict):
         raise _not_in_nova('the number of migrations in progress')
     expected = {
         'uuid': migration,
@@ -121,7 +123,7 @@ def check_record(
         'dest_compute': dest,
     }
     for field, value in expected.items():
-        if migrations[0].get(field) != value:
+        if only.get(field) != value:
             raise _not_in_nova(field)
 
 

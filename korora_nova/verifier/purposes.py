@@ -1,49 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every purpose an attestation can have, at a glance."""
+"""Every purpose that an attestation can have, at a glance."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from korora_nova.custody import bodies
+from korora_nova.custody.exchange import Served
+from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import service
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.challenges import ON_DEMAND, STEADY
-from korora_nova.verifier.custody import at_rest, handover
+from korora_nova.verifier.custody import at_rest, decisions, handover
 
-Serve = Callable[[service.Service, Attested, dict[str, Any]], dict[str, Any]]
+B = TypeVar('B', bound=bodies.Body)
 
 
 @dataclasses.dataclass(frozen=True)
-class Purpose:
+class Purpose(Generic[B]):
     """How one purpose is served.
 
     :param any_tier: a contraindicated host may report this fact, too.
     :param classes: of challenges that may be answered with it.
     """
 
-    serve: Serve
+    body: type[B]
+    serve: Callable[[service.Service, Attested, B], Served]
     any_tier: bool = False
-    classes: frozenset[str] = frozenset((ON_DEMAND,))
+    classes: frozenset[ChallengeClass] = frozenset((ChallengeClass.ON_DEMAND,))
 
 
 def _attest(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Attest
+) -> Served:
     """The result is all there is; the report was stored with it."""
-    return {}
+    return Served()
 
 
-PURPOSES: dict[str, Purpose] = {
-    'attest': Purpose(
-        _attest, any_tier=True, classes=frozenset((STEADY, ON_DEMAND))
-    ),
-    'claim': Purpose(at_rest.claim),
-    'approve': Purpose(at_rest.approve),
-    'delete': Purpose(at_rest.delete),
-    'receive': Purpose(handover.receive),
-    'send': Purpose(handover.send),
-    'commit': Purpose(handover.commit, any_tier=True),
-    'abort': Purpose(handover.abort, any_tier=True),
+#: purpose -> how it is served.
+PURPOSES: dict[str, Purpose[Any]] = {
+    purpose.body.PURPOSE: purpose
+    for purpose in (
+        Purpose(
+            bodies.Attest,
+            _attest,
+            any_tier=True,
+            classes=frozenset(ChallengeClass),
+        ),
+        Purpose(bodies.Claim, at_rest.claim),
+        Purpose(bodies.Approve, at_rest.approve),
+        Purpose(bodies.Delete, at_rest.delete),
+        Purpose(bodies.Receive, handover.receive),
+        Purpose(bodies.Send, handover.send),
+        Purpose(bodies.Commit, decisions.commit, any_tier=True),
+        Purpose(bodies.Abort, decisions.abort, any_tier=True),
+    )
 }

@@ -13,6 +13,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
+from korora_nova.rats.words import Tier
 from korora_nova.verifier import service
 from korora_nova.verifier.db import models
 
@@ -167,13 +168,13 @@ def next_seq(session: orm.Session) -> int:
     return _seq(session)
 
 
-def current(row: models.Host, now: float) -> tuple[str, list[str]]:
+def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
     """Tier and reasons of a host now: an expired result is none."""
     if row.tier is None or row.expires is None:
-        return 'none', [_missing(row)]
+        return Tier.NONE, [_missing(row)]
     if now >= row.expires:
-        return 'none', [errors.Reason.RESULT_EXPIRED]
-    return row.tier, list(row.reasons)
+        return Tier.NONE, [errors.Reason.RESULT_EXPIRED]
+    return Tier(row.tier), list(row.reasons)
 
 
 def _missing(row: models.Host) -> str:

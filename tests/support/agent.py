@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova import client
-from korora_nova.custody import messages, transcript
+from korora_nova.custody import bodies, transcript
 from korora_nova.rats import evidence
 from tests.support import simulator
 
@@ -212,7 +212,7 @@ class SimAgent(simulator.SimHost):
             nonce,
             'receive-key',
             self.name,
-            messages.receive_key_body(migration, instance, source, public),
+            bodies.receive_key_body(migration, instance, source, public),
         )
         return Msk(
             public, creation, *self._certify(public, creation, qualifying)

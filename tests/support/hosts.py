@@ -203,7 +203,7 @@ class Machine:
     def state(self, instance: str) -> str:
         """The agent's own word for where a key stands."""
         record = self.agent.vault.get(instance)
-        return 'none' if record is None else record.state
+        return 'none' if record is None else str(record.state)
 
     def scrap(self) -> None:
         self.agent.server.stop()

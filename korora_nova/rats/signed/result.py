@@ -13,8 +13,8 @@ from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
+from korora_nova.rats.words import Tier
 
-TIERS = ('affirming', 'contraindicated', 'none')
 #: Clocks of service and readers may differ by this much, seconds.
 MAX_SKEW = 30.0
 
@@ -26,7 +26,7 @@ KIND = tokens.Kind(
         {
             'sub': schemas.HOST,
             'ak_name': schemas.NAME,
-            'tier': {'enum': list(TIERS)},
+            'tier': {'enum': [str(tier) for tier in Tier]},
             'reasons': {
                 'type': 'array',
                 'maxItems': 64,
@@ -50,7 +50,7 @@ class Result:
 
     host: str
     ak_name: str
-    tier: str
+    tier: Tier
     reasons: tuple[str, ...]
     issued: float
     expires: float
@@ -67,7 +67,7 @@ class VerifiedResult:
     kid: str
 
     @property
-    def tier(self) -> str:
+    def tier(self) -> Tier:
         return self.result.tier
 
     @property
@@ -93,7 +93,7 @@ class VerifiedResult:
                 errors.Reason.RESULT_EXPIRED,
                 'The attestation result is older than the server admits.',
             )
-        if self.result.tier != 'affirming':
+        if self.result.tier != Tier.AFFIRMING:
             raise errors.Untrusted(
                 errors.Reason.HOST_UNTRUSTED,
                 details={'reasons': ' '.join(self.result.reasons)},
@@ -137,14 +137,14 @@ def verify_result(
     result = Result(
         host=claims['sub'],
         ak_name=claims['ak_name'],
-        tier=claims['tier'],
+        tier=Tier(claims['tier']),
         reasons=tuple(claims['reasons']),
         issued=float(claims['iat']),
         expires=float(claims['exp']),
         cloud=claims['cloud'],
         issuer=claims['iss'],
     )
-    if result.tier == 'affirming' and result.reasons:
+    if result.tier == Tier.AFFIRMING and result.reasons:
         raise errors.Untrusted(
             forged, 'The attestation result contradicts itself.'
         )

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from korora_nova import errors
+from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
-from korora_nova.custody import transcript
-from korora_nova.custody.approval import sign_approval
+from korora_nova.custody.approval import Approval, sign_approval
+from korora_nova.custody.exchange import Approvals, Claimed, Decided
+from korora_nova.custody.words import Outcome
 from korora_nova.verifier import audit, service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger, receipts
@@ -17,16 +17,16 @@ from korora_nova.verifier.db import api
 
 @api.retried
 def claim(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Claim
+) -> Claimed:
     """First start of a server: this host holds its key from now on.
 
     :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
     """
     with verifier.db.write() as session:
         incarnation = ledger.current(session).incarnation
-        old = ledger.load(session, body['instance'])
-        new = rules.claim(old, body['instance'], attested.host)
+        old = ledger.load(session, body.instance)
+        new = rules.claim(old, body.instance, attested.host)
         if old is None:
             ledger.insert(session, new)
         else:
@@ -39,41 +39,34 @@ def claim(
             subject=new.instance,
             note=f'epoch {new.epoch}',
         )
-        return {
-            'claim': {
-                'epoch': new.epoch,
-                'incarnation': incarnation,
-                'approval_kid': verifier.signers.approval.kid,
-            }
-        }
+        return Claimed(new.epoch, incarnation, verifier.signers.approval.kid)
 
 
 def approve(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Approve
+) -> Approvals:
     """Let this host's TPM open keys it holds, all of them or none.
 
     :raises CustodyError: NOT_HOLDER, EPOCH_MISMATCH.
     :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
     """
-    asked = [(instance, int(epoch)) for instance, epoch in body['keys']]
     with verifier.db.read() as session:
         ledger.current(session)
-        for instance, epoch in asked:
+        for instance, epoch in body.keys:
             rules.may_open(
                 ledger.held(session, instance), attested.host, epoch
             )
-    return {
-        'approvals': [
+    return Approvals(
+        tuple(
             approval(verifier, attested, instance, epoch)
-            for instance, epoch in asked
-        ]
-    }
+            for instance, epoch in body.keys
+        )
+    )
 
 
 def approval(
     verifier: service.Service, attested: Attested, instance: str, epoch: int
-) -> dict[str, Any]:
+) -> Approval:
     """Sign one approval; the caller checked the ledger."""
     return sign_approval(
         instance=instance,
@@ -85,13 +78,13 @@ def approval(
             attested.ak.name, attested.srk_name, instance, epoch
         ),
         key=verifier.signers.approval,
-    ).to_json()
+    )
 
 
 @api.retried
 def delete(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Delete
+) -> Decided:
     """The server is gone: its holder may erase the key, with a receipt.
 
     Repeated, it gives the same receipt.
@@ -100,7 +93,7 @@ def delete(
     :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
     """
     with verifier.db.write() as session:
-        old = ledger.held(session, body['instance'])
+        old = ledger.held(session, body.instance)
         try:
             new = rules.delete(old, attested.host)
         except errors.CustodyError:
@@ -109,15 +102,15 @@ def delete(
             )
             if signed is None:
                 raise
-            return {'receipt': signed}
+            return Decided(signed)
         ledger.replace(session, old, new)
-        return {
-            'receipt': receipts.append(
+        return Decided(
+            receipts.append(
                 verifier,
                 session,
-                outcome=rules.DELETED,
+                outcome=Outcome.DELETED,
                 instance=old.instance,
                 epoch=old.epoch,
                 source=attested.host,
             )
-        }
+        )

@@ -5,50 +5,49 @@
   on the pending migration, and the receipt tells both ends.
 - Said again, by either end and whatever it says, the answer is the receipt
   of what was decided: silence and repetition change nothing.
-- A host that has just become untrusted still tells facts; they are
+- A host that has just become untrusted may still report facts; they are
   recorded with the reasons for doubt.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import bodies
 from korora_nova.custody import ledger as rules
+from korora_nova.custody.exchange import Decided
+from korora_nova.custody.words import MigrationState, Outcome, Role
 from korora_nova.verifier import audit, service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger, receipts
 from korora_nova.verifier.db import api, models
 
 _R = errors.Reason
-_RECEIVING = 'receiving'
-_PENDING = 'pending'
 
 
 def commit(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
-    """A party says that the guest runs on D; see :func:`_say`."""
-    return _say(verifier, attested, body, rules.COMMITTED)
+    verifier: service.Service, attested: Attested, body: bodies.Commit
+) -> Decided:
+    """A party says that the guest runs on D; see :func:`_hear`."""
+    return _hear(verifier, attested, body, Outcome.COMMITTED)
 
 
 def abort(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
-    """A party says that the guest never ran on D; see :func:`_say`."""
-    return _say(verifier, attested, body, rules.ABORTED)
+    verifier: service.Service, attested: Attested, body: bodies.Abort
+) -> Decided:
+    """A party says that the guest never ran on D; see :func:`_hear`."""
+    return _hear(verifier, attested, body, Outcome.ABORTED)
 
 
 @api.retried
-def _say(
+def _hear(
     verifier: service.Service,
     attested: Attested,
-    body: dict[str, Any],
-    purpose: str,
-) -> dict[str, Any]:
+    body: bodies.Decision,
+    wanted: Outcome,
+) -> Decided:
     """Hear a statement.
 
     :raises NotFound: MIGRATION_UNKNOWN; also if no permit was signed (then
@@ -56,48 +55,46 @@ def _say(
     :raises Forbidden: STATEMENT_NOT_ALLOWED.
     :raises Conflict: LEDGER_BEHIND.
     """
-    closed = False
     with verifier.db.write() as session:
-        row = session.get(models.Migration, body['migration'])
+        row = session.get(models.Migration, body.migration)
         if row is None:
-            return {
-                'receipt': receipts.brought(
-                    verifier, session, body['migration'], attested.host
+            return Decided(
+                receipts.find_recovered(
+                    verifier, session, body.migration, attested.host
                 )
-            }
-        outcome = rules.outcome_of(_role(attested, row), body['statement'])
-        if outcome != purpose:
+            )
+        outcome = rules.outcome_of(_role(attested, row), body.statement)
+        if outcome != wanted:
             raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
-        if row.status == _RECEIVING:
-            if outcome != rules.ABORTED:
+        if row.status == MigrationState.RECEIVING:
+            if outcome != Outcome.ABORTED:
                 raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
             _close(verifier, session, row, attested.host)
-            closed = True
-        elif row.status == _PENDING:
-            return {
-                'receipt': _decide(
-                    verifier,
-                    session,
-                    row,
-                    outcome,
-                    actor=attested.host,
-                    note=body['statement'],
-                    taint=attested.reasons,
-                )
-            }
-        signed = receipt_of(session, row.id)
-    if closed or signed is None:
+            signed = None
+        elif row.status == MigrationState.PENDING:
+            signed = _decide(
+                verifier,
+                session,
+                row,
+                outcome,
+                actor=attested.host,
+                note=body.statement,
+                taint=attested.reasons,
+            )
+        else:
+            signed = receipts.of(session, row.id)
+    if signed is None:
         raise errors.NotFound(
             _R.MIGRATION_UNKNOWN,
             'No permit was signed for the migration, and none will be.',
         )
-    return {'receipt': signed}
+    return Decided(signed)
 
 
 @api.retried
 def force_abort(
     verifier: service.Service, migration: str, reason: str, actor: str
-) -> dict[str, Any]:
+) -> dict[str, str | None]:
     """An operator, with D fenced, decides that the guest is not on D.
 
     :returns: ``receipt``; null if no permit was signed.
@@ -108,32 +105,27 @@ def force_abort(
         row = session.get(models.Migration, migration)
         if row is None:
             raise errors.NotFound(_R.MIGRATION_UNKNOWN)
-        if row.status == rules.COMMITTED:
+        if row.status == MigrationState.COMMITTED:
             raise errors.Conflict(
                 _R.MIGRATION_SPENT, 'The migration is committed.'
             )
-        if row.status == _RECEIVING:
+        if row.status == MigrationState.RECEIVING:
             _close(verifier, session, row, actor, reason)
-        if row.status == _PENDING:
+        if row.status == MigrationState.PENDING:
             return {
                 'receipt': _decide(
                     verifier,
                     session,
                     row,
-                    rules.ABORTED,
+                    Outcome.ABORTED,
                     actor=actor,
                     note=f'forced: {reason}',
                 )
             }
-        return {'receipt': receipt_of(session, migration)}
+        return {'receipt': receipts.of(session, migration)}
 
 
-def receipt_of(session: orm.Session, migration: str) -> str | None:
-    """The receipt of a decided migration."""
-    return receipts.of(session, migration)
-
-
-def _role(attested: Attested, row: models.Migration) -> str:
+def _role(attested: Attested, row: models.Migration) -> Role:
     """Which end speaks: by name and by attestation key.
 
     :raises Forbidden: STATEMENT_NOT_ALLOWED, neither.
@@ -142,9 +134,9 @@ def _role(attested: Attested, row: models.Migration) -> str:
         None,
         attested.ak_name,
     ):
-        return rules.SOURCE
+        return Role.SOURCE
     if attested.host == row.dest and row.ak_dest == attested.ak_name:
-        return rules.DEST
+        return Role.DEST
     raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
 
 
@@ -156,7 +148,14 @@ def _close(
     note: str = '',
 ) -> None:
     """No permit was signed yet: make sure that none will be."""
-    _move(verifier, session, row, _RECEIVING, rules.ABORTED, ())
+    _move(
+        verifier,
+        session,
+        row,
+        MigrationState.RECEIVING,
+        MigrationState.ABORTED,
+        (),
+    )
     audit.record(
         verifier,
         session,
@@ -171,7 +170,7 @@ def _decide(
     verifier: service.Service,
     session: orm.Session,
     row: models.Migration,
-    outcome: str,
+    outcome: Outcome,
     *,
     actor: str,
     note: str,
@@ -182,11 +181,18 @@ def _decide(
     epoch = row.new_epoch or 0
     new = (
         rules.commit(old, row.id, row.dest, epoch)
-        if outcome == rules.COMMITTED
+        if outcome == Outcome.COMMITTED
         else rules.abort(old, row.id)
     )
     ledger.replace(session, old, new)
-    _move(verifier, session, row, _PENDING, outcome, taint)
+    _move(
+        verifier,
+        session,
+        row,
+        MigrationState.PENDING,
+        MigrationState(outcome),
+        taint,
+    )
     audit.record(
         verifier,
         session,
@@ -212,8 +218,8 @@ def _move(
     verifier: service.Service,
     session: orm.Session,
     row: models.Migration,
-    old: str,
-    new: str,
+    old: MigrationState,
+    new: MigrationState,
     taint: tuple[str, ...],
 ) -> None:
     table = models.Migration

@@ -9,42 +9,47 @@ aborted.  A row of ``migrations`` moves ``receiving -> pending -> committed
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
-from korora_nova.custody import messages, transcript
+from korora_nova.custody.exchange import Permitted, Received
 from korora_nova.custody.permit import Permit, sign_permit
-from korora_nova.rats import appraise
+from korora_nova.custody.words import MigrationState
 from korora_nova.rats.evidence import qualify
 from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import audit, decode, results, service
+from korora_nova.rats.words import Tier
+from korora_nova.verifier import audit, results, service
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import at_rest, decisions, ledger
+from korora_nova.verifier.custody import at_rest, ledger, receipts
 from korora_nova.verifier.db import api, models
-
-RECEIVING = 'receiving'
-PENDING = 'pending'
 
 #: Hand-overs in one list.
 LISTED = 1000
 
-_R = errors.Reason
+# The same key with fresher evidence is the same request again.
+_SAME = (
+    'instance',
+    'source',
+    'dest',
+    'msk_name',
+    'ak_dest',
+    'address',
+    'tls_name',
+)
 
-commit = decisions.commit
-abort = decisions.abort
-force_abort = decisions.force_abort
+_R = errors.Reason
 
 
 def receive(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Receive
+) -> Received:
     """D is ready: note its fresh storage key, state, address and age.
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
@@ -54,53 +59,53 @@ def receive(
     """
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
-    columns = {
-        'instance': body['instance'],
-        'source': body['source'],
+    columns: dict[str, object] = {
+        'instance': body.instance,
+        'source': body.source,
         'dest': attested.host,
         'msk_name': msk.name.hex(),
         'ak_dest': attested.ak_name,
-        'address': body['address'],
-        'tls_name': body['tls_name'],
+        'address': body.address,
+        'tls_name': body.tls_name,
         'dest_issued': attested.issued,
         'dest_pcr_digest': attested.quote.policy_pcr_digest.hex(),
         'dest_reset_restart': clock.reset_restart.hex(),
         'dest_clock_ms': str(clock.clock_ms),
     }
     try:
-        _receive(verifier, body['migration'], columns)
+        _receive(verifier, body, columns)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(_R.MIGRATION_SPENT) from None
-    return {'receive': {'ok': True}}
+    return Received()
 
 
-def _verify_msk(attested: Attested, body: dict[str, Any]) -> objects.Public:
+def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
     """D's own TPM made this key, of this template, for this migration."""
-    if body['source'] == attested.host:
+    if body.source == attested.host:
         raise errors.Invalid(
             _R.INVALID_REQUEST, 'Source and destination are the same host.'
         )
-    msk = decode.public_field(body['msk_public'], 'msk_public')
+    msk = objects.parse_public(body.msk_public)
     objects.check_msk(msk)
     verify_creation(
-        decode.base64_field(body['creation_attest'], 'creation_attest'),
-        decode.base64_field(body['creation_signature'], 'creation_signature'),
+        body.creation_attest,
+        body.creation_signature,
         attested.ak,
         qualify(
             attested.challenge,
             'receive-key',
             attested.host,
-            messages.receive_key_body(
-                body['migration'], body['instance'], body['source'], msk.raw
+            bodies.receive_key_body(
+                body.migration, body.instance, body.source, msk.raw
             ),
         ),
         msk,
-        decode.base64_field(body['creation_data'], 'creation_data'),
+        body.creation_data,
         transcript.msk_outside_info(
             attested.challenge,
-            body['migration'],
-            body['instance'],
-            body['source'],
+            body.migration,
+            body.instance,
+            body.source,
             attested.host,
         ),
     )
@@ -109,19 +114,21 @@ def _verify_msk(attested: Attested, body: dict[str, Any]) -> objects.Public:
 
 @api.retried
 def _receive(
-    verifier: service.Service, migration: str, columns: dict[str, Any]
+    verifier: service.Service,
+    body: bodies.Receive,
+    columns: dict[str, object],
 ) -> None:
     table, now = models.Migration, verifier.clock()
     with verifier.db.write() as session:
         ledger.current(session)
-        row = ledger.held(session, columns['instance'])
-        rules.may_open(row, columns['source'], row.epoch)
-        known = session.get(table, migration)
+        row = ledger.held(session, body.instance)
+        rules.may_open(row, body.source, row.epoch)
+        known = session.get(table, body.migration)
         if known is None:
             session.add(
                 table(
-                    id=migration,
-                    status=RECEIVING,
+                    id=body.migration,
+                    status=MigrationState.RECEIVING,
                     created_at=now,
                     updated_at=now,
                     **columns,
@@ -129,29 +136,13 @@ def _receive(
             )
             session.flush()
             return
-        # The same key with fresher evidence is the same request again.
-        same = {
-            name: columns[name]
-            for name in (
-                'instance',
-                'source',
-                'dest',
-                'msk_name',
-                'ak_dest',
-                'address',
-                'tls_name',
-            )
-        }
         if not api.swap(
             session,
             sa.update(table)
             .where(
-                table.id == migration,
-                table.status == RECEIVING,
-                *(
-                    getattr(table, name) == value
-                    for name, value in same.items()
-                ),
+                table.id == body.migration,
+                table.status == MigrationState.RECEIVING,
+                *(getattr(table, name) == columns[name] for name in _SAME),
             )
             .values(updated_at=now, **columns),
         ):
@@ -168,15 +159,14 @@ class _Ready:
 
 
 def send(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Send
+) -> Permitted:
     """S asks for the permit: once per migration, checked to the last.
 
     1. what D asked for in ``receive``, field by field; 2. D is trusted
     now; 3. the ledger; 4. Nova's own record, with no transaction open;
     5. the age of both evidences, and 1-3 again; 6. the epoch is burned.
 
-    :returns: ``permit``, and an ``approval`` by which S opens its copy.
     :raises NotFound: MIGRATION_UNKNOWN.
     :raises Conflict: MIGRATION_SPENT, CUSTODY_PENDING, LEDGER_BEHIND.
     :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
@@ -187,39 +177,39 @@ def send(
     with verifier.db.read() as session:
         _ready(verifier, session, attested, body)
     verifier.nova.check(
-        migration=body['migration'],
-        instance=body['instance'],
+        migration=body.migration,
+        instance=body.instance,
         source=attested.host,
-        dest=body['dest'],
+        dest=body.dest,
     )
     return _permit(verifier, attested, body)
 
 
 @api.retried
 def _permit(
-    verifier: service.Service, attested: Attested, body: dict[str, Any]
-) -> dict[str, Any]:
+    verifier: service.Service, attested: Attested, body: bodies.Send
+) -> Permitted:
     table = models.Migration
     with verifier.db.write() as session:
         ready = _ready(verifier, session, attested, body)
         new, epoch = rules.begin(
-            ready.row, attested.host, ready.row.epoch, body['migration']
+            ready.row, attested.host, ready.row.epoch, body.migration
         )
         ledger.replace(session, ready.row, new)
         permit = sign_permit(
-            _fields(verifier, attested, ready, body['nonce'], epoch),
+            _fields(verifier, attested, ready, body.nonce, epoch),
             verifier.signers.custody,
         )
         api.must_swap(
             session,
             sa.update(table)
             .where(
-                table.id == body['migration'],
-                table.status == RECEIVING,
+                table.id == body.migration,
+                table.status == MigrationState.RECEIVING,
                 table.updated_at == ready.migration.updated_at,
             )
             .values(
-                status=PENDING,
+                status=MigrationState.PENDING,
                 epoch=ready.row.epoch,
                 new_epoch=epoch,
                 ak_source=attested.ak_name,
@@ -232,35 +222,35 @@ def _permit(
             session,
             actor=attested.host,
             action='permitted',
-            subject=body['migration'],
-            note=f'{body["instance"]} epoch {epoch} to {body["dest"]}',
+            subject=body.migration,
+            note=f'{body.instance} epoch {epoch} to {body.dest}',
         )
-        return {
-            'permit': permit,
-            'approval': at_rest.approval(
-                verifier, attested, body['instance'], ready.row.epoch
+        return Permitted(
+            permit,
+            at_rest.approval(
+                verifier, attested, body.instance, ready.row.epoch
             ),
-        }
+        )
 
 
 def _ready(
     verifier: service.Service,
     session: orm.Session,
     attested: Attested,
-    body: dict[str, Any],
+    body: bodies.Send,
 ) -> _Ready:
     """Every check of ``send`` that needs the database and the clock."""
     incarnation = ledger.current(session).incarnation
-    asked = session.get(models.Migration, body['migration'])
+    asked = session.get(models.Migration, body.migration)
     if asked is None:
         raise errors.NotFound(_R.MIGRATION_UNKNOWN)
-    if asked.status != RECEIVING:
+    if asked.status != MigrationState.RECEIVING:
         raise errors.Conflict(_R.MIGRATION_SPENT)
     expected = {
-        'instance': body['instance'],
+        'instance': body.instance,
         'source': attested.host,
-        'dest': body['dest'],
-        'msk_name': body['msk_name'],
+        'dest': body.dest,
+        'msk_name': body.msk_name,
     }
     for field, value in expected.items():
         if getattr(asked, field) != value:
@@ -290,7 +280,7 @@ def _check_destination(
         )
     tier, reasons = results.current(dest, verifier.clock())
     boot = f'{dest.reset_count or 0:08x}{dest.restart_count or 0:08x}'
-    if tier != appraise.AFFIRMING or boot != asked.dest_reset_restart:
+    if tier != Tier.AFFIRMING or boot != asked.dest_reset_restart:
         raise errors.Untrusted(
             _R.HOST_UNTRUSTED,
             'The destination is not trusted any more.',
@@ -342,7 +332,7 @@ def _fields(
     )
 
 
-def list_migrations(verifier: service.Service) -> list[dict[str, Any]]:
+def list_migrations(verifier: service.Service) -> list[dict[str, object]]:
     """The newest hand-overs, newest first."""
     table, receipt = models.Migration, models.Receipt
     with verifier.db.read() as session:
@@ -360,7 +350,7 @@ def list_migrations(verifier: service.Service) -> list[dict[str, Any]]:
         return [_view(row, token) for row, token in rows]
 
 
-def show(verifier: service.Service, migration: str) -> dict[str, Any]:
+def show(verifier: service.Service, migration: str) -> dict[str, object]:
     """One hand-over.
 
     :raises NotFound: MIGRATION_UNKNOWN.
@@ -369,10 +359,10 @@ def show(verifier: service.Service, migration: str) -> dict[str, Any]:
         row = session.get(models.Migration, migration)
         if row is None:
             raise errors.NotFound(_R.MIGRATION_UNKNOWN)
-        return _view(row, decisions.receipt_of(session, migration))
+        return _view(row, receipts.of(session, migration))
 
 
-def _view(row: models.Migration, receipt: str | None) -> dict[str, Any]:
+def _view(row: models.Migration, receipt: str | None) -> dict[str, object]:
     return {
         'id': row.id,
         'instance': row.instance,

@@ -7,14 +7,13 @@ given to a rule, and stored if it still is what was read.
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
+from korora_nova.custody.bodies import Attest
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.receipt import verify_receipt
 from korora_nova.rats.signed import token as tokens
@@ -24,7 +23,7 @@ from korora_nova.verifier.db import api, models
 LOG = logging.getLogger(__name__)
 
 
-def show(verifier: service.Service, instance: str) -> dict[str, Any]:
+def show(verifier: service.Service, instance: str) -> dict[str, object]:
     """Who holds the key of a server.
 
     :raises NotFound: NOT_FOUND, the server never was protected.
@@ -33,13 +32,7 @@ def show(verifier: service.Service, instance: str) -> dict[str, Any]:
         row = load(session, instance)
         if row is None:
             raise errors.NotFound(errors.Reason.NOT_FOUND)
-        return {
-            'instance': row.instance,
-            'holder': row.holder,
-            'epoch': row.epoch,
-            'max_epoch': row.max_epoch,
-            'pending': row.pending,
-        }
+        return row.to_json()
 
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
@@ -72,15 +65,7 @@ def insert(session: orm.Session, row: LedgerRow) -> None:
 
     :raises Lost: another worker did.
     """
-    session.add(
-        models.Server(
-            instance=row.instance,
-            holder=row.holder,
-            epoch=row.epoch,
-            max_epoch=row.max_epoch,
-            pending=row.pending,
-        )
-    )
+    session.add(models.Server(**row.to_json()))
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
@@ -134,7 +119,7 @@ def hear(
     verifier: service.Service,
     session: orm.Session,
     host: str,
-    report: dict[str, Any],
+    report: Attest,
     *,
     trusted: bool,
 ) -> None:
@@ -143,44 +128,48 @@ def hear(
     A receipt that is not known here, or a key of an epoch never issued,
     means that this database is older than the hosts (it was restored):
     permits, approvals and receipts stop until an operator recovers.  No
-    host stops them by its word alone: the receipt is signed, and what is
-    held counts if the host is trusted.
+    host can stop them by its word alone: the receipt is signed, and what is
+    held counts only if the host is trusted.
 
     :param trusted: whether the report came with affirming evidence.
     """
     row = session.get(models.Host, host)
     if row is None:
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-    token = report['receipt_head']
+    token = report.receipt_head
     row.receipt_head = tokens.digest(token).hex() if token else ''
     why = _unknown_receipt(verifier, session, row, token)
     if trusted:
-        row.held = [
-            [instance, int(epoch)] for instance, epoch in report['held']
-        ]
+        row.held = [[instance, epoch] for instance, epoch in report.held]
         why = why or _unknown_epoch(session, row)
     if why and not state(session).behind:
-        LOG.error(
-            'The ledger is behind its hosts: host %(host)s has '
-            '%(why)s. Permits and approvals stop until it is '
-            'recovered.',
-            {'host': host, 'why': why},
-        )
-        table = models.Ledger
-        api.must_swap(
-            session,
-            sa.update(table)
-            .where(table.id == 1, table.behind == '')
-            .values(behind=f'{host}: {why}'),
-        )
-        audit.record(
-            verifier,
-            session,
-            actor=host,
-            action='ledger behind',
-            subject=host,
-            note=why,
-        )
+        _stop(verifier, session, host, why)
+
+
+def _stop(
+    verifier: service.Service, session: orm.Session, host: str, why: str
+) -> None:
+    """No permit, approval or receipt from now on."""
+    LOG.error(
+        'The ledger is behind its hosts: host %(host)s has %(why)s. Permits '
+        'and approvals stop until it is recovered.',
+        {'host': host, 'why': why},
+    )
+    table = models.Ledger
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.id == 1, table.behind == '')
+        .values(behind=f'{host}: {why}'),
+    )
+    audit.record(
+        verifier,
+        session,
+        actor=host,
+        action='ledger behind',
+        subject=host,
+        note=why,
+    )
 
 
 def _unknown_receipt(

@@ -8,6 +8,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import receipt
+from korora_nova.custody.words import Outcome
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
 from korora_nova.verifier import service
@@ -22,7 +23,7 @@ def append(
     verifier: service.Service,
     session: orm.Session,
     *,
-    outcome: str,
+    outcome: Outcome,
     instance: str,
     epoch: int,
     source: str,
@@ -108,10 +109,10 @@ def of(session: orm.Session, subject: str) -> str | None:
     ).one_or_none()
 
 
-def brought(
+def find_recovered(
     verifier: service.Service, session: orm.Session, migration: str, host: str
 ) -> str:
-    """The receipt of a migration that only a recovery told of.
+    """The receipt of a migration that is known from a recovery alone.
 
     :raises NotFound: MIGRATION_UNKNOWN, there is none for this host.
     """

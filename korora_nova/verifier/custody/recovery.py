@@ -21,8 +21,7 @@ does not know.  An operator brings them; each is verified, and then
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -34,6 +33,7 @@ from korora_nova.custody.receipt import (
     VerifiedReceipt,
     verify_receipt,
 )
+from korora_nova.custody.words import MigrationState, Outcome
 from korora_nova.verifier import audit, service
 from korora_nova.verifier.custody import ledger, receipts
 from korora_nova.verifier.db import api, models
@@ -59,7 +59,7 @@ def freeze(db: api.Database, why: str) -> None:
 
 def recover(
     verifier: service.Service, tokens: Sequence[str], actor: str
-) -> dict[str, Any]:
+) -> Mapping[str, str | int]:
     """Reconcile with receipts of hosts; see the module for the steps.
 
     :returns: ``incarnation``, and numbers of what was done.
@@ -81,7 +81,7 @@ def recover(
 @api.retried
 def _recover(
     verifier: service.Service, brought: Sequence[VerifiedReceipt], actor: str
-) -> dict[str, Any]:
+) -> Mapping[str, str | int]:
     with verifier.db.write() as session:
         old = ledger.state(session).incarnation
         fresh = _unknown(session, brought)
@@ -97,7 +97,7 @@ def _recover(
             .where(table.id == 1, table.incarnation == old)
             .values(incarnation=incarnation, behind=''),
         )
-        answer = {
+        answer: dict[str, str | int] = {
             'incarnation': incarnation,
             'chained': chained,
             'unchained': len(fresh) - chained,
@@ -175,8 +175,11 @@ def _settle(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
 
 def _close_migration(session: orm.Session, item: VerifiedReceipt) -> None:
     row = session.get(models.Migration, item.receipt.migration)
-    if row is not None and row.status in ('receiving', 'pending'):
-        row.status = item.receipt.outcome
+    if row is not None and row.status in (
+        MigrationState.RECEIVING,
+        MigrationState.PENDING,
+    ):
+        row.status = MigrationState(item.receipt.outcome)
         row.new_epoch = item.receipt.epoch
 
 
@@ -189,13 +192,13 @@ def _latest(
     """
     holder, epoch = (old.holder, old.epoch) if old else (None, 0)
     for receipt in decided:
-        if receipt.outcome == rules.ABORTED:
+        if receipt.outcome == Outcome.ABORTED:
             # Its source held the key then; if that is news, a receipt is
             # missing, and nobody can be said to hold it.
             if epoch and receipt.source != holder:
                 holder = None
             continue
-        new = receipt.dest if receipt.outcome == rules.COMMITTED else None
+        new = receipt.dest if receipt.outcome == Outcome.COMMITTED else None
         holder = new if receipt.epoch > epoch or new == holder else None
         epoch = max(epoch, receipt.epoch)
     if not epoch:

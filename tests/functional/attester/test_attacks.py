@@ -9,9 +9,10 @@ import threading
 from typing import Any
 
 from korora_nova import errors
-from korora_nova.attester import vault
 from korora_nova.attester.source import Source
 from korora_nova.custody import messages
+from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.words import VaultState
 from tests.support import hosts
 
 _R = errors.Reason
@@ -37,10 +38,10 @@ class AttackCase(hosts.HostsTestCase):
         """One migration whose transfer is changed on the bus."""
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
-            transfer = copy.deepcopy(genuine(*args))
+        def ask(*args: Any) -> Transfer:
+            transfer = copy.deepcopy(genuine(*args).to_json())
             answer = change(transfer)
-            return transfer if answer is None else answer
+            return Transfer.from_json(transfer if answer is None else answer)
 
         self.h2.agent.destination._ask = ask
         migration = self.nova_migrates(self.h1, self.h2)
@@ -151,7 +152,7 @@ class TransferTest(AttackCase):
     def test_lost_transfer(self) -> None:
         """T30: S wrapped, D never hears of it."""
 
-        def lose(_transfer: dict[str, Any]) -> dict[str, Any]:
+        def lose(_transfer: Transfer) -> Transfer:
             raise errors.Unavailable(_R.BUS_UNAVAILABLE)
 
         migration = self.nova_migrates(self.h1, self.h2)
@@ -193,7 +194,7 @@ class TransferTest(AttackCase):
         """PCR 10 moves on every host; that alone stops nothing."""
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Transfer:
             self.h1.run_file('/usr/bin/swtpm')
             self.h2.run_file('/usr/bin/swtpm')
             transfer = genuine(*args)
@@ -207,7 +208,7 @@ class TransferTest(AttackCase):
         """T2: a PCR of D moves between permit and import."""
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Transfer:
             transfer = genuine(*args)
             self.h2.hardware.extend(14, b'another shim')
             return transfer
@@ -225,7 +226,7 @@ class TransferTest(AttackCase):
     def test_destination_rebooted_during_the_transfer(self) -> None:
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Transfer:
             transfer = genuine(*args)
             self.h2.hardware.reboot()
             return transfer
@@ -263,12 +264,13 @@ class RequestTest(AttackCase):
 
     def _ask_with(self, call: Any, public: bytes) -> Any:
         self.h1.client.call('announce', instance=self.instance)
-        return call(
-            'h1',
+        request = WrapRequest(
             '00000000-0000-4000-8000-000000000009',
             self.instance,
             public,
+            'h2',
         )
+        return call('h1', request)
 
     def test_announcement_serves_few_attempts(self) -> None:
         self.create(self.h1)
@@ -307,7 +309,7 @@ class RequestTest(AttackCase):
         entered, leave = threading.Event(), threading.Event()
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Transfer:
             entered.set()
             leave.wait(10)
             return genuine(*args)
@@ -336,7 +338,7 @@ class RequestTest(AttackCase):
         """T36: three hand-overs die after their MSK, then one succeeds."""
         self.create(self.h1)
 
-        def dead(*_: Any) -> dict[str, Any]:
+        def dead(*_: Any) -> Transfer:
             raise errors.Unavailable(_R.BUS_UNAVAILABLE)
 
         genuine = self.h2.agent.bus.ask
@@ -585,7 +587,9 @@ class StartTest(AttackCase):
     def test_permit_in_the_record_is_forged(self) -> None:
         record = self.h1.agent.vault.get(self.instance)
         assert record is not None
-        self.h1.agent.vault.put(record.moved(vault.OUTGOING, permit='a.b.c'))
+        self.h1.agent.vault.put(
+            record.moved(VaultState.OUTGOING, permit='a.b.c')
+        )
         self.assert_refused(_R.PERMIT_INVALID)
 
     def test_statements_must_fit_the_history(self) -> None:

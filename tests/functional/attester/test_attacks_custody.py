@@ -14,6 +14,10 @@ from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester import boot, files, libvirt_secret
+from korora_nova.custody import bodies
+from korora_nova.custody.exchange import Decided
+from korora_nova.custody.transfer import Transfer
+from korora_nova.custody.words import Statement
 from korora_nova.rats.signed import keys
 from tests.functional.attester.test_recovery import RecoveryCase
 from tests.support import faults, hosts
@@ -61,14 +65,10 @@ class LostPermitTest(RecoveryCase):
 class LiarsTest(RecoveryCase):
     """T42, T43: one end of a hand-over, or the bus, lies about it."""
 
-    def lie(
-        self, host: hosts.Machine, purpose: str, statement: str, migration: str
-    ) -> None:
+    def lie(self, host: hosts.Machine, body: bodies.Decision) -> None:
         """Root says this with the host's own evidence; V may refuse it."""
         with contextlib.suppress(errors.KororaError):
-            host.agent.attester.say(
-                purpose, {'migration': migration, 'statement': statement}
-            )
+            host.agent.attester.attest_for(body, Decided)
 
     def assert_key_under(self, host: hosts.Machine) -> None:
         """The guest runs on this host, so its key must be there."""
@@ -83,7 +83,7 @@ class LiarsTest(RecoveryCase):
     def test_arrived_before_the_stream(self) -> None:
         """A4a: D says "activated" too early, S erases; V should refuse it."""
         migration = self.begun()
-        self.lie(self.h2, 'commit', 'activated', migration)
+        self.lie(self.h2, bodies.Commit(migration, Statement.ACTIVATED))
         with contextlib.suppress(errors.KororaError):
             self.start(self.h1, self.h2, migration)
         self.h1.settle()
@@ -94,7 +94,7 @@ class LiarsTest(RecoveryCase):
         """A4b: S says "never_started" too late, D erases; V should refuse."""
         migration = self.moving()
         self.stream(self.h1, self.h2)
-        self.lie(self.h1, 'abort', 'never_started', migration)
+        self.lie(self.h1, bodies.Abort(migration, Statement.NEVER_STARTED))
         self.said(self.h2, 'activated', migration)
         self.assert_key_under(self.h2)
 
@@ -104,7 +104,7 @@ class LiarsTest(RecoveryCase):
         migration = self.nova_migrates(self.h1, self.h2)
         genuine = self.h2.agent.bus.ask
 
-        def hold_back(*args: Any) -> dict[str, Any]:
+        def hold_back(*args: Any) -> Transfer:
             genuine(*args)
             with contextlib.suppress(errors.KororaError):
                 self.start(self.h1, self.h2, migration)

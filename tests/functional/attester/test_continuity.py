@@ -8,6 +8,8 @@ import concurrent.futures
 from typing import Any
 
 from korora_nova import errors
+from korora_nova.custody.bodies import Attest
+from korora_nova.custody.exchange import Served
 from tests.support import hosts
 
 POLICY = {
@@ -164,9 +166,9 @@ class ContinuityTest(ContinuityCase):
         client.evidence = refuse  # type: ignore[method-assign]
         self.refused(
             'IMA_CONTINUITY',
-            self.h1.agent.attester.say,
-            'attest',
-            {'receipt_head': '', 'held': []},
+            self.h1.agent.attester.attest_for,
+            Attest('', ()),
+            Served,
         )
         self.assertEqual(2, len(asked))
 
@@ -192,8 +194,7 @@ class ContinuityTest(ContinuityCase):
 
         def say(number: int) -> str:
             self.h1.run_file('/usr/bin/swtpm')
-            answer = attester.say('attest', {'receipt_head': '', 'held': []})
-            return str(answer.get('result', str))
+            return attester.attest_for(Attest('', ()), Served).answer.result
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             results = list(pool.map(say, range(12)))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import testtools
 
@@ -17,6 +18,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.attester import rpc
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody.transfer import WrapRequest
 
 _COMMAND = 'from korora_nova.cmd.agent import main; main()'
 _CONFIG = """
@@ -43,9 +45,8 @@ class BusTest(testtools.TestCase):
     def test_who_did_not_answer_is_named(self) -> None:
         bus = rpc.Bus(options.parse([], []), 'fake://', 'h2', 0.2)
         self.addCleanup(bus.stop)
-        error = self.assertRaises(
-            errors.Unavailable, bus.ask, 'h1', 'migration', 'instance', b'key'
-        )
+        request = WrapRequest('migration', 'instance', b'key', 'h2')
+        error = self.assertRaises(errors.Unavailable, bus.ask, 'h1', request)
         self.assertEqual(errors.Reason.BUS_UNAVAILABLE, error.reason)
         self.assertIn('host h1', error.message)
         self.assertIn('MessagingTimeout', error.message)
@@ -63,7 +64,9 @@ class ProcessTest(testtools.TestCase):
         )
         self.client = AgentClient(str(self.directory / 'agent.sock'), 10)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(
+        self, config: pathlib.Path | None = None
+    ) -> subprocess.Popen[bytes]:
         environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
         process = subprocess.Popen(
             [
@@ -71,27 +74,58 @@ class ProcessTest(testtools.TestCase):
                 '-c',
                 _COMMAND,
                 '--config-file',
-                str(self.config),
+                str(config or self.config),
             ],
             env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if config else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if config else subprocess.DEVNULL,
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
 
-    def test_serves_and_stops_with_everything_down(self) -> None:
-        process = self.start()
+    def spoil(self) -> None:
+        """Make the configuration unusable."""
+        good = self.config.read_text()
+        self.config.write_text(
+            good.replace('auth_type = none', 'auth_type = no_such')
+        )
+
+    def status(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """What a process that has just been started answers."""
         deadline = time.monotonic() + 30
         while True:
             try:
-                status = self.client.call('status')
-                break
+                return self.client.call('status')
             except errors.Unavailable:
                 self.assertIsNone(process.poll())
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.1)
+
+    def test_a_second_agent_on_the_state_directory_ends(self) -> None:
+        first = self.start()
+        self.status(first)
+        other = self.config.with_name('other.conf')
+        other.write_text(
+            self.config.read_text().replace('/agent.sock', '/other.sock')
+        )
+        second = self.start(other)
+        self.assertEqual(1, second.wait(30))
+        assert second.stdout is not None
+        said = second.stdout.read().decode()
+        self.assertIn('STATE_DIR_IN_USE', said)
+        self.assertIn(str(self.directory / 'state'), said)
+        self.assertIn(f'process {first.pid}', said)
+        self.assertFalse((self.directory / 'other.sock').exists())
+        self.assertEqual('h1', self.status(first)['host'])
+        # However the first one ends, the directory is free then.
+        first.kill()
+        first.wait()
+        self.assertEqual('h1', self.status(self.start())['host'])
+
+    def test_serves_and_stops_with_everything_down(self) -> None:
+        process = self.start()
+        status = self.status(process)
         self.assertEqual(('h1', 'none'), (status['host'], status['tier']))
         error = self.assertRaises(
             errors.Unavailable, self.client.call, 'attest'
@@ -111,7 +145,7 @@ class ProcessTest(testtools.TestCase):
             f'{_COMMAND}\n'
             'sys.exit(sys.modules["eventlet"] is not None)\n'
         )
-        self.config.write_text('[service_auth]\nauth_type = no_such\n')
+        self.spoil()
         done = subprocess.run(
             [sys.executable, '-c', code, '--config-file', str(self.config)],
             env={**os.environ, 'PYTHONPATH': str(ROOT)},
@@ -124,5 +158,5 @@ class ProcessTest(testtools.TestCase):
         self.assertIn('cannot start', done.stdout)
 
     def test_unusable_configuration(self) -> None:
-        self.config.write_text('[service_auth]\nauth_type = no_such\n')
+        self.spoil()
         self.assertEqual(1, self.start().wait(30))

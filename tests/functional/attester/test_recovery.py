@@ -81,7 +81,7 @@ class ServiceDownTest(RecoveryCase):
         self.korora.nova.before_answer = self.service_down
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
+        def ask(*args: Any) -> Any:
             with mock.patch.object(
                 self.h1.agent.attester.client,
                 'evidence',
@@ -229,7 +229,7 @@ class CrashTest(RecoveryCase):
         migration = self.nova_migrates(self.h1, self.h2)
         genuine = self.h2.agent.bus.ask
 
-        def die(*args: Any) -> dict[str, Any]:
+        def die(*args: Any) -> Any:
             genuine(*args)
             self.h2.agent.destination._relinquish = lambda *_: None
             raise SystemExit
@@ -385,7 +385,9 @@ class LifeTest(RecoveryCase):
             for machine in (self.h1, self.h2)
         }
         self.assertEqual(1, len(heads))
-        self.assertEqual([[self.instance, 2]], self.h2.agent._report()['held'])
+        self.assertEqual(
+            [[self.instance, 2]], self.h2.agent._report().to_json()['held']
+        )
         self.h2.restart_agent()
         self.assertEqual(
             heads, {self.h2.client.call('status')['receipt_head']}

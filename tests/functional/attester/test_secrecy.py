@@ -12,6 +12,7 @@ from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody.transfer import Transfer, WrapRequest
 from tests.support import hosts
 
 
@@ -53,9 +54,12 @@ class SecrecyTest(hosts.HostsTestCase):
         """Keep what goes over the bus and to the service."""
         genuine = self.h2.agent.bus.ask
 
-        def ask(*args: Any) -> dict[str, Any]:
-            answer = genuine(*args)
-            self.said_on_the_bus += [repr(args), repr(answer)]
+        def ask(source: str, request: WrapRequest) -> Transfer:
+            answer = genuine(source, request)
+            self.said_on_the_bus += [
+                repr(request.to_json()),
+                repr(answer.to_json()),
+            ]
             return answer
 
         self.h2.agent.destination._ask = ask

@@ -7,7 +7,7 @@ import re
 import testtools
 
 from korora_nova.api import handlers, routes, rules
-from korora_nova.custody import messages
+from korora_nova.custody import bodies
 from korora_nova.verifier import purposes
 
 
@@ -76,7 +76,7 @@ class TestTables(testtools.TestCase):
         self.assertEqual(names, set(routes.PLACEHOLDERS))
 
     def test_purposes_have_schemas(self):
-        self.assertEqual(set(messages.BODIES), set(purposes.PURPOSES))
+        self.assertEqual(set(bodies.BODIES), set(purposes.PURPOSES))
 
     def test_only_facts_are_heard_from_untrusted_hosts(self):
         self.assertEqual(

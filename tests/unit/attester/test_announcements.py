@@ -9,6 +9,7 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import boot, source
+from korora_nova.custody.transfer import WrapRequest
 
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
 
@@ -49,9 +50,8 @@ class AnnouncementsTest(testtools.TestCase):
         """An unannounced call never takes the server's own turn."""
         host = mock.Mock()
         wrapper = source.Source(host, self.open, mock.Mock(), mock.Mock())
-        self.assertRaises(
-            errors.CustodyError, wrapper.wrap, SERVER, SERVER, '', 'h2'
-        )
+        asked = WrapRequest(SERVER, SERVER, b'', 'h2')
+        self.assertRaises(errors.CustodyError, wrapper.wrap, asked)
         host.vault.busy.assert_not_called()
 
     def test_spent(self) -> None:

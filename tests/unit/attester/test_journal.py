@@ -10,6 +10,7 @@ import testtools
 
 from korora_nova.attester import journal
 from korora_nova.custody import receipt as receipts
+from korora_nova.custody.words import Outcome
 from korora_nova.rats.signed import keys
 
 CLOUD = '11111111-2222-4333-8444-555555555555'
@@ -32,10 +33,10 @@ class JournalTest(testtools.TestCase):
         )
 
     def receipt(
-        self, seq: int, outcome: str = 'committed'
+        self, seq: int, outcome: Outcome = Outcome.COMMITTED
     ) -> receipts.VerifiedReceipt:
         migration = '00000000-0000-4000-8000-%012d' % seq
-        deleted = outcome == 'deleted'
+        deleted = outcome == Outcome.DELETED
         token = receipts.sign_receipt(
             receipts.Receipt(
                 seq=seq,
@@ -78,7 +79,7 @@ class JournalTest(testtools.TestCase):
 
     def test_deletion_is_found_by_instance(self) -> None:
         kept = journal.Journal(self.directory)
-        gone = self.receipt(3, 'deleted')
+        gone = self.receipt(3, Outcome.DELETED)
         kept.add(gone)
         self.assertEqual(gone.token, kept.find(INSTANCE))
 
@@ -86,7 +87,7 @@ class JournalTest(testtools.TestCase):
         kept = journal.Journal(self.directory)
         committed = self.receipt(4)
         kept.add(committed)
-        kept.add(self.receipt(5, 'aborted'))
+        kept.add(self.receipt(5, Outcome.ABORTED))
         self.assertEqual(committed.token, kept.superseding(INSTANCE))
 
     def test_torn_line_after_a_crash(self) -> None:

@@ -12,13 +12,18 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import attest, enrol, loop
-from korora_nova.attester.attest import Answer, Challenge
+from korora_nova.attester.attest import Answered
+from korora_nova.custody import bodies
+from korora_nova.custody.exchange import Answer, Challenge, Served
+from korora_nova.custody.words import ChallengeClass
 
 _R = errors.Reason
 
 
-def challenge(number: int) -> dict[str, Any]:
-    return {'challenge': f'{number:064x}', 'incarnation': 'i'}
+def challenge(number: int) -> Challenge:
+    return Challenge(
+        number.to_bytes(32, 'big'), ChallengeClass.STEADY, 0.0, 90.0, 'i'
+    )
 
 
 class FakeAttester:
@@ -43,23 +48,31 @@ class FakeAttester:
 
     def challenge(self, _class: str) -> Challenge:
         self.asked += 1
-        return Challenge.from_json(challenge(1000 + self.asked))
+        return challenge(1000 + self.asked)
 
     continuing = attest.Attester.continuing
 
     def answer(
-        self, given: Challenge, purpose: str, body: Any, *, whole: bool = False
-    ) -> Answer:
+        self,
+        given: Challenge,
+        body: bodies.Body,
+        kind: type[Served],
+        *,
+        whole: bool = False,
+    ) -> Answered[Served]:
         if self.failures:
             raise self.failures.pop(0)
         self.whole.append(whole)
         self.answered.append(int.from_bytes(given.value, 'big'))
         following = challenge(len(self.answered))
-        return Answer({'next_challenge': following}, mock.Mock(), given)
+        answer = Answer('a.b.c', 0, following, kind())
+        return Answered(answer, self.result, mock.Mock(), given)
 
-    def say(self, purpose: str, body: Any) -> Answer:
+    def attest_for(
+        self, body: bodies.Body, kind: type[Served]
+    ) -> Answered[Served]:
         self.gate.wait(5)
-        return self.answer(self.challenge(''), purpose, body)
+        return self.answer(self.challenge(''), body, kind)
 
 
 class LoopTest(testtools.TestCase):
@@ -69,7 +82,7 @@ class LoopTest(testtools.TestCase):
         self.loop = loop.Attestation(
             self.attester,  # type: ignore[arg-type]
             60,
-            lambda: {'receipt_head': '', 'held': []},
+            lambda: bodies.Attest('', ()),
         )
 
     def test_answers_the_next_challenge_of_the_last_answer(self) -> None:

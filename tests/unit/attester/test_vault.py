@@ -14,6 +14,7 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import files, vault
+from korora_nova.custody.words import Statement, VaultState
 
 INSTANCE = '6b6f726f-7261-4000-8000-000000000001'
 OTHER = '6b6f726f-7261-4000-8000-000000000002'
@@ -23,7 +24,7 @@ NAME = '000b' + '00' * 32
 def record(**changes: object) -> vault.Record:
     fields: dict[str, object] = {
         'instance': INSTANCE,
-        'state': vault.HELD,
+        'state': VaultState.HELD,
         'ak_name': NAME,
         'srk_name': NAME,
         'epoch': 3,
@@ -68,17 +69,22 @@ class VaultTest(testtools.TestCase):
             migration=OTHER,
             permit='a.b.c',
             peer='h2',
-            statement='no_domain',
+            statement=Statement.NO_DOMAIN,
             forget=True,
-        ).moved(vault.RELINQUISHED)
+        ).moved(VaultState.RELINQUISHED)
         self.assertNotEqual('', kept.boot_id)
         self.assertEqual(kept, vault.Record.from_json(kept.to_json()))
+
+    def test_no_statement_is_empty_text(self) -> None:
+        document = record().to_json()
+        self.assertEqual('', document['statement'])
+        self.assertIsNone(vault.Record.from_json(document).statement)
 
     def test_crash_while_writing_keeps_the_old_record(self) -> None:
         kept = self.vault.put(record())
         with mock.patch.object(os, 'replace', side_effect=OSError):
             self.assertRaises(
-                OSError, self.vault.put, record(state=vault.MOVING)
+                OSError, self.vault.put, record(state=VaultState.MOVING)
             )
         self.assertEqual(kept, self.vault.get(INSTANCE))
         self.assertEqual([kept], self.vault.all())

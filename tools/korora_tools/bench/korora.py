@@ -15,6 +15,7 @@ from korora_nova.rats import appraise, eventlog, ima, policy
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.quote import verify as quote
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 from korora_tools.bench import worker, workload
 from tests.support import simulator
 
@@ -59,7 +60,7 @@ class Host:
             ima_state=state,
             memos=memos,
         )
-        assert appraisal.tier == appraise.AFFIRMING, appraisal.reasons
+        assert appraisal.tier == Tier.AFFIRMING, appraisal.reasons
         return appraisal
 
 

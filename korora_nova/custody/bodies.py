@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of attestations, one per purpose, hashed into the quote as sent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple, TypeVar
+
+from korora_nova.custody import ledger, messages
+from korora_nova.custody.words import Statement
+from korora_nova.rats import schemas
+
+_PAIRS = {
+    'type': 'array',
+    'maxItems': 4096,
+    'items': {
+        'type': 'array',
+        'minItems': 2,
+        'maxItems': 2,
+        'prefixItems': [schemas.UUID, schemas.EPOCH],
+    },
+}
+
+D = TypeVar('D', bound='Decision')
+
+
+class Key(NamedTuple):
+    """The key of one server at one epoch."""
+
+    instance: str
+    epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Body(messages.Message):
+    """The body of an attestation with one purpose.
+
+    :cvar PURPOSE: is hashed into the quote beside the body.
+    """
+
+    PURPOSE: ClassVar[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Attest(Body):
+    """The host reports facts and wants nothing but its result.
+
+    :param receipt_head: the last receipt itself, empty before any: an
+        unsigned one would stop the ledger.
+    :param held: keys that this host holds.
+    """
+
+    PURPOSE = 'attest'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'receipt_head': {'anyOf': [schemas.TOKEN, {'const': ''}]},
+            'held': _PAIRS,
+        }
+    )
+
+    receipt_head: str
+    held: tuple[Key, ...]
+
+    @classmethod
+    def from_json(cls, document: object) -> Attest:
+        """See :meth:`.Message.from_json`."""
+        fields = messages.validate(document, cls.SCHEMA)
+        return cls(fields['receipt_head'], _keys(fields['held']))
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim(Body):
+    """First start of a server: this host wants to hold its key."""
+
+    PURPOSE = 'claim'
+    SCHEMA = schemas.closed(
+        {'version': schemas.VERSION, 'instance': schemas.UUID}
+    )
+
+    instance: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete(Body):
+    """The server was deleted: its holder wants to erase the key."""
+
+    PURPOSE = 'delete'
+    SCHEMA = Claim.SCHEMA
+
+    instance: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Approve(Body):
+    """The host's TPM wants to open keys that this host holds."""
+
+    PURPOSE = 'approve'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'keys': {**_PAIRS, 'minItems': 1, 'maxItems': 64},
+        }
+    )
+
+    keys: tuple[Key, ...]
+
+    @classmethod
+    def from_json(cls, document: object) -> Approve:
+        """See :meth:`.Message.from_json`."""
+        return cls(_keys(messages.validate(document, cls.SCHEMA)['keys']))
+
+
+@dataclasses.dataclass(frozen=True)
+class Receive(Body):
+    """A destination is ready: its migration storage key, certified.
+
+    :param msk_public: TPM2B_PUBLIC; ``creation_data`` TPMS_CREATION_DATA,
+        ``creation_attest`` TPMS_ATTEST, ``creation_signature``
+        TPMT_SIGNATURE by the attestation key.
+    :param address: where the stream must go; ``tls_name`` the name in the
+        host's certificate, empty without TLS.
+    """
+
+    PURPOSE = 'receive'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'instance': schemas.UUID,
+            'source': schemas.HOST,
+            'msk_public': messages.PUBLIC,
+            'creation_data': messages.PUBLIC,
+            'creation_attest': messages.BLOB,
+            'creation_signature': messages.PUBLIC,
+            'address': schemas.text(255),
+            'tls_name': schemas.text(255, 0),
+        }
+    )
+    BLOBS = (
+        'msk_public',
+        'creation_data',
+        'creation_attest',
+        'creation_signature',
+    )
+
+    migration: str
+    instance: str
+    source: str
+    msk_public: bytes
+    creation_data: bytes
+    creation_attest: bytes
+    creation_signature: bytes
+    address: str
+    tls_name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Send(Body):
+    """A source asks for the permit; byte strings in hex.
+
+    :param nonce: 32 bytes that the permit must repeat.
+    :param msk_name: TPM name of the destination's migration storage key.
+    """
+
+    PURPOSE = 'send'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'instance': schemas.UUID,
+            'nonce': schemas.DIGEST,
+            'dest': schemas.HOST,
+            'msk_name': schemas.NAME,
+        }
+    )
+
+    migration: str
+    instance: str
+    nonce: str
+    dest: str
+    msk_name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision(Body):
+    """A party of a hand-over says what it knows of its end."""
+
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'statement': {
+                'enum': sorted(
+                    str(word)
+                    for said in ledger.STATEMENTS.values()
+                    for word in said
+                )
+            },
+        }
+    )
+
+    migration: str
+    statement: Statement
+
+    @classmethod
+    def from_json(cls: type[D], document: object) -> D:
+        """See :meth:`.Message.from_json`."""
+        fields = messages.validate(document, cls.SCHEMA)
+        return cls(fields['migration'], Statement(fields['statement']))
+
+
+@dataclasses.dataclass(frozen=True)
+class Commit(Decision):
+    """The guest runs on the destination."""
+
+    PURPOSE = 'commit'
+
+
+@dataclasses.dataclass(frozen=True)
+class Abort(Decision):
+    """The guest never ran on the destination."""
+
+    PURPOSE = 'abort'
+
+
+#: purpose of an attestation -> its body.
+BODIES: dict[str, type[Body]] = {
+    body.PURPOSE: body
+    for body in (Attest, Claim, Approve, Receive, Send, Commit, Abort, Delete)
+}
+
+
+def receive_key_body(
+    migration: str, instance: str, source: str, msk_public: bytes
+) -> bytes:
+    """What the certified creation of a migration storage key answers.
+
+    Its qualifying data is ``evidence.qualify(challenge, 'receive-key',
+    host, THIS)``: the body of ``receive`` itself holds the attestation and
+    cannot be bound into it.
+    """
+    return messages.dumps(
+        {
+            'version': 1,
+            'migration': migration,
+            'instance': instance,
+            'source': source,
+            'msk_public': messages.b64(msk_public),
+        }
+    ).encode()
+
+
+def _keys(pairs: Iterable[tuple[str, int]]) -> tuple[Key, ...]:
+    # In JSON 3.0 is an integer, too.
+    return tuple(Key(instance, int(epoch)) for instance, epoch in pairs)
