@@ -11,7 +11,7 @@ from typing import Any
 from korora_nova import errors
 from korora_nova.attester import vault
 from korora_nova.attester.source import Source
-from korora_nova.custody import messages
+from korora_nova.custody import operations
 from tests.support import hosts
 
 _R = errors.Reason
@@ -619,7 +619,7 @@ class SchemaTest(hosts.LabTestCase):
 
     def test_every_operation_has_a_handler(self) -> None:
         self.assertEqual(
-            set(messages.OPERATIONS), set(self.h1.agent.operations())
+            set(operations.REQUESTS), set(self.h1.agent.operations())
         )
 
     def test_malformed_requests(self) -> None:
