@@ -9,6 +9,8 @@ PCRs are not for them. Details go to the log.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nova import exception
@@ -17,6 +19,9 @@ from oslo_log import log as logging
 from korora_nova import errors
 
 LOG = logging.getLogger(__name__)
+
+#: Makes Nova's exception of a refusal.
+Refuse = Callable[[errors.KororaError, Any], exception.NovaException]
 
 # Other hosts would refuse for the same reason.
 _EVERYWHERE = frozenset(
@@ -40,17 +45,34 @@ def log(exc: errors.KororaError, what: str, instance: Any) -> None:
     )
 
 
-def plain(exc: errors.KororaError) -> exception.NovaException:
+@contextlib.contextmanager
+def told(what: str, instance: Any, refuse: Refuse) -> Iterator[None]:
+    """Tell the operator of a refusal, and Nova in its own terms.
+
+    :param what: was to be done with the server.
+    """
+    try:
+        yield
+    except errors.KororaError as exc:
+        log(exc, what, instance)
+        raise refuse(exc, instance) from exc
+
+
+def plain(exc: errors.KororaError, instance: Any) -> exception.NovaException:
     """The operation fails; the server stays as it is."""
     return exception.NovaException(text(exc))
 
 
-def rollback(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+def rollback(
+    exc: errors.KororaError, instance: Any
+) -> exception.InstanceFaultRollback:
     """The operation fails, and Nova restores the state before it."""
-    return exception.InstanceFaultRollback(plain(exc))
+    return exception.InstanceFaultRollback(plain(exc, instance))
 
 
-def precheck(exc: errors.KororaError) -> exception.MigrationPreCheckError:
+def precheck(
+    exc: errors.KororaError, instance: Any
+) -> exception.MigrationPreCheckError:
     """The conductor tries the next host; the server stays ACTIVE."""
     return exception.MigrationPreCheckError(reason=text(exc))
 
@@ -61,7 +83,7 @@ def spawn(exc: errors.KororaError, instance: Any) -> exception.NovaException:
         return exception.BuildAbortException(
             instance_uuid=instance.uuid, reason=text(exc)
         )
-    return plain(exc)
+    return plain(exc, instance)
 
 
 def rebuild(
@@ -75,7 +97,9 @@ def rebuild(
     )
 
 
-def resize(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+def resize(
+    exc: errors.KororaError, instance: Any
+) -> exception.InstanceFaultRollback:
     """Nothing was moved."""
     return exception.InstanceFaultRollback(
         exception.ResizeError(reason=text(exc))

@@ -28,7 +28,7 @@ from oslo_utils import uuidutils
 from korora_nova import client, conf, errors
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import result as signed
-from korora_nova.relying_party import base
+from korora_nova.relying_party import driver as korora_driver
 from tests.unit.relying_party import fakes
 
 CONF = nova.conf.CONF
@@ -225,7 +225,7 @@ class Base(libvirt_base.ServersTestBase):
 
         self.useFixture(
             fixtures.MockPatchObject(
-                base.BaseDriver, '_make_agent', make_agent
+                korora_driver.KororaLibvirtDriver, '_make_agent', make_agent
             )
         )
 

@@ -101,10 +101,10 @@ class TestKeysOfStockServers(Base):
         self.assertFalse(self.step())
         instance.task_state = None
         instance.save()
-        self.driver._beginning.add(server['id'])
+        self.driver._starts._beginning.add(server['id'])
         self.assertFalse(self.step())
         self.assertEqual([], self.h1.ops())
-        self.driver._beginning.clear()
+        self.driver._starts._beginning.clear()
         self.assertTrue(self.step())
         self.assert_taken(server)
 
@@ -125,7 +125,7 @@ class TestKeysOfStockServers(Base):
         self.assertTrue(entered.wait(10))
         threading.Timer(0.5, leave.set).start()
         began = time.monotonic()
-        with self.driver._starting(self.instance(server)) as ticket:
+        with self.driver._starts.starting(self.instance(server)) as ticket:
             self.assertGreater(time.monotonic() - began, 0.4)
             self.assertIsNotNone(ticket.secret_uuid)
             self.assertEqual(1, len(self.secrets('h1')))

@@ -11,7 +11,8 @@ from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from korora_nova import errors
-from korora_nova.relying_party import base as driver_base
+from korora_nova.attester import socket_client
+from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
 from tests.support import faults
 
@@ -155,8 +156,9 @@ class TestHostBoot(Base):
         self.power_fails(*servers)
         waited = []
 
-        class Hanging:
+        class Hanging(socket_client.AgentClient):
             def __init__(self, timeout):
+                super().__init__('/nowhere', timeout)
                 self.timeout = timeout
 
             def call(self, op, **fields):
@@ -168,7 +170,7 @@ class TestHostBoot(Base):
 
         self.useFixture(
             fixtures.MockPatchObject(
-                driver_base.BaseDriver,
+                korora_driver.KororaLibvirtDriver,
                 '_make_agent',
                 lambda driver, timeout: Hanging(timeout),
             )
@@ -234,12 +236,12 @@ class TestDefining(Base):
 
         def start():
             try:
-                with self.driver._starting(instance):
+                with self.driver._starts.starting(instance):
                     outcome.append('admitted')
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
 
-        with self.driver._defining(instance):
+        with self.driver._starts.defining(instance):
             thread = threading.Thread(target=start)
             thread.start()
             # A start may also wait for the definition to end.

@@ -30,7 +30,7 @@ class Base(base.Base):
 
     def assert_closed(self):
         self.assertEqual([], self.secrets('h1') + self.secrets('h2'))
-        self.assertEqual(set(), self.h1.open | self.h2.open)
+        self.assertEqual(set(), self.h1.opened | self.h2.opened)
 
 
 class TestCreate(Base):
@@ -106,7 +106,7 @@ class TestCreate(Base):
     def test_mdev_like_second_attempt_finds_the_key(self):
         server = self.protect()
         instance = self.instance(server)
-        with self.driver._starting(instance):
+        with self.driver._starts.starting(instance):
             self.driver._host.delete_secret('vtpm', server['id'])
             secret, mode = self.driver._get_or_create_secret_for_vtpm(
                 None, instance

@@ -625,7 +625,7 @@ class TestRestart(Base):
         driver = self.computes['h2'].driver
 
         def forget(**fields):
-            driver._incoming.clear()
+            driver._incoming._migrations.clear()
             return check(**fields)
 
         with mock.patch.object(self.h2, '_attest', forget):
