@@ -6,7 +6,8 @@
     [DEFAULT]
     compute_driver = korora.KororaLibvirtDriver
 
-What Nova calls is overridden here; what is done then is elsewhere:
+What Nova calls is overridden here. What is done then is done by the parts
+of :class:`korora_nova.relying_party.host.Host`:
 
 ==============  ======================================================
 ``starts``      the gate of every start
@@ -15,11 +16,13 @@ What Nova calls is overridden here; what is done then is elsewhere:
 ``outgoing``    live migration, on the source (S)
 ``incoming``    live migration, on the destination (D)
 ``deletes``     the end of a server
+``servers``     what is known of a server
 ``arrival``     what the start of nova-compute leaves to do
 ==============  ======================================================
 
-A refusal is raised as exactly the class with which Nova ends the operation
-as it should. Arguments are passed on as they come, for Nova 33 and 34 alike.
+How Nova ends an operation that is refused depends on the class of the
+exception: ``refusal`` lists the operations. Arguments are passed on as they
+come, for Nova 33 and 34 alike.
 """
 
 from __future__ import annotations
@@ -28,29 +31,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nova.conf
-from nova import vtpm
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
-from nova.virt.libvirt import utils as libvirt_utils
-from oslo_log import log as logging
 
 from korora_nova import conf, errors
 from korora_nova.attester.socket_client import AgentClient
-from korora_nova.relying_party import drift, gate, records, refusal
-from korora_nova.relying_party.arrival import Arrival
-from korora_nova.relying_party.deletes import Deletes
+from korora_nova.relying_party import drift, nova_calls, refusal
+from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
-from korora_nova.relying_party.incoming import Incoming
-from korora_nova.relying_party.keys import Keys
-from korora_nova.relying_party.onboarding import Onboarding
-from korora_nova.relying_party.outgoing import Outgoing
-from korora_nova.relying_party.servers import Servers
-from korora_nova.relying_party.starts import Starts
 from korora_nova.relying_party.stream import StreamDomain
-from korora_nova.relying_party.tombstone import Tombstones
 
 CONF = nova.conf.CONF
-LOG = logging.getLogger(__name__)
 
 conf.register_korora_opts(CONF)
 
@@ -60,40 +51,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only)
-        #: This host's name in Nova; init_host says it again.
-        self._nova_host: str = CONF.host
-        self._gate = gate.Gate(
-            self._make_agent,
-            timeout=CONF.korora.agent_timeout,
-            boot_wait=CONF.korora.boot_wait,
-        )
         self._hypervisor = Hypervisor(lambda: self._host)
-        self._tombstones = Tombstones(CONF.state_path)
-        servers = Servers(self._gate, CONF, self._hypervisor.has_tpm)
-        self._deletes = Deletes(self._gate, servers, self._tombstones)
-        self._keys = Keys(
-            self._gate, self._hypervisor, vtpm.get_or_create_secret
+        self._korora = Host(
+            CONF, self._make_agent, self._hypervisor, nova_calls
         )
-        self._starts = Starts(
-            self._gate, servers, self._keys, self._deletes, CONF
-        )
-        self._onboarding = Onboarding(servers, self._starts, self._keys, CONF)
-        self._outgoing = Outgoing(
-            self._gate,
-            servers,
-            self._onboarding,
-            CONF,
-            libvirt_utils.is_valid_hostname,
-        )
-        self._incoming = Incoming(
-            self._gate,
-            servers,
-            CONF,
-            lambda: self._nova_host,
-            records.live_migrations,
-        )
-        self._servers = servers
-        self._arrival = Arrival(self._arrive)
 
     def _make_agent(self, timeout: float) -> AgentClient:
         return AgentClient(CONF.korora.agent_socket, timeout)
@@ -102,43 +63,16 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def init_host(self, host: Any) -> None:
         """As stock; what is found wrong refuses protected servers only."""
-        self._nova_host = host
-        self._gate.boot()
+        self._korora.begin(host)
         super().init_host(host)
-        try:
-            self._gate.obstacle = drift.obstacle(
+        self._korora.examine(
+            lambda: drift.obstacle(
                 libvirt_driver.LibvirtDriver, self._host.has_min_version
             )
-            if self._gate.obstacle is not None:
-                LOG.error(
-                    'Servers with a requirement are refused here: %s',
-                    self._gate.obstacle,
-                )
-            self._arrival.start()
-        except Exception:  # noqa: BLE001 boundary: nova-compute must start
-            LOG.exception(
-                'Cannot examine this host; servers with a '
-                'requirement are refused'
-            )
-            self._gate.obstacle = errors.Unavailable(errors.Reason.INTERNAL)
-
-    def _arrive(self) -> bool:
-        """Compare this host with its agent; whether all is as it should be.
-
-        :raises KororaError: the agent does not answer (yet).
-        """
-        status = self._gate.agent(gate.QUICK).status()
-        self._incoming.compare_address()
-        self._deletes.settle()
-        known = {key.instance for key in status.keys}
-        return self._onboarding.take_all(
-            instance
-            for instance in records.servers_of(self._nova_host)
-            if instance.uuid not in known
         )
 
     def cleanup_host(self, host: Any) -> None:
-        self._arrival.stop()
+        self._korora.arrival.stop()
         super().cleanup_host(host)
 
     # Starts
@@ -152,11 +86,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Create, unshelve, and the second half of rebuild and evacuate."""
-        with self._starts.gated(
-            'create the server',
-            instance,
-            refusal.spawn,
-            image_meta=image_meta,
+        with self._korora.starts.gated(
+            refusal.CREATE, instance, image_meta=image_meta
         ):
             super().spawn(context, instance, image_meta, *args, **kwargs)
 
@@ -174,19 +105,15 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         has dropped its allocation, as after every failed rebuild:
         ``nova-manage placement heal_allocations`` restores it.
         """
-        with refusal.told(
-            'rebuild the server',
-            instance,
-            refusal.rebuild,
-        ):
-            self._starts.check_rebuild(instance, image_meta)
+        with refusal.told(refusal.REBUILD, instance):
+            self._korora.starts.check_rebuild(instance, image_meta)
         super().rebuild(context, instance, image_meta, *args, **kwargs)
 
     def power_on(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Start, and restore of a soft-deleted server."""
-        with self._starts.gated('start the server', instance, refusal.plain):
+        with self._korora.starts.gated(refusal.START, instance):
             super().power_on(context, instance, *args, **kwargs)
 
     def reboot(
@@ -194,31 +121,27 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Reboot; a soft one launches the guest again by itself, too."""
         # Nova finishes an interrupted reboot when the host boots.
-        self._starts.await_boot(instance)
-        with self._starts.gated('reboot the server', instance, refusal.plain):
+        self._korora.starts.await_boot(instance)
+        with self._korora.starts.gated(refusal.REBOOT, instance):
             super().reboot(context, instance, *args, **kwargs)
 
     def resume(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Resume a suspended server."""
-        with self._starts.gated(
-            'resume the server', instance, refusal.rollback
-        ):
+        with self._korora.starts.gated(refusal.RESUME, instance):
             super().resume(context, instance, *args, **kwargs)
 
     def rescue(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Rescue; Nova's API refuses it for servers with a vTPM."""
-        with self._starts.gated('rescue the server', instance, refusal.plain):
+        with self._korora.starts.gated(refusal.RESCUE, instance):
             super().rescue(context, instance, *args, **kwargs)
 
     def unrescue(self, context: Any, instance: Any) -> None:
         """End of a rescue."""
-        with self._starts.gated(
-            'unrescue the server', instance, refusal.plain
-        ):
+        with self._korora.starts.gated(refusal.UNRESCUE, instance):
             super().unrescue(context, instance)
 
     def resume_state_on_host_boot(
@@ -227,12 +150,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Host boot: inside init_host, maybe before the agent attested."""
         off = not self._hypervisor.is_alive(instance)
         if off:
-            self._starts.await_boot(instance)
-        with self._starts.gated(
-            'start the server at host boot',
-            instance,
-            refusal.plain,
-            needed=off,
+            self._korora.starts.await_boot(instance)
+        with self._korora.starts.gated(
+            refusal.HOST_BOOT, instance, needed=off
         ):
             super().resume_state_on_host_boot(
                 context, instance, *args, **kwargs
@@ -249,8 +169,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         if self._needs_suspend_resume_for_snapshot(
             live_snapshot, current_power_state
         ):
-            with refusal.told('take a cold snapshot', instance, refusal.plain):
-                self._starts.check_suspend(instance)
+            with refusal.told(refusal.SNAPSHOT, instance):
+                self._korora.starts.check_suspend(instance)
         super()._suspend_guest_for_snapshot(
             context, live_snapshot, current_power_state, instance
         )
@@ -264,10 +184,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         guest: Any,
     ) -> None:
         """Cold snapshot: it launches the guest directly, without its key."""
-        with self._starts.gated(
-            'resume after the snapshot',
+        with self._korora.starts.gated(
+            refusal.AFTER_SNAPSHOT,
             instance,
-            refusal.plain,
             needed=self._needs_suspend_resume_for_snapshot(
                 live_snapshot, original_power_state
             ),
@@ -284,10 +203,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             'pause', 1, False, args, kwargs
         )
         with (
-            refusal.told('start the guest', instance, refusal.plain),
-            self._starts.starting(instance)
+            refusal.told(refusal.GUEST, instance),
+            self._korora.starts.starting(instance)
             if launch
-            else self._starts.defining(instance),
+            else self._korora.starts.defining(instance),
         ):
             return super()._create_guest(
                 context, xml, instance, *args, **kwargs
@@ -297,9 +216,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any
     ) -> tuple[Any, str | None]:
         """The open key of a protected server; stock for all others."""
-        ticket = self._starts.ticket(instance)
+        ticket = self._korora.starts.ticket(instance)
         if ticket.standing.custody:
-            return self._keys.supply(context, instance, ticket)
+            return self._korora.keys.supply(context, instance, ticket)
         stock: tuple[Any, str | None] = super()._get_or_create_secret_for_vtpm(
             context, instance
         )
@@ -317,12 +236,12 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Cold migration and resize, on S, before anything moves."""
-        with refusal.told('migrate the server', instance, refusal.resize):
-            self._starts.check_resize(
+        with refusal.told(refusal.MIGRATE, instance):
+            self._korora.starts.check_resize(
                 # dest is an address; the host is in the migration.
                 instance,
                 flavor,
-                lambda: records.destination(context, instance),
+                lambda: nova_calls.destination(context, instance),
             )
         return super().migrate_disk_and_power_off(
             context, instance, dest, flavor, *args, **kwargs
@@ -337,10 +256,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Cold migration and resize, on D: a start unless it was off."""
-        with self._starts.gated(
-            'finish the migration',
+        with self._korora.starts.gated(
+            refusal.FINISH_MIGRATION,
             instance,
-            refusal.plain,
             needed=_given('power_on', 6, True, args, kwargs),
         ):
             super().finish_migration(
@@ -351,10 +269,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Revert, on S: a start unless it was off."""
-        with self._starts.gated(
-            'revert the migration',
+        with self._korora.starts.gated(
+            refusal.REVERT_MIGRATION,
             instance,
-            refusal.plain,
             needed=_given('power_on', 3, True, args, kwargs),
         ):
             super().finish_revert_migration(context, instance, *args, **kwargs)
@@ -365,8 +282,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """D: before stock, which leaves a file on shared storage."""
-        with refusal.told('receive the server', instance, refusal.precheck):
-            self._incoming.check(instance)
+        with refusal.told(refusal.RECEIVE, instance):
+            self._korora.incoming.check(instance)
         return super().check_can_live_migrate_destination(
             context, instance, *args, **kwargs
         )
@@ -380,13 +297,13 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """S: gate, stock, announce."""
-        with refusal.told('send the server', instance, refusal.precheck):
-            custody = self._outgoing.check(instance, dest_check_data)
+        with refusal.told(refusal.SEND, instance):
+            custody = self._korora.outgoing.check(instance, dest_check_data)
             data = super().check_can_live_migrate_source(
                 context, instance, dest_check_data, *args, **kwargs
             )
             if custody:
-                self._outgoing.announce(instance)
+                self._korora.outgoing.announce(instance)
         return data
 
     def _add_vtpm_secret_to_live_migrate_data(
@@ -394,7 +311,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """S: set, but empty; Nova's rollback on D depends on its being set."""
         try:
-            custody = self._servers.standing(instance).custody
+            custody = self._korora.servers.standing(instance).custody
         except errors.KororaError as exc:
             raise refusal.precheck(exc, instance) from exc
         if custody:
@@ -415,8 +332,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """D: no secret may have come along; learn the migration."""
-        with refusal.told('receive the server', instance, refusal.precheck):
-            self._incoming.learn(instance, migrate_data, migration.uuid)
+        with refusal.told(refusal.RECEIVE, instance):
+            self._korora.incoming.learn(instance, migrate_data, migration.uuid)
         return super().check_source_migrate_data_at_dest(
             ctxt, instance, migrate_data, migration, *args, **kwargs
         )
@@ -425,21 +342,19 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """D: gate, stock, receive the key."""
-        told = _given('migrate_data', 3, None, args, kwargs)
-        with refusal.told(
-            'prepare the live migration', instance, refusal.precheck
-        ):
-            migration = self._incoming.admit(context, instance, told)
+        sent = _given('migrate_data', 3, None, args, kwargs)
+        with refusal.told(refusal.PREPARE, instance):
+            migration = self._korora.incoming.admit(context, instance, sent)
             data = super().pre_live_migration(
                 context, instance, *args, **kwargs
             )
             if migration is not None:
-                self._incoming.receive(instance, migration, data)
+                self._korora.incoming.receive(instance, migration, data)
         return data
 
     def live_migration(self, *args: Any, **kwargs: Any) -> None:
         """S: permit, address, TLS, verdict on D; then stock."""
-        self._outgoing.send(super().live_migration, *args, **kwargs)
+        self._korora.outgoing.send(super().live_migration, *args, **kwargs)
 
     def _live_migration_operation(
         self,
@@ -452,7 +367,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         device_names: Any,
     ) -> None:
         """S: the call of libvirt; a protected stream goes as permitted."""
-        stream = self._outgoing.begin(instance)
+        stream = self._korora.outgoing.begin(instance)
         if stream is not None:
             guest = libvirt_guest.Guest(
                 StreamDomain(
@@ -476,7 +391,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """S: say that the stream completed."""
-        self._outgoing.completed(instance)
+        self._korora.outgoing.completed(instance)
         super().post_live_migration(context, instance, *args, **kwargs)
 
     def post_live_migration_at_destination(
@@ -488,13 +403,13 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 context, instance, *args, **kwargs
             )
         finally:
-            self._incoming.arrived(instance)
+            self._korora.incoming.arrived(instance)
 
     def rollback_live_migration_at_source(
         self, context: Any, instance: Any, migrate_data: Any
     ) -> None:
         """S: say so if libvirt was never called."""
-        self._outgoing.rolled_back(instance, migrate_data)
+        self._korora.outgoing.rolled_back(instance, migrate_data)
         super().rollback_live_migration_at_source(
             context, instance, migrate_data
         )
@@ -508,7 +423,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 context, instance, *args, **kwargs
             )
         finally:
-            self._incoming.rolled_back(
+            self._korora.incoming.rolled_back(
                 instance, _given('migrate_data', 3, None, args, kwargs)
             )
 
@@ -519,7 +434,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Delete, and much else: if it is a delete, the key goes, too."""
         super().destroy(context, instance, *args, **kwargs)
-        self._deletes.destroyed(instance)
+        self._korora.deletes.destroyed(instance)
 
 
 def _given(

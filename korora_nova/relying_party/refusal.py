@@ -10,6 +10,7 @@ PCRs are not for them. Details go to the log.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,17 +46,26 @@ def log(exc: errors.KororaError, what: str, instance: Any) -> None:
     )
 
 
-@contextlib.contextmanager
-def told(what: str, instance: Any, refuse: Refuse) -> Iterator[None]:
-    """Tell the operator of a refusal, and Nova in its own terms.
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What can be refused.
 
-    :param what: was to be done with the server.
+    :param what: for the log.
+    :param refuse: makes the exception with which Nova ends it as it should.
     """
+
+    what: str
+    refuse: Refuse
+
+
+@contextlib.contextmanager
+def told(operation: Operation, instance: Any) -> Iterator[None]:
+    """Tell the operator of a refusal, and Nova in its own terms."""
     try:
         yield
     except errors.KororaError as exc:
-        log(exc, what, instance)
-        raise refuse(exc, instance) from exc
+        log(exc, operation.what, instance)
+        raise operation.refuse(exc, instance) from exc
 
 
 def plain(exc: errors.KororaError, instance: Any) -> exception.NovaException:
@@ -104,3 +114,27 @@ def resize(
     return exception.InstanceFaultRollback(
         exception.ResizeError(reason=text(exc))
     )
+
+
+# The next host is tried; the server ends in ERROR if there is none.
+CREATE = Operation('create the server', spawn)
+# The server keeps its state.
+REBUILD = Operation('rebuild the server', rebuild)
+START = Operation('start the server', plain)
+REBOOT = Operation('reboot the server', plain)
+RESCUE = Operation('rescue the server', plain)
+UNRESCUE = Operation('unrescue the server', plain)
+RESUME = Operation('resume the server', rollback)
+SNAPSHOT = Operation('take a cold snapshot', plain)
+AFTER_SNAPSHOT = Operation('resume after the snapshot', plain)
+MIGRATE = Operation('migrate the server', resize)
+# The server ends in ERROR.
+HOST_BOOT = Operation('start the server at host boot', plain)
+FINISH_MIGRATION = Operation('finish the migration', plain)
+REVERT_MIGRATION = Operation('revert the migration', plain)
+# As what it is a part of.
+GUEST = Operation('start the guest', plain)
+# The server stays ACTIVE where it is.
+RECEIVE = Operation('receive the server', precheck)
+SEND = Operation('send the server', precheck)
+PREPARE = Operation('prepare the live migration', precheck)

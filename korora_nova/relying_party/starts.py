@@ -4,20 +4,6 @@
 Each start is gated at the *top*: Nova destroys and undefines a guest long
 before it makes the new one, and a refusal must leave what runs running.
 The key is open for as long as the start takes, and closed in any case.
-How a refusal ends is Nova's to decide, by the class that is raised:
-
-====================  ===============================  ==================
-operation             raised                           the server
-====================  ===============================  ==================
-create                NovaException                    next host
-create, service down  BuildAbortException              ERROR, with reason
-rebuild, evacuate     InstanceFaultRollback            keeps its state
-start, reboot         NovaException                    keeps its state
-resume                InstanceFaultRollback            SUSPENDED
-resize, cold migrate  InstanceFaultRollback            keeps its state
-host boot             NovaException                    ERROR
-delete                never                            deleted
-====================  ===============================  ==================
 """
 
 from __future__ import annotations
@@ -64,24 +50,21 @@ class Starts:
     @contextlib.contextmanager
     def gated(
         self,
-        what: str,
+        operation: refusal.Operation,
         instance: Any,
-        refuse: refusal.Refuse,
         *,
         image_meta: Any = None,
         needed: bool = True,
     ) -> Iterator[None]:
-        """Run a start.
+        """Run a start, refused in Nova's terms.
 
-        :param what: it is, for the log.
-        :param refuse: makes Nova's exception of a refusal.
         :param needed: false: it does not start the guest after all.
         """
         if not needed:
             yield
             return
         with (
-            refusal.told(what, instance, refuse),
+            refusal.told(operation, instance),
             self.starting(instance, image_meta=image_meta),
         ):
             yield

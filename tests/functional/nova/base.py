@@ -264,7 +264,7 @@ class Base(libvirt_base.ServersTestBase):
 
     def agent_of(self, driver):
         """The agent of a driver's host, tied to its libvirt."""
-        agent = self.cloud.agent(driver._nova_host)
+        agent = self.cloud.agent(driver._korora.name)
 
         def define(instance, secret_uuid, value):
             driver._host.create_secret(

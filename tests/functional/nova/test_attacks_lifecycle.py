@@ -195,7 +195,7 @@ class TestHostBoot(Base):
                 ephemeral=False,
                 private=False,
             )
-        self.assertFalse(self.driver._arrival.step())
+        self.assertFalse(self.driver._korora.arrival.step())
         self.assertEqual([good['id']], list(self.h1.vault))
 
 
@@ -223,6 +223,8 @@ class TestUserMode(Base):
             networks='none',
         )
         server = self.api.post_server({'server': body})
+        # Its task_state is None before the build begins, too.
+        self.wait_until(lambda: self.show(server)['status'] != 'BUILD')
         self.assertEqual('ACTIVE', self.settled(server)['status'])
 
 
@@ -236,12 +238,12 @@ class TestDefining(Base):
 
         def start():
             try:
-                with self.driver._starts.starting(instance):
+                with self.driver._korora.starts.starting(instance):
                     outcome.append('admitted')
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
 
-        with self.driver._starts.defining(instance):
+        with self.driver._korora.starts.defining(instance):
             thread = threading.Thread(target=start)
             thread.start()
             # A start may also wait for the definition to end.

@@ -105,7 +105,7 @@ class TestStream(Base):
             for number in (1, 2)
         )
         driver = self.computes['h2'].driver
-        driver._incoming._migrations[server['id']] = new
+        driver._korora.incoming._migrations[server['id']] = new
         data = objects.LibvirtLiveMigrateData(
             vtpm_secret_uuid=None,
             vtpm_secret_value=None,
@@ -151,8 +151,8 @@ class TestTime(Base):
                     raise errors.Unavailable('AGENT_UNAVAILABLE')
                 return agent.call(op, **fields)
 
-        driver._gate._agent = Slow
-        driver._gate._clock = lambda: self.time
+        driver._korora.gate._agent = Slow
+        driver._korora.gate._clock = lambda: self.time
         return driver
 
     @faults.not_yet('M3', 'lifecycle', today='seconds')

@@ -31,7 +31,7 @@ class TestSocket(base.Base):
         def make_agent(driver, timeout):
             test.agent_of(driver)
             return socket_client.AgentClient(
-                test.path(driver._nova_host), timeout
+                test.path(driver._korora.name), timeout
             )
 
         self.useFixture(

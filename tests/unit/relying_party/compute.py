@@ -9,17 +9,7 @@ import testtools
 from nova.compute import vm_states
 
 from korora_nova import errors
-from korora_nova.relying_party import (
-    deletes,
-    gate,
-    incoming,
-    keys,
-    onboarding,
-    outgoing,
-    servers,
-    starts,
-    tombstone,
-)
+from korora_nova.relying_party import host as korora_host
 from tests.unit.relying_party import fakes
 
 UUID = '6d3cbd36-8a05-4a2c-b6e3-f2e3ec4f5c11'
@@ -92,7 +82,7 @@ class Hypervisor:
 
 
 class Host:
-    """The parts of one host, as the driver puts them together."""
+    """One host, and Nova and libvirt as its parts see them."""
 
     def __init__(self, test, cloud, name):
         self.name = name
@@ -101,45 +91,32 @@ class Host:
         self.agent.define = self._define
         self.agent.undefine = self._undefine
         self.conf = SimpleNamespace(
-            korora=SimpleNamespace(protect_vtpm=True, agent_timeout=5),
+            host=name,
+            state_path=test.useFixture(fixtures.TempDir()).path,
+            korora=SimpleNamespace(
+                protect_vtpm=True, agent_timeout=5, boot_wait=0
+            ),
             libvirt=SimpleNamespace(
                 live_migration_inbound_addr=None,
                 live_migration_with_native_tls=False,
             ),
         )
         self.created = []
+        #: Servers, and live migrations that Nova records.
+        self.running = []
         self.records = []
-        self.gate = gate.Gate(lambda timeout: self.agent, timeout=60)
-        self.servers = servers.Servers(
-            self.gate, self.conf, self.libvirt.has_tpm
+        self.parts = korora_host.Host(
+            self.conf, lambda timeout: self.agent, self.libvirt, self
         )
-        self.tombstones = tombstone.Tombstones(
-            test.useFixture(fixtures.TempDir()).path
-        )
-        self.deletes = deletes.Deletes(
-            self.gate, self.servers, self.tombstones
-        )
-        self.keys = keys.Keys(self.gate, self.libvirt, self._create)
-        self.starts = starts.Starts(
-            self.gate, self.servers, self.keys, self.deletes, self.conf
-        )
-        self.onboarding = onboarding.Onboarding(
-            self.servers, self.starts, self.keys, self.conf
-        )
-        self.outgoing = outgoing.Outgoing(
-            self.gate,
-            self.servers,
-            self.onboarding,
-            self.conf,
-            re.compile(r'[\w.:-]+', re.ASCII).fullmatch,
-        )
-        self.incoming = incoming.Incoming(
-            self.gate,
-            self.servers,
-            self.conf,
-            lambda: self.name,
-            lambda context, instance: self.records,
-        )
+        self.gate = self.parts.gate
+        self.servers = self.parts.servers
+        self.tombstones = self.parts.tombstones
+        self.deletes = self.parts.deletes
+        self.keys = self.parts.keys
+        self.starts = self.parts.starts
+        self.onboarding = self.parts.onboarding
+        self.outgoing = self.parts.outgoing
+        self.incoming = self.parts.incoming
 
     def _define(self, instance, secret_uuid, value):
         self.libvirt.secrets[instance] = (secret_uuid, value)
@@ -148,7 +125,18 @@ class Host:
     def _undefine(self, instance):
         self.libvirt.secrets.pop(instance, None)
 
-    def _create(self, context, instance):
+    # Nova
+
+    def servers_of(self, host):
+        return self.running
+
+    def live_migrations(self, context, instance):
+        return self.records
+
+    def is_name(self, text):
+        return re.fullmatch(r'[\w.:-]+', text, re.ASCII) is not None
+
+    def create_secret(self, context, instance):
         self.created.append(instance.uuid)
         return SECRET, b'canary'
 

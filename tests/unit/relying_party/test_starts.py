@@ -188,20 +188,20 @@ class TestGated(Base):
         self.untrusted('h1')
 
         def run():
-            with self.starts.gated('test', self.instance, refusal.rollback):
+            with self.starts.gated(refusal.RESUME, self.instance):
                 self.fail('it ran')
 
         error = self.assertRaises(exception.InstanceFaultRollback, run)
         self.assertIn('[HOST_UNTRUSTED]', str(error))
         self.assertNotIn('PCR', str(error))
-        self.assertIn('Refused to test: [HOST_UNTRUSTED]', self.log.output)
+        self.assertIn(
+            'Refused to resume the server: [HOST_UNTRUSTED]', self.log.output
+        )
         self.assertIn('PCR', self.log.output)
 
     def test_not_needed(self):
         self.untrusted('h1')
-        with self.starts.gated(
-            'test', self.instance, refusal.plain, needed=False
-        ):
+        with self.starts.gated(refusal.START, self.instance, needed=False):
             pass
         self.assertEqual([], self.h1.agent.calls)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Nova's database says, by way of the conductor.
+"""What is asked of Nova itself, outside its driver.
 
-Any compute host can write there: good for finding things, not for trust.
+Its records, read by way of the conductor, can be written by any compute
+host: good for finding things, not for trust.
 """
 
 from __future__ import annotations
@@ -9,7 +10,22 @@ from __future__ import annotations
 from typing import Any
 
 from nova import context as nova_context
-from nova import objects
+from nova import objects, vtpm
+from nova.virt.libvirt import utils as libvirt_utils
+
+
+def create_secret(context: Any, instance: Any) -> tuple[str, bytes]:
+    """The tenant's secret in the key manager, made if there is none.
+
+    :returns: its UUID and passphrase.
+    """
+    secret: tuple[str, bytes] = vtpm.get_or_create_secret(context, instance)
+    return secret
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a host name or address."""
+    return bool(libvirt_utils.is_valid_hostname(text))
 
 
 def servers_of(host: str) -> Any:
