@@ -208,8 +208,8 @@ class Agent:
     def seal(self, request: ops.Seal) -> answers.Key:
         """Take a passphrase into custody."""
         try:
-            return answers.Key(
-                **self.rest.seal(
+            return answers.Key.from_json(
+                self.rest.seal(
                     request.instance, request.secret_uuid, request.passphrase
                 )
             )
@@ -217,7 +217,7 @@ class Agent:
             request.passphrase.wipe()
 
     def open(self, request: ops.Open) -> answers.Key:
-        return answers.Key(**self.rest.open(request.instance))
+        return answers.Key.from_json(self.rest.open(request.instance))
 
     def close(self, request: ops.Close) -> answers.Done:
         self.rest.close(request.instance)
@@ -232,8 +232,8 @@ class Agent:
         return answers.Done()
 
     def receive(self, request: ops.Receive) -> answers.Received:
-        return answers.Received(
-            **self.destination.receive(
+        return answers.Received.from_json(
+            self.destination.receive(
                 request.instance,
                 request.migration,
                 request.source,
@@ -243,8 +243,8 @@ class Agent:
         )
 
     def start_stream(self, request: ops.Start) -> answers.Started:
-        return answers.Started(
-            **self.source.start(
+        return answers.Started.from_json(
+            self.source.start(
                 request.instance,
                 request.migration,
                 request.dest,
@@ -255,8 +255,8 @@ class Agent:
 
     def told(self, request: ops.Statement) -> answers.Noted:
         """Something that happened to a migration."""
-        return answers.Noted(
-            **self.statements.state(
+        return answers.Noted.from_json(
+            self.statements.state(
                 request.OP,
                 request.instance,
                 request.migration,
@@ -265,8 +265,9 @@ class Agent:
         )
 
     def forget(self, request: ops.Forget) -> answers.Noted:
-        return answers.Noted(
-            **self.statements.forget(request.instance, request.wait or 0.0)
+        noted = self.statements.forget(request.instance, request.wait or 0.0)
+        return answers.Noted.from_json(
+            {'receipt': None, 'outcome': None, **noted}
         )
 
     def _report(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from korora_nova.rats import schemas
 LOG = logging.getLogger(__name__)
 
 #: Of the operation's request, to its answer.
-Handler = Callable[[Any], operations.Message]
+Handler = Callable[[Any], operations.Fields]
 
 MAX_CONNECTIONS = 64
 #: Those not allowed are told so in a few connections of their own: they

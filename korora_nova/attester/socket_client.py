@@ -22,7 +22,7 @@ MAX_MESSAGE = 1 << 20
 #: u32be length of the JSON text that follows.
 HEADER = struct.Struct('>I')
 
-_A = TypeVar('_A', bound=operations.Message)
+_A = TypeVar('_A', bound=operations.Fields)
 
 
 class AgentClient:

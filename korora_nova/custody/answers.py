@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from korora_nova.custody.operations import Message
+from korora_nova.custody.operations import Fields
 from korora_nova.rats import schemas
 
 _TEXT: schemas.Schema = {'type': 'string'}
@@ -20,15 +20,15 @@ def _or_null(schema: schemas.Schema) -> schemas.Schema:
 
 
 @dataclasses.dataclass(frozen=True)
-class Done(Message):
+class Done(Fields):
     """The operation succeeded; there is nothing to tell."""
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldKey(Message):
+class HeldKey(Fields):
     """A record of the vault, as operators see it."""
 
-    FIELDS = {
+    PROPERTIES = {
         'instance': schemas.UUID,
         'state': _TEXT,
         'epoch': _COUNT,
@@ -42,10 +42,10 @@ class HeldKey(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class Handover(Message):
+class Handover(Fields):
     """How long a hand-over took, milliseconds, and what it cost."""
 
-    FIELDS = {'role': _TEXT, 'ms': _SECONDS, 'tpm_commands': _COUNT}
+    PROPERTIES = {'role': _TEXT, 'ms': _SECONDS, 'tpm_commands': _COUNT}
 
     role: str
     ms: float
@@ -53,7 +53,7 @@ class Handover(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class HostStatus(Message):
+class HostStatus(Fields):
     """A host as its agent knows it.
 
     :param tier: of its last result; none, if it has none.
@@ -61,15 +61,15 @@ class HostStatus(Message):
     :param receipt_head: digest of the latest receipt seen, hex.
     """
 
-    FIELDS = {
+    PROPERTIES = {
         'host': _TEXT,
         'incarnation': _TEXT,
         'tier': _TEXT,
         'reasons': _TEXTS,
         'expires': _or_null(_SECONDS),
         'receipt_head': _TEXT,
-        'keys': {'type': 'array', 'items': schemas.closed(HeldKey.FIELDS)},
-        'last_handover': _or_null(schemas.closed(Handover.FIELDS)),
+        'keys': {'type': 'array', 'items': schemas.closed(HeldKey.PROPERTIES)},
+        'last_handover': _or_null(schemas.closed(Handover.PROPERTIES)),
         'versions': {'type': 'object', 'additionalProperties': _TEXT},
     }
     PARTS = {'keys': HeldKey, 'last_handover': Handover}
@@ -86,10 +86,10 @@ class HostStatus(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class Appraised(Message):
+class Appraised(Fields):
     """A host that is trusted until ``expires``, seconds since 1970."""
 
-    FIELDS = {'tier': _TEXT, 'reasons': _TEXTS, 'expires': _SECONDS}
+    PROPERTIES = {'tier': _TEXT, 'reasons': _TEXTS, 'expires': _SECONDS}
 
     tier: str
     reasons: tuple[str, ...]
@@ -97,14 +97,14 @@ class Appraised(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class LedgerRow(Message):
+class LedgerRow(Fields):
     """What the ledger has for a server.
 
     :param holder: the host with the key; None if nobody has it any more.
     :param pending: the migration under way, if any.
     """
 
-    FIELDS = {
+    PROPERTIES = {
         'holder': _or_null(_TEXT),
         'epoch': _or_null(_COUNT),
         'pending': _or_null(_TEXT),
@@ -116,7 +116,7 @@ class LedgerRow(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class Protected(Message):
+class Protected(Fields):
     """What vault and ledger know of a server.
 
     :param state: of the vault: none, held, incoming, outgoing, moving or
@@ -127,11 +127,11 @@ class Protected(Message):
     :param ledger_known: whether the ledger answered.
     """
 
-    FIELDS = {
+    PROPERTIES = {
         'state': _TEXT,
         'epoch': _COUNT,
         'migration': _TEXT,
-        'ledger': _or_null(schemas.closed(LedgerRow.FIELDS)),
+        'ledger': _or_null(schemas.closed(LedgerRow.PROPERTIES)),
         'ledger_known': _BOOLEAN,
     }
     PARTS = {'ledger': LedgerRow}
@@ -144,10 +144,10 @@ class Protected(Message):
 
 
 @dataclasses.dataclass(frozen=True)
-class Key(Message):
+class Key(Fields):
     """A key in custody, by the name of its libvirt secret."""
 
-    FIELDS = {'secret_uuid': schemas.UUID, 'epoch': schemas.EPOCH}
+    PROPERTIES = {'secret_uuid': schemas.UUID, 'epoch': schemas.EPOCH}
 
     secret_uuid: str
     epoch: int
@@ -157,28 +157,28 @@ class Key(Message):
 class Received(Key):
     """The same, and what the hand-over cost: milliseconds, commands."""
 
-    FIELDS = {**Key.FIELDS, 'ms': _SECONDS, 'tpm_commands': _COUNT}
+    PROPERTIES = {**Key.PROPERTIES, 'ms': _SECONDS, 'tpm_commands': _COUNT}
 
     ms: float
     tpm_commands: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Started(Message):
+class Started(Fields):
     """Where the permit sends the stream.
 
     :param tls_name: the name in the destination's certificate; '' for a
         stream without TLS.
     """
 
-    FIELDS = {'address': _TEXT, 'tls_name': _TEXT}
+    PROPERTIES = {'address': _TEXT, 'tls_name': _TEXT}
 
     address: str
     tls_name: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Noted(Message):
+class Noted(Fields):
     """A statement's fate.
 
     :param queued: whether it is, or was already, noted durably.
@@ -186,7 +186,7 @@ class Noted(Message):
     :param outcome: the receipt's.
     """
 
-    FIELDS = {
+    PROPERTIES = {
         'queued': _BOOLEAN,
         'receipt': _or_null(_TEXT),
         'outcome': _or_null(_TEXT),

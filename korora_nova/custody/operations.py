@@ -35,7 +35,7 @@ from korora_nova.custody import messages
 from korora_nova.rats import schemas
 from korora_nova.secret import Secret
 
-_M = TypeVar('_M', bound='Message')
+_F = TypeVar('_F', bound='Fields')
 
 _ADDRESS = schemas.text(255)
 _WAIT: schemas.Schema = {'type': 'number', 'minimum': 0, 'maximum': 600}
@@ -43,20 +43,20 @@ _TLS_NAME: schemas.Schema = {'anyOf': [schemas.text(255, 0), {'type': 'null'}]}
 
 
 @dataclasses.dataclass(frozen=True)
-class Message:
-    """A request without ``version`` and ``op``, or an answer likewise."""
+class Fields:
+    """The fields of a request or an answer, without its envelope."""
 
-    #: Field -> its schema.
-    FIELDS: ClassVar[schemas.Schema] = {}
+    #: Field -> its schema, as in JSON Schema.
+    PROPERTIES: ClassVar[schemas.Schema] = {}
     #: Fields that are left out while they are None.
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
     #: Field -> type of the object, or of the list's objects, in it.
-    PARTS: ClassVar[dict[str, type[Message]]] = {}
+    PARTS: ClassVar[dict[str, type[Fields]]] = {}
 
     @classmethod
-    def from_json(cls: type[_M], fields: object) -> _M:
+    def from_json(cls: type[_F], fields: object) -> _F:
         """:raises Invalid: INVALID_REQUEST, without any value in it."""
-        messages.validate(fields, schemas.closed(cls.FIELDS, cls.OPTIONAL))
+        messages.validate(fields, schemas.closed(cls.PROPERTIES, cls.OPTIONAL))
         assert isinstance(fields, dict)  # noqa: S101 says the schema
         return cls(
             **{name: cls._read(name, value) for name, value in fields.items()}
@@ -80,7 +80,7 @@ class Message:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Message):
+    if isinstance(value, Fields):
         return value.to_json()
     if isinstance(value, Secret):
         return base64.b64encode(value.reveal()).decode()
@@ -93,7 +93,7 @@ def _plain(value: object) -> object:
 
 
 @dataclasses.dataclass(frozen=True)
-class Request(Message):
+class Request(Fields):
     """Asks for one operation."""
 
     OP: ClassVar[str]
@@ -118,7 +118,7 @@ class Verdict(Request):
     """The service's current word on another host."""
 
     OP = 'verdict'
-    FIELDS = {'host': schemas.HOST}
+    PROPERTIES = {'host': schemas.HOST}
 
     host: str
 
@@ -127,7 +127,7 @@ class Verdict(Request):
 class OfServer(Request):
     """A request about one server."""
 
-    FIELDS = {'instance': schemas.UUID}
+    PROPERTIES = {'instance': schemas.UUID}
 
     instance: str
 
@@ -140,7 +140,7 @@ class Protection(OfServer):
     """
 
     OP = 'protection'
-    FIELDS = {**OfServer.FIELDS, 'ledger': {'type': 'boolean'}}
+    PROPERTIES = {**OfServer.PROPERTIES, 'ledger': {'type': 'boolean'}}
     OPTIONAL = ('ledger',)
 
     ledger: bool = True
@@ -151,8 +151,8 @@ class Seal(OfServer):
     """Take a new key into custody; the passphrase travels in base64."""
 
     OP = 'seal'
-    FIELDS = {
-        **OfServer.FIELDS,
+    PROPERTIES = {
+        **OfServer.PROPERTIES,
         'secret_uuid': schemas.UUID,
         'passphrase': schemas.base64_string(4096),
     }
@@ -199,7 +199,7 @@ class CheckAddress(Request):
     """Compare where Nova and the agent receive live migrations."""
 
     OP = 'check_address'
-    FIELDS = {'address': _ADDRESS}
+    PROPERTIES = {'address': _ADDRESS}
 
     address: str
 
@@ -208,7 +208,7 @@ class CheckAddress(Request):
 class OfMigration(OfServer):
     """A request about one migration of a server."""
 
-    FIELDS = {'instance': schemas.UUID, 'migration': schemas.UUID}
+    PROPERTIES = {'instance': schemas.UUID, 'migration': schemas.UUID}
 
     migration: str
 
@@ -221,8 +221,8 @@ class Receive(OfMigration):
     """
 
     OP = 'receive'
-    FIELDS = {
-        **OfMigration.FIELDS,
+    PROPERTIES = {
+        **OfMigration.PROPERTIES,
         'source': schemas.HOST,
         'address': _ADDRESS,
         'tls_name': _TLS_NAME,
@@ -241,8 +241,8 @@ class Start(OfMigration):
     """
 
     OP = 'start'
-    FIELDS = {
-        **OfMigration.FIELDS,
+    PROPERTIES = {
+        **OfMigration.PROPERTIES,
         'dest': schemas.HOST,
         'address': _ADDRESS,
         'tls_name': _TLS_NAME,
@@ -260,7 +260,7 @@ class Statement(OfMigration):
     :param wait: seconds to await the receipt.
     """
 
-    FIELDS = {**OfMigration.FIELDS, 'wait': _WAIT}
+    PROPERTIES = {**OfMigration.PROPERTIES, 'wait': _WAIT}
     OPTIONAL = ('wait',)
 
     wait: float | None = None
@@ -302,7 +302,7 @@ class Forget(OfServer):
     """
 
     OP = 'forget'
-    FIELDS = {**OfServer.FIELDS, 'wait': _WAIT}
+    PROPERTIES = {**OfServer.PROPERTIES, 'wait': _WAIT}
     OPTIONAL = ('wait',)
 
     wait: float | None = None

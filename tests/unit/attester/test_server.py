@@ -30,7 +30,7 @@ KEY = {'secret_uuid': SERVER, 'epoch': 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Named(operations.Message):
+class Named(operations.Fields):
     """An answer."""
 
     host: str = 'h1'
@@ -282,7 +282,7 @@ class OperationsTest(Base):
     def exchange(self, op: str, answer: Any, *args: Any, **kw: Any) -> Any:
         seen: list[operations.Request] = []
 
-        def handler(request: operations.Request) -> operations.Message:
+        def handler(request: operations.Request) -> operations.Fields:
             seen.append(request)
             return answer
 

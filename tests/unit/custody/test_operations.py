@@ -130,7 +130,7 @@ class RequestsTest(Base):
             *(message for message, _ in ANSWERS),
         ):
             jsonschema.Draft202012Validator.check_schema(
-                schemas.closed(message.FIELDS, message.OPTIONAL)
+                schemas.closed(message.PROPERTIES, message.OPTIONAL)
             )
 
     def test_no_wait_is_not_sent(self):
