@@ -91,6 +91,11 @@ class TestDeletes(compute.Base):
         self.assertEqual([], self.h1.tombstones.list())
         self.assertEqual({}, self.h1.agent.vault)
 
+    def test_the_next_delete_settles_too(self):
+        self.h1.tombstones.add(compute.MIGRATION)
+        self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))
+        self.assertEqual([], self.h1.tombstones.list())
+
     def test_agent_that_fails_in_between(self):
         self.h1.agent.fail['forget'] = errors.Unavailable('TPM_UNAVAILABLE')
         self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))

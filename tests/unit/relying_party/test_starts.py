@@ -62,6 +62,12 @@ class TestStarting(Base):
         self.h1.agent.alive = False
         self.assertIsNone(self.start(compute.Instance()))
 
+    def test_key_that_another_host_holds(self):
+        self.protect()
+        self.starts = self.h2.starts
+        self.refused('VAULT_MISSING', self.start)
+        self.assertEqual([], self.h2.created)
+
     def test_refused_before_anything_is_done(self):
         self.protect()
         self.untrusted('h1')
