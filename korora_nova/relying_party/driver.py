@@ -333,7 +333,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> Any:
         """D: no secret may have come along; learn the migration."""
         with refusal.told(refusal.RECEIVE, instance):
-            self._korora.incoming.learn(instance, migrate_data, migration.uuid)
+            self._korora.incoming.learn(instance, migrate_data, migration)
         return super().check_source_migrate_data_at_dest(
             ctxt, instance, migrate_data, migration, *args, **kwargs
         )

@@ -81,9 +81,10 @@ class Incoming:
                 )
             self._complained = True
 
-    def learn(self, instance: Any, migrate_data: Any, migration: str) -> None:
+    def learn(self, instance: Any, migrate_data: Any, migration: Any) -> None:
         """Check what the source answered; note the migration.
 
+        :param migration: ``nova.objects.Migration``.
         :raises KororaError: the server must not come here.
         """
         standing = self._servers.standing(
@@ -92,7 +93,7 @@ class Incoming:
         self._servers.check_no_secret(standing, migrate_data)
         self._migrations.pop(instance.uuid, None)
         if standing.custody:
-            self._migrations[instance.uuid] = migration
+            self._migrations[instance.uuid] = migration.uuid
 
     def admit(
         self, context: Any, instance: Any, migrate_data: Any

@@ -28,7 +28,7 @@ class Base(compute.Base):
         self.dest.check(instance)
         if self.source.check(instance, compute.MigrateData()):
             self.source.announce(instance)
-        self.dest.learn(instance, ARRIVED, compute.MIGRATION)
+        self.dest.learn(instance, ARRIVED, ARRIVED.migration)
         migration = self.dest.admit(None, instance, ARRIVED)
         if migration is not None:
             self.dest.receive(instance, migration, ARRIVED)
@@ -126,7 +126,7 @@ class TestAllowed(Base):
     def prepare_plain(self, plain):
         self.dest.check(plain)
         self.assertFalse(self.source.check(plain, compute.MigrateData()))
-        self.dest.learn(plain, compute.MigrateData(), compute.MIGRATION)
+        self.dest.learn(plain, compute.MigrateData(), None)
         return self.dest.admit(None, plain, compute.MigrateData())
 
     def test_key_of_stock_nova_is_taken_first(self):
@@ -169,7 +169,7 @@ class TestRefused(Base):
         data = compute.MigrateData(vtpm_secret_uuid=compute.SECRET)
         for call in (
             lambda: self.source.check(self.instance, data),
-            lambda: self.dest.learn(self.instance, data, compute.MIGRATION),
+            lambda: self.dest.learn(self.instance, data, data.migration),
             lambda: self.dest.admit(None, self.instance, data),
         ):
             self.refused('SECRET_IN_MIGRATE_DATA', call)
