@@ -25,12 +25,12 @@ from korora_nova.rats import schemas
 
 LOG = logging.getLogger(__name__)
 
-#: Of the operation's request, to its answer.
+#: Takes an operation's request and returns its answer.
 Handler = Callable[[Any], operations.Fields]
 
 MAX_CONNECTIONS = 64
-#: Those not allowed are told so in a few connections of their own: they
-#: cannot keep out Nova by holding all.
+#: Callers that are not allowed are told so on a few connections of their
+#: own: they cannot keep Nova out by holding all of them.
 MAX_STRANGERS = 4
 _IDLE_SECONDS = 60.0
 _STRANGER_SECONDS = 2.0

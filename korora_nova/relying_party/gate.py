@@ -9,7 +9,7 @@ an error. Rules:
 1. Vault and ledger override the flavor: they can only add protection (I12).
 2. A server without requirement, vTPM or vault record never needs the agent,
    and is never refused (I9).
-3. Who may have a protected vTPM, and cannot be asked about, is refused.
+3. A server that may have a protected vTPM is refused if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
 5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
@@ -59,7 +59,7 @@ class Standing:
     :param state: of the vault: none, held, incoming, outgoing, moving,
         relinquished; unknown, if nobody could be asked and nothing but the
         vault could make it a protected server.
-    :param known: somebody holds a key for it, says vault or ledger.
+    :param known: vault or ledger says that somebody holds a key for it.
     :param migration: the hand-over that the vault record belongs to.
     """
 
