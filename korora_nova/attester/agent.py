@@ -193,17 +193,16 @@ class Agent:
     def _row(self, instance: str) -> tuple[answers.LedgerRow | None, bool]:
         try:
             row = self._client.get_server(instance)
+            fields = ('holder', 'epoch', 'pending')
+            known = answers.LedgerRow.from_json(
+                {field: row.get(field) for field in fields}
+            )
         except errors.NotFound:
             return None, True
         except errors.KororaError as exc:
             LOG.info('The ledger was not asked: %s', exc)
             return None, False
-        return (
-            answers.LedgerRow(
-                row.get('holder'), row.get('epoch'), row.get('pending')
-            ),
-            True,
-        )
+        return known, True
 
     def seal(self, request: ops.Seal) -> answers.Key:
         """Take a passphrase into custody."""
