@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import base64
-import functools
 import pathlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -31,12 +29,12 @@ from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
-from korora_nova.custody import bodies
+from korora_nova.custody import answers, bodies
+from korora_nova.custody import operations as ops
 from korora_nova.custody.transfer import Transfer, WrapRequest
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
 from korora_nova.rats.words import Tier
-from korora_nova.secret import Secret
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
@@ -126,103 +124,153 @@ class Agent:
         if self.bus is not None:
             self.bus.stop()
 
-    def operations(self) -> Mapping[str, Callable[..., dict[str, object]]]:
+    def operations(self) -> Mapping[str, server.Handler]:
         """Operation of the local socket to what runs it."""
-        statements = {
-            str(word): functools.partial(self.statements.state, word)
-            for word in Statement
-            if word != Statement.DELETE  # that is said by `forget`
-        }
         return {
             'status': self.status,
             'attest': self.attest,
             'verdict': self.verdict,
             'protection': self.protection,
             'seal': self.seal,
-            'open': self.rest.open,
-            'close': self.rest.close,
-            'announce': self.source.announce,
-            'check_address': self.destination.check_address,
-            'receive': self.destination.receive,
-            'start': self.source.start,
-            'forget': self.statements.forget,
-            **statements,
+            'open': self.open,
+            'close': self.close,
+            'announce': self.announce,
+            'check_address': self.check_address,
+            'receive': self.receive,
+            'start': self.start_stream,
+            'stream_completed': self.told,
+            'never_started': self.told,
+            'activated': self.told,
+            'no_domain': self.told,
+            'forget': self.forget,
         }
 
-    def status(self) -> dict[str, object]:
+    def status(self, _: ops.Status) -> answers.HostStatus:
         """What an operator wants to see; needs nothing but this host."""
         result = self.attester.result
-        last = self._last.value
-        return {
-            'host': self.host,
-            'incarnation': self.attester.incarnation,
-            'tier': result.tier if result is not None else Tier.NONE,
-            'reasons': list(result.reasons) if result is not None else [],
-            'expires': result.expires if result is not None else None,
-            'receipt_head': self.journal.head,
-            'keys': [_summary(record) for record in self.vault.all()],
-            'last_handover': last.to_json() if last is not None else None,
-            'versions': {'korora-nova': korora_conf.release()},
-        }
+        return answers.HostStatus(
+            host=self.host,
+            incarnation=self.attester.incarnation,
+            tier=result.tier if result is not None else Tier.NONE,
+            reasons=result.reasons if result is not None else (),
+            expires=result.expires if result is not None else None,
+            receipt_head=self.journal.head,
+            keys=tuple(_summary(record) for record in self.vault.all()),
+            last_handover=self._last.value,
+            versions={'korora-nova': korora_conf.release()},
+        )
 
-    def attest(self) -> dict[str, object]:
+    def attest(self, _: ops.Attest) -> answers.Appraised:
         """Attest now.
 
         :raises Untrusted: HOST_UNTRUSTED.
         """
-        return _verdict(self.attestation.attest_now())
+        return _appraised(self.attestation.attest_now())
 
-    def verdict(self, host: str) -> dict[str, object]:
+    def verdict(self, request: ops.Verdict) -> answers.Appraised:
         """The service's word on another host, verified.
 
         :raises Untrusted: it is not affirming.
         """
-        return _verdict(self.attester.require_affirming(host))
+        return _appraised(self.attester.require_affirming(request.host))
 
-    def protection(
-        self, instance: str, ledger: bool = True
-    ) -> dict[str, object]:
+    def protection(self, request: ops.Protection) -> answers.Protected:
         """Whether a server is protected, as vault and ledger know it."""
-        record = self.vault.get(instance)
+        record = self.vault.get(request.instance)
         state = (
             _SHOWN.get(record.state, record.state)
             if record is not None
             else _NONE
         )
-        row, known = self._row(instance) if ledger else (None, False)
-        return {
-            'state': state,
-            'epoch': record.epoch if record is not None else 0,
-            'migration': record.migration if record is not None else '',
-            'ledger': row,
-            'ledger_known': known,
-        }
+        row, known = (
+            self._row(request.instance) if request.ledger else (None, False)
+        )
+        return answers.Protected(
+            state=state,
+            epoch=record.epoch if record is not None else 0,
+            migration=record.migration if record is not None else '',
+            ledger=row,
+            ledger_known=known,
+        )
 
-    def _row(self, instance: str) -> tuple[dict[str, object] | None, bool]:
+    def _row(self, instance: str) -> tuple[answers.LedgerRow | None, bool]:
         try:
             row = self._client.get_server(instance)
+            fields = ('holder', 'epoch', 'pending')
+            known = answers.LedgerRow.from_json(
+                {field: row.get(field) for field in fields}
+            )
         except errors.NotFound:
             return None, True
         except errors.KororaError as exc:
             LOG.info('The ledger was not asked: %s', exc)
             return None, False
-        fields = ('holder', 'epoch', 'pending')
-        return {field: row.get(field) for field in fields}, True
+        return known, True
 
-    def seal(
-        self, instance: str, secret_uuid: str, passphrase: str
-    ) -> dict[str, object]:
-        """Take a passphrase (base64) into custody."""
+    def seal(self, request: ops.Seal) -> answers.Key:
+        """Take a passphrase into custody."""
         try:
-            secret = Secret(base64.b64decode(passphrase, validate=True))
-        except ValueError:
-            raise errors.Invalid(errors.Reason.INVALID_REQUEST) from None
-        if not len(secret):
-            raise errors.Invalid(errors.Reason.INVALID_REQUEST)
-        try:
-            return self.rest.seal(instance, secret_uuid, secret)
+            return answers.Key.from_json(
+                self.rest.seal(
+                    request.instance, request.secret_uuid, request.passphrase
+                )
+            )
         finally:
-            secret.wipe()
+            request.passphrase.wipe()
+
+    def open(self, request: ops.Open) -> answers.Key:
+        return answers.Key.from_json(self.rest.open(request.instance))
+
+    def close(self, request: ops.Close) -> answers.Done:
+        self.rest.close(request.instance)
+        return answers.Done()
+
+    def announce(self, request: ops.Announce) -> answers.Done:
+        self.source.announce(request.instance)
+        return answers.Done()
+
+    def check_address(self, request: ops.CheckAddress) -> answers.Done:
+        self.destination.check_address(request.address)
+        return answers.Done()
+
+    def receive(self, request: ops.Receive) -> answers.Received:
+        return answers.Received.from_json(
+            self.destination.receive(
+                request.instance,
+                request.migration,
+                request.source,
+                request.address,
+                request.tls_name,
+            )
+        )
+
+    def start_stream(self, request: ops.Start) -> answers.Started:
+        return answers.Started.from_json(
+            self.source.start(
+                request.instance,
+                request.migration,
+                request.dest,
+                request.address,
+                request.tls_name,
+            )
+        )
+
+    def told(self, request: ops.Statement) -> answers.Noted:
+        """Something that happened to a migration."""
+        return answers.Noted.from_json(
+            self.statements.state(
+                Statement(request.OP),
+                request.instance,
+                request.migration,
+                request.wait or 0.0,
+            )
+        )
+
+    def forget(self, request: ops.Forget) -> answers.Noted:
+        noted = self.statements.forget(request.instance, request.wait or 0.0)
+        return answers.Noted.from_json(
+            {'receipt': None, 'outcome': None, **noted}
+        )
 
     def _report(self) -> bodies.Attest:
         held = tuple(
@@ -233,21 +281,14 @@ class Agent:
         return bodies.Attest(self.journal.head_token, held)
 
 
-def _verdict(result: VerifiedResult) -> dict[str, object]:
-    return {
-        'tier': result.tier,
-        'reasons': list(result.reasons),
-        'expires': result.expires,
-    }
+def _appraised(result: VerifiedResult) -> answers.Appraised:
+    return answers.Appraised(result.tier, result.reasons, result.expires)
 
 
-def _summary(record: Record) -> dict[str, object]:
-    return {
-        'instance': record.instance,
-        'state': record.state,
-        'epoch': record.epoch,
-        'migration': record.migration,
-    }
+def _summary(record: Record) -> answers.HeldKey:
+    return answers.HeldKey(
+        record.instance, record.state, record.epoch, record.migration
+    )
 
 
 def _bus(conf: cfg.ConfigOpts, handover: Any, host: str) -> Bus | None:

@@ -11,10 +11,10 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester import sealing
-from korora_nova.attester.host import Handover, Host, LastHandover
+from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
-from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.exchange import Challenge, Received
@@ -89,7 +89,7 @@ class Destination:
                 self._relinquish(instance, migration)
                 raise
         ms = (time.monotonic() - started) * 1000
-        self._last.value = Handover('destination', ms, count.total())
+        self._last.value = answers.Handover('destination', ms, count.total())
         return {
             'secret_uuid': record.secret_uuid,
             'epoch': record.epoch,

@@ -12,6 +12,7 @@ from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor
 from korora_nova.attester.vault import Record, Vault
+from korora_nova.custody import answers
 from korora_nova.custody.exchange import malformed_answer
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.words import VaultState
@@ -84,20 +85,8 @@ class Host:
             LOG.warning('%s: %s', record.instance, exc)
 
 
-@dataclasses.dataclass(frozen=True)
-class Handover:
-    """How the last hand-over on this host went."""
-
-    role: str
-    ms: float
-    tpm_commands: int
-
-    def to_json(self) -> dict[str, object]:
-        return dataclasses.asdict(self)
-
-
 class LastHandover:
     """Holds the last hand-over for ``status``."""
 
     def __init__(self) -> None:
-        self.value: Handover | None = None
+        self.value: answers.Handover | None = None

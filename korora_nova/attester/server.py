@@ -20,16 +20,17 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester import socket_client
-from korora_nova.custody import messages
+from korora_nova.custody import messages, operations
 from korora_nova.rats import schemas
 
 LOG = logging.getLogger(__name__)
 
-Handler = Callable[..., dict[str, Any]]
+#: Takes an operation's request and returns its answer.
+Handler = Callable[[Any], operations.Fields]
 
 MAX_CONNECTIONS = 64
-#: Those not allowed are told so in a few connections of their own: they
-#: cannot keep out Nova by holding all.
+#: Callers that are not allowed are told so on a few connections of their
+#: own: they cannot keep Nova out by holding all of them.
 MAX_STRANGERS = 4
 _IDLE_SECONDS = 60.0
 _STRANGER_SECONDS = 2.0
@@ -63,7 +64,7 @@ class Server:
 
     :param path: of the socket; its directory must exist.
     :param allowed: user ids that may call; everybody may connect.
-    :param handlers: operation to a function of the request's fields.
+    :param handlers: operation to a function of its request.
     """
 
     def __init__(
@@ -114,10 +115,10 @@ class Server:
             try:
                 connection, _address = listener.accept()
                 self._admit(connection)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError) as exc:
                 if self._listener is listener:
                     # Descriptors or threads ran out: that passes
-                    LOG.error('The local socket failed: %s', error)
+                    LOG.error('The local socket failed: %s', exc)
                     time.sleep(_PAUSE_SECONDS)
 
     def _admit(self, connection: socket.socket) -> None:
@@ -184,38 +185,39 @@ class Server:
         _send(connection, self._answer(content))
         return True
 
-    def _answer(self, content: bytes) -> dict[str, Any]:
+    def _answer(self, content: bytes) -> dict[str, object]:
         op = '?'
         try:
-            text = content.decode()
-            op = messages.loads(text, _ANY_OP)['op']
-            if op not in self._handlers or op not in messages.OPERATIONS:
+            request = messages.loads(content.decode(), _ANY_OP)
+            del request['version']
+            op = request.pop('op')
+            if op not in self._handlers or op not in operations.REQUESTS:
                 raise errors.Invalid(
                     errors.Reason.INVALID_REQUEST,
                     'The agent has no such operation.',
                 )
-            request = messages.loads(text, messages.OPERATIONS[op])
-            del request['version'], request['op']
-            answer = self._handlers[op](**request)
+            answer = self._handlers[op](
+                operations.REQUESTS[op].from_json(request)
+            )
         except UnicodeDecodeError:
             return _failure(errors.Invalid(errors.Reason.INVALID_REQUEST))
-        except errors.KororaError as error:
-            LOG.info('%s: %s %s', op, error, error.details)
-            return _failure(error)
-        except Exception as error:  # noqa: BLE001 - fail closed, answer all
+        except errors.KororaError as exc:
+            LOG.info('%s: %s %s', op, exc, exc.details)
+            return _failure(exc)
+        except Exception as exc:  # noqa: BLE001 - fail closed, answer all
             # No traceback: its frames' values could be the request's
-            LOG.error('%s failed: %s', op, describe(error))
+            LOG.error('%s failed: %s', op, describe(exc))
             return _failure(errors.Unavailable(errors.Reason.INTERNAL))
-        return {'version': 1, 'ok': True, **answer}
+        return {'version': 1, 'ok': True, **answer.to_json()}
 
 
-def describe(error: BaseException) -> str:
+def describe(exc: BaseException) -> str:
     """Class and places of an unexpected error, without its text."""
     places = []
-    for frame in traceback.extract_tb(error.__traceback__)[-6:]:
+    for frame in traceback.extract_tb(exc.__traceback__)[-6:]:
         name = frame.filename.rpartition('/')[2]
         places.append(f'{name}:{frame.lineno}')
-    return f'{type(error).__name__} at {" < ".join(reversed(places))}'
+    return f'{type(exc).__name__} at {" < ".join(reversed(places))}'
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -227,19 +229,19 @@ def peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
-def failure(error: errors.KororaError) -> dict[str, Any]:
+def failure(exc: errors.KororaError) -> dict[str, object]:
     """An error as JSON: reason, message, details."""
     return {
-        'reason': error.reason,
-        'message': error.message,
-        'details': error.details,
+        'reason': exc.reason,
+        'message': exc.message,
+        'details': exc.details,
     }
 
 
-def _failure(error: errors.KororaError) -> dict[str, Any]:
-    return {'version': 1, 'error': failure(error)}
+def _failure(exc: errors.KororaError) -> dict[str, object]:
+    return {'version': 1, 'error': failure(exc)}
 
 
-def _send(connection: socket.socket, document: dict[str, Any]) -> None:
+def _send(connection: socket.socket, document: dict[str, object]) -> None:
     content = messages.dumps(document).encode()
     connection.sendall(socket_client.HEADER.pack(len(content)) + content)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client of the agent's local socket; runs inside nova-compute.
+"""Client of the agent's local socket: one method per operation.
 
-A message is ``u32be length | JSON``, at most 1 MiB.  One connection per
-call: no lock, no shared state, safe from any thread.
+Runs inside nova-compute. A message is ``u32be length | JSON``, at most
+1 MiB. One connection per call: no lock, no shared state, safe from any
+thread.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from typing import Any
+from typing import Any, TypeVar
 
 from korora_nova import errors
+from korora_nova.custody import answers, operations
+from korora_nova.secret import Secret
 
 #: Longest message, bytes.
 MAX_MESSAGE = 1 << 20
 #: u32be length of the JSON text that follows.
 HEADER = struct.Struct('>I')
 
+_A = TypeVar('_A', bound=operations.Fields)
+
 
 class AgentClient:
-    """Calls the agent behind a unix socket.
+    """Calls the agent that listens on a unix socket.
+
+    Every operation raises what the agent reported, by its reason, or
+    :class:`errors.Unavailable`: AGENT_UNAVAILABLE.
 
     :param path: of the socket.
     :param timeout: seconds that one call may take in each direction.
@@ -31,15 +39,140 @@ class AgentClient:
         self._path = path
         self._timeout = timeout
 
+    # This host and others
+
+    def status(self) -> answers.HostStatus:
+        return self._run(operations.Status(), answers.HostStatus)
+
+    def attest(self) -> answers.Appraised:
+        """Attest this host now.
+
+        :raises errors.Untrusted: HOST_UNTRUSTED.
+        """
+        return self._run(operations.Attest(), answers.Appraised)
+
+    def verdict(self, host: str) -> answers.Appraised:
+        """The service's word on another host, verified.
+
+        :raises errors.Untrusted: it is not affirming.
+        """
+        return self._run(operations.Verdict(host), answers.Appraised)
+
+    # A server's key
+
+    def protection(
+        self, instance: str, *, ledger: bool = True
+    ) -> answers.Protected:
+        """Whether a server is protected, as vault and ledger know it.
+
+        :param ledger: false: as the vault knows it, without the network.
+        """
+        return self._run(
+            operations.Protection(instance, ledger), answers.Protected
+        )
+
+    def seal(
+        self, instance: str, secret_uuid: str, passphrase: Secret
+    ) -> answers.Key:
+        """Take a new key into custody."""
+        return self._run(
+            operations.Seal(instance, secret_uuid, passphrase), answers.Key
+        )
+
+    def open(self, instance: str) -> answers.Key:
+        """Let the agent give libvirt the passphrase."""
+        return self._run(operations.Open(instance), answers.Key)
+
+    def close(self, instance: str) -> None:
+        """Let it take the passphrase away again."""
+        self._run(operations.Close(instance), answers.Done)
+
+    def forget(
+        self, instance: str, *, wait: float | None = None
+    ) -> answers.Noted:
+        """The server was deleted."""
+        return self._run(operations.Forget(instance, wait), answers.Noted)
+
+    # Live migration
+
+    def announce(self, instance: str) -> None:
+        """A server may leave this host soon."""
+        self._run(operations.Announce(instance), answers.Done)
+
+    def check_address(self, address: str) -> None:
+        """:raises errors.CustodyError: ADDRESS_MISMATCH."""
+        self._run(operations.CheckAddress(address), answers.Done)
+
+    def receive(
+        self,
+        instance: str,
+        migration: str,
+        *,
+        source: str,
+        address: str,
+        tls_name: str | None,
+    ) -> answers.Received:
+        """Get a server's key from its source."""
+        return self._run(
+            operations.Receive(instance, migration, source, address, tls_name),
+            answers.Received,
+        )
+
+    def start(
+        self,
+        instance: str,
+        migration: str,
+        *,
+        dest: str,
+        address: str,
+        tls_name: str | None,
+    ) -> answers.Started:
+        """Ask whether the memory stream may start."""
+        return self._run(
+            operations.Start(instance, migration, dest, address, tls_name),
+            answers.Started,
+        )
+
+    def stream_completed(self, instance: str, migration: str) -> answers.Noted:
+        """The source's memory is all at the destination."""
+        return self._run(
+            operations.StreamCompleted(instance, migration), answers.Noted
+        )
+
+    def never_started(self, instance: str, migration: str) -> answers.Noted:
+        """The source did not call libvirt, and will not."""
+        return self._run(
+            operations.NeverStarted(instance, migration), answers.Noted
+        )
+
+    def activated(self, instance: str, migration: str) -> answers.Noted:
+        """The guest runs here, at the destination."""
+        return self._run(
+            operations.Activated(instance, migration), answers.Noted
+        )
+
+    def no_domain(self, instance: str, migration: str) -> answers.Noted:
+        """There is no guest here, at the destination."""
+        return self._run(
+            operations.NoDomain(instance, migration), answers.Noted
+        )
+
+    # The socket
+
+    def _run(self, request: operations.Request, answer: type[_A]) -> _A:
+        fields = self.call(request.OP, **request.to_json())
+        try:
+            return answer.from_json(fields)
+        except errors.Invalid:
+            raise self._unavailable('what answers is no agent') from None
+
     def call(
         self, op: str, *, timeout: float | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """Run one operation of the agent.
+        """Run an operation by its name, with whatever fields.
 
         :param timeout: seconds, instead of the client's own.
-        :returns: the answer without its envelope.
-        :raises errors.KororaError: what the agent reported, by its reason.
-        :raises errors.Unavailable: AGENT_UNAVAILABLE.
+        :returns: the answer's fields.
         """
         request = json.dumps({'version': 1, 'op': op, **fields}).encode()
         if len(request) > MAX_MESSAGE:
@@ -49,8 +182,8 @@ class AgentClient:
                 request, self._timeout if timeout is None else timeout
             )
             answer = json.loads(content)
-        except (OSError, ValueError, RecursionError) as error:
-            raise self._unavailable(_cause(error)) from None
+        except (OSError, ValueError, RecursionError) as exc:
+            raise self._unavailable(_cause(exc)) from None
         return self._result(answer)
 
     def _exchange(self, request: bytes, timeout: float) -> bytes:
@@ -106,9 +239,9 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return bytes(content)
 
 
-def _cause(error: Exception) -> str:
+def _cause(exc: Exception) -> str:
     """Why there is no answer; never its content."""
-    if isinstance(error, TimeoutError):
+    if isinstance(exc, TimeoutError):
         return 'it took too long'
-    strerror = getattr(error, 'strerror', None)
-    return strerror or type(error).__name__
+    strerror = getattr(exc, 'strerror', None)
+    return strerror or type(exc).__name__

@@ -14,10 +14,10 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester import boot, sealing
 from korora_nova.attester.attest import Answered
-from korora_nova.attester.host import Handover, Host, LastHandover
+from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
-from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.exchange import Permitted
 from korora_nova.custody.permit import VerifiedPermit
@@ -152,7 +152,7 @@ class Source:
             except BaseException:
                 self._never_sent(outgoing)
                 raise
-        self._last.value = Handover(
+        self._last.value = answers.Handover(
             'source', (time.monotonic() - started) * 1000, count.total()
         )
         return transfer

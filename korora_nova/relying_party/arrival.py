@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a start of nova-compute has to do with an agent that may come later.
+"""What nova-compute's start leaves to do: its agent may come later.
 
 Host and agent start in any order. Nova's start does not wait for the agent:
-a thread tries until all is done, and logs only what it did not log before.
+a thread tries until all is done, and logs nothing twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Arrival:
     """Tries until it is done, or stopped.
 
     :param attempt: does what can be done; returns whether that was all.
-        What it raises is logged, and tried again.
+        If it raises, that is logged and it is tried again.
     """
 
     def __init__(self, attempt: Callable[[], bool]) -> None:

@@ -10,7 +10,12 @@ leaves all others alone.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from korora_nova import errors
+
+#: Older ones lose the vTPM's state when a guest is undefined.
+MIN_LIBVIRT = (8, 9, 0)
 
 _START = 'context instance network_info'
 _CREATE = 'context instance image_meta injected_files admin_password'
@@ -103,6 +108,25 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
         'device_names',
     ),
 }
+
+
+def obstacle(
+    stock: type, has_libvirt: Callable[[tuple[int, int, int]], bool]
+) -> errors.KororaError | None:
+    """Why protected servers are refused on this host, if they are.
+
+    :param stock: Nova's LibvirtDriver, not ours.
+    :param has_libvirt: whether libvirt is at least of a version.
+    """
+    unknown = differences(stock)
+    if unknown:
+        return errors.Unavailable(
+            errors.Reason.NOVA_DRIFT,
+            'This Nova differs in: ' + ', '.join(unknown) + '.',
+        )
+    if not has_libvirt(MIN_LIBVIRT):
+        return errors.Unavailable(errors.Reason.LIBVIRT_TOO_OLD)
+    return None
 
 
 def differences(stock: type) -> list[str]:

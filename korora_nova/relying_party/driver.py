@@ -6,155 +6,445 @@
     [DEFAULT]
     compute_driver = korora.KororaLibvirtDriver
 
-The parts, each a subclass of the one before:
+What Nova calls is overridden here. What is done then is done by the parts
+of :class:`korora_nova.relying_party.host.Host`:
 
-============  ========================================================
-``base``      the gate, and what is known of a server
-``secret``    starts under the gate, and the key that they need
-``lifecycle`` create, start, reboot, resume, resize, delete
-``migration`` live migration and the hand-over of the key
-``driver``    the start of nova-compute itself
-============  ========================================================
+==============  ======================================================
+``starts``      the gate of every start
+``keys``        the vTPM's key, for as long as a start needs it
+``onboarding``  keys of servers that stock Nova started
+``outgoing``    live migration, on the source (S)
+``incoming``    live migration, on the destination (D)
+``deletes``     the end of a server
+``servers``     what is known of a server
+``arrival``     what the start of nova-compute leaves to do
+==============  ======================================================
+
+How Nova ends an operation that is refused depends on the class of the
+exception: ``refusal`` lists the operations. Arguments are passed on as they
+come, for Nova 33 and 34 alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nova import context as nova_context
-from nova import objects
+import nova.conf
 from nova.virt.libvirt import driver as libvirt_driver
-from oslo_log import log as logging
+from nova.virt.libvirt import guest as libvirt_guest
 
-from korora_nova import errors
-from korora_nova.relying_party import (
-    arrival,
-    base,
-    drift,
-    facts,
-    gate,
-    migration,
-)
+from korora_nova import conf, errors
+from korora_nova.attester.socket_client import AgentClient
+from korora_nova.relying_party import drift, nova_calls, refusal
+from korora_nova.relying_party.host import Host
+from korora_nova.relying_party.hypervisor import Hypervisor
+from korora_nova.relying_party.stream import StreamDomain
 
-CONF = base.CONF
-LOG = logging.getLogger(__name__)
+CONF = nova.conf.CONF
 
-#: Older ones lose the vTPM's state when a guest is undefined.
-MIN_LIBVIRT = (8, 9, 0)
+conf.register_korora_opts(CONF)
 
 
-class KororaLibvirtDriver(migration.MigrationDriver):
+class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     """LibvirtDriver whose protected servers run on trusted hosts only."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only)
-        self._arrival = arrival.Arrival(self._arrive)
-        self._complained = False
-        #: Why a key could not be taken yet, by server; '' for all.
-        self._refused: dict[str, str] = {}
+        self._hypervisor = Hypervisor(lambda: self._host)
+        self._korora = Host(
+            CONF, self._make_agent, self._hypervisor, nova_calls
+        )
+
+    def _make_agent(self, timeout: float) -> AgentClient:
+        return AgentClient(CONF.korora.agent_socket, timeout)
+
+    # nova-compute
 
     def init_host(self, host: Any) -> None:
         """As stock; what is found wrong refuses protected servers only."""
-        self._nova_host = host
-        self._gate.boot()
+        self._korora.begin(host)
         super().init_host(host)
-        try:
-            self._gate.obstacle = self._find_obstacle()
-            if self._gate.obstacle is not None:
-                LOG.error(
-                    'Servers with a requirement are refused here: %s',
-                    self._gate.obstacle,
-                )
-            self._arrival.start()
-        except Exception:  # noqa: BLE001 boundary: nova-compute must start
-            LOG.exception(
-                'Cannot examine this host; servers with a '
-                'requirement are refused'
+        self._korora.examine(
+            lambda: drift.obstacle(
+                libvirt_driver.LibvirtDriver, self._host.has_min_version
             )
-            self._gate.obstacle = errors.Unavailable(errors.Reason.INTERNAL)
-
-    def _find_obstacle(self) -> errors.KororaError | None:
-        strange = drift.differences(libvirt_driver.LibvirtDriver)
-        if strange:
-            return errors.Unavailable(
-                errors.Reason.NOVA_DRIFT,
-                'This Nova differs in: ' + ', '.join(strange) + '.',
-            )
-        if not self._host.has_min_version(MIN_LIBVIRT):
-            return errors.Unavailable(errors.Reason.LIBVIRT_TOO_OLD)
-        return None
-
-    def cleanup_host(self, host: Any) -> None:
-        self._arrival.stop()
-        super().cleanup_host(host)
-
-    def _arrive(self) -> bool:
-        """Compare this host with its agent; whether all is as it should be.
-
-        :raises KororaError: the agent does not answer (yet).
-        """
-        status = self._gate.call('status', budget=gate.QUICK)
-        self._compare_address()
-        self._settle()
-        return self._onboard_all(
-            {key['instance'] for key in status.get('keys', ())}
         )
 
-    def _compare_address(self) -> None:
-        """Say at the start what would refuse each migration to this host."""
-        try:
-            self._check_address()
-        except errors.CustodyError as exc:
-            if not self._complained:
-                LOG.warning(
-                    'Protected servers cannot migrate to this host: %s', exc
-                )
-            self._complained = True
+    def cleanup_host(self, host: Any) -> None:
+        self._korora.arrival.stop()
+        super().cleanup_host(host)
 
-    def _onboard_all(self, keys: set[str]) -> bool:
-        """Take the keys of servers that ran before this driver came.
+    # Starts
 
-        :param keys: the servers whose keys the agent has.
-        :returns: whether none is left.
+    def spawn(
+        self,
+        context: Any,
+        instance: Any,
+        image_meta: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Create, unshelve, and the second half of rebuild and evacuate."""
+        with self._korora.starts.gated(
+            refusal.CREATE, instance, image_meta=image_meta
+        ):
+            super().spawn(context, instance, image_meta, *args, **kwargs)
+
+    def rebuild(
+        self,
+        context: Any,
+        instance: Any,
+        image_meta: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Rebuild and evacuate: stock falls back to destroy and spawn.
+
+        After a refusal on the server's own host the guest runs on, but Nova
+        has dropped its allocation, as after every failed rebuild:
+        ``nova-manage placement heal_allocations`` restores it.
         """
-        done = True
-        try:
-            for instance in objects.InstanceList.get_by_host(
-                nova_context.get_admin_context(),
-                self._nova_host,
-                expected_attrs=['flavor', 'system_metadata'],
-            ):
-                if instance.uuid not in keys:
-                    done = self._take(instance) and done
-        except (errors.Unavailable, errors.Untrusted) as exc:
-            # It would be the same for every server.
-            self._tell_once('', exc)
-            return False
-        return done
+        with refusal.told(refusal.REBUILD, instance):
+            self._korora.starts.check_rebuild(instance, image_meta)
+        super().rebuild(context, instance, image_meta, *args, **kwargs)
 
-    def _take(self, instance: Any) -> bool:
-        """Take a server's key; whether there is nothing left to do.
+    def power_on(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Start, and restore of a soft-deleted server."""
+        with self._korora.starts.gated(refusal.START, instance):
+            super().power_on(context, instance, *args, **kwargs)
 
-        :raises Unavailable, Untrusted: no key of this host can be taken.
-        """
-        try:
-            server = facts.of_instance(instance, CONF.korora.protect_vtpm)
-            if not server.requirement.custody:
-                return True
-            # What is under way may be about its key.
-            return instance.task_state is None and self._onboard(instance)
-        except (errors.Unavailable, errors.Untrusted):
-            raise
-        except errors.KororaError as exc:
-            self._tell_once(instance.uuid, exc)
-            return False
+    def reboot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Reboot; a soft one launches the guest again by itself, too."""
+        # Nova finishes an interrupted reboot when the host boots.
+        self._korora.starts.await_boot(instance)
+        with self._korora.starts.gated(refusal.REBOOT, instance):
+            super().reboot(context, instance, *args, **kwargs)
 
-    def _tell_once(self, server: str, exc: errors.KororaError) -> None:
-        if self._refused.get(server) != str(exc):
-            LOG.warning(
-                'Keys of vTPMs that stock Nova made are not in '
-                'custody yet, those of %(server)s; tried again '
-                'without restart: %(error)s',
-                {'server': server or 'all servers here', 'error': exc},
+    def resume(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Resume a suspended server."""
+        with self._korora.starts.gated(refusal.RESUME, instance):
+            super().resume(context, instance, *args, **kwargs)
+
+    def rescue(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Rescue; Nova's API refuses it for servers with a vTPM."""
+        with self._korora.starts.gated(refusal.RESCUE, instance):
+            super().rescue(context, instance, *args, **kwargs)
+
+    def unrescue(self, context: Any, instance: Any) -> None:
+        """End of a rescue."""
+        with self._korora.starts.gated(refusal.UNRESCUE, instance):
+            super().unrescue(context, instance)
+
+    def resume_state_on_host_boot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Host boot: inside init_host, maybe before the agent attested."""
+        off = not self._hypervisor.is_alive(instance)
+        if off:
+            self._korora.starts.await_boot(instance)
+        with self._korora.starts.gated(
+            refusal.HOST_BOOT, instance, needed=off
+        ):
+            super().resume_state_on_host_boot(
+                context, instance, *args, **kwargs
             )
-        self._refused[server] = str(exc)
+
+    def _suspend_guest_for_snapshot(
+        self,
+        context: Any,
+        live_snapshot: Any,
+        current_power_state: Any,
+        instance: Any,
+    ) -> None:
+        """Cold snapshot: it stops the guest, which must start again."""
+        if self._needs_suspend_resume_for_snapshot(
+            live_snapshot, current_power_state
+        ):
+            with refusal.told(refusal.SNAPSHOT, instance):
+                self._korora.starts.check_suspend(instance)
+        super()._suspend_guest_for_snapshot(
+            context, live_snapshot, current_power_state, instance
+        )
+
+    def _resume_guest_after_snapshot(
+        self,
+        context: Any,
+        live_snapshot: Any,
+        original_power_state: Any,
+        instance: Any,
+        guest: Any,
+    ) -> None:
+        """Cold snapshot: it launches the guest directly, without its key."""
+        with self._korora.starts.gated(
+            refusal.AFTER_SNAPSHOT,
+            instance,
+            needed=self._needs_suspend_resume_for_snapshot(
+                live_snapshot, original_power_state
+            ),
+        ):
+            super()._resume_guest_after_snapshot(
+                context, live_snapshot, original_power_state, instance, guest
+            )
+
+    def _create_guest(
+        self, context: Any, xml: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Nova's one way to a guest: gated here if nowhere before."""
+        launch = _given('power_on', 0, True, args, kwargs) or _given(
+            'pause', 1, False, args, kwargs
+        )
+        with (
+            refusal.told(refusal.GUEST, instance),
+            self._korora.starts.starting(instance)
+            if launch
+            else self._korora.starts.defining(instance),
+        ):
+            return super()._create_guest(
+                context, xml, instance, *args, **kwargs
+            )
+
+    def _get_or_create_secret_for_vtpm(
+        self, context: Any, instance: Any
+    ) -> tuple[Any, str | None]:
+        """The open key of a protected server; stock for all others."""
+        ticket = self._korora.starts.ticket(instance)
+        if ticket.standing.custody:
+            return self._korora.keys.supply(context, instance, ticket)
+        stock: tuple[Any, str | None] = super()._get_or_create_secret_for_vtpm(
+            context, instance
+        )
+        return stock
+
+    # Cold migration and resize
+
+    def migrate_disk_and_power_off(
+        self,
+        context: Any,
+        instance: Any,
+        dest: Any,
+        flavor: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Cold migration and resize, on S, before anything moves."""
+        with refusal.told(refusal.MIGRATE, instance):
+            self._korora.starts.check_resize(
+                # dest is an address; the host is in the migration.
+                instance,
+                flavor,
+                lambda: nova_calls.destination(context, instance),
+            )
+        return super().migrate_disk_and_power_off(
+            context, instance, dest, flavor, *args, **kwargs
+        )
+
+    def finish_migration(
+        self,
+        context: Any,
+        migration: Any,
+        instance: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Cold migration and resize, on D: a start unless it was off."""
+        with self._korora.starts.gated(
+            refusal.FINISH_MIGRATION,
+            instance,
+            needed=_given('power_on', 6, True, args, kwargs),
+        ):
+            super().finish_migration(
+                context, migration, instance, *args, **kwargs
+            )
+
+    def finish_revert_migration(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Revert, on S: a start unless it was off."""
+        with self._korora.starts.gated(
+            refusal.REVERT_MIGRATION,
+            instance,
+            needed=_given('power_on', 3, True, args, kwargs),
+        ):
+            super().finish_revert_migration(context, instance, *args, **kwargs)
+
+    # Live migration, in Nova's order
+
+    def check_can_live_migrate_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """D: before stock, which leaves a file on shared storage."""
+        with refusal.told(refusal.RECEIVE, instance):
+            self._korora.incoming.check(instance)
+        return super().check_can_live_migrate_destination(
+            context, instance, *args, **kwargs
+        )
+
+    def check_can_live_migrate_source(
+        self,
+        context: Any,
+        instance: Any,
+        dest_check_data: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """S: gate, stock, announce."""
+        with refusal.told(refusal.SEND, instance):
+            custody = self._korora.outgoing.check(instance, dest_check_data)
+            data = super().check_can_live_migrate_source(
+                context, instance, dest_check_data, *args, **kwargs
+            )
+            if custody:
+                self._korora.outgoing.announce(instance)
+        return data
+
+    def _add_vtpm_secret_to_live_migrate_data(
+        self, instance: Any, dest_check_data: Any
+    ) -> None:
+        """S: set, but empty; Nova's rollback on D depends on its being set."""
+        try:
+            custody = self._korora.servers.standing(instance).custody
+        except errors.KororaError as exc:
+            raise refusal.precheck(exc, instance) from exc
+        if custody:
+            dest_check_data.vtpm_secret_uuid = None
+            dest_check_data.vtpm_secret_value = None
+        else:
+            super()._add_vtpm_secret_to_live_migrate_data(
+                instance, dest_check_data
+            )
+
+    def check_source_migrate_data_at_dest(
+        self,
+        ctxt: Any,
+        instance: Any,
+        migrate_data: Any,
+        migration: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """D: no secret may have come along; learn the migration."""
+        with refusal.told(refusal.RECEIVE, instance):
+            self._korora.incoming.learn(instance, migrate_data, migration)
+        return super().check_source_migrate_data_at_dest(
+            ctxt, instance, migrate_data, migration, *args, **kwargs
+        )
+
+    def pre_live_migration(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """D: gate, stock, receive the key."""
+        sent = _given('migrate_data', 3, None, args, kwargs)
+        with refusal.told(refusal.PREPARE, instance):
+            migration = self._korora.incoming.admit(context, instance, sent)
+            data = super().pre_live_migration(
+                context, instance, *args, **kwargs
+            )
+            if migration is not None:
+                self._korora.incoming.receive(instance, migration, data)
+        return data
+
+    def live_migration(self, *args: Any, **kwargs: Any) -> None:
+        """S: permit, address, TLS, verdict on D; then stock."""
+        self._korora.outgoing.send(super().live_migration, *args, **kwargs)
+
+    def _live_migration_operation(
+        self,
+        context: Any,
+        instance: Any,
+        dest: Any,
+        block_migration: Any,
+        migrate_data: Any,
+        guest: Any,
+        device_names: Any,
+    ) -> None:
+        """S: the call of libvirt; a protected stream goes as permitted."""
+        stream = self._korora.outgoing.begin(instance)
+        if stream is not None:
+            guest = libvirt_guest.Guest(
+                StreamDomain(
+                    guest._domain,
+                    libvirt_driver.libvirt,
+                    stream.tls_name,
+                    self._migrate_uri(stream.address),
+                )
+            )
+        super()._live_migration_operation(
+            context,
+            instance,
+            dest,
+            block_migration,
+            migrate_data,
+            guest,
+            device_names,
+        )
+
+    def post_live_migration(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """S: say that the stream completed."""
+        self._korora.outgoing.completed(instance)
+        super().post_live_migration(context, instance, *args, **kwargs)
+
+    def post_live_migration_at_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """D: say that the guest runs."""
+        try:
+            super().post_live_migration_at_destination(
+                context, instance, *args, **kwargs
+            )
+        finally:
+            self._korora.incoming.arrived(instance)
+
+    def rollback_live_migration_at_source(
+        self, context: Any, instance: Any, migrate_data: Any
+    ) -> None:
+        """S: say so if libvirt was never called."""
+        self._korora.outgoing.rolled_back(instance, migrate_data)
+        super().rollback_live_migration_at_source(
+            context, instance, migrate_data
+        )
+
+    def rollback_live_migration_at_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """D: say that there is no guest."""
+        try:
+            super().rollback_live_migration_at_destination(
+                context, instance, *args, **kwargs
+            )
+        finally:
+            self._korora.incoming.rolled_back(
+                instance, _given('migrate_data', 3, None, args, kwargs)
+            )
+
+    # The end
+
+    def destroy(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Delete, and much else: if it is a delete, the key goes, too."""
+        super().destroy(context, instance, *args, **kwargs)
+        self._korora.deletes.destroyed(instance)
+
+
+def _given(
+    name: str,
+    position: int,
+    default: object,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+) -> Any:
+    """An argument that Nova passes by position or by name."""
+    if len(args) > position:
+        return args[position]
+    return kwargs.get(name, default)

@@ -46,12 +46,48 @@ def of_instance(
     return gate.Server(instance.uuid, demanded, vtpm)
 
 
-def _extra_specs(flavor: Any) -> Mapping[str, Any]:
+def has_vtpm(migrate_data: Any) -> bool:
+    """Whether the other host says that the server has a vTPM.
+
+    :param migrate_data: ``nova.objects.LibvirtLiveMigrateData``, or None.
+    """
+    return migrate_data is not None and bool(migrate_data.has_vtpm)
+
+
+def has_secret(migrate_data: Any) -> bool:
+    """Whether a passphrase, or the name of one, came along."""
+    return any(
+        migrate_data.obj_attr_is_set(name)
+        and getattr(migrate_data, name) is not None
+        for name in ('vtpm_secret_uuid', 'vtpm_secret_value')
+    )
+
+
+def target_address(migrate_data: Any) -> str | None:
+    """Where the destination's Nova wants the stream, if it says so."""
+    if migrate_data.obj_attr_is_set('target_connect_addr'):
+        address: str | None = migrate_data.target_connect_addr
+        return address
+    return None
+
+
+def migration_of(migrate_data: Any) -> str | None:
+    """UUID of the migration that the data is about, if it says so."""
+    if (
+        migrate_data is not None
+        and migrate_data.obj_attr_is_set('migration')
+        and migrate_data.migration is not None
+    ):
+        return str(migrate_data.migration.uuid)
+    return None
+
+
+def _extra_specs(flavor: Any) -> Mapping[str, object]:
     specs = flavor.get('extra_specs', {}) if flavor is not None else {}
     return specs or {}
 
 
-def _image_props(image: Any) -> Mapping[str, Any]:
+def _image_props(image: Any) -> Mapping[str, object]:
     if image is None or not image.obj_attr_is_set('properties'):
         return {}
     properties = image.properties

@@ -9,7 +9,7 @@ an error. Rules:
 1. Vault and ledger override the flavor: they can only add protection (I12).
 2. A server without requirement, vTPM or vault record never needs the agent,
    and is never refused (I9).
-3. Who may have a protected vTPM, and cannot be asked about, is refused.
+3. A server that may have a protected vTPM is refused if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
 5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
@@ -18,27 +18,21 @@ an error. Rules:
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
 
-from korora_nova import errors, secret
+from korora_nova import errors
+from korora_nova.attester.socket_client import AgentClient
 from korora_nova.relying_party import requirement as req
+from korora_nova.secret import Secret
 
 #: The agent answers from memory; a plain server must not wait for it.
 QUICK = 5.0
 #: Of the 60 s that Nova gives the source's check, super() needs some.
 SOURCE_CHECK = 40.0
-
-
-class Agent(Protocol):
-    """What the gate needs of ``attester.socket_client.AgentClient``."""
-
-    def call(self, op: str, **fields: Any) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Standing:
     :param state: of the vault: none, held, incoming, outgoing, moving,
         relinquished; unknown, if nobody could be asked and nothing but the
         vault could make it a protected server.
-    :param known: somebody holds a key for it, says vault or ledger.
+    :param known: vault or ledger says that somebody holds a key for it.
     :param migration: the hand-over that the vault record belongs to.
     """
 
@@ -107,7 +101,7 @@ class Gate:
 
     def __init__(
         self,
-        agent: Callable[[float], Agent],
+        agent: Callable[[float], AgentClient],
         *,
         timeout: float,
         boot_wait: float = 0.0,
@@ -124,12 +118,10 @@ class Gate:
         #: Why nothing with a requirement can be served, if so.
         self.obstacle: errors.KororaError | None = None
 
-    def call(
-        self, op: str, *, budget: float | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        """Ask the agent; ``budget`` shortens the wait, seconds."""
+    def agent(self, budget: float | None = None) -> AgentClient:
+        """The local agent; ``budget`` shortens its time, seconds."""
         wait = self._timeout if budget is None else min(budget, self._timeout)
-        return self._agent(wait).call(op, **fields)
+        return self._agent(wait)
 
     # What is known
 
@@ -146,29 +138,26 @@ class Gate:
             ledger or not server.requirement.custody
         )
         try:
-            answer = self.call(
-                'protection', budget=QUICK, instance=server.uuid, ledger=False
-            )
-            if ledger and answer.get('state') == 'none':
-                answer = self.call(
-                    'protection', instance=server.uuid, ledger=True
-                )
-                if not answer.get('ledger_known'):
+            answer = self.agent(QUICK).protection(server.uuid, ledger=False)
+            if ledger and answer.state == 'none':
+                answer = self.agent().protection(server.uuid, ledger=True)
+                if not answer.ledger_known:
                     raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
         except errors.KororaError as exc:
             if server.may_have_vtpm:
                 raise _infrastructure(exc) from exc
             return Standing(server, custody=False, state='unknown')
-        state = str(answer.get('state'))
         # A row without holder: protected, and free to take a new key.
-        row = answer.get('ledger') or {}
-        known = state != 'none' or row.get('holder') is not None
+        row = answer.ledger
+        known = answer.state != 'none' or (
+            row is not None and row.holder is not None
+        )
         return Standing(
             server,
-            custody=known or bool(row) or server.requirement.custody,
-            state=state,
+            custody=known or row is not None or server.requirement.custody,
+            state=answer.state,
             known=known,
-            migration=answer.get('migration') or None,
+            migration=answer.migration or None,
         )
 
     # Hosts
@@ -176,17 +165,19 @@ class Gate:
     def admit(self, standing: Standing, budget: float | None = None) -> None:
         """Insist that this host is trusted now, if the server demands it.
 
-        :raises Untrusted: it is not. :raises Unavailable: nobody can say.
+        :param budget: seconds.
+        :raises Untrusted: it is not.
+        :raises Unavailable: nobody can say.
         """
         if standing.gated:
             self.check_obstacle()
-            self.call('attest', budget=budget)
+            self.agent(budget).attest()
 
     def admit_peer(self, standing: Standing, host: str) -> None:
         """The same for another host, by its current signed result."""
         if standing.gated:
             self.check_obstacle()
-            self.call('verdict', host=host)
+            self.agent().verdict(host)
 
     def check_obstacle(self) -> None:
         if self.obstacle is not None:
@@ -210,10 +201,8 @@ class Gate:
         with self._booting:
             while self.booting:
                 try:
-                    self.call(
-                        'attest',
-                        budget=max(1.0, self._boot_until - self._clock()),
-                    )
+                    left = self._boot_until - self._clock()
+                    self.agent(max(1.0, left)).attest()
                     self._boot_until = -math.inf
                 except errors.Unavailable:
                     self._sleep(1.0)
@@ -234,18 +223,18 @@ class Gate:
             return ticket
         self.check_obstacle()
         if not standing.custody:
-            self.call('attest')
+            self.agent().attest()
         elif standing.state != 'none':
             # The agent knows which states it can open, or resolve.
             ticket.secret_uuid = self._open(standing.server.uuid)
         elif standing.known:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         else:
-            self.call('attest')
+            self.agent().attest()
         return ticket
 
     def first_key(
-        self, ticket: Ticket, secret_uuid: str, passphrase: secret.Secret
+        self, ticket: Ticket, secret_uuid: str, passphrase: Secret
     ) -> None:
         """Take a new server's key into custody and open it.
 
@@ -254,12 +243,7 @@ class Gate:
         """
         # Even a lost answer may have claimed it.
         ticket.claimed = True
-        self.call(
-            'seal',
-            instance=ticket.standing.server.uuid,
-            secret_uuid=secret_uuid,
-            passphrase=base64.b64encode(passphrase.reveal()).decode(),
-        )
+        self.agent().seal(ticket.standing.server.uuid, secret_uuid, passphrase)
         self.reopen(ticket)
 
     def reopen(self, ticket: Ticket) -> None:
@@ -267,13 +251,13 @@ class Gate:
         ticket.secret_uuid = self._open(ticket.standing.server.uuid)
 
     def _open(self, instance: str) -> str:
-        return str(self.call('open', instance=instance)['secret_uuid'])
+        return self.agent().open(instance).secret_uuid
 
     def close(self, ticket: Ticket) -> None:
         """Let libvirt forget a key that the start needed."""
         if ticket.secret_uuid is not None:
             ticket.secret_uuid = None
-            self.call('close', instance=ticket.standing.server.uuid)
+            self.agent().close(ticket.standing.server.uuid)
 
     # Moves
 

@@ -9,6 +9,9 @@ PCRs are not for them. Details go to the log.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nova import exception
@@ -17,6 +20,9 @@ from oslo_log import log as logging
 from korora_nova import errors
 
 LOG = logging.getLogger(__name__)
+
+#: Makes Nova's exception of a refusal.
+Refuse = Callable[[errors.KororaError, Any], exception.NovaException]
 
 # Other hosts would refuse for the same reason.
 _EVERYWHERE = frozenset(
@@ -40,17 +46,43 @@ def log(exc: errors.KororaError, what: str, instance: Any) -> None:
     )
 
 
-def plain(exc: errors.KororaError) -> exception.NovaException:
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What can be refused.
+
+    :param what: for the log.
+    :param refuse: makes the exception with which Nova ends it as it should.
+    """
+
+    what: str
+    refuse: Refuse
+
+
+@contextlib.contextmanager
+def told(operation: Operation, instance: Any) -> Iterator[None]:
+    """Tell the operator of a refusal, and Nova in its own terms."""
+    try:
+        yield
+    except errors.KororaError as exc:
+        log(exc, operation.what, instance)
+        raise operation.refuse(exc, instance) from exc
+
+
+def plain(exc: errors.KororaError, instance: Any) -> exception.NovaException:
     """The operation fails; the server stays as it is."""
     return exception.NovaException(text(exc))
 
 
-def rollback(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+def rollback(
+    exc: errors.KororaError, instance: Any
+) -> exception.InstanceFaultRollback:
     """The operation fails, and Nova restores the state before it."""
-    return exception.InstanceFaultRollback(plain(exc))
+    return exception.InstanceFaultRollback(plain(exc, instance))
 
 
-def precheck(exc: errors.KororaError) -> exception.MigrationPreCheckError:
+def precheck(
+    exc: errors.KororaError, instance: Any
+) -> exception.MigrationPreCheckError:
     """The conductor tries the next host; the server stays ACTIVE."""
     return exception.MigrationPreCheckError(reason=text(exc))
 
@@ -61,7 +93,7 @@ def spawn(exc: errors.KororaError, instance: Any) -> exception.NovaException:
         return exception.BuildAbortException(
             instance_uuid=instance.uuid, reason=text(exc)
         )
-    return plain(exc)
+    return plain(exc, instance)
 
 
 def rebuild(
@@ -75,8 +107,34 @@ def rebuild(
     )
 
 
-def resize(exc: errors.KororaError) -> exception.InstanceFaultRollback:
+def resize(
+    exc: errors.KororaError, instance: Any
+) -> exception.InstanceFaultRollback:
     """Nothing was moved."""
     return exception.InstanceFaultRollback(
         exception.ResizeError(reason=text(exc))
     )
+
+
+# The next host is tried; the server ends in ERROR if there is none.
+CREATE = Operation('create the server', spawn)
+# The server keeps its state.
+REBUILD = Operation('rebuild the server', rebuild)
+START = Operation('start the server', plain)
+REBOOT = Operation('reboot the server', plain)
+RESCUE = Operation('rescue the server', plain)
+UNRESCUE = Operation('unrescue the server', plain)
+RESUME = Operation('resume the server', rollback)
+SNAPSHOT = Operation('take a cold snapshot', plain)
+AFTER_SNAPSHOT = Operation('resume after the snapshot', plain)
+MIGRATE = Operation('migrate the server', resize)
+# The server ends in ERROR.
+HOST_BOOT = Operation('start the server at host boot', plain)
+FINISH_MIGRATION = Operation('finish the migration', plain)
+REVERT_MIGRATION = Operation('revert the migration', plain)
+# As what it is a part of.
+GUEST = Operation('start the guest', plain)
+# The server stays ACTIVE where it is.
+RECEIVE = Operation('receive the server', precheck)
+SEND = Operation('send the server', precheck)
+PREPARE = Operation('prepare the live migration', precheck)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from korora_nova import errors
 
@@ -58,8 +57,8 @@ class Requirement:
 
 
 def requirement(
-    extra_specs: Mapping[str, Any],
-    image_props: Mapping[str, Any],
+    extra_specs: Mapping[str, object],
+    image_props: Mapping[str, object],
     protect_vtpm: bool,
 ) -> Requirement:
     """Read a requirement.
@@ -90,12 +89,12 @@ def requirement(
     return Requirement(trusted, custody, max_age, vtpm)
 
 
-def _word(values: Mapping[str, Any], key: str) -> str:
+def _word(values: Mapping[str, object], key: str) -> str:
     value = values.get(key)
     return '' if value is None else str(value).strip().lower()
 
 
-def _max_age(extra_specs: Mapping[str, Any]) -> int | None:
+def _max_age(extra_specs: Mapping[str, object]) -> int | None:
     text = _word(extra_specs, MAX_AGE)
     if not text:
         return None

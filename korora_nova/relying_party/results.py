@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent import futures
 from typing import Any, Protocol
 
 from oslo_log import log as logging
@@ -72,13 +73,17 @@ class Decision:
         verdict.require_affirming(now, max_age)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Fetch:
-    """One request under way; done when ``event`` is set."""
+    """One request under way, in a thread of its own.
 
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.event = threading.Event()
-        self.error: errors.KororaError | None = None
+    The interpreter waits for an executor's at its end; this one may hang.
+    """
+
+    started: float
+    done: futures.Future[None] = dataclasses.field(
+        default_factory=futures.Future
+    )
 
 
 class Results:
@@ -130,13 +135,13 @@ class Results:
             if self._is_fresh():
                 return Decision(self._verdicts)
             fetch = self._join()
-        if not fetch.event.wait(self._budget):
+        try:
+            fetch.done.result(self._budget)
+        except futures.TimeoutError:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service did not answer in time.',
-            )
-        if fetch.error is not None:
-            raise fetch.error
+            ) from None
         with self._lock:
             return Decision(self._verdicts)
 
@@ -164,15 +169,21 @@ class Results:
         try:
             self._refresh(fetch)
         except errors.KororaError as exc:
-            fetch.error = exc
+            self._end(fetch).set_exception(exc)
         except Exception:  # noqa: BLE001 boundary: a thread's last word
             LOG.exception('Cannot read the attestation results')
-            fetch.error = errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
-        finally:
-            with self._lock:
-                if self._fetch is fetch:
-                    self._fetch = None
-            fetch.event.set()
+            self._end(fetch).set_exception(
+                errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
+            )
+        else:
+            self._end(fetch).set_result(None)
+
+    def _end(self, fetch: _Fetch) -> futures.Future[None]:
+        """Its future: whoever that wakes may begin the next request."""
+        with self._lock:
+            if self._fetch is fetch:
+                self._fetch = None
+        return fetch.done
 
     def _refresh(self, fetch: _Fetch) -> None:
         changed = self._load_keys()

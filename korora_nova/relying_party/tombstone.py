@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deleted servers of which the agent could not be told.
+"""Deleted servers that the agent could not be told about.
 
-A dead agent must not block a delete, and must not keep a key for ever
-either: one empty file per server, until the agent took the message.
+A dead agent must not block a delete, and must not keep a key forever
+either: one empty file per server, until the agent takes the message.
 """
 
 from __future__ import annotations

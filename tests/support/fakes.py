@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.attester import socket_client
+from korora_nova.custody import operations
 
 R = errors.Reason
 
@@ -84,8 +85,8 @@ class Cloud:
                 self.agents[move.source].call('forget', instance=move.instance)
 
 
-class FakeAgent:
-    """One host's korora-agent.
+class FakeAgent(socket_client.AgentClient):
+    """One host's korora-agent, and the client of it.
 
     :ivar calls: (op, fields) of every call, in order.
     :ivar fail: op -> error to raise instead of answering.
@@ -94,6 +95,7 @@ class FakeAgent:
     """
 
     def __init__(self, cloud: Cloud, host: str) -> None:
+        super().__init__('/nowhere', 0)
         self.cloud = cloud
         self.host = host
         self.alive = True
@@ -102,7 +104,7 @@ class FakeAgent:
         self.fail: dict[str, errors.KororaError] = {}
         self.vault: dict[str, dict[str, Any]] = {}
         self.announced: set[str] = set()
-        self.open: set[str] = set()
+        self.opened: set[str] = set()
         self.define: Callable[[str, str, bytes], None] = (
             lambda instance, secret_uuid, value: None
         )
@@ -120,9 +122,7 @@ class FakeAgent:
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
             raise errors.Unavailable(R.AGENT_UNAVAILABLE)
-        messages.validate(
-            {'version': 1, 'op': op, **fields}, messages.OPERATIONS[op]
-        )
+        operations.REQUESTS[op].from_json(fields)
         self.calls.append((op, fields))
         if op in self.fail:
             raise self.fail[op]
@@ -132,19 +132,30 @@ class FakeAgent:
     def _status(self) -> dict[str, Any]:
         return {
             'host': self.host,
+            'incarnation': '',
+            'tier': 'none',
+            'reasons': [],
+            'expires': None,
+            'receipt_head': '',
             'keys': [
-                {'instance': uuid, **record}
+                {
+                    'instance': uuid,
+                    'state': record['state'],
+                    'epoch': 1,
+                    'migration': record.get('migration', ''),
+                }
                 for uuid, record in self.vault.items()
             ],
+            'last_handover': None,
+            'versions': {},
         }
 
     def _attest(self) -> dict[str, Any]:
-        self.cloud.check(self.host)
-        return {'tier': 'affirming', 'reasons': []}
+        return self._verdict(self.host)
 
     def _verdict(self, host: str) -> dict[str, Any]:
         self.cloud.check(host)
-        return {'tier': 'affirming', 'reasons': []}
+        return {'tier': 'affirming', 'reasons': [], 'expires': 2.0e9}
 
     def _protection(
         self, instance: str, ledger: bool = True
@@ -154,7 +165,7 @@ class FakeAgent:
         return {
             'state': record['state'],
             'epoch': 1,
-            'migration': record.get('migration'),
+            'migration': record.get('migration', ''),
             'ledger': self.cloud.ledger.get(instance) if known else None,
             'ledger_known': known,
         }
@@ -176,7 +187,7 @@ class FakeAgent:
             'secret_uuid': secret_uuid,
             'value': base64.b64decode(passphrase, validate=True),
         }
-        return {}
+        return {'secret_uuid': secret_uuid, 'epoch': row['epoch'] + 1}
 
     def _open(self, instance: str) -> dict[str, Any]:
         record = self.vault.get(instance)
@@ -189,15 +200,15 @@ class FakeAgent:
         if row['pending']:
             raise errors.Conflict(R.CUSTODY_PENDING)
         self._define(instance)
-        return {'secret_uuid': record['secret_uuid']}
+        return {'secret_uuid': record['secret_uuid'], 'epoch': row['epoch']}
 
     def _define(self, instance: str) -> None:
         record = self.vault[instance]
-        self.open.add(instance)
+        self.opened.add(instance)
         self.define(instance, record['secret_uuid'], record['value'])
 
     def _close(self, instance: str) -> dict[str, Any]:
-        self.open.discard(instance)
+        self.opened.discard(instance)
         self.undefine(instance)
         return {}
 
@@ -262,13 +273,13 @@ class FakeAgent:
             raise errors.CustodyError(R.ADDRESS_MISMATCH)
         self.cloud.check(dest)
         record['state'] = 'moving'
-        return {'tls_name': move.tls_name or None}
+        return {'address': move.address, 'tls_name': move.tls_name}
 
     def _stream_completed(
         self, instance: str, migration: str
     ) -> dict[str, Any]:
         self.cloud.decide(migration, 'committed')
-        return {'queued': True}
+        return {'queued': True, 'receipt': None, 'outcome': None}
 
     def _activated(self, instance: str, migration: str) -> dict[str, Any]:
         if not self.runs(instance):
@@ -278,11 +289,11 @@ class FakeAgent:
     def _never_started(self, instance: str, migration: str) -> dict[str, Any]:
         if self.vault.get(instance, {}).get('state') == 'outgoing':
             self.cloud.decide(migration, 'aborted')
-        return {'queued': True}
+        return {'queued': True, 'receipt': None, 'outcome': None}
 
     def _no_domain(self, instance: str, migration: str) -> dict[str, Any]:
         self.cloud.decide(migration, 'aborted')
-        return {'queued': True}
+        return {'queued': True, 'receipt': None, 'outcome': None}
 
     def _forget(
         self, instance: str, wait: float | None = None
@@ -291,9 +302,9 @@ class FakeAgent:
         if record.get('state') in ('outgoing', 'moving'):
             # Whose key it is has to be decided first.
             record['forget'] = True
-            return {'queued': True}
+            return {'queued': True, 'receipt': None, 'outcome': None}
         self.vault.pop(instance, None)
         if self.cloud.ledger.get(instance, {}).get('holder') == self.host:
             # As in the service: the row stays, its epochs are dead.
             self.cloud.ledger[instance]['holder'] = None
-        return {'queued': True}
+        return {'queued': True, 'receipt': None, 'outcome': None}

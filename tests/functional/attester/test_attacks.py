@@ -10,7 +10,7 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.attester.source import Source
-from korora_nova.custody import messages
+from korora_nova.custody import operations
 from korora_nova.custody.transfer import Transfer, WrapRequest
 from korora_nova.custody.words import VaultState
 from tests.support import hosts
@@ -623,7 +623,7 @@ class SchemaTest(hosts.HostsTestCase):
 
     def test_every_operation_has_a_handler(self) -> None:
         self.assertEqual(
-            set(messages.OPERATIONS), set(self.h1.agent.operations())
+            set(operations.REQUESTS), set(self.h1.agent.operations())
         )
 
     def test_malformed_requests(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from korora_nova import errors
 from korora_nova.attester.agent import Agent
+from korora_nova.custody import operations
 from tests.support import hosts
 
 
@@ -78,5 +79,7 @@ class AddressTest(hosts.HostsTestCase):
         conf.clear_override('address', 'attester')
         agent = Agent(conf, self.h1.agent._client, self.h1.libvirt)
         check = agent.operations()['check_address']
-        self.assertEqual({}, check(address='h1'))
-        self.assertRaises(errors.CustodyError, check, address='192.0.2.1')
+        check(operations.CheckAddress('h1'))
+        self.assertRaises(
+            errors.CustodyError, check, operations.CheckAddress('192.0.2.1')
+        )

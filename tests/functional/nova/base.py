@@ -28,7 +28,7 @@ from oslo_utils import uuidutils
 from korora_nova import client, conf, errors
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import result as signed
-from korora_nova.relying_party import base
+from korora_nova.relying_party import driver as korora_driver
 from tests.support import fakes
 
 CONF = nova.conf.CONF
@@ -225,7 +225,7 @@ class Base(libvirt_base.ServersTestBase):
 
         self.useFixture(
             fixtures.MockPatchObject(
-                base.BaseDriver, '_make_agent', make_agent
+                korora_driver.KororaLibvirtDriver, '_make_agent', make_agent
             )
         )
 
@@ -264,7 +264,7 @@ class Base(libvirt_base.ServersTestBase):
 
     def agent_of(self, driver):
         """The agent of a driver's host, tied to its libvirt."""
-        agent = self.cloud.agent(driver._nova_host)
+        agent = self.cloud.agent(driver._korora.name)
 
         def define(instance, secret_uuid, value):
             driver._host.create_secret(

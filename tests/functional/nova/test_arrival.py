@@ -36,7 +36,7 @@ class Base(base.Base):
         return server
 
     def step(self):
-        return self.driver._arrival.step()
+        return self.driver._korora.arrival.step()
 
     def assert_taken(self, *servers):
         for server in servers:
@@ -101,10 +101,10 @@ class TestKeysOfStockServers(Base):
         self.assertFalse(self.step())
         instance.task_state = None
         instance.save()
-        self.driver._beginning.add(server['id'])
+        self.driver._korora.starts._beginning.add(server['id'])
         self.assertFalse(self.step())
         self.assertEqual([], self.h1.ops())
-        self.driver._beginning.clear()
+        self.driver._korora.starts._beginning.clear()
         self.assertTrue(self.step())
         self.assert_taken(server)
 
@@ -125,7 +125,9 @@ class TestKeysOfStockServers(Base):
         self.assertTrue(entered.wait(10))
         threading.Timer(0.5, leave.set).start()
         began = time.monotonic()
-        with self.driver._starting(self.instance(server)) as ticket:
+        with self.driver._korora.starts.starting(
+            self.instance(server)
+        ) as ticket:
             self.assertGreater(time.monotonic() - began, 0.4)
             self.assertIsNotNone(ticket.secret_uuid)
             self.assertEqual(1, len(self.secrets('h1')))
@@ -143,7 +145,7 @@ class TestKeysOfStockServers(Base):
         self.stock()
         self.h1.alive = False
         self.restart_compute_service('h1')
-        thread = self.driver._arrival._thread
+        thread = self.driver._korora.arrival._thread
         self.wait_until(lambda: self.warnings('Waiting for'))
         self.computes['h1'].stop()
         thread.join(10)

@@ -11,7 +11,8 @@ from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from korora_nova import errors
-from korora_nova.relying_party import base as driver_base
+from korora_nova.attester import socket_client
+from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
 from tests.support import faults
 
@@ -157,8 +158,9 @@ class TestHostBoot(Base):
         self.power_fails(*servers)
         waited = []
 
-        class Hanging:
+        class Hanging(socket_client.AgentClient):
             def __init__(self, timeout):
+                super().__init__('/nowhere', timeout)
                 self.timeout = timeout
 
             def call(self, op, **fields):
@@ -170,7 +172,7 @@ class TestHostBoot(Base):
 
         self.useFixture(
             fixtures.MockPatchObject(
-                driver_base.BaseDriver,
+                korora_driver.KororaLibvirtDriver,
                 '_make_agent',
                 lambda driver, timeout: Hanging(timeout),
             )
@@ -195,7 +197,7 @@ class TestHostBoot(Base):
                 ephemeral=False,
                 private=False,
             )
-        self.assertFalse(self.driver._arrival.step())
+        self.assertFalse(self.driver._korora.arrival.step())
         self.assertEqual([good['id']], list(self.h1.vault))
 
 
@@ -223,6 +225,8 @@ class TestUserMode(Base):
             networks='none',
         )
         server = self.api.post_server({'server': body})
+        # Its task_state is None before the build begins, too.
+        self.wait_until(lambda: self.show(server)['status'] != 'BUILD')
         self.assertEqual('ACTIVE', self.settled(server)['status'])
 
 
@@ -236,12 +240,12 @@ class TestDefining(Base):
 
         def start():
             try:
-                with self.driver._starting(instance):
+                with self.driver._korora.starts.starting(instance):
                     outcome.append('admitted')
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
 
-        with self.driver._defining(instance):
+        with self.driver._korora.starts.defining(instance):
             thread = threading.Thread(target=start)
             thread.start()
             # A start may also wait for the definition to end.

@@ -9,6 +9,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 
 from korora_nova import errors
+from korora_nova.attester import socket_client
 from tests.functional.nova import test_live_migration
 from tests.support import faults
 
@@ -104,7 +105,7 @@ class TestStream(Base):
             for number in (1, 2)
         )
         driver = self.computes['h2'].driver
-        driver._incoming[server['id']] = new
+        driver._korora.incoming._migrations[server['id']] = new
         data = objects.LibvirtLiveMigrateData(
             vtpm_secret_uuid=None,
             vtpm_secret_value=None,
@@ -138,8 +139,9 @@ class TestTime(Base):
         driver, agent = self.computes[host].driver, self.cloud.agent(host)
         test = self
 
-        class Slow:
+        class Slow(socket_client.AgentClient):
             def __init__(self, wait):
+                super().__init__('/nowhere', wait)
                 self.wait = wait
 
             def call(self, op, **fields):
@@ -149,8 +151,8 @@ class TestTime(Base):
                     raise errors.Unavailable('AGENT_UNAVAILABLE')
                 return agent.call(op, **fields)
 
-        driver._gate._agent = Slow
-        driver._gate._clock = lambda: self.time
+        driver._korora.gate._agent = Slow
+        driver._korora.gate._clock = lambda: self.time
         return driver
 
     @faults.not_yet('M3', 'lifecycle', today='seconds')

@@ -30,7 +30,7 @@ class Base(base.Base):
 
     def assert_closed(self):
         self.assertEqual([], self.secrets('h1') + self.secrets('h2'))
-        self.assertEqual(set(), self.h1.open | self.h2.open)
+        self.assertEqual(set(), self.h1.opened | self.h2.opened)
 
 
 class TestCreate(Base):
@@ -106,7 +106,7 @@ class TestCreate(Base):
     def test_mdev_like_second_attempt_finds_the_key(self):
         server = self.protect()
         instance = self.instance(server)
-        with self.driver._starting(instance):
+        with self.driver._korora.starts.starting(instance):
             self.driver._host.delete_secret('vtpm', server['id'])
             secret, mode = self.driver._get_or_create_secret_for_vtpm(
                 None, instance
@@ -571,11 +571,11 @@ class TestDelete(Base):
         server = self.protect()
         self.h1.alive = False
         self._delete_server(server)
-        self.assertEqual([server['id']], self.driver._tombstones.list())
+        self.assertEqual([server['id']], self.driver._korora.tombstones.list())
         self.assertIn(server['id'], self.h1.vault)
         self.h1.alive = True
         self.restart_compute_service('h1')
-        self.assertEqual([], self.driver._tombstones.list())
+        self.assertEqual([], self.driver._korora.tombstones.list())
         self.assertEqual(({}, {}), (self.h1.vault, self.cloud.holders))
 
     def test_next_delete_settles_too(self):
@@ -585,10 +585,10 @@ class TestDelete(Base):
         self.h1.alive = True
         self._delete_server(second)
         self.assertEqual({}, self.h1.vault)
-        self.assertEqual([], self.driver._tombstones.list())
+        self.assertEqual([], self.driver._korora.tombstones.list())
 
     def test_plain_server_leaves_no_tombstone(self):
         server = self.create(host='h1')
         self.h1.alive = False
         self._delete_server(server)
-        self.assertEqual([], self.driver._tombstones.list())
+        self.assertEqual([], self.driver._korora.tombstones.list())

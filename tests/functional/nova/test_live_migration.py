@@ -384,7 +384,7 @@ class TestRefused(Base):
     def test_drift(self):
         server = self.protect()
         plain = self.create(host='h1')
-        self.computes['h2'].driver._gate.obstacle = errors.Unavailable(
+        self.computes['h2'].driver._korora.gate.obstacle = errors.Unavailable(
             'NOVA_DRIFT'
         )
         self.migrate(server, status='error')
@@ -614,7 +614,7 @@ class TestNeverStarted(Base):
             driver = self.computes[host].driver
             instance = self.instance(server)
             driver.rollback_live_migration_at_source(None, instance, data)
-            self.assertEqual([], driver._tombstones.list())
+            self.assertEqual([], driver._korora.tombstones.list())
         self.assertEqual([], self.h1.ops() + self.h2.ops())
 
 
@@ -625,7 +625,7 @@ class TestRestart(Base):
         driver = self.computes['h2'].driver
 
         def forget(**fields):
-            driver._incoming.clear()
+            driver._korora.incoming._migrations.clear()
             return check(**fields)
 
         with mock.patch.object(self.h2, '_attest', forget):

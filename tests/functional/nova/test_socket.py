@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+import types
 
 import fixtures
 from nova import objects, test
@@ -13,7 +14,7 @@ from nova.scheduler import host_manager
 from korora_nova.attester import server as agent_server
 from korora_nova.attester import socket_client
 from korora_nova.rats.signed import keys
-from korora_nova.relying_party import base as driver_base
+from korora_nova.relying_party import driver as korora_driver
 from korora_nova.relying_party import filter as korora_filter
 from tests.functional.nova import base
 
@@ -30,12 +31,12 @@ class TestSocket(base.Base):
         def make_agent(driver, timeout):
             test.agent_of(driver)
             return socket_client.AgentClient(
-                test.path(driver._nova_host), timeout
+                test.path(driver._korora.name), timeout
             )
 
         self.useFixture(
             fixtures.MockPatchObject(
-                driver_base.BaseDriver, '_make_agent', make_agent
+                korora_driver.KororaLibvirtDriver, '_make_agent', make_agent
             )
         )
 
@@ -76,7 +77,11 @@ class TestSocket(base.Base):
 
     @staticmethod
     def handler(agent, op):
-        return lambda **fields: agent.call(op, **fields)
+        def handle(request):
+            fields = agent.call(op, **request.to_json())
+            return types.SimpleNamespace(to_json=lambda: fields)
+
+        return handle
 
     def test_whole_life(self):
         self.serve('h1', 'h2')

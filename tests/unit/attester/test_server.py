@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
@@ -19,12 +20,31 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import server, socket_client
+from korora_nova.custody import answers, operations
+from korora_nova.secret import Secret
 
 CANARY = 'c2VjcmV0IGNhbmFyeQ=='
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
+MOVE = '6b6f726f-7261-4000-8000-000000000002'
+KEY = {'secret_uuid': SERVER, 'epoch': 1}
 
 
-class SocketTest(testtools.TestCase):
+@dataclasses.dataclass(frozen=True)
+class Named(operations.Fields):
+    """An answer."""
+
+    host: str = 'h1'
+
+
+def named(request: operations.Request) -> Named:
+    return Named()
+
+
+def done(request: operations.Request) -> answers.Done:
+    return answers.Done()
+
+
+class Base(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         scratch = tempfile.TemporaryDirectory()
@@ -50,12 +70,14 @@ class SocketTest(testtools.TestCase):
         self.assertNotIn('canary', str(error.details))
         return error.reason
 
+
+class SocketTest(Base):
     def test_answer(self) -> None:
-        client = self.serve(status=lambda: {'host': 'h1'})
+        client = self.serve(status=named)
         self.assertEqual({'host': 'h1'}, client.call('status'))
 
     def test_error_keeps_its_class_and_details(self) -> None:
-        def attest() -> Any:
+        def attest(request: operations.Request) -> Any:
             raise errors.Untrusted(
                 errors.Reason.HOST_UNTRUSTED, details={'reasons': 'X'}
             )
@@ -65,8 +87,8 @@ class SocketTest(testtools.TestCase):
         self.assertEqual({'reasons': 'X'}, error.details)
 
     def test_unexpected_error_says_nothing_of_the_request(self) -> None:
-        def seal(**fields: Any) -> Any:
-            raise RuntimeError(fields)
+        def seal(request: operations.Seal) -> Any:
+            raise RuntimeError(request.passphrase.reveal())
 
         client = self.serve(seal=seal)
         reason = self.reason(
@@ -81,7 +103,7 @@ class SocketTest(testtools.TestCase):
         self.assertNotIn(CANARY, self.log.getvalue())
 
     def test_schema_violation_says_nothing_of_the_request(self) -> None:
-        client = self.serve(seal=dict)
+        client = self.serve(seal=done)
         reason = self.reason(
             client.call, 'seal', passphrase=CANARY, instance='x'
         )
@@ -89,7 +111,7 @@ class SocketTest(testtools.TestCase):
         self.assertNotIn(CANARY, self.log.getvalue())
 
     def test_unknown_operation(self) -> None:
-        client = self.serve(status=dict)
+        client = self.serve(status=done)
         for op in ('shutdown', 'attest', '__init__'):
             self.assertEqual(
                 errors.Reason.INVALID_REQUEST, self.reason(client.call, op)
@@ -98,7 +120,7 @@ class SocketTest(testtools.TestCase):
     def test_peer_must_be_allowed(self) -> None:
         called: list[int] = []
         client = self.serve(
-            uid=os.getuid() + 1, status=lambda: called.append(1) or {}
+            uid=os.getuid() + 1, status=lambda _: called.append(1)
         )
         self.assertEqual(
             errors.Reason.PEER_DENIED, self.reason(client.call, 'status')
@@ -106,7 +128,7 @@ class SocketTest(testtools.TestCase):
         self.assertEqual([], called)
 
     def test_strangers_do_not_keep_out_nova(self) -> None:
-        client = self.serve(status=lambda: {'host': 'h1'})
+        client = self.serve(status=named)
         uids = iter([os.getuid() + 1] * server.MAX_CONNECTIONS)
         with mock.patch.object(
             server, 'peer_uid', lambda _: next(uids, os.getuid())
@@ -118,7 +140,7 @@ class SocketTest(testtools.TestCase):
             self.assertEqual({'host': 'h1'}, client.call('status'))
 
     def test_goes_on_when_threads_run_out(self) -> None:
-        client = self.serve(status=lambda: {'host': 'h1'})
+        client = self.serve(status=named)
         with (
             mock.patch.object(
                 server.threading.Thread, 'start', side_effect=RuntimeError
@@ -153,9 +175,9 @@ class SocketTest(testtools.TestCase):
             self.assertNotIn('html', error.message)
 
     def test_silence_ends_with_the_timeout(self) -> None:
-        done = threading.Event()
-        self.addCleanup(done.set)
-        client = self.serve(status=lambda: done.wait(10) and {} or {})
+        over = threading.Event()
+        self.addCleanup(over.set)
+        client = self.serve(status=lambda _: over.wait(10) and Named())
         self.assertEqual(
             errors.Reason.AGENT_UNAVAILABLE,
             self.reason(client.call, 'status', timeout=0.2),
@@ -179,7 +201,7 @@ class SocketTest(testtools.TestCase):
         return answer
 
     def test_frames(self) -> None:
-        self.serve(status=dict)
+        self.serve(status=done)
         too_long = self.raw(struct.pack('>I', (1 << 20) + 1))
         assert too_long is not None
         self.assertEqual('TOO_LARGE', too_long['error']['reason'])
@@ -191,7 +213,7 @@ class SocketTest(testtools.TestCase):
             )
 
     def test_many_requests_on_one_connection(self) -> None:
-        self.serve(status=lambda: {'n': 1})
+        self.serve(status=named)
         body = b'{"version": 1, "op": "status"}'
         frame = struct.pack('>I', len(body)) + body
         with socket.socket(socket.AF_UNIX) as connection:
@@ -202,12 +224,14 @@ class SocketTest(testtools.TestCase):
                     '>I', socket_client.receive(connection, 4)
                 )[0]
                 answer = json.loads(socket_client.receive(connection, size))
-                self.assertEqual({'version': 1, 'ok': True, 'n': 1}, answer)
+                self.assertEqual(
+                    {'version': 1, 'ok': True, 'host': 'h1'}, answer
+                )
 
     def test_stale_socket_is_replaced(self) -> None:
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(self.path)
-        client = self.serve(status=dict)
+        client = self.serve(status=done)
         self.assertEqual({}, client.call('status'))
 
     def test_gone_after_stop(self) -> None:
@@ -233,8 +257,126 @@ class SocketTest(testtools.TestCase):
                 text,
             )
 
+    def test_answers_that_follow_no_schema(self) -> None:
+        """An agent of another kind is no agent, not a KeyError."""
+        client = socket_client.AgentClient(self.path, 1)
+        for fields in ({}, {'epoch': 1}, {**KEY, 'more': 1}, {'epoch': 'x'}):
+            text = json.dumps({'version': 1, 'ok': True, **fields}).encode()
+            client._exchange = lambda *_, text=text: text
+            self.assertEqual(
+                errors.Reason.AGENT_UNAVAILABLE,
+                self.reason(client.open, SERVER),
+                text,
+            )
+
     def test_uids(self) -> None:
         self.assertEqual(
             frozenset({0, 4242}),
             server.uids(['root', '4242', 'no-such-user']),
         )
+
+
+class OperationsTest(Base):
+    """Each method of the client arrives as its request, and is answered."""
+
+    def exchange(self, op: str, answer: Any, *args: Any, **kw: Any) -> Any:
+        seen: list[operations.Request] = []
+
+        def handler(request: operations.Request) -> operations.Fields:
+            seen.append(request)
+            return answer
+
+        client = self.serve(**{op: handler})
+        self.assertEqual(
+            None if answer == answers.Done() else answer,
+            getattr(client, op)(*args, **kw),
+        )
+        (request,) = seen
+        return request
+
+    def test_about_hosts(self) -> None:
+        status = answers.HostStatus(
+            'h1', '', 'none', (), None, '', (), None, {'korora-nova': '1'}
+        )
+        appraised = answers.Appraised('affirming', (), 1.7e9)
+        self.assertEqual(operations.Status(), self.exchange('status', status))
+        self.assertEqual(
+            operations.Attest(), self.exchange('attest', appraised)
+        )
+        self.assertEqual(
+            operations.Verdict('h2'), self.exchange('verdict', appraised, 'h2')
+        )
+
+    def test_about_keys(self) -> None:
+        protected = answers.Protected(
+            'held', 1, '', answers.LedgerRow('h1', 1, None), True
+        )
+        key = answers.Key(SERVER, 1)
+        self.assertEqual(
+            operations.Protection(SERVER, False),
+            self.exchange('protection', protected, SERVER, ledger=False),
+        )
+        passphrase = Secret(b'secret canary')
+        self.assertEqual(
+            operations.Seal(SERVER, SERVER, passphrase),
+            self.exchange('seal', key, SERVER, SERVER, passphrase),
+        )
+        self.assertEqual(
+            operations.Open(SERVER), self.exchange('open', key, SERVER)
+        )
+        self.assertEqual(
+            operations.Close(SERVER),
+            self.exchange('close', answers.Done(), SERVER),
+        )
+        noted = answers.Noted(True, 'a.b.c', 'deleted')
+        self.assertEqual(
+            operations.Forget(SERVER, 2),
+            self.exchange('forget', noted, SERVER, wait=2),
+        )
+        self.assertNotIn('canary', self.log.getvalue())
+
+    def test_about_migrations(self) -> None:
+        self.assertEqual(
+            operations.Announce(SERVER),
+            self.exchange('announce', answers.Done(), SERVER),
+        )
+        self.assertEqual(
+            operations.CheckAddress('h2'),
+            self.exchange('check_address', answers.Done(), 'h2'),
+        )
+        where = {'address': 'h2', 'tls_name': ''}
+        self.assertEqual(
+            operations.Receive(SERVER, MOVE, 'h1', **where),
+            self.exchange(
+                'receive',
+                answers.Received(SERVER, 2, 20.0, 30),
+                SERVER,
+                MOVE,
+                source='h1',
+                **where,
+            ),
+        )
+        self.assertEqual(
+            operations.Start(SERVER, MOVE, 'h2', 'h2', None),
+            self.exchange(
+                'start',
+                answers.Started('h2', ''),
+                SERVER,
+                MOVE,
+                dest='h2',
+                address='h2',
+                tls_name=None,
+            ),
+        )
+
+    def test_statements(self) -> None:
+        noted = answers.Noted(False)
+        for request in (
+            operations.StreamCompleted(SERVER, MOVE),
+            operations.NeverStarted(SERVER, MOVE),
+            operations.Activated(SERVER, MOVE),
+            operations.NoDomain(SERVER, MOVE),
+        ):
+            self.assertEqual(
+                request, self.exchange(request.OP, noted, SERVER, MOVE)
+            )

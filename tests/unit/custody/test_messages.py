@@ -60,11 +60,7 @@ class MessagesTest(unittest.TestCase):
         return caught.exception
 
     def test_schemas_are_schemas(self):
-        for schema in (
-            *(body.SCHEMA for body in bodies.BODIES.values()),
-            messages.RESPONSE,
-            *messages.OPERATIONS.values(),
-        ):
+        for schema in (*(body.SCHEMA for body in bodies.BODIES.values()),):
             jsonschema.Draft202012Validator.check_schema(schema)
 
     def test_bodies(self):
@@ -127,14 +123,6 @@ class MessagesTest(unittest.TestCase):
             self.refused({**good, field: None}, schema)
             self.refused({**good, field: {'x': 1}}, schema)
 
-    def test_operations(self):
-        good = {'version': 1, 'op': 'stream_completed', **UUIDS}
-        schema = messages.OPERATIONS['stream_completed']
-        messages.validate(good, schema)
-        messages.validate({**good, 'wait': 5}, schema)
-        self.closed(good, schema)
-        self.refused({**good, 'op': 'no_domain'}, schema)
-
     def test_values(self):
         for purpose, field, value in (
             ('claim', 'instance', documents.INSTANCE + '\n'),
@@ -159,20 +147,6 @@ class MessagesTest(unittest.TestCase):
                 {**GOOD[purpose], field: value},
                 bodies.BODIES[purpose].SCHEMA,
             )
-
-    def test_refusals_do_not_quote_values(self):
-        error = self.refused(
-            {
-                'version': 1,
-                'op': 'seal',
-                'instance': documents.INSTANCE,
-                'secret_uuid': documents.OTHER,
-                'passphrase': 'canary canary',
-            },
-            messages.OPERATIONS['seal'],
-        )
-        self.assertNotIn('canary', str(error) + repr(error.details))
-        self.assertIn('passphrase', error.message)
 
     def test_parsing(self):
         schema = bodies.Claim.SCHEMA

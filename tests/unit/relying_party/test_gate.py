@@ -212,7 +212,7 @@ class TestBegin(Base):
         self.hold()
         ticket = self.gate.begin(self.standing(PLAIN))
         self.assertEqual(SECRET, ticket.secret_uuid)
-        self.assertEqual({UUID}, self.agent.open)
+        self.assertEqual({UUID}, self.agent.opened)
         self.gate.close(ticket)
         self.gate.close(ticket)
         self.assertEqual(['open', 'close'], self.agent.ops())

@@ -130,10 +130,16 @@ class TestRefusal(testtools.TestCase):
         error = errors.Untrusted('HOST_UNTRUSTED')
         instance = SimpleNamespace(uuid='u')
         for made, cls in (
-            (refusal.plain(error), exception.NovaException),
-            (refusal.precheck(error), exception.MigrationPreCheckError),
-            (refusal.rollback(error), exception.InstanceFaultRollback),
-            (refusal.resize(error), exception.InstanceFaultRollback),
+            (refusal.plain(error, instance), exception.NovaException),
+            (
+                refusal.precheck(error, instance),
+                exception.MigrationPreCheckError,
+            ),
+            (
+                refusal.rollback(error, instance),
+                exception.InstanceFaultRollback,
+            ),
+            (refusal.resize(error, instance), exception.InstanceFaultRollback),
             (
                 refusal.rebuild(error, instance),
                 exception.InstanceFaultRollback,

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a server: its key goes too, at once or later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nova.compute import task_states, vm_states
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.relying_party.gate import Gate
+from korora_nova.relying_party.servers import Servers, tell
+from korora_nova.relying_party.tombstone import Tombstones
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds to wait until another host may claim the key of a server whose
+#: creation failed here.
+FORGET_WAIT = 10
+
+
+class Deletes:
+    """Tells the agent which servers are gone; never fails."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        servers: Servers,
+        tombstones: Tombstones,
+    ) -> None:
+        self._gate = gate
+        self._servers = servers
+        self._tombstones = tombstones
+
+    def destroyed(self, instance: Any) -> None:
+        """Nova destroyed the guest; if the server is deleted, bury its key.
+
+        What Nova calls then is not always a delete: a destination's rollback
+        and a hard reboot look like one but for the task state, and an
+        ``incoming`` key ends by its own way only.
+        """
+        if not _is_deleted(instance):
+            return
+        try:
+            standing = self._servers.standing(instance)
+        except errors.KororaError as exc:
+            LOG.warning(
+                'Deleted without the agent; it is told later: %s',
+                exc,
+                instance=instance,
+            )
+            self._tombstones.add(instance.uuid)
+            return
+        if standing.state not in ('none', 'unknown'):
+            self._forget(instance)
+            self.settle()
+
+    def never_ran(self, instance: Any) -> None:
+        """Its creation failed: what another host builds takes a new key."""
+        self._forget(instance, wait=FORGET_WAIT)
+
+    def _forget(self, instance: Any, **wait: float) -> None:
+        if not tell(self._gate.agent().forget, instance, **wait):
+            self._tombstones.add(instance.uuid)
+
+    def settle(self) -> None:
+        """Tell the agent of deletes that it missed."""
+        self._tombstones.settle(self._forget_again)
+
+    def _forget_again(self, instance: str) -> bool:
+        try:
+            self._gate.agent().forget(instance)
+        except errors.Unavailable:
+            return False
+        except errors.KororaError as exc:
+            LOG.warning(
+                'The agent does not forget server %(server)s: %(error)s',
+                {'server': instance, 'error': exc},
+            )
+        return True
+
+
+def _is_deleted(instance: Any) -> bool:
+    """By what Nova sent along; nothing is loaded for it."""
+
+    def sent(name: str) -> Any:
+        return (
+            getattr(instance, name) if instance.obj_attr_is_set(name) else None
+        )
+
+    return bool(
+        sent('deleted')
+        or sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
+        or sent('task_state') == task_states.DELETING
+    )

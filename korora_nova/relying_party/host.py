@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One compute host: everything that stands beside Nova's driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.attester.socket_client import AgentClient
+from korora_nova.relying_party import gate, keys
+from korora_nova.relying_party.arrival import Arrival
+from korora_nova.relying_party.deletes import Deletes
+from korora_nova.relying_party.incoming import Incoming
+from korora_nova.relying_party.onboarding import Onboarding
+from korora_nova.relying_party.outgoing import Outgoing
+from korora_nova.relying_party.servers import Servers
+from korora_nova.relying_party.starts import Starts
+from korora_nova.relying_party.tombstone import Tombstones
+
+LOG = logging.getLogger(__name__)
+
+
+class Hypervisor(keys.Hypervisor, Protocol):
+    """What is needed of ``hypervisor.Hypervisor``."""
+
+    def has_tpm(self, instance: Any) -> bool: ...
+
+
+class Nova(Protocol):
+    """What is needed of the module ``nova_calls``."""
+
+    def create_secret(
+        self, context: Any, instance: Any
+    ) -> tuple[str, bytes]: ...
+
+    def servers_of(self, host: str) -> Iterable[Any]: ...
+
+    def live_migrations(
+        self, context: Any, instance: Any
+    ) -> Iterable[Any]: ...
+
+    def is_name(self, text: str) -> bool: ...
+
+
+class Host:
+    """Puts the parts together, and examines the host when Nova starts.
+
+    :param agent: makes a client of the local agent that waits so many
+        seconds for an answer.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        agent: Callable[[float], AgentClient],
+        hypervisor: Hypervisor,
+        nova: Nova,
+    ) -> None:
+        #: In Nova; the start of nova-compute says it again.
+        self.name: str = conf.host
+        self._nova = nova
+        self.gate = gate.Gate(
+            agent,
+            timeout=conf.korora.agent_timeout,
+            boot_wait=conf.korora.boot_wait,
+        )
+        self.servers = Servers(self.gate, conf, hypervisor.has_tpm)
+        self.tombstones = Tombstones(conf.state_path)
+        self.deletes = Deletes(self.gate, self.servers, self.tombstones)
+        self.keys = keys.Keys(self.gate, hypervisor, nova.create_secret)
+        self.starts = Starts(
+            self.gate, self.servers, self.keys, self.deletes, conf
+        )
+        self.onboarding = Onboarding(
+            self.servers, self.starts, self.keys, conf
+        )
+        self.outgoing = Outgoing(
+            self.gate, self.servers, self.onboarding, conf, nova.is_name
+        )
+        self.incoming = Incoming(
+            self.gate,
+            self.servers,
+            conf,
+            lambda: self.name,
+            nova.live_migrations,
+        )
+        self.arrival = Arrival(self._arrive)
+
+    def begin(self, name: str) -> None:
+        """nova-compute starts, under this name."""
+        self.name = name
+        self.gate.boot()
+
+    def examine(
+        self, obstacle: Callable[[], errors.KororaError | None]
+    ) -> None:
+        """Find out what is wrong here; never fails.
+
+        :param obstacle: returns why protected servers are refused, if so.
+        """
+        try:
+            self.gate.obstacle = obstacle()
+            if self.gate.obstacle is not None:
+                LOG.error(
+                    'Servers with a requirement are refused here: %s',
+                    self.gate.obstacle,
+                )
+            self.arrival.start()
+        except Exception:  # noqa: BLE001 boundary: nova-compute must start
+            LOG.exception(
+                'Cannot examine this host; servers with a '
+                'requirement are refused'
+            )
+            self.gate.obstacle = errors.Unavailable(errors.Reason.INTERNAL)
+
+    def _arrive(self) -> bool:
+        """Compare this host with its agent; whether all is as it should be.
+
+        :raises KororaError: the agent does not answer (yet).
+        """
+        status = self.gate.agent(gate.QUICK).status()
+        self.incoming.compare_address()
+        self.deletes.settle()
+        known = {key.instance for key in status.keys}
+        return self.onboarding.take_all(
+            instance
+            for instance in self._nova.servers_of(self.name)
+            if instance.uuid not in known
+        )

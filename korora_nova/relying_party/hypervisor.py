@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's libvirt, through Nova's connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nova import exception
+from nova.compute import power_state
+from nova.virt.libvirt import driver as libvirt_driver
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+# A guest in one of these states is not started when the host boots.
+_ALIVE = (
+    power_state.RUNNING,
+    power_state.SUSPENDED,
+    power_state.NOSTATE,
+    power_state.PAUSED,
+)
+
+
+class Hypervisor:
+    """Guests and vTPM secrets of this host.
+
+    :param host: returns the driver's ``nova.virt.libvirt.host.Host``.
+    """
+
+    def __init__(self, host: Callable[[], Any]) -> None:
+        self._host = host
+
+    def is_alive(self, instance: Any) -> bool:
+        """Whether the guest runs, or is paused or suspended."""
+        try:
+            guest = self._host().get_guest(instance)
+            return guest.get_power_state(self._host()) in _ALIVE
+        except (exception.InternalError, exception.InstanceNotFound):
+            return False
+
+    def has_tpm(self, instance: Any) -> bool:
+        """Whether this host's libvirt knows the server with a vTPM.
+
+        A fact of this host: a flavor that lost its vTPM on the bus does not
+        change it.
+        """
+        try:
+            guest = self._host().get_guest(instance)
+            return '<tpm ' in guest.get_xml_desc()
+        except (exception.NovaException, libvirt_driver.libvirt.libvirtError):
+            return False
+
+    def has_secret(self, instance: Any) -> bool:
+        """Whether the server's vTPM secret is defined."""
+        return self._host().find_secret('vtpm', instance.uuid) is not None
+
+    def stock_secret(self, instance: Any) -> tuple[str, bytes] | None:
+        """UUID and value of the readable secret that stock Nova leaves."""
+        found = self._host().find_secret('vtpm', instance.uuid)
+        if found is None:
+            return None
+        try:
+            return found.UUIDString(), found.value()
+        except libvirt_driver.libvirt.libvirtError:
+            return None  # private: not one of stock Nova's
+
+    def undefine_secret(self, instance: Any) -> None:
+        """Undefine the server's vTPM secret; never fails."""
+        try:
+            self._host().delete_secret('vtpm', instance.uuid)
+        except Exception:  # noqa: BLE001 boundary: libvirt, in a finally
+            LOG.exception('Cannot undefine the vTPM secret', instance=instance)

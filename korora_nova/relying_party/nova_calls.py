@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of Nova itself, outside its driver.
+
+Its records, read by way of the conductor, can be written by any compute
+host: good for finding things, not for trust.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nova import context as nova_context
+from nova import objects, vtpm
+from nova.virt.libvirt import utils as libvirt_utils
+
+
+def create_secret(context: Any, instance: Any) -> tuple[str, bytes]:
+    """The tenant's secret in the key manager, made if there is none.
+
+    :returns: its UUID and passphrase.
+    """
+    secret: tuple[str, bytes] = vtpm.get_or_create_secret(context, instance)
+    return secret
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a host name or address."""
+    return bool(libvirt_utils.is_valid_hostname(text))
+
+
+def servers_of(host: str) -> Any:
+    """All servers of a host."""
+    return objects.InstanceList.get_by_host(
+        nova_context.get_admin_context(),
+        host,
+        expected_attrs=['flavor', 'system_metadata'],
+    )
+
+
+def live_migrations(context: Any, instance: Any) -> Any:
+    """Live migrations of a server that are under way."""
+    return objects.MigrationList.get_in_progress_by_instance(
+        context.elevated(), instance.uuid, 'live-migration'
+    )
+
+
+def destination(context: Any, instance: Any) -> str:
+    """The host to which a server is being migrated or resized."""
+    migration = objects.Migration.get_by_id(
+        context.elevated(), instance.migration_context.migration_id
+    )
+    return str(migration.dest_compute)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live migration from this host, the source.
+
+Nothing here erases a key: the guest may merely have died here. What
+happened is *told* to the agent, which queues it durably.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.relying_party import facts, refusal
+from korora_nova.relying_party.gate import SOURCE_CHECK, Gate
+from korora_nova.relying_party.onboarding import Onboarding
+from korora_nova.relying_party.servers import Servers, tell
+from korora_nova.relying_party.stream import Recovery
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Stream:
+    """A stream that this host sends.
+
+    :param address: where the permit sends it.
+    :param tls_name: the name its TLS must find, if it uses TLS.
+    :param started: libvirt was about to be called.
+    """
+
+    migration: str
+    address: str
+    tls_name: str | None
+    started: bool = False
+
+
+class Outgoing:
+    """Gates what this host sends.
+
+    :param is_name: whether a text is a host name or address.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        servers: Servers,
+        onboarding: Onboarding,
+        conf: cfg.ConfigOpts,
+        is_name: Callable[[str], bool],
+    ) -> None:
+        self._gate = gate
+        self._servers = servers
+        self._onboarding = onboarding
+        self._conf = conf
+        self._is_name = is_name
+        #: Under way, by server.
+        self._streams: dict[str, Stream] = {}
+
+    def check(self, instance: Any, dest_check_data: Any) -> bool:
+        """Check this host, before Nova checks anything.
+
+        :returns: whether the server's key is under custody.
+        :raises KororaError: the server must not leave this way.
+        """
+        standing = self._servers.standing(instance)
+        self._servers.check_no_secret(standing, dest_check_data)
+        if standing.custody:
+            # A server without a key may leave a host that turned bad.
+            self._gate.admit(standing, budget=SOURCE_CHECK)
+            if standing.state == 'none':
+                self._onboarding.take(instance)
+        return standing.custody
+
+    def announce(self, instance: Any) -> None:
+        """Nova's own checks passed: the agent may hand over the key.
+
+        :raises KororaError: the agent cannot be told.
+        """
+        self._gate.agent().announce(instance.uuid)
+
+    def send(
+        self,
+        stock: Callable[..., None],
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: Any = False,
+        migrate_data: Any = None,
+    ) -> None:
+        """Stream, if permitted; else recover: raising would set ERROR.
+
+        :param stock: Nova's ``live_migration``, of the other parameters.
+        """
+        try:
+            stream = self._admit(instance, dest, migrate_data)
+        except errors.KororaError as exc:
+            refusal.log(exc, 'start the live migration', instance)
+            self._tell_never_started(instance, migrate_data)
+            recover_method(context, instance, dest, migrate_data)
+            return
+        rest = (block_migration, migrate_data)
+        if stream is None:
+            stock(context, instance, dest, post_method, recover_method, *rest)
+            return
+        recovery = Recovery(recover_method)
+        self._streams[instance.uuid] = stream
+        try:
+            stock(context, instance, dest, post_method, recovery, *rest)
+        except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
+            if not recovery.returned:
+                if stream.started:
+                    raise
+                recovery(context, instance, dest, migrate_data)
+            LOG.warning(
+                'The live migration failed and was rolled back: %s',
+                exc,
+                instance=instance,
+            )
+        finally:
+            self._streams.pop(instance.uuid, None)
+
+    def _admit(
+        self, instance: Any, dest: str, migrate_data: Any
+    ) -> Stream | None:
+        """Check everything about a stream; None for a server without key.
+
+        :raises KororaError: it must not start.
+        """
+        standing = self._servers.standing(
+            instance, vtpm=facts.has_vtpm(migrate_data)
+        )
+        self._servers.check_no_secret(standing, migrate_data)
+        if not standing.custody:
+            self._gate.admit_peer(standing, dest)
+            return None
+        self._gate.check_obstacle()
+        address = facts.target_address(migrate_data) or dest
+        if not (self._is_name(dest) and self._is_name(address)):
+            raise errors.CustodyError(
+                errors.Reason.ADDRESS_MISMATCH,
+                'Nova sends the server to something that is neither a host '
+                'name nor an address.',
+                details={'nova': f'{dest} {address}'},
+            )
+        tls = self._conf.libvirt.live_migration_with_native_tls
+        migration = str(migrate_data.migration.uuid)
+        answer = self._gate.agent().start(
+            instance.uuid,
+            migration,
+            dest=dest,
+            address=address,
+            tls_name=dest if tls else None,
+        )
+        tls_name = (answer.tls_name or dest) if tls else None
+        return Stream(migration, address, tls_name)
+
+    def begin(self, instance: Any) -> Stream | None:
+        """Nova is about to call libvirt; what its call must follow."""
+        stream = self._streams.get(instance.uuid)
+        if stream is not None:
+            stream.started = True
+        return stream
+
+    def completed(self, instance: Any) -> None:
+        """Nova says that the stream is complete."""
+        stream = self._streams.get(instance.uuid)
+        if stream is not None:
+            tell(
+                self._gate.agent().stream_completed, instance, stream.migration
+            )
+
+    def rolled_back(self, instance: Any, migrate_data: Any) -> None:
+        """If libvirt was never called, say so: nobody else can."""
+        if instance.uuid not in self._streams and facts.has_vtpm(migrate_data):
+            self._tell_never_started(instance, migrate_data)
+
+    def _tell_never_started(self, instance: Any, migrate_data: Any) -> None:
+        migration = facts.migration_of(migrate_data)
+        if migration is not None and self._servers.might_have_custody(
+            instance
+        ):
+            tell(self._gate.agent().never_started, instance, migration)

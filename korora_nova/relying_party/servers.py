@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this host knows of Nova's servers, and tells its agent of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from korora_nova import errors
+from korora_nova.relying_party import facts
+from korora_nova.relying_party.gate import Gate, Standing
+
+LOG = logging.getLogger(__name__)
+
+
+class Servers:
+    """Answers for one host.
+
+    :param has_tpm: whether this host's libvirt knows a server with a vTPM.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        conf: cfg.ConfigOpts,
+        has_tpm: Callable[[Any], bool],
+    ) -> None:
+        self._gate = gate
+        self._conf = conf
+        self._has_tpm = has_tpm
+
+    def standing(
+        self,
+        instance: Any,
+        *,
+        image_meta: Any = None,
+        vtpm: bool = False,
+        ledger: bool = False,
+    ) -> Standing:
+        """What must hold for a server's host.
+
+        :param image_meta: the image it is about to use, if not its own.
+        :param vtpm: the migrate data says that it has a vTPM.
+        :param ledger: see :meth:`gate.Gate.standing`.
+        :raises KororaError: it may be protected, and nobody can tell.
+        """
+        server = facts.of_instance(
+            instance,
+            self._conf.korora.protect_vtpm,
+            image_meta=image_meta,
+            vtpm=vtpm,
+        )
+        standing = self._gate.standing(server, ledger=ledger)
+        if standing.state == 'unknown' and self._has_tpm(instance):
+            raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
+        return standing
+
+    def check_no_secret(self, standing: Standing, migrate_data: Any) -> None:
+        """:raises CustodyError: SECRET_IN_MIGRATE_DATA."""
+        self._gate.check_migrate_data(
+            standing,
+            has_secret=facts.has_secret(migrate_data),
+            protect_vtpm=self._conf.korora.protect_vtpm,
+        )
+
+    def might_be_gated(self, instance: Any) -> bool:
+        """Whether its host must be trusted, as far as can be told."""
+        try:
+            return self.standing(instance).gated
+        except errors.KororaError:
+            return True
+
+    def might_have_custody(self, instance: Any) -> bool:
+        """Whether its key is under custody, as far as can be told."""
+        try:
+            return self.standing(instance).custody
+        except errors.KororaError:
+            return True
+
+
+def tell(
+    call: Callable[..., object], instance: Any, *args: str, **kwargs: float
+) -> bool:
+    """Tell the agent something; it must never fail an operation.
+
+    :param call: a method of the agent's client.
+    :returns: whether the agent took it.
+    """
+    try:
+        call(instance.uuid, *args, **kwargs)
+        return True
+    except errors.KororaError as exc:
+        LOG.warning(
+            'The agent did not take "%(op)s": %(error)s',
+            {'op': getattr(call, '__name__', '?'), 'error': exc},
+            instance=instance,
+        )
+        return False
