@@ -103,7 +103,7 @@ class Step(typing.NamedTuple):
     """One step of a walk.
 
     :param names: dotted, below the package; the first is where it happens.
-    :param callers: those that it is reached from: they know it, not it them.
+    :param callers: those that it is reached from, and does not import.
     """
 
     text: str
