@@ -119,9 +119,7 @@ class Reason:
     CHALLENGE_EXPIRED = Id(
         'EvidenceError', 'The challenge is too old; ask for a new one.'
     )
-    CHALLENGE_USED = Id(
-        'EvidenceError', 'The challenge has already been used.'
-    )
+    CHALLENGE_USED = Id('EvidenceError', 'The challenge was already used.')
     QUOTE_SIGNATURE = Id(
         'EvidenceError',
         "The signature does not verify with the host's attestation key.",
@@ -137,9 +135,7 @@ class Reason:
     QUOTE_SELECTION = Id(
         'EvidenceError', 'The quote does not cover exactly the required PCRs.'
     )
-    QUOTE_DIGEST = Id(
-        'EvidenceError', 'The PCR values do not match the quote.'
-    )
+    QUOTE_DIGEST = Id('EvidenceError', 'The PCR values differ from the quote.')
     QUOTE_MALFORMED = Id('EvidenceError', 'A TPM structure is malformed.')
     QUOTE_ALGORITHM = Id(
         'EvidenceError', 'An algorithm other than the required one was used.'
@@ -269,6 +265,7 @@ class Reason:
     PCR_NOT_GOLDEN = Id(
         'Untrusted', 'A PCR differs from the reference values.'
     )
+    SITE_RULE = Id('Untrusted', "A rule of the site's own does not hold.")
     NO_POLICY = Id('Untrusted', 'No appraisal policy applies to the host.')
     POLICY_INVALID = Id(
         'Invalid', 'The appraisal policy does not follow its schema.'
@@ -339,7 +336,7 @@ class Reason:
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
     MIGRATION_NOT_IN_NOVA = Id(
         'CustodyError',
-        'Nova does not record this migration as being prepared.',
+        'Nova has no record that it prepares this migration.',
     )
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
@@ -361,7 +358,7 @@ class Reason:
     )
     APPROVAL_INVALID = Id(
         'CustodyError',
-        'The approval does not verify or is for something else.',
+        'The approval does not verify or is not for this.',
     )
     NOT_ANNOUNCED = Id(
         'CustodyError', "This host's own Nova did not announce the migration."
@@ -376,7 +373,7 @@ class Reason:
     )
     STATE_DIR_IN_USE = Id(
         'Conflict',
-        'Another agent uses the state directory; this one does not start.',
+        'Another agent uses this state directory; this one does not start.',
     )
     UNSEAL_REFUSED = Id('CustodyError', 'The TPM refused to open the key.')
     SECRET_IN_MIGRATE_DATA = Id(

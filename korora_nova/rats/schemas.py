@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import jsonschema
 
-Schema: TypeAlias = dict[str, Any]
+#: A JSON schema, opaque to all but the validator.
+Schema: TypeAlias = Mapping[str, object]
 #: A JSON object whose members a schema, or the reader, checks.
 Json: TypeAlias = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'doc' / 'source' / 'contributor' / 'architecture.rst'
 PACKAGE = 'korora_nova'
 
-NAME = re.compile(r'(sent by )?``([a-z]\w*(?:\.\w+)+)``')
+NAME = re.compile(r'((?:sent|called) by )?``([a-z]\w*(?:\.\w+)+)``')
 UNDERLINE = re.compile(r'={3,}|-{3,}')
 #: A directory, or a module, with its explanation on the right.
 ENTRY = re.compile(r'( +)([\w./]+/|\w+\.py)(?: .*)?')
@@ -103,12 +103,12 @@ class Step(typing.NamedTuple):
     """One step of a walk.
 
     :param names: dotted, below the package; the first is where it happens.
-    :param senders: those of them that stand at the other end of a boundary.
+    :param callers: those that it is reached from, and does not import.
     """
 
     text: str
     names: tuple[str, ...]
-    senders: frozenset[str]
+    callers: frozenset[str]
     boundary: bool
 
 
@@ -205,7 +205,7 @@ def faults(walk: list[Step]) -> Iterator[str]:
         passed.append(here)
         for name in step.names[1:]:
             called = module_of(name)
-            if name not in step.senders and not knows(here, called):
+            if name not in step.callers and not knows(here, called):
                 yield f'{place}: {here} does not import {called}'
 
 

@@ -31,25 +31,23 @@ MAX_HOSTS = 4096
 NOT_APPRAISED = 'not-appraised'
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
-_TOP = schemas.closed(
-    {
-        'version': {'const': 1},
-        'name': {
-            **schemas.text(255),
-            'pattern': f'^{_NAME.pattern}{schemas.END}',
-        },
-        'description': {'type': 'string', 'maxLength': 4096},
-        'hosts': {
-            'type': 'array',
-            'minItems': 1,
-            'maxItems': MAX_HOSTS,
-            'items': schemas.text(255),
-        },
-        'one-reference': {'type': 'boolean'},
-        'rules': {'type': 'array', 'minItems': 1, 'maxItems': MAX_RULES},
+_FIELDS: schemas.Schema = {
+    'version': {'const': 1},
+    'name': {
+        **schemas.text(255),
+        'pattern': f'^{_NAME.pattern}{schemas.END}',
     },
-    ('description', 'hosts', 'one-reference'),
-)
+    'description': {'type': 'string', 'maxLength': 4096},
+    'hosts': {
+        'type': 'array',
+        'minItems': 1,
+        'maxItems': MAX_HOSTS,
+        'items': schemas.text(255),
+    },
+    'one-reference': {'type': 'boolean'},
+    'rules': {'type': 'array', 'minItems': 1, 'maxItems': MAX_RULES},
+}
+_TOP = schemas.closed(_FIELDS, ('description', 'hosts', 'one-reference'))
 
 
 def schema(rules: Registry = BUILT_IN) -> schemas.Schema:
@@ -63,7 +61,7 @@ def schema(rules: Registry = BUILT_IN) -> schemas.Schema:
         'maxItems': MAX_RULES,
         'items': {'$ref': '#/$defs/rule'},
     }
-    params: schemas.Schema = {
+    params: dict[str, schemas.Schema] = {
         name: {**rule.SCHEMA, 'description': rule.HELP}
         for name, rule in rules.items()
     }
@@ -73,7 +71,7 @@ def schema(rules: Registry = BUILT_IN) -> schemas.Schema:
     return {
         '$schema': 'https://json-schema.org/draft/2020-12/schema',
         **_TOP,
-        'properties': {**_TOP['properties'], 'rules': listed},
+        'properties': {**_FIELDS, 'rules': listed},
         '$defs': {
             'rule': {
                 'type': 'object',
