@@ -171,8 +171,8 @@ class Tpm:
             try:
                 with self._connect(count) as operation:
                     yield operation
-            except TSS2_Exception as error:
-                raise unavailable(error, self.tcti) from None
+            except TSS2_Exception as exc:
+                raise unavailable(exc, self.tcti) from None
             finally:
                 self.count.update(count)
                 tally = getattr(self._tallies, 'count', None)

@@ -184,8 +184,8 @@ def import_transfer(
         msk = operation.own(
             esys.context_load(TPMS_CONTEXT.unmarshal(msk_context)[0])
         )
-    except TSS2_Exception as error:
-        raise seal.refused(error, errors.Reason.UNSEAL_REFUSED) from None
+    except TSS2_Exception as exc:
+        raise seal.refused(exc, errors.Reason.UNSEAL_REFUSED) from None
     try:
         private = esys.import_(
             parent_handle=msk,
@@ -198,8 +198,8 @@ def import_transfer(
         loaded = operation.own(
             esys.load(parent_handle=msk, in_private=private, in_public=public)
         )
-    except TSS2_Exception as error:
-        raise seal.refused(error, errors.Reason.TRANSFER_INVALID) from None
+    except TSS2_Exception as exc:
+        raise seal.refused(exc, errors.Reason.TRANSFER_INVALID) from None
     operation.flush(msk)
     session = templates.secret_policy_session(
         operation, identity.srk(operation)
@@ -217,8 +217,8 @@ def import_transfer(
                 state.deadline,
             ),
         )
-    except TSS2_Exception as error:
-        raise seal.refused(error, errors.Reason.UNSEAL_REFUSED) from None
+    except TSS2_Exception as exc:
+        raise seal.refused(exc, errors.Reason.UNSEAL_REFUSED) from None
     operation.flush(loaded)
     return payload
 

@@ -257,12 +257,12 @@ def activate_credential(
                 session2=session,
             )
         )
-    except TSS2_Exception as error:
-        if not device.is_refusal(error):
+    except TSS2_Exception as exc:
+        if not device.is_refusal(exc):
             raise
         raise errors.Forbidden(
             errors.Reason.CREDENTIAL_WRONG,
-            details={'rc': f'0x{error.rc:08x}'},
+            details={'rc': f'0x{exc.rc:08x}'},
         ) from None
     operation.disown(session)
     return proof

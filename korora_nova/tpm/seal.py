@@ -91,8 +91,8 @@ def unseal(
             session,
             lambda: _satisfy(operation, session, approval, key_name, ticket),
         )
-    except TSS2_Exception as error:
-        raise refused(error, errors.Reason.UNSEAL_REFUSED) from None
+    except TSS2_Exception as exc:
+        raise refused(exc, errors.Reason.UNSEAL_REFUSED) from None
     operation.flush(loaded)
     return key
 
@@ -117,8 +117,8 @@ def unseal_in_session(
                     operation.esys.unseal(item_handle=loaded, session1=session)
                 )
             )
-        except TSS2_Exception as error:
-            if error.rc != device.RC_PCR_CHANGED:
+        except TSS2_Exception as exc:
+            if exc.rc != device.RC_PCR_CHANGED:
                 raise
             continue
         operation.disown(session)
@@ -205,8 +205,8 @@ def _verify(
         ticket = esys.verify_signature(
             key_handle=key, digest=approval.signed_digest, signature=signature
         )
-    except TSS2_Exception as error:
-        raise refused(error, errors.Reason.APPROVAL_INVALID) from None
+    except TSS2_Exception as exc:
+        raise refused(exc, errors.Reason.APPROVAL_INVALID) from None
     operation.flush(key)
     return bytes(public.get_name()), ticket
 
