@@ -14,7 +14,7 @@ import webob
 from korora_nova import errors
 from korora_nova.api import body
 from korora_nova.rats import schemas
-from korora_nova.verifier import service
+from korora_nova.verifier.service import Service
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Call:
     """
 
     request: webob.Request
-    service: service.Service
+    service: Service
     path: Mapping[str, str]
     actor: str
 

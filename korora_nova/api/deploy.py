@@ -22,27 +22,27 @@ from oslo_config import cfg
 from oslo_middleware import request_id
 
 from korora_nova.api import auth, dispatch, faults, rules
-from korora_nova.verifier import service
+from korora_nova.verifier.service import Service, from_conf
 
 WSGI = Callable[..., Any]
 
 
 def application(
     conf: cfg.ConfigOpts,
-    verifier: service.Service | None = None,
+    service: Service | None = None,
     authenticate: Callable[[WSGI], WSGI] | None = None,
 ) -> WSGI:
     """The WSGI application.
 
-    :param verifier: its use cases; made from ``conf`` by default.
+    :param service: its use cases; made from ``conf`` by default.
     :param authenticate: wraps an application in the place of Keystone's
         middleware; only tests have one.
     """
-    verifier = verifier or service.from_conf(conf)
+    service = service or from_conf(conf)
     authenticate = authenticate or functools.partial(
         auth.KeystoneAuth, conf=conf
     )
-    app: WSGI = dispatch.Api(verifier, rules.Enforcer(conf))
+    app: WSGI = dispatch.Api(service, rules.Enforcer(conf))
     for middleware in (
         auth.Context,
         authenticate,

@@ -14,20 +14,18 @@ import webob
 
 from korora_nova import errors
 from korora_nova.api import auth, call, faults, routes, rules
-from korora_nova.verifier import service
+from korora_nova.verifier.service import Service
 
 
 class Api:
     """The innermost WSGI application.
 
-    :param verifier: the use cases.
+    :param service: the use cases.
     :param enforcer: asked before each handler.
     """
 
-    def __init__(
-        self, verifier: service.Service, enforcer: rules.Enforcer
-    ) -> None:
-        self._service = verifier
+    def __init__(self, service: Service, enforcer: rules.Enforcer) -> None:
+        self._service = service
         self._enforcer = enforcer
 
     def __call__(self, environ: Any, start_response: Any) -> Any:

@@ -32,11 +32,12 @@ from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, challenges, purposes, results, service
+from korora_nova.verifier import audit, challenges, purposes, results
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
@@ -52,9 +53,7 @@ class _Outcome:
     measured: measurements.Fresh
 
 
-def attest(
-    verifier: service.Service, host: str, request: Request
-) -> Answer[Served]:
+def attest(service: Service, host: str, request: Request) -> Answer[Served]:
     """Serve one request of an agent; see the module for the steps.
 
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
@@ -64,35 +63,35 @@ def attest(
     """
     purpose = purposes.PURPOSES[request.purpose]
     body: bodies.Body = purpose.body.parse(request.body)
-    challenges.check(verifier, host, request.challenge, purpose.classes)
+    challenges.check(service, host, request.challenge, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
-        verifier, host, request.challenge, purpose.classes
+        service, host, request.challenge, purpose.classes
     )
-    outcome = _appraise(verifier, redeemed, submitted, request)
+    outcome = _appraise(service, redeemed, submitted, request)
     report = body if isinstance(body, bodies.Attest) else None
-    answer = _store(verifier, outcome, report)
+    answer = _store(service, outcome, report)
     attested, measured = outcome.attested, outcome.measured
     if report is not None and measured.base and measured.segment:
-        segments.compact(verifier, host)
+        segments.compact(service, host)
     if attested.tier != Tier.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
             details={'reasons': ' '.join(attested.reasons)},
         )
-    served = purpose.serve(verifier, attested, body)
+    served = purpose.serve(service, attested, body)
     return dataclasses.replace(answer, served=served)
 
 
 def _appraise(
-    verifier: service.Service,
+    service: Service,
     redeemed: challenges.Redeemed,
     submitted: evidence.Evidence,
     request: Request,
 ) -> _Outcome:
     row = redeemed.host
     ak = objects.parse_public(row.ak_public or b'')
-    stored = measurements.find(verifier, row.name)
+    stored = measurements.find(service, row.name)
     appraisal = appraise.appraise(
         submitted,
         ak=ak,
@@ -100,10 +99,10 @@ def _appraise(
         purpose=request.purpose,
         host=row.name,
         body=request.body.encode(),
-        policies=judging.bound(verifier, row.name),
+        policies=judging.bound(service, row.name),
         last_clock=_clock(row),
         ima_state=stored.state(submitted.ima_offset),
-        memos=verifier.memos,
+        memos=service.memos,
     )
     attested = Attested(
         host=row.name,
@@ -125,19 +124,17 @@ def _appraise(
                 'message': finding.message,
             },
         )
-    expires = redeemed.issued + verifier.settings.result_ttl
+    expires = redeemed.issued + service.settings.result_ttl
     return _Outcome(
         attested,
-        _sign(verifier, attested, expires),
+        _sign(service, attested, expires),
         expires,
         findings,
         measurements.fresh(stored, submitted, appraisal),
     )
 
 
-def _sign(
-    verifier: service.Service, attested: Attested, expires: float
-) -> str:
+def _sign(service: Service, attested: Attested, expires: float) -> str:
     return result.sign_result(
         result.Result(
             host=attested.host,
@@ -146,9 +143,9 @@ def _sign(
             reasons=attested.reasons,
             issued=attested.issued,
             expires=expires,
-            cloud=verifier.cloud,
+            cloud=service.cloud,
         ),
-        verifier.signers.result,
+        service.signers.result,
     )
 
 
@@ -165,17 +162,17 @@ def _clock(row: models.Host) -> Clock | None:
 
 @api.retried
 def _store(
-    verifier: service.Service,
+    service: Service,
     outcome: _Outcome,
     report: bodies.Attest | None,
 ) -> Answer[Served]:
     attested = outcome.attested
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = session.get(models.Host, attested.host)
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        _store_result(verifier, session, row, outcome)
-        measurements.store(verifier, session, attested.host, outcome.measured)
+        _store_result(service, session, row, outcome)
+        measurements.store(service, session, attested.host, outcome.measured)
         # Late: all hosts wait for this number, and a list can be long.
         session.execute(
             sa.update(models.Host)
@@ -184,7 +181,7 @@ def _store(
         )
         if report is not None:
             ledger.hear(
-                verifier,
+                service,
                 session,
                 attested.host,
                 report,
@@ -194,14 +191,14 @@ def _store(
             outcome.token,
             outcome.measured.offset,
             challenges.add(
-                verifier, session, attested.host, ChallengeClass.STEADY
+                service, session, attested.host, ChallengeClass.STEADY
             ),
             Served(),
         )
 
 
 def _store_result(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     row: models.Host,
     outcome: _Outcome,
@@ -210,7 +207,7 @@ def _store_result(
     _check_overtaken(row, attested.quote)
     if row.tier != attested.tier:
         audit.record(
-            verifier,
+            service,
             session,
             actor=row.name,
             action=attested.tier,
@@ -228,7 +225,7 @@ def _store_result(
             reset_count=clock.reset_count,
             restart_count=clock.restart_count,
             clock_safe=clock.safe,
-            attested_at=verifier.clock(),
+            attested_at=service.clock(),
             tier=attested.tier,
             reasons=list(attested.reasons),
             findings=[one.to_json() for one in outcome.findings],

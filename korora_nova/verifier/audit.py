@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from sqlalchemy import orm
 
-from korora_nova.verifier import service
 from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
 
 
 def record(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     *,
     actor: str,
@@ -21,7 +21,7 @@ def record(
     """Add a row to the transaction of the decision."""
     session.add(
         models.Audit(
-            at=verifier.clock(),
+            at=service.clock(),
             actor=actor,
             action=action,
             subject=subject,

@@ -12,8 +12,8 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody.exchange import Challenge
 from korora_nova.custody.words import ChallengeClass
-from korora_nova.verifier import service
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Seconds for which a challenge is remembered after it expired, so that
 #: its late use is told from one that never was.
@@ -45,20 +45,20 @@ def known_host(session: orm.Session, name: str) -> models.Host:
 
 @api.retried
 def issue(
-    verifier: service.Service, host: str, challenge_class: ChallengeClass
+    service: Service, host: str, challenge_class: ChallengeClass
 ) -> Challenge:
     """A new challenge for a host.
 
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         known_host(session, host)
-        return add(verifier, session, host, challenge_class)
+        return add(service, session, host, challenge_class)
 
 
 def add(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     host: str,
     challenge_class: ChallengeClass,
@@ -67,13 +67,13 @@ def add(
 
     The host's forgotten ones go: their number stays bounded.
     """
-    settings, table = verifier.settings, models.Challenge
+    settings, table = service.settings, models.Challenge
     lifetime = (
         settings.challenge_ttl_steady
         if challenge_class == ChallengeClass.STEADY
         else settings.challenge_ttl_on_demand
     )
-    issued = verifier.clock()
+    issued = service.clock()
     session.execute(
         sa.delete(table).where(
             table.host == host, table.expires < issued - _MEMORY
@@ -95,7 +95,7 @@ def add(
 
 
 def check(
-    verifier: service.Service,
+    service: Service,
     host: str,
     challenge: str,
     classes: frozenset[ChallengeClass],
@@ -109,17 +109,17 @@ def check(
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         known_host(session, host)
         row = _known(session, host, challenge, classes)
         if row.used:
             raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
-        _check_age(row, verifier.clock())
+        _check_age(row, service.clock())
 
 
 @api.retried
 def redeem(
-    verifier: service.Service,
+    service: Service,
     host: str,
     challenge: str,
     classes: frozenset[ChallengeClass],
@@ -132,10 +132,10 @@ def redeem(
     :raises Untrusted: HOST_PENDING.
     """
     table = models.Challenge
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         owner = known_host(session, host)
         row = _known(session, host, challenge, classes)
-        now = verifier.clock()
+        now = service.clock()
         if not api.swap(
             session,
             sa.update(table)

@@ -29,8 +29,9 @@ from korora_nova import errors
 from korora_nova.custody import messages
 from korora_nova.rats import endorsement
 from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import audit, decode, hosts, results, service
+from korora_nova.verifier import audit, decode, hosts, results
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
@@ -106,16 +107,16 @@ class Credential:
         }
 
 
-def enrol(verifier: service.Service, host: str, keys: Keys) -> Credential:
+def enrol(service: Service, host: str, keys: Keys) -> Credential:
     """Answer with a credential for these keys.
 
     :raises EvidenceError: EK_*, AK_ATTRIBUTES, SRK_ATTRIBUTES.
     :raises Conflict: IDENTITY_CONFLICT.
     """
-    identity = _verify(verifier, keys)
+    identity = _verify(service, keys)
     secret = os.urandom(32)
     made = objects.make_credential(keys.ek, keys.ak.name, secret)
-    _open(verifier, host, identity, secret)
+    _open(service, host, identity, secret)
     LOG.info(
         'Host %(host)s enrols with EK %(ek)s',
         {'host': host, 'ek': identity.ek_hash},
@@ -123,7 +124,7 @@ def enrol(verifier: service.Service, host: str, keys: Keys) -> Credential:
     return Credential(*made)
 
 
-def prove(verifier: service.Service, host: str, proof: str) -> str:
+def prove(service: Service, host: str, proof: str) -> str:
     """Accept the secret of a credential; the host is known from then on.
 
     :param proof: base64.
@@ -133,21 +134,21 @@ def prove(verifier: service.Service, host: str, proof: str) -> str:
     """
     digest = _digest(messages.base64_field(proof, 'proof'))
     try:
-        return _prove(verifier, host, digest)
+        return _prove(service, host, digest)
     except db_exc.DBDuplicateEntry:
         # Another worker bound the name or the TPM in between.
         raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT) from None
 
 
-def _verify(verifier: service.Service, keys: Keys) -> Identity:
+def _verify(service: Service, keys: Keys) -> Identity:
     objects.check_ek(keys.ek)
     objects.check_ak(keys.ak)
     objects.check_srk(keys.srk)
     now = datetime.datetime.fromtimestamp(
-        verifier.clock(), datetime.timezone.utc
+        service.clock(), datetime.timezone.utc
     )
     certificate = endorsement.verify_ek(
-        keys.ek_cert, keys.ek, verifier.endorsers(), now
+        keys.ek_cert, keys.ek, service.endorsers(), now
     )
     return Identity(
         ek_hash=hashlib.sha256(certificate).hexdigest(),
@@ -160,11 +161,11 @@ def _verify(verifier: service.Service, keys: Keys) -> Identity:
 
 @api.retried
 def _open(
-    verifier: service.Service, host: str, identity: Identity, secret: bytes
+    service: Service, host: str, identity: Identity, secret: bytes
 ) -> None:
-    now = verifier.clock()
+    now = service.clock()
     table = models.Enrolment
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         _check_conflicts(session, host, identity)
         session.execute(
             sa.delete(table).where(
@@ -183,10 +184,10 @@ def _open(
 
 
 @api.retried
-def _prove(verifier: service.Service, host: str, digest: str) -> str:
+def _prove(service: Service, host: str, digest: str) -> str:
     table = models.Enrolment
-    with verifier.db.write() as session:
-        found = _matching(verifier, session, host, digest)
+    with service.db.write() as session:
+        found = _matching(service, session, host, digest)
         if not api.swap(
             session,
             sa.update(table)
@@ -198,19 +199,19 @@ def _prove(verifier: service.Service, host: str, digest: str) -> str:
             raise errors.Forbidden(errors.Reason.CREDENTIAL_EXPIRED)
         identity = Identity.of(found)
         _check_conflicts(session, host, identity)
-        row = _bind(verifier, session, host, identity)
+        row = _bind(service, session, host, identity)
         return hosts.status(row)
 
 
 def _matching(
-    verifier: service.Service, session: orm.Session, host: str, digest: str
+    service: Service, session: orm.Session, host: str, digest: str
 ) -> models.Enrolment:
     """The open enrolment of this host that the secret belongs to.
 
     The hash is the key of the table, so that a flood of enrolments slows
     nobody down; what its comparison takes says nothing about the secret.
     """
-    table, now = models.Enrolment, verifier.clock()
+    table, now = models.Enrolment, service.clock()
     row = session.get(table, digest)
     if (
         row is not None
@@ -257,7 +258,7 @@ def _check_conflicts(
 
 
 def _bind(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     host: str,
     identity: Identity,
@@ -269,10 +270,10 @@ def _bind(
     if row.ak_name is None:
         for name, value in identity.columns.items():
             setattr(row, name, value)
-        row.enrolled_at = verifier.clock()
+        row.enrolled_at = service.clock()
         results.next_seq(session)
         audit.record(
-            verifier,
+            service,
             session,
             actor=host,
             action='enrolled',

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
-from korora_nova.verifier import audit, results, service
+from korora_nova.verifier import audit, results
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,32 +73,32 @@ def status(row: models.Host) -> str:
     return 'approved' if row.approved else 'pending'
 
 
-def list_hosts(verifier: service.Service) -> list[Host]:
+def list_hosts(service: Service) -> list[Host]:
     """All hosts, by name."""
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         rows = session.scalars(
             sa.select(models.Host).order_by(models.Host.name)
         ).all()
-        now = verifier.clock()
+        now = service.clock()
         return [Host.of(row, now) for row in rows]
 
 
-def show(verifier: service.Service, name: str) -> JudgedHost:
+def show(service: Service, name: str) -> JudgedHost:
     """One host.
 
     :raises NotFound: HOST_UNKNOWN.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         return JudgedHost(
-            Host.of(row, verifier.clock()), judging.names(session, name)
+            Host.of(row, service.clock()), judging.names(session, name)
         )
 
 
 def approve(
-    verifier: service.Service, name: str, ek_hash: str, actor: str
+    service: Service, name: str, ek_hash: str, actor: str
 ) -> JudgedHost:
     """Approve the TPM with this EK certificate as this host.
 
@@ -105,17 +106,15 @@ def approve(
         TPM is another host's.
     """
     try:
-        _approve(verifier, name, ek_hash, actor)
+        _approve(service, name, ek_hash, actor)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT) from None
-    return show(verifier, name)
+    return show(service, name)
 
 
 @api.retried
-def _approve(
-    verifier: service.Service, name: str, ek_hash: str, actor: str
-) -> None:
-    with verifier.db.write() as session:
+def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
+    with service.db.write() as session:
         row = session.get(models.Host, name)
         if row is None:
             session.add(models.Host(name=name, ek_hash=ek_hash, approved=True))
@@ -126,7 +125,7 @@ def _approve(
             row.approved = True
             results.next_seq(session)
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='approved',
@@ -136,15 +135,13 @@ def _approve(
 
 
 @api.retried
-def delete(
-    verifier: service.Service, name: str, actor: str, *, force: bool
-) -> None:
+def delete(service: Service, name: str, actor: str, *, force: bool) -> None:
     """Forget a host, its TPM and its result.
 
     :raises NotFound: HOST_UNKNOWN.
     :raises Conflict: HOLDS_KEYS, and not ``force``.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
@@ -159,7 +156,7 @@ def delete(
         session.delete(row)
         results.next_seq(session)
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='host deleted',

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Served
 from korora_nova.custody.words import ChallengeClass
-from korora_nova.verifier import service
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import at_rest, decisions, handover
+from korora_nova.verifier.service import Service
 
 B = TypeVar('B', bound=bodies.Body)
 
@@ -26,13 +26,13 @@ class Purpose(Generic[B]):
     """
 
     body: type[B]
-    serve: Callable[[service.Service, Attested, B], Served]
+    serve: Callable[[Service, Attested, B], Served]
     any_tier: bool = False
     classes: frozenset[ChallengeClass] = frozenset((ChallengeClass.ON_DEMAND,))
 
 
 def _attest(
-    verifier: service.Service, attested: Attested, body: bodies.Attest
+    service: Service, attested: Attested, body: bodies.Attest
 ) -> Served:
     """The result is all there is; the report was stored with it."""
     return Served()

@@ -14,8 +14,8 @@ from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import service
 from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
 
 #: Findings that are kept of one attestation, characters of each text, and
 #: texts in the details of each.
@@ -186,9 +186,7 @@ def _missing(row: models.Host) -> str:
     )
 
 
-def list_results(
-    verifier: service.Service, since: Since | None = None
-) -> ResultList:
+def list_results(service: Service, since: Since | None = None) -> ResultList:
     """Results of all hosts, or of those that attested since then.
 
     The list of all has hosts that wait for approval, too, without token.
@@ -205,33 +203,33 @@ def list_results(
             query = query.where(table.seq > since.seq)
         if since.time is not None:
             query = query.where(table.attested_at >= since.time)
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         # The mark first: rows may be newer than it, never older.
         reached = _mark(session)
         rows = session.scalars(query).all()
-        now = verifier.clock()
+        now = service.clock()
         return ResultList([HostResult.of(row, now) for row in rows], reached)
 
 
-def mark(verifier: service.Service) -> Mark:
+def mark(service: Service) -> Mark:
     """The mark that a list would have now."""
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         return _mark(session)
 
 
-def show(verifier: service.Service, host: str) -> ExplainedResult:
+def show(service: Service, host: str) -> ExplainedResult:
     """The result of one host.
 
     :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = session.get(models.Host, host)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         if row.token is None:
             raise errors.NotFound(_missing(row))
         return ExplainedResult(
-            HostResult.of(row, verifier.clock()),
+            HostResult.of(row, service.clock()),
             [Finding(**one) for one in row.findings or ()],
         )
 

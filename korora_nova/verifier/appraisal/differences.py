@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from korora_nova import errors
 from korora_nova.rats.policy import Difference, difference
-from korora_nova.verifier import service
 from korora_nova.verifier.appraisal import measurements, policies, references
 from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Comparison:
         return dataclasses.asdict(self)
 
 
-def show(verifier: service.Service, name: str, host: str) -> Comparison:
+def show(service: Service, name: str, host: str) -> Comparison:
     """Compare a host's last evidence with a policy.
 
     The host is not asked: this works while it is down, too.
 
     :raises NotFound: NOT_FOUND, HOST_UNKNOWN, RESULT_MISSING.
     """
-    wanted, revision = policies.find(verifier, name)
-    known = tuple(references.by_uuid(verifier).values())
-    with verifier.db.read() as session:
+    wanted, revision = policies.find(service, name)
+    known = tuple(references.by_uuid(service).values())
+    with service.db.read() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         last = measurements.load(session, host)

@@ -10,9 +10,10 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats import policy
-from korora_nova.verifier import cache, service
+from korora_nova.verifier import cache
 from korora_nova.verifier.appraisal import packed
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: The name of the built-in policy, which is in the code only.
 EXACT = 'exact'
@@ -61,7 +62,7 @@ def read(session: orm.Session, key: cache.Key) -> Mapping[str, object]:
     return document
 
 
-def load(verifier: service.Service, key: cache.Key) -> policy.Policy:
+def load(service: Service, key: cache.Key) -> policy.Policy:
     """Read and compile a policy; a large one takes seconds.
 
     :raises Unavailable: INTERNAL, this release cannot read it.
@@ -69,7 +70,7 @@ def load(verifier: service.Service, key: cache.Key) -> policy.Policy:
     if key == EXACT_KEY:
         return policy.EXACT
     try:
-        return policy.load(_read(verifier, key), verifier.rules)
+        return policy.load(_read(service, key), service.rules)
     except errors.Invalid as exc:
         raise errors.Unavailable(
             errors.Reason.INTERNAL,
@@ -79,6 +80,6 @@ def load(verifier: service.Service, key: cache.Key) -> policy.Policy:
 
 
 @api.retried
-def _read(verifier: service.Service, key: cache.Key) -> Mapping[str, object]:
-    with verifier.db.read() as session:
+def _read(service: Service, key: cache.Key) -> Mapping[str, object]:
+    with service.db.read() as session:
         return read(session, key)

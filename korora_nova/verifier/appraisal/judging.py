@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova.rats import policy
-from korora_nova.verifier import service
 from korora_nova.verifier.appraisal import documents, references
 from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
 
 
 def names(session: orm.Session, host: str) -> list[str]:
@@ -27,15 +27,13 @@ def names(session: orm.Session, host: str) -> list[str]:
     ] or [documents.EXACT]
 
 
-def bound(
-    verifier: service.Service, host: str
-) -> tuple[policy.BoundPolicy, ...]:
+def bound(service: Service, host: str) -> tuple[policy.BoundPolicy, ...]:
     """The policies that judge a host, ready for use.
 
     :raises Unavailable: INTERNAL, a policy in the database is damaged.
     """
-    table, held = models.Policy, verifier.policies
-    with verifier.db.read() as session:
+    table, held = models.Policy, service.policies
+    with service.db.read() as session:
         rows = session.execute(
             sa.select(table.uuid, table.revision, table.summary).order_by(
                 table.name
@@ -51,6 +49,6 @@ def bound(
     ]
     return held.get(
         wanted or [documents.EXACT_KEY],
-        references.by_uuid(verifier),
-        lambda key: documents.load(verifier, key),
+        references.by_uuid(service),
+        lambda key: documents.load(service, key),
     )

@@ -26,9 +26,9 @@ from korora_nova import errors
 from korora_nova.rats import appraise, ima, reference
 from korora_nova.rats.evidence import Evidence
 from korora_nova.rats.state import VerifiedState
-from korora_nova.verifier import service
 from korora_nova.verifier.appraisal import packed, segments
 from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
 
 #: States of a list that are remembered.
 MAX_STATES = 4
@@ -134,9 +134,9 @@ class Measured:
     at: float
 
 
-def find(verifier: service.Service, host: str) -> Stored:
+def find(service: Service, host: str) -> Stored:
     """What new evidence of a host is compared with."""
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = session.get(models.Measurement, host)
         return Stored(row.fingerprint if row else '', _states(row))
 
@@ -169,7 +169,7 @@ def _covered(submitted: Evidence, state: ListState | None) -> bytes:
 
 
 def store(
-    verifier: service.Service, session: orm.Session, host: str, new: Fresh
+    service: Service, session: orm.Session, host: str, new: Fresh
 ) -> None:
     """Write what changed, in the transaction of the result.
 
@@ -196,7 +196,7 @@ def store(
         return
     row = row or models.Measurement(host=host)
     row.ima_states = packed.pack([one.document for one in states])
-    row.measured_at = verifier.clock()
+    row.measured_at = service.clock()
     if new.document is not None:
         row.fingerprint = new.fingerprint
         row.document = new.document

@@ -16,9 +16,10 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats import policy
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.appraisal import documents, packed
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Every process keeps each of them in memory.
 MAX_POLICIES = 64
@@ -76,7 +77,7 @@ class Shown:
 
 
 def create(
-    verifier: service.Service, document: Mapping[str, object], actor: str
+    service: Service, document: Mapping[str, object], actor: str
 ) -> Listed:
     """Add a policy under the name in its document.
 
@@ -84,26 +85,26 @@ def create(
     :raises Conflict: POLICY_CONFLICT, the name is taken, or there are
         MAX_POLICIES already.
     """
-    loaded = _load(verifier, document)
+    loaded = _load(service, document)
     try:
-        _create(verifier, loaded, packed.pack(document), actor)
+        _create(service, loaded, packed.pack(document), actor)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
             _R.POLICY_CONFLICT, 'There is a policy of this name already.'
         ) from None
-    return _show_listed(verifier, loaded.name)
+    return _show_listed(service, loaded.name)
 
 
 @api.retried
 def _create(
-    verifier: service.Service,
+    service: Service,
     loaded: policy.Policy,
     content: bytes,
     actor: str,
 ) -> None:
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         _check_number(session)
-        now = verifier.clock()
+        now = service.clock()
         row = models.Policy(
             name=loaded.name,
             uuid=str(uuid.uuid4()),
@@ -117,7 +118,7 @@ def _create(
         session.flush()
         documents.store(session, row.uuid, 1, content)
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='policy created',
@@ -126,7 +127,7 @@ def _create(
 
 
 def update(
-    verifier: service.Service,
+    service: Service,
     name: str,
     document: Mapping[str, object],
     revision: int,
@@ -139,23 +140,23 @@ def update(
     :raises Invalid: POLICY_INVALID, also if it has another name.
     :raises Conflict: POLICY_CONFLICT, there is a newer revision.
     """
-    loaded = _load(verifier, document)
+    loaded = _load(service, document)
     if loaded.name != name:
         raise _invalid('/name', 'the policy keeps its name')
-    _update(verifier, loaded, packed.pack(document), revision, actor)
-    return _show_listed(verifier, name)
+    _update(service, loaded, packed.pack(document), revision, actor)
+    return _show_listed(service, name)
 
 
 @api.retried
 def _update(
-    verifier: service.Service,
+    service: Service,
     loaded: policy.Policy,
     content: bytes,
     revision: int,
     actor: str,
 ) -> None:
     table = models.Policy
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = _row(session, loaded.name)
         changed = api.swap(
             session,
@@ -164,7 +165,7 @@ def _update(
             .values(
                 revision=revision + 1,
                 summary=_summary(loaded),
-                updated_at=verifier.clock(),
+                updated_at=service.clock(),
                 actor=actor,
             ),
         )
@@ -176,7 +177,7 @@ def _update(
             )
         documents.store(session, row.uuid, revision + 1, content)
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='policy changed',
@@ -185,9 +186,9 @@ def _update(
         )
 
 
-def list_policies(verifier: service.Service) -> list[Listed]:
+def list_policies(service: Service) -> list[Listed]:
     """All of them, by name; the built-in one is not listed."""
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         return [
             Listed.of(row)
             for row in session.scalars(
@@ -196,34 +197,34 @@ def list_policies(verifier: service.Service) -> list[Listed]:
         ]
 
 
-def show(verifier: service.Service, name: str) -> Shown:
+def show(service: Service, name: str) -> Shown:
     """One of them, or the built-in one.
 
     :raises NotFound: NOT_FOUND.
     """
-    return _BUILT_IN if name == documents.EXACT else _show(verifier, name)
+    return _BUILT_IN if name == documents.EXACT else _show(service, name)
 
 
 @api.retried
-def _show(verifier: service.Service, name: str) -> Shown:
-    with verifier.db.read() as session:
+def _show(service: Service, name: str) -> Shown:
+    with service.db.read() as session:
         row = _row(session, name)
         document = documents.read(session, (row.uuid, row.revision))
         return Shown(Listed.of(row), document)
 
 
 @api.retried
-def delete(verifier: service.Service, name: str, actor: str) -> None:
+def delete(service: Service, name: str, actor: str) -> None:
     """Hosts that no other one names are judged by the built-in one.
 
     :raises NotFound: NOT_FOUND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = _row(session, name)
         documents.delete(session, row.uuid)
         session.delete(row)
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='policy deleted',
@@ -231,7 +232,7 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
         )
 
 
-def find(verifier: service.Service, name: str) -> tuple[policy.Policy, int]:
+def find(service: Service, name: str) -> tuple[policy.Policy, int]:
     """A policy and its revision, the built-in one included.
 
     :raises NotFound: NOT_FOUND.
@@ -239,19 +240,17 @@ def find(verifier: service.Service, name: str) -> tuple[policy.Policy, int]:
     """
     if name == documents.EXACT:
         return policy.EXACT, 0
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = _row(session, name)
         key = (row.uuid, row.revision)
-    loaded = verifier.policies.loaded(
-        key, lambda one: documents.load(verifier, one)
+    loaded = service.policies.loaded(
+        key, lambda one: documents.load(service, one)
     )
     return loaded, key[1]
 
 
-def _load(
-    verifier: service.Service, document: Mapping[str, object]
-) -> policy.Policy:
-    loaded = policy.load(document, verifier.rules)
+def _load(service: Service, document: Mapping[str, object]) -> policy.Policy:
+    loaded = policy.load(document, service.rules)
     if loaded.name == documents.EXACT:
         raise _invalid('/name', 'this is the name of the built-in policy')
     return loaded
@@ -284,8 +283,8 @@ def _check_number(session: orm.Session) -> None:
         )
 
 
-def _show_listed(verifier: service.Service, name: str) -> Listed:
-    with verifier.db.read() as session:
+def _show_listed(service: Service, name: str) -> Listed:
+    with service.db.read() as session:
         return Listed.of(_row(session, name))
 
 

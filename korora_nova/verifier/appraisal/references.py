@@ -12,9 +12,10 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats.reference import ReferenceValues
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.appraisal import measurements, packed
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +55,7 @@ class BriefReference(Reference):
         }
 
 
-def create(
-    verifier: service.Service, name: str, host: str, actor: str
-) -> Reference:
+def create(service: Service, name: str, host: str, actor: str) -> Reference:
     """Make the state in which a host attested last a wanted one.
 
     :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
@@ -65,20 +64,18 @@ def create(
     :raises Invalid: INVALID_REQUEST, it has more than a reference holds.
     """
     try:
-        _create(verifier, name, host, actor)
+        _create(service, name, host, actor)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
             errors.Reason.INVALID_REQUEST,
             'There are reference values of this name already.',
         ) from None
-    return show(verifier, name)
+    return show(service, name)
 
 
 @api.retried
-def _create(
-    verifier: service.Service, name: str, host: str, actor: str
-) -> None:
-    with verifier.db.write() as session:
+def _create(service: Service, name: str, host: str, actor: str) -> None:
+    with service.db.write() as session:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         values = measurements.learn(session, name, host)
@@ -90,11 +87,11 @@ def _create(
                 uuid=str(uuid.uuid4()),
                 host=host,
                 document=packed.pack(values.to_json()),
-                created_at=verifier.clock(),
+                created_at=service.clock(),
             )
         )
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='reference created',
@@ -103,11 +100,11 @@ def _create(
         )
 
 
-def list_references(verifier: service.Service) -> list[BriefReference]:
+def list_references(service: Service) -> list[BriefReference]:
     """All of them, by name."""
     table = models.Reference
-    known = by_uuid(verifier)
-    with verifier.db.read() as session:
+    known = by_uuid(service)
+    with service.db.read() as session:
         rows = session.execute(
             sa.select(
                 table.uuid, table.name, table.host, table.created_at
@@ -120,26 +117,26 @@ def list_references(verifier: service.Service) -> list[BriefReference]:
     ]
 
 
-def show(verifier: service.Service, name: str) -> Reference:
+def show(service: Service, name: str) -> Reference:
     """One of them, complete.
 
     :raises NotFound: NOT_FOUND.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = _row(session, name)
         return Reference(_read(row), row.host, row.created_at)
 
 
 @api.retried
-def delete(verifier: service.Service, name: str, actor: str) -> None:
+def delete(service: Service, name: str, actor: str) -> None:
     """Hosts that match no other one lose trust at their next attestation.
 
     :raises NotFound: NOT_FOUND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         session.delete(_row(session, name))
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='reference deleted',
@@ -147,13 +144,13 @@ def delete(verifier: service.Service, name: str, actor: str) -> None:
         )
 
 
-def by_uuid(verifier: service.Service) -> dict[str, ReferenceValues]:
+def by_uuid(service: Service) -> dict[str, ReferenceValues]:
     """Those that count now, newest last; each is parsed once per process.
 
     :raises Unavailable: INTERNAL, one cannot be read.
     """
-    table, cache = models.Reference, verifier.references
-    with verifier.db.read() as session:
+    table, cache = models.Reference, service.references
+    with service.db.read() as session:
         ids = session.scalars(
             sa.select(table.uuid).order_by(table.created_at, table.name)
         ).all()

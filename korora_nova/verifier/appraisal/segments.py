@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from korora_nova.verifier import service
 from korora_nova.verifier.appraisal import packed
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Rows of one host above which its segments are made one.
 MAX_ROWS = 64
@@ -62,22 +62,22 @@ def read(
         yield last
 
 
-def compact(verifier: service.Service, host: str) -> None:
+def compact(service: Service, host: str) -> None:
     """Make one of many small segments."""
     table = models.MeasurementSegment
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         count = session.scalar(
             sa.select(sa.func.count())
             .select_from(table)
             .where(table.host == host)
         )
     if count and count > MAX_ROWS:
-        _compact(verifier, host)
+        _compact(service, host)
 
 
 @api.retried
-def _compact(verifier: service.Service, host: str) -> None:
-    with verifier.db.write() as session:
+def _compact(service: Service, host: str) -> None:
+    with service.db.write() as session:
         # An attestation that is being stored has to look again.
         session.execute(
             sa.update(models.Host)

@@ -9,21 +9,20 @@ from korora_nova.custody import ledger as rules
 from korora_nova.custody.approval import Approval, sign_approval
 from korora_nova.custody.exchange import Approvals, Claimed, Decided
 from korora_nova.custody.words import Outcome
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger, receipts
 from korora_nova.verifier.db import api
+from korora_nova.verifier.service import Service
 
 
 @api.retried
-def claim(
-    verifier: service.Service, attested: Attested, body: bodies.Claim
-) -> Claimed:
+def claim(service: Service, attested: Attested, body: bodies.Claim) -> Claimed:
     """First start of a server: this host holds its key from now on.
 
     :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         incarnation = ledger.current(session).incarnation
         old = ledger.load(session, body.instance)
         new = rules.claim(old, body.instance, attested.host)
@@ -32,25 +31,25 @@ def claim(
         else:
             ledger.replace(session, old, new)
         audit.record(
-            verifier,
+            service,
             session,
             actor=attested.host,
             action='claimed',
             subject=new.instance,
             note=f'epoch {new.epoch}',
         )
-        return Claimed(new.epoch, incarnation, verifier.signers.approval.kid)
+        return Claimed(new.epoch, incarnation, service.signers.approval.kid)
 
 
 def approve(
-    verifier: service.Service, attested: Attested, body: bodies.Approve
+    service: Service, attested: Attested, body: bodies.Approve
 ) -> Approvals:
     """Let this host's TPM open keys it holds, all of them or none.
 
     :raises CustodyError: NOT_HOLDER, EPOCH_MISMATCH.
     :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         ledger.current(session)
         for instance, epoch in body.keys:
             rules.may_open(
@@ -58,14 +57,14 @@ def approve(
             )
     return Approvals(
         tuple(
-            approval(verifier, attested, instance, epoch)
+            approval(service, attested, instance, epoch)
             for instance, epoch in body.keys
         )
     )
 
 
 def approval(
-    verifier: service.Service, attested: Attested, instance: str, epoch: int
+    service: Service, attested: Attested, instance: str, epoch: int
 ) -> Approval:
     """Sign one approval; the caller checked the ledger."""
     return sign_approval(
@@ -73,17 +72,17 @@ def approval(
         epoch=epoch,
         pcr_digest=attested.quote.policy_pcr_digest,
         reset_restart=attested.quote.clock.reset_restart,
-        deadline=attested.deadline(verifier.settings.approval_ttl),
+        deadline=attested.deadline(service.settings.approval_ttl),
         ref=transcript.rest_ref(
             attested.ak.name, attested.srk_name, instance, epoch
         ),
-        key=verifier.signers.approval,
+        key=service.signers.approval,
     )
 
 
 @api.retried
 def delete(
-    verifier: service.Service, attested: Attested, body: bodies.Delete
+    service: Service, attested: Attested, body: bodies.Delete
 ) -> Decided:
     """The server is gone: its holder may erase the key, with a receipt.
 
@@ -92,13 +91,13 @@ def delete(
     :raises CustodyError: NOT_HOLDER.
     :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         old = ledger.held(session, body.instance)
         try:
             new = rules.delete(old, attested.host)
         except errors.CustodyError:
             signed = receipts.last_deletion(
-                verifier, session, old.instance, attested.host
+                service, session, old.instance, attested.host
             )
             if signed is None:
                 raise
@@ -106,7 +105,7 @@ def delete(
         ledger.replace(session, old, new)
         return Decided(
             receipts.append(
-                verifier,
+                service,
                 session,
                 outcome=Outcome.DELETED,
                 instance=old.instance,

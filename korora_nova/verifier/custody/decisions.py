@@ -19,31 +19,30 @@ from korora_nova.custody import bodies
 from korora_nova.custody import ledger as rules
 from korora_nova.custody.exchange import Decided
 from korora_nova.custody.words import MigrationState, Outcome, Role
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger, receipts
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 _R = errors.Reason
 
 
 def commit(
-    verifier: service.Service, attested: Attested, body: bodies.Commit
+    service: Service, attested: Attested, body: bodies.Commit
 ) -> Decided:
     """A party says that the guest runs on D; see :func:`_hear`."""
-    return _hear(verifier, attested, body, Outcome.COMMITTED)
+    return _hear(service, attested, body, Outcome.COMMITTED)
 
 
-def abort(
-    verifier: service.Service, attested: Attested, body: bodies.Abort
-) -> Decided:
+def abort(service: Service, attested: Attested, body: bodies.Abort) -> Decided:
     """A party says that the guest never ran on D; see :func:`_hear`."""
-    return _hear(verifier, attested, body, Outcome.ABORTED)
+    return _hear(service, attested, body, Outcome.ABORTED)
 
 
 @api.retried
 def _hear(
-    verifier: service.Service,
+    service: Service,
     attested: Attested,
     body: bodies.Decision,
     wanted: Outcome,
@@ -55,12 +54,12 @@ def _hear(
     :raises Forbidden: STATEMENT_NOT_ALLOWED.
     :raises Conflict: LEDGER_BEHIND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = session.get(models.Migration, body.migration)
         if row is None:
             return Decided(
                 receipts.find_recovered(
-                    verifier, session, body.migration, attested.host
+                    service, session, body.migration, attested.host
                 )
             )
         outcome = rules.outcome_of(_role(attested, row), body.statement)
@@ -69,11 +68,11 @@ def _hear(
         if row.status == MigrationState.RECEIVING:
             if outcome != Outcome.ABORTED:
                 raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
-            _close(verifier, session, row, attested.host)
+            _close(service, session, row, attested.host)
             signed = None
         elif row.status == MigrationState.PENDING:
             signed = _decide(
-                verifier,
+                service,
                 session,
                 row,
                 outcome,
@@ -93,7 +92,7 @@ def _hear(
 
 @api.retried
 def force_abort(
-    verifier: service.Service, migration: str, reason: str, actor: str
+    service: Service, migration: str, reason: str, actor: str
 ) -> dict[str, str | None]:
     """An operator, with D fenced, decides that the guest is not on D.
 
@@ -101,7 +100,7 @@ def force_abort(
     :raises NotFound: MIGRATION_UNKNOWN.
     :raises Conflict: MIGRATION_SPENT, it is committed; LEDGER_BEHIND.
     """
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         row = session.get(models.Migration, migration)
         if row is None:
             raise errors.NotFound(_R.MIGRATION_UNKNOWN)
@@ -110,11 +109,11 @@ def force_abort(
                 _R.MIGRATION_SPENT, 'The migration is committed.'
             )
         if row.status == MigrationState.RECEIVING:
-            _close(verifier, session, row, actor, reason)
+            _close(service, session, row, actor, reason)
         if row.status == MigrationState.PENDING:
             return {
                 'receipt': _decide(
-                    verifier,
+                    service,
                     session,
                     row,
                     Outcome.ABORTED,
@@ -141,7 +140,7 @@ def _role(attested: Attested, row: models.Migration) -> Role:
 
 
 def _close(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     row: models.Migration,
     actor: str,
@@ -149,7 +148,7 @@ def _close(
 ) -> None:
     """No permit was signed yet: make sure that none will be."""
     _move(
-        verifier,
+        service,
         session,
         row,
         MigrationState.RECEIVING,
@@ -157,7 +156,7 @@ def _close(
         (),
     )
     audit.record(
-        verifier,
+        service,
         session,
         actor=actor,
         action='closed',
@@ -167,7 +166,7 @@ def _close(
 
 
 def _decide(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     row: models.Migration,
     outcome: Outcome,
@@ -186,7 +185,7 @@ def _decide(
     )
     ledger.replace(session, old, new)
     _move(
-        verifier,
+        service,
         session,
         row,
         MigrationState.PENDING,
@@ -194,7 +193,7 @@ def _decide(
         taint,
     )
     audit.record(
-        verifier,
+        service,
         session,
         actor=actor,
         action=outcome,
@@ -202,7 +201,7 @@ def _decide(
         note=' '.join((note, *taint)),
     )
     return receipts.append(
-        verifier,
+        service,
         session,
         outcome=outcome,
         instance=row.instance,
@@ -215,7 +214,7 @@ def _decide(
 
 
 def _move(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     row: models.Migration,
     old: MigrationState,
@@ -227,5 +226,5 @@ def _move(
         session,
         sa.update(table)
         .where(table.id == row.id, table.status == old)
-        .values(status=new, taint=list(taint), updated_at=verifier.clock()),
+        .values(status=new, taint=list(taint), updated_at=service.clock()),
     )

@@ -25,10 +25,11 @@ from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, results, service
+from korora_nova.verifier import audit, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import at_rest, ledger, receipts
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Hand-overs in one list.
 LISTED = 1000
@@ -48,7 +49,7 @@ _R = errors.Reason
 
 
 def receive(
-    verifier: service.Service, attested: Attested, body: bodies.Receive
+    service: Service, attested: Attested, body: bodies.Receive
 ) -> Received:
     """D is ready: note its fresh storage key, state, address and age.
 
@@ -73,7 +74,7 @@ def receive(
         'dest_clock_ms': str(clock.clock_ms),
     }
     try:
-        _receive(verifier, body, columns)
+        _receive(service, body, columns)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(_R.MIGRATION_SPENT) from None
     return Received()
@@ -114,12 +115,12 @@ def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
 
 @api.retried
 def _receive(
-    verifier: service.Service,
+    service: Service,
     body: bodies.Receive,
     columns: dict[str, object],
 ) -> None:
-    table, now = models.Migration, verifier.clock()
-    with verifier.db.write() as session:
+    table, now = models.Migration, service.clock()
+    with service.db.write() as session:
         ledger.current(session)
         row = ledger.held(session, body.instance)
         rules.may_open(row, body.source, row.epoch)
@@ -158,9 +159,7 @@ class _Ready:
     incarnation: str
 
 
-def send(
-    verifier: service.Service, attested: Attested, body: bodies.Send
-) -> Permitted:
+def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     """S asks for the permit: once per migration, checked to the last.
 
     1. what D asked for in ``receive``, field by field; 2. D is trusted
@@ -174,31 +173,31 @@ def send(
     :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
     :raises Unavailable: NOVA_UNAVAILABLE.
     """
-    with verifier.db.read() as session:
-        _ready(verifier, session, attested, body)
-    verifier.nova.check(
+    with service.db.read() as session:
+        _ready(service, session, attested, body)
+    service.nova.check(
         migration=body.migration,
         instance=body.instance,
         source=attested.host,
         dest=body.dest,
     )
-    return _permit(verifier, attested, body)
+    return _permit(service, attested, body)
 
 
 @api.retried
 def _permit(
-    verifier: service.Service, attested: Attested, body: bodies.Send
+    service: Service, attested: Attested, body: bodies.Send
 ) -> Permitted:
     table = models.Migration
-    with verifier.db.write() as session:
-        ready = _ready(verifier, session, attested, body)
+    with service.db.write() as session:
+        ready = _ready(service, session, attested, body)
         new, epoch = rules.begin(
             ready.row, attested.host, ready.row.epoch, body.migration
         )
         ledger.replace(session, ready.row, new)
         permit = sign_permit(
-            _fields(verifier, attested, ready, body.nonce, epoch),
-            verifier.signers.custody,
+            _fields(service, attested, ready, body.nonce, epoch),
+            service.signers.custody,
         )
         api.must_swap(
             session,
@@ -214,11 +213,11 @@ def _permit(
                 new_epoch=epoch,
                 ak_source=attested.ak_name,
                 permit_hash=tokens.digest(permit).hex(),
-                updated_at=verifier.clock(),
+                updated_at=service.clock(),
             ),
         )
         audit.record(
-            verifier,
+            service,
             session,
             actor=attested.host,
             action='permitted',
@@ -228,13 +227,13 @@ def _permit(
         return Permitted(
             permit,
             at_rest.approval(
-                verifier, attested, body.instance, ready.row.epoch
+                service, attested, body.instance, ready.row.epoch
             ),
         )
 
 
 def _ready(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     attested: Attested,
     body: bodies.Send,
@@ -260,16 +259,16 @@ def _ready(
                 'what its destination asked for.',
                 details={'field': field},
             )
-    _check_destination(verifier, session, asked)
-    _check_age(verifier, attested.issued)
-    _check_age(verifier, asked.dest_issued)
+    _check_destination(service, session, asked)
+    _check_age(service, attested.issued)
+    _check_age(service, asked.dest_issued)
     row = ledger.held(session, asked.instance)
     rules.may_open(row, attested.host, row.epoch)
     return _Ready(asked, row, incarnation)
 
 
 def _check_destination(
-    verifier: service.Service, session: orm.Session, asked: models.Migration
+    service: Service, session: orm.Session, asked: models.Migration
 ) -> None:
     """D is the host it was, and nothing has come up against it since."""
     dest = session.get(models.Host, asked.dest)
@@ -278,7 +277,7 @@ def _check_destination(
             _R.HOST_UNTRUSTED,
             'The destination is not the approved host that asked for the key.',
         )
-    tier, reasons = results.current(dest, verifier.clock())
+    tier, reasons = results.current(dest, service.clock())
     boot = f'{dest.reset_count or 0:08x}{dest.restart_count or 0:08x}'
     if tier != Tier.AFFIRMING or boot != asked.dest_reset_restart:
         raise errors.Untrusted(
@@ -288,9 +287,9 @@ def _check_destination(
         )
 
 
-def _check_age(verifier: service.Service, issued: float) -> None:
-    age = verifier.clock() - issued
-    if not 0 <= age <= verifier.settings.evidence_max_age:
+def _check_age(service: Service, issued: float) -> None:
+    age = service.clock() - issued
+    if not 0 <= age <= service.settings.evidence_max_age:
         raise errors.Untrusted(
             _R.RESULT_EXPIRED,
             'The evidence of one end of the migration '
@@ -299,7 +298,7 @@ def _check_age(verifier: service.Service, issued: float) -> None:
 
 
 def _fields(
-    verifier: service.Service,
+    service: Service,
     attested: Attested,
     ready: _Ready,
     nonce: str,
@@ -307,10 +306,10 @@ def _fields(
 ) -> Permit:
     asked = ready.migration
     deadline = int(asked.dest_clock_ms) + int(
-        verifier.settings.permit_deadline * 1000
+        service.settings.permit_deadline * 1000
     )
     return Permit(
-        cloud=verifier.cloud,
+        cloud=service.cloud,
         incarnation=ready.incarnation,
         migration=asked.id,
         instance=asked.instance,
@@ -328,14 +327,14 @@ def _fields(
         source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
         address=asked.address,
         tls_name=asked.tls_name,
-        issued=verifier.clock(),
+        issued=service.clock(),
     )
 
 
-def list_migrations(verifier: service.Service) -> list[dict[str, object]]:
+def list_migrations(service: Service) -> list[dict[str, object]]:
     """The newest hand-overs, newest first."""
     table, receipt = models.Migration, models.Receipt
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         rows = session.execute(
             sa.select(table, receipt.token)
             .outerjoin(
@@ -350,12 +349,12 @@ def list_migrations(verifier: service.Service) -> list[dict[str, object]]:
         return [_view(row, token) for row, token in rows]
 
 
-def show(verifier: service.Service, migration: str) -> dict[str, object]:
+def show(service: Service, migration: str) -> dict[str, object]:
     """One hand-over.
 
     :raises NotFound: MIGRATION_UNKNOWN.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = session.get(models.Migration, migration)
         if row is None:
             raise errors.NotFound(_R.MIGRATION_UNKNOWN)

@@ -17,18 +17,19 @@ from korora_nova.custody.bodies import Attest
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.receipt import verify_receipt
 from korora_nova.rats.signed import token as tokens
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
 
-def show(verifier: service.Service, instance: str) -> dict[str, object]:
+def show(service: Service, instance: str) -> dict[str, object]:
     """Who holds the key of a server.
 
     :raises NotFound: NOT_FOUND, the server never was protected.
     """
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         row = load(session, instance)
         if row is None:
             raise errors.NotFound(errors.Reason.NOT_FOUND)
@@ -116,7 +117,7 @@ def current(session: orm.Session) -> models.Ledger:
 
 
 def hear(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     host: str,
     report: Attest,
@@ -138,17 +139,15 @@ def hear(
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
     token = report.receipt_head
     row.receipt_head = tokens.digest(token).hex() if token else ''
-    why = _unknown_receipt(verifier, session, row, token)
+    why = _unknown_receipt(service, session, row, token)
     if trusted:
         row.held = [[instance, epoch] for instance, epoch in report.held]
         why = why or _unknown_epoch(session, row)
     if why and not state(session).behind:
-        _stop(verifier, session, host, why)
+        _stop(service, session, host, why)
 
 
-def _stop(
-    verifier: service.Service, session: orm.Session, host: str, why: str
-) -> None:
+def _stop(service: Service, session: orm.Session, host: str, why: str) -> None:
     """No permit, approval or receipt from now on."""
     LOG.error(
         'The ledger is behind its hosts: host %(host)s has %(why)s. Permits '
@@ -163,7 +162,7 @@ def _stop(
         .values(behind=f'{host}: {why}'),
     )
     audit.record(
-        verifier,
+        service,
         session,
         actor=host,
         action='ledger behind',
@@ -173,7 +172,7 @@ def _stop(
 
 
 def _unknown_receipt(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     row: models.Host,
     token: str,
@@ -189,7 +188,7 @@ def _unknown_receipt(
     ):
         return ''
     try:
-        verify_receipt(token, verifier.ring, cloud=verifier.cloud)
+        verify_receipt(token, service.ring, cloud=service.cloud)
     except errors.CustodyError as exc:
         LOG.warning(
             'Host %(host)s reports a receipt that is not ours: %(why)s',

@@ -11,16 +11,16 @@ from korora_nova.custody import receipt
 from korora_nova.custody.words import Outcome
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
-from korora_nova.verifier import service
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Receipts in one answer.
 PAGE = 1000
 
 
 def append(
-    verifier: service.Service,
+    service: Service,
     session: orm.Session,
     *,
     outcome: Outcome,
@@ -42,7 +42,7 @@ def append(
             seq=head.head_seq + 1,
             prev=head.head_hash,
             incarnation=head.incarnation,
-            cloud=verifier.cloud,
+            cloud=service.cloud,
             migration=migration,
             instance=instance,
             epoch=epoch,
@@ -50,9 +50,9 @@ def append(
             source=source,
             dest=dest,
             permit_hash=permit_hash,
-            issued=verifier.clock(),
+            issued=service.clock(),
         ),
-        verifier.signers.custody,
+        service.signers.custody,
     )
     extend(
         session,
@@ -110,7 +110,7 @@ def of(session: orm.Session, subject: str) -> str | None:
 
 
 def find_recovered(
-    verifier: service.Service, session: orm.Session, migration: str, host: str
+    service: Service, session: orm.Session, migration: str, host: str
 ) -> str:
     """The receipt of a migration that is known from a recovery alone.
 
@@ -123,7 +123,7 @@ def find_recovered(
         .order_by(table.chained.desc())
     ):
         verified = receipt.verify_receipt(
-            signed, verifier.ring, cloud=verifier.cloud
+            signed, service.ring, cloud=service.cloud
         )
         if host in (verified.receipt.source, verified.receipt.dest):
             return signed
@@ -131,7 +131,7 @@ def find_recovered(
 
 
 def last_deletion(
-    verifier: service.Service, session: orm.Session, instance: str, host: str
+    service: Service, session: orm.Session, instance: str, host: str
 ) -> str | None:
     """The newest receipt by which this host deleted this server's key."""
     table = models.Receipt
@@ -141,17 +141,17 @@ def last_deletion(
         .order_by(table.seq.desc())
     ):
         verified = receipt.verify_receipt(
-            signed, verifier.ring, cloud=verifier.cloud
+            signed, service.ring, cloud=service.cloud
         )
         if verified.receipt.source == host:
             return signed
     return None
 
 
-def list_receipts(verifier: service.Service, since: int) -> list[str]:
+def list_receipts(service: Service, since: int) -> list[str]:
     """Receipts after a sequence number, in order, one page."""
     table = models.Receipt
-    with verifier.db.read() as session:
+    with service.db.read() as session:
         return list(
             session.scalars(
                 sa.select(table.token)

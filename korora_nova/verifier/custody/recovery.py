@@ -34,9 +34,10 @@ from korora_nova.custody.receipt import (
     verify_receipt,
 )
 from korora_nova.custody.words import MigrationState, Outcome
-from korora_nova.verifier import audit, service
+from korora_nova.verifier import audit
 from korora_nova.verifier.custody import ledger, receipts
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.service import Service
 
 #: Epochs skipped: more than any server uses between two backups.
 STRIDE = 1 << 20
@@ -58,7 +59,7 @@ def freeze(db: api.Database, why: str) -> None:
 
 
 def recover(
-    verifier: service.Service, tokens: Sequence[str], actor: str
+    service: Service, tokens: Sequence[str], actor: str
 ) -> Mapping[str, str | int]:
     """Reconcile with receipts of hosts; see the module for the steps.
 
@@ -70,19 +71,19 @@ def recover(
     for index, token in enumerate(dict.fromkeys(tokens)):
         try:
             verified.append(
-                verify_receipt(token, verifier.ring, cloud=verifier.cloud)
+                verify_receipt(token, service.ring, cloud=service.cloud)
             )
         except errors.CustodyError as exc:
             exc.details['index'] = str(index)
             raise
-    return _recover(verifier, verified, actor)
+    return _recover(service, verified, actor)
 
 
 @api.retried
 def _recover(
-    verifier: service.Service, brought: Sequence[VerifiedReceipt], actor: str
+    service: Service, brought: Sequence[VerifiedReceipt], actor: str
 ) -> Mapping[str, str | int]:
-    with verifier.db.write() as session:
+    with service.db.write() as session:
         old = ledger.state(session).incarnation
         fresh = _unknown(session, brought)
         chained = _store(session, fresh)
@@ -105,7 +106,7 @@ def _recover(
             'adopted': adopted,
         }
         audit.record(
-            verifier,
+            service,
             session,
             actor=actor,
             action='recovered',
