@@ -30,7 +30,7 @@ class NovaRecord(Protocol):
     def check(
         self, *, migration: str, instance: str, source: str, dest: str
     ) -> None:
-        """Insist that Nova prepares exactly this live migration now.
+        """Insist that Nova prepares this live migration now.
 
         :raises CustodyError: MIGRATION_NOT_IN_NOVA.
         :raises Unavailable: NOVA_UNAVAILABLE.
@@ -107,23 +107,29 @@ def check_record(
 ) -> None:
     """Compare what Nova says with what is asked for.
 
+    The record of a migration whose nova-compute crashed stays in progress
+    for ever, so others of the server may stand beside the one in question.
+
     :param server: GET /servers/{id}.
     :param migrations: GET /servers/{id}/migrations: those in progress.
     :raises CustodyError: MIGRATION_NOT_IN_NOVA naming the difference.
     """
     if server.get('OS-EXT-STS:task_state') != 'migrating':
         raise _not_in_nova('the task state')
-    only = migrations[0] if len(migrations) == 1 else None
-    if not isinstance(only, dict):
-        raise _not_in_nova('the number of migrations in progress')
+    named = [
+        one
+        for one in migrations
+        if isinstance(one, dict) and one.get('uuid') == migration
+    ]
+    if len(named) != 1:
+        raise _not_in_nova('uuid')
     expected = {
-        'uuid': migration,
         'status': 'preparing',
         'source_compute': source,
         'dest_compute': dest,
     }
     for field, value in expected.items():
-        if only.get(field) != value:
+        if named[0].get(field) != value:
             raise _not_in_nova(field)
 
 
