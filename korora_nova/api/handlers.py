@@ -23,8 +23,8 @@ from korora_nova.verifier import (
 from korora_nova.verifier.appraisal import differences, policies, references
 from korora_nova.verifier.custody import (
     decisions,
-    handover,
     ledger,
+    migrations,
     receipts,
     recovery,
 )
@@ -220,12 +220,12 @@ def show_server(call: Call) -> Answer:
 
 def list_migrations(call: Call) -> Answer:
     """GET /v1/migrations"""
-    return {'migrations': handover.list_migrations(call.service)}
+    return {'migrations': migrations.list_migrations(call.service)}
 
 
 def show_migration(call: Call) -> Answer:
     """GET /v1/migrations/{id}"""
-    return handover.show(call.service, call.path['id'])
+    return migrations.show(call.service, call.path['id'])
 
 
 def abort_migration(call: Call) -> Answer:

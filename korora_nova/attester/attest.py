@@ -32,6 +32,8 @@ from korora_nova.tpm.device import Tpm
 LOG = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
+#: Refusals that say nothing about the request itself.
+_AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
 
 T = TypeVar('T')
 #: An object of the service's API, as it came.
@@ -131,7 +133,9 @@ class Attester:
     def attest_for(self, body: bodies.Body, kind: type[S]) -> Answered[S]:
         """Attest for the purpose of a body, over an on-demand challenge.
 
-        After a lost race with other evidence of this host it tries again.
+        After a lost race with other evidence of this host it tries again,
+        and if the challenge was used, which is this host's alone: what lies
+        between sent the request twice. Said again, it is the same request.
 
         :param kind: what the service answers for this purpose.
         """
@@ -142,11 +146,8 @@ class Attester:
                         self.challenge(), body, kind, whole=whole
                     )
                 )
-            except errors.Retry as exc:
-                if (
-                    exc.reason != errors.Reason.RETRY
-                    or attempt + 1 == _ATTEMPTS
-                ):
+            except (errors.Retry, errors.EvidenceError) as exc:
+                if exc.reason not in _AGAIN or attempt + 1 == _ATTEMPTS:
                     raise
                 time.sleep(0.02 * (attempt + 1))
         raise AssertionError('unreachable')

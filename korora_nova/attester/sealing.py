@@ -24,12 +24,6 @@ from korora_nova.secret import Secret
 from korora_nova.tpm import seal
 
 _UUID_BYTES = 16
-# The answer came and its result was not believed (a clock that is wrong, a
-# key not pinned yet): what was asked for with it is done
-_GRANTED_ALL_THE_SAME = (
-    errors.Reason.RESULT_FORGED,
-    errors.Reason.RESULT_EXPIRED,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,9 +189,10 @@ class AtRest:
                     custodial,
                 )
             )
-            epoch, kid = self._claim(record, resumed=before is not None)
+            claimed = self._claim(record)
+            epoch, kid = claimed.epoch, claimed.approval_kid
             if (
-                (epoch, kid or record.kid) != (record.epoch, record.kid)
+                (epoch, kid) != (record.epoch, record.kid)
                 or record.secret_uuid != secret_uuid
                 or before is not None
             ):
@@ -206,37 +201,24 @@ class AtRest:
                 host.vault.put(record.moved(VaultState.HELD, statement=None))
             )
 
-    def _claim(
-        self, record: Record, *, resumed: bool
-    ) -> tuple[int, str | None]:
-        """Become the holder; the epoch, and the approval key if told."""
-        host = self._host
-        try:
-            answered = host.attester.attest_for(
-                bodies.Claim(record.instance), Claimed
-            )
-        except errors.Unavailable:
-            raise  # it may have been claimed: the next call finds out
-        except errors.KororaError as exc:
-            if exc.reason in _GRANTED_ALL_THE_SAME:
-                raise
-            epoch = self._claimed_before(record, exc) if resumed else None
-            if epoch is None:
-                host.vault.erase(record.instance)
-                raise
-            return epoch, None
-        return answered.served.epoch, answered.served.approval_kid
+    def _claim(self, record: Record) -> Claimed:
+        """Become the holder of the key in a record.
 
-    def _claimed_before(
-        self, record: Record, error: errors.KororaError
-    ) -> int | None:
-        """The epoch of our own claim whose answer a crash swallowed."""
-        if error.reason != errors.Reason.LEDGER_CONFLICT:
-            return None
-        row = self._host.ledger_row(record.instance)
-        if (row.holder, row.pending) != (self._host.name, None):
-            return None
-        return row.epoch
+        The record goes only if the service says that the server has another
+        key: whatever else it says, or if it says nothing, this one may have
+        been granted, and the next call finds out.
+
+        :raises Conflict: LEDGER_CONFLICT.
+        """
+        key = objects.parse_public(record.public).name.hex()
+        try:
+            return self._host.attester.attest_for(
+                bodies.Claim(record.instance, key), Claimed
+            ).served
+        except errors.Conflict as exc:
+            if exc.reason == errors.Reason.LEDGER_CONFLICT:
+                self._host.vault.erase(record.instance)
+            raise
 
     def open(self, instance: str) -> dict[str, object]:
         """Give libvirt the passphrase, under a fresh approval.

@@ -72,14 +72,23 @@ class Attest(Body):
 
 @dataclasses.dataclass(frozen=True)
 class Claim(Body):
-    """First start of a server: this host wants to hold its key."""
+    """First start of a server: this host wants to hold its key.
+
+    :param key: TPM name, hex, of the object that the key is sealed in: what
+        tells the same claim, said again, from another one.
+    """
 
     PURPOSE = 'claim'
     SCHEMA = schemas.closed(
-        {'version': schemas.VERSION, 'instance': schemas.UUID}
+        {
+            'version': schemas.VERSION,
+            'instance': schemas.UUID,
+            'key': schemas.NAME,
+        }
     )
 
     instance: str
+    key: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +96,9 @@ class Delete(Body):
     """The server was deleted: its holder wants to erase the key."""
 
     PURPOSE = 'delete'
-    SCHEMA = Claim.SCHEMA
+    SCHEMA = schemas.closed(
+        {'version': schemas.VERSION, 'instance': schemas.UUID}
+    )
 
     instance: str
 

@@ -8,6 +8,7 @@ compare-and-swap on the row it read.
   a hand-over is pending.
 - Epochs only grow: an aborted, deleted or recovered one is never reissued.
 - A migration is decided once.
+- A claim that was granted is granted again when it is repeated.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class LedgerRow:
     :param epoch: epoch of the holder's key.
     :param max_epoch: highest epoch ever issued.
     :param pending: migration under way, if any; its epoch is max_epoch.
+    :param claim: what the holder called its key when it claimed it; None
+        once it was handed over or deleted.
     """
 
     instance: str
@@ -48,6 +51,7 @@ class LedgerRow:
     epoch: int
     max_epoch: int
     pending: str | None = None
+    claim: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.epoch <= self.max_epoch:
@@ -58,8 +62,8 @@ class LedgerRow:
             raise ValueError('a ledger row contradicts itself')
 
     def to_json(self) -> dict[str, object]:
-        """JSON object of the fields."""
-        return dataclasses.asdict(self)
+        """JSON object of what readers are told."""
+        return {name: getattr(self, name) for name in _SHOWN}
 
     @classmethod
     def from_json(cls, document: object) -> LedgerRow:
@@ -72,13 +76,10 @@ class LedgerRow:
             or schemas.fault(_ROW, document) is not None
         ):
             raise ValueError('not a row of the ledger')
-        return cls(
-            **{
-                field.name: document[field.name]
-                for field in dataclasses.fields(cls)
-            }
-        )
+        return cls(**{name: document[name] for name in _SHOWN})
 
+
+_SHOWN = ('instance', 'holder', 'epoch', 'max_epoch', 'pending')
 
 # Open: the service may come to say more about a server.
 _ROW = {
@@ -106,18 +107,24 @@ def outcome_of(role: Role, statement: Statement) -> Outcome:
         raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED) from None
 
 
-def claim(row: LedgerRow | None, instance: str, host: str) -> LedgerRow:
+def claim(
+    row: LedgerRow | None, instance: str, host: str, key: str
+) -> LedgerRow:
     """First start of a server: epoch 1, or a new one after a deletion.
 
-    :raises Conflict: LEDGER_CONFLICT, somebody holds the key, be it the
+    :param key: what the host calls the key, of which it claims one.
+    :returns: the same row if this very claim was granted before.
+    :raises Conflict: LEDGER_CONFLICT, somebody holds another key, be it the
         same host: a lost vault needs :func:`reissue`.
     """
     if row is None:
-        return LedgerRow(instance, host, 1, 1)
+        return LedgerRow(instance, host, 1, 1, claim=key)
     _same(row, instance)
+    if (row.holder, row.claim, row.pending) == (host, key, None):
+        return row
     if row.holder is not None:
         raise errors.Conflict(_R.LEDGER_CONFLICT)
-    return _fresh(row, host)
+    return dataclasses.replace(_fresh(row, host), claim=key)
 
 
 def reissue(row: LedgerRow, host: str) -> LedgerRow:
@@ -154,7 +161,9 @@ def commit(row: LedgerRow, migration: str, dest: str, epoch: int) -> LedgerRow:
     _pending(row, migration)
     if epoch != row.max_epoch:
         raise errors.CustodyError(_R.EPOCH_MISMATCH)
-    return dataclasses.replace(row, holder=dest, epoch=epoch, pending=None)
+    return dataclasses.replace(
+        row, holder=dest, epoch=epoch, pending=None, claim=None
+    )
 
 
 def abort(row: LedgerRow, migration: str) -> LedgerRow:
@@ -174,7 +183,7 @@ def delete(row: LedgerRow, host: str) -> LedgerRow:
     """
     _holds(row, host)
     _not_pending(row)
-    return dataclasses.replace(row, holder=None)
+    return dataclasses.replace(row, holder=None, claim=None)
 
 
 def may_open(row: LedgerRow, host: str, epoch: int) -> None:
@@ -191,7 +200,9 @@ def may_open(row: LedgerRow, host: str, epoch: int) -> None:
 
 def _fresh(row: LedgerRow, host: str) -> LedgerRow:
     epoch = row.max_epoch + 1
-    return dataclasses.replace(row, holder=host, epoch=epoch, max_epoch=epoch)
+    return dataclasses.replace(
+        row, holder=host, epoch=epoch, max_epoch=epoch, claim=None
+    )
 
 
 def _same(row: LedgerRow, instance: str) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attestation: the one way by which a host is heard.
 
-1. The challenge is looked at; then the request is read, logs included.
+1. A request that was answered already gets that answer again.  Otherwise
+   its challenge is looked at; then the request is read, logs included.
    Nothing is spent on one that is malformed.
 2. The challenge is used up: known, unused, this host's, class, age.
 3. The evidence is appraised by the host's policies, outside of any
@@ -17,6 +18,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from oslo_log import log as logging
@@ -32,7 +34,13 @@ from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, challenges, purposes, results
+from korora_nova.verifier import (
+    audit,
+    challenges,
+    purposes,
+    repeats,
+    results,
+)
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import ledger
@@ -53,9 +61,12 @@ class _Outcome:
     measured: measurements.Fresh
 
 
-def attest(service: Service, host: str, request: Request) -> Answer[Served]:
+def attest(
+    service: Service, host: str, request: Request
+) -> Answer[Served] | Mapping[str, object]:
     """Serve one request of an agent; see the module for the steps.
 
+    :returns: the answer, or its JSON if it was given before.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
     :raises Conflict: IMA_CONTINUITY, and nothing is stored.
     :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
@@ -63,6 +74,10 @@ def attest(service: Service, host: str, request: Request) -> Answer[Served]:
     """
     purpose = purposes.PURPOSES[request.purpose]
     body: bodies.Body = purpose.body.parse(request.body)
+    if purpose.repeated:
+        given = repeats.find(service, host, request)
+        if given is not None:
+            return given
     challenges.check(service, host, request.challenge, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
@@ -80,7 +95,10 @@ def attest(service: Service, host: str, request: Request) -> Answer[Served]:
             details={'reasons': ' '.join(attested.reasons)},
         )
     served = purpose.serve(service, attested, body)
-    return dataclasses.replace(answer, served=served)
+    answer = dataclasses.replace(answer, served=served)
+    if purpose.repeated:
+        repeats.keep(service, request, answer)
+    return answer
 
 
 def _appraise(

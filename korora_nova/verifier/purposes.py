@@ -23,12 +23,14 @@ class Purpose(Generic[B]):
 
     :param any_tier: a contraindicated host may report this fact, too.
     :param classes: of challenges that may be answered with it.
+    :param repeated: the same request, sent again, gets the same answer.
     """
 
     body: type[B]
     serve: Callable[[Service, Attested, B], Served]
     any_tier: bool = False
     classes: frozenset[ChallengeClass] = frozenset((ChallengeClass.ON_DEMAND,))
+    repeated: bool = True
 
 
 def _attest(
@@ -47,9 +49,10 @@ PURPOSES: dict[str, Purpose[Any]] = {
             _attest,
             any_tier=True,
             classes=frozenset(ChallengeClass),
+            repeated=False,
         ),
         Purpose(bodies.Claim, at_rest.claim),
-        Purpose(bodies.Approve, at_rest.approve),
+        Purpose(bodies.Approve, at_rest.approve, repeated=False),
         Purpose(bodies.Delete, at_rest.delete),
         Purpose(bodies.Receive, handover.receive),
         Purpose(bodies.Send, handover.send),

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import hmac
 import json
+import os
 import struct
 import typing
 
@@ -185,8 +186,10 @@ class SimAgent(simulator.SimHost):
 
     # Purposes
 
-    def claim(self, instance: str) -> dict:
-        return self.say('claim', instance=instance)['claim']
+    def claim(self, instance: str, key: str | None = None) -> dict:
+        """Claim a key, by default one that was never claimed before."""
+        key = key or f'000b{os.urandom(32).hex()}'
+        return self.say('claim', instance=instance, key=key)['claim']
 
     def approve(self, *wanted: tuple[str, int]) -> list[dict]:
         return self.say('approve', keys=[list(one) for one in wanted])[

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import orm
+
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
@@ -20,25 +22,37 @@ from korora_nova.verifier.service import Service
 def claim(service: Service, attested: Attested, body: bodies.Claim) -> Claimed:
     """First start of a server: this host holds its key from now on.
 
+    Repeated, with the same key, it gives the same epoch.
+
     :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
     """
     with service.db.write() as session:
         incarnation = ledger.current(session).incarnation
         old = ledger.load(session, body.instance)
-        new = rules.claim(old, body.instance, attested.host)
-        if old is None:
-            ledger.insert(session, new)
-        else:
-            ledger.replace(session, old, new)
-        audit.record(
-            service,
-            session,
-            actor=attested.host,
-            action='claimed',
-            subject=new.instance,
-            note=f'epoch {new.epoch}',
-        )
+        new = rules.claim(old, body.instance, attested.host, body.key)
+        if new != old:
+            _store_claim(service, session, old, new)
         return Claimed(new.epoch, incarnation, service.signers.approval.kid)
+
+
+def _store_claim(
+    service: Service,
+    session: orm.Session,
+    old: rules.LedgerRow | None,
+    new: rules.LedgerRow,
+) -> None:
+    if old is None:
+        ledger.insert(session, new)
+    else:
+        ledger.replace(session, old, new)
+    audit.record(
+        service,
+        session,
+        actor=new.holder or '',
+        action='claimed',
+        subject=new.instance,
+        note=f'epoch {new.epoch}',
+    )
 
 
 def approve(

@@ -18,7 +18,7 @@ from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
 from korora_nova.custody.exchange import Permitted, Received
-from korora_nova.custody.permit import Permit, sign_permit
+from korora_nova.custody.permit import Permit, sign_permit, verify_permit
 from korora_nova.custody.words import MigrationState
 from korora_nova.rats.evidence import qualify
 from korora_nova.rats.quote.verify import verify_creation
@@ -27,12 +27,9 @@ from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import audit, results
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import at_rest, ledger, receipts
+from korora_nova.verifier.custody import at_rest, ledger
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
-
-#: Hand-overs in one list.
-LISTED = 1000
 
 # The same key with fresher evidence is the same request again.
 _SAME = (
@@ -162,6 +159,8 @@ class _Ready:
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     """S asks for the permit: once per migration, checked to the last.
 
+    Asked for again with the same nonce, the permit is given again.
+
     1. what D asked for in ``receive``, field by field; 2. D is trusted
     now; 3. the ledger; 4. Nova's own record, with no transaction open;
     5. the age of both evidences, and 1-3 again; 6. the epoch is burned.
@@ -174,6 +173,9 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     :raises Unavailable: NOVA_UNAVAILABLE.
     """
     with service.db.read() as session:
+        given = _given(service, session, attested, body)
+        if given is not None:
+            return given
         _ready(service, session, attested, body)
     service.nova.check(
         migration=body.migration,
@@ -182,6 +184,38 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         dest=body.dest,
     )
     return _permit(service, attested, body)
+
+
+def _given(
+    service: Service,
+    session: orm.Session,
+    attested: Attested,
+    body: bodies.Send,
+) -> Permitted | None:
+    """The permit that answered the same request; None if it was another."""
+    row = session.get(models.Migration, body.migration)
+    if row is None or row.status != MigrationState.PENDING or not row.permit:
+        return None
+    permit = verify_permit(row.permit, service.ring, cloud=service.cloud)
+    content = permit.permit
+    asked = bodies.Send(
+        content.migration,
+        content.instance,
+        content.nonce,
+        content.dest,
+        content.msk_name,
+    )
+    if asked != body or (content.ak_source, content.source_pcr_digest) != (
+        attested.ak_name,
+        attested.quote.policy_pcr_digest.hex(),
+    ):
+        return None
+    ledger.current(session)
+    _check_age(service, content.issued)
+    return Permitted(
+        permit.token,
+        at_rest.approval(service, attested, body.instance, content.epoch),
+    )
 
 
 @api.retried
@@ -212,6 +246,7 @@ def _permit(
                 epoch=ready.row.epoch,
                 new_epoch=epoch,
                 ak_source=attested.ak_name,
+                permit=permit,
                 permit_hash=tokens.digest(permit).hex(),
                 updated_at=service.clock(),
             ),
@@ -329,48 +364,3 @@ def _fields(
         tls_name=asked.tls_name,
         issued=service.clock(),
     )
-
-
-def list_migrations(service: Service) -> list[dict[str, object]]:
-    """The newest hand-overs, newest first."""
-    table, receipt = models.Migration, models.Receipt
-    with service.db.read() as session:
-        rows = session.execute(
-            sa.select(table, receipt.token)
-            .outerjoin(
-                receipt,
-                sa.and_(
-                    receipt.subject == table.id, receipt.chained.is_(True)
-                ),
-            )
-            .order_by(table.created_at.desc(), table.id)
-            .limit(LISTED)
-        )
-        return [_view(row, token) for row, token in rows]
-
-
-def show(service: Service, migration: str) -> dict[str, object]:
-    """One hand-over.
-
-    :raises NotFound: MIGRATION_UNKNOWN.
-    """
-    with service.db.read() as session:
-        row = session.get(models.Migration, migration)
-        if row is None:
-            raise errors.NotFound(_R.MIGRATION_UNKNOWN)
-        return _view(row, receipts.of(session, migration))
-
-
-def _view(row: models.Migration, receipt: str | None) -> dict[str, object]:
-    return {
-        'id': row.id,
-        'instance': row.instance,
-        'source': row.source,
-        'dest': row.dest,
-        'status': row.status,
-        'epoch': row.new_epoch,
-        'receipt': receipt,
-        'taint': list(row.taint),
-        'created_at': row.created_at,
-        'updated_at': row.updated_at,
-    }

@@ -7,6 +7,8 @@ given to a rule, and stored if it still is what was read.
 
 from __future__ import annotations
 
+import dataclasses
+
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
@@ -47,6 +49,7 @@ def load(session: orm.Session, instance: str) -> LedgerRow | None:
         found.epoch,
         found.max_epoch,
         found.pending,
+        found.claim,
     )
 
 
@@ -66,7 +69,7 @@ def insert(session: orm.Session, row: LedgerRow) -> None:
 
     :raises Lost: another worker did.
     """
-    session.add(models.Server(**row.to_json()))
+    session.add(models.Server(**dataclasses.asdict(row)))
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
@@ -94,6 +97,7 @@ def replace(session: orm.Session, old: LedgerRow, new: LedgerRow) -> None:
             epoch=new.epoch,
             max_epoch=new.max_epoch,
             pending=new.pending,
+            claim=new.claim,
         ),
     )
 

@@ -102,7 +102,11 @@ class Enrolment(Base):
 
 
 class Challenge(Base):
-    """A challenge of one host and class, to be used once."""
+    """A challenge of one host and class, to be used once.
+
+    ``answer`` is what the request that used it got, if that is to be said
+    again to the same ``request``.
+    """
 
     __tablename__ = 'challenges'
     challenge: orm.Mapped[str] = orm.mapped_column(
@@ -113,6 +117,8 @@ class Challenge(Base):
     issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
     expires: orm.Mapped[float] = orm.mapped_column(sa.Double)
     used: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+    request: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
+    answer: orm.Mapped[str | None] = orm.mapped_column(sa.Text, deferred=True)
     __table_args__ = (
         sa.Index('ix_challenges_host_expires', 'host', 'expires'),
         Base.__table_args__,
@@ -224,6 +230,7 @@ class Server(Base):
     """The ledger: who holds a server's key, at which epoch.
 
     A deleted server keeps its row without holder: its epochs stay dead.
+    ``claim`` is what its first holder called the key.
     """
 
     __tablename__ = 'servers'
@@ -236,6 +243,7 @@ class Server(Base):
     epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
+    claim: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
 
 
 class Migration(Base):
@@ -264,6 +272,7 @@ class Migration(Base):
     dest_clock_ms: orm.Mapped[str] = orm.mapped_column(sa.String(20))
     epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
     new_epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
+    permit: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     permit_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
     taint: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)

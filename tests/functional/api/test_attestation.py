@@ -12,6 +12,7 @@ from korora_nova.verifier.db import models
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
+KEY = '000b' + '11' * 32
 REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
 
 
@@ -45,14 +46,16 @@ class TestChallenges(base.ApiTestCase):
     def test_steady_does_not_serve_custody(self):
         host = self.host('h1')
         with self.refused('CHALLENGE_UNKNOWN'):
-            host.say('claim', host.challenge('steady'), instance=SERVER)
+            host.say(
+                'claim', host.challenge('steady'), instance=SERVER, key=KEY
+            )
 
     def test_on_demand_expires(self):
         host = self.host('h1')
         challenge = host.challenge()
         self.korora.clock.advance(11)
         with self.refused('CHALLENGE_EXPIRED'):
-            host.say('claim', challenge, instance=SERVER)
+            host.say('claim', challenge, instance=SERVER, key=KEY)
 
     def test_steady_expires(self):
         host = self.host('h1')
@@ -66,7 +69,7 @@ class TestChallenges(base.ApiTestCase):
         challenge = host.challenge()
         self.korora.clock.advance(-60)
         with self.refused('CHALLENGE_EXPIRED'):
-            host.say('claim', challenge, instance=SERVER)
+            host.say('claim', challenge, instance=SERVER, key=KEY)
 
     def test_age_counts_from_the_issue(self):
         host = self.host('h1')
@@ -110,7 +113,7 @@ class TestEvidence(base.ApiTestCase):
 
     def test_purpose_is_bound(self):
         host = self.host('h1')
-        body = json.dumps({'version': 1, 'instance': SERVER})
+        body = json.dumps({'version': 1, 'instance': SERVER, 'key': KEY})
         message = host.message('claim', body, host.challenge())
         message['purpose'] = 'delete'
         with self.refused('QUOTE_NONCE'):

@@ -483,7 +483,7 @@ POLICY = {
 }
 PURPOSES = {
     'attest': {'version': 1, 'receipt_head': '', 'held': [[UUID, 1]]},
-    'claim': {'version': 1, 'instance': UUID},
+    'claim': {'version': 1, 'instance': UUID, 'key': '000b' + '11' * 32},
     'approve': {'version': 1, 'keys': [[UUID, 1]]},
     'delete': {'version': 1, 'instance': UUID},
     'receive': {

@@ -74,9 +74,17 @@ class TestClaim(CustodyTestCase):
         with self.refused('LEDGER_CONFLICT'):
             self.dest.claim(SERVER)
 
-    def test_twice_needs_an_operator(self):
+    def test_another_key_needs_an_operator(self):
         with self.refused('LEDGER_CONFLICT'):
             self.source.claim(SERVER)
+
+    def test_again(self):
+        """T46: the answer was lost; the key says that it is the same."""
+        key = '000b' + '22' * 32
+        first = self.source.claim(OTHER, key)
+        self.assertEqual(first, self.source.claim(OTHER, key))
+        with self.refused('LEDGER_CONFLICT'):
+            self.dest.claim(OTHER, key)
 
     def test_names_incarnation_and_key(self):
         claim = self.source.claim(OTHER)

@@ -19,6 +19,7 @@ from korora_nova.custody.exchange import Decided
 from korora_nova.custody.transfer import Transfer
 from korora_nova.custody.words import Statement
 from korora_nova.rats.signed import keys
+from korora_nova.verifier import repeats
 from tests.functional.attester.test_recovery import RecoveryCase
 from tests.support import faults, hosts
 
@@ -144,18 +145,49 @@ class RepeatedClaimTest(hosts.HostsTestCase):
         with mock.patch.object(client, 'evidence', twice):
             yield
 
-    @faults.not_yet('A8a', 'custody', today='CHALLENGE_USED')
     def test_first_start(self) -> None:
-        """A8a: the first start fails; a repeated claim should be the same."""
+        """A8a: a repeated claim gets the same answer."""
         with self.repeated():
             self.create(self.h1)
 
-    @faults.not_yet('A8b', 'custody', today='LEDGER_CONFLICT')
     def test_next_start(self) -> None:
-        """A8b: the key is erased, no start succeeds; it should be kept."""
+        """A8b: whatever came of the first claim, its key is there."""
         with self.repeated(), contextlib.suppress(errors.KororaError):
             self.create(self.h1)
         self.create(self.h1)
+
+    def test_while_the_first_is_served(self) -> None:
+        """The repeated one is refused; the agent says it once more."""
+        with mock.patch.object(repeats, 'keep'), self.repeated():
+            self.refused(_R.CHALLENGE_USED, self.create, self.h1)
+            self.assertEqual('claiming', self.h1.state(self.instance))
+        self.create(self.h1)
+        self.assertEqual(1, self.ledger()['epoch'])
+
+    def test_refused_for_another_reason(self) -> None:
+        """Only a key that is not its own goes: an earlier claim may count."""
+        client = self.h1.agent.attester.client
+        genuine = client.evidence
+
+        def lost(host: str, message: dict[str, Any]) -> dict[str, Any]:
+            genuine(host, message)
+            raise errors.Unavailable(_R.SERVICE_UNAVAILABLE)
+
+        with mock.patch.object(client, 'evidence', lost):
+            self.refused(_R.SERVICE_UNAVAILABLE, self.create, self.h1)
+        for reason in (
+            errors.Untrusted(_R.HOST_UNTRUSTED),
+            errors.NotFound(_R.HOST_UNKNOWN),
+            errors.Conflict(_R.LEDGER_BEHIND),
+            errors.EvidenceError(_R.CHALLENGE_EXPIRED),
+        ):
+            with mock.patch.object(client, 'evidence', side_effect=reason):
+                self.refused(reason.reason, self.create, self.h1)
+            self.h1.restart_agent()
+            client = self.h1.agent.attester.client
+            self.assertEqual('claiming', self.h1.state(self.instance))
+        self.create(self.h1)
+        self.assertEqual(1, self.ledger()['epoch'])
 
 
 class ReplacedKeyTest(hosts.HostsTestCase):

@@ -19,17 +19,38 @@ class LedgerTest(unittest.TestCase):
         self.assertEqual(reason, caught.exception.reason)
 
     def test_claim(self):
-        self.assertEqual(
-            ledger.LedgerRow('i', 'h1', 1, 1), ledger.claim(None, 'i', 'h1')
-        )
+        row = ledger.claim(None, 'i', 'h1', 'k')
+        self.assertEqual(ledger.LedgerRow('i', 'h1', 1, 1, claim='k'), row)
+        self.assertNotIn('claim', row.to_json())
         for host in ('h1', 'h2'):
-            self.refused('LEDGER_CONFLICT', ledger.claim, ROW, 'i', host)
+            self.refused('LEDGER_CONFLICT', ledger.claim, ROW, 'i', host, 'k')
         with self.assertRaises(ValueError):
-            ledger.claim(ROW, 'j', 'h1')
+            ledger.claim(ROW, 'j', 'h1', 'k')
+
+    def test_claim_again(self):
+        """T46: the same claim is granted again, and no other."""
+        row = ledger.claim(None, 'i', 'h1', 'k')
+        self.assertEqual(row, ledger.claim(row, 'i', 'h1', 'k'))
+        for host, key in (('h1', 'l'), ('h2', 'k')):
+            self.refused('LEDGER_CONFLICT', ledger.claim, row, 'i', host, key)
+        pending, epoch = ledger.begin(row, 'h1', 1, 'm')
+        moved = ledger.commit(pending, 'm', 'h2', epoch)
+        back, epoch = ledger.begin(moved, 'h2', epoch, 'n')
+        for later in (
+            pending,
+            moved,
+            ledger.commit(back, 'n', 'h1', epoch),
+            ledger.reissue(row, 'h1'),
+        ):
+            self.refused(
+                'LEDGER_CONFLICT', ledger.claim, later, 'i', 'h1', 'k'
+            )
+        deleted = ledger.delete(row, 'h1')
+        self.assertEqual(2, ledger.claim(deleted, 'i', 'h1', 'k').epoch)
 
     def test_claim_after_a_deletion_takes_a_new_epoch(self):
-        row = ledger.claim(ledger.delete(ROW, 'h1'), 'i', 'h2')
-        self.assertEqual(ledger.LedgerRow('i', 'h2', 4, 4), row)
+        row = ledger.claim(ledger.delete(ROW, 'h1'), 'i', 'h2', 'k')
+        self.assertEqual(ledger.LedgerRow('i', 'h2', 4, 4, claim='k'), row)
 
     def test_reissue(self):
         self.assertEqual(
@@ -147,8 +168,8 @@ class LedgerMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(host=st.sampled_from(HOSTS))
     def claim(self, host):
-        row = self.attempt(ledger.claim, self.row, 'i', host)
-        if row:
+        row = self.attempt(ledger.claim, self.row, 'i', host, host)
+        if row and row != self.row:
             self.row = row
             self.issue(host, row.epoch)
 

@@ -18,7 +18,11 @@ GOOD = {
         'receipt_head': 'a.b.c',
         'held': [[documents.INSTANCE, 3]],
     },
-    'claim': {'version': 1, 'instance': documents.INSTANCE},
+    'claim': {
+        'version': 1,
+        'instance': documents.INSTANCE,
+        'key': documents.MSK,
+    },
     'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3]]},
     'receive': {
         'version': 1,
@@ -131,6 +135,8 @@ class MessagesTest(unittest.TestCase):
                 'instance',
                 documents.INSTANCE.upper().replace('0', 'A'),
             ),
+            ('claim', 'key', ''),
+            ('claim', 'key', '44' * 32),
             ('approve', 'keys', []),
             ('approve', 'keys', [[1, 2]]),
             ('approve', 'keys', [[documents.INSTANCE]]),

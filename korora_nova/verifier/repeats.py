@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that come twice: whatever lies between sends them again.
+
+A request whose purpose changes custody is answered once, and its answer is
+kept beside its challenge: sent again as it is, it gets the same one. With
+another challenge, the ledger's rules tell it from a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from korora_nova.custody.exchange import Answer, Request, Served
+from korora_nova.rats.signed.transcript import bind
+from korora_nova.verifier import challenges
+from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
+
+
+def find(
+    service: Service, host: str, request: Request
+) -> Mapping[str, object] | None:
+    """What this very request was answered; None if it was not.
+
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    table = models.Challenge
+    with service.db.read() as session:
+        challenges.known_host(session, host)
+        answer = session.scalars(
+            sa.select(table.answer).where(
+                table.challenge == request.challenge,
+                table.host == host,
+                table.request == _digest(request),
+            )
+        ).one_or_none()
+    if answer is None:
+        return None
+    document: Mapping[str, object] = json.loads(answer)
+    return document
+
+
+def keep(service: Service, request: Request, answer: Answer[Served]) -> None:
+    """Keep an answer for as long as its challenge is remembered."""
+    table = models.Challenge
+    with service.db.write() as session:
+        session.execute(
+            sa.update(table)
+            .where(table.challenge == request.challenge)
+            .values(
+                request=_digest(request), answer=json.dumps(answer.to_json())
+            ),
+            execution_options={'synchronize_session': False},
+        )
+
+
+def _digest(request: Request) -> str:
+    """Hash of the quote, which is over all the rest, and of its purpose."""
+    evidence = request.evidence
+    return bind(
+        'korora request v1',
+        request.purpose.encode(),
+        request.body.encode(),
+        str(evidence.get('attest')).encode(),
+        str(evidence.get('signature')).encode(),
+    ).hex()

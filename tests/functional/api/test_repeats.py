@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T46: a request is sent again below the agent; nothing happens twice."""
+
+import json
+
+import sqlalchemy as sa
+
+from korora_nova.verifier import repeats
+from korora_nova.verifier.db import models
+from tests.functional.api.test_custody import (
+    MIGRATION,
+    OTHER,
+    SERVER,
+    CustodyTestCase,
+)
+from tests.support import agent
+
+KEY = '000b' + '22' * 32
+
+
+class RepeatsTest(CustodyTestCase):
+    def counted(self) -> tuple[int, ...]:
+        """What each change of custody adds to."""
+        with self.korora.service.db.read() as session:
+            return tuple(
+                session.scalar(sa.select(sa.func.count()).select_from(table))
+                for table in (models.Audit, models.Receipt, models.Server)
+            )
+
+    def message(self, host: agent.SimAgent, purpose: str, **body) -> dict:
+        text = json.dumps({'version': 1, **body})
+        return host.message(purpose, text, host.challenge())
+
+    def twice(self, host: agent.SimAgent, message: dict) -> dict:
+        first = host.api.evidence(host.name, message)
+        counted = self.counted()
+        self.assertEqual(first, host.api.evidence(host.name, message))
+        self.assertEqual(counted, self.counted())
+        return first
+
+    def test_claim_and_delete(self):
+        claim = self.message(self.source, 'claim', instance=OTHER, key=KEY)
+        self.assertEqual(1, self.twice(self.source, claim)['claim']['epoch'])
+        self.twice(
+            self.source, self.message(self.source, 'delete', instance=OTHER)
+        )
+        # A late one says what was; it does not make the key come back.
+        self.source.api.evidence('h1', claim)
+        self.assertIsNone(self.admin.get_server(OTHER)['holder'])
+
+    def test_hand_over(self):
+        msk = self.dest.receive(MIGRATION, SERVER, 'h1')
+        self.korora.nova.migrations.add((MIGRATION, SERVER, 'h1', 'h2'))
+        wanted = {
+            'migration': MIGRATION,
+            'instance': SERVER,
+            'nonce': '0f' * 32,
+            'dest': 'h2',
+            'msk_name': msk.name,
+        }
+        first = self.twice(
+            self.source, self.message(self.source, 'send', **wanted)
+        )
+        # Above: the same, with a new challenge.
+        again = self.source.say('send', **wanted)
+        self.assertEqual(first['permit'], again['permit'])
+        self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
+        with self.refused('MIGRATION_SPENT'):
+            self.source.say('send', **{**wanted, 'nonce': '0e' * 32})
+        self.korora.clock.advance(31)
+        with self.refused('RESULT_EXPIRED'):
+            self.source.say('send', **wanted)
+        self.twice(
+            self.dest,
+            self.message(
+                self.dest, 'commit', migration=MIGRATION, statement='activated'
+            ),
+        )
+        with self.refused('MIGRATION_SPENT'):
+            self.source.say('send', **wanted)
+
+    def test_send_from_another_state(self):
+        """The permit names the state of S, which must be the same."""
+        msk = self.dest.receive(MIGRATION, SERVER, 'h1')
+        self.korora.nova.migrations.add((MIGRATION, SERVER, 'h1', 'h2'))
+        self.source.send(MIGRATION, SERVER, 'h2', msk.name)
+        self.source.extend(14, b'\x01' * 32)
+        with self.refused('HOST_UNTRUSTED'):
+            self.source.send(MIGRATION, SERVER, 'h2', msk.name)
+
+    def test_another_request_with_its_challenge(self):
+        claim = self.message(self.source, 'claim', instance=OTHER, key=KEY)
+        self.source.api.evidence('h1', claim)
+        for change in (
+            {'body': claim['body'] + ' '},
+            {'purpose': 'delete'},
+            {'evidence': {**claim['evidence'], 'signature': 'AAAA'}},
+        ):
+            with self.refused(
+                'CHALLENGE_USED'
+                if 'purpose' not in change
+                else 'INVALID_REQUEST'
+            ):
+                self.source.api.evidence('h1', {**claim, **change})
+        with self.refused('CHALLENGE_UNKNOWN'):
+            self.dest.api.evidence('h2', claim)
+
+    def test_crash_before_the_answer_was_kept(self):
+        """The challenge is spent; the claim itself can be said again."""
+        claim = self.message(self.source, 'claim', instance=OTHER, key=KEY)
+        self.patch_keep()
+        self.source.api.evidence('h1', claim)
+        with self.refused('CHALLENGE_USED'):
+            self.source.api.evidence('h1', claim)
+        self.assertEqual(1, self.source.claim(OTHER, KEY)['epoch'])
+
+    def patch_keep(self) -> None:
+        kept = repeats.keep
+        self.addCleanup(setattr, repeats, 'keep', kept)
+        repeats.keep = lambda *args: None
+
+    def test_approvals_and_reports_are_not_kept(self):
+        for message in (
+            self.message(self.source, 'approve', keys=[[SERVER, 1]]),
+            self.message(self.source, 'attest', receipt_head='', held=[]),
+        ):
+            self.source.api.evidence('h1', message)
+            with self.refused('CHALLENGE_USED'):
+                self.source.api.evidence('h1', message)
