@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 
@@ -27,6 +28,13 @@ def append(path: pathlib.Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     sync_directory(path.parent)
+
+
+def truncate(path: pathlib.Path, size: int) -> None:
+    """Cut what is in a file after ``size`` bytes; it may not exist."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > size:
+            os.truncate(path, size)
 
 
 def remove(path: pathlib.Path) -> None:

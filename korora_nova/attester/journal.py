@@ -33,6 +33,7 @@ class Journal:
             collections.OrderedDict()
         )
         self._commits: dict[str, str] = {}
+        self._size = 0  # of the whole lines
         self._load()
 
     @property
@@ -58,7 +59,10 @@ class Journal:
             return self._commits.get(instance)
 
     def add(self, receipt: VerifiedReceipt) -> None:
-        """Keep a receipt; on disk when this returns."""
+        """Keep a receipt; on disk when this returns.
+
+        :raises OSError: it is not kept.
+        """
         content = receipt.receipt
         line = {
             'seq': content.seq,
@@ -71,7 +75,10 @@ class Journal:
         with self._lock:
             if self._tokens.get(str(line['key'])) == receipt.token:
                 return
-            files.append(self._path, json.dumps(line).encode() + b'\n')
+            added = json.dumps(line).encode() + b'\n'
+            files.truncate(self._path, self._size)  # a full disk tears lines
+            files.append(self._path, added)
+            self._size += len(added)
             self._note(line)
 
     def _note(self, line: dict[str, object]) -> None:
@@ -87,12 +94,13 @@ class Journal:
 
     def _load(self) -> None:
         try:
-            content = self._path.read_text(encoding='utf-8')
+            content = self._path.read_bytes()
         except FileNotFoundError:
             return
-        if content and not content.endswith('\n'):
-            files.append(self._path, b'\n')  # a crash tore the last line
-        for number, text in enumerate(content.splitlines(), 1):
+        self._size = content.rfind(b'\n') + 1  # a crash tears the last line
+        files.truncate(self._path, self._size)
+        lines = content[: self._size].splitlines()
+        for number, text in enumerate(lines, 1):
             try:
                 self._note(json.loads(text))
             except (ValueError, KeyError, TypeError):

@@ -300,6 +300,8 @@ class Settler:
         except errors.KororaError as exc:
             self._log(record, exc)
             return exc.reason != errors.Reason.SERVICE_UNAVAILABLE
+        except OSError as exc:  # the disk is full, for one
+            self._log(record, exc)
         return True
 
     def _attempt(
@@ -307,11 +309,11 @@ class Settler:
     ) -> Record | None:
         try:
             return call(record)
-        except errors.KororaError as exc:
+        except (errors.KororaError, OSError) as exc:
             self._log(record, exc)
             return None
 
-    def _log(self, record: Record, error: errors.KororaError) -> None:
+    def _log(self, record: Record, error: Exception) -> None:
         LOG.warning(
             '%s: not settled yet (%s): %s',
             record.instance,

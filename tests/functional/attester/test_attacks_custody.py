@@ -239,24 +239,57 @@ class FullDiskTest(RecoveryCase):
             'stream_completed', instance=self.instance, migration=migration
         )
 
-    @faults.not_yet('A12a', 'custody', today='the sweep ended')
-    def test_other_records(self) -> None:
-        """A12a: a full disk ends the sweep; other records should go on."""
+    def test_sweep(self) -> None:
+        """A12a: a full disk does not end the sweep, and loses no key."""
         self.completed()
         with self.full():
-            try:
-                self.h1.settle()
-            except OSError as exc:
-                self.fail(f'the sweep ended: {exc}')
+            self.h1.settle()
+        self.assertEqual('moving', self.h1.state(self.instance))
+        self.assert_held_by(self.h2)
 
-    @faults.not_yet('A12b', 'custody', today="!= ''$")
+    def test_other_records(self) -> None:
+        """A12a: one record that cannot be written keeps no other waiting."""
+        others = [str(uuid.UUID(int=number)) for number in (1, 2)]
+        for instance in others:
+            self.create(self.h1, instance)
+            self.h1.client.call('forget', instance=instance)
+        genuine = files.append
+        with mock.patch.object(
+            files,
+            'append',
+            side_effect=[OSError(28, 'No space left on device'), None],
+        ) as append:
+            self.h1.settle()
+        self.assertEqual(2, append.call_count)
+        self.assertEqual(
+            ['forgotten', 'none'], [self.h1.state(one) for one in others]
+        )
+        self.assertIs(genuine, files.append)
+        self.h1.settle()
+        self.assertEqual('none', self.h1.state(others[0]))
+
+    def test_vault(self) -> None:
+        """What this host sees of one server is noted for the next, too."""
+        migration = self.moving()
+        self.h1.client.call(
+            'stream_completed', instance=self.instance, migration=migration
+        )
+        with mock.patch.object(
+            files, 'remove', side_effect=OSError(30, 'Read-only file system')
+        ):
+            self.h1.settle()
+        self.assertEqual('moving', self.h1.state(self.instance))
+        self.h1.settle()
+        self.assertEqual('none', self.h1.state(self.instance))
+
     def test_receipt(self) -> None:
-        """A12b: a torn line spoils the next receipt; it should be cut off."""
+        """A12b: a torn line is cut off; the next receipt is whole."""
         self.completed()
-        with self.full(), contextlib.suppress(OSError):
+        with self.full():
             self.h1.settle()
         self.h1.settle()
         head = self.h1.client.call('status')['receipt_head']
+        self.assertNotEqual('', head)
         self.h1.restart_agent()
         self.assertEqual(head, self.h1.client.call('status')['receipt_head'])
 

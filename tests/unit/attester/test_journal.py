@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import testtools
 
-from korora_nova.attester import journal
+from korora_nova.attester import files, journal
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.words import Outcome
 from korora_nova.rats.signed import keys
@@ -100,4 +101,44 @@ class JournalTest(testtools.TestCase):
         self.assertEqual(one.hash, again.head)
         two = self.receipt(2)
         again.add(two)
+        self.assertEqual(two.hash, journal.Journal(self.directory).head)
+        lines = (self.directory / 'receipts.jsonl').read_bytes()
+        self.assertEqual(2, len(lines.splitlines()))
+
+    def test_full_disk(self) -> None:
+        """A12: the receipt is not kept, and the next one is whole."""
+        path = self.directory / 'receipts.jsonl'
+        kept = journal.Journal(self.directory)
+        one, two, three = (self.receipt(seq) for seq in (1, 2, 3))
+        kept.add(one)
+
+        def torn(path: pathlib.Path, content: bytes) -> None:
+            with path.open('ab') as stream:
+                stream.write(content[:100])
+            raise OSError(28, 'No space left on device')
+
+        with mock.patch.object(files, 'append', torn):
+            for receipt in (two, three):
+                self.assertRaises(OSError, kept.add, receipt)
+        self.assertEqual(one.hash, kept.head)
+        self.assertIsNone(kept.find(two.receipt.migration))
+        # A crash now: what is torn goes, what was whole stays.
+        before = journal.Journal(self.directory)
+        self.assertEqual(one.hash, before.head)
+        with mock.patch.object(files, 'append', torn):
+            self.assertRaises(OSError, kept.add, two)
+        kept.add(three)
+        kept.add(two)
+        self.assertEqual(3, len(path.read_bytes().splitlines()))
+        after = journal.Journal(self.directory)
+        self.assertEqual(three.hash, after.head)
+        self.assertEqual(two.token, after.find(two.receipt.migration))
+
+    def test_damaged_line_in_the_middle(self) -> None:
+        kept = journal.Journal(self.directory)
+        kept.add(self.receipt(1))
+        with (self.directory / 'receipts.jsonl').open('ab') as stream:
+            stream.write(b'\xff{\n')
+        two = self.receipt(2)
+        journal.Journal(self.directory).add(two)
         self.assertEqual(two.hash, journal.Journal(self.directory).head)
