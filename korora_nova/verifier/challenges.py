@@ -13,7 +13,7 @@ from korora_nova import errors
 from korora_nova.custody.exchange import Challenge
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier.db import api, models
-from korora_nova.verifier.service import Service
+from korora_nova.verifier.service import MAX_SKEW, Service
 
 #: Seconds for which a challenge is remembered after it expired, so that
 #: its late use is told from one that never was.
@@ -162,5 +162,5 @@ def _known(
 
 def _check_age(row: models.Challenge, now: float) -> None:
     # A clock set back must not make a challenge younger than new.
-    if not row.issued <= now < row.expires:
+    if not row.issued - MAX_SKEW <= now < row.expires:
         raise errors.EvidenceError(errors.Reason.CHALLENGE_EXPIRED)

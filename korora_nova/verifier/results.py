@@ -13,6 +13,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
+from korora_nova.rats.signed.result import MAX_SKEW
 from korora_nova.rats.words import Tier
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
@@ -169,10 +170,15 @@ def next_seq(session: orm.Session) -> int:
 
 
 def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
-    """Tier and reasons of a host now: an expired result is none."""
+    """Tier and reasons of a host now: an expired result is none.
+
+    Nor is one from the future: else a clock that was ahead once would keep
+    the host trusted until then.
+    """
     if row.tier is None or row.expires is None:
         return Tier.NONE, [_missing(row)]
-    if now >= row.expires:
+    ahead = row.issued is not None and row.issued > now + MAX_SKEW
+    if ahead or now >= row.expires:
         return Tier.NONE, [errors.Reason.RESULT_EXPIRED]
     return Tier(row.tier), list(row.reasons)
 

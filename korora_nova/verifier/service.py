@@ -19,6 +19,9 @@ from korora_nova.verifier import cache, keystore, nova_record
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
+#: Clocks of two workers may differ by this much, seconds: what one has noted
+#: may lie that far in the future of another.
+MAX_SKEW = 2.0
 #: What is read below the directory of trusted TPM makers.
 ENDORSER_FILES = ('.pem', '.crt', '.cer', '.der', '.crl')
 MAX_ENDORSER_FILE = 16 << 20

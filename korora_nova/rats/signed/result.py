@@ -15,7 +15,7 @@ from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.words import Tier
 
-#: Clocks of service and readers may differ by this much, seconds.
+#: Clocks of the service and of readers may differ by this much, seconds.
 MAX_SKEW = 30.0
 
 KIND = tokens.Kind(

@@ -29,7 +29,7 @@ from korora_nova.verifier import audit, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import at_rest, ledger
 from korora_nova.verifier.db import api, models
-from korora_nova.verifier.service import Service
+from korora_nova.verifier.service import MAX_SKEW, Service
 
 # The same key with fresher evidence is the same request again.
 _SAME = (
@@ -324,7 +324,7 @@ def _check_destination(
 
 def _check_age(service: Service, issued: float) -> None:
     age = service.clock() - issued
-    if not 0 <= age <= service.settings.evidence_max_age:
+    if not -MAX_SKEW <= age <= service.settings.evidence_max_age:
         raise errors.Untrusted(
             _R.RESULT_EXPIRED,
             'The evidence of one end of the migration '

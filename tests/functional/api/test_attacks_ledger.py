@@ -131,22 +131,41 @@ class RestoredTest(CustodyTestCase):
 
 
 class ClockTest(CustodyTestCase):
-    @faults.not_yet('A11a', 'custody', today='CHALLENGE_EXPIRED')
     def test_worker_whose_clock_is_behind(self):
-        """A11a: 50 ms between two workers spoil evidence; admit small skew."""
+        """A11a: a small skew between two workers spoils no evidence."""
+        for behind in (0.05, 1.9):
+            challenge = self.source.challenge()
+            self.korora.clock.advance(-behind)
+            self.source.say('attest', challenge, receipt_head='', held=[])
         challenge = self.source.challenge()
-        self.korora.clock.advance(-0.05)
-        self.source.say('attest', challenge, receipt_head='', held=[])
+        self.korora.clock.advance(-2.5)
+        with self.refused('CHALLENGE_EXPIRED'):
+            self.source.say('attest', challenge, receipt_head='', held=[])
 
-    @faults.not_yet('A11b', 'custody', today='still trusted')
+    def test_hand_over_by_two_workers(self):
+        """A11a: the worker of D is ahead of the one of S."""
+        for behind, reason in ((2.5, 'RESULT_EXPIRED'), (1.5, None)):
+            migration = str(uuid.uuid4())
+            self.korora.nova.migrations.add((migration, SERVER, 'h1', 'h2'))
+            msk = self.dest.receive(migration, SERVER, 'h1')
+            self.korora.clock.advance(-behind)
+            if reason is None:
+                self.source.send(migration, SERVER, 'h2', msk.name)
+                continue
+            with self.refused(reason):
+                self.source.send(migration, SERVER, 'h2', msk.name)
+
     def test_clock_that_was_a_day_ahead(self):
-        """A11b: a clock once ahead keeps a host trusted; it should not."""
+        """A11b: a clock that was ahead once keeps no host trusted."""
         self.korora.clock.advance(86400)
         self.dest.attest_now()
         self.korora.clock.advance(-86400)
+        self.assertNotEqual('affirming', self.tier('h2'), 'still trusted')
         self.korora.clock.advance(20000)
         self.assertNotEqual('affirming', self.tier('h1'))
         self.assertNotEqual('affirming', self.tier('h2'), 'still trusted')
+        self.dest.attest_now()
+        self.assertEqual('affirming', self.tier('h2'))
 
 
 class FloodTest(CustodyTestCase):
