@@ -175,8 +175,8 @@ class Destination:
             WrapRequest(plan.migration, plan.instance, msk.public, host.name),
         )
         permit = self._accept(plan, msk, challenge, transfer)
-        custodial, epoch = self._open(plan, msk, permit, transfer)
-        record = self._keep(plan, custodial, epoch)
+        custodial = self._open(plan, msk, permit, transfer)
+        record = self._keep(plan, custodial, permit)
         host.hypervisor.define(
             custodial.secret_uuid, plan.instance, custodial.passphrase
         )
@@ -256,6 +256,7 @@ class Destination:
             plan.tls_name,
         ):
             raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
+        sealing.approval_key(self._host, content.approval_kid)
         try:
             transfer.verify_source(permit)
         except errors.EvidenceError as exc:
@@ -271,9 +272,8 @@ class Destination:
         msk: handover.MigrationKey,
         permit: VerifiedPermit,
         transfer: Transfer,
-    ) -> tuple[Custodial, int]:
+    ) -> Custodial:
         """In the TPM: import, unseal once, check the payload."""
-        epoch = permit.permit.new_epoch
         with self._host.tpm.operation() as operation:
             content = handover.import_transfer(
                 operation,
@@ -287,7 +287,9 @@ class Destination:
         payload = envelope.TransitPayload.unpack(content)
         content.wipe()
         payload.check(
-            migration=plan.migration, instance=plan.instance, epoch=epoch
+            migration=plan.migration,
+            instance=plan.instance,
+            epoch=permit.permit.new_epoch,
         )
         plain = envelope.open_envelope(
             payload.key,
@@ -295,13 +297,18 @@ class Destination:
             transcript.envelope_aad(permit.token),
         )
         payload.key.wipe()
-        return Custodial.unpack(plain), epoch
+        return Custodial.unpack(plain)
 
-    def _keep(self, plan: _Plan, custodial: Custodial, epoch: int) -> Record:
-        """Seal for this host's new epoch; durable before libvirt has it."""
+    def _keep(
+        self, plan: _Plan, custodial: Custodial, permit: VerifiedPermit
+    ) -> Record:
+        """Seal as the permit says; durable before libvirt has it."""
+        content = permit.permit
         host = self._host
         record = self._receiving(plan)
-        sealed = sealing.seal_into(host, record, epoch, custodial)
+        sealed = sealing.seal_into(
+            host, record, content.new_epoch, custodial, content.approval_kid
+        )
         with host.vault.changing():
             if self._receiving(plan) != record:
                 raise errors.CustodyError(errors.Reason.VAULT_STATE)

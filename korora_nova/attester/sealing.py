@@ -7,6 +7,8 @@ import dataclasses
 import uuid
 from collections.abc import Callable
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from korora_nova import errors
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
@@ -50,30 +52,34 @@ class Custodial:
         )
 
 
-def seal_into(
-    host: Host,
-    record: Record,
-    epoch: int,
-    custodial: Custodial,
-    kid: str | None = None,
-) -> Record:
-    """The record with a fresh key for ``epoch``, sealed to this TPM.
+def approval_key(host: Host, kid: str) -> ec.EllipticCurvePublicKey:
+    """The pinned key of this id, whose approvals open keys at rest.
 
-    :param kid: approval key that must open it; default the first pinned.
+    :raises CustodyError: APPROVAL_INVALID, this host has not pinned it.
     """
-    ring = host.ring()
-    kid = kid or next(iter(ring.approval), '')
-    if kid not in ring.approval:
+    known = host.ring().approval
+    if kid not in known:
         raise errors.CustodyError(
             errors.Reason.APPROVAL_INVALID,
             'The approval key of the attestation service is not pinned on '
             'this host.',
             details={'kid': kid},
         )
+    return known[kid]
+
+
+def seal_into(
+    host: Host, record: Record, epoch: int, custodial: Custodial, kid: str
+) -> Record:
+    """The record with a fresh key for ``epoch``, sealed to this TPM.
+
+    :param kid: approval key that must open it.
+    :raises CustodyError: APPROVAL_INVALID.
+    """
+    approver = approval_key(host, kid)
     binding = _binding(host, record.instance, epoch)
     policy = tpm2_policy.policy_authorize(
-        objects.external_ecc_name(ring.approval[kid]),
-        transcript.rest_ref(*binding),
+        objects.external_ecc_name(approver), transcript.rest_ref(*binding)
     )
     key = envelope.new_key()
     with host.tpm.operation() as operation:
@@ -187,6 +193,8 @@ class AtRest:
                     host.blank(instance, VaultState.CLAIMING),
                     1,
                     custodial,
+                    # A guess: the claim's answer says which one it is
+                    next(iter(host.ring().approval), ''),
                 )
             )
             claimed = self._claim(record)

@@ -33,6 +33,7 @@ _FIELDS = {
     'source_pcr_digest': schemas.DIGEST,
     'address': schemas.text(255),
     'tls_name': schemas.text(255, 0),
+    'approval_kid': schemas.hex_string(8),
 }
 
 KIND = tokens.Kind(
@@ -56,6 +57,8 @@ class Permit:
     :param source_pcr_digest: of the source, over the same PCRs.
     :param address: where the stream must go; ``tls_name`` the name its
         certificate must carry, empty without TLS.
+    :param approval_kid: id of the key whose approvals will open the
+        destination's copy.
     :param issued: seconds since 1970.
     :param kid: the custody key's id; set by signing.
     """
@@ -78,6 +81,7 @@ class Permit:
     source_pcr_digest: str
     address: str
     tls_name: str
+    approval_kid: str
     issued: float
     kid: str = ''
 

@@ -66,6 +66,7 @@ def a_permit(**changes: object) -> permit.Permit:
         'source_pcr_digest': '66' * 32,
         'address': '192.0.2.2',
         'tls_name': 'h2.example',
+        'approval_kid': 'ab' * 8,
         'issued': 1000.0,
         **changes,
     }

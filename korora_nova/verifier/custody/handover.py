@@ -362,5 +362,6 @@ def _fields(
         source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
         address=asked.address,
         tls_name=asked.tls_name,
+        approval_kid=service.signers.approval.kid,
         issued=service.clock(),
     )

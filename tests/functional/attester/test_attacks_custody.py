@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from korora_nova import errors
-from korora_nova.attester import boot, files, libvirt_secret
+from korora_nova.attester import boot, files, libvirt_secret, trust
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Decided
 from korora_nova.custody.transfer import Transfer
@@ -208,13 +208,31 @@ class ReplacedKeyTest(hosts.HostsTestCase):
         for machine in self.machines.values():
             machine.restart_agent()
 
-    @faults.not_yet('A10', 'custody', today='UNSEAL_REFUSED')
     def test_migration_after_it(self) -> None:
-        """A10: D seals under the old key; the permit should name the key."""
+        """A10: D seals under the key that the permit names."""
         self.replace_approval_key()
         self.create(self.h1)
         self.migrate(self.h1, self.h2)
         self.open(self.h2)
+        self.migrate(self.h2, self.h1)
+        self.open(self.h1)
+
+    def test_destination_that_has_not_pinned_it(self) -> None:
+        """The hand-over is refused before D's TPM is troubled; S keeps it."""
+        before = keys.KeyRing.load(self.korora.keys_file)
+        self.replace_approval_key()
+        self.create(self.h1)
+        old = str(self.directory / 'keys.json')
+        before.save(old)
+        self.h2.agent.attester.trusted = trust.TrustedKeys(old)
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.refused(
+            _R.APPROVAL_INVALID, self.receive, self.h1, self.h2, migration
+        )
+        self.h2.settle()
+        self.h1.settle()
+        self.assertEqual('none', self.h2.state(self.instance))
+        self.open(self.h1)
 
 
 class FullDiskTest(RecoveryCase):
