@@ -75,6 +75,7 @@ class Agent:
         parts = Host(self.attester, self.vault, self.journal, hypervisor)
         self._client = client
         self._last = LastHandover()
+        self._told = ''  # the server up to which keys were reported
         self.settler = Settler(parts)
         self.statements = Statements(parts, self.settler)
         self.attestation = Attestation(
@@ -273,12 +274,15 @@ class Agent:
         )
 
     def _report(self) -> bodies.Attest:
-        held = tuple(
+        """The next page of what this host holds; after the last the first."""
+        held = (
             bodies.Key(record.instance, record.epoch)
             for record in self.vault.all()
             if record.state in _REPORTED
         )
-        return bodies.Attest(self.journal.head_token, held)
+        page = bodies.Attest.page(self.journal.head_token, held, self._told)
+        self._told = page.upto
+        return page
 
 
 def _appraised(result: VerifiedResult) -> answers.Appraised:

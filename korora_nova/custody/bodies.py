@@ -7,13 +7,16 @@ import dataclasses
 from collections.abc import Iterable
 from typing import ClassVar, NamedTuple, TypeVar
 
+from korora_nova import errors
 from korora_nova.custody import ledger, messages
 from korora_nova.custody.words import Statement
 from korora_nova.rats import schemas
 
+#: Keys in one report.
+PAGE = 4096
 _PAIRS = {
     'type': 'array',
-    'maxItems': 4096,
+    'maxItems': PAGE,
     'items': {
         'type': 'array',
         'minItems': 2,
@@ -21,6 +24,8 @@ _PAIRS = {
         'prefixItems': [schemas.UUID, schemas.EPOCH],
     },
 }
+
+_BOUND = {'anyOf': [schemas.UUID, {'const': ''}]}
 
 D = TypeVar('D', bound='Decision')
 
@@ -48,7 +53,9 @@ class Attest(Body):
 
     :param receipt_head: the last receipt itself, empty before any: an
         unsigned one would stop the ledger.
-    :param held: keys that this host holds.
+    :param held: keys that this host holds: of the servers whose ids come
+        after ``after``, up to and with ``upto``. Both are empty without
+        bound, so that one report of a host with few keys has them all.
     """
 
     PURPOSE = 'attest'
@@ -57,17 +64,59 @@ class Attest(Body):
             'version': schemas.VERSION,
             'receipt_head': {'anyOf': [schemas.TOKEN, {'const': ''}]},
             'held': _PAIRS,
-        }
+            'after': _BOUND,
+            'upto': _BOUND,
+        },
+        optional=('after', 'upto'),
     )
 
     receipt_head: str
     held: tuple[Key, ...]
+    after: str = ''
+    upto: str = ''
+
+    @classmethod
+    def page(
+        cls, receipt_head: str, held: Iterable[Key], after: str
+    ) -> Attest:
+        """The report of the first keys after a server; all, if they fit.
+
+        The next page begins after this one's ``upto``.
+        """
+        rest = sorted(key for key in held if key.instance > after)
+        upto = rest[PAGE - 1].instance if len(rest) > PAGE else ''
+        return cls(receipt_head, tuple(rest[:PAGE]), after, upto)
+
+    def covers(self, instance: str) -> bool:
+        """Whether the page says something about a server."""
+        return self.after < instance and (
+            not self.upto or instance <= self.upto
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """See :meth:`.Message.to_json`; without the bounds it has not."""
+        document = super().to_json()
+        for bound in ('after', 'upto'):
+            if not document[bound]:
+                del document[bound]
+        return document
 
     @classmethod
     def from_json(cls, document: object) -> Attest:
         """See :meth:`.Message.from_json`."""
         fields = messages.validate(document, cls.SCHEMA)
-        return cls(fields['receipt_head'], _keys(fields['held']))
+        page = cls(
+            fields['receipt_head'],
+            _keys(fields['held']),
+            fields.get('after', ''),
+            fields.get('upto', ''),
+        )
+        if not all(page.covers(key.instance) for key in page.held):
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                'The report names a server outside of its bounds.',
+            )
+        return page
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,9 @@ from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
+#: Keys that are noted of one host; more would be no host.
+MAX_HELD = 1 << 16
+
 
 def show(service: Service, instance: str) -> dict[str, object]:
     """Who holds the key of a server.
@@ -145,8 +148,8 @@ def hear(
     row.receipt_head = tokens.digest(token).hex() if token else ''
     why = _unknown_receipt(service, session, row, token)
     if trusted:
-        row.held = [[instance, epoch] for instance, epoch in report.held]
-        why = why or _unknown_epoch(session, row)
+        row.held = _merged(row.held, report)
+        why = why or _unknown_epoch(session, report)
     if why and not state(session).behind:
         _stop(service, session, host, why)
 
@@ -202,18 +205,27 @@ def _unknown_receipt(
     return f'the receipt {head}'
 
 
-def _unknown_epoch(session: orm.Session, row: models.Host) -> str:
+def _merged(
+    before: list[list[str | int]], report: Attest
+) -> list[list[str | int]]:
+    """What a host holds, after one page of its report."""
+    others = [one for one in before if not report.covers(str(one[0]))]
+    page: list[list[str | int]] = [list(key) for key in report.held]
+    return sorted(others + page, key=lambda one: str(one[0]))[:MAX_HELD]
+
+
+def _unknown_epoch(session: orm.Session, report: Attest) -> str:
     """A key this host holds at an epoch never issued; '' if none."""
     table = models.Server
     known = {
         found.instance: found.max_epoch
         for found in session.execute(
             sa.select(table.instance, table.max_epoch).where(
-                table.instance.in_([str(one) for one, _ in row.held])
+                table.instance.in_([key.instance for key in report.held])
             )
         )
     }
-    for instance, epoch in row.held:
-        if int(epoch) > known.get(str(instance), 0):
+    for instance, epoch in report.held:
+        if epoch > known.get(instance, 0):
             return f'epoch {epoch} of server {instance}'
     return ''

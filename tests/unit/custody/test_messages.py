@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import unittest
+import uuid
 
 import hypothesis
 import jsonschema
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.custody import bodies, messages, words
+from korora_nova.custody import bodies, exchange, messages, words
 from tests.support import documents
 
 B64 = 'AAAA'
@@ -126,6 +127,40 @@ class MessagesTest(unittest.TestCase):
             )
             self.refused({**good, field: None}, schema)
             self.refused({**good, field: {'x': 1}}, schema)
+
+    def test_pages_of_a_report(self):
+        """H4: together they have every key, each with its bounds."""
+        held = [
+            bodies.Key(str(uuid.UUID(int=number)), 1)
+            for number in range(1, 2 * bodies.PAGE + 2)
+        ]
+        seen, after = [], ''
+        for left in (2 * bodies.PAGE + 1, bodies.PAGE + 1, 1):
+            page = bodies.Attest.page('', reversed(held), after)
+            self.assertEqual(min(left, bodies.PAGE), len(page.held))
+            self.assertEqual(page, bodies.Attest.parse(messages.dumps(page)))
+            self.assertLess(len(messages.dumps(page)), exchange.MAX_BODY)
+            self.assertEqual(
+                [key.instance for key in page.held],
+                [key.instance for key in held if page.covers(key.instance)],
+            )
+            seen += page.held
+            after = page.upto
+        self.assertEqual(held, seen)
+        self.assertEqual('', after)
+        one = bodies.Attest.page('', held[:1], '').to_json()
+        self.assertEqual({'version', 'receipt_head', 'held'}, set(one))
+
+    def test_report_outside_of_its_bounds(self):
+        good = {**GOOD['attest'], 'after': '', 'upto': documents.INSTANCE}
+        bodies.Attest.from_json(good)
+        for bounds in (
+            {'after': documents.INSTANCE},
+            {'upto': str(uuid.UUID(int=1))},
+            {'after': 'x'},
+        ):
+            with self.assertRaises(errors.Invalid):
+                bodies.Attest.from_json({**good, **bounds})
 
     def test_values(self):
         for purpose, field, value in (
