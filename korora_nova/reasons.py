@@ -338,6 +338,10 @@ class Reason:
         'CustodyError',
         'Nova has no record that it prepares this migration.',
     )
+    SERVER_NOT_IN_NOVA = Id(
+        'CustodyError',
+        "Nova's record does not have the server on this host.",
+    )
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
     )

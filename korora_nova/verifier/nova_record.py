@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's own record of a live migration.
+"""Nova's own record of a server and of its live migration.
 
 Defence in depth: whoever can write on Nova's bus can forge the record, so
 it never stands in for evidence.
@@ -20,12 +20,22 @@ from korora_nova import errors
 
 #: 2.59 shows the uuid of a migration.
 MICROVERSION = '2.59'
+#: Where nova-compute has the server: what it calls itself. Administrators
+#: see it.
+HOST = 'OS-EXT-SRV-ATTR:host'
 #: Seconds to connect, and between two reads.
 TIMEOUT = 10.0
 
 
 class NovaRecord(Protocol):
-    """Something that knows which migrations Nova carries out."""
+    """Something that knows what Nova has where, and what it migrates."""
+
+    def check_server(self, *, instance: str, host: str) -> None:
+        """Insist that Nova has this server on this host now.
+
+        :raises CustodyError: SERVER_NOT_IN_NOVA.
+        :raises Unavailable: NOVA_UNAVAILABLE.
+        """
 
     def check(
         self, *, migration: str, instance: str, source: str, dest: str
@@ -45,19 +55,34 @@ class KeystoneNovaRecord:
         self._lock = threading.Lock()
         self._adapter: Any = None
 
+    def check_server(self, *, instance: str, host: str) -> None:
+        """See :class:`NovaRecord`."""
+        answer = self._get(f'/servers/{instance}')
+        if answer is None:
+            raise _not_there('the server')
+        server = answer.get('server')
+        if not isinstance(server, dict) or HOST not in server:
+            raise _unavailable(f'no {HOST} in the answer: a missing role?')
+        if server[HOST] != host:
+            raise _not_there('the host')
+
     def check(
         self, *, migration: str, instance: str, source: str, dest: str
     ) -> None:
         """See :class:`NovaRecord`."""
-        server = self._get(f'/servers/{instance}').get('server')
-        found = self._get(f'/servers/{instance}/migrations').get('migrations')
+        answer = self._get(f'/servers/{instance}')
+        listed = self._get(f'/servers/{instance}/migrations')
+        if answer is None or listed is None:
+            raise _not_in_nova('the server')
+        server, found = answer.get('server'), listed.get('migrations')
         if not isinstance(server, dict) or not isinstance(found, list):
             raise _unavailable('an answer of another form')
         check_record(
             server, found, migration=migration, source=source, dest=dest
         )
 
-    def _get(self, path: str) -> Mapping[str, object]:
+    def _get(self, path: str) -> Mapping[str, object] | None:
+        """One object; None if Nova does not know it."""
         try:
             response = self._client().get(
                 path,
@@ -68,7 +93,7 @@ class KeystoneNovaRecord:
         except ks_exc.ClientException as exc:
             raise _unavailable(type(exc).__name__) from exc
         if response.status_code == 404:
-            raise _not_in_nova('the server')
+            return None
         if response.status_code != 200:
             raise _unavailable(f'HTTP {response.status_code}')
         try:
@@ -136,6 +161,12 @@ def check_record(
 def _not_in_nova(what: str) -> errors.CustodyError:
     return errors.CustodyError(
         errors.Reason.MIGRATION_NOT_IN_NOVA, details={'differs': what}
+    )
+
+
+def _not_there(what: str) -> errors.CustodyError:
+    return errors.CustodyError(
+        errors.Reason.SERVER_NOT_IN_NOVA, details={'differs': what}
     )
 
 

@@ -55,7 +55,7 @@ class Settings:
 class Service:
     """One per application; its only state are caches of immutable rows.
 
-    :param nova: asked before a permit is signed.
+    :param nova: asked before a claim is granted or a permit is signed.
     :param rules: those that policies may have.
     :param clock: seconds since 1970.
     :param references: reference values by the uuid of their row.

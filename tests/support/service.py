@@ -51,7 +51,8 @@ class FakeNova:
     """Nova's record: the migrations that it carries out.
 
     :ivar migrations: (migration, instance, source, dest).
-    :ivar servers: instance to the host where Nova has put it.
+    :ivar servers: instance to the host where Nova has put it; one that is
+        not named here is where it is looked for.
     :ivar down: Nova does not answer.
     """
 
@@ -61,12 +62,20 @@ class FakeNova:
         self.down = False
         self.before_answer = lambda: None
 
-    def check(
-        self, *, migration: str, instance: str, source: str, dest: str
-    ) -> None:
+    def check_server(self, *, instance: str, host: str) -> None:
+        self._answer()
+        if self.servers.get(instance, host) != host:
+            raise errors.CustodyError(errors.Reason.SERVER_NOT_IN_NOVA)
+
+    def _answer(self) -> None:
         self.before_answer()
         if self.down:
             raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
+
+    def check(
+        self, *, migration: str, instance: str, source: str, dest: str
+    ) -> None:
+        self._answer()
         if (migration, instance, source, dest) not in self.migrations:
             raise errors.CustodyError(errors.Reason.MIGRATION_NOT_IN_NOVA)
 

@@ -18,14 +18,30 @@ from korora_nova.verifier.db import api
 from korora_nova.verifier.service import Service
 
 
-@api.retried
 def claim(service: Service, attested: Attested, body: bodies.Claim) -> Claimed:
     """First start of a server: this host holds its key from now on.
 
+    1. The ledger; 2. Nova's own record, with no transaction open, so that
+    no host takes another's server; 3. the ledger again, and the claim.
     Repeated, with the same key, it gives the same epoch.
 
     :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
+    :raises CustodyError: SERVER_NOT_IN_NOVA.
+    :raises Unavailable: NOVA_UNAVAILABLE.
     """
+    with service.db.read() as session:
+        ledger.current(session)
+        old = ledger.load(session, body.instance)
+        known = old == rules.claim(old, body.instance, attested.host, body.key)
+    if not known:
+        service.nova.check_server(instance=body.instance, host=attested.host)
+    return _claim(service, attested, body)
+
+
+@api.retried
+def _claim(
+    service: Service, attested: Attested, body: bodies.Claim
+) -> Claimed:
     with service.db.write() as session:
         incarnation = ledger.current(session).incarnation
         old = ledger.load(session, body.instance)

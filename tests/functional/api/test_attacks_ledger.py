@@ -41,12 +41,13 @@ class WordTest(CustodyTestCase):
         self.admin.recover_ledger([])
         self.dest.claim(GHOST)
 
-    @faults.not_yet('A6', 'custody', today='LEDGER_CONFLICT')
     def test_squatting(self):
-        """A6: any host can claim any server; Nova's record should decide."""
+        """A6: a host can claim only what Nova's record has there."""
         self.korora.nova.servers[GHOST] = 'h2'
-        with contextlib.suppress(errors.KororaError):
+        with self.refused('SERVER_NOT_IN_NOVA'):
             self.liar.claim(GHOST)
+        with self.refused('NOT_FOUND'):
+            self.admin.get_server(GHOST)
         self.dest.claim(GHOST)
 
     @faults.not_yet('C2', 'custody', today='no operation')

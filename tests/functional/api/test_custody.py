@@ -86,6 +86,32 @@ class TestClaim(CustodyTestCase):
         with self.refused('LEDGER_CONFLICT'):
             self.dest.claim(OTHER, key)
 
+    def test_nova_does_not_answer(self):
+        self.korora.nova.down = True
+        key = '000b' + '22' * 32
+        with self.refused('NOVA_UNAVAILABLE'):
+            self.source.claim(OTHER, key)
+        # Nothing to ask about a claim that cannot be, or was, granted.
+        with self.refused('LEDGER_CONFLICT'):
+            self.dest.claim(SERVER)
+        self.korora.nova.down = False
+        first = self.source.claim(OTHER, key)
+        self.korora.nova.down = True
+        self.assertEqual(first, self.source.claim(OTHER, key))
+
+    def test_claimed_while_nova_was_asked(self):
+        """The database is free meanwhile, and its last word counts."""
+        nova = self.korora.nova
+
+        def other_claims() -> None:
+            nova.before_answer = lambda: None
+            self.dest.claim(OTHER)
+
+        nova.before_answer = other_claims
+        with self.refused('LEDGER_CONFLICT'):
+            self.source.claim(OTHER)
+        self.assertEqual('h2', self.admin.get_server(OTHER)['holder'])
+
     def test_names_incarnation_and_key(self):
         claim = self.source.claim(OTHER)
         self.assertIn(claim['approval_kid'], self.korora.ring.approval)

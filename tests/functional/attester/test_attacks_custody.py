@@ -165,6 +165,22 @@ class RepeatedClaimTest(hosts.HostsTestCase):
         self.create(self.h1)
         self.assertEqual(1, self.ledger()['epoch'])
 
+    def test_while_nova_is_away(self) -> None:
+        """A6: a claim is checked with Nova; until then its key is kept."""
+        self.korora.nova.down = True
+        self.refused(_R.NOVA_UNAVAILABLE, self.create, self.h1)
+        self.assertEqual('claiming', self.h1.state(self.instance))
+        self.korora.nova.down = False
+        self.create(self.h1)
+
+    def test_server_that_nova_has_elsewhere(self) -> None:
+        self.korora.nova.servers[self.instance] = 'h2'
+        self.refused(_R.SERVER_NOT_IN_NOVA, self.create, self.h1)
+        # Nova gives up, and has the host forget the server.
+        self.h1.client.call('forget', instance=self.instance)
+        self.h1.settle()
+        self.assertEqual('none', self.h1.state(self.instance))
+
     def test_refused_for_another_reason(self) -> None:
         """Only a key that is not its own goes: an earlier claim may count."""
         client = self.h1.agent.attester.client

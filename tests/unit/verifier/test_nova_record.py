@@ -26,7 +26,7 @@ ROW = {
 STATE = {'OS-EXT-STS:task_state': 'migrating', 'id': SERVER}
 
 
-class TestKeystoneNovaRecord(testtools.TestCase):
+class RecordTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         conf = options.parse([], [])
@@ -49,6 +49,41 @@ class TestKeystoneNovaRecord(testtools.TestCase):
             json={'migrations': list(migrations)},
         )
 
+
+class TestServer(RecordTestCase):
+    def refused(self, reason: str) -> None:
+        error = self.assertRaises(
+            errors.KororaError,
+            self.record.check_server,
+            instance=SERVER,
+            host='h1',
+        )
+        self.assertEqual(reason, error.reason)
+
+    def test_agrees(self):
+        self.nova({nova_record.HOST: 'h1', 'status': 'BUILD'})
+        self.record.check_server(instance=SERVER, host='h1')
+
+    def test_is_elsewhere(self):
+        for host in ('h2', None, 'H1', ['h1']):
+            self.nova({nova_record.HOST: host})
+            self.refused('SERVER_NOT_IN_NOVA')
+
+    def test_is_gone(self):
+        self.nova(status=404)
+        self.refused('SERVER_NOT_IN_NOVA')
+
+    def test_no_answer(self):
+        for status in (401, 403, 500, 503):
+            self.nova({nova_record.HOST: 'h1'}, status=status)
+            self.refused('NOVA_UNAVAILABLE')
+        # A user without the role is not shown the host.
+        for server in ({'id': SERVER}, [], None):
+            self.nova(server)
+            self.refused('NOVA_UNAVAILABLE')
+
+
+class TestMigration(RecordTestCase):
     def refused(self, reason: str) -> None:
         error = self.assertRaises(
             errors.KororaError, self.record.check, **ASKED
