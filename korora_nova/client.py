@@ -22,6 +22,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 
 from korora_nova import errors
+from korora_nova.custody.words import CHALLENGE_HEADER
 
 #: Seconds to connect, and between two reads of an answer.
 TIMEOUT = 30.0
@@ -170,7 +171,14 @@ class AttestationClient:
 
     def evidence(self, host: str, message: Mapping[str, object]) -> Answer:
         """Attest with a purpose; ``message`` is the whole body."""
-        return self._send('POST', _path('hosts', host, 'evidence'), message)
+        return _json(
+            self._request(
+                'POST',
+                _path('hosts', host, 'evidence'),
+                json=dict(message),
+                headers={CHALLENGE_HEADER: str(message.get('challenge'))},
+            )
+        )
 
     # Hosts
 

@@ -6,13 +6,15 @@ The docstring of a handler is its route.
 
 from __future__ import annotations
 
+import contextlib
+
 import webob
 
 from korora_nova import errors
-from korora_nova.api import schemas
+from korora_nova.api import body, schemas
 from korora_nova.api.call import Answer, Call, json_response
 from korora_nova.custody.exchange import Request
-from korora_nova.custody.words import ChallengeClass
+from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
 from korora_nova.verifier import (
     attest,
     challenges,
@@ -116,10 +118,30 @@ def create_challenge(call: Call) -> Answer:
 
 def create_evidence(call: Call) -> Answer:
     """POST /v1/hosts/{host}/evidence"""
-    document = call.read(Request.SCHEMA, schemas.EVIDENCE_LIMIT)
-    return attest.attest(
-        call.service, call.path['host'], Request.from_json(document)
-    )
+    service, host = call.service, call.path['host']
+    challenge = call.request.headers.get(CHALLENGE_HEADER, '')
+    with contextlib.ExitStack() as stack:
+
+        def admit() -> None:
+            challenges.admit(service, host, challenge)
+            if (body.length(call.request) or body.LIMIT + 1) > body.LIMIT:
+                stack.enter_context(service.uploads.of(host))
+
+        request = Request.from_json(
+            body.read(
+                call.request,
+                Request.SCHEMA,
+                limit=schemas.EVIDENCE_LIMIT,
+                values=schemas.EVIDENCE_VALUES,
+                admit=admit,
+            )
+        )
+        if request.challenge != challenge:
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                f'Body and header {CHALLENGE_HEADER} name two challenges.',
+            )
+        return attest.attest(service, host, request)
 
 
 # Attestation results, for whoever relies on them.

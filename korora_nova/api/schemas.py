@@ -32,6 +32,10 @@ EVIDENCE_LIMIT = (evidence.MAX_UEFI_LOG + evidence.MAX_IMA_LOG) // 3 * 4 + (
     1 << 20
 )
 
+#: JSON values in evidence: a report of 4,096 keys has some 12,000, and text
+#: of names counts, too.
+EVIDENCE_VALUES = 1 << 16
+
 # What operators decide.
 
 APPROVE_HOST = schemas.closed({'ek_hash': schemas.DIGEST})

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from korora_nova.rats.words import Word
 
+#: HTTP header that names the challenge of a request, hex: the service looks
+#: at it before it reads the rest.
+CHALLENGE_HEADER = 'Korora-Challenge'
+
 
 class ChallengeClass(Word):
     """What a challenge is for: the periodic attestation, or one purpose."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attestation: the one way by which a host is heard.
 
-1. A request that was answered already gets that answer again.  Otherwise
-   its challenge is looked at; then the request is read, logs included.
-   Nothing is spent on one that is malformed.
+1. The challenge is looked at, before the request is read.  A request that
+   was answered already gets that answer again.  Otherwise its evidence is
+   read, logs included.  Nothing is spent on one that is malformed.
 2. The challenge is used up: known, unused, this host's, class, age.
 3. The evidence is appraised by the host's policies, outside of any
    transaction.  A measurement list that goes on from an earlier one needs

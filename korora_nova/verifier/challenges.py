@@ -11,13 +11,16 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody.exchange import Challenge
-from korora_nova.custody.words import ChallengeClass
+from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
+from korora_nova.rats import schemas
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
 
 #: Seconds for which a challenge is remembered after it expired, so that
 #: its late use is told from one that never was.
 _MEMORY = 600
+#: Challenges of one host and class that are remembered.
+REMEMBERED = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,8 @@ def add(
 ) -> Challenge:
     """A new challenge within a transaction.
 
-    The host's forgotten ones go: their number stays bounded.
+    Only so many of a host are remembered, the newest, and none that is from
+    the future: their number stays bounded.
     """
     settings, table = service.settings, models.Challenge
     lifetime = (
@@ -74,11 +78,7 @@ def add(
         else settings.challenge_ttl_on_demand
     )
     issued = service.clock()
-    session.execute(
-        sa.delete(table).where(
-            table.host == host, table.expires < issued - _MEMORY
-        )
-    )
+    _forget(session, host, challenge_class, issued)
     value = os.urandom(32)
     session.add(
         table(
@@ -92,6 +92,57 @@ def add(
     )
     incarnation = session.scalars(sa.select(models.Ledger.incarnation)).one()
     return Challenge(value, challenge_class, issued, lifetime, incarnation)
+
+
+def _forget(
+    session: orm.Session,
+    host: str,
+    challenge_class: ChallengeClass,
+    now: float,
+) -> None:
+    table = models.Challenge
+    session.execute(
+        sa.delete(table).where(
+            table.host == host,
+            sa.or_(
+                table.expires < now - _MEMORY, table.issued > now + MAX_SKEW
+            ),
+        )
+    )
+    same = (table.host == host, table.challenge_class == challenge_class)
+    oldest = session.scalars(
+        sa.select(table.expires)
+        .where(*same)
+        .order_by(table.expires.desc())
+        .offset(REMEMBERED - 2)
+        .limit(1)
+    ).one_or_none()
+    if oldest is not None:
+        session.execute(sa.delete(table).where(*same, table.expires < oldest))
+
+
+def admit(service: Service, host: str, challenge: str) -> None:
+    """Look whether a challenge admits a request, before that is read.
+
+    :param challenge: hex, from the header of the request.
+    :raises Invalid: INVALID_REQUEST, that is no challenge.
+    :raises EvidenceError: CHALLENGE_UNKNOWN, CHALLENGE_USED (and its request
+        cannot be answered again), CHALLENGE_EXPIRED.
+    :raises NotFound: HOST_UNKNOWN.
+    :raises Untrusted: HOST_PENDING.
+    """
+    if schemas.fault(schemas.DIGEST, challenge) is not None:
+        raise errors.Invalid(
+            errors.Reason.INVALID_REQUEST,
+            f'The header {CHALLENGE_HEADER} names no challenge.',
+        )
+    with service.db.read() as session:
+        known_host(session, host)
+        row = _known(session, host, challenge, frozenset(ChallengeClass))
+        if not row.used:
+            _check_age(row, service.clock())
+        elif row.request is None:
+            raise errors.EvidenceError(errors.Reason.CHALLENGE_USED)
 
 
 def check(

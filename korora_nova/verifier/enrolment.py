@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds to open the credential.
 CREDENTIAL_TTL = 300
+#: Open enrolments of one TPM.
+REMEMBERED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +169,7 @@ def _open(
     table = models.Enrolment
     with service.db.write() as session:
         _check_conflicts(session, host, identity)
-        session.execute(
-            sa.delete(table).where(
-                table.host == host, table.expires < now - CREDENTIAL_TTL
-            )
-        )
+        _forget(session, identity, now)
         session.add(
             table(
                 secret_hash=_digest(secret),
@@ -179,6 +177,27 @@ def _open(
                 used=False,
                 expires=now + CREDENTIAL_TTL,
                 **identity.columns,
+            )
+        )
+
+
+def _forget(session: orm.Session, identity: Identity, now: float) -> None:
+    """Drop what is over, and all but the newest of this TPM."""
+    table = models.Enrolment
+    session.execute(
+        sa.delete(table).where(table.expires < now - CREDENTIAL_TTL)
+    )
+    oldest = session.scalars(
+        sa.select(table.expires)
+        .where(table.ek_hash == identity.ek_hash)
+        .order_by(table.expires.desc())
+        .offset(REMEMBERED - 2)
+        .limit(1)
+    ).one_or_none()
+    if oldest is not None:
+        session.execute(
+            sa.delete(table).where(
+                table.ek_hash == identity.ek_hash, table.expires < oldest
             )
         )
 

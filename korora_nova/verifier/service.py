@@ -15,7 +15,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import cache, keystore, nova_record
+from korora_nova.verifier import cache, keystore, limits, nova_record
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
@@ -61,6 +61,7 @@ class Service:
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
     :param memos: entries of measurement lists that hosts share.
+    :param uploads: large requests under way.
     """
 
     db: api.Database
@@ -77,6 +78,7 @@ class Service:
         default_factory=cache.BoundPolicies
     )
     memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
+    uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
 
     @property
     def cloud(self) -> str:

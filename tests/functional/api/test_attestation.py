@@ -113,9 +113,11 @@ class TestEvidence(base.ApiTestCase):
 
     def test_purpose_is_bound(self):
         host = self.host('h1')
-        body = json.dumps({'version': 1, 'instance': SERVER, 'key': KEY})
-        message = host.message('claim', body, host.challenge())
-        message['purpose'] = 'delete'
+        body = json.dumps(
+            {'version': 1, 'migration': SERVER, 'statement': 'activated'}
+        )
+        message = host.message('commit', body, host.challenge())
+        message['purpose'] = 'abort'
         with self.refused('QUOTE_NONCE'):
             host.api.evidence('h1', message)
 

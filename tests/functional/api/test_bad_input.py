@@ -2,6 +2,7 @@
 """Whatever is sent, the answer is 4xx with a reason, never a 500."""
 
 import base64
+import contextlib
 import copy
 import json
 
@@ -11,6 +12,8 @@ from hypothesis import strategies
 
 from korora_nova import errors
 from korora_nova.api import routes, schemas
+from korora_nova.custody.words import CHALLENGE_HEADER
+from korora_nova.verifier import limits
 from tests.functional.api import base
 from tests.support import agent
 
@@ -79,6 +82,15 @@ class BadInputTestCase(base.ApiTestCase):
         self.assertEqual(answer.status_code, error['code'])
         self.assertIn(error['reason'], errors.REASONS)
         return error['reason']
+
+    def post_evidence(self, challenge: str, document):
+        """Evidence of h1; the header names this challenge."""
+        return self.post(
+            '/v1/hosts/h1/evidence',
+            headers={CHALLENGE_HEADER: challenge},
+            body=_dumps(document),
+            content_type='application/json',
+        )
 
 
 class TestBodies(BadInputTestCase):
@@ -188,6 +200,87 @@ class TestBodies(BadInputTestCase):
         self.assert_refused(answer, 400)
 
 
+class TestChallengeFirst(BadInputTestCase):
+    """A7: what is large is not read for whoever has no challenge."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source = self.host('h1')
+        self.read: list[int] = []
+
+    def send(self, challenge: str | None, host: str = 'h1'):
+        case = self
+
+        class Body:
+            def read(self, size=-1):
+                case.read.append(size)
+                return b'{}'
+
+        headers = {} if challenge is None else {CHALLENGE_HEADER: challenge}
+        return self.post(
+            f'/v1/hosts/{host}/evidence',
+            headers=headers,
+            environ={
+                'wsgi.input': Body(),
+                'CONTENT_LENGTH': str(40 << 20),
+                'CONTENT_TYPE': 'application/json',
+            },
+        )
+
+    def assert_unread(self, reason: str, answer) -> None:
+        self.assertEqual(reason, self.assert_refused(answer))
+        self.assertEqual([], self.read)
+
+    def test_no_challenge(self):
+        for challenge in (None, '', 'x', 'AB' * 32, 'ab' * 33):
+            self.assert_unread('INVALID_REQUEST', self.send(challenge))
+
+    def test_challenge_that_admits_nothing(self):
+        used = self.source.challenge()
+        self.source.say('attest', used, receipt_head='', held=[])
+        other = self.host('h2').challenge()
+        late = self.source.challenge()
+        self.korora.clock.advance(11)
+        for challenge, reason in (
+            ('ab' * 32, 'CHALLENGE_UNKNOWN'),
+            (other, 'CHALLENGE_UNKNOWN'),
+            (used, 'CHALLENGE_USED'),
+            (late, 'CHALLENGE_EXPIRED'),
+        ):
+            self.assert_unread(reason, self.send(challenge))
+
+    def test_host_that_may_not(self):
+        challenge = self.source.challenge()
+        self.assert_unread('HOST_UNKNOWN', self.send(challenge, 'nobody'))
+        self.stranger('h2').enrol()
+        self.assert_unread('HOST_PENDING', self.send(challenge, 'h2'))
+
+    def test_one_that_admits(self):
+        self.assert_refused(self.send(self.source.challenge()), 400)
+        self.assertNotEqual([], self.read)
+
+    def test_other_challenge_in_the_body(self):
+        message = self.source.message(
+            'attest', REPORT, self.source.challenge()
+        )
+        answer = self.post_evidence(self.source.challenge(), message)
+        self.assertEqual('INVALID_REQUEST', self.assert_refused(answer))
+        # Nothing was spent.
+        self.source.api.evidence('h1', message)
+
+    def test_several_at_once(self):
+        uploads = self.korora.service.uploads
+        with contextlib.ExitStack() as stack:
+            for _ in range(limits.LARGE):
+                stack.enter_context(uploads.of('h1'))
+            self.assert_unread('RETRY', self.send(self.source.challenge()))
+            # Small ones, and other hosts, go on.
+            self.source.attest_now()
+            with uploads.of('h2'):
+                pass
+        self.assert_refused(self.send(self.source.challenge()), 400)
+
+
 class TestPaths(BadInputTestCase):
     def test_unknown(self):
         for path in (
@@ -295,11 +388,7 @@ class TestFields(BadInputTestCase):
             if mutated == document or 'log' in _changed(document, mutated):
                 continue
             self.assert_refused(
-                self.post(
-                    '/v1/hosts/h1/evidence',
-                    body=_dumps(mutated),
-                    content_type='application/json',
-                )
+                self.post_evidence(document['challenge'], mutated)
             )
         self.assertEqual(before, self.admin.get_result('h1'))
 
@@ -311,10 +400,8 @@ class TestFields(BadInputTestCase):
                 message['evidence'][name] = agent.b64(log)
                 self.assertEqual(
                     200,
-                    self.post(
-                        '/v1/hosts/h1/evidence',
-                        body=_dumps(message),
-                        content_type='application/json',
+                    self.post_evidence(
+                        message['challenge'], message
                     ).status_code,
                 )
                 self.assertEqual('contraindicated', self.tier('h1'))
@@ -350,11 +437,7 @@ class TestFields(BadInputTestCase):
                 message = host.message(
                     purpose, _dumps(mutated).decode(), host.challenge()
                 )
-                answer = self.post(
-                    '/v1/hosts/h1/evidence',
-                    body=_dumps(message),
-                    content_type='application/json',
-                )
+                answer = self.post_evidence(message['challenge'], message)
                 # Another head or server is a valid report or claim.
                 if purpose not in ('attest', 'claim') or (
                     answer.status_code != 200
@@ -368,11 +451,7 @@ class TestFields(BadInputTestCase):
         self.assertEqual(
             'TOO_LARGE',
             self.assert_refused(
-                self.post(
-                    '/v1/hosts/h1/evidence',
-                    body=_dumps(message),
-                    content_type='application/json',
-                ),
+                self.post_evidence(message['challenge'], message),
                 413,
             ),
         )
@@ -395,11 +474,7 @@ class TestFields(BadInputTestCase):
             proof[place] ^= data.draw(strategies.integers(1, 255))
         cut = data.draw(strategies.integers(0, len(proof)))
         message['evidence'][name] = agent.b64(bytes(proof[:cut]))
-        answer = self.post(
-            '/v1/hosts/h1/evidence',
-            body=_dumps(message),
-            content_type='application/json',
-        )
+        answer = self.post_evidence(message['challenge'], message)
         if name in ('attest', 'signature'):
             self.assert_refused(answer, 400)
         else:

@@ -297,9 +297,10 @@ class TestSend(CustodyTestCase):
     def test_once(self):
         msk = self.received()
         self.in_nova()
-        self.send(msk)
+        permit = self.send(msk)['permit']
         with self.refused('MIGRATION_SPENT'):
-            self.send(msk)
+            self.send(msk, nonce='0e' * 32)
+        self.assertEqual(permit, self.send(msk)['permit'])
         self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
 
     def test_differs_from_what_the_destination_asked_for(self):

@@ -84,7 +84,7 @@ class RepeatsTest(CustodyTestCase):
         msk = self.dest.receive(MIGRATION, SERVER, 'h1')
         self.korora.nova.migrations.add((MIGRATION, SERVER, 'h1', 'h2'))
         self.source.send(MIGRATION, SERVER, 'h2', msk.name)
-        self.source.extend(14, b'\x01' * 32)
+        self.source.tpm.extend(14, b'\x01' * 32)
         with self.refused('HOST_UNTRUSTED'):
             self.source.send(MIGRATION, SERVER, 'h2', msk.name)
 
