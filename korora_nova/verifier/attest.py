@@ -43,7 +43,7 @@ from korora_nova.verifier import (
 )
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import ledger
+from korora_nova.verifier.custody import reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -198,7 +198,7 @@ def _store(
             .values(seq=results.next_seq(session))
         )
         if report is not None:
-            ledger.hear(
+            reports.hear(
                 service,
                 session,
                 attested.host,

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
+from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
 from korora_nova import errors
@@ -72,6 +75,19 @@ def extend(
     :raises Lost: it is not.
     """
     digest = tokens.digest(signed).hex()
+    _advance(session, seq, prev, digest)
+    session.add(
+        models.Receipt(
+            hash=digest,
+            seq=seq + 1,
+            chained=True,
+            subject=subject,
+            token=signed,
+        )
+    )
+
+
+def _advance(session: orm.Session, seq: int, prev: str, digest: str) -> None:
     table = models.Ledger
     api.must_swap(
         session,
@@ -83,15 +99,72 @@ def extend(
         )
         .values(head_seq=seq + 1, head_hash=digest),
     )
-    session.add(
-        models.Receipt(
-            hash=digest,
-            seq=seq + 1,
-            chained=True,
-            subject=subject,
-            token=signed,
+
+
+def file(
+    service: Service,
+    session: orm.Session,
+    unknown: Iterable[receipt.VerifiedReceipt],
+) -> None:
+    """Keep receipts of ours that come from hosts, to be settled.
+
+    Those that continue the chain are appended to it, and what was kept
+    before and continues it now.
+
+    :raises Lost: another worker appended one meanwhile.
+    """
+    for item in unknown:
+        content = item.receipt
+        session.add(
+            models.Receipt(
+                hash=item.hash,
+                seq=content.seq,
+                chained=False,
+                settled=False,
+                subject=content.migration
+                or deletion(content.instance, content.epoch),
+                token=item.token,
+            )
         )
-    )
+    try:
+        session.flush()
+    except db_exc.DBDuplicateEntry:
+        raise api.Lost() from None
+    state = ledger.state(session)
+    seq, prev = state.head_seq, state.head_hash
+    while (found := _following(service, session, seq, prev)) is not None:
+        _advance(session, seq, prev, found.hash)
+        found.chained = True
+        seq, prev = found.seq, found.hash
+    session.flush()
+
+
+def _following(
+    service: Service, session: orm.Session, seq: int, prev: str
+) -> models.Receipt | None:
+    """The kept receipt that comes next in the chain."""
+    table = models.Receipt
+    for row in session.scalars(
+        sa.select(table)
+        .where(table.chained.is_(False), table.seq == seq + 1)
+        .order_by(table.hash)
+    ):
+        item = verified(service, row)
+        if item is not None and item.receipt.prev == prev:
+            return row
+    return None
+
+
+def verified(
+    service: Service, row: models.Receipt
+) -> receipt.VerifiedReceipt | None:
+    """A kept receipt; None if its key is no longer pinned."""
+    try:
+        return receipt.verify_receipt(
+            row.token, service.ring, cloud=service.cloud
+        )
+    except errors.CustodyError:
+        return None
 
 
 def deletion(instance: str, epoch: int) -> str:

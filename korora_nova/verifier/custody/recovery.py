@@ -2,7 +2,8 @@
 """Recovery of a ledger that is older than its hosts (I13).
 
 After the database was restored from a backup, hosts hold receipts that it
-does not know.  An operator brings them; each is verified, and then
+does not know.  What hosts report of them is kept, an operator brings the
+rest; each is verified, and then
 
 1. those that continue the chain are appended to it; others (after a gap,
    or on a branch that grew before the restoration was noticed) are kept
@@ -85,8 +86,7 @@ def _recover(
 ) -> Mapping[str, str | int]:
     with service.db.write() as session:
         old = ledger.state(session).incarnation
-        fresh = _unknown(session, brought)
-        chained = _store(session, fresh)
+        fresh, chained = _gather(service, session, brought)
         settled = _settle(session, fresh)
         adopted = _adopt(session)
         _skip_epochs(session)
@@ -131,31 +131,24 @@ def _unknown(
     return sorted(fresh.values(), key=lambda item: item.receipt.seq)
 
 
-def _store(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:
-    """Append what continues the chain; keep the rest beside it."""
-    state = ledger.state(session)
-    head_seq, head_hash = state.head_seq, state.head_hash
-    chained = 0
-    for item in fresh:
-        receipt = item.receipt
-        subject = receipt.migration or receipts.deletion(
-            receipt.instance, receipt.epoch
-        )
-        if (receipt.seq, receipt.prev) == (head_seq + 1, head_hash):
-            receipts.extend(session, head_seq, head_hash, item.token, subject)
-            head_seq, head_hash = receipt.seq, item.hash
-            chained += 1
-        else:
-            session.add(
-                models.Receipt(
-                    hash=item.hash,
-                    seq=receipt.seq,
-                    chained=False,
-                    subject=subject,
-                    token=item.token,
-                )
-            )
-    return chained
+def _gather(
+    service: Service,
+    session: orm.Session,
+    brought: Sequence[VerifiedReceipt],
+) -> tuple[list[VerifiedReceipt], int]:
+    """What is to be settled, by number, and how much of it is chained."""
+    receipts.file(service, session, _unknown(session, brought))
+    table = models.Receipt
+    fresh, chained = [], 0
+    for row in session.scalars(
+        sa.select(table).where(table.settled.is_(False)).order_by(table.seq)
+    ):
+        item = receipts.verified(service, row)
+        if item is not None:
+            row.settled = True
+            fresh.append(item)
+            chained += row.chained
+    return fresh, chained
 
 
 def _settle(session: orm.Session, fresh: Sequence[VerifiedReceipt]) -> int:

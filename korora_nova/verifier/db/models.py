@@ -283,8 +283,9 @@ class Receipt(Base):
     """One link of the receipt chain, as signed.
 
     ``subject`` is what was decided: a migration, or the deletion of
-    ``instance/epoch``.  Those that a recovery brought and that do not
-    continue the chain are known, but not ``chained``.
+    ``instance/epoch``.  Those that come from hosts and do not continue the
+    chain are known, but not ``chained``; those that no recovery has settled
+    yet are not ``settled``.
     """
 
     __tablename__ = 'receipts'
@@ -293,6 +294,7 @@ class Receipt(Base):
     )
     seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, index=True)
     chained: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
+    settled: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=True)
     subject: orm.Mapped[str] = orm.mapped_column(sa.String(64), index=True)
     token: orm.Mapped[str] = orm.mapped_column(sa.Text)
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from korora_nova import errors
 from korora_nova.custody.words import CHALLENGE_HEADER
-from korora_nova.verifier.custody import recovery
+from korora_nova.verifier.custody import receipts, recovery
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
@@ -119,9 +119,8 @@ class RestoredTest(CustodyTestCase):
         self.dest.approve((SERVER, 2))
         self.assert_released(OTHER)
 
-    @faults.not_yet('A9', 'custody', today='LEDGER_BEHIND')
     def test_withheld_receipt(self):
-        """A9: a host freezes the cloud at will; V should keep the receipt."""
+        """A9: a receipt that V did not know freezes it once; it is kept."""
         token = self.moved(SERVER)
         self.restore()
         self.dest.measure('/tmp/rootkit')
@@ -130,6 +129,51 @@ class RestoredTest(CustodyTestCase):
         self.dest.attest_now(head=token)
         self.third.claim(GHOST)
         self.assertIn(token, self.admin.list_receipts())
+        # It was settled, although nobody brought it to the recovery.
+        self.assertEqual('h2', self.admin.get_server(SERVER)['holder'])
+        self.assert_not_holder(self.source, SERVER)
+
+    def assert_not_holder(self, host, instance: str) -> None:
+        with self.refused('NOT_HOLDER'):
+            host.approve((instance, 1))
+
+    def test_reported_receipts_are_settled(self):
+        """A9: all that hosts report is, in whatever order it comes."""
+        first = self.moved(OTHER)
+        second = self.moved(SERVER)
+        third, _ = self.handed_over(self.dest, self.third, SERVER)
+        third = self.third.state(third, 'activated')
+        self.restore()
+        self.third.attest_now(head=third)
+        self.source.attest_now(head=second)
+        self.assertEqual([], self.admin.list_receipts())
+        self.dest.attest_now(head=first)
+        self.assertEqual([first, second, third], self.admin.list_receipts())
+        self.assert_released(OTHER)
+        self.assert_released(SERVER)
+        answer = self.admin.recover_ledger([second])
+        self.assertEqual((3, 0), (answer['chained'], answer['unchained']))
+        self.assertEqual('h2', self.admin.get_server(OTHER)['holder'])
+        self.assertEqual('h3', self.admin.get_server(SERVER)['holder'])
+        self.third.approve((SERVER, 3))
+        again = self.admin.recover_ledger([first, second, third])
+        self.assertEqual((0, 0), (again['chained'], again['unchained']))
+        self.assertEqual(
+            3, receipts.verify(self.korora.service.db, self.korora.ring)
+        )
+
+    def test_receipts_with_a_gap_are_kept(self):
+        """A9: out of the chain, they freeze once, too."""
+        self.moved(OTHER)
+        last = self.moved(SERVER)
+        self.restore()
+        for _ in range(2):
+            self.dest.attest_now(head=last)
+        self.assertEqual([], self.admin.list_receipts())
+        answer = self.admin.recover_ledger([])
+        self.assertEqual((0, 1), (answer['chained'], answer['unchained']))
+        self.dest.attest_now(head=last)
+        self.dest.approve((SERVER, 2))
 
 
 class ClockTest(CustodyTestCase):
