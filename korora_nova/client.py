@@ -38,27 +38,22 @@ class Answer(dict[str, Any]):
 
         :raises Unavailable: SERVICE_UNAVAILABLE, there is none.
         """
-        items = self.get(name)
-        if not isinstance(items, list):
-            raise errors.Unavailable(
-                errors.Reason.SERVICE_UNAVAILABLE,
-                f'The answer of the attestation service lacks {name!r}.',
-            )
-        return items
+        return self._members(name, object)
 
     def objects(self, name: str) -> list[Answer]:
-        """The list of this name, of which each item is an object.
+        """The same, and each item is an object."""
+        return [Answer(item) for item in self._members(name, dict)]
 
-        :raises Unavailable: SERVICE_UNAVAILABLE, it is something else.
-        """
-        items = self.member(name)
-        if not all(isinstance(item, dict) for item in items):
-            raise errors.Unavailable(
-                errors.Reason.SERVICE_UNAVAILABLE,
-                f'The answer of the attestation service has other {name!r} '
-                'than its API says.',
-            )
-        return [Answer(item) for item in items]
+    def _members(self, name: str, kind: type) -> list[Any]:
+        items = self.get(name)
+        if isinstance(items, list) and all(
+            isinstance(item, kind) for item in items
+        ):
+            return items
+        raise errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE,
+            f'The answer of the attestation service lacks a valid {name!r}.',
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,11 +201,9 @@ class AttestationClient:
         etag: str | None = None,
     ) -> Results | None:
         """All results in one call; None if ``etag`` is still current."""
-        query = (
-            ''
-            if changes_since is None
-            else '?' + parse.urlencode({'changes-since': changes_since})
-        )
+        query = ''
+        if changes_since is not None:
+            query = '?' + parse.urlencode({'changes-since': changes_since})
         headers = {} if etag is None else {'If-None-Match': etag}
         response = self._request('GET', '/v1/results' + query, headers=headers)
         if response.status_code == 304:
@@ -402,10 +395,7 @@ def _error(response: Any) -> errors.KororaError:
         error = errors.from_reason(
             str(reported['reason']),
             str(reported['message']),
-            {
-                str(key): str(value)
-                for key, value in reported.get('details', {}).items()
-            },
+            {str(k): str(v) for k, v in reported.get('details', {}).items()},
             response.status_code,
         )
     except (KeyError, TypeError, AttributeError):

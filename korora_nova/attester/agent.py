@@ -73,7 +73,7 @@ class Agent:
         self.vault = Vault(state / 'vault')
         self.journal = Journal(state / 'journal')
         parts = Host(self.attester, self.vault, self.journal, hypervisor)
-        self._client = client
+        self._parts = parts
         self._last = LastHandover()
         self._told = ''  # the server up to which keys were reported
         self.settler = Settler(parts)
@@ -196,31 +196,28 @@ class Agent:
 
     def _row(self, instance: str) -> tuple[answers.LedgerRow | None, bool]:
         try:
-            row = self._client.get_server(instance)
-            fields = ('holder', 'epoch', 'pending')
-            known = answers.LedgerRow.from_json(
-                {field: row.get(field) for field in fields}
-            )
+            row = self._parts.ledger_row(instance)
         except errors.NotFound:
             return None, True
         except errors.KororaError as exc:
             LOG.info('The ledger was not asked: %s', exc)
             return None, False
-        return known, True
+        return (
+            answers.LedgerRow(row.holder, row.epoch, row.pending),
+            True,
+        )
 
     def seal(self, request: ops.Seal) -> answers.Key:
         """Take a passphrase into custody."""
         try:
-            return answers.Key.from_json(
-                self.rest.seal(
-                    request.instance, request.secret_uuid, request.passphrase
-                )
+            return self.rest.seal(
+                request.instance, request.secret_uuid, request.passphrase
             )
         finally:
             request.passphrase.wipe()
 
     def open(self, request: ops.Open) -> answers.Key:
-        return answers.Key.from_json(self.rest.open(request.instance))
+        return self.rest.open(request.instance)
 
     def close(self, request: ops.Close) -> answers.Done:
         self.rest.close(request.instance)
@@ -235,43 +232,34 @@ class Agent:
         return answers.Done()
 
     def receive(self, request: ops.Receive) -> answers.Received:
-        return answers.Received.from_json(
-            self.destination.receive(
-                request.instance,
-                request.migration,
-                request.source,
-                request.address,
-                request.tls_name,
-            )
+        return self.destination.receive(
+            request.instance,
+            request.migration,
+            request.source,
+            request.address,
+            request.tls_name,
         )
 
     def start_stream(self, request: ops.Start) -> answers.Started:
-        return answers.Started.from_json(
-            self.source.start(
-                request.instance,
-                request.migration,
-                request.dest,
-                request.address,
-                request.tls_name,
-            )
+        return self.source.start(
+            request.instance,
+            request.migration,
+            request.dest,
+            request.address,
+            request.tls_name,
         )
 
     def told(self, request: ops.Statement) -> answers.Noted:
         """Something that happened to a migration."""
-        return answers.Noted.from_json(
-            self.statements.state(
-                Statement(request.OP),
-                request.instance,
-                request.migration,
-                request.wait or 0.0,
-            )
+        return self.statements.state(
+            Statement(request.OP),
+            request.instance,
+            request.migration,
+            request.wait or 0.0,
         )
 
     def forget(self, request: ops.Forget) -> answers.Noted:
-        noted = self.statements.forget(request.instance, request.wait or 0.0)
-        return answers.Noted.from_json(
-            {'receipt': None, 'outcome': None, **noted}
-        )
+        return self.statements.forget(request.instance, request.wait or 0.0)
 
     def _report(self) -> bodies.Attest:
         """The next page of what this host holds; after the last the first."""

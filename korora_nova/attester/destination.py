@@ -72,7 +72,7 @@ class Destination:
         source: str,
         address: str,
         tls_name: str | None,
-    ) -> dict[str, object]:
+    ) -> answers.Received:
         """Get a key from its source, and give the passphrase to libvirt.
 
         Whatever fails after the service may have signed a permit gives the
@@ -90,14 +90,11 @@ class Destination:
                 raise
         ms = (time.monotonic() - started) * 1000
         self._last.value = answers.Handover('destination', ms, count.total())
-        return {
-            'secret_uuid': record.secret_uuid,
-            'epoch': record.epoch,
-            'ms': ms,
-            'tpm_commands': count.total(),
-        }
+        return answers.Received(
+            record.secret_uuid, record.epoch, ms, count.total()
+        )
 
-    def check_address(self, address: str) -> dict[str, object]:
+    def check_address(self, address: str) -> None:
         """Compare what this host's own Nova tells sources.
 
         :raises CustodyError: ADDRESS_MISMATCH.
@@ -111,7 +108,6 @@ class Destination:
                 'address, else host): set both to the same.',
                 details={'nova': address, 'agent': self._address},
             )
-        return {}
 
     def _plan(
         self,

@@ -14,6 +14,7 @@ from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
 from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody.answers import Key
 from korora_nova.custody.exchange import (
     Approvals,
     Claimed,
@@ -166,9 +167,7 @@ class AtRest:
         self._host = host
         self._resolve = resolve
 
-    def seal(
-        self, instance: str, secret_uuid: str, passphrase: Secret
-    ) -> dict[str, object]:
+    def seal(self, instance: str, secret_uuid: str, passphrase: Secret) -> Key:
         """Take a server's passphrase into custody at its first start.
 
         The sealed record is on disk before the ledger names this host the
@@ -228,7 +227,7 @@ class AtRest:
                 self._host.vault.erase(record.instance)
             raise
 
-    def open(self, instance: str) -> dict[str, object]:
+    def open(self, instance: str) -> Key:
         """Give libvirt the passphrase, under a fresh approval.
 
         :raises Conflict: CUSTODY_PENDING, a hand-over is undecided.
@@ -246,14 +245,13 @@ class AtRest:
                 custodial.secret_uuid, instance, custodial.passphrase
             )
             custodial.passphrase.wipe()
-        return {'secret_uuid': custodial.secret_uuid, 'epoch': record.epoch}
+        return Key(custodial.secret_uuid, record.epoch)
 
-    def close(self, instance: str) -> dict[str, object]:
+    def close(self, instance: str) -> None:
         """Take the passphrase from libvirt; it may be gone already."""
         record = self._host.vault.get(instance)
         uuid_of = record.secret_uuid if record is not None else ''
         self._host.hypervisor.undefine(uuid_of, instance)
-        return {}
 
     def _held(self, instance: str) -> Record:
         record = self._host.vault.get(instance)
@@ -278,5 +276,5 @@ class AtRest:
         return record
 
 
-def _sealed(record: Record) -> dict[str, object]:
-    return {'epoch': record.epoch, 'secret_uuid': record.secret_uuid}
+def _sealed(record: Record) -> Key:
+    return Key(record.secret_uuid, record.epoch)

@@ -109,10 +109,9 @@ class Source:
         self._last = last
         self._kick = kick
 
-    def announce(self, instance: str) -> dict[str, object]:
+    def announce(self, instance: str) -> None:
         """This host's own Nova checks a migration of the server."""
         self._announcements.add(instance)
-        return {}
 
     def wrap(self, asked: WrapRequest) -> Transfer:
         """Answer a destination's call; everything in it is untrusted.
@@ -286,7 +285,7 @@ class Source:
         dest: str,
         address: str,
         tls_name: str | None,
-    ) -> dict[str, object]:
+    ) -> answers.Started:
         """The memory stream may start, to where the permit says.
 
         :raises CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
@@ -314,7 +313,7 @@ class Source:
                 if host.vault.get(instance) != record:
                     raise errors.CustodyError(errors.Reason.VAULT_STATE)
                 host.vault.put(record.moved(VaultState.MOVING))
-        return {'address': permit.permit.address, 'tls_name': named}
+        return answers.Started(permit.permit.address, named)
 
     def _outgoing(self, instance: str, migration: str) -> Record:
         record = self._host.vault.get(instance)

@@ -17,6 +17,7 @@ from korora_nova.attester import libvirt_secret, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.settle import Settler
 from korora_nova.custody import receipt as receipts
+from korora_nova.custody.answers import Noted
 from korora_nova.custody.words import Outcome, Statement, VaultState
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Statements:
         instance: str,
         migration: str,
         wait: float = 0.0,
-    ) -> dict[str, object]:
+    ) -> Noted:
         """Queue a statement durably; with ``wait``, await its receipt.
 
         Saying the same again, or after the decision, is harmless.
@@ -54,7 +55,7 @@ class Statements:
             self._require_running(instance, migration)
         queued = self._queue(statement, instance, migration)
         self._settler.kick(instance)
-        return {'queued': queued, **self._await(instance, migration, wait)}
+        return self._await(queued, instance, migration, wait)
 
     def _queue(
         self, statement: Statement, instance: str, migration: str
@@ -113,12 +114,12 @@ class Statements:
             LOG.error('%s: cannot relinquish: %s', instance, exc)
         self._settler.kick(instance)
 
-    def forget(self, instance: str, wait: float = 0.0) -> dict[str, object]:
+    def forget(self, instance: str, wait: float = 0.0) -> Noted:
         """The server was deleted: a tombstone now, gone on the receipt."""
         with self._host.vault.changing():
             record = self._host.vault.get(instance)
             if record is None:
-                return {'queued': False}
+                return Noted(False)
             if record.state == VaultState.HELD:
                 record = record.moved(
                     VaultState.FORGOTTEN,
@@ -141,11 +142,11 @@ class Statements:
         self._host.shut(record)
         self._settler.kick(instance)
         key = record.migration or instance
-        return {'queued': True, **self._await(instance, key, wait)}
+        return self._await(True, instance, key, wait)
 
     def _await(
-        self, instance: str, key: str, wait: float
-    ) -> dict[str, object]:
+        self, queued: bool, instance: str, key: str, wait: float
+    ) -> Noted:
         """Wait until nothing is left to say; the receipt, if there is one."""
         deadline = time.monotonic() + wait
         progress = self._settler.progress
@@ -157,8 +158,8 @@ class Statements:
                 progress.wait(min(left, _LOOK_AGAIN))
         token = self._host.journal.find(key) if settled else None
         if token is None:
-            return {'receipt': None, 'outcome': None}
-        return {'receipt': token, 'outcome': self._outcome(token)}
+            return Noted(queued)
+        return Noted(queued, token, self._outcome(token))
 
     def _is_settled(self, instance: str, key: str) -> bool:
         record = self._host.vault.get(instance)

@@ -77,7 +77,7 @@ class AddressTest(hosts.HostsTestCase):
     def test_the_default_is_the_hosts_name(self) -> None:
         conf = self.h1._conf()
         conf.clear_override('address', 'attester')
-        agent = Agent(conf, self.h1.agent._client, self.h1.libvirt)
+        agent = Agent(conf, self.h1.agent.attester.client, self.h1.libvirt)
         check = agent.operations()['check_address']
         check(operations.CheckAddress('h1'))
         self.assertRaises(

@@ -94,7 +94,7 @@ class TestSources(testtools.TestCase):
     def test_it_stands_beside_the_project_and_does_not_lean_on_it(
         self,
     ) -> None:
-        """It tells of the API what a stranger sees of it."""
+        """It describes the API as a stranger sees it."""
         found = [
             f'{path.relative_to(PACKAGE)}: {one.target}'
             for path, _ in sources()
@@ -105,7 +105,7 @@ class TestSources(testtools.TestCase):
 
 
 class TestDocument(testtools.TestCase):
-    """doc/source/contributor/tempest.rst tells of what is there."""
+    """doc/source/contributor/tempest.rst describes what is there."""
 
     def setUp(self) -> None:
         super().setUp()
