@@ -201,8 +201,11 @@ class Settler:
             answered = self._host.attester.attest_for(
                 bodies.Delete(record.instance), Decided
             )
-        except (errors.NotFound, errors.CustodyError):
-            if record.state != VaultState.CLAIMING:
+        except errors.CustodyError as exc:
+            if (record.state, exc.reason) != (
+                VaultState.CLAIMING,
+                errors.Reason.NOT_HOLDER,
+            ):
                 raise
             self._drop(record)  # the claim was never granted
             return None

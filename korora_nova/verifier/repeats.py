@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.rats.signed.transcript import bind
 from korora_nova.verifier import challenges
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 
@@ -44,6 +44,7 @@ def find(
     return document
 
 
+@api.retried
 def keep(service: Service, request: Request, answer: Answer[Served]) -> None:
     """Keep an answer for as long as its challenge is remembered."""
     table = models.Challenge

@@ -178,6 +178,12 @@ class RepeatedClaimTest(hosts.HostsTestCase):
         self.refused(_R.SERVER_NOT_IN_NOVA, self.create, self.h1)
         # Nova gives up, and has the host forget the server.
         self.h1.client.call('forget', instance=self.instance)
+        client = self.h1.agent.attester.client
+        with mock.patch.object(
+            client, 'evidence', side_effect=errors.NotFound(_R.HOST_UNKNOWN)
+        ):
+            self.h1.settle()
+        self.assertEqual('claiming', self.h1.state(self.instance))
         self.h1.settle()
         self.assertEqual('none', self.h1.state(self.instance))
 
