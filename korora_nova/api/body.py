@@ -77,7 +77,10 @@ def _check_length(request: webob.Request, limit: int) -> None:
 
 def _bytes(request: webob.Request, limit: int) -> bytes:
     # One byte more than admitted tells; chunked bodies state no length.
-    data: bytes = request.body_file.read(limit + 1)
+    try:
+        data: bytes = request.body_file.read(limit + 1)
+    except OSError:
+        raise _invalid('The body ended before its length.') from None
     if len(data) > limit:
         raise _too_large(limit)
     return data

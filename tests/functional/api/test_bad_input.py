@@ -4,6 +4,7 @@
 import base64
 import contextlib
 import copy
+import io
 import json
 
 import fixtures
@@ -188,6 +189,17 @@ class TestBodies(BadInputTestCase):
         )
         self.assert_refused(answer, 413)
         self.assertEqual([], read)
+
+    def test_body_that_ends_early(self):
+        answer = self.post(
+            '/v1/hosts/h1/challenges',
+            environ={
+                'wsgi.input': io.BytesIO(b'{"class":'),
+                'CONTENT_LENGTH': '1000',
+                'CONTENT_TYPE': 'application/json',
+            },
+        )
+        self.assert_refused(answer, 400)
 
     def test_length_that_is_no_number(self):
         answer = self.post(
