@@ -222,49 +222,59 @@ def _given(
 def _permit(
     service: Service, attested: Attested, body: bodies.Send
 ) -> Permitted:
-    table = models.Migration
     with service.db.write() as session:
-        ready = _ready(service, session, attested, body)
-        new, epoch = rules.begin(
-            ready.row, attested.host, ready.row.epoch, body.migration
+        # The same request may have been served while Nova was asked.
+        return _given(service, session, attested, body) or _sign(
+            service, session, attested, body
         )
-        ledger.replace(session, ready.row, new)
-        permit = sign_permit(
-            _fields(service, attested, ready, body.nonce, epoch),
-            service.signers.custody,
+
+
+def _sign(
+    service: Service,
+    session: orm.Session,
+    attested: Attested,
+    body: bodies.Send,
+) -> Permitted:
+    table = models.Migration
+    ready = _ready(service, session, attested, body)
+    new, epoch = rules.begin(
+        ready.row, attested.host, ready.row.epoch, body.migration
+    )
+    ledger.replace(session, ready.row, new)
+    permit = sign_permit(
+        _fields(service, attested, ready, body.nonce, epoch),
+        service.signers.custody,
+    )
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(
+            table.id == body.migration,
+            table.status == MigrationState.RECEIVING,
+            table.updated_at == ready.migration.updated_at,
         )
-        api.must_swap(
-            session,
-            sa.update(table)
-            .where(
-                table.id == body.migration,
-                table.status == MigrationState.RECEIVING,
-                table.updated_at == ready.migration.updated_at,
-            )
-            .values(
-                status=MigrationState.PENDING,
-                epoch=ready.row.epoch,
-                new_epoch=epoch,
-                ak_source=attested.ak_name,
-                permit=permit,
-                permit_hash=tokens.digest(permit).hex(),
-                updated_at=service.clock(),
-            ),
-        )
-        audit.record(
-            service,
-            session,
-            actor=attested.host,
-            action='permitted',
-            subject=body.migration,
-            note=f'{body.instance} epoch {epoch} to {body.dest}',
-        )
-        return Permitted(
-            permit,
-            at_rest.approval(
-                service, attested, body.instance, ready.row.epoch
-            ),
-        )
+        .values(
+            status=MigrationState.PENDING,
+            epoch=ready.row.epoch,
+            new_epoch=epoch,
+            ak_source=attested.ak_name,
+            permit=permit,
+            permit_hash=tokens.digest(permit).hex(),
+            updated_at=service.clock(),
+        ),
+    )
+    audit.record(
+        service,
+        session,
+        actor=attested.host,
+        action='permitted',
+        subject=body.migration,
+        note=f'{body.instance} epoch {epoch} to {body.dest}',
+    )
+    return Permitted(
+        permit,
+        at_rest.approval(service, attested, body.instance, ready.row.epoch),
+    )
 
 
 def _ready(

@@ -128,33 +128,46 @@ class ConcurrencyMixin:
         )
         self.assertEqual(3, results.count('LEDGER_CONFLICT'), results)
 
-    def test_send(self):
+    def sent(self, *nonces: str) -> list:
+        """The source asks for one permit with each nonce, all at once."""
         source, dest = self.host('h1'), self.host('h2')
         source.claim(SERVER)
         msk = dest.receive(MIGRATION, SERVER, 'h1')
         self.korora.nova.migrations.add((MIGRATION, SERVER, 'h1', 'h2'))
-        body = json.dumps(
-            {
+        messages = []
+        for nonce in nonces:
+            body = {
                 'version': 1,
                 'migration': MIGRATION,
                 'instance': SERVER,
-                'nonce': '00' * 32,
+                'nonce': nonce,
                 'dest': 'h2',
                 'msk_name': msk.name,
             }
-        )
-        messages = [
-            source.message('send', body, source.challenge()) for _ in range(4)
-        ]
+            messages.append(
+                source.message('send', json.dumps(body), source.challenge())
+            )
         results = together(
             *[
                 lambda message=message: source.api.evidence('h1', message)
                 for message in messages
             ]
         )
+        self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
+        return results
+
+    def test_send(self):
+        results = self.sent(*(f'{number:02x}' * 32 for number in range(4)))
         permits = [one for one in results if isinstance(one, dict)]
         self.assertEqual(1, len(permits), results)
-        self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
+
+    def test_same_send(self):
+        """Each gets the one permit, or is to try again."""
+        results = self.sent(*['00' * 32] * 4)
+        permits = {one['permit'] for one in results if isinstance(one, dict)}
+        self.assertEqual(1, len(permits), results)
+        refused = {one for one in results if isinstance(one, str)}
+        self.assertLessEqual(refused, {'RETRY'})
 
     def test_decision(self):
         source, dest = self.host('h1'), self.host('h2')
