@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log as logging
@@ -73,11 +74,23 @@ def attest(
     :raises KororaError: whatever the purpose refuses with.
     """
     purpose = purposes.PURPOSES[request.purpose]
+    if not purpose.repeated:
+        return _attest(service, host, request, purpose)
+    given = repeats.find(service, host, request)
+    if given is not None:
+        return given
+    answer = _attest(service, host, request, purpose)
+    repeats.keep(service, request, answer)
+    return answer
+
+
+def _attest(
+    service: Service,
+    host: str,
+    request: Request,
+    purpose: purposes.Purpose[Any],
+) -> Answer[Served]:
     body: bodies.Body = purpose.body.parse(request.body)
-    if purpose.repeated:
-        given = repeats.find(service, host, request)
-        if given is not None:
-            return given
     challenges.check(service, host, request.challenge, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
@@ -95,10 +108,7 @@ def attest(
             details={'reasons': ' '.join(attested.reasons)},
         )
     served = purpose.serve(service, attested, body)
-    answer = dataclasses.replace(answer, served=served)
-    if purpose.repeated:
-        repeats.keep(service, request, answer)
-    return answer
+    return dataclasses.replace(answer, served=served)
 
 
 def _appraise(

@@ -130,6 +130,11 @@ def file(
         session.flush()
     except db_exc.DBDuplicateEntry:
         raise api.Lost() from None
+    _chain(service, session)
+
+
+def _chain(service: Service, session: orm.Session) -> None:
+    """Append kept receipts to the chain, as long as one comes next."""
     state = ledger.state(session)
     seq, prev = state.head_seq, state.head_hash
     while (found := _following(service, session, seq, prev)) is not None:
