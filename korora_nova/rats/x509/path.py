@@ -104,7 +104,7 @@ class Search:
         known = self._signed.get((cert, issuer))
         if known is None:
             try:
-                check_signature(cert, issuer)
+                check_signature(cert.x509, cert.tbs, issuer)
                 known = True
             except BROKEN:
                 known = False

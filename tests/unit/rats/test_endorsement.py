@@ -251,6 +251,15 @@ class EndorsementTest(unittest.TestCase):
         for padding in (b'\0', b'\xff', bytes(700), b'\xff' * 700):
             self.assertEqual(good, self.verify(good + padding))
 
+    def test_end_of_a_line_after_a_file(self):
+        good = self.root.certify()
+        for end in (b'\n', b'\r\n'):
+            self.assertEqual(good, self.verify(good + end))
+            self.verify(good, [self.root.der + end])
+        for end in (b'\r', b'\n\n', b'\n\0', b' ', b'\0\n'):
+            self.refused('EK_MISMATCH', good + end)
+            self.refused('EK_CHAIN', good, [self.root.der + end])
+
     def test_key_declared_for_oaep(self):
         # The same bytes but the algorithm: rsaEncryption to RSAES-OAEP.
         numbers = _EK.public_key().public_numbers()
