@@ -7,12 +7,13 @@ still a path, and the operator is told so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from cryptography import x509
 
 from korora_nova import errors
 from korora_nova.rats.finding import printable
+from korora_nova.rats.x509 import names
 from korora_nova.rats.x509.certificate import (
     BROKEN,
     Certificate,
@@ -66,10 +67,10 @@ class Search:
     """Finds paths among certificates; remembers where they end."""
 
     def __init__(self, certificates: Sequence[Certificate]) -> None:
-        self._by_subject: dict[bytes, list[Certificate]] = {}
+        self._by_subject: dict[Hashable, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
-                cert.x509.subject.public_bytes(), []
+                names.comparable(cert.x509.subject), []
             ).append(cert)
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._ends: list[Path] = []
@@ -88,7 +89,7 @@ class Search:
             self._ends.append(path)
         for issuer in issuers:
             longer = (*path, issuer)
-            if issuer.x509.issuer == issuer.x509.subject and (
+            if names.match(issuer.x509.issuer, issuer.x509.subject) and (
                 self.signed(issuer, issuer)
             ):
                 yield longer
@@ -97,7 +98,7 @@ class Search:
 
     def named(self, name: x509.Name) -> Sequence[Certificate]:
         """The certificates of this subject."""
-        return self._by_subject.get(name.public_bytes(), ())
+        return self._by_subject.get(names.comparable(name), ())
 
     def signed(self, cert: Certificate, issuer: Certificate) -> bool:
         """Whether the signature verifies; remembered."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from cryptography import x509
 
 from korora_nova import errors
-from korora_nova.rats.x509 import der, deviations
+from korora_nova.rats.x509 import der, deviations, names
 from korora_nova.rats.x509 import path as certpath
 from korora_nova.rats.x509.certificate import (
     BROKEN,
@@ -75,7 +75,7 @@ def check(
     mine = [
         crl
         for crl in lists
-        if crl.x509.issuer == issuer.x509.subject
+        if names.match(crl.x509.issuer, issuer.x509.subject)
         and _mine(crl, issuer, search)
     ]
     for crl in _newest(mine):
