@@ -20,8 +20,12 @@ from korora_nova.rats.x509.certificate import (
     check_signature,
 )
 
-#: Longest path: leaf, intermediates, root.
-MAX_PATH = 5
+#: Longest path: leaf, intermediates, root. Intel's on-die authorities are
+#: seven or eight with them.
+MAX_PATH = 10
+#: Most certificates that are visited in one search: authorities may certify
+#: each other, and the ways between them are many more than they are.
+MAX_STEPS = 1000
 
 # Critical extensions that are checked, or need no check.
 _UNDERSTOOD = frozenset(
@@ -74,11 +78,13 @@ class Search:
             ).append(cert)
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._ends: list[Path] = []
+        self._left = MAX_STEPS
 
     def paths(self, path: Path) -> Iterator[Path]:
         """Extend a path, leaf first, to each self-signed certificate."""
-        if len(path) >= MAX_PATH:
+        if len(path) >= MAX_PATH or not self._left:
             return
+        self._left -= 1
         issuers = [
             issuer
             for issuer in self.named(path[-1].x509.issuer)
@@ -136,8 +142,8 @@ class Search:
         if path is None:
             return errors.EvidenceError(
                 errors.Reason.EK_CHAIN,
-                'The path from the EK certificate '
-                f'to a root is longer than {MAX_PATH} certificates.',
+                'No path from the EK certificate to a root was found among '
+                f'{MAX_STEPS} certificates; one has {MAX_PATH} at most.',
                 place='ek_cert',
             )
         last = path[-1].x509

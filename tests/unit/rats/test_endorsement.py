@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import unittest
+from unittest import mock
 
 import hypothesis
 from cryptography import x509
@@ -182,6 +183,31 @@ class EndorsementTest(unittest.TestCase):
             'EK_CHAIN', chain[-1].certify(), [item.pem for item in chain]
         )
         self.verify(chain[-3].certify(), [item.pem for item in chain])
+
+    def test_as_long_as_the_longest_of_a_maker(self):
+        chain = [self.root]
+        for index in range(6):
+            chain.append(Authority(f'm{index}', chain[-1]))
+        files = [item.pem for item in chain]
+        self.verify(chain[-1].certify(), files)
+        self.refused('EK_CHAIN', chain[-1].certify(), files[1:])
+        self.refused('EK_CHAIN', chain[-1].certify(), files[:3] + files[4:])
+
+    def test_search_of_a_tangle_is_bounded(self):
+        many = [Authority(f'{index % 2}') for index in range(12)]
+        tangle = [
+            Authority(f'{index % 2}', signer, key=item.key)
+            for index, item in enumerate(many)
+            for signer in many
+            if item is not signer
+        ]
+        files = [item.der for item in (*tangle, self.root, self.middle)]
+        with mock.patch.object(certpath, 'MAX_STEPS', 50):
+            self.refused('EK_CHAIN', many[0].certify(), files)
+            self.verify(self.middle.certify(), files)
+        search = certpath.Search(read(files).certificates)
+        leaf = certificate.load(many[0].certify())
+        self.assertEqual([], list(search.paths((leaf,))))
 
     def test_unknown_critical_extension(self):
         odd = x509.UnrecognizedExtension(
