@@ -61,6 +61,11 @@ _ADVICE = {
     _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
     'before IMA starts',
 }
+#: For a boot aggregate of a bank that agents do not quote.
+_HASH = (
+    "add ima_hash=sha256 to {host}'s kernel command line and reboot it; its "
+    'boot aggregate is then one of the SHA-256 bank'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +200,8 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
 def _advice(policy: Policy, finding: Finding, host: str) -> str:
     rule = finding.details.get('rule', '')
     text = _ADVICE.get(finding.reason)
+    if finding.reason == _R.IMA_BOOT_AGGREGATE and 'bank' in finding.details:
+        text = _HASH
     if text is None:
         learns = params(policy.document, rule).get('references') is True
         text = _LEARN if learns else _EDIT
