@@ -19,7 +19,7 @@ from korora_nova.rats.policy.bound import Judgement, Policy
 from korora_nova.rats.policy.components import words
 from korora_nova.rats.policy.node import Params
 from korora_nova.rats.reference import File, ReferenceValues
-from korora_nova.rats.state import VerifiedState
+from korora_nova.rats.state import USER_SPACE_PCRS, VerifiedState
 
 _R = errors.Reason
 
@@ -61,6 +61,11 @@ _ADVICE = {
     _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
     'before IMA starts',
 }
+#: For a PCR that systemd extends.
+_USER_SPACE = (
+    'systemd extends this PCR while {host} runs: leave it to a rule pcrs '
+    'with references: true; ' + _EDIT
+)
 #: For a boot aggregate of a bank that agents do not quote.
 _HASH = (
     "add ima_hash=sha256 to {host}'s kernel command line and reboot it; its "
@@ -199,13 +204,23 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
 
 def _advice(policy: Policy, finding: Finding, host: str) -> str:
     rule = finding.details.get('rule', '')
-    text = _ADVICE.get(finding.reason)
-    if finding.reason == _R.IMA_BOOT_AGGREGATE and 'bank' in finding.details:
-        text = _HASH
+    text = _special(finding) or _ADVICE.get(finding.reason)
     if text is None:
         learns = params(policy.document, rule).get('references') is True
         text = _LEARN if learns else _EDIT
     return text.format(host=printable(host), rule=rule, policy=policy.name)
+
+
+def _special(finding: Finding) -> str | None:
+    """What helps with one of several causes that a reason has."""
+    details = finding.details
+    if finding.reason == _R.IMA_BOOT_AGGREGATE and 'bank' in details:
+        return _HASH
+    if finding.reason == _R.UEFI_LOG_REPLAY and (
+        details.get('pcr', '') in map(str, USER_SPACE_PCRS)
+    ):
+        return _USER_SPACE
+    return None
 
 
 def params(document: Params, path: str) -> Params:
