@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths from a certificate to a self-signed one (RFC 5280 section 6).
+"""Paths from a certificate to a trust anchor (RFC 5280 section 6).
+
+An anchor is self-signed, or marked as one and without an issuer here.
 
 Validity and revocation are not judged here: a path that is too old is
 still a path, and the operator is told so.
@@ -7,7 +9,7 @@ still a path, and the operator is told so.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 
 from cryptography import x509
 
@@ -70,18 +72,28 @@ def understood(cert: Certificate) -> None:
 class Search:
     """Finds paths among certificates; remembers where they end."""
 
-    def __init__(self, certificates: Sequence[Certificate]) -> None:
+    def __init__(
+        self,
+        certificates: Sequence[Certificate],
+        marked: Collection[Certificate] = (),
+    ) -> None:
+        """:param marked: those of them that an operator calls anchors."""
         self._by_subject: dict[Hashable, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
                 names.comparable(cert.x509.subject), []
             ).append(cert)
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._marked = frozenset(marked)
         self._ends: list[Path] = []
         self._left = MAX_STEPS
 
     def paths(self, path: Path) -> Iterator[Path]:
-        """Extend a path, leaf first, to each self-signed certificate."""
+        """Extend a path, leaf first, to each anchor.
+
+        A marked certificate whose issuer is known is none: its issuer may
+        have revoked it.
+        """
         if len(path) >= MAX_PATH or not self._left:
             return
         self._left -= 1
@@ -91,7 +103,9 @@ class Search:
             if issuer not in path
             and self._issued(path[-1], issuer, len(path) - 1)
         ]
-        if not issuers:
+        if not issuers and path[-1] in self._marked and len(path) > 1:
+            yield path
+        elif not issuers:
             self._ends.append(path)
         for issuer in issuers:
             longer = (*path, issuer)

@@ -193,6 +193,55 @@ class EndorsementTest(unittest.TestCase):
         self.refused('EK_CHAIN', chain[-1].certify(), files[1:])
         self.refused('EK_CHAIN', chain[-1].certify(), files[:3] + files[4:])
 
+    def test_marked_anchor(self):
+        leaf = self.middle.certify()
+        for name in ('amd.anchor.pem', 'a/b.v2.anchor.CRT'):
+            self.verify(leaf, {name: self.middle.pem})
+        self.verify(leaf, {'x.anchor.der': self.middle.der})
+        for name in (
+            'amd.pem',
+            'anchor.pem',
+            'x.anchors.pem',
+            'a.anchor/b.pem',
+        ):
+            self.refused('EK_CHAIN', leaf, {name: self.middle.pem})
+        # One certificate in two files, of which one is marked.
+        self.verify(
+            leaf, {'a.pem': self.middle.pem, 'b.anchor.pem': self.middle.pem}
+        )
+
+    def test_a_mark_excuses_nothing_else(self):
+        old = Authority('m', self.root, until=NOW - DAY / 2)
+        self.refused('EK_VALIDITY', old.certify(), {'a.anchor.pem': old.pem})
+        for odd in (
+            Authority('m', self.root, ca=False),
+            Authority('m', self.root, sign=False),
+            Authority('m', self.root, path=0),
+        ):
+            below = Authority('below', odd)
+            self.refused(
+                'EK_CHAIN',
+                below.certify(),
+                {'a.anchor.pem': odd.pem, 'below.pem': below.pem},
+            )
+        self.refused(
+            'EK_CHAIN',
+            Authority('middle', self.root).certify(),
+            {'a.anchor.pem': self.middle.pem},
+        )
+        # The certificate itself is not its own anchor.
+        leaf = self.middle.certify()
+        self.refused('EK_CHAIN', leaf, {'a.anchor.der': leaf})
+
+    def test_a_mark_does_not_hide_a_revocation(self):
+        leaf, files = self.middle.certify(), {'a.anchor.pem': self.middle.pem}
+        revoked = {**files, 'root.crl': self.root.crl(self.middle.cert)}
+        self.refused(
+            'EK_REVOKED', leaf, {**revoked, 'root.pem': self.root.pem}
+        )
+        mine = self.middle.crl(x509.load_der_x509_certificate(leaf))
+        self.refused('EK_REVOKED', leaf, {**files, 'middle.crl': mine})
+
     def test_search_of_a_tangle_is_bounded(self):
         many = [Authority(f'{index % 2}') for index in range(12)]
         tangle = [
