@@ -65,6 +65,10 @@ class Endorsers:
     broken: tuple[str, ...] = ()
     marked: frozenset[Certificate] = frozenset()
 
+    def search(self) -> certpath.Search:
+        """To find paths among these certificates, once."""
+        return certpath.Search(self.certificates, self.marked)
+
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> Endorsers:
         """Sort the content of files, by name, into what it is.
@@ -228,15 +232,28 @@ def _check_paths(
             'The EK certificate is signed with a weak hash algorithm.',
             place='ek_cert',
         )
-    search = certpath.Search(endorsers.certificates, endorsers.marked)
+    find_path(leaf, endorsers, endorsers.search(), now)
+
+
+def find_path(
+    cert: Certificate,
+    endorsers: Endorsers,
+    search: certpath.Search,
+    now: datetime.datetime,
+) -> certpath.Path:
+    """A path from a certificate to an anchor on which all is valid.
+
+    :raises EvidenceError: EK_CHAIN, EK_VALIDITY, EK_REVOKED, EK_CRL; of
+        several paths, what is wrong with the first.
+    """
     first: errors.EvidenceError | None = None
-    for path, _ in zip(search.paths((leaf,)), range(MAX_PATHS), strict=False):
+    for path, _ in zip(search.paths((cert,)), range(MAX_PATHS), strict=False):
         try:
-            _check_path(path, endorsers, search, now)
+            check_path(path, endorsers, search, now)
         except errors.EvidenceError as exc:
             first = first or exc
         else:
-            return
+            return path
     if first is None:
         first = search.missing()
         if endorsers.unread:
@@ -244,12 +261,16 @@ def _check_paths(
     raise first
 
 
-def _check_path(
+def check_path(
     path: certpath.Path,
     endorsers: Endorsers,
     search: certpath.Search,
     now: datetime.datetime,
 ) -> None:
+    """Insist that all of a path is valid now, and nothing revoked.
+
+    :raises EvidenceError: EK_VALIDITY, EK_REVOKED, EK_CRL.
+    """
     for cert in path:
         fields = cert.x509
         since, until = (

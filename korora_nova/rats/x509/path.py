@@ -132,23 +132,22 @@ class Search:
             self._signed[cert, issuer] = known
         return known
 
+    def is_anchor(self, cert: Certificate) -> bool:
+        """Whether a path may end with this certificate."""
+        if names.match(cert.x509.issuer, cert.x509.subject) and (
+            self.signed(cert, cert)
+        ):
+            return True
+        return cert in self._marked and not any(
+            self._issued(cert, issuer, 0)
+            for issuer in self.named(cert.x509.issuer)
+        )
+
     def _issued(
         self, cert: Certificate, issuer: Certificate, below: int
     ) -> bool:
         """Whether an authority with ``below`` CAs under it signed."""
-        try:
-            basic = issuer.x509.extensions.get_extension_for_class(
-                x509.BasicConstraints
-            ).value
-            understood(issuer)
-            usable = (
-                basic.ca
-                and _may_sign(issuer)
-                and (basic.path_length is None or basic.path_length >= below)
-            )
-        except (*BROKEN, x509.ExtensionNotFound, errors.EvidenceError):
-            return False
-        return usable and self.signed(cert, issuer)
+        return not no_authority(issuer, below) and self.signed(cert, issuer)
 
     def missing(self) -> errors.EvidenceError:
         """The error when there is no path: whose certificate is missing."""
@@ -176,6 +175,27 @@ class Search:
             place='ek_cert',
             details={'want': issuer, 'got': got},
         )
+
+
+def no_authority(cert: Certificate, below: int = 0) -> str:
+    """Why a certificate is not that of an authority, '' if it is.
+
+    :param below: how many authorities are between it and the leaf.
+    """
+    try:
+        basic = cert.x509.extensions.get_extension_for_class(
+            x509.BasicConstraints
+        ).value
+        understood(cert)
+        if not basic.ca or not _may_sign(cert):
+            return 'it may not issue certificates'
+    except errors.EvidenceError as exc:
+        return exc.message
+    except (*BROKEN, x509.ExtensionNotFound):
+        return 'it does not say that it may issue certificates'
+    if basic.path_length is not None and basic.path_length < below:
+        return 'it may not have so many authorities below it'
+    return ''
 
 
 def _may_sign(issuer: Certificate) -> bool:

@@ -98,6 +98,21 @@ def check(
             )
 
 
+def unusable(crl: Crl, search: certpath.Search, now: datetime.datetime) -> str:
+    """Why a list cannot be relied on, '' if it can."""
+    issuers = search.named(crl.x509.issuer)
+    if not issuers:
+        return "its issuer's certificate is not here"
+    try:
+        if not any(_signed(crl, issuer) for issuer in issuers):
+            raise _unusable(crl, 'is not signed by its issuer')
+        _point(crl)
+        _check_age(crl, now)
+    except errors.EvidenceError as exc:
+        return exc.message
+    return ''
+
+
 def _newest(lists: Sequence[Crl]) -> list[Crl]:
     """The newest list of each distribution point."""
     newest: dict[bytes, Crl] = {}
