@@ -144,8 +144,8 @@ def verify_ek(
     1. the key is of the supported kind; 2. the certificate parses and is
     for this key; 3. its EKU is tcg-kp-EKCertificate and it is not a CA; 4. a
     path leads to an anchor of ``endorsers``, each one a CA that signed the
-    one before; 5. all of it is valid ``now``; 6. none
-    of it is on a revocation list of its issuer, if there is one.
+    one before; 5. all of it is valid ``now``; 6. none of it is on a
+    revocation list of its issuer, if there is one.
 
     :param cert_der: may be padded as NV indices are, with 00 or ff.
     :param now: aware datetime.

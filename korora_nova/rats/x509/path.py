@@ -103,7 +103,7 @@ class Search:
             if issuer not in path
             and self._issued(path[-1], issuer, len(path) - 1)
         ]
-        if not issuers and path[-1] in self._marked and len(path) > 1:
+        if not issuers and len(path) > 1 and self._marked_end(path[-1]):
             yield path
         elif not issuers:
             self._ends.append(path)
@@ -138,6 +138,9 @@ class Search:
             self.signed(cert, cert)
         ):
             return True
+        return self._marked_end(cert)
+
+    def _marked_end(self, cert: Certificate) -> bool:
         return cert in self._marked and not any(
             self._issued(cert, issuer, 0)
             for issuer in self.named(cert.x509.issuer)

@@ -205,6 +205,15 @@ class EndorsementTest(unittest.TestCase):
             Authority('middle', self.root).certify(),
             {'a.anchor.pem': self.middle.pem},
         )
+        # It is no way around what its own issuer says.
+        root = Authority('short', path=0)
+        marked = Authority('m', root)
+        below = Authority('below', marked)
+        files = {'a.anchor.pem': marked.pem, 'below.pem': below.pem}
+        self.verify(below.certify(), files)
+        self.refused(
+            'EK_CHAIN', below.certify(), {**files, 'root.pem': root.pem}
+        )
         # The certificate itself is not its own anchor.
         leaf = self.middle.certify()
         self.refused('EK_CHAIN', leaf, {'a.anchor.der': leaf})
