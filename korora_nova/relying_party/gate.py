@@ -181,7 +181,7 @@ class Gate:
 
     def check_obstacle(self) -> None:
         if self.obstacle is not None:
-            raise self.obstacle
+            raise self.obstacle.fresh()
 
     def boot(self) -> None:
         """nova-compute starts now, and maybe the whole host with it."""
@@ -282,5 +282,5 @@ class Gate:
 def _infrastructure(exc: errors.KororaError) -> errors.Unavailable:
     """Not knowing is never a statement about the server (I5)."""
     if isinstance(exc, errors.Unavailable):
-        return exc
+        return exc.fresh()
     return errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE, str(exc))

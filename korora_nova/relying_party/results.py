@@ -69,7 +69,7 @@ class Decision:
         if verdict is None:
             raise errors.Untrusted(errors.Reason.RESULT_MISSING)
         if isinstance(verdict, errors.KororaError):
-            raise verdict
+            raise verdict.fresh()
         verdict.require_affirming(now, max_age)
 
 
@@ -81,7 +81,8 @@ class _Fetch:
     """
 
     started: float
-    done: futures.Future[None] = dataclasses.field(
+    #: What went wrong, if anything did.
+    done: futures.Future[errors.KororaError | None] = dataclasses.field(
         default_factory=futures.Future
     )
 
@@ -136,12 +137,15 @@ class Results:
                 return Decision(self._verdicts)
             fetch = self._join()
         try:
-            fetch.done.result(self._budget)
+            failure = fetch.done.result(self._budget)
         except futures.TimeoutError:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service did not answer in time.',
             ) from None
+        if failure is not None:
+            # Each of those who wait raises one of its own.
+            raise failure.fresh()
         with self._lock:
             return Decision(self._verdicts)
 
@@ -166,24 +170,22 @@ class Results:
         return fetch
 
     def _run(self, fetch: _Fetch) -> None:
+        failure: errors.KororaError | None = errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE
+        )
         try:
             self._refresh(fetch)
+            failure = None
         except errors.KororaError as exc:
-            self._end(fetch).set_exception(exc)
+            failure = exc.fresh()
         except Exception:  # noqa: BLE001 boundary: a thread's last word
             LOG.exception('Cannot read the attestation results')
-            self._end(fetch).set_exception(
-                errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
-            )
-        else:
-            self._end(fetch).set_result(None)
-
-    def _end(self, fetch: _Fetch) -> futures.Future[None]:
-        """Its future: whoever that wakes may begin the next request."""
-        with self._lock:
-            if self._fetch is fetch:
-                self._fetch = None
-        return fetch.done
+        finally:
+            # Whoever is woken may begin the next request.
+            with self._lock:
+                if self._fetch is fetch:
+                    self._fetch = None
+            fetch.done.set_result(failure)
 
     def _refresh(self, fetch: _Fetch) -> None:
         changed = self._load_keys()
@@ -243,7 +245,7 @@ class Results:
                 now=self._now(),
             )
         except errors.KororaError as exc:
-            return exc
+            return exc.fresh()
 
     def _load_keys(self) -> bool:
         """Read the pinned keys if their file changed."""
