@@ -4,7 +4,8 @@
 One request for all hosts, revalidated by ETag, shared by all scheduling
 requests of the process. It runs in a thread of its own: whoever needs a
 decision waits for it at most ``budget`` seconds in all, never per host, and
-a service that hangs costs one thread (I10). Results are signed; they are
+a service that hangs costs one thread (I10): the client gives each request
+up in the end, and until then no other begins. Results are signed; they are
 verified here with pinned keys, so a forged answer of the service's endpoint
 trusts nobody.
 """
@@ -27,9 +28,6 @@ from korora_nova.rats.signed import result as results
 
 LOG = logging.getLogger(__name__)
 
-#: A request that takes longer than this many budgets is given up.
-GIVE_UP = 10
-
 
 class Bulk(Protocol):
     """One bulk answer, as ``korora_nova.client.Results``."""
@@ -44,7 +42,8 @@ class Bulk(Protocol):
 class Client(Protocol):
     """What is needed of ``korora_nova.client.AttestationClient``."""
 
-    def results(self, *, etag: str | None = None) -> Bulk | None: ...
+    def results(self, *, etag: str | None = None) -> Bulk | None:
+        """Must end, whatever the service does: one waits for all."""
 
 
 Verdicts = Mapping[str, 'results.VerifiedResult | errors.KororaError']
@@ -77,7 +76,8 @@ class Decision:
 class _Fetch:
     """One request under way, in a thread of its own.
 
-    The interpreter waits for an executor's at its end; this one may hang.
+    The interpreter waits for an executor's thread at its end; for this one
+    it does not.
     """
 
     started: float
@@ -116,6 +116,7 @@ class Results:
         self._now = now
         self._lock = threading.Lock()
         self._fetch: _Fetch | None = None
+        self._worker: threading.Thread | None = None
         self._fresh_at: float | None = None
         self._etag: str | None = None
         self._raw: dict[str, str] = {}
@@ -157,16 +158,19 @@ class Results:
 
     def _join(self) -> _Fetch:
         """The request under way, or a new one. Called with the lock."""
-        started = self._monotonic()
-        fetch = self._fetch
-        if fetch is not None and (
-            started - fetch.started < GIVE_UP * self._budget
+        if (
+            self._fetch is not None
+            and self._worker is not None
+            # A process forked meanwhile has the request, not its thread.
+            and self._worker.is_alive()
         ):
-            return fetch
-        fetch = self._fetch = _Fetch(started)
-        threading.Thread(
+            return self._fetch
+        fetch = _Fetch(self._monotonic())
+        worker = threading.Thread(
             target=self._run, args=(fetch,), daemon=True, name='korora-results'
-        ).start()
+        )
+        worker.start()
+        self._fetch, self._worker = fetch, worker
         return fetch
 
     def _run(self, fetch: _Fetch) -> None:
@@ -183,8 +187,7 @@ class Results:
         finally:
             # Whoever is woken may begin the next request.
             with self._lock:
-                if self._fetch is fetch:
-                    self._fetch = None
+                self._fetch = None
             fetch.done.set_result(failure)
 
     def _refresh(self, fetch: _Fetch) -> None:
@@ -210,8 +213,6 @@ class Results:
             else {**pending, **self._verify(raw, changed)}
         )
         with self._lock:
-            if self._fetch is not fetch:
-                return
             self._raw, self._verdicts = raw, verdicts
             self._pending = pending
             if bulk is not None:
