@@ -296,8 +296,11 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """S: gate, stock, announce."""
-        with refusal.told(refusal.SEND, instance):
+        """S: gate, stock, announce, all of it in time."""
+        with (
+            refusal.told(refusal.SEND, instance),
+            self._korora.outgoing.checking(),
+        ):
             custody = self._korora.outgoing.check(instance, dest_check_data)
             data = super().check_can_live_migrate_source(
                 context, instance, dest_check_data, *args, **kwargs

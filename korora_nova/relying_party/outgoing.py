@@ -7,6 +7,7 @@ happened is *told* to the agent, which queues it durably.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,10 @@ class Outgoing:
         #: Under way, by server.
         self._streams: dict[str, Stream] = {}
 
+    def checking(self) -> contextlib.AbstractContextManager[None]:
+        """Bound the whole check: the destination does not wait for long."""
+        return self._gate.within(SOURCE_CHECK)
+
     def check(self, instance: Any, dest_check_data: Any) -> bool:
         """Check this host, before Nova checks anything.
 
@@ -71,7 +76,7 @@ class Outgoing:
         self._servers.check_no_secret(standing, dest_check_data)
         if standing.custody:
             # A server without a key may leave a host that turned bad.
-            self._gate.admit(standing, budget=SOURCE_CHECK)
+            self._gate.admit(standing)
             if standing.state == 'none':
                 self._onboarding.take(instance)
         return standing.custody
