@@ -378,6 +378,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                     libvirt_driver.libvirt,
                     stream.tls_name,
                     self._migrate_uri(stream.address),
+                    converge=CONF.libvirt.live_migration_permit_auto_converge,
                 )
             )
         super()._live_migration_operation(
@@ -389,6 +390,11 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             guest,
             device_names,
         )
+
+    def _is_post_copy_enabled(self, migration_flags: Any) -> bool:
+        """S: a protected stream has none; Nova completes it by a pause."""
+        enabled: bool = super()._is_post_copy_enabled(migration_flags)
+        return enabled and not self._korora.outgoing.watching
 
     def post_live_migration(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,8 @@ class Outgoing:
         self._is_name = is_name
         #: Under way, by server.
         self._streams: dict[str, Stream] = {}
+        #: Whether this thread watches one of them.
+        self._watching = threading.local()
 
     def checking(self) -> contextlib.AbstractContextManager[None]:
         """Bound the whole check: the destination does not wait for long."""
@@ -116,6 +119,7 @@ class Outgoing:
             return
         recovery = Recovery(recover_method)
         self._streams[instance.uuid] = stream
+        self._watching.protected = True
         try:
             stock(context, instance, dest, post_method, recovery, *rest)
         except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
@@ -129,7 +133,13 @@ class Outgoing:
                 instance=instance,
             )
         finally:
+            self._watching.protected = False
             self._streams.pop(instance.uuid, None)
+
+    @property
+    def watching(self) -> bool:
+        """Whether Nova asks in the thread of a protected stream."""
+        return getattr(self._watching, 'protected', False)
 
     def _admit(
         self, instance: Any, dest: str, migrate_data: Any
