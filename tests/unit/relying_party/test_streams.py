@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from korora_nova import errors
 from tests.unit.relying_party import compute
 
+EARLIER = '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d10'
+LATER = '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d12'
 ARRIVED = compute.MigrateData(
     target_connect_addr='h2', vtpm_secret_uuid=None, vtpm_secret_value=None
 )
@@ -326,6 +328,65 @@ class TestAfter(Base):
         ]
         self.assertEqual(
             compute.MIGRATION, self.dest.admit(None, self.instance, ARRIVED)
+        )
+
+    def rolled_back(self, migration):
+        self.h2.agent.calls.clear()
+        self.dest.rolled_back(
+            self.instance,
+            compute.MigrateData(
+                migration=SimpleNamespace(uuid=migration),
+                vtpm_secret_uuid=None,
+            ),
+        )
+        return self.h2.agent.ops()
+
+    def test_rollback_of_an_earlier_migration(self):
+        """Late, twice, and after a restart of nova-compute."""
+        self.prepare()
+        for forget in (False, False, True):
+            if forget:
+                self.dest._migrations.clear()
+            self.assertEqual(['no_domain'], self.rolled_back(EARLIER))
+            self.assertEqual(EARLIER, self.h2.agent.calls[-1][1]['migration'])
+        self.assertEqual({compute.UUID}, self.h2.agent.opened)
+        # What is under way goes on.
+        self.send()
+        self.assert_holder('h2')
+        self.assert_closed()
+
+    def test_rollback_of_an_earlier_migration_that_left_its_key(self):
+        """The next one was only checked yet."""
+        self.prepare()
+        self.dest.learn(self.instance, ARRIVED, SimpleNamespace(uuid=LATER))
+        self.rolled_back(compute.MIGRATION)
+        self.assertEqual({}, self.h2.agent.vault)
+        self.assert_holder('h1')
+        self.assertEqual(LATER, self.dest._migrations[compute.UUID])
+
+    def test_rollback_twice(self):
+        self.prepare()
+        self.assertEqual(
+            ['no_domain', 'close'], self.rolled_back(compute.MIGRATION)
+        )
+        self.assert_holder('h1')
+        self.rolled_back(compute.MIGRATION)
+        self.assert_holder('h1')
+        self.assert_closed()
+
+    def test_a_hand_over_that_fails_late(self):
+        self.prepare()
+        self.h2.agent.fail['receive'] = errors.Untrusted('HOST_UNTRUSTED')
+        self.refused(
+            'HOST_UNTRUSTED',
+            self.dest.receive,
+            self.instance,
+            EARLIER,
+            ARRIVED,
+        )
+        self.assertEqual({compute.UUID}, self.h2.agent.opened)
+        self.assertEqual(
+            compute.MIGRATION, self.dest._migrations[compute.UUID]
         )
 
     def test_rollback_by_what_the_vault_knows(self):
