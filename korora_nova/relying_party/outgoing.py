@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oslo_config import cfg
@@ -25,6 +25,9 @@ from korora_nova.relying_party.stream import Recovery
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds for libvirt's call to return after its job is over.
+RETURN = 30.0
+
 
 @dataclasses.dataclass
 class Stream:
@@ -33,12 +36,16 @@ class Stream:
     :param address: where the permit sends it.
     :param tls_name: the name its TLS must find, if it uses TLS.
     :param started: libvirt was about to be called.
+    :param over: its call is over.
+    :param completed: and it said that the guest is at the destination.
     """
 
     migration: str
     address: str
     tls_name: str | None
     started: bool = False
+    over: threading.Event = dataclasses.field(default_factory=threading.Event)
+    completed: bool = False
 
 
 class Outgoing:
@@ -176,19 +183,39 @@ class Outgoing:
         tls_name = (answer.tls_name or dest) if tls else None
         return Stream(migration, address, tls_name)
 
-    def begin(self, instance: Any) -> Stream | None:
-        """Nova is about to call libvirt; what its call must follow."""
+    @contextlib.contextmanager
+    def operation(self, instance: Any) -> Iterator[Stream | None]:
+        """Nova calls libvirt meanwhile; what its call must follow."""
         stream = self._streams.get(instance.uuid)
-        if stream is not None:
-            stream.started = True
-        return stream
+        if stream is None:
+            yield None
+            return
+        stream.started = True
+        try:
+            yield stream
+            stream.completed = True
+        finally:
+            stream.over.set()
 
     def completed(self, instance: Any) -> None:
-        """Nova says that the stream is complete."""
+        """Nova says that the stream is complete.
+
+        It goes by libvirt's job, and takes a guest that is gone for one that
+        has arrived: only what libvirt's call returned counts.
+        """
         stream = self._streams.get(instance.uuid)
-        if stream is not None:
+        if stream is None:
+            return
+        stream.over.wait(RETURN)
+        if stream.completed:
             tell(
                 self._gate.agent().stream_completed, instance, stream.migration
+            )
+        else:
+            LOG.error(
+                'Nova takes the live migration for complete, libvirt does '
+                'not: the key of the vTPM stays on this host',
+                instance=instance,
             )
 
     def rolled_back(self, instance: Any, migrate_data: Any) -> None:

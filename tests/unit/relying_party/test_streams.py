@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live migration from h1 to h2, without Nova's driver."""
 
+import contextlib
 import threading
 from types import SimpleNamespace
 
+import fixtures
+
 from korora_nova import errors
+from korora_nova.relying_party import outgoing
 from tests.unit.relying_party import compute
 
 EARLIER = '9ab6bd4c-6a49-4f8a-96a2-7e1b4f3c5d10'
@@ -39,7 +43,10 @@ class Base(compute.Base):
 
     def stock(self, context, instance, dest, post, recover, block, data):
         if self.called:
-            self.said.append(self.source.begin(instance))
+            with self.source.operation(instance) as stream:
+                self.said.append(stream)
+                if self.error is not None:
+                    raise self.error
         if self.error is not None:
             raise self.error
         post(context, instance, dest, block, data)
@@ -259,9 +266,9 @@ class TestStreamFails(Base):
 
     def test_rolled_back_by_nova(self):
         def stock(context, instance, dest, post, recover, block, data):
-            self.source.begin(instance)
-            recover(context, instance, dest, data)
-            raise self.error
+            with self.source.operation(instance):
+                recover(context, instance, dest, data)
+                raise self.error
 
         self.stock = stock
         self.send()
@@ -287,6 +294,96 @@ class TestStreamFails(Base):
             ValueError, self.send, plain, data=compute.MigrateData()
         )
         self.assertEqual([None], self.said)
+
+
+class TestGuestIsGone(Base):
+    """Nova's monitor says that the stream is complete (M5b)."""
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+        self.h2.agent.runs = lambda instance: False
+        self.useFixture(fixtures.MockPatchObject(outgoing, 'RETURN', 5.0))
+
+    def operate(self, stock):
+        self.stock = stock
+        self.send()
+        self.assertNotIn('stream_completed', self.h1.agent.ops())
+        self.assert_holder_undecided()
+        self.assertIn('the key of the vTPM stays', self.log.output)
+
+    def assert_holder_undecided(self):
+        row = self.cloud.ledger[compute.UUID]
+        self.assertEqual(
+            ('h1', compute.MIGRATION), (row['holder'], row['pending'])
+        )
+
+    def test_the_call_failed(self):
+        def stock(context, instance, dest, post, recover, block, data):
+            with contextlib.suppress(ValueError):
+                with self.source.operation(instance):
+                    raise ValueError('no such domain')
+            post(context, instance, dest, block, data)
+
+        self.operate(stock)
+
+    def test_the_call_fails_later(self):
+        """The monitor may see it before the call is back."""
+        posting = threading.Event()
+
+        def call():
+            with contextlib.suppress(ValueError):
+                with self.source.operation(self.instance):
+                    posting.wait(10)
+                    raise ValueError('no such domain')
+
+        def stock(context, instance, dest, post, recover, block, data):
+            thread = threading.Thread(target=call)
+            thread.start()
+            timer = threading.Timer(0.2, posting.set)
+            timer.start()
+            post(context, instance, dest, block, data)
+            thread.join()
+
+        self.operate(stock)
+
+    def test_the_call_does_not_return(self):
+        self.useFixture(fixtures.MockPatchObject(outgoing, 'RETURN', 0.1))
+
+        def stock(context, instance, dest, post, recover, block, data):
+            with self.source.operation(instance):
+                post(context, instance, dest, block, data)
+
+        self.operate(stock)
+
+    def test_never_called(self):
+        self.useFixture(fixtures.MockPatchObject(outgoing, 'RETURN', 0.1))
+
+        def stock(context, instance, dest, post, recover, block, data):
+            post(context, instance, dest, block, data)
+
+        self.operate(stock)
+
+    def test_the_call_succeeds_later(self):
+        self.h2.agent.runs = lambda instance: True
+        self.dest.arrived = lambda instance: None
+        posting = threading.Event()
+
+        def call():
+            with self.source.operation(self.instance):
+                posting.wait(10)
+
+        def stock(context, instance, dest, post, recover, block, data):
+            thread = threading.Thread(target=call)
+            thread.start()
+            threading.Timer(0.2, posting.set).start()
+            post(context, instance, dest, block, data)
+            thread.join()
+
+        self.stock = stock
+        self.send()
+        self.assertIn('stream_completed', self.h1.agent.ops())
+        self.assert_holder('h2')
 
 
 class TestAfter(Base):
