@@ -125,20 +125,26 @@ class Outgoing:
             stock(context, instance, dest, post_method, recover_method, *rest)
             return
         recovery = Recovery(recover_method)
+        with self._under_way(instance, stream):
+            try:
+                stock(context, instance, dest, post_method, recovery, *rest)
+            except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
+                if not recovery.returned:
+                    if stream.started:
+                        raise
+                    recovery(context, instance, dest, migrate_data)
+                LOG.warning(
+                    'The live migration failed and was rolled back: %s',
+                    exc,
+                    instance=instance,
+                )
+
+    @contextlib.contextmanager
+    def _under_way(self, instance: Any, stream: Stream) -> Iterator[None]:
         self._streams[instance.uuid] = stream
         self._watching.protected = True
         try:
-            stock(context, instance, dest, post_method, recovery, *rest)
-        except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
-            if not recovery.returned:
-                if stream.started:
-                    raise
-                recovery(context, instance, dest, migrate_data)
-            LOG.warning(
-                'The live migration failed and was rolled back: %s',
-                exc,
-                instance=instance,
-            )
+            yield
         finally:
             self._watching.protected = False
             self._streams.pop(instance.uuid, None)
