@@ -75,13 +75,15 @@ def whole(content):
 
 
 def endless(first, drop, wait=TIMEOUT / 10):
-    """``first``, and then ``drop`` again and again."""
+    """``first``, and then ``drop`` again and again, for too long."""
 
     def answer(peer, connection):
         peer.send(connection, first)
-        while True:
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
             peer.send(connection, drop)
             time.sleep(wait)
+        return True
 
     return answer
 
@@ -164,7 +166,7 @@ class TestSize(Base):
 
     def test_packed(self):
         """What it is unpacked counts."""
-        packed = gzip.compress(bytes(2 * transport.MAX_BODY))
+        packed = gzip.compress(BODY + b' ' * transport.MAX_BODY)
         self.serve(
             whole(
                 head(
