@@ -16,15 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib import parse
 
+import requests
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 
-from korora_nova import errors
+from korora_nova import errors, transport
 from korora_nova.custody.words import CHALLENGE_HEADER
 
-#: Seconds to connect, and between two reads of an answer.
+#: Seconds to connect, and for an answer as a whole.
 TIMEOUT = 30.0
 #: The same for a policy, which the service reads and compiles first.
 POLICY_TIMEOUT = 300.0
@@ -85,6 +86,7 @@ def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:
         )
         if session.timeout is None:
             session.timeout = TIMEOUT
+        transport.bound(session)
         return AttestationClient(
             ks_loading.load_adapter_from_conf_options(
                 conf, group, session=session, auth=auth
@@ -102,7 +104,7 @@ class AttestationClient:
     """The attestation API over a keystoneauth adapter.
 
     :param adapter: knows credentials, region and service type.
-    :param timeout: seconds to connect, and between reads of an answer.
+    :param timeout: seconds to connect, and for an answer as a whole.
     """
 
     def __init__(
@@ -206,7 +208,7 @@ class AttestationClient:
             query = '?' + parse.urlencode({'changes-since': changes_since})
         headers = {} if etag is None else {'If-None-Match': etag}
         response = self._request('GET', '/v1/results' + query, headers=headers)
-        if response.status_code == 304:
+        if response.status == 304:
             return None
         answer = _json(response)
         try:
@@ -335,37 +337,40 @@ class AttestationClient:
         path: str,
         timeout: float | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> transport.Reply:
         """Send one request; only 2xx and 304 return.
 
         Bodies are never logged: an enrolment's proof is a secret and
         evidence is large.
         """
         try:
-            response = self._adapter.request(
-                path,
-                method,
-                raise_exc=False,
-                log=False,
-                timeout=timeout or self._timeout,
-                **kwargs,
+            answer = transport.read(
+                self._adapter.request(
+                    path,
+                    method,
+                    raise_exc=False,
+                    log=False,
+                    stream=True,
+                    timeout=timeout or self._timeout,
+                    **kwargs,
+                )
             )
-        except ks_exc.ClientException as exc:
+        except (ks_exc.ClientException, requests.RequestException) as exc:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service cannot be reached: '
                 f'{type(exc).__name__}.',
             ) from exc
-        if response.status_code == 304 or response.ok:
-            return response
-        raise _error(response)
+        if answer.status < 300 or answer.status == 304:
+            return answer
+        raise _error(answer)
 
 
 def _path(*parts: str) -> str:
     return '/'.join(['/v1', *(parse.quote(part, safe='') for part in parts)])
 
 
-def _json(response: Any) -> Answer:
+def _json(response: transport.Reply) -> Answer:
     try:
         answer = response.json()
     except (ValueError, RecursionError):
@@ -375,17 +380,17 @@ def _json(response: Any) -> Answer:
     return Answer(answer)
 
 
-def _malformed(response: Any) -> errors.KororaError:
+def _malformed(response: transport.Reply) -> errors.KororaError:
     return errors.Unavailable(
         errors.Reason.SERVICE_UNAVAILABLE,
         'The endpoint of the attestation service did not answer as its API '
-        f'says (HTTP {response.status_code}).',
+        f'says (HTTP {response.status}).',
     )
 
 
-def _error(response: Any) -> errors.KororaError:
+def _error(response: transport.Reply) -> errors.KororaError:
     """The error that an answer of 4xx or 5xx reports."""
-    if response.status_code == 401:
+    if response.status == 401:
         return errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE,
             'The attestation service refuses the credentials.',
@@ -396,12 +401,12 @@ def _error(response: Any) -> errors.KororaError:
             str(reported['reason']),
             str(reported['message']),
             {str(k): str(v) for k, v in reported.get('details', {}).items()},
-            response.status_code,
+            response.status,
         )
     except (KeyError, TypeError, AttributeError):
         return _malformed(response)
     except errors.Unavailable as exc:
         return exc
-    if (response.status_code >= 500) != isinstance(error, errors.Unavailable):
+    if (response.status >= 500) != isinstance(error, errors.Unavailable):
         return _malformed(response)
     return error

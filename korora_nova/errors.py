@@ -21,7 +21,9 @@ The ids, their classes and meanings are in :mod:`korora_nova.reasons`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 from korora_nova import reasons
 
@@ -29,6 +31,8 @@ from korora_nova import reasons
 Reason = reasons.Reason
 #: Reason id -> what it means, for operators.
 REASONS = reasons.REASONS
+
+_E = TypeVar('_E', bound='KororaError')
 
 
 class KororaError(Exception):
@@ -55,6 +59,14 @@ class KororaError(Exception):
 
     def __str__(self) -> str:
         return f'[{self.reason}] {self.message}'
+
+    def fresh(self: _E) -> _E:
+        """The same error without traceback, cause and context.
+
+        An error that is kept keeps each frame it was ever raised through,
+        with all that is in them: keep a fresh one, and raise a fresh one.
+        """
+        return copy.copy(self)
 
 
 class EvidenceError(KororaError):

@@ -9,8 +9,10 @@ thread.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import struct
+import time
 from typing import Any, TypeVar
 
 from korora_nova import errors
@@ -32,7 +34,8 @@ class AgentClient:
     :class:`errors.Unavailable`: AGENT_UNAVAILABLE.
 
     :param path: of the socket.
-    :param timeout: seconds that one call may take in each direction.
+    :param timeout: seconds that one call may take, however slowly its
+        answer arrives.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -187,14 +190,17 @@ class AgentClient:
         return self._result(answer)
 
     def _exchange(self, request: bytes, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(self._path)
+            connection.settimeout(_left(deadline))
             connection.sendall(HEADER.pack(len(request)) + request)
-            (length,) = HEADER.unpack(receive(connection, HEADER.size))
+            header = receive(connection, HEADER.size, deadline)
+            (length,) = HEADER.unpack(header)
             if length > MAX_MESSAGE:
                 raise ValueError('the answer is too long')
-            return receive(connection, length)
+            return receive(connection, length, deadline)
 
     def _result(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict) or answer.get('version') != 1:
@@ -225,18 +231,31 @@ class AgentClient:
         )
 
 
-def receive(connection: socket.socket, size: int) -> bytes:
+def receive(
+    connection: socket.socket, size: int, deadline: float = math.inf
+) -> bytes:
     """Read exactly ``size`` bytes.
 
+    :param deadline: by ``time.monotonic``, if all must be here by then.
     :raises ConnectionError: the peer hung up before.
+    :raises TimeoutError: one read, or all, took too long.
     """
     content = bytearray()
     while len(content) < size:
+        if deadline < math.inf:
+            connection.settimeout(_left(deadline))
         chunk = connection.recv(min(65536, size - len(content)))
         if not chunk:
             raise ConnectionError('the peer hung up')
         content += chunk
     return bytes(content)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _cause(exc: Exception) -> str:

@@ -8,10 +8,12 @@
     korora-manage keys create [--directory DIR] [--public FILE]
     korora-manage ledger freeze
     korora-manage audit verify
+    korora-manage endorsers check [--directory DIR]
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import uuid
@@ -23,7 +25,9 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
+from korora_nova.verifier import service
 from korora_nova.verifier.custody import receipts, recovery
 from korora_nova.verifier.db import api, migration
 
@@ -88,6 +92,17 @@ def audit_verify(conf: cfg.ConfigOpts) -> None:
     print(f'{count} receipts verify, in an unbroken chain.')
 
 
+def endorsers_check(conf: cfg.ConfigOpts) -> int:
+    """Say which certificates of TPM makers are usable, and why not."""
+    directory = conf.command.directory or conf[options.VERIFIER].ek_roots
+    now = datetime.datetime.now(datetime.timezone.utc)
+    code = 0
+    for found in inspection.inspect(service.endorser_files(directory), now):
+        print(found)
+        code = code if found.usable else 1
+    return code
+
+
 def _add_parsers(subparsers: Any) -> None:
     nouns = {}
     for noun, verb, action in (
@@ -96,6 +111,7 @@ def _add_parsers(subparsers: Any) -> None:
         ('keys', 'create', keys_create),
         ('ledger', 'freeze', ledger_freeze),
         ('audit', 'verify', audit_verify),
+        ('endorsers', 'check', endorsers_check),
     ):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(
@@ -108,6 +124,10 @@ def _add_parsers(subparsers: Any) -> None:
                 '--directory', help='directory of the private keys'
             )
             parser.add_argument('--public', help='file of the public keys')
+        if action is endorsers_check:
+            parser.add_argument(
+                '--directory', help='default: [verifier] ek_roots'
+            )
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -125,11 +145,10 @@ def main(args: Sequence[str] | None = None) -> int:
         options.register_verifier_opts(conf)
         logging.setup(conf, options.PROJECT)
         with api.available():
-            conf.command.action(conf)
+            return conf.command.action(conf) or 0
     except (errors.KororaError, cfg.Error, OSError) as exc:
         print(f'korora-manage: {exc}', file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == '__main__':

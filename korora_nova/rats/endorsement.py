@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -37,14 +38,21 @@ MIN_DIGEST = 32
 _RSAES_OAEP = x509.ObjectIdentifier('1.2.840.113549.1.1.7')
 _PEM_CERTIFICATES = ('CERTIFICATE', 'X509 CERTIFICATE')
 _PEM_LIST = 'X509 CRL'
+# Names of files with anchors: NAME.anchor.pem, or with another ending.
+_MARKED = re.compile(r'.*[^/]\.anchor\.[^./]+', re.DOTALL)
 
 _R = errors.Reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Endorsers:
-    """What an operator trusts; self-signed certificates are the anchors.
+    """What an operator trusts.
 
+    Anchors are the self-signed certificates, and of the others those that
+    the operator marks.
+
+    :param marked: certificates of files that are called anchors; each is
+        one if its issuer's certificate is not here.
     :param unread: names of files in which something is neither a
         certificate nor a revocation list; mentioned when a path is missing.
     :param broken: names of files with a revocation list that cannot be
@@ -55,24 +63,33 @@ class Endorsers:
     revocations: tuple[revocation.Crl, ...] = ()
     unread: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    marked: frozenset[Certificate] = frozenset()
+
+    def search(self) -> certpath.Search:
+        """To find paths among these certificates, once."""
+        return certpath.Search(self.certificates, self.marked)
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> Endorsers:
         """Sort the content of files, by name, into what it is.
 
         A file is one DER certificate or list, or any number of either in
-        PEM. What is called ``.crl`` must hold a list.
+        PEM. What is called ``.crl`` must hold a list; certificates in what
+        is called ``.anchor.pem`` or alike are marked as anchors.
         """
         certificates: dict[bytes, Certificate] = {}
         lists: dict[bytes, revocation.Crl] = {}
         unread: dict[str, bool] = {}
         broken: dict[str, bool] = {}
+        marked: set[Certificate] = set()
         for name, data in files.items():
             for must_be_list, der in _parts(name, data):
                 cert = None if must_be_list else _certificate(der)
                 crl = _list(der) if cert is None else None
                 if cert is not None:
                     certificates[der] = cert
+                    if _MARKED.fullmatch(name):
+                        marked.add(cert)
                 elif crl is not None:  # a list may be empty
                     lists[der] = crl
                 else:
@@ -82,6 +99,7 @@ class Endorsers:
             tuple(lists.values()),
             tuple(unread),
             tuple(broken),
+            frozenset(marked),
         )
 
 
@@ -110,11 +128,9 @@ def _certificate(der: bytes) -> Certificate | None:
 
 def _list(der: bytes) -> revocation.Crl | None:
     try:
-        crl = x509.load_der_x509_crl(der)
-        crl.issuer  # noqa: B018 read lazily; lists are found by it
+        return revocation.load(der)
     except BROKEN:
         return None
-    return crl
 
 
 def verify_ek(
@@ -127,9 +143,9 @@ def verify_ek(
 
     1. the key is of the supported kind; 2. the certificate parses and is
     for this key; 3. its EKU is tcg-kp-EKCertificate and it is not a CA; 4. a
-    path leads to a self-signed certificate of ``endorsers``, each one a
-    CA that signed the one before; 5. all of it is valid ``now``; 6. none
-    of it is on a revocation list of its issuer, if there is one.
+    path leads to an anchor of ``endorsers``, each one a CA that signed the
+    one before; 5. all of it is valid ``now``; 6. none of it is on a
+    revocation list of its issuer, if there is one.
 
     :param cert_der: may be padded as NV indices are, with 00 or ff.
     :param now: aware datetime.
@@ -216,15 +232,28 @@ def _check_paths(
             'The EK certificate is signed with a weak hash algorithm.',
             place='ek_cert',
         )
-    search = certpath.Search(endorsers.certificates)
+    find_path(leaf, endorsers, endorsers.search(), now)
+
+
+def find_path(
+    cert: Certificate,
+    endorsers: Endorsers,
+    search: certpath.Search,
+    now: datetime.datetime,
+) -> certpath.Path:
+    """A path from a certificate to an anchor on which all is valid.
+
+    :raises EvidenceError: EK_CHAIN, EK_VALIDITY, EK_REVOKED, EK_CRL; of
+        several paths, what is wrong with the first.
+    """
     first: errors.EvidenceError | None = None
-    for path, _ in zip(search.paths((leaf,)), range(MAX_PATHS), strict=False):
+    for path, _ in zip(search.paths((cert,)), range(MAX_PATHS), strict=False):
         try:
-            _check_path(path, endorsers, search, now)
+            check_path(path, endorsers, search, now)
         except errors.EvidenceError as exc:
             first = first or exc
         else:
-            return
+            return path
     if first is None:
         first = search.missing()
         if endorsers.unread:
@@ -232,12 +261,16 @@ def _check_paths(
     raise first
 
 
-def _check_path(
+def check_path(
     path: certpath.Path,
     endorsers: Endorsers,
     search: certpath.Search,
     now: datetime.datetime,
 ) -> None:
+    """Insist that all of a path is valid now, and nothing revoked.
+
+    :raises EvidenceError: EK_VALIDITY, EK_REVOKED, EK_CRL.
+    """
     for cert in path:
         fields = cert.x509
         since, until = (

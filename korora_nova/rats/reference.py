@@ -17,6 +17,7 @@ from korora_nova.rats import eventlog, ima, schemas
 from korora_nova.rats.state import (
     BANK,
     MEASUREMENTS,
+    USER_SPACE_PCRS,
     VerifiedState,
     by_index,
     digests_from_json,
@@ -72,8 +73,8 @@ class File(Protocol):
 class ReferenceValues:
     """Golden values of a kind of host.
 
-    :param pcrs: admitted values by PCR, hex, of the SHA-256 bank; only PCRs
-        that the event log explained. A PCR that is not here never matches.
+    :param pcrs: admitted values by PCR, hex, of the SHA-256 bank. A PCR
+        that is not here never matches; see :func:`learn`.
     :param ima_digests: digests of the files that may run, "ALG:HEX".
     :param measured: what extended those PCRs, hex; empty in version 1.
     :param boot: what the event log said of the boot; None in version 1.
@@ -150,8 +151,9 @@ def learn(
 ) -> ReferenceValues:
     """Take the state of a host as a wanted one.
 
-    Of the PCRs, those are learned that the event log explains: a PCR that
-    user space extends as well says nothing that could be compared.
+    Of the PCRs, those are learned that the event log explains, and those
+    that user space is known to extend, as they are: what is in the latter
+    cannot be told apart, but another value is another state.
 
     :param files: what IMA measured, of the whole list. A violation has no
         digest, so nothing is learned of it.
@@ -172,8 +174,8 @@ def learn(
         name,
         {
             index: (quoted[index].hex(),)
-            for index in state.log.agrees
-            if index != ima.IMA_PCR
+            for index in sorted(USER_SPACE_PCRS.union(state.log.agrees))
+            if index in quoted and index != ima.IMA_PCR
         },
         frozenset(
             entry.digest

@@ -21,6 +21,10 @@ from korora_nova.rats.quote.verify import Clock
 
 #: The bank that the product quotes, and that facts rest on.
 BANK = 'sha256'
+#: PCRs that user space goes on to extend after the boot, without the event
+#: log: systemd-pcrphase 11; systemd-pcrmachine, systemd-pcrfs and
+#: systemd-cryptsetup 15 (systemd, docs/TPM2_PCR_MEASUREMENTS.md).
+USER_SPACE_PCRS = frozenset((11, 15))
 #: Caps of a stored state.
 MAX_MEASUREMENTS = 16384
 _HEX = re.compile('[0-9a-f]{40,128}')

@@ -103,6 +103,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
         'context live_snapshot original_power_state instance guest',
     ),
     '_migrate_uri': ('',),  # static: of its one parameter none is left
+    '_is_post_copy_enabled': ('migration_flags',),
     '_live_migration_operation': (
         'context instance dest block_migration migrate_data guest '
         'device_names',

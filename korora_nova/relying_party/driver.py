@@ -39,6 +39,7 @@ from korora_nova.attester.socket_client import AgentClient
 from korora_nova.relying_party import drift, nova_calls, refusal
 from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
+from korora_nova.relying_party.outgoing import Stream
 from korora_nova.relying_party.stream import StreamDomain
 
 CONF = nova.conf.CONF
@@ -296,8 +297,11 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """S: gate, stock, announce."""
-        with refusal.told(refusal.SEND, instance):
+        """S: gate, stock, announce, all of it in time."""
+        with (
+            refusal.told(refusal.SEND, instance),
+            self._korora.outgoing.checking(),
+        ):
             custody = self._korora.outgoing.check(instance, dest_check_data)
             data = super().check_can_live_migrate_source(
                 context, instance, dest_check_data, *args, **kwargs
@@ -367,25 +371,35 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         device_names: Any,
     ) -> None:
         """S: the call of libvirt; a protected stream goes as permitted."""
-        stream = self._korora.outgoing.begin(instance)
-        if stream is not None:
-            guest = libvirt_guest.Guest(
-                StreamDomain(
-                    guest._domain,
-                    libvirt_driver.libvirt,
-                    stream.tls_name,
-                    self._migrate_uri(stream.address),
-                )
+        with self._korora.outgoing.operation(instance) as stream:
+            if stream is not None:
+                guest = self._bound(guest, stream)
+            super()._live_migration_operation(
+                context,
+                instance,
+                dest,
+                block_migration,
+                migrate_data,
+                guest,
+                device_names,
             )
-        super()._live_migration_operation(
-            context,
-            instance,
-            dest,
-            block_migration,
-            migrate_data,
-            guest,
-            device_names,
+
+    def _bound(self, guest: Any, stream: Stream) -> Any:
+        """The guest, with what its stream must follow."""
+        return libvirt_guest.Guest(
+            StreamDomain(
+                guest._domain,
+                libvirt_driver.libvirt,
+                stream.tls_name,
+                self._migrate_uri(stream.address),
+                converge=CONF.libvirt.live_migration_permit_auto_converge,
+            )
         )
+
+    def _is_post_copy_enabled(self, migration_flags: Any) -> bool:
+        """S: a protected stream has none; Nova completes it by a pause."""
+        enabled: bool = super()._is_post_copy_enabled(migration_flags)
+        return enabled and not self._korora.outgoing.watching
 
     def post_live_migration(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any

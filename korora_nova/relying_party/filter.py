@@ -14,7 +14,7 @@ The filter spares hopeless attempts; the driver enforces.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import nova.conf
@@ -26,6 +26,9 @@ from korora_nova.relying_party import facts, results
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
+
+#: So many hosts are named for each reason; DEBUG names them all.
+SHOWN = 3
 
 conf.register_korora_opts(CONF)
 
@@ -75,24 +78,12 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
         if not demanded.trusted:
             return hosts
-        decision = self._get_results().decide()
-        now = time.time()
-        passed = []
-        for host_state in hosts:
-            try:
-                decision.require(host_state.host, now, demanded.max_age)
-            except errors.KororaError as exc:
-                LOG.info(
-                    'Host %(host)s refused for server %(server)s: %(error)s',
-                    {
-                        'host': host_state.host,
-                        'server': spec_obj.instance_uuid,
-                        'error': exc,
-                    },
-                )
-            else:
-                passed.append(host_state)
-        return passed
+        return _passing(
+            hosts,
+            self._get_results().decide(),
+            demanded.max_age,
+            spec_obj.instance_uuid,
+        )
 
     def _get_results(self) -> results.Results:
         if self._results is None:
@@ -103,3 +94,48 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
                 budget=CONF.korora.decision_timeout,
             )
         return self._results
+
+
+def _passing(
+    hosts: Iterable[Any],
+    decision: results.Decision,
+    max_age: int | None,
+    server: str,
+) -> list[Any]:
+    """Those that are trusted now; one line of the log tells of the others."""
+    now = time.time()
+    passed = []
+    refused: dict[str, list[str]] = {}
+    for host_state in hosts:
+        try:
+            decision.require(host_state.host, now, max_age)
+        except errors.KororaError as exc:
+            refused.setdefault(exc.reason, []).append(host_state.host)
+            LOG.debug(
+                'Host %(host)s refused for server %(server)s: %(error)s',
+                {'host': host_state.host, 'server': server, 'error': exc},
+            )
+        else:
+            passed.append(host_state)
+    if refused:
+        LOG.info(
+            'Passed %(passed)d hosts for server %(server)s; refused: %(why)s',
+            {
+                'passed': len(passed),
+                'server': server,
+                'why': _summary(refused),
+            },
+        )
+    return passed
+
+
+def _summary(refused: Mapping[str, Sequence[str]]) -> str:
+    """How many hosts were refused for which reason, and a few of them.
+
+    :param refused: hosts by reason id.
+    """
+    return '; '.join(
+        f'{len(hosts)} {reason} ({", ".join(hosts[:SHOWN])}'
+        f'{", ..." if len(hosts) > SHOWN else ""})'
+        for reason, hosts in refused.items()
+    )

@@ -8,7 +8,8 @@ an error. Rules:
 
 1. Vault and ledger override the flavor: they can only add protection (I12).
 2. A server without requirement, vTPM or vault record never needs the agent,
-   and is never refused (I9).
+   and is never refused (I9). It waits for an agent that hangs once, not
+   each time.
 3. A server that may have a protected vTPM is refused if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
@@ -18,21 +19,25 @@ an error. Rules:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody import answers
 from korora_nova.relying_party import requirement as req
 from korora_nova.secret import Secret
 
 #: The agent answers from memory; a plain server must not wait for it.
 QUICK = 5.0
-#: Of the 60 s that Nova gives the source's check, super() needs some.
-SOURCE_CHECK = 40.0
+#: Of the 60 s that Nova gives the source's check, the way there needs some.
+SOURCE_CHECK = 45.0
+#: For so long an agent that hangs is not asked about plain servers again.
+HUNG = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,15 +118,41 @@ class Gate:
         self._boot_wait = boot_wait
         self._clock = clock
         self._sleep = sleep
+        #: When what this thread does has to be over.
+        self._deadline = threading.local()
+        self._hung_until = -math.inf
         self._booting = threading.Lock()
         self._boot_until = -math.inf
         #: Why nothing with a requirement can be served, if so.
         self.obstacle: errors.KororaError | None = None
 
     def agent(self, budget: float | None = None) -> AgentClient:
-        """The local agent; ``budget`` shortens its time, seconds."""
+        """The local agent; ``budget`` shortens its time, seconds.
+
+        :raises Unavailable: AGENT_UNAVAILABLE, no time is left (``within``).
+        """
+        left = self._until() - self._clock()
+        if left <= 0:
+            raise errors.Unavailable(
+                errors.Reason.AGENT_UNAVAILABLE,
+                'The time that this operation may take on this host is over.',
+            )
         wait = self._timeout if budget is None else min(budget, self._timeout)
-        return self._agent(wait)
+        return self._agent(min(wait, left))
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound all that this thread asks the agent meanwhile, together."""
+        outer = self._until()
+        self._deadline.until = min(outer, self._clock() + seconds)
+        try:
+            yield
+        finally:
+            self._deadline.until = outer
+
+    def _until(self) -> float:
+        until: float = getattr(self._deadline, 'until', math.inf)
+        return until
 
     # What is known
 
@@ -137,8 +168,10 @@ class Gate:
         ledger = server.may_have_vtpm and (
             ledger or not server.requirement.custody
         )
+        if not server.may_have_vtpm and self._clock() < self._hung_until:
+            return Standing(server, custody=False, state='unknown')
         try:
-            answer = self.agent(QUICK).protection(server.uuid, ledger=False)
+            answer = self._vault(server.uuid)
             if ledger and answer.state == 'none':
                 answer = self.agent().protection(server.uuid, ledger=True)
                 if not answer.ledger_known:
@@ -160,18 +193,30 @@ class Gate:
             migration=answer.migration or None,
         )
 
+    def _vault(self, instance: str) -> answers.Protected:
+        """What the vault says of a server; notes an agent that hangs."""
+        began = self._clock()
+        try:
+            answer = self.agent(QUICK).protection(instance, ledger=False)
+        except errors.Unavailable:
+            # One that is not there says so at once.
+            if self._clock() - began >= QUICK / 2:
+                self._hung_until = self._clock() + HUNG
+            raise
+        self._hung_until = -math.inf
+        return answer
+
     # Hosts
 
-    def admit(self, standing: Standing, budget: float | None = None) -> None:
+    def admit(self, standing: Standing) -> None:
         """Insist that this host is trusted now, if the server demands it.
 
-        :param budget: seconds.
         :raises Untrusted: it is not.
         :raises Unavailable: nobody can say.
         """
         if standing.gated:
             self.check_obstacle()
-            self.agent(budget).attest()
+            self.agent().attest()
 
     def admit_peer(self, standing: Standing, host: str) -> None:
         """The same for another host, by its current signed result."""
@@ -181,7 +226,7 @@ class Gate:
 
     def check_obstacle(self) -> None:
         if self.obstacle is not None:
-            raise self.obstacle
+            raise self.obstacle.fresh()
 
     def boot(self) -> None:
         """nova-compute starts now, and maybe the whole host with it."""
@@ -282,5 +327,5 @@ class Gate:
 def _infrastructure(exc: errors.KororaError) -> errors.Unavailable:
     """Not knowing is never a statement about the server (I5)."""
     if isinstance(exc, errors.Unavailable):
-        return exc
+        return exc.fresh()
     return errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE, str(exc))

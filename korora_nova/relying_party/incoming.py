@@ -166,18 +166,22 @@ class Incoming:
         """Nova is done; the agent looks itself whether the guest runs."""
         migration = self._known(instance)
         if migration is not None:
+            self._migrations.pop(instance.uuid, None)
             tell(self._gate.agent().activated, instance, migration)
             tell(self._gate.agent().close, instance)
 
     def rolled_back(self, instance: Any, migrate_data: Any) -> None:
-        """Nova has removed what it prepared."""
-        migration = self._known(instance, migrate_data)
-        if migration is not None:
-            self._end(instance, migration)
+        """Nova has removed what it prepared.
+
+        It may say so late: the data tell of which migration it speaks.
+        """
+        known = self._known(instance, migrate_data)
+        if known is not None:
+            self._end(instance, facts.migration_of(migrate_data) or known)
 
     def _known(self, instance: Any, migrate_data: Any = None) -> str | None:
         """What this process, or else the vault, knows to be on its way."""
-        known = self._migrations.pop(instance.uuid, None)
+        known = self._migrations.get(instance.uuid)
         if known is not None:
             return known
         try:
@@ -189,11 +193,14 @@ class Incoming:
                 'The vault cannot be asked: %s', exc, instance=instance
             )
             return facts.migration_of(migrate_data)
-        if standing.state == 'incoming':
+        if standing.state == 'incoming' and standing.migration is not None:
+            self._migrations[instance.uuid] = standing.migration
             return standing.migration
         return facts.migration_of(migrate_data) if standing.custody else None
 
     def _end(self, instance: Any, migration: str) -> None:
-        self._migrations.pop(instance.uuid, None)
         tell(self._gate.agent().no_domain, instance, migration)
-        tell(self._gate.agent().close, instance)
+        if self._migrations.get(instance.uuid, migration) == migration:
+            self._migrations.pop(instance.uuid, None)
+            # The key of another migration is open for that one.
+            tell(self._gate.agent().close, instance)

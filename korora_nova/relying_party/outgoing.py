@@ -7,8 +7,10 @@ happened is *told* to the agent, which queues it durably.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oslo_config import cfg
@@ -23,6 +25,9 @@ from korora_nova.relying_party.stream import Recovery
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds for libvirt's call to return after its job is over.
+RETURN = 30.0
+
 
 @dataclasses.dataclass
 class Stream:
@@ -31,12 +36,16 @@ class Stream:
     :param address: where the permit sends it.
     :param tls_name: the name its TLS must find, if it uses TLS.
     :param started: libvirt was about to be called.
+    :param over: its call is over.
+    :param completed: and it said that the guest is at the destination.
     """
 
     migration: str
     address: str
     tls_name: str | None
     started: bool = False
+    over: threading.Event = dataclasses.field(default_factory=threading.Event)
+    completed: bool = False
 
 
 class Outgoing:
@@ -60,6 +69,12 @@ class Outgoing:
         self._is_name = is_name
         #: Under way, by server.
         self._streams: dict[str, Stream] = {}
+        #: Whether this thread watches one of them.
+        self._watching = threading.local()
+
+    def checking(self) -> contextlib.AbstractContextManager[None]:
+        """Bound the whole check: the destination does not wait for long."""
+        return self._gate.within(SOURCE_CHECK)
 
     def check(self, instance: Any, dest_check_data: Any) -> bool:
         """Check this host, before Nova checks anything.
@@ -71,7 +86,7 @@ class Outgoing:
         self._servers.check_no_secret(standing, dest_check_data)
         if standing.custody:
             # A server without a key may leave a host that turned bad.
-            self._gate.admit(standing, budget=SOURCE_CHECK)
+            self._gate.admit(standing)
             if standing.state == 'none':
                 self._onboarding.take(instance)
         return standing.custody
@@ -110,21 +125,34 @@ class Outgoing:
             stock(context, instance, dest, post_method, recover_method, *rest)
             return
         recovery = Recovery(recover_method)
+        with self._under_way(instance, stream):
+            try:
+                stock(context, instance, dest, post_method, recovery, *rest)
+            except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
+                if not recovery.returned:
+                    if stream.started:
+                        raise
+                    recovery(context, instance, dest, migrate_data)
+                LOG.warning(
+                    'The live migration failed and was rolled back: %s',
+                    exc,
+                    instance=instance,
+                )
+
+    @contextlib.contextmanager
+    def _under_way(self, instance: Any, stream: Stream) -> Iterator[None]:
         self._streams[instance.uuid] = stream
+        self._watching.protected = True
         try:
-            stock(context, instance, dest, post_method, recovery, *rest)
-        except Exception as exc:  # noqa: BLE001 boundary: Nova sets ERROR
-            if not recovery.returned:
-                if stream.started:
-                    raise
-                recovery(context, instance, dest, migrate_data)
-            LOG.warning(
-                'The live migration failed and was rolled back: %s',
-                exc,
-                instance=instance,
-            )
+            yield
         finally:
+            self._watching.protected = False
             self._streams.pop(instance.uuid, None)
+
+    @property
+    def watching(self) -> bool:
+        """Whether Nova asks in the thread of a protected stream."""
+        return getattr(self._watching, 'protected', False)
 
     def _admit(
         self, instance: Any, dest: str, migrate_data: Any
@@ -161,19 +189,39 @@ class Outgoing:
         tls_name = (answer.tls_name or dest) if tls else None
         return Stream(migration, address, tls_name)
 
-    def begin(self, instance: Any) -> Stream | None:
-        """Nova is about to call libvirt; what its call must follow."""
+    @contextlib.contextmanager
+    def operation(self, instance: Any) -> Iterator[Stream | None]:
+        """Nova calls libvirt meanwhile; what its call must follow."""
         stream = self._streams.get(instance.uuid)
-        if stream is not None:
-            stream.started = True
-        return stream
+        if stream is None:
+            yield None
+            return
+        stream.started = True
+        try:
+            yield stream
+            stream.completed = True
+        finally:
+            stream.over.set()
 
     def completed(self, instance: Any) -> None:
-        """Nova says that the stream is complete."""
+        """Nova says that the stream is complete.
+
+        It goes by libvirt's job, and takes a guest that is gone for one that
+        has arrived: only what libvirt's call returned counts.
+        """
         stream = self._streams.get(instance.uuid)
-        if stream is not None:
+        if stream is None:
+            return
+        stream.over.wait(RETURN)
+        if stream.completed:
             tell(
                 self._gate.agent().stream_completed, instance, stream.migration
+            )
+        else:
+            LOG.error(
+                'Nova takes the live migration for complete, libvirt does '
+                'not: the key of the vTPM stays on this host',
+                instance=instance,
             )
 
     def rolled_back(self, instance: Any, migrate_data: Any) -> None:

@@ -4,7 +4,8 @@
 One request for all hosts, revalidated by ETag, shared by all scheduling
 requests of the process. It runs in a thread of its own: whoever needs a
 decision waits for it at most ``budget`` seconds in all, never per host, and
-a service that hangs costs one thread (I10). Results are signed; they are
+a service that hangs costs one thread (I10): the client gives each request
+up in the end, and until then no other begins. Results are signed; they are
 verified here with pinned keys, so a forged answer of the service's endpoint
 trusts nobody.
 """
@@ -27,9 +28,6 @@ from korora_nova.rats.signed import result as results
 
 LOG = logging.getLogger(__name__)
 
-#: A request that takes longer than this many budgets is given up.
-GIVE_UP = 10
-
 
 class Bulk(Protocol):
     """One bulk answer, as ``korora_nova.client.Results``."""
@@ -44,7 +42,8 @@ class Bulk(Protocol):
 class Client(Protocol):
     """What is needed of ``korora_nova.client.AttestationClient``."""
 
-    def results(self, *, etag: str | None = None) -> Bulk | None: ...
+    def results(self, *, etag: str | None = None) -> Bulk | None:
+        """Must end, whatever the service does: one waits for all."""
 
 
 Verdicts = Mapping[str, 'results.VerifiedResult | errors.KororaError']
@@ -69,7 +68,7 @@ class Decision:
         if verdict is None:
             raise errors.Untrusted(errors.Reason.RESULT_MISSING)
         if isinstance(verdict, errors.KororaError):
-            raise verdict
+            raise verdict.fresh()
         verdict.require_affirming(now, max_age)
 
 
@@ -77,11 +76,13 @@ class Decision:
 class _Fetch:
     """One request under way, in a thread of its own.
 
-    The interpreter waits for an executor's at its end; this one may hang.
+    The interpreter waits for an executor's thread at its end; for this one
+    it does not.
     """
 
     started: float
-    done: futures.Future[None] = dataclasses.field(
+    #: What went wrong, if anything did.
+    done: futures.Future[errors.KororaError | None] = dataclasses.field(
         default_factory=futures.Future
     )
 
@@ -115,6 +116,7 @@ class Results:
         self._now = now
         self._lock = threading.Lock()
         self._fetch: _Fetch | None = None
+        self._worker: threading.Thread | None = None
         self._fresh_at: float | None = None
         self._etag: str | None = None
         self._raw: dict[str, str] = {}
@@ -136,12 +138,15 @@ class Results:
                 return Decision(self._verdicts)
             fetch = self._join()
         try:
-            fetch.done.result(self._budget)
+            failure = fetch.done.result(self._budget)
         except futures.TimeoutError:
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service did not answer in time.',
             ) from None
+        if failure is not None:
+            # Each of those who wait raises one of its own.
+            raise failure.fresh()
         with self._lock:
             return Decision(self._verdicts)
 
@@ -153,37 +158,37 @@ class Results:
 
     def _join(self) -> _Fetch:
         """The request under way, or a new one. Called with the lock."""
-        started = self._monotonic()
-        fetch = self._fetch
-        if fetch is not None and (
-            started - fetch.started < GIVE_UP * self._budget
+        if (
+            self._fetch is not None
+            and self._worker is not None
+            # A process forked meanwhile has the request, not its thread.
+            and self._worker.is_alive()
         ):
-            return fetch
-        fetch = self._fetch = _Fetch(started)
-        threading.Thread(
+            return self._fetch
+        fetch = _Fetch(self._monotonic())
+        worker = threading.Thread(
             target=self._run, args=(fetch,), daemon=True, name='korora-results'
-        ).start()
+        )
+        worker.start()
+        self._fetch, self._worker = fetch, worker
         return fetch
 
     def _run(self, fetch: _Fetch) -> None:
+        failure: errors.KororaError | None = errors.Unavailable(
+            errors.Reason.SERVICE_UNAVAILABLE
+        )
         try:
             self._refresh(fetch)
+            failure = None
         except errors.KororaError as exc:
-            self._end(fetch).set_exception(exc)
+            failure = exc.fresh()
         except Exception:  # noqa: BLE001 boundary: a thread's last word
             LOG.exception('Cannot read the attestation results')
-            self._end(fetch).set_exception(
-                errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
-            )
-        else:
-            self._end(fetch).set_result(None)
-
-    def _end(self, fetch: _Fetch) -> futures.Future[None]:
-        """Its future: whoever that wakes may begin the next request."""
-        with self._lock:
-            if self._fetch is fetch:
+        finally:
+            # Whoever is woken may begin the next request.
+            with self._lock:
                 self._fetch = None
-        return fetch.done
+            fetch.done.set_result(failure)
 
     def _refresh(self, fetch: _Fetch) -> None:
         changed = self._load_keys()
@@ -208,8 +213,6 @@ class Results:
             else {**pending, **self._verify(raw, changed)}
         )
         with self._lock:
-            if self._fetch is not fetch:
-                return
             self._raw, self._verdicts = raw, verdicts
             self._pending = pending
             if bulk is not None:
@@ -243,7 +246,7 @@ class Results:
                 now=self._now(),
             )
         except errors.KororaError as exc:
-            return exc
+            return exc.fresh()
 
     def _load_keys(self) -> bool:
         """Read the pinned keys if their file changed."""

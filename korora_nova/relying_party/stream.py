@@ -19,6 +19,8 @@ class StreamDomain:
         stream without TLS.
     :param uri: where the memory goes. Without one the destination's libvirt
         chooses, and Nova gives one only if its address is configured.
+    :param converge: slow a guest down that writes too fast, as Nova does
+        only where there is no post-copy.
     """
 
     def __init__(
@@ -27,11 +29,14 @@ class StreamDomain:
         libvirt: Any,
         tls_name: str | None,
         uri: str | None = None,
+        *,
+        converge: bool = False,
     ) -> None:
         self._domain = domain
         self._libvirt = libvirt
         self._tls_name = tls_name
         self._uri = uri
+        self._converge = converge
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._domain, name)
@@ -43,7 +48,10 @@ class StreamDomain:
         flags: int = 0,
     ) -> Any:
         """Never post-copy: it cannot be aborted. Where the permit says."""
-        flags &= ~self._libvirt.VIR_MIGRATE_POSTCOPY
+        if flags & self._libvirt.VIR_MIGRATE_POSTCOPY:
+            flags &= ~self._libvirt.VIR_MIGRATE_POSTCOPY
+            if self._converge:
+                flags |= self._libvirt.VIR_MIGRATE_AUTO_CONVERGE
         params = dict(params or {})
         # A tunnel is part of the connection to the destination's libvirt.
         if self._uri and not flags & self._libvirt.VIR_MIGRATE_TUNNELLED:

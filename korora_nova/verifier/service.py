@@ -90,20 +90,27 @@ class Service:
         :raises Unavailable: KEYS_INVALID, a file or directory cannot be
             read, or is too large.
         """
-        directory = self.settings.ek_roots
-        try:
-            return endorsement.Endorsers.read(
-                {
-                    os.path.relpath(path, directory): _read(path)
-                    for path in _files(directory)
-                }
-            )
-        except OSError as exc:
-            raise errors.Unavailable(
-                errors.Reason.KEYS_INVALID,
-                f'Cannot read the EK roots in {directory}: '
-                f'{type(exc).__name__} for {exc.filename}.',
-            ) from exc
+        return endorsement.Endorsers.read(
+            endorser_files(self.settings.ek_roots)
+        )
+
+
+def endorser_files(directory: str) -> dict[str, bytes]:
+    """Certificates and revocation lists below a directory, by name.
+
+    :raises Unavailable: as :meth:`Service.endorsers`.
+    """
+    try:
+        return {
+            os.path.relpath(path, directory): _read(path)
+            for path in _files(directory)
+        }
+    except OSError as exc:
+        raise errors.Unavailable(
+            errors.Reason.KEYS_INVALID,
+            f'Cannot read the EK roots in {directory}: '
+            f'{type(exc).__name__} for {exc.filename}.',
+        ) from exc
 
 
 def _files(directory: str) -> list[str]:

@@ -12,7 +12,6 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, errors
 from korora_nova import conf as options
-from tests.support import faults
 
 ENDPOINT = 'http://attestation.test'
 
@@ -119,14 +118,14 @@ class TestClient(testtools.TestCase):
                 status, errors.Unavailable, 'SERVICE_UNAVAILABLE', **kwargs
             )
 
-    @faults.not_yet('M7b', 'lifecycle', today='all of it was read')
     def test_answer_without_end(self):
-        """M7b: an answer of any size is read; there should be a cap."""
+        """M7b: no more of an answer is read than its cap."""
         size = 50_000_000
-        blanks = Blanks(size)
-        self.answer(200, body=blanks)
-        self.assertRaises(errors.Unavailable, self.client.results)
-        self.assertLess(blanks.read_so_far, size, 'all of it was read')
+        for status in (200, 403, 500):
+            blanks = Blanks(size)
+            self.answer(status, body=blanks)
+            self.assertRaises(errors.Unavailable, self.client.results)
+            self.assertLess(blanks.read_so_far, size, 'all of it was read')
 
     def test_infrastructure_never_says_something_about_evidence(self):
         # A 5xx that claims bad evidence, and a 4xx that claims an outage.

@@ -36,6 +36,29 @@ class ErrorsTest(unittest.TestCase):
         details['a'] = 'c'
         self.assertEqual({'a': 'b'}, error.details)
 
+    def test_fresh_errors_are_equal_but_for_where_they_were(self):
+        for kept in (
+            errors.Untrusted('HOST_UNTRUSTED', 'm', details={'a': 'b'}),
+            errors.EvidenceError('QUOTE_MALFORMED', place='attest'),
+            errors.Retry(),
+        ):
+            try:
+                try:
+                    raise KeyError('k')
+                except KeyError as exc:
+                    raise kept from exc
+            except errors.KororaError:
+                fresh = kept.fresh()
+            self.assertIsNot(kept, fresh)
+            self.assertIs(type(kept), type(fresh))
+            self.assertEqual(
+                (vars(kept), str(kept), kept.args),
+                (vars(fresh), str(fresh), fresh.args),
+            )
+            self.assertIsNotNone(kept.__traceback__)
+            for where in ('traceback', 'context', 'cause'):
+                self.assertIsNone(getattr(fresh, f'__{where}__'))
+
     def test_evidence_error_names_its_place(self):
         error = errors.EvidenceError('QUOTE_MALFORMED', place='attest')
         self.assertEqual('attest', error.place)

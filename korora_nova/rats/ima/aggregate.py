@@ -49,10 +49,10 @@ def check(
             raise errors.EvidenceError(
                 _R.IMA_BOOT_AGGREGATE,
                 f'The boot aggregate {got} is of '
-                f'{name} PCRs, which were not quoted; quote that bank too, '
-                'or list it for the path boot_aggregate.',
+                f'{name} PCRs, which were not quoted; boot with '
+                'ima_hash=sha256, or list it for the path boot_aggregate.',
                 place='boot_aggregate',
-                details={'got': got},
+                details={'got': got, 'bank': name},
             )
         want = [expected(name, pcrs, indices) for indices in _RANGES]
         if got not in want:

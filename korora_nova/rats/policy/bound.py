@@ -14,7 +14,7 @@ from korora_nova.rats.policy import runtime
 from korora_nova.rats.policy.node import Params
 from korora_nova.rats.policy.registry import BUILT_IN, Registry
 from korora_nova.rats.reference import ReferenceValues
-from korora_nova.rats.state import VerifiedState
+from korora_nova.rats.state import USER_SPACE_PCRS, VerifiedState
 
 #: Compiled rules about files that a policy keeps: one for each set of
 #: references that a host satisfies otherwise.
@@ -151,6 +151,7 @@ def load(document: Params, rules: Registry = BUILT_IN) -> Policy:
 
 def _exact() -> Policy:
     pcrs = [*range(10), *range(11, 16)]
+    explained = [index for index in pcrs if index not in USER_SPACE_PCRS]
     return load(
         {
             'version': 1,
@@ -159,7 +160,7 @@ def _exact() -> Policy:
             'description': 'All PCRs and measured files are exactly those of '
             'one reference. Judges hosts that no policy names.',
             'rules': [
-                {'event-log': {'pcrs': pcrs}},
+                {'event-log': {'pcrs': explained}},
                 {'pcrs': {'registers': pcrs, 'references': True}},
                 {'ima': {'references': True}},
             ],

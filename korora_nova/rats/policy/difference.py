@@ -19,21 +19,24 @@ from korora_nova.rats.policy.bound import Judgement, Policy
 from korora_nova.rats.policy.components import words
 from korora_nova.rats.policy.node import Params
 from korora_nova.rats.reference import File, ReferenceValues
-from korora_nova.rats.state import VerifiedState
+from korora_nova.rats.state import USER_SPACE_PCRS, VerifiedState
 
 _R = errors.Reason
 
 #: Most differences that are told; there are few rules and each sums up.
 MAX_DIFFERENCES = 256
 
-_LEARN = (
-    'if that is your change, approve with: openstack attestation '
-    'reference create NAME --host {host}'
+_APPROVE = (
+    'approve with: openstack attestation reference create NAME --host {host}'
 )
+_LEARN = f'if that is your change, {_APPROVE}'
 _EDIT = (
     'edit /{rule} of the policy, then: openstack attestation policy set '
     '{policy} --file FILE'
 )
+_ENROL = 'enrol the entry on {host}; revocations come with fwupdmgr update'
+#: For a list of revocations that a reference has; newer ones may be shorter.
+_SHRUNK = f'{_ENROL}; if the newest one lacks it, {_APPROVE}'
 #: What helps, where it is not to learn or to allow the new state.
 _ADVICE = {
     _R.UEFI_LOG_MISSING: 'boot {host} in UEFI mode with its TPM enabled, '
@@ -46,8 +49,7 @@ _ADVICE = {
     _R.EVENT_UNVERIFIED: 'find out what was measured; ' + _LEARN,
     _R.SECURE_BOOT_OFF: "enable Secure Boot in {host}'s firmware setup",
     _R.SIGNATURE_FORBIDDEN: "remove the entry in {host}'s firmware setup",
-    _R.SIGNATURE_MISSING: 'enrol the entry on {host}; revocations come with '
-    'fwupdmgr update',
+    _R.SIGNATURE_MISSING: _ENROL,
     _R.COMMAND_LINE: "change the settings of {host}'s boot loader and reboot "
     'it; if the line is wanted, ' + _EDIT,
     _R.TPM_CLOCK_UNSAFE: 'shut {host} down cleanly and start it again; if '
@@ -61,6 +63,16 @@ _ADVICE = {
     _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
     'before IMA starts',
 }
+#: For a PCR that systemd extends.
+_USER_SPACE = (
+    'systemd extends this PCR while {host} runs: leave it to a rule pcrs '
+    'with references: true; ' + _EDIT
+)
+#: For a boot aggregate of a bank that agents do not quote.
+_HASH = (
+    "add ima_hash=sha256 to {host}'s kernel command line and reboot it; its "
+    'boot aggregate is then one of the SHA-256 bank'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +206,28 @@ def _summed(reason: str, found: list[Finding]) -> Iterator[Finding]:
 
 def _advice(policy: Policy, finding: Finding, host: str) -> str:
     rule = finding.details.get('rule', '')
-    text = _ADVICE.get(finding.reason)
+    learns = params(policy.document, rule).get('references') is True
+    text = _special(finding, learns) or _ADVICE.get(finding.reason)
     if text is None:
-        learns = params(policy.document, rule).get('references') is True
         text = _LEARN if learns else _EDIT
     return text.format(host=printable(host), rule=rule, policy=policy.name)
+
+
+def _special(finding: Finding, learns: bool) -> str | None:
+    """What helps with one of several causes that a reason has.
+
+    :param learns: whether the rule compares with references.
+    """
+    details = finding.details
+    if finding.reason == _R.IMA_BOOT_AGGREGATE and 'bank' in details:
+        return _HASH
+    if finding.reason == _R.UEFI_LOG_REPLAY and (
+        details.get('pcr', '') in map(str, USER_SPACE_PCRS)
+    ):
+        return _USER_SPACE
+    if finding.reason == _R.SIGNATURE_MISSING and learns and 'want' in details:
+        return _SHRUNK
+    return None
 
 
 def params(document: Params, path: str) -> Params:

@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from korora_nova.rats.x509 import der, deviations
+from korora_nova.rats.x509.der import Element
+
 #: Largest certificate read, bytes; padding included.
 MAX_CERTIFICATE = 8192
 
@@ -36,12 +39,14 @@ BROKEN = (
 def trimmed(data: bytes) -> bytes:
     """DER without the padding of an NV index that is larger than it.
 
-    Only bytes that are all 00 or all ff are padding; what else follows is
-    kept, and refused when it is parsed.
+    Only bytes that are all 00 or all ff are padding, and the end of a line
+    that an editor added; what else follows is kept, and refused when it is
+    parsed.
     """
     end = size(data)
     rest = data[end:]
-    if end and rest in (bytes(len(rest)), b'\xff' * len(rest)):
+    padding = (bytes(len(rest)), b'\xff' * len(rest), b'\n', b'\r\n')
+    if end and rest in padding:
         return data[:end]
     return data
 
@@ -52,7 +57,7 @@ def size(data: bytes) -> int:
     It may be longer than the data.
     """
     try:
-        return _header(data, 0, len(data))[1] if data[:1] == b'\x30' else 0
+        return der.span(data, 0)[1] if data[:1] == b'\x30' else 0
     except ValueError:
         return 0
 
@@ -82,53 +87,60 @@ class Certificate:
 def load(data: bytes) -> Certificate:
     """Read one DER certificate.
 
-    Nuvoton's names are not DER: the SET of a relative name is not in
-    order. They are read as if it were; the signature stays the one over
-    the bytes as they are.
+    Makers deviate from DER (:mod:`korora_nova.rats.x509.deviations`); the
+    signature stays the one over the bytes as they are.
 
     :raises ValueError: it is not a certificate, or too large; other
         :data:`BROKEN` errors are possible, here and when a field is read.
     """
     if len(data) > MAX_CERTIFICATE:
         raise ValueError('too large for a certificate')
-    der = trimmed(data)
-    try:
-        cert = x509.load_der_x509_certificate(der)
-    except ValueError:
-        ordered = _with_ordered_names(der)
-        if ordered == der:
-            raise
-        cert = x509.load_der_x509_certificate(ordered)
+    whole = der.element(trimmed(data))
+    cert = x509.load_der_x509_certificate(deviations.certificate(whole).der)
     # Names are read lazily, and everything is found by them.
     cert.subject, cert.issuer  # noqa: B018
-    _, begin, end = next(_children(der))
-    (_, after), *_ = _spans(der, begin, end)
-    tbs = der[begin:after]
-    _, algorithm, _ = _children(der, begin, end)
-    _, inner, *_ = _fields(tbs)
-    if der[slice(*algorithm[1:])] != tbs[slice(*inner[1:])]:
+    tbs = signed_part(whole, _fields(whole.parts()[0])[1])
+    return Certificate(cert, whole.der, tbs)
+
+
+def signed_part(whole: Element, algorithm: Element) -> bytes:
+    """What the issuer of a certificate or revocation list signed.
+
+    :param algorithm: as the signed part names it.
+    :raises ValueError: another algorithm is beside the signature, or the
+        signature is not of whole octets.
+    """
+    tbs, beside, signature = whole.parts()
+    if algorithm != beside:
         raise ValueError('two signature algorithms')
-    return Certificate(cert, der, tbs)
+    if signature.content[:1] != b'\0':
+        raise ValueError('a signature that ends within an octet')
+    return tbs.der
 
 
-def check_signature(cert: Certificate, issuer: Certificate) -> None:
-    """Insist that the key of ``issuer`` signed ``cert``.
+def check_signature(
+    signed: x509.Certificate | x509.CertificateRevocationList,
+    tbs: bytes,
+    issuer: Certificate,
+) -> None:
+    """Insist that the key of ``issuer`` signed a certificate or list.
 
+    :param tbs: what it must have signed.
     :raises InvalidSignature: or another of :data:`BROKEN`.
     """
     key = issuer.x509.public_key()
-    scheme = cert.x509.signature_algorithm_parameters
-    algorithm = cert.x509.signature_hash_algorithm
+    scheme = signed.signature_algorithm_parameters
+    algorithm = signed.signature_hash_algorithm
     if (
         isinstance(key, rsa.RSAPublicKey)
         and algorithm is not None
         and isinstance(scheme, (padding.PKCS1v15, padding.PSS))
     ):
-        key.verify(cert.x509.signature, cert.tbs, scheme, algorithm)
+        key.verify(signed.signature, tbs, scheme, algorithm)
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(
         scheme, ec.ECDSA
     ):
-        key.verify(cert.x509.signature, cert.tbs, scheme)
+        key.verify(signed.signature, tbs, scheme)
     else:
         raise InvalidSignature
 
@@ -159,74 +171,22 @@ def bare_key(cert: Certificate) -> bytes:
 
     :raises ValueError: the certificate has none.
     """
-    spki = cert.tbs[slice(*_fields(cert.tbs)[5][1:])]
-    parts = list(_children(spki))
-    if len(parts) != 2 or parts[1][0] != 0x03:
+    parts = _fields(der.element(cert.tbs))[5].parts()
+    if (
+        len(parts) != 2
+        or parts[1].tag != 0x03
+        or parts[1].content[:1] != b'\0'
+    ):
         raise ValueError('a certificate without a key')
-    _, begin, end = parts[1]
-    if spki[begin : begin + 1] != b'\0':
-        raise ValueError('a certificate without a key')
-    return spki[begin + 1 : end]
+    return parts[1].content[1:]
 
 
-# Tag, begin and end of the content of an element, in the string around it.
-_Element = tuple[int, int, int]
-
-
-def _fields(tbs: bytes) -> list[_Element]:
+def _fields(tbs: Element) -> list[Element]:
     """serialNumber, signature, issuer, validity, subject, {algorithm, BIT
     STRING}, ...: RFC 5280 section 4.1, without the version."""
-    _, begin, end = next(_children(tbs), (0, 0, 0))
-    parts = list(_children(tbs, begin, end))
-    if parts and parts[0][0] == 0xA0:
+    parts = tbs.parts()
+    if parts and parts[0].tag == 0xA0:
         del parts[0]
     if len(parts) < 6:
         raise ValueError('not a certificate')
     return parts
-
-
-def _with_ordered_names(der: bytes) -> bytes:
-    """The same with each SET of issuer and subject in DER's order."""
-    _, begin, _ = next(_children(der), (0, 0, 0))
-    _, _, end = next(_children(der, begin), (0, 0, 0))
-    fields = _fields(der[begin:end])
-    out = bytearray(der)
-    for _, first, last in (fields[2], fields[4]):
-        for tag, start, stop in _children(der, begin + first, begin + last):
-            items = sorted(
-                der[at:after] for at, after in _spans(der, start, stop)
-            )
-            if tag == 0x31:
-                out[start:stop] = b''.join(items)
-    return bytes(out)
-
-
-def _spans(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each element, its header included."""
-    for _, _, after in _children(data, at, end):
-        yield at, after
-        at = after
-
-
-def _children(
-    data: bytes, at: int = 0, end: int | None = None
-) -> Iterator[_Element]:
-    """The elements of a DER string."""
-    end = len(data) if end is None else end
-    while at < end:
-        begin, after = _header(data, at, end)
-        if after > end:
-            raise ValueError('not DER')
-        yield data[at], begin, after
-        at = after
-
-
-def _header(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """Begin and end of the content of an element (X.690 section 8.1)."""
-    first = data[at + 1] if at + 1 < end else 0x80
-    octets = first & 0x7F if first >= 0x80 else 0
-    begin = at + 2 + octets
-    if first == 0x80 or begin > end:
-        raise ValueError('not DER')
-    length = int.from_bytes(data[at + 2 : begin], 'big') if octets else first
-    return begin, begin + length

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths from a certificate to a self-signed one (RFC 5280 section 6).
+"""Paths from a certificate to a trust anchor (RFC 5280 section 6).
+
+An anchor is self-signed, or marked as one and without an issuer here.
 
 Validity and revocation are not judged here: a path that is too old is
 still a path, and the operator is told so.
@@ -7,20 +9,25 @@ still a path, and the operator is told so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 
 from cryptography import x509
 
 from korora_nova import errors
 from korora_nova.rats.finding import printable
+from korora_nova.rats.x509 import names
 from korora_nova.rats.x509.certificate import (
     BROKEN,
     Certificate,
     check_signature,
 )
 
-#: Longest path: leaf, intermediates, root.
-MAX_PATH = 5
+#: Longest path: leaf, intermediates, root. Intel's on-die authorities are
+#: seven or eight with them.
+MAX_PATH = 10
+#: Most certificates that are visited in one search: authorities may certify
+#: each other, and the ways between them are many more than they are.
+MAX_STEPS = 1000
 
 # Critical extensions that are checked, or need no check.
 _UNDERSTOOD = frozenset(
@@ -65,30 +72,44 @@ def understood(cert: Certificate) -> None:
 class Search:
     """Finds paths among certificates; remembers where they end."""
 
-    def __init__(self, certificates: Sequence[Certificate]) -> None:
-        self._by_subject: dict[bytes, list[Certificate]] = {}
+    def __init__(
+        self,
+        certificates: Sequence[Certificate],
+        marked: Collection[Certificate] = (),
+    ) -> None:
+        """:param marked: those of them that an operator calls anchors."""
+        self._by_subject: dict[Hashable, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
-                cert.x509.subject.public_bytes(), []
+                names.comparable(cert.x509.subject), []
             ).append(cert)
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._marked = frozenset(marked)
         self._ends: list[Path] = []
+        self._left = MAX_STEPS
 
     def paths(self, path: Path) -> Iterator[Path]:
-        """Extend a path, leaf first, to each self-signed certificate."""
-        if len(path) >= MAX_PATH:
+        """Extend a path, leaf first, to each anchor.
+
+        A marked certificate whose issuer is known is none: its issuer may
+        have revoked it.
+        """
+        if len(path) >= MAX_PATH or not self._left:
             return
+        self._left -= 1
         issuers = [
             issuer
             for issuer in self.named(path[-1].x509.issuer)
             if issuer not in path
             and self._issued(path[-1], issuer, len(path) - 1)
         ]
-        if not issuers:
+        if not issuers and len(path) > 1 and self._marked_end(path[-1]):
+            yield path
+        elif not issuers:
             self._ends.append(path)
         for issuer in issuers:
             longer = (*path, issuer)
-            if issuer.x509.issuer == issuer.x509.subject and (
+            if names.match(issuer.x509.issuer, issuer.x509.subject) and (
                 self.signed(issuer, issuer)
             ):
                 yield longer
@@ -97,37 +118,39 @@ class Search:
 
     def named(self, name: x509.Name) -> Sequence[Certificate]:
         """The certificates of this subject."""
-        return self._by_subject.get(name.public_bytes(), ())
+        return self._by_subject.get(names.comparable(name), ())
 
     def signed(self, cert: Certificate, issuer: Certificate) -> bool:
         """Whether the signature verifies; remembered."""
         known = self._signed.get((cert, issuer))
         if known is None:
             try:
-                check_signature(cert, issuer)
+                check_signature(cert.x509, cert.tbs, issuer)
                 known = True
             except BROKEN:
                 known = False
             self._signed[cert, issuer] = known
         return known
 
+    def is_anchor(self, cert: Certificate) -> bool:
+        """Whether a path may end with this certificate."""
+        if names.match(cert.x509.issuer, cert.x509.subject) and (
+            self.signed(cert, cert)
+        ):
+            return True
+        return self._marked_end(cert)
+
+    def _marked_end(self, cert: Certificate) -> bool:
+        return cert in self._marked and not any(
+            self._issued(cert, issuer, 0)
+            for issuer in self.named(cert.x509.issuer)
+        )
+
     def _issued(
         self, cert: Certificate, issuer: Certificate, below: int
     ) -> bool:
         """Whether an authority with ``below`` CAs under it signed."""
-        try:
-            basic = issuer.x509.extensions.get_extension_for_class(
-                x509.BasicConstraints
-            ).value
-            understood(issuer)
-            usable = (
-                basic.ca
-                and _may_sign(issuer)
-                and (basic.path_length is None or basic.path_length >= below)
-            )
-        except (*BROKEN, x509.ExtensionNotFound, errors.EvidenceError):
-            return False
-        return usable and self.signed(cert, issuer)
+        return not no_authority(issuer, below) and self.signed(cert, issuer)
 
     def missing(self) -> errors.EvidenceError:
         """The error when there is no path: whose certificate is missing."""
@@ -135,8 +158,8 @@ class Search:
         if path is None:
             return errors.EvidenceError(
                 errors.Reason.EK_CHAIN,
-                'The path from the EK certificate '
-                f'to a root is longer than {MAX_PATH} certificates.',
+                'No path from the EK certificate to a root was found among '
+                f'{MAX_STEPS} certificates; one has {MAX_PATH} at most.',
                 place='ek_cert',
             )
         last = path[-1].x509
@@ -155,6 +178,27 @@ class Search:
             place='ek_cert',
             details={'want': issuer, 'got': got},
         )
+
+
+def no_authority(cert: Certificate, below: int = 0) -> str:
+    """Why a certificate is not that of an authority, '' if it is.
+
+    :param below: how many authorities are between it and the leaf.
+    """
+    try:
+        basic = cert.x509.extensions.get_extension_for_class(
+            x509.BasicConstraints
+        ).value
+        understood(cert)
+        if not basic.ca or not _may_sign(cert):
+            return 'it may not issue certificates'
+    except errors.EvidenceError as exc:
+        return exc.message
+    except (*BROKEN, x509.ExtensionNotFound):
+        return 'it does not say that it may issue certificates'
+    if basic.path_length is not None and basic.path_length < below:
+        return 'it may not have so many authorities below it'
+    return ''
 
 
 def _may_sign(issuer: Certificate) -> bool:

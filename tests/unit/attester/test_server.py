@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -13,6 +14,7 @@ import socket
 import struct
 import tempfile
 import threading
+import time
 from typing import Any
 from unittest import mock
 
@@ -185,6 +187,29 @@ class SocketTest(Base):
         error = self.assertRaises(
             errors.Unavailable, client.call, 'status', timeout=0.2
         )
+        self.assertIn('it took too long', error.message)
+
+    def test_drops_end_with_the_timeout(self) -> None:
+        """An agent that always has one more byte."""
+
+        def drip() -> None:
+            connection, _ = peer.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(struct.pack('>I', 1000))
+                for _ in range(1000):
+                    connection.sendall(b' ')
+                    time.sleep(0.05)
+
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.bind(self.path)
+            peer.listen()
+            threading.Thread(target=drip, daemon=True).start()
+            client = socket_client.AgentClient(self.path, 0.3)
+            began = time.monotonic()
+            error = self.assertRaises(
+                errors.Unavailable, client.call, 'status'
+            )
+        self.assertLess(time.monotonic() - began, 5)
         self.assertIn('it took too long', error.message)
 
     def raw(self, content: bytes) -> dict[str, Any] | None:

@@ -2,9 +2,11 @@
 """korora-manage and korora-status, as an operator runs them."""
 
 import contextlib
+import datetime
 import io
 import json
 import os
+import pathlib
 import stat
 
 import fixtures
@@ -13,6 +15,7 @@ import testtools
 from korora_nova.cmd import manage, status
 from korora_nova.rats.signed import keys
 from korora_nova.verifier.db import migration
+from tests.support import makers
 
 
 class CommandTestCase(testtools.TestCase):
@@ -57,6 +60,25 @@ policy_file = {self.directory}/policy.yaml
 
 
 class TestManage(CommandTestCase):
+    def test_endorsers(self):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        maker = makers.Authority('maker', until=now + makers.DAY)
+        makers_dir = self.useFixture(fixtures.TempDir()).path
+        check = ('endorsers', 'check', '--directory', makers_dir)
+        self.assertEqual((0, ''), self.manage(*check))
+        pathlib.Path(makers_dir, 'maker.der').write_bytes(maker.der)
+        code, output = self.manage(*check)
+        self.assertEqual(0, code, output)
+        self.assertIn('ok  maker.der: CN=maker: anchor, until', output)
+        pathlib.Path(makers_dir, 'bad.pem').write_bytes(b'bad')
+        code, output = self.manage(*check)
+        self.assertEqual(1, code)
+        self.assertIn('bad bad.pem: ', output)
+        self.assertEqual(0, self.manage('endorsers', 'check')[0])
+        code, output = self.manage(*check[:-1], f'{makers_dir}/missing')
+        self.assertEqual(1, code)
+        self.assertIn('KEYS_INVALID', output)
+
     def test_database(self):
         self.assertIn('none', self.manage('db', 'version')[1])
         for _ in range(2):

@@ -109,11 +109,22 @@ class ReferenceTest(unittest.TestCase):
                     )
 
     def test_only_what_the_log_explains_is_learned(self):
-        self.host.tpm.extend(11, b'x' * 32)
+        self.host.tpm.extend(12, b'x' * 32)
         state = appraised(self.host).state
         values = reference.learn('golden', state, ())
-        self.assertNotIn(11, values.pcrs)
-        self.assertEqual({*range(10), *range(12, 16)}, set(values.pcrs))
+        self.assertNotIn(12, values.pcrs)
+        self.assertEqual({*range(10), 11, *range(13, 16)}, set(values.pcrs))
+
+    def test_what_user_space_extends_is_learned_as_it_is(self):
+        for index in (11, 15):
+            self.host.tpm.extend(index, b'x' * 32)
+        state = appraised(self.host).state
+        values = reference.learn('golden', state, ())
+        for index in (11, 15):
+            self.assertEqual(
+                (self.host.tpm.pcrs[index].hex(),), values.pcrs[index]
+            )
+            self.assertNotIn(index, values.measured)
 
     def test_files_of_any_kind_are_learned(self):
         """fs-verity digests; entries without one; the boot aggregate."""

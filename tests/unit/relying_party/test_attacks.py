@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What wears a compute host or a scheduler down (tests.support.faults)."""
+"""What wears a compute host or a scheduler down."""
 
+import functools
+import gc
 import threading
+import types
 
 from korora_nova import errors
 from korora_nova.relying_party import results
-from tests.support import faults
+from tests.support import fakes
 from tests.unit.relying_party import test_gate, test_results
+
+REFUSALS = 10_000
 
 
 def depth(exc):
@@ -15,6 +20,41 @@ def depth(exc):
     while trace is not None:
         count, trace = count + 1, trace.tb_next
     return count
+
+
+def kept():
+    """Objects in memory by which a refusal could keep its caller."""
+    return sum(
+        isinstance(found, Exception | types.TracebackType | types.FrameType)
+        for found in gc.get_objects()
+    )
+
+
+def refuse(call):
+    try:
+        call()
+    except errors.KororaError:
+        return
+    raise AssertionError('it was not refused')
+
+
+def growth(*calls):
+    """How many more there are after many refusals of these calls.
+
+    Garbage is not collected in between: not even a cycle may be left.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        for call in calls:
+            refuse(call)
+        before = kept()
+        for _ in range(REFUSALS):
+            for call in calls:
+                refuse(call)
+        return kept() - before
+    finally:
+        gc.enable()
 
 
 class StoredExceptionsTest(test_gate.Base):
@@ -26,37 +66,106 @@ class StoredExceptionsTest(test_gate.Base):
             self.assertRaises(errors.KororaError, call)
         return depth(exc) - before
 
-    @faults.not_yet('M4a', 'lifecycle', today='0 != [1-9]')
     def test_obstacle(self):
-        """M4a: refusals keep their callers' frames; raise copies instead."""
+        """M4a: refusals keep no frames of their callers."""
         self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
         standing = self.standing(test_gate.TRUSTED)
         self.assertEqual(
             0,
             self.grows(self.gate.obstacle, lambda: self.gate.begin(standing)),
         )
+        self.assertIsNone(self.gate.obstacle.__traceback__)
 
-    @faults.not_yet('M4b', 'lifecycle', today='0 != [1-9]')
     def test_verdict(self):
-        """M4b: verdicts keep their callers' frames; raise copies instead."""
+        """M4b: verdicts keep no frames of their callers."""
         verdict = errors.Untrusted('HOST_UNTRUSTED')
         decision = results.Decision({'h1': verdict})
         self.assertEqual(
             0, self.grows(verdict, lambda: decision.require('h1', 0.0))
+        )
+        self.assertIsNone(verdict.__traceback__)
+
+    def test_memory_of_a_compute_host(self):
+        standing = self.standing(test_gate.TRUSTED)
+        # The agent of the tests keeps what it raises; this one does not.
+        down = errors.Unavailable('AGENT_UNAVAILABLE')
+
+        class Down(fakes.FakeAgent):
+            def call(self, op, **fields):
+                raise down.fresh()
+
+        self.agent = Down(self.cloud, 'h1')
+        calls = (
+            lambda: self.standing(test_gate.CUSTODY),
+            lambda: self.gate.begin(standing),
+        )
+        self.assertEqual(0, growth(*calls))
+        self.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
+        self.assertEqual(0, growth(*calls))
+
+
+class StoredVerdictsTest(test_results.Base):
+    def setUp(self):
+        super().setUp()
+        self.client.put('h1', 'rubbish')
+        self.client.put('h2', self.token('h2', tier='contraindicated'))
+        self.client.reasons['h3'] = ['HOST_PENDING']
+        self.client.put('h3', None)
+
+    def test_nothing_kept_has_a_past(self):
+        verdicts = self.results.decide().verdicts
+        self.assertEqual({'h1', 'h2', 'h3'}, set(verdicts))
+        for host in ('h1', 'h3'):
+            self.assertIsNone(verdicts[host].__traceback__)
+            self.assertIsNone(verdicts[host].__context__)
+            self.assertIsNone(verdicts[host].__cause__)
+
+    def test_memory_of_a_scheduler(self):
+        decision = self.results.decide()
+        self.assertEqual(
+            0,
+            growth(
+                *(
+                    functools.partial(decision.require, host, self.now)
+                    for host in ('h1', 'h2', 'h3', 'h4')
+                )
+            ),
+        )
+
+    def test_those_who_wait_raise_errors_of_their_own(self):
+        self.client.gate.clear()
+        self.client.error = errors.Unavailable('SERVICE_UNAVAILABLE')
+        raised = []
+
+        def wait():
+            try:
+                self.results.decide()
+            except errors.Unavailable as exc:
+                raised.append(exc)
+
+        threads = [threading.Thread(target=wait) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        self.client.gate.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(8, len({id(exc) for exc in raised}))
+        self.assertEqual({1 + 1}, {depth(exc) for exc in raised})
+        self.assertEqual(
+            [], [exc for exc in raised if exc.__context__ is not None]
         )
 
 
 class SlowServiceTest(test_results.Base):
     BUDGET = 0.05
 
-    @faults.not_yet('M7a', 'lifecycle', today='1 != 4')
     def test_threads(self):
-        """M7a: each request given up leaves a thread; one should be left."""
+        """M7a: a request that hangs is one thread, however long."""
         self.client.gate.clear()
         before = set(threading.enumerate())
         for _ in range(4):
             self.assertRaises(errors.Unavailable, self.results.decide)
-            self.clock += results.GIVE_UP * self.BUDGET + 1
+            self.clock += 1000
         self.assertEqual(
             1,
             len(

@@ -12,7 +12,6 @@ from nova.scheduler import filters, host_manager
 from korora_nova import errors
 from korora_nova.relying_party import filter as korora_filter
 from korora_nova.relying_party import results
-from tests.support import faults
 
 objects.register_all()
 
@@ -23,11 +22,14 @@ VTPM = {'hw:tpm_version': '2.0', 'hw:tpm_secret_security': 'host'}
 class Decision:
     def __init__(self, trusted):
         self.trusted = trusted
+        self.missing = set()
         self.ages = []
 
     def require(self, host, now, max_age=None):
         self.ages.append(max_age)
         if host not in self.trusted:
+            if host in self.missing:
+                raise errors.Untrusted('RESULT_MISSING')
             raise errors.Untrusted('HOST_UNTRUSTED')
 
 
@@ -107,20 +109,54 @@ class TestFilter(testtools.TestCase):
         spec = self.spec({'korora:max_result_age': 'soon'})
         self.assertEqual([], self.passing(spec))
 
-    @faults.not_yet('L2', 'lifecycle', today='lines for one request')
-    def test_one_line_for_each_request(self):
-        """L2: each refused host is a line of the log; one should do."""
-        self.decision.trusted.clear()
+    def logged(self, level):
+        """The lines of this level and above, from now on."""
         lines = []
-        handler = logging.Handler(logging.INFO)
-        handler.emit = lines.append
+        handler = logging.Handler(level)
+        handler.emit = lambda record: lines.append(record.getMessage())
         logger = korora_filter.LOG.logger
         self.addCleanup(logger.setLevel, logger.level)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
         logger.addHandler(handler)
         self.addCleanup(logger.removeHandler, handler)
+        return lines
+
+    def test_one_line_for_each_request(self):
+        """L2: all refused hosts of a request are one line of the log."""
+        self.decision.trusted.clear()
+        lines = self.logged(logging.INFO)
         self.assertEqual([], self.passing(self.spec(REQUIRED)))
         self.assertEqual(1, len(lines), 'lines for one request')
+        self.assertIn('Passed 0 hosts', lines[0])
+        self.assertIn('3 HOST_UNTRUSTED (h1, h2, h3)', lines[0])
+
+    def test_the_line_is_short(self):
+        self.hosts = [
+            host_manager.HostState(f'h{number}', 'node', 'cell')
+            for number in range(5000)
+        ]
+        self.decision.missing = {f'h{number}' for number in range(1, 4000)}
+        lines = self.logged(logging.INFO)
+        self.assertEqual(['h1', 'h2'], self.passing(self.spec(REQUIRED)))
+        (line,) = lines
+        self.assertIn('Passed 2 hosts', line)
+        self.assertIn('1001 HOST_UNTRUSTED (h0, h4000, h4001, ...)', line)
+        self.assertIn('3997 RESULT_MISSING (h3, h4, h5, ...)', line)
+        self.assertLess(len(line), 300)
+
+    def test_nothing_is_said_if_all_pass(self):
+        self.decision.trusted.add('h3')
+        lines = self.logged(logging.INFO)
+        self.passing(self.spec(REQUIRED))
+        self.passing(self.spec())
+        self.assertEqual([], lines)
+
+    def test_details_are_for_debugging(self):
+        lines = self.logged(logging.DEBUG)
+        self.passing(self.spec(REQUIRED))
+        detail, _ = lines
+        self.assertIn('Host h3 refused', detail)
+        self.assertIn('[HOST_UNTRUSTED]', detail)
 
     def test_rebuild(self):
         spec = self.spec(REQUIRED, hints={'_nova_check_type': ['rebuild']})

@@ -184,10 +184,8 @@ class TestAdmit(Base):
         self.assertEqual([], self.agent.ops())
 
     def test_budget_shortens_the_wait_only(self):
-        standing = self.standing(TRUSTED)
-        self.waits.clear()
-        self.gate.admit(standing, budget=7)
-        self.gate.admit(standing, budget=700)
+        self.gate.agent(7)
+        self.gate.agent(700)
         self.assertEqual([7, 60], self.waits)
 
 

@@ -331,19 +331,49 @@ class TestBudget(Base):
         self.assertEqual(['ok'] * 20, outcomes)
         self.assertEqual(1, len(self.client.calls))
 
-    def test_a_stuck_request_is_given_up(self):
+    def test_a_late_answer_is_as_old_as_its_request(self):
+        """Whoever comes after it asks again."""
         self.client.put('h1', self.token('h1'))
         self.client.gate.clear()
         self.refused('SERVICE_UNAVAILABLE', 'h1')
-        stuck = self.client
-        self.client = Client()
+        self.clock += 10
+        worker = self.results._worker
+        self.client.gate.set()
+        worker.join(10)
+        self.results._budget = 10
+        self.client.put('h1', self.token('h1', tier='contraindicated'))
+        self.refused('HOST_UNTRUSTED', 'h1')
+        self.assertEqual([None, '2'], self.client.calls)
+
+    def test_after_a_request_that_was_given_up(self):
         self.client.put('h1', self.token('h1'))
-        self.results._client = self.client
-        self.clock += results.GIVE_UP * 10
+        self.client.gate.clear()
+        self.client.error = errors.Unavailable('SERVICE_UNAVAILABLE')
+        self.refused('SERVICE_UNAVAILABLE', 'h1')
+        worker = self.results._worker
+        self.client.gate.set()
+        worker.join(10)
+        self.client.error = None
         self.results._budget = 10
         self.require('h1')
-        # The late answer of the stuck request changes nothing.
-        stuck.put('h1', 'rubbish')
-        stuck.gate.set()
-        time.sleep(0.1)
+
+    def test_a_thread_that_is_gone_is_not_waited_for(self):
+        """As after a fork, or if no thread could be started."""
+        self.client.put('h1', self.token('h1'))
+        self.client.gate.clear()
+        self.refused('SERVICE_UNAVAILABLE', 'h1')
+        self.results._worker = threading.Thread()
+        self.client.gate.set()
+        self.results._budget = 10
+        with mock.patch.object(
+            threading.Thread, 'start', side_effect=RuntimeError
+        ):
+            self.assertRaises(RuntimeError, self.results.decide)
+        self.require('h1')
+
+    def test_a_thread_that_is_ended_wakes_who_waits(self):
+        self.client.error = SystemExit()
+        self.refused('SERVICE_UNAVAILABLE', 'h1')
+        self.client.error = None
+        self.client.put('h1', self.token('h1'))
         self.require('h1')

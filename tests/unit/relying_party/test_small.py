@@ -13,6 +13,7 @@ from korora_nova import errors
 from korora_nova.relying_party import drift, refusal, stream, tombstone
 
 LIBVIRT = SimpleNamespace(
+    VIR_MIGRATE_AUTO_CONVERGE=8192,
     VIR_MIGRATE_POSTCOPY=32768,
     VIR_MIGRATE_TLS=65536,
     VIR_MIGRATE_TUNNELLED=4,
@@ -37,6 +38,19 @@ class TestStream(testtools.TestCase):
         guarded = stream.StreamDomain(self.domain, LIBVIRT, None)
         guarded.migrateToURI3('uri', params={'a': 1}, flags=32768 | 5)
         self.assertEqual(('uri', {'a': 1}, 5), self.domain.seen)
+
+    def test_auto_converge_where_postcopy_stood_in_for_it(self):
+        for converge, flags, sent in (
+            (True, 32768 | 5, 8192 | 5),
+            (False, 32768 | 5, 5),
+            # Nova has decided that itself.
+            (True, 5, 5),
+            (True, 8192 | 5, 8192 | 5),
+        ):
+            stream.StreamDomain(
+                self.domain, LIBVIRT, None, converge=converge
+            ).migrateToURI3('uri', params={}, flags=flags)
+            self.assertEqual(('uri', {}, sent), self.domain.seen)
 
     def test_tls_names_the_destination(self):
         guarded = stream.StreamDomain(self.domain, LIBVIRT, 'h2.example')

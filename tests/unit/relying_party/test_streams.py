@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live migration from h1 to h2, without Nova's driver."""
 
+import threading
 from types import SimpleNamespace
 
 from korora_nova import errors
@@ -36,7 +37,10 @@ class Base(compute.Base):
 
     def stock(self, context, instance, dest, post, recover, block, data):
         if self.called:
-            self.said.append(self.source.begin(instance))
+            with self.source.operation(instance) as stream:
+                self.said.append(stream)
+                if self.error is not None:
+                    raise self.error
         if self.error is not None:
             raise self.error
         post(context, instance, dest, block, data)
@@ -104,6 +108,36 @@ class TestAllowed(Base):
         self.send()
         self.assertEqual('h2.example', self.said[0].tls_name)
         self.assertEqual('h2', dict(self.h1.agent.calls)['start']['tls_name'])
+
+    def test_watching(self):
+        """By thread, while Nova watches a protected stream, and no more."""
+        seen, elsewhere = [], []
+
+        def stock(context, instance, dest, post, recover, block, data):
+            seen.append(self.source.watching)
+            other = threading.Thread(
+                target=lambda: elsewhere.append(self.source.watching)
+            )
+            other.start()
+            other.join()
+            if self.error is not None:
+                raise self.error
+
+        self.stock = stock
+        self.prepare()
+        self.send()
+        self.assertFalse(self.source.watching)
+        self.error = ValueError('the stream broke')
+        self.source._admit = lambda *args: None
+        self.assertRaises(ValueError, self.send)
+        del self.source._admit
+        self.assertEqual(([True, False], [False] * 2), (seen, elsewhere))
+
+    def test_watching_ends_with_a_failure(self):
+        self.prepare()
+        self.error = ValueError('the stream broke')
+        self.assertRaises(ValueError, self.send)
+        self.assertFalse(self.source.watching)
 
     def test_trusted_server(self):
         self.h1.agent.vault.clear()
@@ -226,9 +260,9 @@ class TestStreamFails(Base):
 
     def test_rolled_back_by_nova(self):
         def stock(context, instance, dest, post, recover, block, data):
-            self.source.begin(instance)
-            recover(context, instance, dest, data)
-            raise self.error
+            with self.source.operation(instance):
+                recover(context, instance, dest, data)
+                raise self.error
 
         self.stock = stock
         self.send()

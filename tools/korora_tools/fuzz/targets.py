@@ -271,6 +271,9 @@ def ek_seeds() -> Iterator[bytes]:
     yield FITTING + maker().pem
     yield FITTING + maker().der
     yield b'\2' + maker().crl()
+    for path in sorted(VECTORS.glob('field/*/*.der')):
+        yield PLAIN + path.read_bytes()
+        yield FITTING + path.read_bytes()
 
 
 # -- documents ------------------------------------------------------------

@@ -202,6 +202,37 @@ class DifferenceTest(unittest.TestCase):
         )
         self.assertIn('fwupdmgr', found['SIGNATURE_MISSING'].advice)
 
+    def test_a_shorter_list_of_revocations(self):
+        shorter = 'host/debian-12-insecure'
+        rule = {'variable': 'dbx', 'references': True}
+        document = {
+            'version': 1,
+            'name': 'x',
+            'rules': [
+                {'signature-database': rule},
+                {'pcrs': {'registers': [4], 'references': True}},
+                {'ima': 'not-appraised'},
+            ],
+        }
+        found = [
+            one
+            for one in self.differences(document, shorter)
+            if one.reason == 'SIGNATURE_MISSING'
+        ]
+        self.assertTrue(found)
+        for one in found:
+            self.assertRegex(
+                one.advice, 'fwupdmgr.*reference create NAME --host h3$'
+            )
+        self.assertEqual(
+            [], self.differences(document, shorter, DEBIAN, shorter)
+        )
+        # Nothing that is learned ends what the policy itself requires.
+        del rule['references']
+        rule['required'] = ['sha256:' + 'a' * 64]
+        (one,) = self.differences(document, shorter, DEBIAN, shorter)
+        self.assertNotIn('reference create', one.advice)
+
     def test_pcrs_say_what_changed_inside(self):
         found = [
             str(item)
