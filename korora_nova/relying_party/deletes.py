@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nova.compute import task_states, vm_states
@@ -21,26 +22,31 @@ FORGET_WAIT = 10
 
 
 class Deletes:
-    """Tells the agent which servers are gone; never fails."""
+    """Tells the agent which servers are gone; never fails.
+
+    :param host: returns this host's name in Nova.
+    """
 
     def __init__(
         self,
         gate: Gate,
         servers: Servers,
         tombstones: Tombstones,
+        host: Callable[[], str],
     ) -> None:
         self._gate = gate
         self._servers = servers
         self._tombstones = tombstones
+        self._host = host
 
     def destroyed(self, instance: Any) -> None:
-        """Nova destroyed the guest; if the server is deleted, bury its key.
+        """Nova destroyed guest and disks; is the server deleted, its key goes.
 
-        What Nova calls then is not always a delete: a destination's rollback
-        and a hard reboot look like one but for the task state, and an
-        ``incoming`` key ends by its own way only.
+        What Nova calls then is not always a delete: a destination's rollback,
+        or what an evacuation left here, may belong to a server that another
+        host is about to delete.
         """
-        if not _is_deleted(instance):
+        if not self._is_deleted(instance):
             return
         try:
             standing = self._servers.standing(instance)
@@ -55,6 +61,7 @@ class Deletes:
         if standing.state not in ('none', 'unknown'):
             self._forget(instance)
             self.settle()
+        self._servers.gone(instance)
 
     def never_ran(self, instance: Any) -> None:
         """Its creation failed: what another host builds takes a new key."""
@@ -80,17 +87,16 @@ class Deletes:
             )
         return True
 
+    def _is_deleted(self, instance: Any) -> bool:
+        """By what Nova sent along; nothing is loaded for it."""
 
-def _is_deleted(instance: Any) -> bool:
-    """By what Nova sent along; nothing is loaded for it."""
+        def sent(name: str) -> Any:
+            known = instance.obj_attr_is_set(name)
+            return getattr(instance, name) if known else None
 
-    def sent(name: str) -> Any:
-        return (
-            getattr(instance, name) if instance.obj_attr_is_set(name) else None
+        if sent('deleted'):
+            return True
+        return sent('host') == self._host() and (
+            sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
+            or sent('task_state') == task_states.DELETING
         )
-
-    return bool(
-        sent('deleted')
-        or sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
-        or sent('task_state') == task_states.DELETING
-    )

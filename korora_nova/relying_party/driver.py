@@ -432,9 +432,16 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Delete, and much else: if it is a delete, the key goes, too."""
+        """Delete, and much else: if it is a delete, the key goes, too.
+
+        A guest whose disks or secrets stay is about to be made again: a hard
+        reboot, or the restore of a soft-deleted server.
+        """
         super().destroy(context, instance, *args, **kwargs)
-        self._korora.deletes.destroyed(instance)
+        if _given('destroy_disks', 2, True, args, kwargs) and _given(
+            'destroy_secrets', 3, True, args, kwargs
+        ):
+            self._korora.deletes.destroyed(instance)
 
 
 def _given(

@@ -7,9 +7,10 @@ server (:class:`Server`, not to be believed) and what vault and ledger
 an error. Rules:
 
 1. Vault and ledger override the flavor: they can only add protection (I12).
-2. A server without requirement, vTPM or vault record never needs the agent,
-   and is never refused (I9).
-3. A server that may have a protected vTPM is refused if nobody can tell.
+2. A server without requirement or vault record, with a vTPM of another mode
+   or without, never needs the agent, and is never refused (I9).
+3. Whose flavor asks for custody, or denies the vTPM that it has, is refused
+   if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
 5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
@@ -50,6 +51,13 @@ class Server:
     def may_have_vtpm(self) -> bool:
         return self.vtpm or self.requirement.vtpm
 
+    @property
+    def may_be_protected(self) -> bool:
+        """Whether Nova says nothing else about a vTPM that it has."""
+        return self.requirement.custody or (
+            self.vtpm and not self.requirement.vtpm
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
@@ -57,8 +65,8 @@ class Standing:
 
     :param custody: its key is, or has to come, under custody.
     :param state: of the vault: none, held, incoming, outgoing, moving,
-        relinquished; unknown, if nobody could be asked and nothing but the
-        vault could make it a protected server.
+        relinquished; unknown, if nobody could be asked and nothing but vault
+        or ledger could make it a protected server.
     :param known: vault or ledger says that somebody holds a key for it.
     :param migration: the hand-over that the vault record belongs to.
     """
@@ -130,8 +138,8 @@ class Gate:
 
         :param ledger: whether it matters which other host holds a key that
             this one does not.
-        :raises Unavailable: the server has or may have a vTPM, and neither
-            vault nor ledger can tell whether it is protected.
+        :raises Unavailable: the server may be protected, and neither vault
+            nor ledger can tell.
         """
         # Whose flavor asks for custody gets it without more questions.
         ledger = server.may_have_vtpm and (
@@ -140,11 +148,15 @@ class Gate:
         try:
             answer = self.agent(QUICK).protection(server.uuid, ledger=False)
             if ledger and answer.state == 'none':
-                answer = self.agent().protection(server.uuid, ledger=True)
+                # What may be anybody's vTPM must not wait for the service.
+                budget = None if server.may_be_protected else QUICK
+                answer = self.agent(budget).protection(
+                    server.uuid, ledger=True
+                )
                 if not answer.ledger_known:
                     raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
         except errors.KororaError as exc:
-            if server.may_have_vtpm:
+            if server.may_be_protected:
                 raise _infrastructure(exc) from exc
             return Standing(server, custody=False, state='unknown')
         # A row without holder: protected, and free to take a new key.

@@ -15,6 +15,7 @@ from korora_nova.relying_party import gate, keys
 from korora_nova.relying_party.arrival import Arrival
 from korora_nova.relying_party.deletes import Deletes
 from korora_nova.relying_party.incoming import Incoming
+from korora_nova.relying_party.names import Names
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.outgoing import Outgoing
 from korora_nova.relying_party.servers import Servers
@@ -68,9 +69,16 @@ class Host:
             timeout=conf.korora.agent_timeout,
             boot_wait=conf.korora.boot_wait,
         )
-        self.servers = Servers(self.gate, conf, hypervisor.has_tpm)
+        self.servers = Servers(
+            self.gate,
+            conf,
+            hypervisor.has_tpm,
+            Names(conf.state_path, 'protected'),
+        )
         self.tombstones = Tombstones(conf.state_path)
-        self.deletes = Deletes(self.gate, self.servers, self.tombstones)
+        self.deletes = Deletes(
+            self.gate, self.servers, self.tombstones, lambda: self.name
+        )
         self.keys = keys.Keys(self.gate, hypervisor, nova.create_secret)
         self.starts = Starts(
             self.gate, self.servers, self.keys, self.deletes, conf
@@ -126,6 +134,7 @@ class Host:
         self.incoming.compare_address()
         self.deletes.settle()
         known = {key.instance for key in status.keys}
+        self.servers.remember(known)
         return self.onboarding.take_all(
             instance
             for instance in self._nova.servers_of(self.name)

@@ -51,21 +51,62 @@ class TestEnds(Base):
     def assert_buried(self, server):
         """Soon after the delete, h1 has no key for it."""
         end = time.monotonic() + 3
-        while self.h1.vault and time.monotonic() < end:
+        while server['id'] in self.h1.vault and time.monotonic() < end:
             time.sleep(0.1)
         self.assertNotIn(server['id'], self.h1.vault, 'the key stays')
 
-    @faults.not_yet('H1', 'lifecycle', today='the key is gone')
-    def test_restored(self):
-        """H1: a restored server has lost its key; only deletes should bury."""
+    def soft_deleted(self):
         self.flags(reclaim_instance_interval=3600)
         server = self.protect()
         self.api.delete_server(server['id'])
         self._wait_for_state_change(server, 'SOFT_DELETED')
         self.assertIn(server['id'], self.h1.vault)
+        return server
+
+    def test_restored(self):
+        """H1: a restored server had lost its key; mended."""
+        server = self.soft_deleted()
         self.act(server, 'restore', {})
         self.settled(server)
         self.assertIn(server['id'], self.h1.vault, 'the key is gone')
+        self.assertNotIn('forget', self.h1.ops())
+        self.assert_running(server)
+        self._reboot_server(server, hard=True)
+
+    def test_restore_that_fails(self):
+        """The guest is gone when the restore fails; the key must not be."""
+        server = self.soft_deleted()
+        broken = fakelibvirt.make_libvirtError(
+            fakelibvirt.libvirtError, 'no memory', error_code=1
+        )
+        with mock.patch.object(
+            fakelibvirt.Domain, 'createWithFlags', side_effect=broken
+        ):
+            self.act(server, 'restore', {})
+            self.settled(server)
+        self.assertIn(server['id'], self.h1.vault, 'the key is gone')
+
+    def test_reclaimed_and_forced(self):
+        """What ends a soft-deleted server for good buries its key."""
+        forced, reclaimed = self.soft_deleted(), self.soft_deleted()
+        self.act(forced, 'forceDelete', {})
+        self._wait_until_deleted(forced)
+        self.assert_buried(forced)
+        self.assertIn(reclaimed['id'], self.h1.vault)
+        self.flags(reclaim_instance_interval=1)
+        time.sleep(1.5)
+        self.computes['h1'].manager._reclaim_queued_deletes(
+            nova_context.get_admin_context()
+        )
+        self._wait_until_deleted(reclaimed)
+        self.assert_buried(reclaimed)
+
+    def test_left_by_an_evacuation(self):
+        """The guest is another host's now, and what it deletes is its own."""
+        instance = self.instance(self.protect())
+        instance.host, instance.task_state = 'h2', task_states.DELETING
+        self.driver.destroy(None, instance, [], {})
+        self.assertIn(instance.uuid, self.h1.vault, 'the key is gone')
 
     @faults.not_yet('H4a', 'lifecycle', today='the key stays')
     def test_deleted_while_it_is_built(self):
@@ -202,24 +243,50 @@ class TestHostBoot(Base):
 
 
 class TestUserMode(Base):
-    """A vTPM whose key is the user's, and no requirement (I9)."""
+    """H5: a vTPM of the user's, and no requirement, is stock (I9); mended."""
 
     SPECS = {**base.VTPM, 'hw:tpm_secret_security': 'user'}
 
-    @faults.not_yet('H5a', 'lifecycle', today='SHUTOFF')
-    def test_start_while_the_service_is_down(self):
-        """H5a: user-mode vTPMs need the service to start; they should not."""
+    def test_while_the_service_is_down(self):
+        self.check_life(lambda: setattr(self.cloud, 'up', False))
+
+    def test_while_the_agent_is_down(self):
+        self.check_life(lambda: setattr(self.h1, 'alive', False))
+
+    def check_life(self, fail):
         server = self.create(self.SPECS, host='h1')
         self.protected.discard(server['id'])
         self._stop_server(server)
-        self.cloud.up = False
+        fail()
         self.act(server, 'os-start')
         self.assertEqual('ACTIVE', self.settled(server)['status'])
+        self._reboot_server(server, hard=True)
+        self._suspend_server(server)
+        self._resume_server(server)
+        self._delete_server(server)
+        self.assertEqual([], self.driver._korora.tombstones.list())
 
-    @faults.not_yet('H5b', 'lifecycle', today='ERROR')
+    def test_lowered_on_the_bus(self):
+        """A protected server whose flavor is changed, and the agent killed."""
+        server = self.protect()
+        self._stop_server(server)
+        instance = self.instance(server)
+        instance.flavor.extra_specs['hw:tpm_secret_security'] = 'user'
+        instance.save()
+        self.h1.alive = False
+        self.act(server, 'os-start')
+        self.assertEqual('SHUTOFF', self.settled(server)['status'])
+        self.assert_fault(server, 'AGENT_UNAVAILABLE')
+
     def test_create_while_the_service_is_down(self):
-        """H5b: user-mode vTPMs need it to be created, too; they should not."""
         self.cloud.up = False
+        self.check_create()
+
+    def test_create_while_the_agents_are_down(self):
+        self.h1.alive = self.h2.alive = False
+        self.check_create()
+
+    def check_create(self):
         body = self._build_server(
             flavor_id=self._create_flavor(extra_spec=self.SPECS),
             networks='none',

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The end of a server, and what is known of one, without Nova's driver."""
 
+import os
+
 from nova.compute import task_states, vm_states
 
 from korora_nova import errors
@@ -16,13 +18,53 @@ class TestServers(compute.Base):
         self.h1.libvirt.tpm = True
         self.refused('AGENT_UNAVAILABLE', self.h1.servers.standing, plain)
 
+    def test_lowered_vtpm_and_dead_agent(self):
+        """A user's, says the flavor; this host remembers better (I12)."""
+        user = compute.Instance(
+            {**compute.VTPM, 'hw:tpm_secret_security': 'user'}
+        )
+        self.h1.libvirt.tpm = True
+        standing = self.h1.servers.standing
+        for agent, up in ((True, False), (False, True)):
+            self.h1.agent.alive, self.cloud.up = agent, up
+            self.assertFalse(standing(user).gated)
+        self.h1.agent.alive = self.cloud.up = True
+        self.protect()
+        self.assertTrue(standing(user).custody)
+        self.h1.agent.alive = False
+        self.refused('AGENT_UNAVAILABLE', standing, user)
+        # The vault lost it, and nobody can say whether it was protected.
+        self.h1.agent.alive, self.cloud.up = True, False
+        self.h1.agent.vault.clear()
+        self.refused('AGENT_UNAVAILABLE', standing, user)
+        self.cloud.up = True
+        self.cloud.ledger.clear()
+        self.assertFalse(standing(user).gated)
+        self.h1.agent.alive = False
+        self.assertFalse(standing(user).gated)
+
+    def test_what_the_vault_has_is_remembered_at_the_start(self):
+        plain = compute.Instance()
+        servers = self.h1.servers
+        servers.remember({compute.UUID})
+        self.h1.agent.alive = False
+        self.refused('AGENT_UNAVAILABLE', servers.standing, plain)
+        servers.remember(set())
+        self.assertFalse(servers.standing(plain).gated)
+
+    def test_note_that_cannot_be_kept(self):
+        names = self.h1.servers._protected
+        names._directory = os.devnull
+        self.assertTrue(self.h1.servers.standing(self.instance).custody)
+        self.assertIn('Cannot note whether server', self.log.output)
+
     def test_configuration_is_read_when_it_is_asked(self):
         self.assertTrue(self.h1.servers.standing(self.instance).custody)
         self.h1.conf.korora.protect_vtpm = False
         self.assertFalse(self.h1.servers.standing(self.instance).custody)
 
     def test_whom_nobody_can_be_asked_about(self):
-        servers, plain = self.h1.servers, compute.Instance()
+        servers, plain = self.h1.servers, compute.Instance(uuid='another')
         for question in (servers.might_be_gated, servers.might_have_custody):
             self.h1.agent.alive = True
             self.assertFalse(question(plain))
@@ -57,6 +99,9 @@ class TestDeletes(compute.Base):
             {'vm_state': vm_states.DELETED},
             {'vm_state': vm_states.SOFT_DELETED},
             {'task_state': task_states.DELETING},
+            # Evacuated or migrated from here, and deleted since.
+            {'deleted': True, 'host': 'h2'},
+            {'deleted': True, 'host': None},
         ):
             self.h1.agent.calls.clear()
             self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
@@ -69,6 +114,10 @@ class TestDeletes(compute.Base):
             {},
             {'task_state': task_states.REBOOT_STARTED_HARD},
             {'deleted': True, 'unset': {'deleted'}},
+            # It may be another host's, and here only what it left.
+            {'vm_state': vm_states.SOFT_DELETED, 'host': 'h2'},
+            {'task_state': task_states.DELETING, 'host': 'h2'},
+            {'task_state': task_states.DELETING, 'host': None},
         ):
             self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
         self.assertEqual([], self.h1.agent.calls)
@@ -78,6 +127,11 @@ class TestDeletes(compute.Base):
         self.h1.agent.alive = False
         self.deletes.destroyed(compute.Instance(deleted=True))
         self.assertEqual([], self.h1.tombstones.list())
+
+    def test_nothing_is_remembered(self):
+        self.h1.servers.standing(self.instance)
+        self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))
+        self.assertEqual([], self.h1.servers._protected.list())
 
     def test_dead_agent(self):
         gone = compute.Instance(compute.VTPM, deleted=True)
