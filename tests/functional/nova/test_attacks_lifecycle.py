@@ -7,11 +7,13 @@ from unittest import mock
 
 import fixtures
 from nova import context as nova_context
+from nova import exception
 from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from korora_nova import errors
 from korora_nova.attester import socket_client
+from korora_nova.relying_party import arrival
 from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
 from tests.support import faults
@@ -108,7 +110,6 @@ class TestEnds(Base):
         self.driver.destroy(None, instance, [], {})
         self.assertIn(instance.uuid, self.h1.vault, 'the key is gone')
 
-    @faults.not_yet('H4a', 'lifecycle', today='the key stays')
     def test_deleted_while_it_is_built(self):
         """H4a: a delete during the build leaves the key; it should bury."""
         go, inside = threading.Event(), threading.Event()
@@ -153,9 +154,8 @@ class TestEnds(Base):
         )
         self.assert_buried(server)
 
-    @faults.not_yet('M6', 'lifecycle', today='the guest is off')
     def test_rescue_refused(self):
-        """M6: a refused rescue turns the guest off; it should run on."""
+        """M6: a refused rescue turned the guest off; mended."""
         server = self.create(base.TRUSTED, host='h1')
         self.cloud.untrusted.add('h1')
         self.act(server, 'rescue', {'rescue_image_ref': RESCUE_IMAGE})
@@ -163,36 +163,110 @@ class TestEnds(Base):
         self.assertTrue(
             self.domain('h1', server).isActive(), 'the guest is off'
         )
+        self.assert_fault(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        self._reboot_server(server, hard=True)
+        self.assert_running(server)
+
+    def test_power_off_is_no_start(self):
+        """Whoever may not start may still be stopped."""
+        server = self.create(base.TRUSTED, host='h1')
+        self.cloud.untrusted.add('h1')
+        self.h1.alive = False
+        self._stop_server(server)
+        self.assertFalse(self.domain('h1', server).isActive())
+
+    def test_cell_left(self):
+        """A resize to another cell stops the guest in its own way."""
+        instance = self.instance(self.protect())
+        instance.task_state = task_states.RESIZE_MIGRATING
+        self.assertRaises(
+            exception.InstanceFaultRollback, self.driver.power_off, instance
+        )
+        self.assert_running({'id': instance.uuid})
 
 
 class TestHostBoot(Base):
-    @faults.not_yet('H2a', 'lifecycle', today='does not start')
+    def setUp(self):
+        super().setUp()
+        for name in ('FIRST_WAIT', 'LONGEST_WAIT'):
+            self.useFixture(fixtures.MockPatchObject(arrival, name, 0.5))
+
     def test_reboot_that_is_refused(self):
-        """H2a: a refused reboot ends nova-compute's start; it should not."""
-        server = self.interrupted()
+        """H2a: a refused reboot ended nova-compute's start; mended."""
+        servers = [
+            self.interrupted(task)
+            for task in (
+                task_states.REBOOT_STARTED_HARD,
+                task_states.REBOOT_PENDING_HARD,
+                task_states.REBOOT_STARTED,
+            )
+        ]
+        self.cloud.untrusted.add('h1')
+        self.power_fails(*servers)
+        self.assert_starts()
+        for server in servers:
+            self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        for server in servers:
+            self.assert_started_at_last(server)
+
+    def test_reboot_without_agent(self):
+        """H2b: a dead agent ended nova-compute's start, too; mended."""
+        servers = [self.interrupted(), self.interrupted()]
+        self.h1.alive = False
+        self.power_fails(*servers)
+        self.assert_starts()
+        for server in servers:
+            self.assert_refused(server, 'AGENT_UNAVAILABLE')
+        # And so does the next start.
+        self.assert_starts()
+
+    def test_resume_that_is_refused(self):
+        server = self.protect()
+        self.flags(resume_guests_state_on_host_boot=True)
         self.cloud.untrusted.add('h1')
         self.power_fails(server)
         self.assert_starts()
+        self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        self.assert_started_at_last(server)
 
-    @faults.not_yet('H2b', 'lifecycle', today='does not start')
-    def test_reboot_without_agent(self):
-        """H2b: a dead agent ends nova-compute's start, too; it should not."""
-        server = self.interrupted()
-        self.h1.alive = False
-        self.power_fails(server)
+    def test_somebody_else_is_faster(self):
+        """Who was stopped, or deleted, after the refusal stays so."""
+        stopped, deleted = self.interrupted(), self.interrupted()
+        self.cloud.untrusted.add('h1')
+        self.power_fails(stopped, deleted)
         self.assert_starts()
+        for server in (stopped, deleted):
+            self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.act(stopped, 'os-stop')
+        self._wait_for_state_change(stopped, 'SHUTOFF')
+        self._delete_server(deleted)
+        self.cloud.untrusted.clear()
+        retries = self.computes['h1'].driver._korora.retries
+        self.wait_until(lambda: not retries._refused)
+        self.assertEqual('SHUTOFF', self.show(stopped)['status'])
 
-    def interrupted(self):
-        """A server in the middle of a hard reboot."""
+    def assert_refused(self, server, reason):
+        self.assert_fault(server, reason)
+        self._wait_for_state_change(server, 'ERROR')
+        self.assertFalse(self.domain('h1', server).isActive())
+
+    def assert_started_at_last(self, server):
+        self._wait_for_state_change(server, 'ACTIVE')
+        self.assert_running(server)
+
+    def interrupted(self, task=task_states.REBOOT_STARTED_HARD):
+        """A server in the middle of a reboot."""
         server = self.protect()
         instance = self.instance(server)
-        instance.task_state = task_states.REBOOT_STARTED_HARD
+        instance.task_state = task
         instance.save()
         return server
 
-    @faults.not_yet('M1', 'lifecycle', today='seconds in all')
     def test_agent_that_hangs(self):
-        """M1: at boot each server waits by itself; one budget should do."""
+        """M1: at boot each server waited by itself; mended."""
         servers = [self.protect() for _ in range(4)]
         self.flags(resume_guests_state_on_host_boot=True)
         self.flags(agent_timeout=1, group='korora')
@@ -206,7 +280,7 @@ class TestHostBoot(Base):
 
             def call(self, op, **fields):
                 # What goes on beside the start may wait.
-                if threading.current_thread().name != 'korora-arrival':
+                if not threading.current_thread().name.startswith('korora'):
                     waited.append(self.timeout)
                     time.sleep(self.timeout)
                 raise errors.Unavailable('AGENT_UNAVAILABLE')
@@ -297,12 +371,22 @@ class TestUserMode(Base):
         self.assertEqual('ACTIVE', self.settled(server)['status'])
 
 
-class TestDefining(Base):
-    @faults.not_yet('L4', 'lifecycle', today='admitted')
+class TestBeside(Base):
+    """L4: what is admitted admits nothing beside it; mended."""
+
     def test_start_beside_a_definition(self):
-        """L4: a definition admits a start beside it; each should be judged."""
         instance = self.instance(self.protect())
         self.cloud.untrusted.add('h1')
+        with self.driver._korora.starts.defining(instance):
+            self.assertEqual(['HOST_UNTRUSTED'], self.start(instance))
+
+    def test_start_beside_a_start(self):
+        instance = self.instance(self.protect())
+        with self.driver._korora.starts.starting(instance):
+            self.cloud.untrusted.add('h1')
+            self.assertEqual(['HOST_UNTRUSTED'], self.start(instance))
+
+    def start(self, instance):
         outcome = []
 
         def start():
@@ -312,13 +396,10 @@ class TestDefining(Base):
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
 
-        with self.driver._korora.starts.defining(instance):
-            thread = threading.Thread(target=start)
-            thread.start()
-            # A start may also wait for the definition to end.
-            thread.join(1)
+        thread = threading.Thread(target=start)
+        thread.start()
         thread.join(10)
-        self.assertEqual(['HOST_UNTRUSTED'], outcome)
+        return outcome
 
 
 class TestStockDriver(base.Base):
