@@ -48,24 +48,27 @@ class Boot:
         return threading.get_ident() == self._thread
 
     def agent(self, timeout: float) -> AgentClient:
-        """A client that does not wait longer than Nova's start may.
-
-        :raises Unavailable: AGENT_UNAVAILABLE, the budget is used up.
-        """
+        """A client that waits no longer than Nova's start may."""
         if not self.here:
             return self._connect(timeout)
+        return _Charged(self, timeout)
+
+    def call(
+        self, timeout: float, op: str, fields: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Call the agent.
+
+        :raises Unavailable: AGENT_UNAVAILABLE, or the budget is used up.
+        """
         if self._left <= 0:
             raise errors.Unavailable(
                 errors.Reason.AGENT_UNAVAILABLE,
                 'The start of nova-compute does not wait for it any longer.',
             )
-        return _Charged(self._connect(min(timeout, self._left)), self)
-
-    def charge(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Call the agent."""
         began = self._clock()
         try:
-            return call()
+            agent = self._connect(min(timeout, self._left))
+            return agent.call(op, **fields)
         except errors.Unavailable:
             self._left -= self._clock() - began
             raise
@@ -74,13 +77,12 @@ class Boot:
 class _Charged(AgentClient):
     """A client whose vain waits are charged."""
 
-    def __init__(self, agent: AgentClient, boot: Boot) -> None:
-        self._agent = agent
+    def __init__(self, boot: Boot, timeout: float) -> None:
         self._boot = boot
+        self._timeout = timeout
 
     def call(
         self, op: str, *, timeout: float | None = None, **fields: Any
     ) -> dict[str, Any]:
-        if timeout is not None:
-            fields['timeout'] = timeout
-        return self._boot.charge(lambda: self._agent.call(op, **fields))
+        wait = self._timeout if timeout is None else timeout
+        return self._boot.call(wait, op, fields)

@@ -46,8 +46,13 @@ class Deletes:
         or what an evacuation left here, may belong to a server that another
         host is about to delete.
         """
-        if not self._is_deleted(instance):
-            return
+        deleted = self._is_deleted(instance)
+        if deleted:
+            self._bury(instance)
+        if deleted or _sent(instance, 'vm_state') == vm_states.BUILDING:
+            self._servers.gone(instance)
+
+    def _bury(self, instance: Any) -> None:
         try:
             standing = self._servers.standing(instance)
         except errors.KororaError as exc:
@@ -61,7 +66,6 @@ class Deletes:
         if standing.state not in ('none', 'unknown'):
             self._forget(instance)
             self.settle()
-        self._servers.gone(instance)
 
     def never_ran(self, instance: Any) -> None:
         """Its creation failed: what another host builds takes a new key."""
@@ -88,15 +92,16 @@ class Deletes:
         return True
 
     def _is_deleted(self, instance: Any) -> bool:
-        """By what Nova sent along; nothing is loaded for it."""
-
-        def sent(name: str) -> Any:
-            known = instance.obj_attr_is_set(name)
-            return getattr(instance, name) if known else None
-
-        if sent('deleted'):
+        if _sent(instance, 'deleted'):
             return True
-        return sent('host') == self._host() and (
-            sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
-            or sent('task_state') == task_states.DELETING
+        return _sent(instance, 'host') == self._host() and (
+            _sent(instance, 'vm_state')
+            in (vm_states.DELETED, vm_states.SOFT_DELETED)
+            or _sent(instance, 'task_state') == task_states.DELETING
         )
+
+
+def _sent(instance: Any, name: str) -> Any:
+    """What Nova sent along; nothing is loaded for it."""
+    known = instance.obj_attr_is_set(name)
+    return getattr(instance, name) if known else None

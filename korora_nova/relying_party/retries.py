@@ -181,7 +181,7 @@ class Retries:
 
     def _start(self, refused: _Refused, instance: Any) -> None:
         refused.tries -= 1
-        LOG.info('Started after the boot of this host', instance=instance)
+        LOG.info('The host is trusted: to be started', instance=instance)
         try:
             self._nova.reboot(instance)
         except exception.NovaException as exc:

@@ -80,7 +80,7 @@ class Servers:
             self._note(server, server in keys)
 
     def gone(self, instance: Any) -> None:
-        """The server is deleted."""
+        """The server is deleted, or built elsewhere."""
         self._note(instance.uuid, False)
 
     def _note(self, server: str, protected: bool) -> None:

@@ -129,9 +129,20 @@ class TestDeletes(compute.Base):
         self.assertEqual([], self.h1.tombstones.list())
 
     def test_nothing_is_remembered(self):
-        self.h1.servers.standing(self.instance)
-        self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))
-        self.assertEqual([], self.h1.servers._protected.list())
+        for alive, fields in (
+            (True, {'deleted': True}),
+            (False, {'deleted': True}),
+            # Another host builds it.
+            (True, {'vm_state': vm_states.BUILDING}),
+        ):
+            self.h1.agent.alive = True
+            self.h1.servers.standing(self.instance)
+            self.assertEqual(1, len(self.h1.servers._protected.list()))
+            self.h1.agent.alive = alive
+            self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
+            self.assertEqual([], self.h1.servers._protected.list())
+        # But for the delete, whose agent was dead.
+        self.assertEqual([compute.UUID], self.h1.tombstones.list())
 
     def test_dead_agent(self):
         gone = compute.Instance(compute.VTPM, deleted=True)
