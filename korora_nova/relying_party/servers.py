@@ -61,7 +61,7 @@ class Servers:
         if standing.state == 'unknown':
             self._check_unknown(instance, server)
         else:
-            self._note(instance.uuid, standing.custody)
+            self._note(server.uuid, standing.custody)
         return standing
 
     def _check_unknown(self, instance: Any, server: Server) -> None:
@@ -69,7 +69,7 @@ class Servers:
 
         :raises Unavailable: AGENT_UNAVAILABLE, it is or may be protected.
         """
-        if instance.uuid in self._protected or (
+        if server.uuid in self._protected or (
             not server.requirement.vtpm and self._has_tpm(instance)
         ):
             raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
