@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nova.compute import task_states, vm_states
@@ -39,17 +40,24 @@ class Deletes:
         self._tombstones = tombstones
         self._host = host
 
-    def destroyed(self, instance: Any) -> None:
-        """Nova destroyed guest and disks; is the server deleted, its key goes.
+    @contextlib.contextmanager
+    def destroying(self, instance: Any, *, whole: bool) -> Iterator[None]:
+        """Nova destroys a guest; if the server is deleted, its key goes, too.
 
         What Nova calls then is not always a delete: a destination's rollback,
         or what an evacuation left here, may belong to a server that another
         host is about to delete.
+
+        :param whole: with its disks and secrets. Otherwise it is about to be
+            made again: a hard reboot, or the restore of a soft-deleted server.
         """
-        deleted = self._is_deleted(instance)
+        # As Nova sent it: to destroy it may load what a build has saved.
+        deleted = whole and self._is_deleted(instance)
+        built = _sent(instance, 'vm_state') != vm_states.BUILDING
+        yield
         if deleted:
             self._bury(instance)
-        if deleted or _sent(instance, 'vm_state') == vm_states.BUILDING:
+        if deleted or not built:
             self._servers.gone(instance)
 
     def _bury(self, instance: Any) -> None:

@@ -444,16 +444,12 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Delete, and much else: if it is a delete, the key goes, too.
-
-        A guest whose disks or secrets stay is about to be made again: a hard
-        reboot, or the restore of a soft-deleted server.
-        """
-        super().destroy(context, instance, *args, **kwargs)
-        if _given('destroy_disks', 2, True, args, kwargs) and _given(
+        """Delete, and much else: if it is a delete, the key goes, too."""
+        whole = _given('destroy_disks', 2, True, args, kwargs) and _given(
             'destroy_secrets', 3, True, args, kwargs
-        ):
-            self._korora.deletes.destroyed(instance)
+        )
+        with self._korora.deletes.destroying(instance, whole=whole):
+            super().destroy(context, instance, *args, **kwargs)
 
 
 def _given(

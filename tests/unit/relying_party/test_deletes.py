@@ -93,6 +93,10 @@ class TestDeletes(compute.Base):
         self.protect()
         self.deletes = self.h1.deletes
 
+    def destroy(self, instance, whole=True):
+        with self.deletes.destroying(instance, whole=whole):
+            pass
+
     def test_what_is_a_delete(self):
         for fields in (
             {'deleted': True},
@@ -104,7 +108,7 @@ class TestDeletes(compute.Base):
             {'deleted': True, 'host': None},
         ):
             self.h1.agent.calls.clear()
-            self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
+            self.destroy(compute.Instance(compute.VTPM, **fields))
             self.assertEqual(['forget'], self.h1.agent.ops(), fields)
             self.cloud.ledger.clear()
             self.protect()
@@ -119,13 +123,42 @@ class TestDeletes(compute.Base):
             {'task_state': task_states.DELETING, 'host': 'h2'},
             {'task_state': task_states.DELETING, 'host': None},
         ):
-            self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
+            self.destroy(compute.Instance(compute.VTPM, **fields))
+        self.assertEqual([], self.h1.agent.calls)
+
+    def test_what_is_made_again(self):
+        for fields in (
+            {'vm_state': vm_states.SOFT_DELETED},
+            {'task_state': task_states.DELETING},
+            {'deleted': True},
+        ):
+            self.destroy(compute.Instance(compute.VTPM, **fields), whole=False)
+        self.assertEqual([], self.h1.agent.calls)
+
+    def test_what_a_build_saved_meanwhile(self):
+        """H4: Nova loads it while it destroys, and the delete is lost."""
+        instance = compute.Instance(
+            compute.VTPM, task_state=task_states.DELETING
+        )
+        with self.deletes.destroying(instance, whole=True):
+            instance.vm_state = vm_states.ACTIVE
+            instance.task_state = None
+        self.assertEqual(['forget'], self.h1.agent.ops())
+
+    def test_delete_that_fails(self):
+        def fail():
+            with self.deletes.destroying(
+                compute.Instance(compute.VTPM, deleted=True), whole=True
+            ):
+                raise ValueError
+
+        self.assertRaises(ValueError, fail)
         self.assertEqual([], self.h1.agent.calls)
 
     def test_plain_server(self):
         self.h1.agent.vault.clear()
         self.h1.agent.alive = False
-        self.deletes.destroyed(compute.Instance(deleted=True))
+        self.destroy(compute.Instance(deleted=True))
         self.assertEqual([], self.h1.tombstones.list())
 
     def test_nothing_is_remembered(self):
@@ -139,7 +172,7 @@ class TestDeletes(compute.Base):
             self.h1.servers.standing(self.instance)
             self.assertEqual(1, len(self.h1.servers._protected.list()))
             self.h1.agent.alive = alive
-            self.deletes.destroyed(compute.Instance(compute.VTPM, **fields))
+            self.destroy(compute.Instance(compute.VTPM, **fields))
             self.assertEqual([], self.h1.servers._protected.list())
         # But for the delete, whose agent was dead.
         self.assertEqual([compute.UUID], self.h1.tombstones.list())
@@ -147,7 +180,7 @@ class TestDeletes(compute.Base):
     def test_dead_agent(self):
         gone = compute.Instance(compute.VTPM, deleted=True)
         self.h1.agent.alive = False
-        self.deletes.destroyed(gone)
+        self.destroy(gone)
         self.deletes.settle()
         self.assertEqual([compute.UUID], self.h1.tombstones.list())
         self.assertIn('it is told later', self.log.output)
@@ -158,12 +191,12 @@ class TestDeletes(compute.Base):
 
     def test_the_next_delete_settles_too(self):
         self.h1.tombstones.add(compute.MIGRATION)
-        self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))
+        self.destroy(compute.Instance(compute.VTPM, deleted=True))
         self.assertEqual([], self.h1.tombstones.list())
 
     def test_agent_that_fails_in_between(self):
         self.h1.agent.fail['forget'] = errors.Unavailable('TPM_UNAVAILABLE')
-        self.deletes.destroyed(compute.Instance(compute.VTPM, deleted=True))
+        self.destroy(compute.Instance(compute.VTPM, deleted=True))
         self.assertEqual([compute.UUID], self.h1.tombstones.list())
 
     def test_agent_that_refuses(self):
