@@ -65,7 +65,7 @@ class Arrival:
         except Exception as exc:  # noqa: BLE001 boundary: the loop goes on
             if repr(exc) != self._told:
                 LOG.exception(
-                    'Cannot compare this host with its agent; '
+                    'Cannot do what the start of nova-compute left to do; '
                     'tried again without restart'
                 )
             self._told = repr(exc)

@@ -145,7 +145,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             super().rescue(context, instance, *args, **kwargs)
 
     def power_off(self, instance: Any, *args: Any, **kwargs: Any) -> None:
-        """Stop; or the first half of what starts the guest elsewise."""
+        """Stop, which may be the first half of a rescue or a move."""
         with refusal.told(refusal.POWER_OFF, instance):
             self._korora.starts.check_power_off(instance)
         super().power_off(instance, *args, **kwargs)

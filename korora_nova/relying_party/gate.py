@@ -9,8 +9,8 @@ an error. Rules:
 1. Vault and ledger override the flavor: they can only add protection (I12).
 2. A server without requirement or vault record, with a vTPM of another mode
    or without, never needs the agent, and is never refused (I9).
-3. Whose flavor asks for custody, or denies the vTPM that it has, is refused
-   if nobody can tell.
+3. A server whose flavor asks for custody, or does not mention the vTPM that
+   it has, is refused if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
 5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
@@ -53,7 +53,7 @@ class Server:
 
     @property
     def may_be_protected(self) -> bool:
-        """Whether Nova says nothing else about a vTPM that it has."""
+        """Whether Nova asks for custody, or does not explain its vTPM."""
         return self.requirement.custody or (
             self.vtpm and not self.requirement.vtpm
         )
@@ -148,7 +148,7 @@ class Gate:
         try:
             answer = self.agent(QUICK).protection(server.uuid, ledger=False)
             if ledger and answer.state == 'none':
-                # What may be anybody's vTPM must not wait for the service.
+                # Another mode's vTPM must not wait for the service.
                 budget = None if server.may_be_protected else QUICK
                 answer = self.agent(budget).protection(
                     server.uuid, ledger=True
