@@ -18,7 +18,7 @@ class Names:
         self._directory = os.path.join(state_path, 'korora', name)
 
     def __contains__(self, instance: str) -> bool:
-        return os.path.exists(os.path.join(self._directory, instance))
+        return os.access(os.path.join(self._directory, instance), os.F_OK)
 
     def add(self, instance: str) -> None:
         """:raises OSError, ValueError: it cannot be kept."""
