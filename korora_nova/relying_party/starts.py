@@ -97,6 +97,11 @@ class Starts:
 
     @contextlib.contextmanager
     def _admitted(self, instance: Any, image_meta: Any) -> Iterator[Ticket]:
+        # What is saved meanwhile loads what others have made of it.
+        building = (
+            instance.obj_attr_is_set('vm_state')
+            and instance.vm_state == vm_states.BUILDING
+        )
         ticket = self._gate.begin(
             self._servers.standing(
                 instance, image_meta=image_meta, ledger=True
@@ -108,7 +113,7 @@ class Starts:
             with self._under_way(instance, ticket):
                 yield ticket
         except BaseException:
-            if ticket.claimed and instance.vm_state == vm_states.BUILDING:
+            if ticket.claimed and building:
                 self._deletes.never_ran(instance)
             raise
         finally:

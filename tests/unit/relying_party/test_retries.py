@@ -71,6 +71,45 @@ class TestBoot(compute.Base):
         self.assertEqual([60] * 3, self.waits)
 
 
+class TestBudgetIsUsedUp(compute.Base):
+    """What Nova's start does then fails at once, or is put off."""
+
+    def setUp(self):
+        super().setUp()
+        self.protect()
+        self.h1.servers.standing(self.instance)
+        self.h1.agent.calls.clear()
+        self.h1.parts.boot.begin()
+        self.h1.parts.boot._left = 0.0
+
+    def test_start(self):
+        self.refused(
+            'AGENT_UNAVAILABLE',
+            self.h1.starts.starting(self.instance).__enter__,
+        )
+        with self.h1.starts.starting(compute.Instance(uuid='another')):
+            pass
+        self.assertEqual([], self.h1.agent.calls)
+
+    def test_delete(self):
+        gone = compute.Instance(compute.VTPM, deleted=True)
+        with self.h1.deletes.destroying(gone, whole=True):
+            pass
+        self.assertEqual([compute.UUID], self.h1.tombstones.list())
+        self.h1.deletes.settle()
+        self.assertEqual([compute.UUID], self.h1.tombstones.list())
+
+    def test_wait_for_trust(self):
+        pauses = []
+        gate = self.h1.gate
+        gate._boot_wait = 3
+        gate._clock = lambda: float(len(pauses))
+        gate._sleep = pauses.append
+        gate.boot()
+        self.h1.starts.await_boot(self.instance)
+        self.assertEqual([1.0] * 3, pauses)
+
+
 class TestRetries(compute.Base):
     def setUp(self):
         super().setUp()

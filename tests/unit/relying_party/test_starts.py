@@ -157,6 +157,19 @@ class TestStarting(Base):
         self.assertRaises(ValueError, fail, vm_states.STOPPED)
         self.assertIn(compute.UUID, self.h1.agent.vault)
 
+    def test_failed_creation_of_a_server_that_was_reset(self):
+        """An operator did it while Nova built it."""
+
+        def fail():
+            with self.starts.starting(self.instance) as ticket:
+                self.h1.keys.supply(None, self.instance, ticket)
+                self.instance.vm_state = vm_states.ERROR
+                raise ValueError
+
+        self.instance.vm_state = vm_states.BUILDING
+        self.assertRaises(ValueError, fail)
+        self.assertEqual({}, self.h1.agent.vault)
+
     def test_failed_creation_without_agent(self):
         def lose(**fields):
             self.h1.agent.alive = False
