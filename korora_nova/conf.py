@@ -61,6 +61,14 @@ KORORA_OPTS: list[cfg.Opt] = [
         'servers after the host has booted.',
     ),
     cfg.FloatOpt(
+        'boot_retry',
+        default=3600,
+        min=0,
+        help='Seconds for which nova-compute tries to start a server that '
+        'was refused while nova-compute started, as soon as the host is '
+        'trusted. 0: it stays in ERROR until somebody reboots it hard.',
+    ),
+    cfg.FloatOpt(
         'result_cache',
         default=5,
         min=0,

@@ -26,10 +26,14 @@ class Arrival:
 
     :param attempt: does what can be done; returns whether that was all.
         If it raises, that is logged and it is tried again.
+    :param name: of the thread.
     """
 
-    def __init__(self, attempt: Callable[[], bool]) -> None:
+    def __init__(
+        self, attempt: Callable[[], bool], name: str = 'korora-arrival'
+    ) -> None:
         self._attempt = attempt
+        self._name = name
         self._stop = threading.Event()
         self._told = ''
         self._thread: threading.Thread | None = None
@@ -38,7 +42,7 @@ class Arrival:
         """Begin; a second call changes nothing."""
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._run, name='korora-arrival', daemon=True
+                target=self._run, name=self._name, daemon=True
             )
             self._thread.start()
 
@@ -61,7 +65,7 @@ class Arrival:
         except Exception as exc:  # noqa: BLE001 boundary: the loop goes on
             if repr(exc) != self._told:
                 LOG.exception(
-                    'Cannot compare this host with its agent; '
+                    'Cannot do what the start of nova-compute left to do; '
                     'tried again without restart'
                 )
             self._told = repr(exc)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nova.compute import task_states, vm_states
@@ -21,27 +23,44 @@ FORGET_WAIT = 10
 
 
 class Deletes:
-    """Tells the agent which servers are gone; never fails."""
+    """Tells the agent which servers are gone; never fails.
+
+    :param host: returns this host's name in Nova.
+    """
 
     def __init__(
         self,
         gate: Gate,
         servers: Servers,
         tombstones: Tombstones,
+        host: Callable[[], str],
     ) -> None:
         self._gate = gate
         self._servers = servers
         self._tombstones = tombstones
+        self._host = host
 
-    def destroyed(self, instance: Any) -> None:
-        """Nova destroyed the guest; if the server is deleted, bury its key.
+    @contextlib.contextmanager
+    def destroying(self, instance: Any, *, whole: bool) -> Iterator[None]:
+        """Nova destroys a guest; if the server is deleted, its key goes, too.
 
-        What Nova calls then is not always a delete: a destination's rollback
-        and a hard reboot look like one but for the task state, and an
-        ``incoming`` key ends by its own way only.
+        What Nova calls then is not always a delete: a destination's rollback,
+        or what an evacuation left here, may belong to a server that another
+        host is about to delete.
+
+        :param whole: with its disks and secrets. Otherwise it is about to be
+            made again: a hard reboot, or the restore of a soft-deleted server.
         """
-        if not _is_deleted(instance):
-            return
+        # As Nova sent it: to destroy it may load what a build has saved.
+        deleted = whole and self._is_deleted(instance)
+        built = _sent(instance, 'vm_state') != vm_states.BUILDING
+        yield
+        if deleted:
+            self._bury(instance)
+        if deleted or not built:
+            self._servers.gone(instance)
+
+    def _bury(self, instance: Any) -> None:
         try:
             standing = self._servers.standing(instance)
         except errors.KororaError as exc:
@@ -80,17 +99,17 @@ class Deletes:
             )
         return True
 
-
-def _is_deleted(instance: Any) -> bool:
-    """By what Nova sent along; nothing is loaded for it."""
-
-    def sent(name: str) -> Any:
-        return (
-            getattr(instance, name) if instance.obj_attr_is_set(name) else None
+    def _is_deleted(self, instance: Any) -> bool:
+        if _sent(instance, 'deleted'):
+            return True
+        return _sent(instance, 'host') == self._host() and (
+            _sent(instance, 'vm_state')
+            in (vm_states.DELETED, vm_states.SOFT_DELETED)
+            or _sent(instance, 'task_state') == task_states.DELETING
         )
 
-    return bool(
-        sent('deleted')
-        or sent('vm_state') in (vm_states.DELETED, vm_states.SOFT_DELETED)
-        or sent('task_state') == task_states.DELETING
-    )
+
+def _sent(instance: Any, name: str) -> Any:
+    """What Nova sent along; nothing is loaded for it."""
+    known = instance.obj_attr_is_set(name)
+    return getattr(instance, name) if known else None

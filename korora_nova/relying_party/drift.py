@@ -37,6 +37,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
         'preserve_ephemeral accel_uuids reimage_boot_volume',
     ),
     'power_on': (f'{_START} block_device_info accel_info share_info',),
+    'power_off': ('instance timeout retry_interval',),
     'reboot': (
         f'{_START} reboot_type block_device_info bad_volumes_callback '
         'accel_info share_info',

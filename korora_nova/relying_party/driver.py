@@ -18,6 +18,8 @@ of :class:`korora_nova.relying_party.host.Host`:
 ``deletes``     the end of a server
 ``servers``     what is known of a server
 ``arrival``     what the start of nova-compute leaves to do
+``boot``        what that start may wait for
+``retries``     servers refused while nova-compute started
 ==============  ======================================================
 
 How Nova ends an operation that is refused depends on the class of the
@@ -73,7 +75,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         )
 
     def cleanup_host(self, host: Any) -> None:
-        self._korora.arrival.stop()
+        self._korora.end()
         super().cleanup_host(host)
 
     # Starts
@@ -123,7 +125,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Reboot; a soft one launches the guest again by itself, too."""
         # Nova finishes an interrupted reboot when the host boots.
         self._korora.starts.await_boot(instance)
-        with self._korora.starts.gated(refusal.REBOOT, instance):
+        with (
+            self._korora.retries.noted(instance, spare=True),
+            self._korora.starts.gated(refusal.REBOOT, instance),
+        ):
             super().reboot(context, instance, *args, **kwargs)
 
     def resume(
@@ -140,6 +145,12 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         with self._korora.starts.gated(refusal.RESCUE, instance):
             super().rescue(context, instance, *args, **kwargs)
 
+    def power_off(self, instance: Any, *args: Any, **kwargs: Any) -> None:
+        """Stop, which may be the first half of a rescue or a move."""
+        with refusal.told(refusal.POWER_OFF, instance):
+            self._korora.starts.check_power_off(instance)
+        super().power_off(instance, *args, **kwargs)
+
     def unrescue(self, context: Any, instance: Any) -> None:
         """End of a rescue."""
         with self._korora.starts.gated(refusal.UNRESCUE, instance):
@@ -152,8 +163,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         off = not self._hypervisor.is_alive(instance)
         if off:
             self._korora.starts.await_boot(instance)
-        with self._korora.starts.gated(
-            refusal.HOST_BOOT, instance, needed=off
+        with (
+            self._korora.retries.noted(instance, spare=False),
+            self._korora.starts.gated(refusal.HOST_BOOT, instance, needed=off),
         ):
             super().resume_state_on_host_boot(
                 context, instance, *args, **kwargs
@@ -447,8 +459,11 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Delete, and much else: if it is a delete, the key goes, too."""
-        super().destroy(context, instance, *args, **kwargs)
-        self._korora.deletes.destroyed(instance)
+        whole = _given('destroy_disks', 2, True, args, kwargs) and _given(
+            'destroy_secrets', 3, True, args, kwargs
+        )
+        with self._korora.deletes.destroying(instance, whole=whole):
+            super().destroy(context, instance, *args, **kwargs)
 
 
 def _given(

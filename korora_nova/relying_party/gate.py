@@ -7,10 +7,11 @@ server (:class:`Server`, not to be believed) and what vault and ledger
 an error. Rules:
 
 1. Vault and ledger override the flavor: they can only add protection (I12).
-2. A server without requirement, vTPM or vault record never needs the agent,
-   and is never refused (I9). It waits for an agent that hangs once, not
-   each time.
-3. A server that may have a protected vTPM is refused if nobody can tell.
+2. A server without requirement or vault record, with a vTPM of another mode
+   or without, never needs the agent, and is never refused (I9). It waits for
+   an agent that hangs once, not each time.
+3. A server whose flavor asks for custody, or does not mention the vTPM that
+   it has, is refused if nobody can tell.
 4. A start is admitted before anything is destroyed, by evidence made for
    it: an attestation, or the approval that opens the key (I4).
 5. An obstacle (unknown Nova, old libvirt) refuses what has a requirement,
@@ -55,6 +56,13 @@ class Server:
     def may_have_vtpm(self) -> bool:
         return self.vtpm or self.requirement.vtpm
 
+    @property
+    def may_be_protected(self) -> bool:
+        """Whether Nova asks for custody, or does not explain its vTPM."""
+        return self.requirement.custody or (
+            self.vtpm and not self.requirement.vtpm
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
@@ -62,8 +70,8 @@ class Standing:
 
     :param custody: its key is, or has to come, under custody.
     :param state: of the vault: none, held, incoming, outgoing, moving,
-        relinquished; unknown, if nobody could be asked and nothing but the
-        vault could make it a protected server.
+        relinquished; unknown, if nobody could be asked and nothing but vault
+        or ledger could make it a protected server.
     :param known: vault or ledger says that somebody holds a key for it.
     :param migration: the hand-over that the vault record belongs to.
     """
@@ -161,23 +169,27 @@ class Gate:
 
         :param ledger: whether it matters which other host holds a key that
             this one does not.
-        :raises Unavailable: the server has or may have a vTPM, and neither
-            vault nor ledger can tell whether it is protected.
+        :raises Unavailable: the server may be protected, and neither vault
+            nor ledger can tell.
         """
         # Whose flavor asks for custody gets it without more questions.
         ledger = server.may_have_vtpm and (
             ledger or not server.requirement.custody
         )
-        if not server.may_have_vtpm and self._clock() < self._hung_until:
+        if not server.may_be_protected and self._clock() < self._hung_until:
             return Standing(server, custody=False, state='unknown')
         try:
             answer = self._vault(server.uuid)
             if ledger and answer.state == 'none':
-                answer = self.agent().protection(server.uuid, ledger=True)
+                # Another mode's vTPM must not wait for the service.
+                budget = None if server.may_be_protected else QUICK
+                answer = self.agent(budget).protection(
+                    server.uuid, ledger=True
+                )
                 if not answer.ledger_known:
                     raise errors.Unavailable(errors.Reason.SERVICE_UNAVAILABLE)
         except errors.KororaError as exc:
-            if server.may_have_vtpm:
+            if server.may_be_protected:
                 raise _infrastructure(exc) from exc
             return Standing(server, custody=False, state='unknown')
         # A row without holder: protected, and free to take a new key.

@@ -11,10 +11,12 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
-from korora_nova.relying_party import gate, keys
+from korora_nova.relying_party import gate, keys, retries
 from korora_nova.relying_party.arrival import Arrival
+from korora_nova.relying_party.boot import Boot
 from korora_nova.relying_party.deletes import Deletes
 from korora_nova.relying_party.incoming import Incoming
+from korora_nova.relying_party.names import Names
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.outgoing import Outgoing
 from korora_nova.relying_party.servers import Servers
@@ -29,8 +31,10 @@ class Hypervisor(keys.Hypervisor, Protocol):
 
     def has_tpm(self, instance: Any) -> bool: ...
 
+    def is_alive(self, instance: Any) -> bool: ...
 
-class Nova(Protocol):
+
+class Nova(retries.Nova, Protocol):
     """What is needed of the module ``nova_calls``."""
 
     def create_secret(
@@ -63,17 +67,36 @@ class Host:
         #: In Nova; the start of nova-compute says it again.
         self.name: str = conf.host
         self._nova = nova
+        # One wait for the first evidence, and one for an answer.
+        self.boot = Boot(
+            agent, conf.korora.boot_wait + conf.korora.agent_timeout
+        )
         self.gate = gate.Gate(
-            agent,
+            self.boot.agent,
             timeout=conf.korora.agent_timeout,
             boot_wait=conf.korora.boot_wait,
         )
-        self.servers = Servers(self.gate, conf, hypervisor.has_tpm)
+        self.servers = Servers(
+            self.gate,
+            conf,
+            hypervisor.has_tpm,
+            Names(conf.state_path, 'protected'),
+        )
         self.tombstones = Tombstones(conf.state_path)
-        self.deletes = Deletes(self.gate, self.servers, self.tombstones)
+        self.deletes = Deletes(
+            self.gate, self.servers, self.tombstones, lambda: self.name
+        )
         self.keys = keys.Keys(self.gate, hypervisor, nova.create_secret)
         self.starts = Starts(
             self.gate, self.servers, self.keys, self.deletes, conf
+        )
+        self.retries = retries.Retries(
+            self.boot,
+            self.gate,
+            conf,
+            nova,
+            lambda: self.name,
+            hypervisor.is_alive,
         )
         self.onboarding = Onboarding(
             self.servers, self.starts, self.keys, conf
@@ -93,7 +116,13 @@ class Host:
     def begin(self, name: str) -> None:
         """nova-compute starts, under this name."""
         self.name = name
+        self.boot.begin()
         self.gate.boot()
+
+    def end(self) -> None:
+        """nova-compute ends."""
+        self.arrival.stop()
+        self.retries.stop()
 
     def examine(
         self, obstacle: Callable[[], errors.KororaError | None]
@@ -126,6 +155,7 @@ class Host:
         self.incoming.compare_address()
         self.deletes.settle()
         known = {key.instance for key in status.keys}
+        self.servers.remember(known)
         return self.onboarding.take_all(
             instance
             for instance in self._nova.servers_of(self.name)

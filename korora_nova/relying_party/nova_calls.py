@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from nova import context as nova_context
-from nova import objects, vtpm
+from nova import exception, objects, vtpm
+from nova.compute import instance_actions, rpcapi, task_states, vm_states
+from nova.compute import utils as compute_utils
 from nova.virt.libvirt import utils as libvirt_utils
 
 
@@ -34,6 +36,42 @@ def servers_of(host: str) -> Any:
         nova_context.get_admin_context(),
         host,
         expected_attrs=['flavor', 'system_metadata'],
+    )
+
+
+def find(uuid: str) -> Any | None:
+    """A server as it is now; None if it is deleted."""
+    try:
+        return objects.Instance.get_by_uuid(
+            nova_context.get_admin_context(), uuid
+        )
+    except exception.InstanceNotFound:
+        return None
+
+
+def add_fault(instance: Any, exc: Exception) -> None:
+    """Show a user why an operation failed."""
+    compute_utils.add_instance_fault_from_exc(
+        nova_context.get_admin_context(), instance, exc
+    )
+
+
+def set_error(instance: Any) -> None:
+    """An idle server goes into ERROR."""
+    instance.vm_state = vm_states.ERROR
+    instance.save(expected_task_state=[None])
+
+
+def reboot(instance: Any) -> None:
+    """Have this host reboot an idle server hard, as by Nova's API."""
+    context = nova_context.get_admin_context()
+    instance.task_state = task_states.REBOOTING_HARD
+    instance.save(expected_task_state=[None])
+    objects.InstanceAction.action_start(
+        context, instance.uuid, instance_actions.REBOOT, want_result=False
+    )
+    rpcapi.ComputeAPI().reboot_instance(
+        context, instance, block_device_info=None, reboot_type='HARD'
     )
 
 

@@ -128,6 +128,8 @@ RESUME = Operation('resume the server', rollback)
 SNAPSHOT = Operation('take a cold snapshot', plain)
 AFTER_SNAPSHOT = Operation('resume after the snapshot', plain)
 MIGRATE = Operation('migrate the server', resize)
+# The guest runs on; Nova sets ERROR after a rescue, all the same.
+POWER_OFF = Operation('stop the server for a rescue or a move', rollback)
 # The server ends in ERROR.
 HOST_BOOT = Operation('start the server at host boot', plain)
 FINISH_MIGRATION = Operation('finish the migration', plain)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from oslo_config import cfg
@@ -11,7 +11,8 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.relying_party import facts
-from korora_nova.relying_party.gate import Gate, Standing
+from korora_nova.relying_party.gate import Gate, Server, Standing
+from korora_nova.relying_party.names import Names
 
 LOG = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ class Servers:
     """Answers for one host.
 
     :param has_tpm: whether this host's libvirt knows a server with a vTPM.
+    :param protected: servers that were under custody when last asked about.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class Servers:
         gate: Gate,
         conf: cfg.ConfigOpts,
         has_tpm: Callable[[Any], bool],
+        protected: Names,
     ) -> None:
         self._gate = gate
         self._conf = conf
         self._has_tpm = has_tpm
+        self._protected = protected
 
     def standing(
         self,
@@ -54,9 +58,46 @@ class Servers:
             vtpm=vtpm,
         )
         standing = self._gate.standing(server, ledger=ledger)
-        if standing.state == 'unknown' and self._has_tpm(instance):
-            raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
+        if standing.state == 'unknown':
+            self._check_unknown(instance, server)
+        else:
+            self._note(server.uuid, standing.custody)
         return standing
+
+    def _check_unknown(self, instance: Any, server: Server) -> None:
+        """What this host knows by itself: the flavor came over the bus.
+
+        :raises Unavailable: AGENT_UNAVAILABLE, it is or may be protected.
+        """
+        if server.uuid in self._protected or (
+            not server.requirement.vtpm and self._has_tpm(instance)
+        ):
+            raise errors.Unavailable(errors.Reason.AGENT_UNAVAILABLE)
+
+    def remember(self, keys: Collection[str]) -> None:
+        """Remember the servers that the vault has keys of, and no others."""
+        for server in {*keys, *self._protected.list()}:
+            self._note(server, server in keys)
+
+    def gone(self, instance: Any) -> None:
+        """The server is deleted, or built elsewhere."""
+        self._note(instance.uuid, False)
+
+    def _note(self, server: str, protected: bool) -> None:
+        """Remember who is protected, for when the agent cannot say."""
+        if (server in self._protected) == protected:
+            return
+        try:
+            if protected:
+                self._protected.add(server)
+            else:
+                self._protected.discard(server)
+        except (OSError, ValueError) as exc:
+            LOG.error(
+                'Cannot note whether server %(server)s is protected: '
+                '%(error)s',
+                {'server': server, 'error': exc},
+            )
 
     def check_no_secret(self, standing: Standing, migrate_data: Any) -> None:
         """:raises CustodyError: SECRET_IN_MIGRATE_DATA."""

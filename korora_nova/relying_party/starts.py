@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nova.compute import vm_states
+from nova.compute import task_states, vm_states
 from oslo_config import cfg
 
 from korora_nova import errors
@@ -21,6 +21,7 @@ from korora_nova.relying_party import facts, refusal
 from korora_nova.relying_party.deletes import Deletes
 from korora_nova.relying_party.gate import Gate, Ticket
 from korora_nova.relying_party.keys import Keys, name_secret
+from korora_nova.relying_party.requirement import Requirement
 from korora_nova.relying_party.servers import Servers
 
 
@@ -40,8 +41,8 @@ class Starts:
         self._keys = keys
         self._deletes = deletes
         self._conf = conf
-        #: Starts under way, by server.
-        self._tickets: dict[str, Ticket] = {}
+        #: Starts under way, by thread and server.
+        self._tickets: dict[tuple[int, str], Ticket] = {}
         #: Servers that are being started.
         self._beginning: set[str] = set()
         #: Servers whose key is being taken into custody beside a start.
@@ -75,12 +76,13 @@ class Starts:
     ) -> Iterator[Ticket]:
         """Admit a start, before anything is touched, and attend it.
 
-        A start inside another of the same server is part of it.
+        A start inside another of the same server is part of it; one beside
+        it, in another thread, is not.
 
         :raises KororaError: refused, nothing changed.
         """
-        running = self._tickets.get(instance.uuid)
-        if running is not None:
+        running = self._running(instance)
+        if running is not None and running.launch:
             yield running
             return
         self._beginning.add(instance.uuid)
@@ -95,37 +97,55 @@ class Starts:
 
     @contextlib.contextmanager
     def _admitted(self, instance: Any, image_meta: Any) -> Iterator[Ticket]:
+        # What is saved meanwhile loads what others have made of it.
+        building = (
+            instance.obj_attr_is_set('vm_state')
+            and instance.vm_state == vm_states.BUILDING
+        )
         ticket = self._gate.begin(
             self._servers.standing(
                 instance, image_meta=image_meta, ledger=True
             )
         )
-        self._tickets[instance.uuid] = ticket
         try:
             if ticket.secret_uuid is not None:
                 name_secret(instance, ticket.secret_uuid)
-            yield ticket
+            with self._under_way(instance, ticket):
+                yield ticket
         except BaseException:
-            if ticket.claimed and instance.vm_state == vm_states.BUILDING:
+            if ticket.claimed and building:
                 self._deletes.never_ran(instance)
             raise
         finally:
-            self._tickets.pop(instance.uuid, None)
             self._keys.close(instance, ticket)
+
+    @contextlib.contextmanager
+    def _under_way(self, instance: Any, ticket: Ticket) -> Iterator[None]:
+        key = threading.get_ident(), instance.uuid
+        outer = self._tickets.get(key)
+        self._tickets[key] = ticket
+        try:
+            yield
+        finally:
+            if outer is None:
+                del self._tickets[key]
+            else:
+                self._tickets[key] = outer
+
+    def _running(self, instance: Any) -> Ticket | None:
+        """What is under way with a server in this thread."""
+        return self._tickets.get((threading.get_ident(), instance.uuid))
 
     @contextlib.contextmanager
     def defining(self, instance: Any) -> Iterator[Ticket]:
         """Nothing starts: no host needs trust for it, and no key opens."""
-        ticket = self._tickets.get(instance.uuid)
+        ticket = self._running(instance)
         if ticket is not None:
             yield ticket
             return
         ticket = Ticket(self._servers.standing(instance), launch=False)
-        self._tickets[instance.uuid] = ticket
-        try:
+        with self._under_way(instance, ticket):
             yield ticket
-        finally:
-            self._tickets.pop(instance.uuid, None)
 
     def ticket(self, instance: Any) -> Ticket:
         """The start under way, or what a server without custody needs.
@@ -133,7 +153,7 @@ class Starts:
         :raises Unavailable: NOVA_DRIFT, Nova starts a protected server in a
             way that is not gated: refuse, not guess.
         """
-        ticket = self._tickets.get(instance.uuid)
+        ticket = self._running(instance)
         if ticket is None:
             ticket = Ticket(self._servers.standing(instance))
             if ticket.standing.custody:
@@ -158,6 +178,21 @@ class Starts:
             self._gate.wait_for_trust()
 
     # What is checked without a start
+
+    def check_power_off(self, instance: Any) -> None:
+        """Nova stops some guests before anybody could refuse the start.
+
+        :raises KororaError: the start, or the move, is going to be refused.
+        """
+        if not instance.obj_attr_is_set('task_state'):
+            return
+        if instance.task_state == task_states.RESCUING:
+            self.check_suspend(instance)
+        elif instance.task_state == task_states.RESIZE_MIGRATING:
+            # To another cell, too: nothing else asks about that one.
+            self._gate.check_cold_migration(
+                self._servers.standing(instance), Requirement()
+            )
 
     def check_suspend(self, instance: Any) -> None:
         """A cold snapshot stops the guest: be sure that it may start.

@@ -7,11 +7,11 @@ either: one empty file per server, until the agent takes the message.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable
 
 from oslo_log import log as logging
+
+from korora_nova.relying_party.names import Names
 
 LOG = logging.getLogger(__name__)
 
@@ -20,15 +20,12 @@ class Tombstones:
     """Names of deleted servers below Nova's ``state_path``."""
 
     def __init__(self, state_path: str) -> None:
-        self._directory = os.path.join(state_path, 'korora', 'deleted')
+        self._names = Names(state_path, 'deleted')
 
     def add(self, instance: str) -> None:
         """Remember a server; a failure is logged only."""
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            name = os.path.join(self._directory, str(uuid.UUID(instance)))
-            with open(name, 'ab') as stream:
-                os.fsync(stream.fileno())
+            self._names.add(instance)
         except (OSError, ValueError) as exc:
             LOG.error(
                 'Cannot remember that server %(server)s was deleted; '
@@ -38,10 +35,7 @@ class Tombstones:
 
     def list(self) -> list[str]:
         """The servers remembered."""
-        try:
-            return sorted(os.listdir(self._directory))
-        except OSError:
-            return []
+        return self._names.list()
 
     def settle(self, forget: Callable[[str], bool]) -> None:
         """Offer each to ``forget``; drop those that it took."""
@@ -49,9 +43,7 @@ class Tombstones:
             if not forget(instance):
                 return
             try:
-                os.unlink(os.path.join(self._directory, instance))
-            except FileNotFoundError:
-                pass  # another thread told the agent, too
+                self._names.discard(instance)
             except OSError as exc:
                 LOG.warning(
                     'Cannot drop the tombstone of %(server)s: %(error)s',

@@ -7,11 +7,13 @@ from unittest import mock
 
 import fixtures
 from nova import context as nova_context
+from nova import exception
 from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from korora_nova import errors
 from korora_nova.attester import socket_client
+from korora_nova.relying_party import arrival
 from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
 from tests.support import faults
@@ -51,25 +53,65 @@ class TestEnds(Base):
     def assert_buried(self, server):
         """Soon after the delete, h1 has no key for it."""
         end = time.monotonic() + 3
-        while self.h1.vault and time.monotonic() < end:
+        while server['id'] in self.h1.vault and time.monotonic() < end:
             time.sleep(0.1)
         self.assertNotIn(server['id'], self.h1.vault, 'the key stays')
 
-    @faults.not_yet('H1', 'lifecycle', today='the key is gone')
-    def test_restored(self):
-        """H1: a restored server has lost its key; only deletes should bury."""
+    def soft_deleted(self):
         self.flags(reclaim_instance_interval=3600)
         server = self.protect()
         self.api.delete_server(server['id'])
         self._wait_for_state_change(server, 'SOFT_DELETED')
         self.assertIn(server['id'], self.h1.vault)
+        return server
+
+    def test_restored(self):
+        """H1: a restored server had lost its key; mended."""
+        server = self.soft_deleted()
         self.act(server, 'restore', {})
         self.settled(server)
         self.assertIn(server['id'], self.h1.vault, 'the key is gone')
+        self.assertNotIn('forget', self.h1.ops())
+        self.assert_running(server)
+        self._reboot_server(server, hard=True)
 
-    @faults.not_yet('H4a', 'lifecycle', today='the key stays')
+    def test_restore_that_fails(self):
+        """The guest is gone when the restore fails; the key must not be."""
+        server = self.soft_deleted()
+        broken = fakelibvirt.make_libvirtError(
+            fakelibvirt.libvirtError, 'no memory', error_code=1
+        )
+        with mock.patch.object(
+            fakelibvirt.Domain, 'createWithFlags', side_effect=broken
+        ):
+            self.act(server, 'restore', {})
+            self.settled(server)
+        self.assertIn(server['id'], self.h1.vault, 'the key is gone')
+
+    def test_reclaimed_and_forced(self):
+        """What ends a soft-deleted server for good buries its key."""
+        forced, reclaimed = self.soft_deleted(), self.soft_deleted()
+        self.act(forced, 'forceDelete', {})
+        self._wait_until_deleted(forced)
+        self.assert_buried(forced)
+        self.assertIn(reclaimed['id'], self.h1.vault)
+        self.flags(reclaim_instance_interval=1)
+        time.sleep(1.5)
+        self.computes['h1'].manager._reclaim_queued_deletes(
+            nova_context.get_admin_context()
+        )
+        self._wait_until_deleted(reclaimed)
+        self.assert_buried(reclaimed)
+
+    def test_left_by_an_evacuation(self):
+        """The guest is another host's now, and what it deletes is its own."""
+        instance = self.instance(self.protect())
+        instance.host, instance.task_state = 'h2', task_states.DELETING
+        self.driver.destroy(None, instance, [], {})
+        self.assertIn(instance.uuid, self.h1.vault, 'the key is gone')
+
     def test_deleted_while_it_is_built(self):
-        """H4a: a delete during the build leaves the key; it should bury."""
+        """H4a: a delete during the build left the key; mended."""
         go, inside = threading.Event(), threading.Event()
         create = fakelibvirt.Domain.createWithFlags
 
@@ -112,9 +154,8 @@ class TestEnds(Base):
         )
         self.assert_buried(server)
 
-    @faults.not_yet('M6', 'lifecycle', today='the guest is off')
     def test_rescue_refused(self):
-        """M6: a refused rescue turns the guest off; it should run on."""
+        """M6: a refused rescue turned the guest off; mended."""
         server = self.create(base.TRUSTED, host='h1')
         self.cloud.untrusted.add('h1')
         self.act(server, 'rescue', {'rescue_image_ref': RESCUE_IMAGE})
@@ -122,36 +163,111 @@ class TestEnds(Base):
         self.assertTrue(
             self.domain('h1', server).isActive(), 'the guest is off'
         )
+        self.assert_fault(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        self._reboot_server(server, hard=True)
+        self.assert_running(server)
+
+    def test_power_off_is_no_start(self):
+        """Whoever may not start may still be stopped."""
+        server = self.create(base.TRUSTED, host='h1')
+        self.cloud.untrusted.add('h1')
+        self.h1.alive = False
+        self._stop_server(server)
+        self.assertFalse(self.domain('h1', server).isActive())
+
+    def test_cell_left(self):
+        """A resize to another cell stops the guest in its own way."""
+        instance = self.instance(self.protect())
+        instance.task_state = task_states.RESIZE_MIGRATING
+        self.assertRaises(
+            exception.InstanceFaultRollback, self.driver.power_off, instance
+        )
+        self.assert_running({'id': instance.uuid})
 
 
 class TestHostBoot(Base):
-    @faults.not_yet('H2a', 'lifecycle', today='does not start')
+    def setUp(self):
+        super().setUp()
+        for name in ('FIRST_WAIT', 'LONGEST_WAIT'):
+            self.useFixture(fixtures.MockPatchObject(arrival, name, 0.5))
+
     def test_reboot_that_is_refused(self):
-        """H2a: a refused reboot ends nova-compute's start; it should not."""
-        server = self.interrupted()
+        """H2a: a refused reboot ended nova-compute's start; mended."""
+        servers = [
+            self.interrupted(task)
+            for task in (
+                task_states.REBOOT_STARTED_HARD,
+                task_states.REBOOT_PENDING_HARD,
+                task_states.REBOOT_STARTED,
+            )
+        ]
+        self.cloud.untrusted.add('h1')
+        self.power_fails(*servers)
+        self.assert_starts()
+        for server in servers:
+            self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        for server in servers:
+            self.assert_started_at_last(server)
+
+    def test_reboot_without_agent(self):
+        """H2b: a dead agent ended nova-compute's start, too; mended."""
+        servers = [self.interrupted(), self.interrupted()]
+        self.h1.alive = False
+        self.power_fails(*servers)
+        self.assert_starts()
+        for server in servers:
+            self.assert_refused(server, 'AGENT_UNAVAILABLE')
+        # And so does the next start.
+        self.assert_starts()
+
+    def test_resume_that_is_refused(self):
+        server = self.protect()
+        self.flags(resume_guests_state_on_host_boot=True)
         self.cloud.untrusted.add('h1')
         self.power_fails(server)
         self.assert_starts()
+        self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.cloud.untrusted.clear()
+        self.assert_started_at_last(server)
 
-    @faults.not_yet('H2b', 'lifecycle', today='does not start')
-    def test_reboot_without_agent(self):
-        """H2b: a dead agent ends nova-compute's start, too; it should not."""
-        server = self.interrupted()
-        self.h1.alive = False
-        self.power_fails(server)
+    def test_somebody_else_is_faster(self):
+        """Who was stopped, or deleted, after the refusal stays so."""
+        stopped, deleted = self.interrupted(), self.interrupted()
+        self.cloud.untrusted.add('h1')
+        self.power_fails(stopped, deleted)
         self.assert_starts()
+        for server in (stopped, deleted):
+            self.assert_refused(server, 'HOST_UNTRUSTED')
+        self.act(stopped, 'os-stop')
+        self._wait_for_state_change(stopped, 'SHUTOFF')
+        self._delete_server(self.show(deleted))
+        self.assertNotIn(deleted['id'], self.h1.vault)
+        self.cloud.untrusted.clear()
+        retries = self.computes['h1'].driver._korora.retries
+        self.wait_until(lambda: not retries._refused)
+        self.assertEqual('SHUTOFF', self.show(stopped)['status'])
 
-    def interrupted(self):
-        """A server in the middle of a hard reboot."""
+    def assert_refused(self, server, reason):
+        self.assert_fault(server, reason)
+        self._wait_for_state_change(server, 'ERROR')
+        self.assertFalse(self.domain('h1', server).isActive())
+
+    def assert_started_at_last(self, server):
+        self._wait_for_state_change(server, 'ACTIVE')
+        self.assert_running(server)
+
+    def interrupted(self, task=task_states.REBOOT_STARTED_HARD):
+        """A server in the middle of a reboot."""
         server = self.protect()
         instance = self.instance(server)
-        instance.task_state = task_states.REBOOT_STARTED_HARD
+        instance.task_state = task
         instance.save()
         return server
 
-    @faults.not_yet('M1', 'lifecycle', today='seconds in all')
     def test_agent_that_hangs(self):
-        """M1: at boot each server waits by itself; one budget should do."""
+        """M1: at boot each server waited by itself; mended."""
         servers = [self.protect() for _ in range(4)]
         self.flags(resume_guests_state_on_host_boot=True)
         self.flags(agent_timeout=1, group='korora')
@@ -165,7 +281,7 @@ class TestHostBoot(Base):
 
             def call(self, op, **fields):
                 # What goes on beside the start may wait.
-                if threading.current_thread().name != 'korora-arrival':
+                if not threading.current_thread().name.startswith('korora'):
                     waited.append(self.timeout)
                     time.sleep(self.timeout)
                 raise errors.Unavailable('AGENT_UNAVAILABLE')
@@ -202,24 +318,50 @@ class TestHostBoot(Base):
 
 
 class TestUserMode(Base):
-    """A vTPM whose key is the user's, and no requirement (I9)."""
+    """H5: a vTPM of the user's, and no requirement, is stock (I9); mended."""
 
     SPECS = {**base.VTPM, 'hw:tpm_secret_security': 'user'}
 
-    @faults.not_yet('H5a', 'lifecycle', today='SHUTOFF')
-    def test_start_while_the_service_is_down(self):
-        """H5a: user-mode vTPMs need the service to start; they should not."""
+    def test_while_the_service_is_down(self):
+        self.check_life(lambda: setattr(self.cloud, 'up', False))
+
+    def test_while_the_agent_is_down(self):
+        self.check_life(lambda: setattr(self.h1, 'alive', False))
+
+    def check_life(self, fail):
         server = self.create(self.SPECS, host='h1')
         self.protected.discard(server['id'])
         self._stop_server(server)
-        self.cloud.up = False
+        fail()
         self.act(server, 'os-start')
         self.assertEqual('ACTIVE', self.settled(server)['status'])
+        self._reboot_server(server, hard=True)
+        self._suspend_server(server)
+        self._resume_server(server)
+        self._delete_server(server)
+        self.assertEqual([], self.driver._korora.tombstones.list())
 
-    @faults.not_yet('H5b', 'lifecycle', today='ERROR')
+    def test_lowered_on_the_bus(self):
+        """A protected server whose flavor is changed, and the agent killed."""
+        server = self.protect()
+        self._stop_server(server)
+        instance = self.instance(server)
+        instance.flavor.extra_specs['hw:tpm_secret_security'] = 'user'
+        instance.save()
+        self.h1.alive = False
+        self.act(server, 'os-start')
+        self.assertEqual('SHUTOFF', self.settled(server)['status'])
+        self.assert_fault(server, 'AGENT_UNAVAILABLE')
+
     def test_create_while_the_service_is_down(self):
-        """H5b: user-mode vTPMs need it to be created, too; they should not."""
         self.cloud.up = False
+        self.check_create()
+
+    def test_create_while_the_agents_are_down(self):
+        self.h1.alive = self.h2.alive = False
+        self.check_create()
+
+    def check_create(self):
         body = self._build_server(
             flavor_id=self._create_flavor(extra_spec=self.SPECS),
             networks='none',
@@ -230,12 +372,22 @@ class TestUserMode(Base):
         self.assertEqual('ACTIVE', self.settled(server)['status'])
 
 
-class TestDefining(Base):
-    @faults.not_yet('L4', 'lifecycle', today='admitted')
+class TestBeside(Base):
+    """L4: what is admitted admits nothing beside it; mended."""
+
     def test_start_beside_a_definition(self):
-        """L4: a definition admits a start beside it; each should be judged."""
         instance = self.instance(self.protect())
         self.cloud.untrusted.add('h1')
+        with self.driver._korora.starts.defining(instance):
+            self.assertEqual(['HOST_UNTRUSTED'], self.start(instance))
+
+    def test_start_beside_a_start(self):
+        instance = self.instance(self.protect())
+        with self.driver._korora.starts.starting(instance):
+            self.cloud.untrusted.add('h1')
+            self.assertEqual(['HOST_UNTRUSTED'], self.start(instance))
+
+    def start(self, instance):
         outcome = []
 
         def start():
@@ -245,13 +397,10 @@ class TestDefining(Base):
             except errors.KororaError as exc:
                 outcome.append(exc.reason)
 
-        with self.driver._korora.starts.defining(instance):
-            thread = threading.Thread(target=start)
-            thread.start()
-            # A start may also wait for the definition to end.
-            thread.join(1)
+        thread = threading.Thread(target=start)
+        thread.start()
         thread.join(10)
-        self.assertEqual(['HOST_UNTRUSTED'], outcome)
+        return outcome
 
 
 class TestStockDriver(base.Base):

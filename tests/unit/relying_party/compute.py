@@ -67,6 +67,7 @@ class Hypervisor:
         #: Readable, as stock Nova leaves it.
         self.stock = None
         self.tpm = False
+        self.alive = False
 
     def has_secret(self, instance):
         return instance.uuid in self.secrets
@@ -79,6 +80,9 @@ class Hypervisor:
 
     def has_tpm(self, instance):
         return self.tpm
+
+    def is_alive(self, instance):
+        return self.alive
 
 
 class Host:
@@ -94,7 +98,10 @@ class Host:
             host=name,
             state_path=test.useFixture(fixtures.TempDir()).path,
             korora=SimpleNamespace(
-                protect_vtpm=True, agent_timeout=5, boot_wait=0
+                protect_vtpm=True,
+                agent_timeout=5,
+                boot_wait=0,
+                boot_retry=100,
             ),
             libvirt=SimpleNamespace(
                 live_migration_inbound_addr=None,
@@ -105,6 +112,8 @@ class Host:
         #: Servers, and live migrations that Nova records.
         self.running = []
         self.records = []
+        #: What Nova was told: faults and reboots.
+        self.told = []
         self.parts = korora_host.Host(
             self.conf, lambda timeout: self.agent, self.libvirt, self
         )
@@ -114,6 +123,7 @@ class Host:
         self.deletes = self.parts.deletes
         self.keys = self.parts.keys
         self.starts = self.parts.starts
+        self.retries = self.parts.retries
         self.onboarding = self.parts.onboarding
         self.outgoing = self.parts.outgoing
         self.incoming = self.parts.incoming
@@ -129,6 +139,19 @@ class Host:
 
     def servers_of(self, host):
         return self.running
+
+    def find(self, uuid):
+        return next((each for each in self.running if each.uuid == uuid), None)
+
+    def add_fault(self, instance, exc):
+        self.told.append(str(exc))
+
+    def set_error(self, instance):
+        instance.vm_state = vm_states.ERROR
+
+    def reboot(self, instance):
+        instance.task_state = 'rebooting_hard'
+        self.told.append('reboot')
 
     def live_migrations(self, context, instance):
         return self.records

@@ -97,18 +97,33 @@ class TestStanding(Base):
     def test_user_vtpm_nobody_protects_is_stock(self):
         self.assertFalse(self.standing(USER_VTPM).gated)
 
-    def test_possible_vtpm_is_refused_with_dead_agent(self):
+    def test_possible_custody_is_refused_with_dead_agent(self):
         self.agent.alive = False
-        for what, vtpm in (
-            (USER_VTPM, False),
-            (CUSTODY, False),
-            (PLAIN, True),
-        ):
+        for what, vtpm in ((CUSTODY, False), (PLAIN, True)):
             self.refused('AGENT_UNAVAILABLE', self.standing, what, vtpm)
 
-    def test_possible_vtpm_is_refused_without_ledger(self):
+    def test_possible_custody_is_refused_without_ledger(self):
         self.cloud.up = False
-        self.refused('SERVICE_UNAVAILABLE', self.standing, USER_VTPM)
+        self.refused('SERVICE_UNAVAILABLE', self.standing, PLAIN, vtpm=True)
+
+    def test_user_vtpm_is_stock_whatever_is_down(self):
+        """I9; what the host remembers of it is another's to ask."""
+        for alive, up in ((True, False), (False, True), (False, False)):
+            self.agent.alive, self.cloud.up = alive, up
+            for ledger in (False, True):
+                standing = self.standing(USER_VTPM, ledger=ledger)
+                self.assertEqual(
+                    (False, 'unknown'), (standing.gated, standing.state)
+                )
+
+    def test_user_vtpm_does_not_wait_for_the_service(self):
+        self.standing(USER_VTPM, ledger=True)
+        self.assertEqual([gate.QUICK, gate.QUICK], self.waits)
+
+    def test_user_vtpm_with_a_requirement_needs_a_trusted_host(self):
+        what = requirement.Requirement(trusted=True, vtpm=True)
+        self.agent.alive = self.cloud.up = False
+        self.refused('AGENT_UNAVAILABLE', self.gate.begin, self.standing(what))
 
     def test_start_is_refused_without_ledger(self):
         self.cloud.up = False

@@ -69,14 +69,13 @@ class TestTime(test_gate.Base):
         for _ in range(7):
             self.assertEqual('unknown', self.standing(test_gate.PLAIN).state)
         self.assertEqual([gate.QUICK], self.waits)
-        # Whoever may have a vTPM is not guessed at.
+        # Whoever may be protected is not guessed at.
         for what, vtpm in (
             (test_gate.CUSTODY, False),
-            (test_gate.USER_VTPM, False),
             (test_gate.PLAIN, True),
         ):
             self.refused('AGENT_UNAVAILABLE', self.standing, what, vtpm)
-        self.assertEqual([gate.QUICK] * 4, self.waits)
+        self.assertEqual([gate.QUICK] * 3, self.waits)
 
     def test_and_again_after_a_while(self):
         self.hang()

@@ -5,12 +5,19 @@ import os
 import tempfile
 from types import SimpleNamespace
 
+import fixtures
 import testtools
 from nova import exception
 from nova.virt.libvirt import driver as stock
 
 from korora_nova import errors
-from korora_nova.relying_party import drift, refusal, stream, tombstone
+from korora_nova.relying_party import (
+    drift,
+    names,
+    refusal,
+    stream,
+    tombstone,
+)
 
 LIBVIRT = SimpleNamespace(
     VIR_MIGRATE_AUTO_CONVERGE=8192,
@@ -88,6 +95,29 @@ class TestStream(testtools.TestCase):
         recovery = stream.Recovery(fail)
         self.assertRaises(ValueError, recovery)
         self.assertFalse(recovery.returned)
+
+
+class TestNames(testtools.TestCase):
+    A = '00000000-0000-0000-0000-00000000000a'
+
+    def test_set(self):
+        path = self.useFixture(fixtures.TempDir()).path
+        first = names.Names(path, 'some')
+        self.assertNotIn(self.A, first)
+        first.discard(self.A)
+        first.add(self.A)
+        first.add(self.A)
+        self.assertIn(self.A, names.Names(path, 'some'))
+        self.assertNotIn(self.A, names.Names(path, 'others'))
+        self.assertEqual([self.A], first.list())
+        first.discard(self.A)
+        self.assertEqual([], first.list())
+
+    def test_only_uuids_become_names(self):
+        path = self.useFixture(fixtures.TempDir()).path
+        self.assertRaises(
+            ValueError, names.Names(path, 'some').add, '../../etc/passwd'
+        )
 
 
 class TestTombstones(testtools.TestCase):

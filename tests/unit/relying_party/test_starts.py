@@ -5,7 +5,7 @@ import threading
 import time
 
 from nova import exception
-from nova.compute import vm_states
+from nova.compute import task_states, vm_states
 
 from korora_nova import errors
 from korora_nova.relying_party import keys, refusal
@@ -92,6 +92,36 @@ class TestStarting(Base):
             self.assertEqual({compute.UUID}, self.h1.agent.opened)
         self.assertEqual(['open', 'close'], self.h1.agent.ops())
 
+    def test_a_start_inside_a_definition(self):
+        self.protect()
+        with self.starts.defining(self.instance) as outer:
+            with self.starts.starting(self.instance) as inner:
+                self.assertIsNot(outer, inner)
+                self.assertIs(inner, self.starts.ticket(self.instance))
+            self.assertIs(outer, self.starts.ticket(self.instance))
+            self.untrusted('h1')
+            self.refused('HOST_UNTRUSTED', self.start)
+        self.assertEqual({}, self.starts._tickets)
+
+    def test_starts_beside_each_other(self):
+        """L4: each is judged."""
+        self.protect()
+        outcome = []
+
+        def start():
+            self.refused('HOST_UNTRUSTED', self.start)
+            outcome.append('refused')
+
+        for around in (self.starts.starting, self.starts.defining):
+            self.cloud.untrusted.clear()
+            with around(self.instance):
+                self.untrusted('h1')
+                thread = threading.Thread(target=start)
+                thread.start()
+                thread.join(10)
+        self.assertEqual(['refused'] * 2, outcome)
+        self.assertEqual({}, self.starts._tickets)
+
     def test_closed_after_a_failure(self):
         self.protect()
 
@@ -126,6 +156,19 @@ class TestStarting(Base):
         # A server that ran before keeps its key.
         self.assertRaises(ValueError, fail, vm_states.STOPPED)
         self.assertIn(compute.UUID, self.h1.agent.vault)
+
+    def test_failed_creation_of_a_server_that_was_reset(self):
+        """An operator did it while Nova built it."""
+
+        def fail():
+            with self.starts.starting(self.instance) as ticket:
+                self.h1.keys.supply(None, self.instance, ticket)
+                self.instance.vm_state = vm_states.ERROR
+                raise ValueError
+
+        self.instance.vm_state = vm_states.BUILDING
+        self.assertRaises(ValueError, fail)
+        self.assertEqual({}, self.h1.agent.vault)
 
     def test_failed_creation_without_agent(self):
         def lose(**fields):
@@ -220,6 +263,31 @@ class TestChecks(Base):
             'HOST_UNTRUSTED', self.starts.check_suspend, self.instance
         )
         self.starts.check_suspend(compute.Instance())
+
+    def test_power_off(self):
+        """M6: Nova's way to a start, or to another cell, and nothing else."""
+        check = self.starts.check_power_off
+        trusted = compute.Instance(compute.TRUSTED)
+        self.untrusted('h1')
+        self.h1.agent.calls.clear()
+        for task in (None, task_states.POWERING_OFF, task_states.SHELVING):
+            trusted.task_state = task
+            check(trusted)
+        trusted.unset.add('task_state')
+        trusted.task_state = task_states.RESCUING
+        check(trusted)
+        self.assertEqual([], self.h1.agent.calls)
+        trusted.unset.clear()
+        self.refused('HOST_UNTRUSTED', check, trusted)
+        trusted.task_state = task_states.RESIZE_MIGRATING
+        check(trusted)
+        self.instance.task_state = task_states.RESIZE_MIGRATING
+        self.refused('COLD_MIGRATION_UNSUPPORTED', check, self.instance)
+        plain = compute.Instance(
+            uuid=compute.MIGRATION, task_state=task_states.RESCUING
+        )
+        self.h1.agent.alive = False
+        check(plain)
 
     def test_rebuild(self):
         trusted = compute.Instance(compute.TRUSTED)
