@@ -71,6 +71,34 @@ class TestMirrors(testtools.TestCase):
     def test_no_such_directory(self) -> None:
         self.assertEqual({}, mirrors.find(self.dir / 'nowhere'))
 
+    def commit(self, name: str, branch: str) -> None:
+        path = self.make(f'{name}.git')
+        tree = mirrors.git('write-tree', at=path).strip()
+        who = ('-c', 'user.name=x', '-c', 'user.email=x@example.org')
+        made = mirrors.git(
+            *who, 'commit-tree', '-m', name, tree, at=path
+        ).strip()
+        mirrors.git('update-ref', f'refs/heads/{branch}', made, at=path)
+
+    def lay_out(self) -> pathlib.Path:
+        work = paths.Work(self.dir / 'work')
+        mirrors.lay_out(work, self.dir, ['stable/x'])
+        return work.git / 'openstack'
+
+    def test_repositories_of_others_are_left_out(self) -> None:
+        for name in mirrors.NAMES:
+            self.commit(name, 'master')
+        self.commit('another', 'main')
+        served = {path.stem for path in self.lay_out().iterdir()}
+        self.assertEqual(set(mirrors.NAMES), served)
+
+    def test_one_of_ours_without_a_branch(self) -> None:
+        for name in mirrors.NAMES[1:]:
+            self.commit(name, 'master')
+        self.commit(mirrors.NAMES[0], 'main')
+        refused = self.assertRaises(ui.Problem, self.lay_out)
+        self.assertIn(mirrors.NAMES[0], str(refused))
+
 
 class TestTempest(testtools.TestCase):
     def test_counts_and_reasons(self) -> None:

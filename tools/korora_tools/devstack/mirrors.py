@@ -6,7 +6,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from korora_tools import checkout, ui
 from korora_tools.devstack import paths
@@ -79,27 +79,30 @@ def lay_out(
         )
     with ui.step(f'git repositories out of {mirror}'):
         for name, source in sorted(found.items()):
-            _serve(source, work.git / 'openstack' / f'{name}.git', branches)
+            if chosen := present(source, branches):
+                target = work.git / 'openstack' / f'{name}.git'
+                _serve(source, target, chosen)
+            elif name in NAMES:
+                raise ui.Problem(f'{source} has none of its branches')
         _plugin(work.git / f'{PLUGIN}.git')
         _ovs_netdev(work.git / 'ovs-netdev.git')
 
 
 def _serve(
-    source: pathlib.Path, target: pathlib.Path, branches: Iterable[str]
+    source: pathlib.Path, target: pathlib.Path, chosen: Sequence[str]
 ) -> None:
-    """A bare clone of the branches, with what is there of their history.
+    """A bare clone of branches, with what is there of their history.
 
     Mirrors may lack old objects; a clone that leaves out the oldest history
     works all the same.
     """
-    heads = git('rev-parse', *present(source, branches), at=source)
+    heads = git('rev-parse', *chosen, at=source)
     stamp = target / 'korora-served'
     if stamp.exists() and stamp.read_text() == heads:
         return
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     git('init', '-q', '--bare', at=target)
-    chosen = present(source, branches)
     refs = [f'+{name}:{name}' for name in chosen]
     try:
         git('fetch', '-q', '--tags', f'file://{source}', *refs, at=target)
