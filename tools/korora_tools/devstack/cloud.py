@@ -14,6 +14,9 @@ OPENSTACK = (
     f'env OS_CLOUD=devstack-admin OS_CACERT= {paths.VENV_BIN}/openstack'
 )
 REPLUG = pathlib.Path(__file__).with_name('replug.sh')
+# Read-only in a container, and older DevStacks insist on writing to it.
+KSM = '/sys/kernel/mm/ksm'
+HIDE_KSM = f'[ ! -e {KSM}/run ] || mount -t tmpfs none {KSM}'
 PHASES = (
     'unstack',
     'stack:pre-install',
@@ -48,6 +51,7 @@ class Cloud:
     def prepare(self, node: Node) -> None:
         """Start a node and clone DevStack, unmodified, into it."""
         node.start()
+        node.output(HIDE_KSM)
         disk = pathlib.Path(str(node.files) + localconf.IMAGE)
         disk.parent.mkdir(parents=True, exist_ok=True)
         disk.write_bytes(image.raw())
@@ -78,10 +82,13 @@ class Cloud:
             f'stack.sh on {node.name}{how} '
             f'({self.work.log}/{node.name}.stack.log)'
         ):
-            return node.run(
+            code = node.run(
                 f'cd {paths.DEVSTACK} && ./stack.sh',
                 f'{node.name}.stack.log',
             )
+        if code:
+            ui.say(f'stack.sh on {node.name} ended with {code}; see its log')
+        return code
 
     def _write(self, node: Node, offline: bool = False) -> None:
         """local.conf; DevStack does not update a plugin that is there."""
