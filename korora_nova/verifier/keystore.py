@@ -78,10 +78,10 @@ def load_signers(conf: cfg.ConfigOpts, ring: keys.KeyRing) -> Signers:
     except errors.KororaError:
         raise
     except Exception as exc:  # noqa: BLE001 - a driver may fail in any way
-        # Without its text, which may hold a secret of the driver's.
+        # Without its text and cause, which may hold a secret of the driver's.
         raise _invalid(
             f'The key store {name} failed with {type(exc).__name__}.'
-        ) from exc
+        ) from None
     for use, key in found.items():
         if not isinstance(key, keys.SigningKey):
             raise _invalid(f'The key store {name} has no key for {use}.')

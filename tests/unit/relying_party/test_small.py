@@ -2,6 +2,7 @@
 """Stream guard, recovery, tombstones, refusals and drift."""
 
 import os
+import pathlib
 import tempfile
 from types import SimpleNamespace
 
@@ -115,9 +116,17 @@ class TestNames(testtools.TestCase):
 
     def test_only_uuids_become_names(self):
         path = self.useFixture(fixtures.TempDir()).path
-        self.assertRaises(
-            ValueError, names.Names(path, 'some').add, '../../etc/passwd'
-        )
+        some = names.Names(path, 'some')
+        some.add(self.A)
+        foreign = pathlib.Path(path, 'foreign')
+        foreign.touch()
+        for hostile in ('../../foreign', str(foreign), '.', ''):
+            self.assertRaises(ValueError, some.add, hostile)
+            self.assertRaises(ValueError, some.discard, hostile)
+            self.assertNotIn(hostile, some)
+        self.assertTrue(foreign.exists())
+        pathlib.Path(path, 'korora', 'some', 'junk').touch()
+        self.assertEqual([self.A], some.list())
 
 
 class TestTombstones(testtools.TestCase):

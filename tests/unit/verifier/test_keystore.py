@@ -2,6 +2,7 @@
 """The store of the service's private keys is found, or the start fails."""
 
 import importlib.metadata
+import traceback
 
 import fixtures
 import testtools
@@ -77,12 +78,13 @@ class TestKeyStore(testtools.TestCase):
         )
         self.conf.set_override('key_store', name, options.VERIFIER)
 
-    def refused(self, message: str) -> None:
+    def refused(self, message: str) -> errors.Unavailable:
         error = self.assertRaises(
             errors.Unavailable, keystore.load_signers, self.conf, self.ring
         )
         self.assertEqual('KEYS_INVALID', error.reason)
         self.assertEqual(message, error.message)
+        return error
 
     def test_files_by_default(self) -> None:
         signers = keystore.load_signers(self.conf, self.ring)
@@ -137,7 +139,9 @@ class TestKeyStore(testtools.TestCase):
 
     def test_fails(self) -> None:
         self.choose('failing')
-        self.refused('The key store failing failed with RuntimeError.')
+        error = self.refused('The key store failing failed with RuntimeError.')
+        shown = ''.join(traceback.format_exception(error))
+        self.assertNotIn('1234', shown)
 
     def test_refuses(self) -> None:
         self.choose('refusing')
