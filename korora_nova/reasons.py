@@ -327,10 +327,37 @@ class Reason:
     )
     LEDGER_CONFLICT = Id(
         'Conflict',
-        "The ledger already knows the server's key; recover it first.",
+        "The ledger knows another key of the server; its holder's, or one to "
+        'be reissued by an operator.',
     )
     LEDGER_BEHIND = Id(
-        'Conflict', 'The ledger lacks receipts that hosts hold; recover it.'
+        'Conflict',
+        "The database went back: it lacks the server's newest document, which "
+        'a host or an operator has to present.',
+    )
+    HOSTS_UNHEARD = Id(
+        'Conflict',
+        'Without an anchor, nothing is signed after a start of the service '
+        'until every host has reported, or was evicted.',
+    )
+    CUSTODY_DISPUTED = Id(
+        'Conflict',
+        "Both ends of a hand-over contradict each other about the server's "
+        'key; resolve the migration.',
+    )
+    DOCUMENT_INVALID = Id(
+        'CustodyError',
+        'The document does not verify with the pinned keys, or is about '
+        'something else.',
+    )
+    DOMAIN_RUNNING = Id(
+        'CustodyError',
+        "This host's libvirt has the server: its key is not erased.",
+    )
+    NOT_FENCED = Id(
+        'Conflict',
+        "The key's holder may still run the server: it was not heard of since "
+        'it was booted, fenced or evicted.',
     )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')

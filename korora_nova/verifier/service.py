@@ -16,6 +16,7 @@ from korora_nova import errors
 from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, keystore, limits, nova_record
+from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
@@ -57,6 +58,7 @@ class Service:
 
     :param nova: asked before a claim is granted or a permit is signed.
     :param rules: those that policies may have.
+    :param started: when this process began, by ``clock``.
     :param clock: seconds since 1970.
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
@@ -70,6 +72,8 @@ class Service:
     signers: keystore.Signers
     nova: nova_record.NovaRecord
     rules: policy.Registry
+    anchor: anchors.Anchor
+    started: float
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
         default_factory=dict
