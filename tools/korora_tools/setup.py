@@ -61,6 +61,7 @@ PACKAGES = (
     'tcpdump',
     'tcpflow',
     'mariadb-server',
+    'postgresql',
     'rabbitmq-server',
     'memcached',
     'libvirt-daemon-system',

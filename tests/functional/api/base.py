@@ -7,21 +7,29 @@ import uuid
 import testtools
 
 from korora_nova import errors
-from tests.support import agent, mariadb, service
+from tests.support import agent, mariadb, postgresql, service
 
 
 class MariaDbTestCase(testtools.TestCase):
     """One server for all tests of a class; :meth:`connection` empties."""
 
+    SERVER: type[mariadb.MariaDb | postgresql.PostgreSql] = mariadb.MariaDb
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.server = mariadb.MariaDb()
+        cls.server = cls.SERVER()
         cls.server.setUp()
         cls.addClassCleanup(cls.server.cleanUp)
 
     def connection(self) -> str:
         return self.server.database()
+
+
+class PostgreSqlTestCase(MariaDbTestCase):
+    """The same with PostgreSQL."""
+
+    SERVER = postgresql.PostgreSql
 
 
 class ApiTestCase(testtools.TestCase):

@@ -253,3 +253,9 @@ class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase, base.ApiTestCase):
         self.assertEqual(
             4002, self.admin.list_references()[0]['ima_digest_count']
         )
+
+
+class TestPostgreSql(
+    ConcurrencyMixin, base.PostgreSqlTestCase, base.ApiTestCase
+):
+    pass

@@ -400,6 +400,10 @@ class TestMariaDb(base.MariaDbTestCase, Continuity):
     pass
 
 
+class TestPostgreSql(base.PostgreSqlTestCase, Continuity):
+    pass
+
+
 del Continuity
 
 
