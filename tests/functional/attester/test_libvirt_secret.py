@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from typing import ClassVar
@@ -30,9 +32,18 @@ mkdir /run/libvirt
 mount --bind {root}/run /run/libvirt
 mount --bind {root}/log /var/log/libvirt
 mount --bind {root}/cache /var/cache/libvirt
-exec libvirtd --pid-file /run/libvirt/libvirtd.pid
+# Not exec: QEMU's parent ends, and somebody has to reap it
+libvirtd --pid-file /run/libvirt/libvirtd.pid &
+wait $!
 """
 _STARTUP = 20
+_DOMAIN = """
+<domain type='qemu'>
+ <name>guest</name><uuid>{uuid}</uuid>
+ <memory unit='MiB'>64</memory>
+ <os><type arch='x86_64' machine='q35'>hvm</type></os>
+</domain>
+"""
 
 
 class Daemon:
@@ -205,6 +216,72 @@ class LibvirtTest(testtools.TestCase):
         )
         # ephemeral: gone with the daemon
         self.assertEqual([], self.secrets())
+
+
+class MigrationTest(testtools.TestCase):
+    """A guest of one libvirt that goes to another, slowly."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        self.daemons = [Daemon(), Daemon()]
+        for daemon in self.daemons:
+            self.addCleanup(daemon.stop)
+        self.source, self.dest = [
+            libvirt_secret.Libvirt(daemon.uri) for daemon in self.daemons
+        ]
+        self.instance = str(uuid.uuid4())
+        with self.source._connected() as connection:
+            self.domain = connection.createXML(
+                _DOMAIN.format(uuid=self.instance), 0
+            )
+        # Whatever fails, no thread of libvirt's client may go on
+        self.addCleanup(self.domain.destroy)
+
+    def migrate(self) -> threading.Thread:
+        def run() -> None:
+            with (
+                self.dest._connected() as connection,
+                contextlib.suppress(libvirt.libvirtError),
+            ):
+                self.domain.migrate3(
+                    connection,
+                    {
+                        'migrate_uri': f'unix://{self.daemons[1].root}/run/m',
+                        'bandwidth': 1,
+                    },
+                    libvirt.VIR_MIGRATE_LIVE,
+                )
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    def wait_for(self, *expected: object) -> None:
+        seen: tuple[object, ...] = ()
+        deadline = time.monotonic() + _STARTUP
+        while time.monotonic() < deadline:
+            seen = (
+                self.source.has_job(self.instance),
+                self.dest.domain_state(self.instance),
+                self.dest.has_job(self.instance),
+            )
+            if seen == expected:
+                return
+            time.sleep(0.05)
+        self.fail(f'{seen}, not {expected}')
+
+    def test_at_both_ends(self) -> None:
+        self.assertFalse(self.source.has_job(self.instance))
+        thread = self.migrate()
+        self.wait_for(True, libvirt_secret.INCOMING, True)
+        self.domain.abortJob()
+        thread.join(_STARTUP)
+        self.assertFalse(thread.is_alive())
+        self.wait_for(False, libvirt_secret.NONE, False)
+        self.assertEqual(
+            libvirt_secret.RUNNING, self.source.domain_state(self.instance)
+        )
 
 
 class DomainTest(testtools.TestCase):
