@@ -332,6 +332,13 @@ class Reason:
     LEDGER_BEHIND = Id(
         'Conflict', 'The ledger lacks receipts that hosts hold; recover it.'
     )
+    KEY_IN_USE = Id(
+        'Conflict',
+        'Something still needs this key of the attestation service.',
+    )
+    KEY_REVOKED = Id(
+        'Conflict', 'This key of the attestation service is revoked for good.'
+    )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
     MIGRATION_NOT_IN_NOVA = Id(

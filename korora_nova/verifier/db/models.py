@@ -230,7 +230,8 @@ class Server(Base):
     """The ledger: who holds a server's key, at which epoch.
 
     A deleted server keeps its row without holder: its epochs stay dead.
-    ``claim`` is what its first holder called the key.
+    ``claim`` is what its first holder called the key, ``approval_kid`` the
+    approval key under which the holder's copy rests, as last reported.
     """
 
     __tablename__ = 'servers'
@@ -244,6 +245,7 @@ class Server(Base):
     max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
     claim: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
+    approval_kid: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
 
 
 class Migration(Base):
