@@ -375,6 +375,13 @@ class Reason:
     ANCHOR_EXISTS = Id(
         'Conflict', 'There is an anchor already; it is never emptied.'
     )
+    KEY_IN_USE = Id(
+        'Conflict',
+        'Something still needs this key of the attestation service.',
+    )
+    KEY_REVOKED = Id(
+        'Conflict', 'This key of the attestation service is revoked for good.'
+    )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
     MIGRATION_NOT_IN_NOVA = Id(
