@@ -96,6 +96,10 @@ class Reason:
     )
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
+    ANCHOR_UNAVAILABLE = Id(
+        'Unavailable',
+        "The anchor of the service's database cannot be reached or used.",
+    )
     KEYS_INVALID = Id('Unavailable', 'A key file is missing or malformed.')
     EXTENSION_INVALID = Id(
         'Unavailable',
@@ -358,6 +362,18 @@ class Reason:
         'Conflict',
         "The key's holder may still run the server: it was not heard of since "
         'it was booted, fenced or evicted.',
+    )
+    LEDGER_FORKED = Id(
+        'Conflict',
+        'The anchor knows another document of the same version: two services '
+        'signed for one server.',
+    )
+    ANCHOR_MISSING = Id(
+        'Conflict',
+        "The anchor is not there, or is another ledger's; nothing is signed.",
+    )
+    ANCHOR_EXISTS = Id(
+        'Conflict', 'There is an anchor already; it is never emptied.'
     )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')

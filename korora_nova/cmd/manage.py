@@ -9,6 +9,8 @@
     korora-manage ledger freeze
     korora-manage audit verify
     korora-manage endorsers check [--directory DIR]
+    korora-manage anchor create
+    korora-manage anchor show [SERVER ...]
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.cmd import anchor
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
@@ -112,6 +115,8 @@ def _add_parsers(subparsers: Any) -> None:
         ('ledger', 'freeze', ledger_freeze),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
+        ('anchor', 'create', anchor.create),
+        ('anchor', 'show', anchor.show),
     ):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(
@@ -127,6 +132,13 @@ def _add_parsers(subparsers: Any) -> None:
         if action is endorsers_check:
             parser.add_argument(
                 '--directory', help='default: [verifier] ek_roots'
+            )
+        if action is anchor.show:
+            parser.add_argument(
+                'servers',
+                nargs='*',
+                metavar='SERVER',
+                help='uuids of servers whose marks to show',
             )
 
 
