@@ -162,9 +162,7 @@ def _lost(
 
     :raises NotFound: MIGRATION_UNKNOWN, there is none for this host.
     """
-    for item in reversed(
-        documents.of_migration(service, session, migration)
-    ):
+    for item in reversed(documents.of_migration(service, session, migration)):
         content = item.content
         if isinstance(content, Receipt) and attested.host in (
             content.source,
@@ -360,6 +358,43 @@ def sign_receipt(
         note=note,
     )
     return token
+
+
+def force_abort(
+    service: Service, migration: str, reason: str, actor: str
+) -> dict[str, str]:
+    """An operator, with D fenced, decides that the guest is not on D.
+
+    :returns: ``receipt``; '' if no permit was signed.
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Conflict: MIGRATION_SPENT, it is committed; LEDGER_BEHIND.
+    """
+    instance = migrations.instance_of(service, migration)
+
+    def transaction(session: orm.Session, row: LedgerRow | None) -> str:
+        known = migrations.get(session, migration)
+        if known.status == MigrationState.COMMITTED:
+            raise migrations.spent(known)
+        if known.permit_hash is None:
+            said = _Said(Role.DEST, Statement.NO_DOMAIN, actor, ())
+            _close(service, session, known, said)
+        elif known.status != MigrationState.ABORTED and row is not None:
+            return sign_receipt(
+                service,
+                session,
+                row,
+                known,
+                Outcome.ABORTED,
+                actor=actor,
+                note=f'forced: {reason}',
+            )
+        return documents.receipt_of(session, migration) or ''
+
+    return {
+        'receipt': ledger.change(
+            service, instance, transaction, point='v.resolve'
+        )
+    }
 
 
 def rebooted(service: Service, attested: Attested) -> None:

@@ -163,9 +163,7 @@ def receipts_of_server(
         service,
         session.scalars(
             sa.select(table.token)
-            .where(
-                table.instance == instance, table.kind == Receipt.KIND.typ
-            )
+            .where(table.instance == instance, table.kind == Receipt.KIND.typ)
             .order_by(table.version.desc())
         ),
     )

@@ -52,14 +52,32 @@ def present(
             items.append(read(service, token))
         except errors.CustodyError as exc:
             refused.append(exc)
-    for exc in refused:
+    for why in refused:
         LOG.warning(
             'Host %(host)s presents a document that is not ours: %(why)s',
-            {'host': attested.host, 'why': exc},
+            {'host': attested.host, 'why': why},
         )
     if not items:
         raise refused[0]
     return Presented(adopt(service, items, attested.host))
+
+
+def recover(
+    service: Service, tokens: Sequence[str], actor: str
+) -> dict[str, int]:
+    """Take documents from an operator: all of them or none.
+
+    :returns: ``servers`` that they are about; ``current``: as many of these
+        may be told of now.
+    :raises CustodyError: DOCUMENT_INVALID, RECEIPT_INVALID, PERMIT_INVALID.
+    :raises Conflict, Unavailable: as :func:`present`.
+    """
+    items = [read(service, token) for token in tokens]
+    servers = {item.content.instance for item in items}
+    return {
+        'servers': len(servers),
+        'current': len(adopt(service, items, actor)),
+    }
 
 
 def read(service: Service, token: str) -> AnyVerified:
