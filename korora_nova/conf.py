@@ -283,6 +283,40 @@ ANCHOR_OPTS: list[cfg.Opt] = [
         help='Backends "file" and "tpm": the file of the marks, an SQLite '
         'database in a directory that the user of the service can write.',
     ),
+    cfg.ListOpt(
+        'endpoints',
+        default=['http://127.0.0.1:2379'],
+        help='Backend "etcd": URLs of its members. They are asked one after '
+        'the other until one answers.',
+    ),
+    cfg.StrOpt(
+        'prefix',
+        default='/korora/anchor',
+        help='Backend "etcd": what its keys begin with. Each cloud needs its '
+        'own.',
+    ),
+    cfg.StrOpt(
+        'ca_file',
+        help='Backend "etcd": file of the CA certificates that its members '
+        'are verified with. Default: those of the system.',
+    ),
+    cfg.StrOpt(
+        'cert_file',
+        help='Backend "etcd": file of the certificate of this client.',
+    ),
+    cfg.StrOpt(
+        'key_file',
+        help='Backend "etcd": file of the private key of this client.',
+    ),
+    cfg.StrOpt(
+        'username',
+        help='Backend "etcd": user, if etcd has its authentication on.',
+    ),
+    cfg.StrOpt(
+        'password',
+        secret=True,
+        help='Backend "etcd": password of the user.',
+    ),
 ]
 
 PKCS11_OPTS: list[cfg.Opt] = [

@@ -395,6 +395,10 @@ class Reason:
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
     )
+    NOT_SEALED = Id(
+        'Conflict',
+        'The destination has not said yet that it has the key sealed.',
+    )
     STATEMENT_NOT_ALLOWED = Id(
         'Forbidden', 'This host may not state that about this migration.'
     )

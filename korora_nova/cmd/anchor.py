@@ -47,4 +47,4 @@ def show(conf: cfg.ConfigOpts) -> None:
 def _incarnation(conf: cfg.ConfigOpts) -> str:
     """Of the ledger in the service's database."""
     with api.Database(conf).read() as session:
-        return ledger.state(session).incarnation
+        return ledger.incarnation(session)

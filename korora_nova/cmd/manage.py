@@ -10,7 +10,6 @@
     korora-manage keys activate KEY
     korora-manage keys retire KEY [--wait SECONDS]
     korora-manage keys revoke KEY [--force]
-    korora-manage ledger freeze
     korora-manage audit verify
     korora-manage endorsers check [--directory DIR]
     korora-manage anchor create
@@ -34,7 +33,8 @@ from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
-from korora_nova.verifier.custody import receipts, recovery
+from korora_nova.verifier.anchor import loading
+from korora_nova.verifier.custody import log
 from korora_nova.verifier.db import api, migration
 
 
@@ -49,20 +49,17 @@ def db_version(conf: cfg.ConfigOpts) -> None:
     print(migration.current(api.Database(conf).engine) or 'none')
 
 
-def ledger_freeze(conf: cfg.ConfigOpts) -> None:
-    """Stop signing; run it after restoring a backup, before the service."""
-    recovery.freeze(api.Database(conf), 'an operator froze it')
-    print(
-        'The service signs nothing until "openstack attestation ledger '
-        'recover" is run.'
-    )
-
-
-def audit_verify(conf: cfg.ConfigOpts) -> None:
-    """Verify the chain of receipts in the database."""
+def audit_verify(conf: cfg.ConfigOpts) -> int:
+    """Verify all documents, their chains, their log, and the anchor."""
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
-    count = receipts.verify(api.Database(conf), ring)
-    print(f'{count} receipts verify, in an unbroken chain.')
+    report = log.verify(api.Database(conf), ring, loading.load(conf))
+    for text in (*report.faults, *report.holes):
+        print(text)
+    print(
+        f'{report.documents} documents of {report.servers} servers verify; '
+        f'{len(report.faults)} faults, {len(report.holes)} gaps.'
+    )
+    return 1 if report.faults else 0
 
 
 def endorsers_check(conf: cfg.ConfigOpts) -> int:
@@ -81,7 +78,6 @@ def _add_parsers(subparsers: Any) -> None:
     for noun, verb, action in (
         ('db', 'sync', db_sync),
         ('db', 'version', db_version),
-        ('ledger', 'freeze', ledger_freeze),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
         ('anchor', 'create', anchor.create),

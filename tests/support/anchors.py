@@ -60,7 +60,22 @@ def climb(settings: dict[str, Any], server: str, versions: list[int]) -> int:
     return forks
 
 
-class AnchorMixin(testtools.TestCase):
+class Refusals(testtools.TestCase):
+    """What a test says of errors."""
+
+    @contextlib.contextmanager
+    def refused(self, reason: str, *words: str) -> Iterator[None]:
+        try:
+            yield
+        except errors.KororaError as exc:
+            self.assertEqual(reason, exc.reason, str(exc))
+            for word in words:
+                self.assertIn(word, exc.message)
+        else:
+            self.fail(f'not refused with {reason}')
+
+
+class AnchorMixin(Refusals):
     """A test case of one driver has :meth:`settings`, and these tests."""
 
     def settings(self) -> dict[str, Any]:
@@ -76,17 +91,6 @@ class AnchorMixin(testtools.TestCase):
     def another(self, **changes: Any) -> base.Anchor:
         """A driver as another process would have one."""
         return load({**self.options, **changes})
-
-    @contextlib.contextmanager
-    def refused(self, reason: str, *words: str) -> Iterator[None]:
-        try:
-            yield
-        except errors.KororaError as exc:
-            self.assertEqual(reason, exc.reason, str(exc))
-            for word in words:
-                self.assertIn(word, exc.message)
-        else:
-            self.fail(f'not refused with {reason}')
 
     def assertMark(self, expected: base.Mark | None, server: str = SERVER):
         found = self.another().get(LEDGER, [server])

@@ -38,6 +38,7 @@ class Proxy(fixtures.Fixture):
         self._flows.set()
         self._left: int | None = None
         self._passed_on = True
+        self._answer: bytes | None = None
         self.requests = 0
 
     def refuse(self) -> None:
@@ -56,6 +57,11 @@ class Proxy(fixtures.Fixture):
         """
         self._left, self._passed_on = requests, passed_on
 
+    def answer(self, content: bytes) -> None:
+        """Say this in the server's place to each new connection."""
+        self._drop()
+        self._answer = content
+
     def _serve(self) -> None:
         while True:
             try:
@@ -64,6 +70,12 @@ class Proxy(fixtures.Fixture):
                 return
             if self._refusing:
                 client.close()
+                continue
+            if self._answer is not None:
+                with contextlib.suppress(OSError):
+                    client.recv(1 << 16)
+                    client.sendall(self._answer)
+                self._close(client)
                 continue
             try:
                 server = self._connect()

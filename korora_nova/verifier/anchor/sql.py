@@ -10,22 +10,16 @@ after its connection was lost in the middle of a transaction.
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import random
-import socket
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
-from oslo_db.sqlalchemy import engines
 from sqlalchemy import schema
 
-from korora_nova.verifier.anchor import base
+from korora_nova.verifier.anchor import base, engine
 
 T = TypeVar('T')
 
@@ -53,45 +47,6 @@ MARKS = sa.Table(
     **_KIND,
 )
 
-# What each new connection is told, with the timeout in s and in ms.
-_SESSION = {
-    # The comment is for MariaDB alone: with Galera, wait for the others.
-    'mysql': [
-        'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
-        'SET SESSION innodb_lock_wait_timeout = {s}'
-        ' /*M!100100 , SESSION wsrep_sync_wait = 1 */',
-    ],
-    'postgresql': [
-        'SET SESSION CHARACTERISTICS AS TRANSACTION'
-        ' ISOLATION LEVEL READ COMMITTED',
-        'SET SESSION statement_timeout = {ms}',
-        'SET SESSION synchronous_commit = on',
-    ],
-    # Not only the content, also that the journal is gone.
-    'sqlite': ['PRAGMA synchronous = EXTRA'],
-}
-# How drivers are told their timeouts in an URL.
-_URL = {
-    'pymysql': (
-        'connect_timeout={s}',
-        'read_timeout={s}',
-        'write_timeout={s}',
-    ),
-    'mysqldb': (
-        'connect_timeout={s}',
-        'read_timeout={s}',
-        'write_timeout={s}',
-    ),
-    'psycopg2': ('connect_timeout={s}', 'tcp_user_timeout={ms}'),
-    'psycopg': ('connect_timeout={s}', 'tcp_user_timeout={ms}'),
-    'pysqlite': ('timeout={s}',),
-}
-
-
-# The last is what becomes of a connection that is lost while it is made, when
-# oslo.db asks SQLAlchemy for its state.
-_ERRORS = (db_exc.DBError, sa.exc.SQLAlchemyError, NotImplementedError)
-
 
 class _Lost(Exception):
     """Another process was faster; the transaction is to be repeated."""
@@ -107,8 +62,8 @@ class Marks:
     def __init__(self, url: sa.URL, where: str, timeout: float) -> None:
         self._where = where
         self._timeout = timeout
-        self._engine = _engine(url, timeout)
-        self._watch = _Watch(self._engine, timeout)
+        self._engine = engine.make(url, timeout)
+        self._watch = engine.Watch(self._engine, timeout)
 
     def create(self, incarnation: str) -> None:
         """See :meth:`base.Anchor.create`."""
@@ -222,98 +177,16 @@ class Marks:
         except (db_exc.DBDeadlock, db_exc.DBDuplicateEntry):
             raise _Lost() from None
         # Without its text and cause, which may hold the connection's secret
-        except _ERRORS as exc:
-            if _is_about_tables(exc) and self._is_empty():
+        except engine.ERRORS as exc:
+            if engine.is_about_tables(exc) and self._is_empty():
                 raise base.missing(self._where) from None
-            raise base.unavailable(self._where, _why(exc)) from None
+            raise base.unavailable(self._where, engine.why(exc)) from None
 
     def _is_empty(self) -> bool:
         """Whether it answers, and has not all of the tables."""
         try:
             with self._watch.limited():
                 found = set(sa.inspect(self._engine).get_table_names())
-        except _ERRORS:
+        except engine.ERRORS:
             return False
         return not {LEDGER.name, MARKS.name} <= found
-
-
-class _Watch:
-    """Cuts connections whose driver would wait for ever: PostgreSQL's.
-
-    libpq has no timeout for an answer. All connections are cut: while one
-    is not answered, none is to be trusted, and the pool makes new ones.
-    """
-
-    def __init__(self, engine: sa.Engine, timeout: float) -> None:
-        self._timeout = timeout
-        self._needed = engine.dialect.name == 'postgresql'
-        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
-        if self._needed:
-            sa.event.listen(engine, 'connect', self._add)
-
-    @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
-        """Cut if the block takes longer than the timeout."""
-        if not self._needed:
-            yield
-            return
-        timer = threading.Timer(self._timeout, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _add(self, connection: Any, _: object) -> None:
-        self._open.add(connection)
-
-    def _cut(self) -> None:
-        for connection in list(self._open):
-            # It may be closed by now, with an error of its driver's
-            with contextlib.suppress(Exception):
-                with socket.socket(fileno=os.dup(connection.fileno())) as end:
-                    end.shutdown(socket.SHUT_RDWR)
-
-
-def _engine(url: sa.URL, timeout: float) -> sa.Engine:
-    """A lazy engine whose every wait ends."""
-    numbers = {'s': math.ceil(timeout), 'ms': math.ceil(timeout * 1000)}
-    for parameter in _URL.get(url.get_driver_name(), ()):
-        name, _, value = parameter.format(**numbers).partition('=')
-        if name not in url.query:
-            url = url.update_query_dict({name: value})
-    kind = url.get_backend_name()
-    pool = {} if kind == 'sqlite' else {'pool_timeout': numbers['s']}
-    engine: sa.Engine = engines.create_engine(
-        url, mysql_sql_mode='TRADITIONAL', max_retries=0, **pool
-    )
-    told = [text.format(**numbers) for text in _SESSION.get(kind, ())]
-
-    @sa.event.listens_for(engine, 'connect')
-    def tell(connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        for statement in told:
-            cursor.execute(statement)
-        cursor.close()
-        connection.commit()
-
-    return engine
-
-
-def _is_about_tables(exc: Exception) -> bool:
-    inner = getattr(exc, 'inner_exception', exc)
-    return isinstance(exc, db_exc.DBNonExistentTable) or isinstance(
-        inner, sa.exc.ProgrammingError
-    )
-
-
-def _why(exc: Exception) -> str:
-    """The kind of an error, with what is sure to be no secret of it."""
-    inner = getattr(exc, 'inner_exception', None) or exc
-    original = getattr(inner, 'orig', None) or inner
-    kind = type(original).__name__
-    if type(original).__module__ == 'sqlite3':
-        return str(original)
-    number = original.args[0] if original.args else None
-    return f'{kind} {number}' if isinstance(number, int) else kind
