@@ -37,11 +37,12 @@ EK = {'h1': 'A', 'h2': 'B', 'h3': 'C'}
 
 
 class FakeLibvirt:
-    """Secrets by instance, and domains a test says there are."""
+    """Secrets by instance; domains, and their jobs, a test says there are."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, tuple[str, bytes]] = {}
         self.domains: dict[str, str] = {}
+        self.jobs: set[str] = set()
         self.down = False
 
     def _reach(self) -> None:
@@ -59,6 +60,10 @@ class FakeLibvirt:
     def domain_state(self, instance: str) -> str:
         self._reach()
         return self.domains.get(instance, libvirt_secret.NONE)
+
+    def has_job(self, instance: str) -> bool:
+        self._reach()
+        return instance in self.jobs
 
 
 class LiveKorora(service.KororaFixture):

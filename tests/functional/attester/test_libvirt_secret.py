@@ -254,3 +254,39 @@ class DomainTest(testtools.TestCase):
             self.assert_state(libvirt_secret.RUNNING)
             domain.state.return_value = [libvirt.VIR_DOMAIN_SHUTOFF, 0]
             self.assert_state(libvirt_secret.NONE)
+
+    def test_no_job_without_a_domain(self) -> None:
+        self.assertFalse(self.libvirt.has_job(str(uuid.uuid4())))
+
+    def test_jobs_that_cannot_be_read(self) -> None:
+        """libvirt's test driver has none: that is not "no job"."""
+        error = self.assertRaises(
+            errors.Unavailable, self.libvirt.has_job, self.instance
+        )
+        self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+
+    def test_job(self) -> None:
+        domain = mock.Mock()
+        connection = mock.Mock()
+        connection.lookupByUUIDString.return_value = domain
+        for job, expected in (
+            ({'type': libvirt.VIR_DOMAIN_JOB_NONE}, False),
+            ({'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED}, True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT), True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN), True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP), False),
+        ):
+            domain.jobStats.return_value = job
+            with mock.patch.object(
+                self.libvirt, '_connect', return_value=connection
+            ):
+                self.assertIs(
+                    expected, self.libvirt.has_job(self.instance), job
+                )
+
+
+def _job(operation: int) -> dict[str, int]:
+    return {
+        'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+        libvirt.VIR_DOMAIN_JOB_OPERATION: operation,
+    }
