@@ -8,6 +8,7 @@
 ``[service_auth]`` korora-agent: credentials for the attestation service
 ``[verifier]``     the attestation service: keys, life times, caps
 ``[nova]``         the attestation service: credentials to ask Nova
+``[pkcs11]``       the attestation service: a token with its private keys
 =================  ======================================================
 
 There is no global configuration object: each process makes its own
@@ -31,6 +32,7 @@ HANDOVER = 'handover'
 SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
 NOVA = 'nova'
+PKCS11 = 'pkcs11'
 
 SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
@@ -185,13 +187,13 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         default='file',
         help='Where the private keys of the service come from: the name of '
         'an entry point in the namespace korora.keystore. "file" reads '
-        'them from keys_dir.',
+        'them from keys_dir, "pkcs11" has the token of [pkcs11] sign.',
     ),
     cfg.StrOpt(
         'keys_dir',
         default='/etc/korora/private',
-        help='Directory of the private keys result.pem, custody.pem and '
-        'approval.pem.',
+        help='Directory of the private keys: files USE-ID.pem, of which USE '
+        'is result, custody or approval.',
     ),
     cfg.StrOpt(
         'trusted_keys',
@@ -250,6 +252,31 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+PKCS11_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'module',
+        help='The PKCS#11 module: a shared library of the maker of the token.',
+    ),
+    cfg.StrOpt('token', help='Label of the token that has the keys.'),
+    cfg.StrOpt(
+        'pin',
+        secret=True,
+        help="The user's PIN of the token. Better in the environment, as "
+        'OS_PKCS11__PIN, or in pin_file.',
+    ),
+    cfg.StrOpt(
+        'pin_file',
+        help='File of which the first line is the PIN. It is read whenever '
+        'the token is opened.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=10,
+        min=0.1,
+        help='Seconds that a signature waits for the ones before it.',
+    ),
+]
+
 
 def register_korora_opts(conf: cfg.ConfigOpts) -> None:
     """Register what Nova's processes read, credentials included."""
@@ -278,6 +305,11 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
+
+
+def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what the key store "pkcs11" reads."""
+    conf.register_opts(PKCS11_OPTS, PKCS11)
 
 
 def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
@@ -336,6 +368,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (SERVICE_AUTH, credentials),
         (VERIFIER, VERIFIER_OPTS),
         (NOVA, credentials),
+        (PKCS11, PKCS11_OPTS),
     ]
 
 
