@@ -76,6 +76,13 @@ class Host:
             'ask.look', lambda: self.client.get_migration(migration)
         )
 
+    def approval_kid(self) -> str:
+        """Id of the key whose approvals open what is sealed from now on.
+
+        :raises Unavailable: KEYS_INVALID.
+        """
+        return self.ring().active('approval').kid
+
     def read(self, token: str) -> AnyVerified:
         """Verify a document that came from anywhere.
 

@@ -33,7 +33,8 @@ def apply_receipt(
     if record.state in vault.AS_SOURCE:
         if committed:
             receipt.check_superseded(**about, epoch=record.epoch)
-            return _erased(record, has_domain)
+            check_erasable(record, has_domain)
+            return None
         receipt.check_aborted(**about, epoch=None)
         return record.settled().resting_on(receipt)
     if committed:
@@ -42,7 +43,8 @@ def apply_receipt(
     receipt.check_aborted(
         **about, epoch=record.epoch if record.has_key else None
     )
-    return _erased(record, has_domain)
+    check_erasable(record, has_domain)
+    return None
 
 
 def apply_document(
@@ -54,7 +56,7 @@ def apply_document(
     :returns: None: the record goes.
     :raises CustodyError: as :func:`apply_receipt`.
     """
-    if is_decision(record, document):
+    if isinstance(document, VerifiedReceipt) and is_decision(record, document):
         return apply_receipt(record, document, has_domain)
     if record.state == VaultState.CLAIMING:
         return _claimed(record, document, host)
@@ -65,7 +67,8 @@ def apply_document(
         return _held(record, document)
     if _is_reversed(record, document, host) and has_domain():
         return _reopened(record, document, host)
-    return _erased(record, has_domain)
+    check_erasable(record, has_domain)
+    return None
 
 
 def is_decision(record: Record, document: AnyVerified) -> bool:
@@ -77,8 +80,11 @@ def is_decision(record: Record, document: AnyVerified) -> bool:
     )
 
 
-def _erased(record: Record, has_domain: HasDomain) -> None:
-    """:raises CustodyError: DOMAIN_RUNNING."""
+def check_erasable(record: Record, has_domain: HasDomain) -> None:
+    """Insist that no guest runs here under this key (I16).
+
+    :raises CustodyError: DOMAIN_RUNNING.
+    """
     if record.has_key and has_domain():
         raise errors.CustodyError(
             errors.Reason.DOMAIN_RUNNING,
@@ -135,12 +141,12 @@ def _held(record: Record, document: AnyVerified) -> Record:
 
 def _is_reversed(record: Record, document: AnyVerified, host: str) -> bool:
     """Whether a later receipt took away what an earlier one gave."""
-    content = document.content
-    if (
-        record.state != VaultState.HELD
-        or not isinstance(document, VerifiedReceipt)
-        or not content.subject
+    if record.state != VaultState.HELD or not isinstance(
+        document, VerifiedReceipt
     ):
+        return False
+    content = document.content
+    if not content.migration:
         return False
     if content.outcome == Outcome.COMMITTED:
         return content.source == host and content.epoch > record.epoch

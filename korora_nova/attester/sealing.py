@@ -247,10 +247,8 @@ class AtRest:
         host = self._host
         newest = host.journal.newest(instance)
         epoch = newest.version + 1 if newest is not None else 1
-        try:
-            host.vault.get(instance, epoch)
-        except errors.CustodyError:
-            host.vault.set_aside(instance, epoch)
+        while not host.vault.is_free(instance, epoch):
+            epoch += 1
         blank = host.blank(instance, VaultState.CLAIMING)
         return host.vault.put(
             seal_into(host, blank, epoch, custodial, host.approval_kid())
@@ -391,7 +389,9 @@ class AtRest:
         """Servers whose key could not be sealed anew a moment ago."""
         later = boot.now() - _RESEAL_AGAIN
         self._refused = {
-            instance: at for instance, at in self._refused.items() if at > later
+            instance: at
+            for instance, at in self._refused.items()
+            if at > later
         }
         return set(self._refused)
 

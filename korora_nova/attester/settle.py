@@ -33,6 +33,8 @@ _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
 #: Looks at a hand-over before the word is told once more.
 _LOOKS = 8
+#: Times that a server's records are settled at most while it waits to start.
+_PASSES = 3
 
 #: Refusals after which the service has to see this host's documents.
 _BEHIND = (
@@ -92,6 +94,10 @@ class Settler:
     def kick(self, instance: str) -> None:
         """Try this server's records again now."""
         self._retries.pop(instance, None)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
         self._wake.set()
 
     def resolve(self, instance: str) -> Record | None:
@@ -103,20 +109,27 @@ class Settler:
         :raises KororaError: what keeps the key from being held here.
         """
         error: errors.KororaError | None = None
-        for record in self._host.vault.of(instance):
-            if not self._is_due(record):
-                continue
-            try:
-                self.settle(self._observe(record, now=True))
-            except errors.KororaError as exc:
-                self._log(record, exc)
-                error = exc
+        for _ in range(_PASSES):
+            before = self._host.vault.of(instance)
+            error = self._resolve(before)
+            if self._host.vault.of(instance) == before:
+                break
         left = self._host.vault.current(instance)
         if error is not None and (
             left is None or left.state != VaultState.HELD
         ):
             raise error
         return left
+
+    def _resolve(self, records: list[Record]) -> errors.KororaError | None:
+        error = None
+        for record in filter(self._is_due, records):
+            try:
+                self.settle(self._observe(record, now=True))
+            except errors.KororaError as exc:
+                self._log(record, exc)
+                error = exc
+        return error
 
     def refresh(self, instance: str) -> Record | None:
         """The same, after the service has said what it knows.
@@ -395,9 +408,9 @@ class Settler:
         now = time.monotonic()
         due = []
         for record in self._host.vault.all():
-            if self._host.vault.is_busy(
-                record.instance
-            ) or not self._is_due(record):
+            if self._host.vault.is_busy(record.instance) or not self._is_due(
+                record
+            ):
                 continue
             seen = self._attempt(self._observe, record) or record
             if seen != record or now >= self._next_try(record.instance):

@@ -289,12 +289,9 @@ class Vault:
         with self._lock, faultpoints.step('host.erase'):
             files.remove(self._path(record.instance, record.epoch))
 
-    def set_aside(self, instance: str, epoch: int) -> None:
-        """Make room where a damaged record is; nothing is lost."""
-        path = self._path(instance, epoch)
-        with self._lock, contextlib.suppress(FileNotFoundError):
-            os.replace(path, path.with_suffix('.damaged'))
-            LOG.error('%s was damaged: set aside', path)
+    def is_free(self, instance: str, epoch: int) -> bool:
+        """Whether there is no record, and no damaged one, either."""
+        return (instance, epoch) not in self._names(instance)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
