@@ -26,9 +26,9 @@ from korora_nova.verifier.appraisal import differences, policies, references
 from korora_nova.verifier.custody import (
     decisions,
     ledger,
+    log,
     migrations,
-    receipts,
-    recovery,
+    present,
 )
 
 # Versions and public keys.
@@ -266,10 +266,10 @@ def list_receipts(call: Call) -> Answer:
             errors.Reason.INVALID_REQUEST,
             'The parameter since is a sequence number.',
         )
-    return {'receipts': receipts.list_receipts(call.service, int(since))}
+    return {'receipts': log.list_receipts(call.service, int(since))}
 
 
 def recover_ledger(call: Call) -> Answer:
     """POST /v1/ledger/recover"""
     document = call.read(schemas.RECOVER_LEDGER, schemas.RECOVER_LIMIT)
-    return recovery.recover(call.service, document['receipts'], call.actor)
+    return present.recover(call.service, document['receipts'], call.actor)

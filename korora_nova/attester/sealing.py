@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
-
 from oslo_log import log as logging
 
 from korora_nova import errors, faultpoints

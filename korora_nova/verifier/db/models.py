@@ -41,7 +41,8 @@ class Host(Base):
     ``ek_name``, ``ak_*`` and ``srk_name`` are null until the host proved
     them (then never change); ``version`` counts attestations and is what
     makes the clock monotone among workers.  ``reported_at`` is when it last
-    reported all the servers it knows, ``evicted_at`` when an operator gave it
+    reported all the servers it knows, ``report_began`` and ``report_upto``
+    how far a report of several pages has come, ``evicted_at`` when an operator gave it
     up with all its keys.
     """
 
@@ -75,6 +76,10 @@ class Host(Base):
         sa.BigInteger, default=0, index=True
     )
     reported_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    report_began: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    report_upto: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), default=''
+    )
     evicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
