@@ -254,6 +254,31 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+PKCS11_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'module',
+        help='The PKCS#11 module: a shared library of the maker of the token.',
+    ),
+    cfg.StrOpt('token', help='Label of the token that has the keys.'),
+    cfg.StrOpt(
+        'pin',
+        secret=True,
+        help="The user's PIN of the token. Better in the environment, as "
+        'OS_PKCS11__PIN, or in pin_file.',
+    ),
+    cfg.StrOpt(
+        'pin_file',
+        help='File of which the first line is the PIN. It is read whenever '
+        'the token is opened.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=10,
+        min=0.1,
+        help='Seconds that a signature waits for the ones before it.',
+    ),
+]
+
 ANCHOR_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'backend',
@@ -316,31 +341,6 @@ ANCHOR_OPTS: list[cfg.Opt] = [
         'password',
         secret=True,
         help='Backend "etcd": password of the user.',
-    ),
-]
-
-PKCS11_OPTS: list[cfg.Opt] = [
-    cfg.StrOpt(
-        'module',
-        help='The PKCS#11 module: a shared library of the maker of the token.',
-    ),
-    cfg.StrOpt('token', help='Label of the token that has the keys.'),
-    cfg.StrOpt(
-        'pin',
-        secret=True,
-        help="The user's PIN of the token. Better in the environment, as "
-        'OS_PKCS11__PIN, or in pin_file.',
-    ),
-    cfg.StrOpt(
-        'pin_file',
-        help='File of which the first line is the PIN. It is read whenever '
-        'the token is opened.',
-    ),
-    cfg.FloatOpt(
-        'timeout',
-        default=10,
-        min=0.1,
-        help='Seconds that a signature waits for the ones before it.',
     ),
 ]
 
