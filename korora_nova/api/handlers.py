@@ -87,6 +87,17 @@ def delete_host(call: Call) -> Answer:
     return None
 
 
+def evict_host(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/evict"""
+    document = call.read(schemas.EVICT)
+    return evicting.evict(
+        call.service,
+        call.path['host'],
+        _order(call, document),
+        after=document.get('after', ''),
+    )
+
+
 # What an agent says about its own host.
 
 
@@ -232,12 +243,49 @@ def list_differences(call: Call) -> Answer:
     return differences.show(call.service, call.path['name'], call.path['host'])
 
 
-# The ledger, hand-overs and receipts.
+# Servers, hand-overs and documents.
+
+
+def list_servers(call: Call) -> Answer:
+    """GET /v1/servers"""
+    query = messages.validate(
+        call.query('issues', 'holder', 'limit', 'marker'),
+        schemas.LIST_SERVERS,
+    )
+    return servers.list_servers(
+        call.service,
+        servers.Query(
+            issues=query.get('issues') == 'true',
+            holder=query.get('holder', ''),
+            limit=min(int(query.get('limit', servers.LIMIT)), servers.LIMIT),
+            marker=query.get('marker', ''),
+        ),
+    )
 
 
 def show_server(call: Call) -> Answer:
     """GET /v1/servers/{instance}"""
-    return ledger.show(call.service, call.path['instance'])
+    return servers.show(call.service, call.path['instance'])
+
+
+def reissue_server(call: Call) -> Answer:
+    """POST /v1/servers/{instance}/reissue"""
+    document = call.read(schemas.REISSUE)
+    return giving_up.reissue(
+        call.service,
+        call.path['instance'],
+        _order(call, document, document.get('fenced', '')),
+    )
+
+
+def release_server(call: Call) -> Answer:
+    """POST /v1/servers/{instance}/release"""
+    document = call.read(schemas.RELEASE)
+    return giving_up.release(
+        call.service,
+        call.path['instance'],
+        _order(call, document, document.get('force', '')),
+    )
 
 
 def list_migrations(call: Call) -> Answer:
@@ -250,11 +298,12 @@ def show_migration(call: Call) -> Answer:
     return migrations.show(call.service, call.path['id'])
 
 
-def abort_migration(call: Call) -> Answer:
-    """POST /v1/migrations/{id}/abort"""
-    document = call.read(schemas.ABORT_MIGRATION)
-    return decisions.force_abort(
-        call.service, call.path['id'], document['reason'], call.actor
+def resolve_migration(call: Call) -> Answer:
+    """POST /v1/migrations/{id}/resolve"""
+    document = call.read(schemas.RESOLVE)
+    keep = Role.SOURCE if document['keep'] == 'source' else Role.DEST
+    return resolving.resolve(
+        call.service, call.path['id'], keep, _order(call, document)
     )
 
 
@@ -269,7 +318,10 @@ def list_receipts(call: Call) -> Answer:
     return {'receipts': receipts.list_receipts(call.service, int(since))}
 
 
-def recover_ledger(call: Call) -> Answer:
-    """POST /v1/ledger/recover"""
-    document = call.read(schemas.RECOVER_LEDGER, schemas.RECOVER_LIMIT)
-    return recovery.recover(call.service, document['receipts'], call.actor)
+def present_documents(call: Call) -> Answer:
+    """POST /v1/documents"""
+    document = call.read(schemas.PRESENT, schemas.PRESENT_LIMIT)
+    return present.adopt(call.service, document['documents'])
+
+
+_order = plans.Order.from_call
