@@ -7,6 +7,7 @@
 ``[handover]``     korora-agent: the bus between two agents
 ``[service_auth]`` korora-agent: credentials for the attestation service
 ``[verifier]``     the attestation service: keys, life times, caps
+``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
 =================  ======================================================
 
@@ -30,6 +31,7 @@ ATTESTER = 'attester'
 HANDOVER = 'handover'
 SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
+ANCHOR = 'anchor'
 NOVA = 'nova'
 
 SERVICE_TYPE = 'attestation'
@@ -250,6 +252,71 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+ANCHOR_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'backend',
+        default='none',
+        help='Where the service keeps, outside of its database, which '
+        'document is the newest one of each server: the name of an entry '
+        'point in the namespace korora.anchor. "database" and "etcd" tell '
+        'that [database] was restored from a backup; "tpm" does so for a '
+        'service on one node; "file" and "none" do not, and the service '
+        'then signs nothing after its start until every host has reported.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=5,
+        min=0.1,
+        help='Seconds to wait for the anchor, for a connection and for each '
+        'answer.',
+    ),
+    cfg.StrOpt(
+        'connection',
+        secret=True,
+        help='Backend "database": SQLAlchemy URL of a second database, on '
+        'another server than [database], which is not restored with it.',
+    ),
+    cfg.StrOpt(
+        'path',
+        help='Backends "file" and "tpm": the file of the marks, an SQLite '
+        'database in a directory that the user of the service can write.',
+    ),
+    cfg.ListOpt(
+        'endpoints',
+        default=['http://127.0.0.1:2379'],
+        help='Backend "etcd": URLs of its members. They are asked one after '
+        'the other until one answers.',
+    ),
+    cfg.StrOpt(
+        'prefix',
+        default='/korora/anchor',
+        help='Backend "etcd": what its keys begin with. Each cloud needs its '
+        'own.',
+    ),
+    cfg.StrOpt(
+        'ca_file',
+        help='Backend "etcd": file of the CA certificates that its members '
+        'are verified with. Default: those of the system.',
+    ),
+    cfg.StrOpt(
+        'cert_file',
+        help='Backend "etcd": file of the certificate of this client.',
+    ),
+    cfg.StrOpt(
+        'key_file',
+        help='Backend "etcd": file of the private key of this client.',
+    ),
+    cfg.StrOpt(
+        'username',
+        help='Backend "etcd": user, if etcd has its authentication on.',
+    ),
+    cfg.StrOpt(
+        'password',
+        secret=True,
+        help='Backend "etcd": password of the user.',
+    ),
+]
+
 
 def register_korora_opts(conf: cfg.ConfigOpts) -> None:
     """Register what Nova's processes read, credentials included."""
@@ -275,6 +342,7 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     registered by the libraries that own them.
     """
     conf.register_opts(VERIFIER_OPTS, VERIFIER)
+    conf.register_opts(ANCHOR_OPTS, ANCHOR)
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
@@ -335,6 +403,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (HANDOVER, HANDOVER_OPTS),
         (SERVICE_AUTH, credentials),
         (VERIFIER, VERIFIER_OPTS),
+        (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
     ]
 

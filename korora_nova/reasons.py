@@ -101,6 +101,10 @@ class Reason:
     )
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
+    ANCHOR_UNAVAILABLE = Id(
+        'Unavailable',
+        "The anchor of the service's database cannot be reached or used.",
+    )
     KEYS_INVALID = Id('Unavailable', 'A key file is missing or malformed.')
     EXTENSION_INVALID = Id(
         'Unavailable',
@@ -372,6 +376,18 @@ class Reason:
         'Conflict',
         'Nova has the server: its key is not released while it may start.',
     )
+    LEDGER_FORKED = Id(
+        'Conflict',
+        'The anchor knows another document of the same version: two services '
+        'signed for one server.',
+    )
+    ANCHOR_MISSING = Id(
+        'Conflict',
+        "The anchor is not there, or is another ledger's; nothing is signed.",
+    )
+    ANCHOR_EXISTS = Id(
+        'Conflict', 'There is an anchor already; it is never emptied.'
+    )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
     MIGRATION_NOT_IN_NOVA = Id(
@@ -384,6 +400,10 @@ class Reason:
     )
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
+    )
+    NOT_SEALED = Id(
+        'Conflict',
+        'The destination has not said yet that it has the key sealed.',
     )
     STATEMENT_NOT_ALLOWED = Id(
         'Forbidden', 'This host may not state that about this migration.'

@@ -13,8 +13,9 @@ import webob
 from korora_nova import errors
 from korora_nova.api import body, schemas
 from korora_nova.api.call import Answer, Call, json_response
+from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
-from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
+from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
 from korora_nova.verifier import (
     attest,
     challenges,
@@ -24,12 +25,15 @@ from korora_nova.verifier import (
 )
 from korora_nova.verifier.appraisal import differences, policies, references
 from korora_nova.verifier.custody import (
-    decisions,
-    ledger,
+    evicting,
+    giving_up,
+    log,
     migrations,
-    receipts,
-    recovery,
+    present,
+    resolving,
+    servers,
 )
+from korora_nova.verifier.custody.plans import Order
 
 # Versions and public keys.
 
@@ -93,7 +97,7 @@ def evict_host(call: Call) -> Answer:
     return evicting.evict(
         call.service,
         call.path['host'],
-        _order(call, document),
+        Order.of(call.actor, document),
         after=document.get('after', ''),
     )
 
@@ -274,7 +278,7 @@ def reissue_server(call: Call) -> Answer:
     return giving_up.reissue(
         call.service,
         call.path['instance'],
-        _order(call, document, document.get('fenced', '')),
+        Order.of(call.actor, document, 'fenced'),
     )
 
 
@@ -284,7 +288,7 @@ def release_server(call: Call) -> Answer:
     return giving_up.release(
         call.service,
         call.path['instance'],
-        _order(call, document, document.get('force', '')),
+        Order.of(call.actor, document, 'force'),
     )
 
 
@@ -303,7 +307,7 @@ def resolve_migration(call: Call) -> Answer:
     document = call.read(schemas.RESOLVE)
     keep = Role.SOURCE if document['keep'] == 'source' else Role.DEST
     return resolving.resolve(
-        call.service, call.path['id'], keep, _order(call, document)
+        call.service, call.path['id'], keep, Order.of(call.actor, document)
     )
 
 
@@ -315,13 +319,10 @@ def list_receipts(call: Call) -> Answer:
             errors.Reason.INVALID_REQUEST,
             'The parameter since is a sequence number.',
         )
-    return {'receipts': receipts.list_receipts(call.service, int(since))}
+    return {'receipts': log.list_receipts(call.service, int(since))}
 
 
 def present_documents(call: Call) -> Answer:
     """POST /v1/documents"""
     document = call.read(schemas.PRESENT, schemas.PRESENT_LIMIT)
-    return present.adopt(call.service, document['documents'])
-
-
-_order = plans.Order.from_call
+    return present.recover(call.service, document['documents'], call.actor)

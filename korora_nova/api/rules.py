@@ -139,9 +139,7 @@ RULES = [
         "Let a server's next start have a new key; only with the old "
         'holder fenced.',
     ),
-    _rule(
-        'servers:release', ADMIN, 'Forget a server that is gone from Nova.'
-    ),
+    _rule('servers:release', ADMIN, 'Forget a server that is gone from Nova.'),
     _rule('migrations:list', READER, 'List hand-overs.'),
     _rule(
         'migrations:show',

@@ -106,7 +106,10 @@ LIST_SERVERS = schemas.closed(
     {
         'issues': {'enum': ['true', 'false']},
         'holder': schemas.HOST,
-        'limit': {'type': 'string', 'pattern': '^[1-9][0-9]{0,3}' + schemas.END},
+        'limit': {
+            'type': 'string',
+            'pattern': '^[1-9][0-9]{0,3}' + schemas.END,
+        },
         'marker': schemas.UUID,
     },
     optional=('issues', 'holder', 'limit', 'marker'),

@@ -6,9 +6,10 @@
     korora-manage db sync
     korora-manage db version
     korora-manage keys create [--directory DIR] [--public FILE]
-    korora-manage ledger freeze
     korora-manage audit verify
     korora-manage endorsers check [--directory DIR]
+    korora-manage anchor create
+    korora-manage anchor show [SERVER ...]
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.cmd import anchor
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
-from korora_nova.verifier.custody import receipts, recovery
+from korora_nova.verifier.anchor import loading
+from korora_nova.verifier.custody import log
 from korora_nova.verifier.db import api, migration
 
 
@@ -76,20 +79,17 @@ def _key(path: str) -> keys.SigningKey:
     return key
 
 
-def ledger_freeze(conf: cfg.ConfigOpts) -> None:
-    """Stop signing; run it after restoring a backup, before the service."""
-    recovery.freeze(api.Database(conf), 'an operator froze it')
-    print(
-        'The service signs nothing until "openstack attestation ledger '
-        'recover" is run.'
-    )
-
-
-def audit_verify(conf: cfg.ConfigOpts) -> None:
-    """Verify the chain of receipts in the database."""
+def audit_verify(conf: cfg.ConfigOpts) -> int:
+    """Verify all documents, their chains, their log, and the anchor."""
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
-    count = receipts.verify(api.Database(conf), ring)
-    print(f'{count} receipts verify, in an unbroken chain.')
+    report = log.verify(api.Database(conf), ring, loading.load(conf))
+    for text in (*report.faults, *report.holes):
+        print(text)
+    print(
+        f'{report.documents} documents of {report.servers} servers verify; '
+        f'{len(report.faults)} faults, {len(report.holes)} gaps.'
+    )
+    return 1 if report.faults else 0
 
 
 def endorsers_check(conf: cfg.ConfigOpts) -> int:
@@ -109,9 +109,10 @@ def _add_parsers(subparsers: Any) -> None:
         ('db', 'sync', db_sync),
         ('db', 'version', db_version),
         ('keys', 'create', keys_create),
-        ('ledger', 'freeze', ledger_freeze),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
+        ('anchor', 'create', anchor.create),
+        ('anchor', 'show', anchor.show),
     ):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(
@@ -127,6 +128,13 @@ def _add_parsers(subparsers: Any) -> None:
         if action is endorsers_check:
             parser.add_argument(
                 '--directory', help='default: [verifier] ek_roots'
+            )
+        if action is anchor.show:
+            parser.add_argument(
+                'servers',
+                nargs='*',
+                metavar='SERVER',
+                help='uuids of servers whose marks to show',
             )
 
 

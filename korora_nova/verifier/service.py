@@ -17,6 +17,7 @@ from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, keystore, limits, nova_record
 from korora_nova.verifier.anchor import base as anchors
+from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
@@ -147,10 +148,11 @@ def from_conf(
     conf: cfg.ConfigOpts,
     nova: nova_record.NovaRecord | None = None,
     clock: Callable[[], float] = time.time,
+    anchor: anchors.Anchor | None = None,
 ) -> Service:
     """Make the service that a configuration describes.
 
-    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID.
+    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
     """
     options.register_verifier_opts(conf)
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
@@ -161,5 +163,7 @@ def from_conf(
         signers=keystore.load_signers(conf, ring),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
         rules=extensions.load(),
+        anchor=anchor or loading.load(conf),
+        started=clock(),
         clock=clock,
     )

@@ -58,6 +58,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'sqlalchemy': frozenset({'verifier'}),
     'stevedore': frozenset({'verifier'}),
     'alembic': frozenset({'verifier'}),
+    'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),
     'osc_lib': frozenset({'osc'}),
     'webob': frozenset({'api', 'wsgi'}),

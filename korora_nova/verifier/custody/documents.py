@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
+import jwt
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
-from korora_nova.custody import documents
+from korora_nova import errors
+from korora_nova.custody import chain, documents
 from korora_nova.custody.chain import AnyVerified
 from korora_nova.custody.documents import GENESIS, Document
 from korora_nova.custody.ledger import LedgerRow
@@ -100,12 +104,28 @@ def store(
         raise api.Lost() from None
 
 
+def file(service: Service, session: orm.Session, item: AnyVerified) -> None:
+    """Keep a document that was presented, unless it is kept already.
+
+    :raises Lost: another worker kept it meanwhile.
+    """
+    if session.get(models.Document, item.hash) is None:
+        kid = jwt.get_unverified_header(item.token)['kid']
+        store(service, session, item.content, item.token, kid)
+
+
 def find(session: orm.Session, digest: str | None) -> str | None:
     """The document of a digest, hex."""
-    if digest is None:
-        return None
-    row = session.get(models.Document, digest)
-    return row.token if row is not None else None
+    return find_all(session, [digest or '']).get(digest or '')
+
+
+def find_all(session: orm.Session, digests: Sequence[str]) -> dict[str, str]:
+    """Documents by their digests, hex."""
+    table = models.Document
+    rows = session.execute(
+        sa.select(table.hash, table.token).where(table.hash.in_(digests))
+    )
+    return {digest: token for digest, token in rows}
 
 
 def receipt_of(session: orm.Session, migration: str) -> str | None:
@@ -119,6 +139,40 @@ def receipt_of(session: orm.Session, migration: str) -> str | None:
     ).one_or_none()
 
 
-def is_known(session: orm.Session, item: AnyVerified) -> bool:
-    """Whether a document is kept here."""
-    return session.get(models.Document, item.hash) is not None
+def of_migration(
+    service: Service, session: orm.Session, migration: str
+) -> list[AnyVerified]:
+    """All documents of a hand-over that verify, by version."""
+    table = models.Document
+    return _verified(
+        service,
+        session.scalars(
+            sa.select(table.token)
+            .where(table.subject == migration)
+            .order_by(table.version)
+        ),
+    )
+
+
+def receipts_of_server(
+    service: Service, session: orm.Session, instance: str
+) -> list[AnyVerified]:
+    """A server's receipts that verify, newest first."""
+    table = models.Document
+    return _verified(
+        service,
+        session.scalars(
+            sa.select(table.token)
+            .where(table.instance == instance, table.kind == Receipt.KIND.typ)
+            .order_by(table.version.desc())
+        ),
+    )
+
+
+def _verified(service: Service, found: Iterable[str]) -> list[AnyVerified]:
+    verified = []
+    for token in found:
+        # One whose key is not pinned any more says nothing.
+        with contextlib.suppress(errors.CustodyError):
+            verified.append(chain.read(token, service.ring))
+    return verified

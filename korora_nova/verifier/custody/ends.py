@@ -10,11 +10,14 @@ from sqlalchemy import orm
 from korora_nova.custody.words import Role
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import results
+from korora_nova.verifier.custody import reports
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
 #: The role of a server's holder while no hand-over is under way.
 HOLDER = 'holder'
+#: Seconds within which all of a report is noted.
+_NOTED = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,6 @@ def end(
         if row is not None
         else (Tier.NONE, [])
     )
-    kid = server.approval_kid if server is not None else None
     return End(
         role=role,
         host=host,
@@ -75,7 +77,7 @@ def end(
         last_heard=row.attested_at if row is not None else None,
         evicted_at=row.evicted_at if row is not None else None,
         rebooted=_rebooted(row, server),
-        copy='unknown' if kid is None else 'yes' if kid else 'no',
+        copy=_copy(service, session, row, server),
         reported_at=server.reported_at if server is not None else None,
         word=word,
     )
@@ -105,6 +107,46 @@ def both(
             )
         )
     return found
+
+
+def _copy(
+    service: Service,
+    session: orm.Session,
+    host: models.Host | None,
+    server: models.Server | None,
+) -> str:
+    if server is None:
+        return 'unknown'
+    since = server.reported_at
+    if since is None:
+        head = session.get(models.Document, server.head)
+        since = head.stored_at if head is not None else None
+    if host is not None and is_missing(host, server, since, service.clock()):
+        return 'no'
+    return 'unknown' if server.approval_kid is None else 'yes'
+
+
+def is_missing(
+    host: models.Host,
+    server: models.Server,
+    since: float | None,
+    now: float,
+) -> bool:
+    """Whether the holder said, now or by silence, that it has no copy.
+
+    :param since: when it last reported one, or got it; None: not known.
+    """
+    if server.approval_kid == '':
+        return True
+    tier, _ = results.current(host, now)
+    return (
+        tier == Tier.AFFIRMING
+        and since is not None
+        and host.reported_at is not None
+        # What is reported is noted anew every FRESH seconds, and late.
+        and host.reported_at > since + 2 * reports.FRESH
+        and now > host.reported_at + _NOTED
+    )
 
 
 def _rebooted(

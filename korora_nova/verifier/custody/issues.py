@@ -10,6 +10,7 @@ from korora_nova.custody import decision
 from korora_nova.custody.exits import LedgerState
 from korora_nova.rats.words import Tier, Word
 from korora_nova.verifier import results
+from korora_nova.verifier.custody import ends
 from korora_nova.verifier.custody.standing import Standing
 from korora_nova.verifier.db import models
 
@@ -50,12 +51,14 @@ class Facts:
     """What issues of some servers are found in.
 
     :param servers: rows by server; ``migrations`` by id; ``hosts`` by name.
+    :param heads: when their newest documents were stored, by digest.
     :param kid: of the approval key that is active.
     """
 
     servers: Mapping[str, models.Server]
     migrations: Mapping[str, models.Migration]
     hosts: Mapping[str, models.Host]
+    heads: Mapping[str, float]
     kid: str
     now: float
 
@@ -140,15 +143,15 @@ def _of_holder(name: str, facts: Facts) -> Iterator[Issue]:
 
 
 def _of_copy(server: models.Server, facts: Facts) -> Iterator[Issue]:
-    if server.approval_kid is None:
-        return
-    if not server.approval_kid:
+    host = facts.hosts.get(server.holder or '')
+    since = server.reported_at or facts.heads.get(server.head)
+    if host is not None and ends.is_missing(host, server, since, facts.now):
         yield Issue(
             IssueId.NO_COPY,
             f'Host {server.holder} reports that it has no copy of the key: '
             'restore its vault, or reissue the key.',
         )
-    elif server.approval_kid != facts.kid:
+    elif server.approval_kid not in (None, '', facts.kid):
         yield Issue(
             IssueId.OLD_KEY,
             f'The key rests under approval key {server.approval_kid}, which '

@@ -10,7 +10,7 @@ anybody is told.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -24,8 +24,12 @@ from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 T = TypeVar('T')
+#: Rows by server; one that was never in custody has none.
+Rows = Mapping[str, LedgerRow]
 
 _R = errors.Reason
+#: What is known of the holder's copy.
+_OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
 _FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
 #: Hosts that a sentence names.
 _NAMED = 5
@@ -40,32 +44,59 @@ def incarnation(session: orm.Session) -> str:
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
     """Read a server's row, whatever the anchor says."""
-    found = session.get(models.Server, instance, populate_existing=True)
-    if found is None:
-        return None
-    return LedgerRow(**{name: getattr(found, name) for name in _FIELDS})
+    return load_all(session, [instance]).get(instance)
+
+
+def load_all(
+    session: orm.Session, instances: Sequence[str]
+) -> dict[str, LedgerRow]:
+    """Read the rows of servers, whatever the anchor says."""
+    columns = [getattr(models.Server, name) for name in _FIELDS]
+    rows = session.execute(
+        sa.select(*columns).where(models.Server.instance.in_(instances))
+    )
+    return {row.instance: LedgerRow(**row._mapping) for row in rows}
 
 
 def current(service: Service, instance: str) -> LedgerRow | None:
     """Read a server's row; it may be told.
 
-    1. The anchor's mark. A row above it was stored, but not told: the anchor
-    rises first. 2. A row below it is read once more, after whatever the
-    database replicates.
-
     :raises Conflict: LEDGER_BEHIND, LEDGER_FORKED, ANCHOR_MISSING.
     :raises Unavailable: ANCHOR_UNAVAILABLE, DATABASE_UNAVAILABLE.
     """
-    ledger, row = _read(service, instance, causal=False)
-    mark = service.anchor.get(ledger, [instance]).get(instance)
-    if is_behind(row, mark):
-        _, row = _read(service, instance, causal=True)
+    return current_all(service, [instance]).get(instance)
+
+
+def current_all(service: Service, instances: Sequence[str]) -> Rows:
+    """Read the rows of servers; they may be told.
+
+    1. The anchor's marks. A row above its mark was stored, but not told: the
+    anchor rises first. 2. If one is below, all are read once more, after
+    whatever the database replicates.
+
+    :raises Conflict, Unavailable: as :func:`current`.
+    """
+    ledger, rows = read(service, instances)
+    marks = service.anchor.get(ledger, instances)
+    if any(is_behind(rows.get(one), marks.get(one)) for one in instances):
+        _, rows = read(service, instances, causal=True)
+    for instance in instances:
+        row, mark = rows.get(instance), marks.get(instance)
+        check(instance, row, mark)
+        if row is not None:
+            anchor(service, ledger, row, mark)
+    return rows
+
+
+def check(instance: str, row: LedgerRow | None, mark: Mark | None) -> None:
+    """Insist that a row is not older, and no other, than the anchor says.
+
+    :raises Conflict: LEDGER_BEHIND, LEDGER_FORKED.
+    """
     if is_behind(row, mark):
         raise errors.Conflict(_R.LEDGER_BEHIND, details={'instance': instance})
-    _check_fork(row, mark)
-    if row is not None and (mark is None or row.version > mark.version):
-        _rise(service, ledger, row)
-    return row
+    if is_forked(row, mark):
+        raise errors.Conflict(_R.LEDGER_FORKED, details={'instance': instance})
 
 
 def is_behind(row: LedgerRow | None, mark: Mark | None) -> bool:
@@ -73,30 +104,48 @@ def is_behind(row: LedgerRow | None, mark: Mark | None) -> bool:
     return mark is not None and (row is None or row.version < mark.version)
 
 
-def _check_fork(row: LedgerRow | None, mark: Mark | None) -> None:
-    if row is not None and mark is not None and row.version == mark.version:
-        if row.head != mark.digest:
-            raise errors.Conflict(
-                _R.LEDGER_FORKED, details={'instance': row.instance}
-            )
+def is_forked(row: LedgerRow | None, mark: Mark | None) -> bool:
+    """Whether database and anchor have two documents of one version."""
+    return (
+        row is not None
+        and mark is not None
+        and row.version == mark.version
+        and row.head != mark.digest
+    )
 
 
-def _read(
-    service: Service, instance: str, *, causal: bool
-) -> tuple[str, LedgerRow | None]:
-    """Incarnation and row.
+def read(
+    service: Service, instances: Sequence[str], *, causal: bool = False
+) -> tuple[str, dict[str, LedgerRow]]:
+    """Incarnation and rows, whatever the anchor says.
 
     :param causal: wait for what other nodes of the database have committed.
+    :raises Unavailable: DATABASE_UNAVAILABLE, that takes too long.
     """
-    with service.db.read() as session:
-        if causal:
-            api.wait_for_replication(session)
-        return incarnation(session), load(session, instance)
+    try:
+        with service.db.read() as session:
+            if causal:
+                api.wait_for_replication(session)
+            return incarnation(session), load_all(session, instances)
+    except api.Lost:
+        raise errors.Unavailable(
+            _R.DATABASE_UNAVAILABLE,
+            'The database does not catch up with its replicas.',
+        ) from None
 
 
-def _rise(service: Service, ledger: str, row: LedgerRow) -> None:
-    with faultpoints.step('v.anchor'):
-        service.anchor.rise(ledger, row.instance, Mark(row.version, row.head))
+def anchor(
+    service: Service, ledger: str, row: LedgerRow, mark: Mark | None
+) -> None:
+    """Raise a server's mark if its row is above it.
+
+    :param ledger: its incarnation.
+    """
+    if mark is None or row.version > mark.version:
+        with faultpoints.step('v.anchor'):
+            service.anchor.rise(
+                ledger, row.instance, Mark(row.version, row.head)
+            )
 
 
 def signable(service: Service, instance: str) -> LedgerRow | None:
@@ -104,10 +153,18 @@ def signable(service: Service, instance: str) -> LedgerRow | None:
 
     :raises Conflict: as :func:`current`; HOSTS_UNHEARD.
     """
-    row = current(service, instance)
+    return signable_all(service, [instance]).get(instance)
+
+
+def signable_all(service: Service, instances: Sequence[str]) -> Rows:
+    """The same of several servers.
+
+    :raises Conflict: as :func:`current`; HOSTS_UNHEARD.
+    """
+    rows = current_all(service, instances)
     if not service.anchor.GUARANTEES:
         check_heard(service)
-    return row
+    return rows
 
 
 def check_heard(service: Service) -> None:
@@ -136,8 +193,7 @@ def check_heard(service: Service) -> None:
         )
 
 
-@api.retried
-def change(
+def attempt(
     service: Service,
     instance: str,
     transaction: Callable[[orm.Session, LedgerRow | None], T],
@@ -151,18 +207,50 @@ def change(
         have no other effect than in its session.
     :param point: fault point of its commit.
     :param signs: false: it only takes note of what was signed before.
-    :raises Lost: the row was changed meanwhile, too often.
+    :raises Lost: the row was changed meanwhile.
     """
-    read = signable if signs else current
-    row = read(service, instance)
+    row = (signable if signs else current)(service, instance)
     with faultpoints.step(point), service.db.write() as session:
         if load(session, instance) != row:
             raise api.Lost()
         answer = transaction(session, row)
         ledger, new = incarnation(session), load(session, instance)
-    if new is not None and new != row:
-        _rise(service, ledger, new)
+    if new is not None and row is not None and new.version > row.version:
+        anchor(service, ledger, new, Mark(row.version, row.head))
+    elif new is not None and row is None:
+        anchor(service, ledger, new, None)
     return answer
+
+
+#: :func:`attempt`, until it is not overtaken.
+change = api.retried(attempt)
+
+
+@api.retried
+def restore(
+    service: Service,
+    instance: str,
+    transaction: Callable[
+        [orm.Session, LedgerRow | None, Mark | None], LedgerRow | None
+    ],
+) -> LedgerRow | None:
+    """Run a transaction on a row that may be behind its anchor (C12).
+
+    :param transaction: gets row and mark; returns the row after it.
+    :returns: that row, if it may be told.
+    :raises Lost: the row was changed meanwhile, too often.
+    """
+    ledger, rows = read(service, [instance])
+    row = rows.get(instance)
+    mark = service.anchor.get(ledger, [instance]).get(instance)
+    with faultpoints.step('v.present'), service.db.write() as session:
+        if load(session, instance) != row:
+            raise api.Lost()
+        new = transaction(session, row, mark)
+    if new is None or is_behind(new, mark) or is_forked(new, mark):
+        return None
+    anchor(service, ledger, new, mark)
+    return new
 
 
 def replace(
@@ -170,16 +258,21 @@ def replace(
 ) -> None:
     """Store a row in the place of the one that was read.
 
+    What was reported of a copy goes when another one is the holder's.
+
     :raises Lost: it was changed meanwhile.
     """
     table = models.Server
+    values = dataclasses.asdict(new)
     if old is None:
-        session.add(table(**dataclasses.asdict(new)))
+        session.add(table(**values))
         try:
             session.flush()
         except db_exc.DBDuplicateEntry:
             raise api.Lost() from None
         return
+    if (old.holder, old.epoch) != (new.holder, new.epoch):
+        values |= dict.fromkeys(_OF_COPY)
     api.must_swap(
         session,
         sa.update(table)
@@ -189,5 +282,5 @@ def replace(
             table.head == old.head,
             table.disputed.is_not_distinct_from(old.disputed),
         )
-        .values(**dataclasses.asdict(new)),
+        .values(**values),
     )

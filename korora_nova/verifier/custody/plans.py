@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import orm
 
@@ -32,6 +33,21 @@ class Order:
     reason: str
     dry_run: bool = False
     sentence: str = ''
+
+    @classmethod
+    def of(
+        cls, actor: str, document: Mapping[str, Any], vouched: str = ''
+    ) -> Order:
+        """Read the body of a request, which follows its schema.
+
+        :param vouched: the field that has the sentence, if any.
+        """
+        return cls(
+            actor,
+            document['reason'],
+            document.get('dry_run', False),
+            document.get(vouched, ''),
+        )
 
     @property
     def note(self) -> str:

@@ -163,6 +163,7 @@ def _facts(
     service: Service, session: orm.Session, found: Sequence[Standing]
 ) -> issues.Facts:
     server, migration, host = models.Server, models.Migration, models.Host
+    document = models.Document
     rows = [one.row for one in found if one.row is not None]
     held = {row.holder for row in rows if row.holder is not None}
     pending = {row.disputed or row.pending for row in rows} - {None}
@@ -185,6 +186,14 @@ def _facts(
             row.name: row
             for row in session.scalars(
                 sa.select(host).where(host.name.in_(held))
+            )
+        },
+        {
+            digest: stored_at
+            for digest, stored_at in session.execute(
+                sa.select(document.hash, document.stored_at).where(
+                    document.hash.in_([row.head for row in rows])
+                )
             )
         },
         service.signers.approval.kid,

@@ -143,6 +143,44 @@ class TestManage(CommandTestCase):
         code, output = self.manage('audit', 'verify')
         self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
 
+    def configure(self, text: str) -> None:
+        with open(self.config, 'a') as file:
+            file.write(text)
+
+    def test_no_anchor(self):
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'backend is none' in output))
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual(0, code)
+        self.assertIn('a restored database is noticed: no', output)
+
+    def test_anchor(self):
+        server = '6f1b3c1e-6a34-4f7b-8d7c-3f0b8ad5d1c2'
+        self.configure(
+            '[anchor]\nbackend = database\n'
+            f'connection = sqlite:///{self.directory}/anchor.db\n'
+        )
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual((1, True), (code, 'ANCHOR_MISSING' in output))
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual(0, code, output)
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'ANCHOR_EXISTS' in output))
+        code, output = self.manage('anchor', 'show', server)
+        self.assertEqual(0, code, output)
+        self.assertIn('a restored database is noticed: yes', output)
+        self.assertIn(f'{server}: none', output)
+
+    def test_anchor_of_an_unknown_kind(self):
+        self.configure('[anchor]\nbackend = nonsense\n')
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual((1, True), (code, 'ANCHOR_UNAVAILABLE' in output))
+
     def test_freeze(self):
         self.manage('db', 'sync')
         code, output = self.manage('ledger', 'freeze')

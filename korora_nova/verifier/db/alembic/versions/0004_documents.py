@@ -35,6 +35,15 @@ def _hosts() -> None:
         hosts.drop_column('receipt_head')
         hosts.drop_column('held')
         hosts.add_column(sa.Column('reported_at', sa.Double()))
+        hosts.add_column(sa.Column('report_began', sa.Double()))
+        hosts.add_column(
+            sa.Column(
+                'report_upto',
+                sa.String(36),
+                nullable=False,
+                server_default='',
+            )
+        )
         hosts.add_column(sa.Column('evicted_at', sa.Double()))
 
 
@@ -52,6 +61,7 @@ def _servers() -> None:
         sa.Column('disputed', sa.String(36)),
         sa.Column('approval_kid', sa.String(16)),
         sa.Column('reported_at', sa.Double()),
+        sa.Column('opened_boot', sa.String(16)),
         **_OPTIONS,
     )
 
