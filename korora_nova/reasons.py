@@ -54,6 +54,11 @@ class Reason:
     HOST_PENDING = Id(
         'Untrusted', 'The host waits for an operator to approve its identity.'
     )
+    EVICTED = Id(
+        'Untrusted',
+        'An operator gave the host up, with all its keys; approve it again if '
+        'it is back.',
+    )
     HOST_UNTRUSTED = Id(
         'Untrusted',
         'The host is not trusted now; its attestation result says why.',
@@ -362,6 +367,14 @@ class Reason:
         'Conflict',
         "The key's holder may still run the server: it was not heard of since "
         'it was booted, fenced or evicted.',
+    )
+    CANNOT_KEEP = Id(
+        'Conflict',
+        'That end of the hand-over has no copy of the key to be kept.',
+    )
+    SERVER_IN_NOVA = Id(
+        'Conflict',
+        'Nova has the server: its key is not released while it may start.',
     )
     LEDGER_FORKED = Id(
         'Conflict',

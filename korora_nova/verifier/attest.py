@@ -196,6 +196,8 @@ def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
         row = session.get(models.Host, attested.host)
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        if row.evicted_at is not None:
+            raise errors.Untrusted(errors.Reason.EVICTED)
         _store_result(service, session, row, outcome)
         measurements.store(service, session, attested.host, outcome.measured)
         # Late: all hosts wait for this number, and a list can be long.

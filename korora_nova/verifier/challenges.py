@@ -36,11 +36,13 @@ def known_host(session: orm.Session, name: str) -> models.Host:
     """The host, if it proved its TPM and an operator approved it.
 
     :raises NotFound: HOST_UNKNOWN.
-    :raises Untrusted: HOST_PENDING.
+    :raises Untrusted: HOST_PENDING, EVICTED.
     """
     row = session.get(models.Host, name)
     if row is None or row.ak_public is None:
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    if row.evicted_at is not None:
+        raise errors.Untrusted(errors.Reason.EVICTED)
     if not row.approved:
         raise errors.Untrusted(errors.Reason.HOST_PENDING)
     return row

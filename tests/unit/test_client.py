@@ -200,7 +200,7 @@ class TestClient(testtools.TestCase):
             {'document': {'name': 'p'}}, self.mock.last_request.json()
         )
         # The service reads and compiles it before it answers.
-        self.assertEqual(client.POLICY_TIMEOUT, self.mock.last_request.timeout)
+        self.assertEqual(client.LONG_TIMEOUT, self.mock.last_request.timeout)
         self.client.update_policy('p', {'name': 'p'}, 3)
         self.assertEqual(
             ('PUT', '/v1/policies/p', 3),
