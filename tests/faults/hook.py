@@ -50,8 +50,11 @@ class Hook:
         self._armed: Armed | None = None
         self.copies = lambda _name: None
 
-    def arm(self, armed: Armed | None) -> None:
-        self._armed = armed
+    def arm(self, armed: Armed | None) -> Armed | None:
+        """Returns what was armed and has not happened."""
+        with self._lock:
+            before, self._armed = self._armed, armed
+        return before
 
     def __call__(self, name: str, moment: str) -> object:
         if name not in faultpoints.POINTS:

@@ -51,13 +51,19 @@ class Run:
         self.world = world
         self.fault = fault
         self.life = Life(world)
+        self.met = False
         self._meeting = threading.Lock()
         self.after: list[Callable[[], None]] = []
+
+    @property
+    def _by_itself(self) -> str:
+        """What the actor does without this process, if it does."""
+        what = KINDS[self.fault.kind]
+        return what if isinstance(what, str) else ''
 
     def verdict(self) -> Verdict:
         """Live through it, heal, and judge."""
         self.world.on_fault = self._meet
-        what = KINDS[self.fault.kind]
         if self.fault.kind.startswith('back'):
             self.world.v.tell('copy', True)
         self.world.actor(self.fault.actor).tell(
@@ -65,7 +71,7 @@ class Run:
             hook.Armed(
                 self.fault.point,
                 self.fault.moment,
-                what if isinstance(what, str) else hook.ASK,
+                self._by_itself or hook.ASK,
                 self.fault.skip,
             ),
         )
@@ -79,6 +85,7 @@ class Run:
     def _meet(self, actor: Actor, name: str, moment: str) -> bool:
         what = KINDS[self.fault.kind]
         assert not isinstance(what, str)
+        self.met = True
         with self._meeting:
             process = actor.process
             what(self, actor)
@@ -105,7 +112,9 @@ class Run:
                 machine.stop_agent()
                 machine.power_agent()
         for name in ('v', S, D):
-            self.world.actor(name).tell('arm', None)
+            left = self.world.actor(name).tell('arm', None)
+            if name == self.fault.actor and self._by_itself:
+                self.met = left is None
 
     # Faults
 
