@@ -44,7 +44,10 @@ class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
     def server_bind(self) -> None:
         # HTTPServer's asks for the machine's name, which takes seconds
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = '127.0.0.1', self.server_address[1]
+        self.server_name, self.server_port = (
+            '127.0.0.1',
+            self.server_address[1],
+        )
         self.setup_environ()
 
 

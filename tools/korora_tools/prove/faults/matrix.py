@@ -66,8 +66,7 @@ class _Tally:
             'runs': len(self.rows),
             'met': sum(bool(row['met']) for row in self.rows),
             **{
-                what: sum(bool(row[what]) for row in self.rows)
-                for what in BAD
+                what: sum(bool(row[what]) for row in self.rows) for what in BAD
             },
             'databases': sorted(self.cells),
             'by_kind': dict(
