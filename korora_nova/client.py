@@ -352,6 +352,7 @@ class AttestationClient:
                     log=False,
                     stream=True,
                     timeout=timeout or self._timeout,
+                    rate_semaphore=transport.UNTHROTTLED,
                     **kwargs,
                 )
             )
