@@ -18,6 +18,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
+from korora_nova.custody.approval import Approval
 from korora_nova.custody.exchange import Permitted, Served, Started
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.permit import Permit, VerifiedPermit, verify_permit
@@ -210,6 +211,7 @@ def _given(
         content.nonce,
         content.dest,
         content.msk_name,
+        body.kid,
     )
     if asked != body or (content.ak_source, content.source_pcr_digest) != (
         attested.ak_name,
@@ -219,7 +221,16 @@ def _given(
     _check_age(service, content.issued)
     return Permitted(
         permit.token,
-        at_rest.approval(service, attested, body.instance, content.epoch),
+        _own_copy(service, attested, body, content.epoch),
+    )
+
+
+def _own_copy(
+    service: Service, attested: Attested, body: bodies.Send, epoch: int
+) -> Approval:
+    """Lets S open its own copy, once more."""
+    return at_rest.approval(
+        service, attested, bodies.Key(body.instance, epoch, body.kid)
     )
 
 
@@ -271,7 +282,7 @@ def _permit(
     )
     return Permitted(
         token,
-        at_rest.approval(service, attested, body.instance, permit.epoch),
+        _own_copy(service, attested, body, permit.epoch),
     )
 
 
