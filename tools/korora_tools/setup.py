@@ -62,6 +62,7 @@ PACKAGES = (
     'tcpflow',
     'mariadb-server',
     'postgresql',
+    'etcd-server',
     'rabbitmq-server',
     'memcached',
     'libvirt-daemon-system',
