@@ -39,17 +39,6 @@ from korora_nova.verifier.custody import (
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import MAX_SKEW, Service
 
-# The same key with fresher evidence is the same request again.
-_SAME = (
-    'instance',
-    'source',
-    'dest',
-    'msk_name',
-    'ak_dest',
-    'address',
-    'tls_name',
-)
-
 _R = errors.Reason
 
 
@@ -60,8 +49,8 @@ def receive(
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
     :raises CustodyError: NOT_HOLDER, the source does not hold the key.
-    :raises Conflict: MIGRATION_SPENT, another key or state for this
-        migration; CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+    :raises Conflict: MIGRATION_SPENT, another request for this migration;
+        CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
     """
     msk = _verify_msk(attested, body)
@@ -131,12 +120,8 @@ def _receive(
     rules.check_settled(rules.holds(row, body.source))
     known = session.get(models.Migration, body.migration)
     if known is not None:
-        if known.status != MigrationState.RECEIVING or any(
-            getattr(known, name) != columns[name] for name in _SAME
-        ):
-            raise migrations.spent(known)
-        migrations.change(service, session, known, **columns)
-        return
+        # A storage key is made for one challenge, so this is another one.
+        raise migrations.spent(known)
     now = service.clock()
     session.add(
         models.Migration(
@@ -150,7 +135,7 @@ def _receive(
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
-        # The storage key is another migration's, or another worker was first.
+        # Another worker was first.
         raise errors.Conflict(_R.MIGRATION_SPENT) from None
 
 
