@@ -36,7 +36,7 @@ from korora_nova.verifier.custody import (
     ledger,
     migrations,
 )
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
 
 _R = errors.Reason
@@ -135,8 +135,7 @@ def _receive(
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
-        # Another worker was first.
-        raise errors.Conflict(_R.MIGRATION_SPENT) from None
+        raise api.Lost() from None
 
 
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
@@ -156,12 +155,13 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    row = ledger.signable(service, body.instance)
-    with service.db.read() as session:
-        given = _given(service, session, row, attested, body)
-        if given is not None:
-            return given
-        _check_send(service, session, row, attested, body)
+    given = ledger.consult(
+        service,
+        body.instance,
+        functools.partial(_given_or_ready, service, attested, body),
+    )
+    if given is not None:
+        return given
     service.nova.check(
         migration=body.migration,
         instance=body.instance,
@@ -174,6 +174,20 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         functools.partial(_permit, service, attested, body),
         point='v.permit',
     )
+
+
+def _given_or_ready(
+    service: Service,
+    attested: Attested,
+    body: bodies.Send,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> Permitted | None:
+    """The permit that was given before; None if one may be."""
+    given = _given(service, session, row, attested, body)
+    if given is None:
+        _check_send(service, session, row, attested, body)
+    return given
 
 
 def _given(
