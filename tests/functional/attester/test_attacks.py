@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import threading
 from typing import Any
 
@@ -369,7 +370,8 @@ class BackupTest(AttackCase):
         return machine.record_path(self.instance).read_bytes()
 
     def restore(self, machine: hosts.Machine, content: bytes) -> None:
-        machine.record_path(self.instance).write_bytes(content)
+        epoch = json.loads(content)['epoch']
+        machine.record_path(self.instance, epoch).write_bytes(content)
 
     def test_copy_of_a_committed_source(self) -> None:
         self.create(self.h1)

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from korora_nova import errors
-from korora_nova.attester import boot, libvirt_secret, settle
+from korora_nova.attester import boot, libvirt_secret, observe
 from tests.support import hosts
 
 _R = errors.Reason
@@ -265,14 +265,14 @@ class CrashTest(RecoveryCase):
         self.h2.libvirt.domains.clear()
         self.h2.settle()
         self.assertEqual('incoming', self.h2.state(self.instance))
-        later = boot.now() + settle.INCOMING_EXPIRY + 1
+        later = boot.now() + observe.INCOMING_EXPIRY + 1
         with mock.patch.object(boot, 'now', return_value=later):
             self.h2.settle()
         self.assert_held_by(self.h1)
 
     def test_source_never_starts(self) -> None:
         self.begun()
-        later = boot.now() + settle.OUTGOING_EXPIRY + 1
+        later = boot.now() + observe.OUTGOING_EXPIRY + 1
         with mock.patch.object(boot, 'now', return_value=later):
             self.h1.settle()
         self.assertEqual('held', self.h1.state(self.instance))
@@ -284,7 +284,7 @@ class CrashTest(RecoveryCase):
         self.stream(self.h1, self.h2)
         self.h2.settle()
         self.assertEqual(migration, self.ledger()['pending'])
-        later = boot.now() + settle.ARRIVAL_GRACE
+        later = boot.now() + observe.ARRIVAL_GRACE
         with mock.patch.object(boot, 'now', return_value=later):
             self.h2.settle()
         self.assert_held_by(self.h2)
@@ -377,22 +377,20 @@ class LifeTest(RecoveryCase):
         self.h1.reboot()
         self.open(self.h1)
 
-    def test_reports_head_and_holdings(self) -> None:
-        self.assertEqual('', self.h1.client.call('status')['receipt_head'])
+    def test_reports_what_it_knows(self) -> None:
         self.migrate(self.h1, self.h2)
-        heads = {
-            machine.client.call('status')['receipt_head']
-            for machine in (self.h1, self.h2)
-        }
-        self.assertEqual(1, len(heads))
-        self.assertEqual(
-            [[self.instance, 2]], self.h2.agent._report().to_json()['held']
-        )
-        self.h2.restart_agent()
-        self.assertEqual(
-            heads, {self.h2.client.call('status')['receipt_head']}
-        )
-        self.h2.agent.attestation.step()
+        row = self.ledger()
+        record = self.h2.agent.vault.current(self.instance)
+        assert record is not None
+        expected = [self.instance, row['version'], row['head']]
+        for machine, kid in ((self.h1, ''), (self.h2, record.kid)):
+            report = machine.agent.reports.page().to_json()
+            self.assertEqual([[*expected, kid]], report['known'])
+            machine.restart_agent()
+            report = machine.agent.reports.page().to_json()
+            self.assertEqual([[*expected, kid]], report['known'])
+            self.assertEqual(1, machine.client.call('status')['documents'])
+            machine.agent.attestation.step()
 
     def test_seal_is_idempotent(self) -> None:
         self.create(self.h1)
@@ -430,6 +428,7 @@ class LifeTest(RecoveryCase):
         self.refused(_R.LEDGER_CONFLICT, self.create, self.h1)
 
     def test_forget(self) -> None:
+        self.h1.libvirt.domains.clear()
         answer = self.h1.client.call('forget', instance=self.instance)
         self.assertTrue(answer['queued'])
         self.assertEqual({}, self.h1.libvirt.secrets)
