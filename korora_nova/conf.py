@@ -342,6 +342,19 @@ ANCHOR_OPTS: list[cfg.Opt] = [
         secret=True,
         help='Backend "etcd": password of the user.',
     ),
+    cfg.StrOpt(
+        'tcti',
+        default='device:/dev/tpmrm0',
+        help='Backend "tpm": how to reach the TPM of this node, a TCTI string '
+        'of the TPM2 Software Stack.',
+    ),
+    cfg.StrOpt(
+        'nv_index',
+        default='0x01804b4f',
+        regex='^0x[0-9a-fA-F]{8}$',
+        help='Backend "tpm": index of the counter in the non-volatile memory '
+        'of the TPM.',
+    ),
 ]
 
 

@@ -38,6 +38,11 @@ _OFF_STATES = (
     libvirt.VIR_DOMAIN_CRASHED,
 )
 _JOBS = (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+# Of a domain that is off, and of one that comes in: only its source tells
+_NOT_TOLD = (
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+)
 # Jobs of other kinds, such as a backup, leave the domain where it is
 _MOVES = (
     libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN,
@@ -164,10 +169,8 @@ def _moves(domain: Any) -> bool:
     try:
         job = domain.jobStats()
     except libvirt.libvirtError as exc:
-        if exc.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+        if exc.get_error_code() not in _NOT_TOLD:
             raise
-        # libvirt tells of no job of a domain that is off, nor of one that
-        # comes in
         return bool(domain.isActive())
     return job['type'] in _JOBS and (
         job.get(

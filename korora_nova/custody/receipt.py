@@ -23,7 +23,8 @@ class Receipt(documents.Document):
     Without a hand-over, migration, dest and permit_hash are empty.
 
     :param epoch: of the destination's copy; without a hand-over that of the
-        key that is given up.
+        key that is given up, with all before it.
+    :param source: who held it; '' if that is not known any more.
     :param holder: who holds the key now, '' for nobody; ``held`` is its
         epoch, 0 for none.
     """
@@ -34,7 +35,7 @@ class Receipt(documents.Document):
             'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
             'epoch': schemas.EPOCH,
             'outcome': {'enum': [str(word) for word in Outcome]},
-            'source': schemas.HOST,
+            'source': {'anyOf': [schemas.HOST, {'const': ''}]},
             'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
             'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
             'holder': {'anyOf': [schemas.HOST, {'const': ''}]},
@@ -78,6 +79,7 @@ class Receipt(documents.Document):
         if (
             (self.holder, self.held) != by_outcome[outcome]
             or (outcome in _HAND_OVER) != bool(self.migration)
+            or (outcome in _HAND_OVER and not self.source)
             or bool(self.holder) != bool(self.held)
             or max(self.epoch, self.held) >= self.version
         ):
@@ -124,14 +126,16 @@ class VerifiedReceipt(documents.Verified[Receipt]):
             self._check_epoch(epoch)
 
     def check_given_up(self, *, instance: str, epoch: int) -> None:
-        """The key of this epoch was deleted, or taken by an operator.
+        """The key of this epoch, or one that took its place, was deleted or
+        taken by an operator.
 
         :raises CustodyError: RECEIPT_INVALID.
         """
         if self.content.outcome not in (Outcome.DELETED, Outcome.RELEASED):
             raise Receipt.refused('The receipt is about something else.')
         self._check(self.content.outcome, instance, '')
-        self._check_epoch(epoch)
+        if self.content.epoch < epoch:
+            raise Receipt.refused('The receipt is about an older epoch.')
 
     def _check(self, outcome: str, instance: str, migration: str) -> None:
         content = self.content

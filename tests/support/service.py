@@ -23,7 +23,7 @@ from korora_nova import client, errors
 from korora_nova import conf as options
 from korora_nova.api import deploy
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import service
+from korora_nova.verifier import nova_record, service
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, migration
@@ -55,18 +55,26 @@ class FakeNova:
     :ivar migrations: (migration, instance, source, dest).
     :ivar servers: instance to the host where Nova has put it; one that is
         not named here is where it is looked for.
+    :ivar gone: instances that Nova does not have.
     :ivar down: Nova does not answer.
     """
 
     def __init__(self) -> None:
+        self.gone: set[str] = set()
         self.migrations: set[tuple[str, str, str, str]] = set()
         self.servers: dict[str, str] = {}
         self.down = False
         self.before_answer = lambda: None
 
+    def find_server(self, instance: str) -> nova_record.NovaServer | None:
+        self._answer()
+        if instance in self.gone:
+            return None
+        return nova_record.NovaServer(self.servers.get(instance), 'ACTIVE')
+
     def check_server(self, *, instance: str, host: str) -> None:
         self._answer()
-        if self.servers.get(instance, host) != host:
+        if instance in self.gone or self.servers.get(instance, host) != host:
             raise errors.CustodyError(errors.Reason.SERVER_NOT_IN_NOVA)
 
     def _answer(self) -> None:

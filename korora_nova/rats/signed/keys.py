@@ -310,11 +310,15 @@ class KeyRing:
         """Write keys.json, public keys only, whole or not at all."""
         path = os.path.realpath(path)
         text = json.dumps(self.to_json(), indent=1) + '\n'
-        new = f'{path}.{os.getpid()}.new'
+        new = f'{path}.{os.urandom(4).hex()}.new'
         with _created(new, 0o644) as file:
             os.fchmod(file.fileno(), _mode(path, 0o644))
             file.write(text.encode())
-        os.replace(new, path)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            os.unlink(new)
+            raise
         _sync_directory(path)
 
 

@@ -18,7 +18,8 @@ from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import Outcome
 from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import documents, ledger
+from korora_nova.verifier.custody import documents, ledger, opened
+from korora_nova.verifier.db import api
 from korora_nova.verifier.service import Service
 
 _R = errors.Reason
@@ -73,7 +74,9 @@ def _grant(
         subject=grant.instance,
         note=f'epoch {grant.version}',
     )
-    return documents.append(service, session, row, grant)
+    token = documents.append(service, session, row, grant)
+    opened.note(session, grant.instance, _boot(attested))
+    return token
 
 
 def _kept(session: orm.Session, digest: str) -> str:
@@ -85,6 +88,7 @@ def _kept(session: orm.Session, digest: str) -> str:
     return token
 
 
+@api.retried
 def approve(
     service: Service, attested: Attested, body: bodies.Approve
 ) -> Approvals:
@@ -98,12 +102,17 @@ def approve(
     rows = ledger.signable_all(service, [key.instance for key in body.keys])
     for instance, epoch in body.keys:
         rules.may_open(rows.get(instance), attested.host, epoch)
+    opened.note_all(service, rows.values(), _boot(attested))
     return Approvals(
         tuple(
             approval(service, attested, instance, epoch)
             for instance, epoch in body.keys
         )
     )
+
+
+def _boot(attested: Attested) -> str:
+    return attested.quote.clock.reset_restart.hex()
 
 
 def approval(

@@ -37,7 +37,12 @@ from korora_nova.custody.words import (
 from korora_nova.rats.signed import token as tokens
 from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import documents, ledger, migrations
+from korora_nova.verifier.custody import (
+    documents,
+    ledger,
+    migrations,
+    opened,
+)
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -342,6 +347,8 @@ def sign_receipt(
         held=holder[1],
     )
     token = documents.append(service, session, row, receipt)
+    if holder != (row.holder, row.epoch):
+        opened.note(session, row.instance, _boot(migration, outcome))
     values = {'contradicted_at': None, **(words or {})}
     migrations.change(
         service,
@@ -360,41 +367,11 @@ def sign_receipt(
     return token
 
 
-def force_abort(
-    service: Service, migration: str, reason: str, actor: str
-) -> dict[str, str]:
-    """An operator, with D fenced, decides that the guest is not on D.
-
-    :returns: ``receipt``; '' if no permit was signed.
-    :raises NotFound: MIGRATION_UNKNOWN.
-    :raises Conflict: MIGRATION_SPENT, it is committed; LEDGER_BEHIND.
-    """
-    instance = migrations.instance_of(service, migration)
-
-    def transaction(session: orm.Session, row: LedgerRow | None) -> str:
-        known = migrations.get(session, migration)
-        if known.status == MigrationState.COMMITTED:
-            raise migrations.spent(known)
-        if known.permit_hash is None:
-            said = _Said(Role.DEST, Statement.NO_DOMAIN, actor, ())
-            _close(service, session, known, said)
-        elif known.status != MigrationState.ABORTED and row is not None:
-            return sign_receipt(
-                service,
-                session,
-                row,
-                known,
-                Outcome.ABORTED,
-                actor=actor,
-                note=f'forced: {reason}',
-            )
-        return documents.receipt_of(session, migration) or ''
-
-    return {
-        'receipt': ledger.change(
-            service, instance, transaction, point='v.resolve'
-        )
-    }
+def _boot(migration: models.Migration, outcome: Outcome) -> str | None:
+    """In which boot the new holder had the key opened."""
+    if outcome == Outcome.COMMITTED:
+        return migration.dest_reset_restart
+    return migration.source_reset_restart
 
 
 def rebooted(service: Service, attested: Attested) -> None:

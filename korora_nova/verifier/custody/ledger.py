@@ -28,6 +28,8 @@ T = TypeVar('T')
 Rows = Mapping[str, LedgerRow]
 
 _R = errors.Reason
+#: What is known of the holder's copy.
+_OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
 _FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
 #: Hosts that a sentence names.
 _NAMED = 5
@@ -54,18 +56,6 @@ def load_all(
         sa.select(*columns).where(models.Server.instance.in_(instances))
     )
     return {row.instance: LedgerRow(**row._mapping) for row in rows}
-
-
-def show(service: Service, instance: str) -> LedgerRow:
-    """A server's row, for readers.
-
-    :raises NotFound: NOT_FOUND, it was never in custody.
-    :raises Conflict, Unavailable: as :func:`current`.
-    """
-    row = current(service, instance)
-    if row is None:
-        raise errors.NotFound(_R.NOT_FOUND)
-    return row
 
 
 def current(service: Service, instance: str) -> LedgerRow | None:
@@ -282,7 +272,7 @@ def replace(
             raise api.Lost() from None
         return
     if (old.holder, old.epoch) != (new.holder, new.epoch):
-        values |= {'approval_kid': None, 'reported_at': None}
+        values |= dict.fromkeys(_OF_COPY)
     api.must_swap(
         session,
         sa.update(table)

@@ -130,9 +130,14 @@ def show(service: Service, migration: str) -> dict[str, object]:
     :raises NotFound: MIGRATION_UNKNOWN.
     """
     with service.db.read() as session:
-        row = get(session, migration)
-        receipt = documents.receipt_of(session, migration)
-        return _view(row, receipt, service.clock())
+        return view(session, get(session, migration), service.clock())
+
+
+def view(
+    session: orm.Session, row: models.Migration, now: float
+) -> dict[str, object]:
+    """A hand-over as readers see it at a time."""
+    return _view(row, documents.receipt_of(session, row.id), now)
 
 
 def _view(

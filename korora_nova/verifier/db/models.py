@@ -41,9 +41,9 @@ class Host(Base):
     ``ek_name``, ``ak_*`` and ``srk_name`` are null until the host proved
     them (then never change); ``version`` counts attestations and is what
     makes the clock monotone among workers.  ``reported_at`` is when it last
-    reported all the servers it knows, ``report_began`` and ``report_upto``
-    how far a report of several pages has come, ``evicted_at`` when an operator gave it
-    up with all its keys.
+    began to report all the servers it knows; ``report_began`` and
+    ``report_upto`` say how far a report of several pages has come.
+    ``evicted_at`` is when an operator gave it up with all its keys.
     """
 
     __tablename__ = 'hosts'
@@ -232,9 +232,10 @@ class PolicyPart(Base):
 class Server(Base):
     """The ledger: what a server's newest document says.
 
-    The columns are those of ``custody.ledger.LedgerRow``.  The last two are
-    what the holder reported: the approval key that its copy rests under, ''
-    for no copy, and when.
+    The columns are those of ``custody.ledger.LedgerRow``, and of the holder:
+    the approval key that its copy rests under, '' for no copy, and when it
+    reported that; and its resetCount || restartCount when it was last let
+    open the key.
     """
 
     __tablename__ = 'servers'
@@ -253,6 +254,7 @@ class Server(Base):
     disputed: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
     approval_kid: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     reported_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    opened_boot: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
 
 
 class Migration(Base):

@@ -36,10 +36,16 @@ class FileKeyStore:
         The file belongs to the owner of the directory: root makes the key
         that the service is to read.
         """
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
         made = keys.SigningKey.generate()
         path = self._path(use, made.kid)
-        made.save(path)
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            made.save(path)
+        except OSError as exc:
+            raise errors.Unavailable(
+                errors.Reason.KEYS_INVALID,
+                f'Cannot write the private key {path}: {exc.strerror}.',
+            ) from None
         owner = os.stat(self._directory)
         # Only root may give files away; others keep what is theirs.
         with contextlib.suppress(PermissionError):

@@ -30,10 +30,13 @@ T = TypeVar('T')
 #: Seconds for which a token that failed is not asked again.
 PAUSE = 2.0
 
+_REFUSED = 'refuses the PIN; change it, or start the service again'
 #: What the errors of a token mean for an operator; others show their name.
 _MEANING: dict[type[Exception], str] = {
-    pkcs11.PinIncorrect: 'refuses the PIN; another one is not tried',
-    pkcs11.PinLenRange: 'refuses the PIN; another one is not tried',
+    # Not of any PKCS#11 function: the module is missing, or is none.
+    pkcs11.PKCS11Error: 'is not there: [pkcs11] module cannot be loaded',
+    pkcs11.PinIncorrect: _REFUSED,
+    pkcs11.PinLenRange: _REFUSED,
     pkcs11.PinLocked: 'is locked after too many wrong PINs',
     pkcs11.UserPinNotInitialized: 'has no PIN of a user yet',
     pkcs11.NoSuchToken: 'is not there',
@@ -43,7 +46,7 @@ _MEANING: dict[type[Exception], str] = {
     pkcs11.DeviceMemory: 'has no room left',
     pkcs11.TokenWriteProtected: 'is write-protected',
 }
-_WRONG_PIN = (pkcs11.PinIncorrect, pkcs11.PinLenRange, pkcs11.PinLocked)
+_WRONG_PIN = (pkcs11.PinIncorrect, pkcs11.PinLenRange)
 
 
 def invalid(message: str) -> errors.Unavailable:

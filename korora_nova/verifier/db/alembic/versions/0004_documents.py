@@ -61,6 +61,7 @@ def _servers() -> None:
         sa.Column('disputed', sa.String(36)),
         sa.Column('approval_kid', sa.String(16)),
         sa.Column('reported_at', sa.Double()),
+        sa.Column('opened_boot', sa.String(16)),
         **_OPTIONS,
     )
 
