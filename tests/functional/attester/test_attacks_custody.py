@@ -308,6 +308,7 @@ class FullDiskTest(RecoveryCase):
     def test_vault(self) -> None:
         """What this host sees of one server is noted for the next, too."""
         migration = self.moving()
+        self.stream(self.h1, self.h2)
         self.h1.client.call(
             'stream_completed', instance=self.instance, migration=migration
         )
