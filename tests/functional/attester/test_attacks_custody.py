@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import uuid
@@ -20,7 +19,6 @@ from korora_nova.custody.transfer import Transfer
 from korora_nova.custody.words import Statement
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import repeats
-from korora_nova.verifier.db import models
 from tests.functional.attester.test_recovery import RecoveryCase
 from tests.support import hosts
 

@@ -62,9 +62,7 @@ class HandoverTest(hosts.HostsTestCase):
         )
         spent = [
             machine.agent.attester.tpm.count.total() - before
-            for machine, before in zip(
-                (self.h1, self.h2), counts, strict=True
-            )
+            for machine, before in zip((self.h1, self.h2), counts, strict=True)
         ]
         self.assertEqual([17, 21], spent)
         self.assertLessEqual(sum(spent), 39)
