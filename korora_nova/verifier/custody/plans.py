@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import orm
 
@@ -36,7 +35,7 @@ class Order:
 
     @classmethod
     def of(
-        cls, actor: str, document: Mapping[str, Any], vouched: str = ''
+        cls, actor: str, document: Mapping[str, object], vouched: str = ''
     ) -> Order:
         """Read the body of a request, which follows its schema.
 
@@ -44,9 +43,9 @@ class Order:
         """
         return cls(
             actor,
-            document['reason'],
-            document.get('dry_run', False),
-            document.get(vouched, ''),
+            str(document['reason']),
+            document.get('dry_run') is True,
+            str(document.get(vouched, '')),
         )
 
     @property
