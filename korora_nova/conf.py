@@ -9,6 +9,7 @@
 ``[verifier]``     the attestation service: keys, life times, caps
 ``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
+``[pkcs11]``       the attestation service: a token with its private keys
 =================  ======================================================
 
 There is no global configuration object: each process makes its own
@@ -33,6 +34,7 @@ SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
 ANCHOR = 'anchor'
 NOVA = 'nova'
+PKCS11 = 'pkcs11'
 
 SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
@@ -187,13 +189,13 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         default='file',
         help='Where the private keys of the service come from: the name of '
         'an entry point in the namespace korora.keystore. "file" reads '
-        'them from keys_dir.',
+        'them from keys_dir, "pkcs11" has the token of [pkcs11] sign.',
     ),
     cfg.StrOpt(
         'keys_dir',
         default='/etc/korora/private',
-        help='Directory of the private keys result.pem, custody.pem and '
-        'approval.pem.',
+        help='Directory of the private keys: files USE-ID.pem, of which USE '
+        'is result, custody or approval.',
     ),
     cfg.StrOpt(
         'trusted_keys',
@@ -249,6 +251,31 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         min=1,
         help='Seconds, on the clock of the TPM of the destination, within '
         'which a transferred key can be unsealed.',
+    ),
+]
+
+PKCS11_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'module',
+        help='The PKCS#11 module: a shared library of the maker of the token.',
+    ),
+    cfg.StrOpt('token', help='Label of the token that has the keys.'),
+    cfg.StrOpt(
+        'pin',
+        secret=True,
+        help="The user's PIN of the token. Better in the environment, as "
+        'OS_PKCS11__PIN, or in pin_file.',
+    ),
+    cfg.StrOpt(
+        'pin_file',
+        help='File of which the first line is the PIN. It is read whenever '
+        'the token is opened.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=10,
+        min=0.1,
+        help='Seconds that a signature waits for the ones before it.',
     ),
 ]
 
@@ -315,6 +342,19 @@ ANCHOR_OPTS: list[cfg.Opt] = [
         secret=True,
         help='Backend "etcd": password of the user.',
     ),
+    cfg.StrOpt(
+        'tcti',
+        default='device:/dev/tpmrm0',
+        help='Backend "tpm": how to reach the TPM of this node, a TCTI string '
+        'of the TPM2 Software Stack.',
+    ),
+    cfg.StrOpt(
+        'nv_index',
+        default='0x01804b4f',
+        regex='^0x[0-9a-fA-F]{8}$',
+        help='Backend "tpm": index of the counter in the non-volatile memory '
+        'of the TPM.',
+    ),
 ]
 
 
@@ -346,6 +386,11 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
+
+
+def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what the key store "pkcs11" reads."""
+    conf.register_opts(PKCS11_OPTS, PKCS11)
 
 
 def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
@@ -405,6 +450,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (VERIFIER, VERIFIER_OPTS),
         (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
+        (PKCS11, PKCS11_OPTS),
     ]
 
 

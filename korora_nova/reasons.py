@@ -99,6 +99,10 @@ class Reason:
     NOVA_UNAVAILABLE = Id(
         'Unavailable', 'Nova cannot be asked about the migration.'
     )
+    ESCROW_UNAVAILABLE = Id(
+        'Unavailable',
+        "The key manager cannot be asked for the tenant's secret.",
+    )
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
     ANCHOR_UNAVAILABLE = Id(
@@ -388,6 +392,13 @@ class Reason:
     ANCHOR_EXISTS = Id(
         'Conflict', 'There is an anchor already; it is never emptied.'
     )
+    KEY_IN_USE = Id(
+        'Conflict',
+        'Something still needs this key of the attestation service.',
+    )
+    KEY_REVOKED = Id(
+        'Conflict', 'This key of the attestation service is revoked for good.'
+    )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
     MIGRATION_NOT_IN_NOVA = Id(
@@ -440,6 +451,15 @@ class Reason:
         'Another agent uses this state directory; this one does not start.',
     )
     UNSEAL_REFUSED = Id('CustodyError', 'The TPM refused to open the key.')
+    ESCROW_MISSING = Id(
+        'CustodyError',
+        "The tenant's secret is gone: the state of the server's vTPM is lost.",
+    )
+    ESCROW_FORBIDDEN = Id(
+        'CustodyError',
+        "The start must carry a token of the server's own project, or an ACL "
+        "in the key manager; a host's boot has no token.",
+    )
     SECRET_IN_MIGRATE_DATA = Id(
         'CustodyError', 'The migrate data carries a secret; it must not.'
     )

@@ -92,6 +92,7 @@ class Calls:
                     log=False,
                     stream=True,
                     timeout=timeout or self._timeout,
+                    rate_semaphore=transport.UNTHROTTLED,
                     **kwargs,
                 )
             )

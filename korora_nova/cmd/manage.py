@@ -5,7 +5,11 @@
 
     korora-manage db sync
     korora-manage db version
-    korora-manage keys create [--directory DIR] [--public FILE]
+    korora-manage keys create [USE]
+    korora-manage keys status
+    korora-manage keys activate KEY
+    korora-manage keys retire KEY [--wait SECONDS]
+    korora-manage keys revoke KEY [--force]
     korora-manage audit verify
     korora-manage endorsers check [--directory DIR]
     korora-manage anchor create
@@ -15,9 +19,7 @@
 from __future__ import annotations
 
 import datetime
-import os
 import sys
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ from oslo_log import log as logging
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.cmd import anchor
+from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
@@ -44,39 +47,6 @@ def db_sync(conf: cfg.ConfigOpts) -> None:
 def db_version(conf: cfg.ConfigOpts) -> None:
     """Print the revision of the schema."""
     print(migration.current(api.Database(conf).engine) or 'none')
-
-
-def keys_create(conf: cfg.ConfigOpts) -> None:
-    """Make one key per use, and the file of public keys to distribute.
-
-    Existing private keys are kept; new ones are added to the public keys,
-    which keep those that hosts still need.
-    """
-    directory = conf.command.directory or conf[options.VERIFIER].keys_dir
-    public = conf.command.public or conf[options.VERIFIER].trusted_keys
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    known = (
-        keys.KeyRing.load(public)
-        if os.path.exists(public)
-        else keys.KeyRing.build(
-            str(uuid.uuid4()), result=[], custody=[], approval=[]
-        )
-    )
-    listed = {use: list(getattr(known, use).values()) for use in keys.USES}
-    for use in keys.USES:
-        key = _key(os.path.join(directory, f'{use}.pem'))
-        if key.kid not in getattr(known, use):
-            listed[use].append(key.public)
-    keys.KeyRing.build(known.cloud, **listed).save(public)
-    print(f'The public keys are in {public}; every host and Nova pin them.')
-
-
-def _key(path: str) -> keys.SigningKey:
-    if os.path.exists(path):
-        return keys.SigningKey.load(path)
-    key = keys.SigningKey.generate()
-    key.save(path)
-    return key
 
 
 def audit_verify(conf: cfg.ConfigOpts) -> int:
@@ -108,7 +78,6 @@ def _add_parsers(subparsers: Any) -> None:
     for noun, verb, action in (
         ('db', 'sync', db_sync),
         ('db', 'version', db_version),
-        ('keys', 'create', keys_create),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
         ('anchor', 'create', anchor.create),
@@ -120,11 +89,6 @@ def _add_parsers(subparsers: Any) -> None:
             )
         parser = nouns[noun].add_parser(verb, help=action.__doc__)
         parser.set_defaults(action=action)
-        if action is keys_create:
-            parser.add_argument(
-                '--directory', help='directory of the private keys'
-            )
-            parser.add_argument('--public', help='file of the public keys')
         if action is endorsers_check:
             parser.add_argument(
                 '--directory', help='default: [verifier] ek_roots'
@@ -136,6 +100,11 @@ def _add_parsers(subparsers: Any) -> None:
                 metavar='SERVER',
                 help='uuids of servers whose marks to show',
             )
+    key_commands.add_parsers(
+        subparsers.add_parser('keys').add_subparsers(
+            required=True, metavar='COMMAND'
+        )
+    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

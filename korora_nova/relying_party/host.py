@@ -37,10 +37,6 @@ class Hypervisor(keys.Hypervisor, Protocol):
 class Nova(retries.Nova, Protocol):
     """What is needed of the module ``nova_calls``."""
 
-    def create_secret(
-        self, context: Any, instance: Any
-    ) -> tuple[str, bytes]: ...
-
     def servers_of(self, host: str) -> Iterable[Any]: ...
 
     def live_migrations(
@@ -63,6 +59,7 @@ class Host:
         agent: Callable[[float], AgentClient],
         hypervisor: Hypervisor,
         nova: Nova,
+        escrow: keys.Escrow,
     ) -> None:
         #: In Nova; the start of nova-compute says it again.
         self.name: str = conf.host
@@ -86,7 +83,7 @@ class Host:
         self.deletes = Deletes(
             self.gate, self.servers, self.tombstones, lambda: self.name
         )
-        self.keys = keys.Keys(self.gate, hypervisor, nova.create_secret)
+        self.keys = keys.Keys(self.gate, hypervisor, escrow)
         self.starts = Starts(
             self.gate, self.servers, self.keys, self.deletes, conf
         )

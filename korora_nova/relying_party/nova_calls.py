@@ -10,19 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from nova import context as nova_context
-from nova import exception, objects, vtpm
+from nova import exception, objects
 from nova.compute import instance_actions, rpcapi, task_states, vm_states
 from nova.compute import utils as compute_utils
 from nova.virt.libvirt import utils as libvirt_utils
-
-
-def create_secret(context: Any, instance: Any) -> tuple[str, bytes]:
-    """The tenant's secret in the key manager, made if there is none.
-
-    :returns: its UUID and passphrase.
-    """
-    secret: tuple[str, bytes] = vtpm.get_or_create_secret(context, instance)
-    return secret
 
 
 def is_name(text: str) -> bool:

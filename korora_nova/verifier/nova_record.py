@@ -17,7 +17,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 
 from korora_nova import conf as options
-from korora_nova import errors
+from korora_nova import errors, transport
 
 #: 2.59 shows the uuid of a migration.
 MICROVERSION = '2.59'
@@ -122,6 +122,7 @@ class KeystoneNovaRecord:
                 microversion=MICROVERSION,
                 timeout=TIMEOUT,
                 raise_exc=False,
+                rate_semaphore=transport.UNTHROTTLED,
             )
         except ks_exc.ClientException as exc:
             raise _unavailable(type(exc).__name__) from exc

@@ -55,8 +55,9 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """One per application; its only state are caches of immutable rows.
+    """One per application; its only state are caches.
 
+    :param keyset: keys that it pins and signs with.
     :param nova: asked before a claim is granted or a permit is signed.
     :param rules: those that policies may have.
     :param started: when this process began, by ``clock``.
@@ -69,8 +70,7 @@ class Service:
 
     db: api.Database
     settings: Settings
-    ring: keys.KeyRing
-    signers: keystore.Signers
+    keyset: keystore.Keys
     nova: nova_record.NovaRecord
     rules: policy.Registry
     anchor: anchors.Anchor
@@ -84,6 +84,16 @@ class Service:
     )
     memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
     uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
+
+    @property
+    def ring(self) -> keys.KeyRing:
+        """:raises Unavailable: KEYS_INVALID."""
+        return self.keyset.ring
+
+    @property
+    def signers(self) -> keystore.Signers:
+        """:raises Unavailable: KEYS_INVALID."""
+        return self.keyset.signers()
 
     @property
     def cloud(self) -> str:
@@ -155,12 +165,10 @@ def from_conf(
     :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
     """
     options.register_verifier_opts(conf)
-    ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
     return Service(
         db=api.Database(conf),
         settings=Settings.from_conf(conf),
-        ring=ring,
-        signers=keystore.load_signers(conf, ring),
+        keyset=keystore.Keys(conf),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
         rules=extensions.load(),
         anchor=anchor or loading.load(conf),

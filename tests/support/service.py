@@ -191,7 +191,7 @@ def made_ring(directory: str) -> keys.KeyRing:
     made = {}
     for use in keys.USES:
         key = keys.SigningKey.generate()
-        key.save(os.path.join(directory, f'{use}.pem'))
+        key.save(os.path.join(directory, f'{use}-{key.kid}.pem'))
         made[use] = [key.public]
     ring = keys.KeyRing.build(CLOUD, **made)
     ring.save(os.path.join(directory, 'keys.json'))

@@ -59,6 +59,18 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.rpartition('.')[0].encode()).digest()
 
 
+def signed_with(token: str) -> str:
+    """The id of the key that a token says it is signed with; '' for none.
+
+    It is not verified: good for counting only.
+    """
+    try:
+        kid = jwt.get_unverified_header(token).get('kid')
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return ''
+    return kid if isinstance(kid, str) else ''
+
+
 def issuer(cloud: str) -> str:
     """The issuer that tokens of a cloud name."""
     return f'korora:{cloud}'

@@ -36,6 +36,7 @@ LEDGER = sa.Table(
     sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
     sa.Column('incarnation', sa.String(36), nullable=False),
     sa.Column('created_at', sa.Double, nullable=False),
+    sa.Column('generation', sa.BigInteger, nullable=False),
     **_KIND,
 )
 MARKS = sa.Table(
@@ -65,7 +66,7 @@ class Marks:
         self._engine = engine.make(url, timeout)
         self._watch = engine.Watch(self._engine, timeout)
 
-    def create(self, incarnation: str) -> None:
+    def create(self, incarnation: str, generation: int = 0) -> None:
         """See :meth:`base.Anchor.create`."""
 
         def attempt() -> None:
@@ -78,7 +79,10 @@ class Marks:
                     raise base.exists(self._where)
                 connection.execute(
                     sa.insert(LEDGER).values(
-                        id=1, incarnation=incarnation, created_at=time.time()
+                        id=1,
+                        incarnation=incarnation,
+                        created_at=time.time(),
+                        generation=generation,
                     )
                 )
 
@@ -102,8 +106,17 @@ class Marks:
 
         return self._repeated(attempt)
 
-    def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
-        """See :meth:`base.Anchor.rise`."""
+    def rise(
+        self,
+        incarnation: str,
+        instance: str,
+        mark: base.Mark,
+        generation: int | None = None,
+    ) -> None:
+        """See :meth:`base.Anchor.rise`.
+
+        :param generation: to be stored with the mark.
+        """
 
         def attempt() -> None:
             with self._transaction() as connection:
@@ -111,8 +124,36 @@ class Marks:
                 self._check(connection, incarnation)
                 if not raised:
                     self._insert(connection, instance, mark)
+                if generation is not None:
+                    connection.execute(
+                        sa.update(LEDGER).values(generation=generation)
+                    )
 
         self._repeated(attempt)
+
+    def is_made(self) -> bool:
+        """Whether it has a ledger, or marks of one."""
+        if self._is_empty():
+            return False
+
+        def attempt() -> bool:
+            with self._transaction() as connection:
+                return self._is_used(connection)
+
+        return self._repeated(attempt)
+
+    def generation(self, incarnation: str) -> int:
+        """What was stored with the newest mark."""
+
+        def attempt() -> int:
+            with self._transaction() as connection:
+                self._check(connection, incarnation)
+                found: int = connection.execute(
+                    sa.select(LEDGER.c.generation)
+                ).scalar_one()
+                return found
+
+        return self._repeated(attempt)
 
     def _swap(
         self, connection: sa.Connection, instance: str, mark: base.Mark

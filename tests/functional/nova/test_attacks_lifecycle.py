@@ -383,7 +383,7 @@ class TestBeside(Base):
 
     def test_start_beside_a_start(self):
         instance = self.instance(self.protect())
-        with self.driver._korora.starts.starting(instance):
+        with self.driver._korora.starts.starting(None, instance):
             self.cloud.untrusted.add('h1')
             self.assertEqual(['HOST_UNTRUSTED'], self.start(instance))
 
@@ -392,7 +392,7 @@ class TestBeside(Base):
 
         def start():
             try:
-                with self.driver._korora.starts.starting(instance):
+                with self.driver._korora.starts.starting(None, instance):
                     outcome.append('admitted')
             except errors.KororaError as exc:
                 outcome.append(exc.reason)

@@ -109,13 +109,15 @@ class Host:
             ),
         )
         self.created = []
+        #: The tenant's secret, or why it cannot be read.
+        self.escrow = b'escrow'
         #: Servers, and live migrations that Nova records.
         self.running = []
         self.records = []
         #: What Nova was told: faults and reboots.
         self.told = []
         self.parts = korora_host.Host(
-            self.conf, lambda timeout: self.agent, self.libvirt, self
+            self.conf, lambda timeout: self.agent, self.libvirt, self, self
         )
         self.gate = self.parts.gate
         self.servers = self.parts.servers
@@ -159,9 +161,16 @@ class Host:
     def is_name(self, text):
         return re.fullmatch(r'[\w.:-]+', text, re.ASCII) is not None
 
-    def create_secret(self, context, instance):
+    # The key manager
+
+    def create(self, context, instance):
         self.created.append(instance.uuid)
         return SECRET, b'canary'
+
+    def read(self, context, instance):
+        if isinstance(self.escrow, errors.KororaError):
+            raise self.escrow
+        return SECRET, self.escrow
 
 
 class Base(testtools.TestCase):
