@@ -24,7 +24,7 @@ from korora_nova.verifier.custody import (
     migrations,
 )
 from korora_nova.verifier.custody.plans import Order, Plan, carry_out
-from korora_nova.verifier.custody.standing import Standing
+from korora_nova.verifier.custody.standing import Standing, missing
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -92,7 +92,7 @@ def settle(
         # Without permit, or after a later document: nothing to decide.
         return _close(service, session, row, order)
     if told is None:
-        raise standing.missing(found.instance)
+        raise missing(found.instance)
     return decisions.sign_receipt(
         service,
         session,
