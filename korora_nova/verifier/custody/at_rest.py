@@ -36,7 +36,7 @@ def claim(service: Service, attested: Attested, body: bodies.Claim) -> Granted:
     :raises CustodyError: SERVER_NOT_IN_NOVA.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    row = ledger.current(service, body.instance)
+    row = ledger.signable(service, body.instance)
     if not rules.may_claim(row, attested.host, body.key):
         service.nova.check_server(instance=body.instance, host=attested.host)
     return Granted(
