@@ -128,7 +128,8 @@ def carry_out(
     if order.dry_run:
         found = standing.look(service, instance)
         with service.db.read() as session:
-            return planner(session, found)
+            plan = planner(session, found)
+        return _unheard(service, plan)
 
     def transaction(session: orm.Session, found: Standing) -> Plan:
         plan = planner(session, found)
@@ -141,3 +142,14 @@ def carry_out(
         )
 
     return standing.override(service, instance, transaction, point=point)
+
+
+def _unheard(service: Service, plan: Plan) -> Plan:
+    """A plan that would be refused because hosts have not reported."""
+    if plan.refused is not None or plan.done:
+        return plan
+    try:
+        standing.check_heard(service)
+    except errors.Conflict as exc:
+        return plan.refuse(exc)
+    return plan

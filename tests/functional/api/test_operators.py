@@ -55,6 +55,7 @@ class OperatorTestCase(base.ApiTestCase):
 
 class TestReissue(OperatorTestCase):
     def test_not_fenced(self):
+        self.korora.nova.servers[SERVER] = 'h1'
         for fenced in ('', 'I looked.'):
             with self.refused('NOT_FENCED'):
                 self.admin.reissue_server(SERVER, WHY, fenced=fenced)
@@ -214,6 +215,95 @@ class TestReissue(OperatorTestCase):
 
 def _fails(*args: object) -> None:
     raise errors.Unavailable(errors.Reason.ANCHOR_UNAVAILABLE)
+
+
+class ConcurrencyTest(base.MariaDbTestCase, OperatorTestCase):
+    """Several operators at once, with a real database."""
+
+    def at_once(self, *calls: str) -> list[object]:
+        """Each call by its own client; what it answered or raised."""
+        answers: list[object] = []
+
+        def one(name: str) -> None:
+            client = self.korora.client_as('admin')
+            calls = {
+                'reissue': lambda: client.reissue_server(
+                    SERVER, WHY, fenced='It is off.'
+                ),
+                'release': lambda: client.release_server(SERVER, WHY),
+                'evict': lambda: client.evict_host('h1', WHY),
+                'approve': lambda: self.source.approve((SERVER, 1)),
+            }
+            try:
+                answers.append(calls[name]())
+            except errors.KororaError as exc:
+                answers.append(exc.reason)
+
+        threads = [threading.Thread(target=one, args=[x]) for x in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source.reboot()
+        self.source.attest_now()
+
+    def test_the_same(self):
+        answers = self.at_once(*['reissue'] * 4)
+        self.assertEqual(4, len(answers))
+        self.assertEqual(1, self.audit().count('released'))
+        self.assertEqual(2, len(self.documents()))
+
+    def test_different_ones(self):
+        self.korora.nova.gone.add(SERVER)
+        self.at_once('reissue', 'release', 'evict', 'evict')
+        shown = self.admin.get_server(SERVER)
+        self.assertIsNone(shown['holder'])
+        self.assertLessEqual(len(self.documents()), 3)
+        self.audited()
+
+    def test_an_approval_meanwhile(self):
+        """Whoever is first: a key is not opened and given up in one boot."""
+        for _ in range(3):
+            answers = self.at_once('approve', 'reissue')
+            opened = any(isinstance(one, list) for one in answers)
+            released = self.admin.get_server(SERVER)['released']
+            self.assertNotEqual(opened, released, answers)
+            if released:
+                break
+            self.source.reboot()
+            self.source.attest_now()
+
+    def documents(self) -> list[str]:
+        with self.korora.service.db.read() as session:
+            return list(session.scalars(sa.select(models.Document.hash)))
+
+
+class TestUnheard(base.ApiTestCase):
+    """Without an anchor that lasts, operators wait for hosts, too."""
+
+    ANCHOR = {'backend': 'none'}
+
+    def test_evict_is_the_way_out(self):
+        source, dest = self.host('h1'), self.host('h2')
+        source.attest_now()
+        dest.attest_now()
+        source.claim(SERVER)
+        self.korora.restart()
+        admin = self.korora.client_as('admin')
+        dest.api = self.korora.client_as('attester')
+        plan = admin.reissue_server(SERVER, WHY, fenced='Off.', dry_run=True)
+        self.assertIsNotNone(plan['refused'])
+        answer = admin.evict_host('h1', WHY)
+        self.assertEqual([SERVER], answer['left'])
+        (left,) = answer['servers']
+        self.assertEqual('HOSTS_UNHEARD', left['refused']['reason'])
+        dest.attest_now()
+        self.assertEqual([], admin.evict_host('h1', WHY)['left'])
+        dest.claim(SERVER)
 
 
 class TestRelease(OperatorTestCase):
@@ -448,15 +538,17 @@ class TestList(OperatorTestCase):
         self.assertEqual([], self.issues())
         self.korora.clock.advance(901)
         self.attest()
-        self.assertEqual(['pending'], self.issues())
+        self.assertEqual(['pending', 'old-key'], self.issues())
         self.source.state(migration, 'kept')
         self.dest.state(migration, 'activated')
-        self.assertEqual([], self.issues())
+        self.assertEqual(['old-key'], self.issues())
         self.korora.clock.advance(61)
-        self.assertEqual(['disputed'], self.issues())
+        self.assertEqual(['disputed', 'old-key'], self.issues())
 
     def attest(self) -> None:
-        for host in (self.source, self.dest, self.third):
+        known = [Known(SERVER, 1, self.grant.hash, 'ab' * 8)]
+        self.source.attest_now(known=known)
+        for host in (self.dest, self.third):
             host.attest_now()
 
     def test_holders(self):
@@ -493,7 +585,7 @@ class TestList(OperatorTestCase):
     def test_bad_bodies(self):
         evict, keep = '/v1/hosts/h1/evict', str(uuid.uuid4())
         for path, bad in (
-            (evict, {}),
+            (evict, {'dry_run': True}),
             (evict, {'reason': ''}),
             (evict, {'reason': 'two\nlines'}),
             (evict, {'reason': 'x', 'after': 'y'}),
