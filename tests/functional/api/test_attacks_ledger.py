@@ -14,7 +14,6 @@ from korora_nova.verifier.db import models
 from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
 from tests.functional.api.test_recovery import RestoreCase
-from tests.support import faults
 
 GHOST = str(uuid.UUID(int=666))
 BIGINT = 2**63 - 1
@@ -60,14 +59,38 @@ class WordTest(CustodyTestCase):
             self.admin.get_server(GHOST)
         self.dest.claim(GHOST)
 
-    @faults.not_yet('C2', 'custody', today='no operation')
     def test_a_host_that_is_gone(self):
-        """C2: servers of a lost host stay down; a reissue should help."""
-        self.admin.delete_host('h1', force=True)
-        reissue = getattr(self.admin, 'reissue_server', None)
-        self.assertIsNotNone(reissue, 'no operation gives it a new key')
-        reissue(SERVER, 'h1 burned down')
+        """C2: the servers of a lost host get a new key."""
+        why = 'h1 burned down'
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, why)
+        self.admin.evict_host('h1', why)
         self.dest.claim(SERVER)
+        with self.refused('EVICTED'):
+            self.source.approve((SERVER, 1))
+
+    def test_a_host_that_was_deleted(self):
+        """C2: likewise, if nothing but the ledger knows its name."""
+        self.admin.delete_host('h1', force=True)
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, 'h1 burned down')
+        self.admin.reissue_server(
+            SERVER, 'h1 burned down', fenced='It is ashes'
+        )
+        self.dest.claim(SERVER)
+
+    def test_a_vault_that_is_lost(self):
+        """C2: its host says so, and the next start there gets a new key."""
+        with self.refused('LEDGER_CONFLICT'):
+            self.source.claim(SERVER)
+        known = [
+            bodies.Known(SERVER, one.content.version, one.hash, '')
+            for one in self.source.documents.values()
+            if one.content.instance == SERVER
+        ]
+        self.source.attest_now(known=known)
+        self.admin.reissue_server(SERVER, 'The disk of h1 was replaced')
+        self.source.claim(SERVER)
 
 
 class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
@@ -127,7 +150,7 @@ class RestoredTest(RestoreCase):
         self.moved(self.source, self.dest, OTHER)
         last = self.moved(self.source, self.dest, SERVER)
         self.restore()
-        self.admin.recover_ledger([last])
+        self.admin.present_documents([last])
         self.dest.approve((SERVER, 2))
         self.assert_released(OTHER)
         self.dest.heal()

@@ -430,7 +430,7 @@ class PresentTest(RestoreCase):
             self.presented(self.dest, forged)
         self.assert_shut(SERVER, 'LEDGER_BEHIND')
         with self.refused('RECEIPT_INVALID'):
-            self.admin.recover_ledger([receipt, forged])
+            self.admin.present_documents([receipt, forged])
         self.assert_shut(SERVER, 'LEDGER_BEHIND')
         # A host's good ones count all the same.
         self.presented(self.dest, forged, receipt)
@@ -465,7 +465,7 @@ class PresentTest(RestoreCase):
     def test_operator(self):
         receipt = self.moved(self.source, self.dest, SERVER)
         self.restore()
-        answer = self.admin.recover_ledger([receipt])
+        answer = self.admin.present_documents([receipt])
         self.assertEqual({'servers': 1, 'current': 1}, answer)
         self.dest.approve((SERVER, 2))
 
