@@ -161,8 +161,15 @@ class Machine:
     def state_dir(self) -> pathlib.Path:
         return self.directory / 'state'
 
-    def record_path(self, instance: str) -> pathlib.Path:
-        return self.state_dir / 'vault' / f'{instance}.json'
+    def record_path(
+        self, instance: str, epoch: int | None = None
+    ) -> pathlib.Path:
+        """The file of a server's only record, or of the one of an epoch."""
+        directory = self.state_dir / 'vault'
+        if epoch is not None:
+            return directory / f'{instance}.{epoch}.json'
+        (path,) = directory.glob(f'{instance}.*.json')
+        return path
 
     def _conf(self) -> Any:
         # The fake bus is one per process but for the exchange, and an agent
@@ -207,7 +214,7 @@ class Machine:
 
     def state(self, instance: str) -> str:
         """The agent's own word for where a key stands."""
-        record = self.agent.vault.get(instance)
+        record = self.agent.vault.current(instance)
         return 'none' if record is None else str(record.state)
 
     def scrap(self) -> None:

@@ -61,6 +61,7 @@ PACKAGES = (
     'tcpdump',
     'tcpflow',
     'mariadb-server',
+    'postgresql',
     'rabbitmq-server',
     'memcached',
     'libvirt-daemon-system',
@@ -71,6 +72,7 @@ PACKAGES = (
     'swtpm',
     'swtpm-tools',
     'tpm2-tools',
+    'softhsm2',
     'libtss2-dev',
     'busybox-static',
 )

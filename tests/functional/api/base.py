@@ -7,16 +7,18 @@ import uuid
 import testtools
 
 from korora_nova import errors
-from tests.support import agent, mariadb, service
+from tests.support import agent, mariadb, postgresql, service
 
 
 class MariaDbTestCase(testtools.TestCase):
     """One server for all tests of a class; :meth:`connection` empties."""
 
+    SERVER: type[mariadb.MariaDb | postgresql.PostgreSql] = mariadb.MariaDb
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.server = mariadb.MariaDb()
+        cls.server = cls.SERVER()
         cls.server.setUp()
         cls.addClassCleanup(cls.server.cleanUp)
 
@@ -24,15 +26,24 @@ class MariaDbTestCase(testtools.TestCase):
         return self.server.database()
 
 
+class PostgreSqlTestCase(MariaDbTestCase):
+    """The same with PostgreSQL."""
+
+    SERVER = postgresql.PostgreSql
+
+
 class ApiTestCase(testtools.TestCase):
     """One service; :meth:`host` makes hosts that are trusted."""
 
     SETTINGS: dict = {}
+    ANCHOR: dict[str, str] = {}
 
     def setUp(self) -> None:
         super().setUp()
         self.korora = self.useFixture(
-            service.KororaFixture(self.connection(), **self.SETTINGS)
+            service.KororaFixture(
+                self.connection(), self.ANCHOR, **self.SETTINGS
+            )
         )
         self.admin = self.korora.client_as('admin')
 
@@ -89,3 +100,27 @@ class ApiTestCase(testtools.TestCase):
             (migration, instance, source.name, dest.name)
         )
         return migration, source.send(migration, instance, dest.name, msk.name)
+
+    def sealed_over(
+        self, source, dest, instance: str, migration: str | None = None
+    ):
+        """Everything up to D's acknowledgement: (migration, permit)."""
+        migration, answer = self.handed_over(source, dest, instance, migration)
+        permit = source.read(answer['permit'])
+        dest.sealed(permit)
+        return migration, permit
+
+    def moving(
+        self, source, dest, instance: str, migration: str | None = None
+    ):
+        """Everything up to the stream: (migration, permit)."""
+        migration, permit = self.sealed_over(source, dest, instance, migration)
+        source.start(permit)
+        return migration, permit
+
+    def moved(self, source, dest, instance: str) -> str:
+        """A whole hand-over; returns the receipt."""
+        migration, _ = self.moving(source, dest, instance)
+        receipt = dest.state(migration, 'activated')
+        self.assertEqual(receipt, source.state(migration, 'stream_completed'))
+        return receipt

@@ -17,7 +17,7 @@ from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
 MIGRATION = str(uuid.UUID(int=3))
-REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
+REPORT = json.dumps({'version': 1, 'known': []})
 
 
 def together(*calls) -> list:
@@ -253,3 +253,9 @@ class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase, base.ApiTestCase):
         self.assertEqual(
             4002, self.admin.list_references()[0]['ima_digest_count']
         )
+
+
+class TestPostgreSql(
+    ConcurrencyMixin, base.PostgreSqlTestCase, base.ApiTestCase
+):
+    pass

@@ -113,3 +113,7 @@ class TestSqlite(MigrationMixin, testtools.TestCase):
 
 class TestMariaDb(MigrationMixin, base.MariaDbTestCase):
     pass
+
+
+class TestPostgreSql(MigrationMixin, base.PostgreSqlTestCase):
+    pass

@@ -362,4 +362,8 @@ class TestMariaDb(base.MariaDbTestCase, Policies):
     pass
 
 
+class TestPostgreSql(base.PostgreSqlTestCase, Policies):
+    pass
+
+
 del Policies

@@ -223,9 +223,9 @@ class ReplacedKeyTest(hosts.HostsTestCase):
             custody=list(ring.custody.values()),
             approval=[*ring.approval.values(), new.public],
         ).save(self.korora.keys_file)
-        path = os.path.join(self.korora.directory, 'approval.pem')
-        os.unlink(path)
-        new.save(path)
+        new.save(
+            os.path.join(self.korora.directory, f'approval-{new.kid}.pem')
+        )
         self.korora.restart()
         self.admin = self.korora.client_as('admin')
         for machine in self.machines.values():
