@@ -29,7 +29,9 @@ from korora_nova.relying_party.servers import Servers
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds to the next round after one that failed.
+#: Seconds to the first round, when the start of nova-compute is over, and to
+#: the next one after one that failed.
+FIRST = 30.0
 RETRY = 60.0
 
 # The other states are of hand-overs that are not decided yet.
@@ -132,11 +134,10 @@ class Reconciler:
         self._stop.set()
 
     def _run(self) -> None:
-        wait = 0.0
+        interval = self._conf.korora.reconcile_interval
+        wait = min(interval, FIRST)
         while not self._stop.wait(wait):
-            wait = self._conf.korora.reconcile_interval
-            if not self.step():
-                wait = min(wait, RETRY)
+            wait = interval if self.step() else min(interval, RETRY)
 
     def step(self) -> bool:
         """One round; whether it came to its end. Never fails."""

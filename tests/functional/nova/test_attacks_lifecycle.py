@@ -148,6 +148,7 @@ class TestEnds(Base):
         domain.destroy()
         domain.undefine()
         self.api.put_service(service, {'forced_down': False})
+        self.flags(reconcile_interval=1, group='korora')
         self.restart_compute_service('h1')
         self.flags(running_deleted_instance_timeout=0)
         self.computes['h1'].manager._cleanup_running_deleted_instances(
