@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
@@ -192,7 +192,7 @@ def _clock(row: models.Host) -> Clock | None:
 @api.retried
 def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
     attested = outcome.attested
-    with service.db.write() as session:
+    with faultpoints.step('v.result'), service.db.write() as session:
         row = session.get(models.Host, attested.host)
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)

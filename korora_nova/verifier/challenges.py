@@ -9,7 +9,7 @@ import os
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody.exchange import Challenge
 from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
 from korora_nova.rats import schemas
@@ -57,7 +57,10 @@ def issue(
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    with service.db.write() as session:
+    with (
+        faultpoints.step('v.challenge'),
+        service.db.write() as session,
+    ):
         known_host(session, host)
         return add(service, session, host, challenge_class)
 
@@ -185,7 +188,10 @@ def redeem(
     :raises Untrusted: HOST_PENDING.
     """
     table = models.Challenge
-    with service.db.write() as session:
+    with (
+        faultpoints.step('v.challenge'),
+        service.db.write() as session,
+    ):
         owner = known_host(session, host)
         row = _known(session, host, challenge, classes)
         now = service.clock()

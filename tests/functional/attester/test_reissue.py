@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An operator lets the same host have a new key."""
+
+from __future__ import annotations
+
+import os
+from unittest import mock
+
+from korora_nova import errors
+from tests.support import hosts
+
+
+class ReissueTest(hosts.HostsTestCase):
+    HOSTS = ('h1',)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.create(self.h1)
+        self.h1.libvirt.domains.clear()
+        os.unlink(self.h1.record_path(self.instance))
+        self.admin.reissue_server(
+            self.instance, 'a new disk', fenced='its guest was stopped'
+        )
+
+    def holder(self) -> object:
+        """As the gate of a start is told."""
+        answer = self.h1.client.call(
+            'protection', instance=self.instance, ledger=True
+        )
+        return answer['ledger']['holder']
+
+    def test_next_start(self) -> None:
+        self.assertIsNone(self.holder())
+        self.create(self.h1)
+        self.assertEqual('h1', self.holder())
+
+    def test_crash_after_the_grant(self) -> None:
+        """The key is not sealed under it: the next start goes on."""
+        with mock.patch.object(
+            self.h1.agent.vault, 'replace', side_effect=OSError(28, 'full')
+        ):
+            self.refused(errors.Reason.INTERNAL, self.create, self.h1)
+        self.h1.restart_agent()
+        self.assertEqual('h1', self.ledger()['holder'])
+        self.assertEqual('claiming', self.h1.state(self.instance))
+        self.assertIsNone(self.holder())
+        self.create(self.h1)
+        self.assertEqual(3, self.ledger()['epoch'])
