@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 POINTS: Final = {
     # V: one transaction each, from its commit's call to its return
     'v.challenge': 'a challenge is issued, or used',
+    'v.enrol': "a host's identity is bound",
     'v.result': "a host's result",
     'v.repeat': 'an answer is kept, for a request that comes again',
     'v.claim': 'C1: grant',

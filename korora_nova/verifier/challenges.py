@@ -57,10 +57,7 @@ def issue(
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    with (
-        faultpoints.step('v.challenge'),
-        service.db.write() as session,
-    ):
+    with faultpoints.step('v.challenge'), service.db.write() as session:
         known_host(session, host)
         return add(service, session, host, challenge_class)
 
@@ -188,10 +185,7 @@ def redeem(
     :raises Untrusted: HOST_PENDING.
     """
     table = models.Challenge
-    with (
-        faultpoints.step('v.challenge'),
-        service.db.write() as session,
-    ):
+    with faultpoints.step('v.challenge'), service.db.write() as session:
         owner = known_host(session, host)
         row = _known(session, host, challenge, classes)
         now = service.clock()

@@ -58,7 +58,8 @@ class Signers:
     """The private keys that sign what is new, one per use.
 
     :param ring: of which they are the active keys.
-    :param store: has them, and other approval keys.
+    :param store: has them, and other approval keys, which are looked up
+        when they are first needed.
     """
 
     result: keys.SigningKey
@@ -66,6 +67,9 @@ class Signers:
     approval: keys.SigningKey
     ring: keys.KeyRing
     store: Store
+    _others: dict[str, keys.SigningKey] = dataclasses.field(
+        default_factory=dict
+    )
 
     def approver(self, kid: str) -> keys.SigningKey:
         """The key that approves the opening of what rests under it.
@@ -82,7 +86,9 @@ class Signers:
                 f'The key rests under the approval key {kid}, which the '
                 'trusted keys do not list, or as revoked.',
             )
-        return self.store.signing_key('approval', kid)
+        if kid not in self._others:
+            self._others[kid] = self.store.signing_key('approval', kid)
+        return self._others[kid]
 
 
 class Store:

@@ -11,9 +11,9 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody.permit import verify_permit
-from korora_nova.custody.words import MigrationState
 from korora_nova.rats.signed import keys, result
 from korora_nova.rats.signed import token as tokens
+from korora_nova.verifier.custody import migrations
 from korora_nova.verifier.db import api, models
 
 #: Servers and hosts that a sentence names.
@@ -81,7 +81,7 @@ def needs(
     with db.read() as session:
         unsaid: dict[str, int] = {}
         for kid, host, count in _resting(session):
-            if kid in found:
+            if kid is not None and kid in found:
                 found[kid].resting[host] = count
             else:
                 unsaid[host] = unsaid.get(host, 0) + count
@@ -98,15 +98,23 @@ def needs(
     return found
 
 
-def _resting(session: orm.Session) -> Iterator[tuple[str, str, int]]:
-    """Approval key ('': not said), host, servers' keys that rest there."""
+def _resting(
+    session: orm.Session,
+) -> Iterator[tuple[str | None, str, int]]:
+    """Approval key (None: not said), host, servers' keys that rest there.
+
+    What a host says that it has lost rests under none.
+    """
     table = models.Server
-    for kid, host, count in session.execute(
+    found = session.execute(
         sa.select(table.approval_kid, table.holder, sa.func.count())
-        .where(table.holder.is_not(None))
+        .where(
+            table.holder.is_not(None),
+            table.approval_kid.is_distinct_from(''),
+        )
         .group_by(table.approval_kid, table.holder)
-    ):
-        yield kid or '', host, count
+    )
+    return ((kid, host or '', count) for kid, host, count in found)
 
 
 def _handovers(
@@ -116,41 +124,36 @@ def _handovers(
 
     The set is empty if a permit does not verify: it may need any.
     """
-    table = models.Migration
-    for migration, token in session.execute(
-        sa.select(table.id, table.permit)
-        .where(table.status == MigrationState.PENDING)
+    table, document = models.Migration, models.Document
+    for migration, kid, token in session.execute(
+        sa.select(table.id, document.kid, document.token)
+        .outerjoin(document, document.hash == table.permit_hash)
+        .where(
+            table.status.in_(migrations.OPEN), table.permit_hash.is_not(None)
+        )
         .order_by(table.id)
     ):
         try:
-            permit = verify_permit(token or '', ring, cloud=ring.cloud).permit
-            yield migration, {permit.kid, permit.approval_kid}
+            permit = verify_permit(token or '', ring).content
+            yield migration, {kid, permit.approval_kid}
         except errors.CustodyError:
             yield migration, set()
 
 
 def _count_documents(session: orm.Session, found: dict[str, Need]) -> None:
-    newest: dict[str, str] = {}
-    for instance, token in _documents(session):
-        kid = tokens.signed_with(token)
-        newest[instance] = kid
+    document, server = models.Document, models.Server
+    for kid, count in session.execute(
+        sa.select(document.kid, sa.func.count()).group_by(document.kid)
+    ):
         if kid in found:
-            found[kid].documents += 1
-    for instance, kid in newest.items():
+            found[kid].documents = count
+    for kid, instance in session.execute(
+        sa.select(document.kid, server.instance)
+        .join(document, document.hash == server.head)
+        .order_by(server.instance)
+    ):
         if kid in found:
             found[kid].newest.append(instance)
-
-
-def _documents(session: orm.Session) -> Iterator[tuple[str, str]]:
-    """Server and token of each document, those of a server in order."""
-    receipt, migration = models.Receipt, models.Migration
-    for instance, subject, token in session.execute(
-        sa.select(migration.instance, receipt.subject, receipt.token)
-        .outerjoin(migration, migration.id == receipt.subject)
-        .order_by(receipt.seq)
-        .execution_options(yield_per=1000)
-    ):
-        yield instance or subject.partition('/')[0], token
 
 
 def _results(session: orm.Session, now: float) -> Iterator[tuple[str, str]]:

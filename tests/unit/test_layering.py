@@ -58,6 +58,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'oslo_messaging': frozenset({'attester'}),
     'sqlalchemy': frozenset({'verifier'}),
     'stevedore': frozenset({'verifier'}),
+    'pkcs11': frozenset({'verifier'}),
     'alembic': frozenset({'verifier'}),
     'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),
@@ -292,6 +293,7 @@ class TestTheRulesThemselves(testtools.TestCase):
         self.assertFault('relying_party.driver', 'import oslo_messaging')
         self.assertFault('attester.agent', 'import asyncio')
         self.assertFault('rats.policy.registry', 'import stevedore')
+        self.assertFault('rats.signed.keys', 'import pkcs11')
         self.assertFine('relying_party.driver', 'from nova import exception')
 
     def test_the_driver_sees_of_the_agent_only_its_socket(self) -> None:

@@ -72,6 +72,7 @@ PACKAGES = (
     'swtpm',
     'swtpm-tools',
     'tpm2-tools',
+    'softhsm2',
     'libtss2-dev',
     'busybox-static',
 )

@@ -41,9 +41,9 @@ class Host(Base):
     ``ek_name``, ``ak_*`` and ``srk_name`` are null until the host proved
     them (then never change); ``version`` counts attestations and is what
     makes the clock monotone among workers.  ``reported_at`` is when it last
-    reported all the servers it knows, ``report_began`` and ``report_upto``
-    how far a report of several pages has come, ``evicted_at`` when an
-    operator gave it up with all its keys.
+    began to report all the servers it knows; ``report_began`` and
+    ``report_upto`` say how far a report of several pages has come.
+    ``evicted_at`` is when an operator gave it up with all its keys.
     """
 
     __tablename__ = 'hosts'

@@ -182,11 +182,11 @@ class ClockTest(CustodyTestCase):
         for behind in (0.05, 1.9):
             challenge = self.source.challenge()
             self.korora.clock.advance(-behind)
-            self.source.say('attest', challenge, receipt_head='', held=[])
+            self.source.say('attest', challenge, known=[])
         challenge = self.source.challenge()
         self.korora.clock.advance(-2.5)
         with self.refused('CHALLENGE_EXPIRED'):
-            self.source.say('attest', challenge, receipt_head='', held=[])
+            self.source.say('attest', challenge, known=[])
 
     def test_hand_over_by_two_workers(self):
         """A11a: the worker of D is ahead of the one of S."""
@@ -285,7 +285,7 @@ class FloodTest(CustodyTestCase):
             self.source.api.challenge('h2', 'on-demand')
         self.korora.clock.advance(-86400)
         first, _ = self.dest.challenge(), self.dest.challenge()
-        self.dest.say('attest', first, receipt_head='', held=[])
+        self.dest.say('attest', first, known=[])
 
     def test_enrolments(self):
         """One TPM's, whatever names it is given."""

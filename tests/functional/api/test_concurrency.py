@@ -17,7 +17,7 @@ from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
 MIGRATION = str(uuid.UUID(int=3))
-REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
+REPORT = json.dumps({'version': 1, 'known': []})
 
 
 def together(*calls) -> list:

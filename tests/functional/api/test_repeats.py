@@ -122,7 +122,7 @@ class RepeatsTest(CustodyTestCase):
     def test_approvals_and_reports_are_not_kept(self):
         for message in (
             self.message(self.source, 'approve', keys=[[SERVER, 1]]),
-            self.message(self.source, 'attest', receipt_head='', held=[]),
+            self.message(self.source, 'attest', known=[]),
         ):
             self.source.api.evidence('h1', message)
             with self.refused('CHALLENGE_USED'):

@@ -12,7 +12,7 @@ from unittest import mock
 
 from korora_nova import conf as options
 from korora_nova.cmd import keys as key_commands
-from korora_nova.custody import permit, receipt
+from korora_nova.custody import documents as custody
 from korora_nova.rats.signed import keys, result
 from korora_nova.rats.signed.keys import State
 from korora_nova.verifier.db import api, models
@@ -198,30 +198,45 @@ class NeededTestCase(KeysTestCase):
             session.add_all(rows)
 
     def holds(self, instance: str, host: str | None, kid: str | None) -> None:
+        self.row(instance, holder=host, approval_kid=kid)
+
+    def row(self, instance: str, **columns: object) -> None:
+        fields = {
+            'holder': 'h1',
+            'epoch': 1,
+            'version': 1,
+            'head': instance,
+            'released': False,
+            **columns,
+        }
         with self.db.write() as session:
-            session.merge(
-                models.Server(
-                    instance=instance,
-                    holder=host,
-                    epoch=1,
-                    max_epoch=1,
-                    approval_kid=kid,
-                )
+            session.merge(models.Server(instance=instance, **fields))
+
+    def document(
+        self, instance: str, document: custody.Document, signer: str
+    ) -> None:
+        """Sign it; its hash is its version."""
+        self.store(
+            models.Document(
+                hash=f'{document.version:064x}',
+                instance=instance,
+                version=document.version,
+                kind=document.KIND.typ,
+                subject=document.subject,
+                kid=signer,
+                stored_at=1.0,
+                token=custody.sign(document, self.key('custody', signer)),
             )
+        )
 
     def permitted(
-        self, signer: str, approval: str, status: str = 'pending'
+        self, signer: str, approval: str, status: str = 'permitted'
     ) -> None:
         """A hand-over of server A, whose permit names these keys."""
-        key = self.key('custody', signer)
-        token = permit.sign_permit(
-            documents.a_permit(
-                cloud=self.ring.cloud,
-                instance=A,
-                approval_kid=approval,
-            ),
-            key,
+        made = documents.a_permit(
+            cloud=self.ring.cloud, instance=A, approval_kid=approval
         )
+        self.document(A, made, signer)
         self.store(
             models.Migration(
                 id=documents.MIGRATION,
@@ -237,33 +252,23 @@ class NeededTestCase(KeysTestCase):
                 dest_pcr_digest='',
                 dest_reset_restart='',
                 dest_clock_ms='1',
-                permit=token,
+                permit_hash=f'{made.version:064x}',
                 created_at=1.0,
                 updated_at=1.0,
             )
         )
 
-    def decided(self, signer: str) -> None:
+    def decided(self) -> None:
         with self.db.write() as session:
             session.get(
                 models.Migration, documents.MIGRATION
             ).status = 'committed'
-        self.receipt(signer, 1, documents.MIGRATION)
 
-    def receipt(self, signer: str, seq: int, subject: str) -> None:
-        token = receipt.sign_receipt(
-            documents.a_receipt(cloud=self.ring.cloud, seq=seq),
-            self.key('custody', signer),
-        )
-        self.store(
-            models.Receipt(
-                hash=f'{seq:064x}',
-                seq=seq,
-                chained=True,
-                subject=subject,
-                token=token,
-            )
-        )
+    def receipt(self, signer: str, version: int, instance: str = A) -> None:
+        """The newest document of a server."""
+        made = documents.a_receipt(cloud=self.ring.cloud, version=version)
+        self.document(instance, made, signer)
+        self.row(instance, version=version, head=f'{version:064x}')
 
     def refused(self, *args: str) -> str:
         before = self.path.read_bytes()
@@ -329,7 +334,7 @@ class TestRetire(NeededTestCase):
         self.permitted(custody, old)
         output = self.refused('retire', old)
         self.assertIn(documents.MIGRATION, output)
-        self.decided(custody)
+        self.decided()
         self.run_keys('retire', old)
 
     def test_during_a_hand_over_that_does_not_verify(self):
@@ -357,8 +362,8 @@ class TestRetire(NeededTestCase):
 
     def test_documents_outlive_custody_keys(self):
         old, new = self.replaced('custody')
-        self.receipt(old, 1, f'{A}/1')
-        self.receipt(new, 2, f'{A}/2')
+        self.receipt(old, 7)
+        self.receipt(new, 8)
         output = self.refused('retire', old)
         self.assertIn('1 documents are signed with it', output)
         self.assertNotIn('newest', output)
@@ -430,18 +435,18 @@ class TestRevoke(NeededTestCase):
     def test_newest_document_of_a_server(self):
         """Until V has signed another one, it would have no row to rest on."""
         old, new = self.replaced('custody')
-        self.receipt(old, 1, f'{A}/1')
+        self.receipt(old, 7)
         output = self.refused('revoke', old)
         self.assertIn(f'newest document of {A}', output)
         self.assertIn('--force', output)
-        self.receipt(new, 2, f'{A}/2')
+        self.receipt(new, 8)
         self.run_keys('revoke', old)
         self.assertIs(State.REVOKED, self.state(old))
 
     def test_many_servers_are_not_all_named(self):
         old, _ = self.replaced('custody')
         for number in range(7):
-            self.receipt(old, number + 1, f'{uuid.UUID(int=number)}/1')
+            self.receipt(old, number + 7, str(uuid.UUID(int=number)))
         self.assertIn('and 2 more', self.refused('revoke', old))
 
     def test_forced(self):

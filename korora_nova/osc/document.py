@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``openstack attestation ledger ...``: who holds the key of a server."""
+"""``openstack attestation document ...``: what the service has signed."""
 
 import argparse
 import json
@@ -9,26 +9,17 @@ from osc_lib import exceptions
 
 from korora_nova.osc import base
 
-
-class ShowLedger(base.ShowOne):
-    """Show which host holds the key of a server, and its epoch"""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'server', metavar='<server>', help='UUID of the server'
-        )
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
-        return base.record(self.attestation.get_server(parsed_args.server))
+#: Documents in one request.
+PAGE = 1024
 
 
-class RecoverLedger(base.ShowOne):
-    """Reconcile a restored database with the receipts that hosts kept.
+class PresentDocument(base.ShowOne):
+    """Show documents to the service in the place of a host that has them.
 
-    Until this is done, a service that was restored from a backup signs
-    neither permits nor approvals (LEDGER_BEHIND).
+    After its database went back, the service signs nothing for a server
+    (LEDGER_BEHIND) until it has seen the server's newest document. Hosts show
+    theirs by themselves; this is for those that do not come back. What the
+    service did not sign changes nothing.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -38,18 +29,26 @@ class RecoverLedger(base.ShowOne):
             metavar='<file>',
             nargs='+',
             help=(
-                'Receipts of one host: the journal of its agent, '
-                'journal/receipts.jsonl in its state directory, or signed '
-                'receipts one per line; - for standard input'
+                'Documents of one host: the journal of its agent in its state '
+                'directory, or signed documents one per line; - for standard '
+                'input'
             ),
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
-        receipts: dict[str, None] = {}
+        found: dict[str, None] = {}
         for name in parsed_args.file:
-            receipts.update(dict.fromkeys(_receipts(_read(name), name)))
-        return base.record(self.attestation.recover_ledger(list(receipts)))
+            found.update(dict.fromkeys(_documents(_read(name), name)))
+        documents = list(found)
+        total = {'documents': len(documents), 'servers': 0, 'current': 0}
+        for start in range(0, len(documents), PAGE):
+            answer = self.attestation.present_documents(
+                documents[start : start + PAGE]
+            )
+            for field in ('servers', 'current'):
+                total[field] += int(answer.get(field) or 0)
+        return base.record(total)
 
 
 def _read(name: str) -> str:
@@ -62,11 +61,11 @@ def _read(name: str) -> str:
         raise exceptions.CommandError(f'{name}: {exc}') from exc
 
 
-def _receipts(text: str, name: str) -> list[str]:
-    """Signed receipts from a file.
+def _documents(text: str, name: str) -> list[str]:
+    """Signed documents from a file.
 
     Each line is one of an agent's journal, ``{"token": TOKEN, ...}``, or
-    just a signed receipt.
+    just a signed document.
 
     :raises exceptions.CommandError: there is anything else, or nothing.
     """
@@ -77,11 +76,11 @@ def _receipts(text: str, name: str) -> list[str]:
         token = _token(line.strip())
         if token.count('.') != 2:
             raise exceptions.CommandError(
-                f'{name}: line {number} is not a signed receipt'
+                f'{name}: line {number} is not a signed document'
             )
         found.append(token)
     if not found:
-        raise exceptions.CommandError(f'{name}: it has no signed receipts')
+        raise exceptions.CommandError(f'{name}: it has no signed documents')
     return found
 
 
