@@ -45,6 +45,9 @@ class Life:
 
     :ivar host: where Nova's record has it.
     :ivar deleted: Nova has deleted it.
+    :ivar may_reissue: a document was lost everywhere: operators may give the
+        server a new key.
+    :ivar operated: and had to do something that no story tells of.
     :ivar orders: what operators will do until it is done.
     :ivar told: refusals on the way, for whoever reads about a failure.
     """
@@ -56,6 +59,8 @@ class Life:
         self.passphrase = os.urandom(192).hex().encode()
         self.host = S
         self.deleted = False
+        self.may_reissue = False
+        self.operated = False
         self.orders: list[Callable[[], None]] = []
         self.told: list[str] = []
 
@@ -307,6 +312,30 @@ class Life:
             except (Gone, RuntimeError) as exc:
                 self.told.append(str(exc))
 
+    def _ask_operators(self, settled: bool) -> bool:
+        """They do what ``server list --issues`` says, where they have to.
+
+        :returns: whether all is settled then.
+        """
+        if settled and not self.may_reissue:
+            return True
+        said = {
+            issue['id']
+            for server in self.world.admin.list_servers(issues=True)
+            if server['instance'] == self.instance
+            for issue in server['issues']
+        }
+        if 'gone' in said:
+            self.order(self.release)
+        elif self.may_reissue and said & {'behind', 'forked'}:
+            for name in (S, D):
+                self.stop(name)
+            self.order(self.reissue)
+        else:
+            return settled
+        self.operated = True
+        return self.heal()
+
     def _reap(self) -> None:
         """nova-compute ends guests that Nova does not know any more."""
         for name in (S, D):
@@ -334,6 +363,7 @@ class Life:
         return (
             not self.orders
             and not row.get('pending')
+            and not (self.deleted and row.get('holder'))
             and {self.standing(S), self.standing(D)} <= settled
         )
 
@@ -356,7 +386,7 @@ class Life:
     def check(self) -> Verdict:
         """Judge, and then use the server as if nothing had been."""
         verdict = Verdict()
-        if not self.heal():
+        if not self._ask_operators(self.heal()):
             verdict.stuck.append(f'not settled: {self.states()}')
         if self.deleted:
             self._check_gone(verdict)
@@ -504,6 +534,9 @@ def evicted(life: Life) -> None:
     life.world.korora.nova.servers[life.instance] = S
     life.tried(life.start, S)
 
+
+#: Stories in which the service signs what it tells operators alone.
+BY_OPERATORS = ('reissued', 'released', 'disputed', 'evicted')
 
 STORIES: dict[str, Callable[[Life], None]] = {
     story.__name__: story

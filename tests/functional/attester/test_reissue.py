@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator lets the same host have a new key."""
+"""An operator takes a key from its host, and lets it have a new one."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from unittest import mock
 
 from korora_nova import errors
@@ -46,3 +47,23 @@ class ReissueTest(hosts.HostsTestCase):
         self.assertIsNone(self.holder())
         self.create(self.h1)
         self.assertEqual(3, self.ledger()['epoch'])
+
+
+class ReleaseTest(hosts.HostsTestCase):
+    HOSTS = ('h1',)
+
+    def test_before_nova_says_so(self) -> None:
+        """The host is told of the deletion when the key was released."""
+        self.create(self.h1)
+        self.h1.libvirt.domains.clear()
+        self.korora.nova.gone.add(self.instance)
+        path = os.path.join(self.korora.directory, 'korora.db')
+        shutil.copy(path, path + '.backup')
+        self.admin.release_server(self.instance, 'it is gone')
+        # That receipt is lost, and nobody has seen it
+        shutil.copy(path + '.backup', path)
+        self.admin.release_server(self.instance, 'it is gone')
+        self.h1.client.call('forget', instance=self.instance)
+        self.h1.settle()
+        self.assertEqual('none', self.h1.state(self.instance))
+        self.assertNotIn(self.instance, self.h1.libvirt.secrets)
