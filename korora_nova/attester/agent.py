@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import socket
 from collections.abc import Mapping
@@ -188,6 +189,14 @@ class Agent:
         row, known = (
             self._row(request.instance) if request.ledger else (None, False)
         )
+        if (
+            row is not None
+            and row.holder == self.host
+            and record is not None
+            and record.state == VaultState.CLAIMING
+        ):
+            # Granted, but not sealed under the grant: the claim goes on
+            row = dataclasses.replace(row, holder=None)
         return answers.Protected(
             state=state,
             epoch=record.epoch if record is not None else 0,
