@@ -7,7 +7,9 @@
 ``[handover]``     korora-agent: the bus between two agents
 ``[service_auth]`` korora-agent: credentials for the attestation service
 ``[verifier]``     the attestation service: keys, life times, caps
+``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
+``[pkcs11]``       the attestation service: a token with its private keys
 =================  ======================================================
 
 There is no global configuration object: each process makes its own
@@ -30,7 +32,9 @@ ATTESTER = 'attester'
 HANDOVER = 'handover'
 SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
+ANCHOR = 'anchor'
 NOVA = 'nova'
+PKCS11 = 'pkcs11'
 
 SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
@@ -67,6 +71,21 @@ KORORA_OPTS: list[cfg.Opt] = [
         help='Seconds for which nova-compute tries to start a server that '
         'was refused while nova-compute started, as soon as the host is '
         'trusted. 0: it stays in ERROR until somebody reboots it hard.',
+    ),
+    cfg.FloatOpt(
+        'reconcile_interval',
+        default=600,
+        min=0,
+        help='Seconds between two comparisons of the keys that this host '
+        "has with Nova's servers. The key of a server that Nova has deleted "
+        'is forgotten; all else is logged. 0 turns it off.',
+    ),
+    cfg.IntOpt(
+        'reconcile_batch',
+        default=50,
+        min=1,
+        help='Servers that one comparison looks at, at most: those first '
+        'that were not looked at for the longest time.',
     ),
     cfg.FloatOpt(
         'result_cache',
@@ -185,13 +204,13 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         default='file',
         help='Where the private keys of the service come from: the name of '
         'an entry point in the namespace korora.keystore. "file" reads '
-        'them from keys_dir.',
+        'them from keys_dir, "pkcs11" has the token of [pkcs11] sign.',
     ),
     cfg.StrOpt(
         'keys_dir',
         default='/etc/korora/private',
-        help='Directory of the private keys result.pem, custody.pem and '
-        'approval.pem.',
+        help='Directory of the private keys: files USE-ID.pem, of which USE '
+        'is result, custody or approval.',
     ),
     cfg.StrOpt(
         'trusted_keys',
@@ -250,6 +269,109 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+PKCS11_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'module',
+        help='The PKCS#11 module: a shared library of the maker of the token.',
+    ),
+    cfg.StrOpt('token', help='Label of the token that has the keys.'),
+    cfg.StrOpt(
+        'pin',
+        secret=True,
+        help="The user's PIN of the token. Better in the environment, as "
+        'OS_PKCS11__PIN, or in pin_file.',
+    ),
+    cfg.StrOpt(
+        'pin_file',
+        help='File of which the first line is the PIN. It is read whenever '
+        'the token is opened.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=10,
+        min=0.1,
+        help='Seconds that a signature waits for the ones before it.',
+    ),
+]
+
+ANCHOR_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'backend',
+        default='none',
+        help='Where the service keeps, outside of its database, which '
+        'document is the newest one of each server: the name of an entry '
+        'point in the namespace korora.anchor. "database" and "etcd" tell '
+        'that [database] was restored from a backup; "tpm" does so for a '
+        'service on one node; "file" and "none" do not, and the service '
+        'then signs nothing after its start until every host has reported.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=5,
+        min=0.1,
+        help='Seconds to wait for the anchor, for a connection and for each '
+        'answer.',
+    ),
+    cfg.StrOpt(
+        'connection',
+        secret=True,
+        help='Backend "database": SQLAlchemy URL of a second database, on '
+        'another server than [database], which is not restored with it.',
+    ),
+    cfg.StrOpt(
+        'path',
+        help='Backends "file" and "tpm": the file of the marks, an SQLite '
+        'database in a directory that the user of the service can write.',
+    ),
+    cfg.ListOpt(
+        'endpoints',
+        default=['http://127.0.0.1:2379'],
+        help='Backend "etcd": URLs of its members. They are asked one after '
+        'the other until one answers.',
+    ),
+    cfg.StrOpt(
+        'prefix',
+        default='/korora/anchor',
+        help='Backend "etcd": what its keys begin with. Each cloud needs its '
+        'own.',
+    ),
+    cfg.StrOpt(
+        'ca_file',
+        help='Backend "etcd": file of the CA certificates that its members '
+        'are verified with. Default: those of the system.',
+    ),
+    cfg.StrOpt(
+        'cert_file',
+        help='Backend "etcd": file of the certificate of this client.',
+    ),
+    cfg.StrOpt(
+        'key_file',
+        help='Backend "etcd": file of the private key of this client.',
+    ),
+    cfg.StrOpt(
+        'username',
+        help='Backend "etcd": user, if etcd has its authentication on.',
+    ),
+    cfg.StrOpt(
+        'password',
+        secret=True,
+        help='Backend "etcd": password of the user.',
+    ),
+    cfg.StrOpt(
+        'tcti',
+        default='device:/dev/tpmrm0',
+        help='Backend "tpm": how to reach the TPM of this node, a TCTI string '
+        'of the TPM2 Software Stack.',
+    ),
+    cfg.StrOpt(
+        'nv_index',
+        default='0x01804b4f',
+        regex='^0x[0-9a-fA-F]{8}$',
+        help='Backend "tpm": index of the counter in the non-volatile memory '
+        'of the TPM.',
+    ),
+]
+
 
 def register_korora_opts(conf: cfg.ConfigOpts) -> None:
     """Register what Nova's processes read, credentials included."""
@@ -275,9 +397,15 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     registered by the libraries that own them.
     """
     conf.register_opts(VERIFIER_OPTS, VERIFIER)
+    conf.register_opts(ANCHOR_OPTS, ANCHOR)
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
+
+
+def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what the key store "pkcs11" reads."""
+    conf.register_opts(PKCS11_OPTS, PKCS11)
 
 
 def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
@@ -335,7 +463,9 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (HANDOVER, HANDOVER_OPTS),
         (SERVICE_AUTH, credentials),
         (VERIFIER, VERIFIER_OPTS),
+        (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
+        (PKCS11, PKCS11_OPTS),
     ]
 
 

@@ -54,6 +54,11 @@ class Reason:
     HOST_PENDING = Id(
         'Untrusted', 'The host waits for an operator to approve its identity.'
     )
+    EVICTED = Id(
+        'Untrusted',
+        'An operator gave the host up, with all its keys; approve it again if '
+        'it is back.',
+    )
     HOST_UNTRUSTED = Id(
         'Untrusted',
         'The host is not trusted now; its attestation result says why.',
@@ -94,8 +99,16 @@ class Reason:
     NOVA_UNAVAILABLE = Id(
         'Unavailable', 'Nova cannot be asked about the migration.'
     )
+    ESCROW_UNAVAILABLE = Id(
+        'Unavailable',
+        "The key manager cannot be asked for the tenant's secret.",
+    )
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
+    ANCHOR_UNAVAILABLE = Id(
+        'Unavailable',
+        "The anchor of the service's database cannot be reached or used.",
+    )
     KEYS_INVALID = Id('Unavailable', 'A key file is missing or malformed.')
     EXTENSION_INVALID = Id(
         'Unavailable',
@@ -327,10 +340,64 @@ class Reason:
     )
     LEDGER_CONFLICT = Id(
         'Conflict',
-        "The ledger already knows the server's key; recover it first.",
+        "The ledger knows another key of the server; its holder's, or one to "
+        'be reissued by an operator.',
     )
     LEDGER_BEHIND = Id(
-        'Conflict', 'The ledger lacks receipts that hosts hold; recover it.'
+        'Conflict',
+        "The database went back: it lacks the server's newest document, which "
+        'a host or an operator has to present.',
+    )
+    HOSTS_UNHEARD = Id(
+        'Conflict',
+        'Without an anchor, nothing is signed after a start of the service '
+        'until every host has reported, or was evicted.',
+    )
+    CUSTODY_DISPUTED = Id(
+        'Conflict',
+        "Both ends of a hand-over contradict each other about the server's "
+        'key; resolve the migration.',
+    )
+    DOCUMENT_INVALID = Id(
+        'CustodyError',
+        'The document does not verify with the pinned keys, or is about '
+        'something else.',
+    )
+    DOMAIN_RUNNING = Id(
+        'CustodyError',
+        "This host's libvirt has the server: its key is not erased.",
+    )
+    NOT_FENCED = Id(
+        'Conflict',
+        "The key's holder may still run the server: it was not heard of since "
+        'it was booted, fenced or evicted.',
+    )
+    CANNOT_KEEP = Id(
+        'Conflict',
+        'That end of the hand-over has no copy of the key to be kept.',
+    )
+    SERVER_IN_NOVA = Id(
+        'Conflict',
+        'Nova has the server: its key is not released while it may start.',
+    )
+    LEDGER_FORKED = Id(
+        'Conflict',
+        'The anchor knows another document of the same version: two services '
+        'signed for one server.',
+    )
+    ANCHOR_MISSING = Id(
+        'Conflict',
+        "The anchor is not there, or is another ledger's; nothing is signed.",
+    )
+    ANCHOR_EXISTS = Id(
+        'Conflict', 'There is an anchor already; it is never emptied.'
+    )
+    KEY_IN_USE = Id(
+        'Conflict',
+        'Something still needs this key of the attestation service.',
+    )
+    KEY_REVOKED = Id(
+        'Conflict', 'This key of the attestation service is revoked for good.'
     )
     HOLDS_KEYS = Id('Conflict', 'The host still holds keys of servers.')
     MIGRATION_UNKNOWN = Id('NotFound', 'The migration is not known here.')
@@ -344,6 +411,10 @@ class Reason:
     )
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
+    )
+    NOT_SEALED = Id(
+        'Conflict',
+        'The destination has not said yet that it has the key sealed.',
     )
     STATEMENT_NOT_ALLOWED = Id(
         'Forbidden', 'This host may not state that about this migration.'
@@ -380,6 +451,15 @@ class Reason:
         'Another agent uses this state directory; this one does not start.',
     )
     UNSEAL_REFUSED = Id('CustodyError', 'The TPM refused to open the key.')
+    ESCROW_MISSING = Id(
+        'CustodyError',
+        "The tenant's secret is gone: the state of the server's vTPM is lost.",
+    )
+    ESCROW_FORBIDDEN = Id(
+        'CustodyError',
+        "The start must carry a token of the server's own project, or an ACL "
+        "in the key manager; a host's boot has no token.",
+    )
     SECRET_IN_MIGRATE_DATA = Id(
         'CustodyError', 'The migrate data carries a secret; it must not.'
     )

@@ -7,6 +7,7 @@ that time, in the headers or in the body, is never too slow for it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import io
@@ -22,6 +23,11 @@ from keystoneauth1 import session as ks_session
 #: Longest body, bytes; results of 10,000 hosts are a third of it.
 MAX_BODY = 32 << 20
 _CHUNK = 64 << 10
+
+#: For requests of keystoneauth, as ``rate_semaphore``. An adapter's own one
+#: lets no request pass before the time of its making, by the wall clock: one
+#: that was a day ahead would end all requests for a day.
+UNTHROTTLED = contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ import webob
 from korora_nova import errors
 from korora_nova.api import body, schemas
 from korora_nova.api.call import Answer, Call, json_response
+from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
-from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
+from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
 from korora_nova.verifier import (
     attest,
     challenges,
@@ -24,12 +25,15 @@ from korora_nova.verifier import (
 )
 from korora_nova.verifier.appraisal import differences, policies, references
 from korora_nova.verifier.custody import (
-    decisions,
-    ledger,
+    evicting,
+    giving_up,
+    log,
     migrations,
-    receipts,
-    recovery,
+    present,
+    resolving,
+    servers,
 )
+from korora_nova.verifier.custody.plans import Order
 
 # Versions and public keys.
 
@@ -85,6 +89,17 @@ def delete_host(call: Call) -> Answer:
         call.service, call.path['host'], call.actor, force=force == 'true'
     )
     return None
+
+
+def evict_host(call: Call) -> Answer:
+    """POST /v1/hosts/{host}/evict"""
+    document = call.read(schemas.EVICT)
+    return evicting.evict(
+        call.service,
+        call.path['host'],
+        Order.of(call.actor, document),
+        after=document.get('after', ''),
+    )
 
 
 # What an agent says about its own host.
@@ -232,12 +247,49 @@ def list_differences(call: Call) -> Answer:
     return differences.show(call.service, call.path['name'], call.path['host'])
 
 
-# The ledger, hand-overs and receipts.
+# Servers, hand-overs and documents.
+
+
+def list_servers(call: Call) -> Answer:
+    """GET /v1/servers"""
+    query = messages.validate(
+        call.query('issues', 'holder', 'limit', 'marker'),
+        schemas.LIST_SERVERS,
+    )
+    return servers.list_servers(
+        call.service,
+        servers.Query(
+            issues=query.get('issues') == 'true',
+            holder=query.get('holder', ''),
+            limit=min(int(query.get('limit', servers.LIMIT)), servers.LIMIT),
+            marker=query.get('marker', ''),
+        ),
+    )
 
 
 def show_server(call: Call) -> Answer:
     """GET /v1/servers/{instance}"""
-    return ledger.show(call.service, call.path['instance'])
+    return servers.show(call.service, call.path['instance'])
+
+
+def reissue_server(call: Call) -> Answer:
+    """POST /v1/servers/{instance}/reissue"""
+    document = call.read(schemas.REISSUE)
+    return giving_up.reissue(
+        call.service,
+        call.path['instance'],
+        Order.of(call.actor, document, 'fenced'),
+    )
+
+
+def release_server(call: Call) -> Answer:
+    """POST /v1/servers/{instance}/release"""
+    document = call.read(schemas.RELEASE)
+    return giving_up.release(
+        call.service,
+        call.path['instance'],
+        Order.of(call.actor, document, 'force'),
+    )
 
 
 def list_migrations(call: Call) -> Answer:
@@ -250,11 +302,12 @@ def show_migration(call: Call) -> Answer:
     return migrations.show(call.service, call.path['id'])
 
 
-def abort_migration(call: Call) -> Answer:
-    """POST /v1/migrations/{id}/abort"""
-    document = call.read(schemas.ABORT_MIGRATION)
-    return decisions.force_abort(
-        call.service, call.path['id'], document['reason'], call.actor
+def resolve_migration(call: Call) -> Answer:
+    """POST /v1/migrations/{id}/resolve"""
+    document = call.read(schemas.RESOLVE)
+    keep = Role.SOURCE if document['keep'] == 'source' else Role.DEST
+    return resolving.resolve(
+        call.service, call.path['id'], keep, Order.of(call.actor, document)
     )
 
 
@@ -266,10 +319,10 @@ def list_receipts(call: Call) -> Answer:
             errors.Reason.INVALID_REQUEST,
             'The parameter since is a sequence number.',
         )
-    return {'receipts': receipts.list_receipts(call.service, int(since))}
+    return {'receipts': log.list_receipts(call.service, int(since))}
 
 
-def recover_ledger(call: Call) -> Answer:
-    """POST /v1/ledger/recover"""
-    document = call.read(schemas.RECOVER_LEDGER, schemas.RECOVER_LIMIT)
-    return recovery.recover(call.service, document['receipts'], call.actor)
+def present_documents(call: Call) -> Answer:
+    """POST /v1/documents"""
+    document = call.read(schemas.PRESENT, schemas.PRESENT_LIMIT)
+    return present.recover(call.service, document['documents'], call.actor)

@@ -32,6 +32,9 @@ ROUTES: dict[str, dict[str, Route]] = {
     '/v1/hosts/{host}/approval': {
         'PUT': Route(handlers.approve_host, 'hosts:approve')
     },
+    '/v1/hosts/{host}/evict': {
+        'POST': Route(handlers.evict_host, 'hosts:evict')
+    },
     '/v1/hosts/{host}/enrolment': {
         'POST': Route(handlers.enrol, 'enrolment:create')
     },
@@ -66,8 +69,15 @@ ROUTES: dict[str, dict[str, Route]] = {
     '/v1/policies/{name}/differences/{host}': {
         'GET': Route(handlers.list_differences, 'policies:differences')
     },
+    '/v1/servers': {'GET': Route(handlers.list_servers, 'servers:list')},
     '/v1/servers/{instance}': {
         'GET': Route(handlers.show_server, 'servers:show')
+    },
+    '/v1/servers/{instance}/reissue': {
+        'POST': Route(handlers.reissue_server, 'servers:reissue')
+    },
+    '/v1/servers/{instance}/release': {
+        'POST': Route(handlers.release_server, 'servers:release')
     },
     '/v1/migrations': {
         'GET': Route(handlers.list_migrations, 'migrations:list')
@@ -75,12 +85,12 @@ ROUTES: dict[str, dict[str, Route]] = {
     '/v1/migrations/{id}': {
         'GET': Route(handlers.show_migration, 'migrations:show')
     },
-    '/v1/migrations/{id}/abort': {
-        'POST': Route(handlers.abort_migration, 'migrations:abort')
+    '/v1/migrations/{id}/resolve': {
+        'POST': Route(handlers.resolve_migration, 'migrations:resolve')
     },
     '/v1/receipts': {'GET': Route(handlers.list_receipts, 'receipts:list')},
-    '/v1/ledger/recover': {
-        'POST': Route(handlers.recover_ledger, 'ledger:recover')
+    '/v1/documents': {
+        'POST': Route(handlers.present_documents, 'documents:present')
     },
 }
 

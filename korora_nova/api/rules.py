@@ -79,6 +79,7 @@ RULES = [
         "Approve a host's TPM, before or after it enrolled.",
     ),
     _rule('hosts:delete', ADMIN, 'Forget a host and its TPM.'),
+    _rule('hosts:evict', ADMIN, 'Take all keys from a dead host, for good.'),
     # What an agent says about its own host.
     _rule(
         'enrolment:create',
@@ -125,12 +126,20 @@ RULES = [
         READER,
         "Compare a host's last evidence with an appraisal policy.",
     ),
-    # The ledger, hand-overs and receipts.
+    # Servers, hand-overs and documents.
+    _rule('servers:list', READER, 'List servers, and what is the matter.'),
     _rule(
         'servers:show',
         READER_OR_ATTESTER,
         "Show which host holds a server's key.",
     ),
+    _rule(
+        'servers:reissue',
+        ADMIN,
+        "Let a server's next start have a new key; only with the old "
+        'holder fenced.',
+    ),
+    _rule('servers:release', ADMIN, 'Forget a server that is gone from Nova.'),
     _rule('migrations:list', READER, 'List hand-overs.'),
     _rule(
         'migrations:show',
@@ -138,16 +147,15 @@ RULES = [
         'Show one hand-over and its receipt.',
     ),
     _rule(
-        'migrations:abort',
+        'migrations:resolve',
         ADMIN,
-        'Decide that a pending hand-over did not happen; only with '
-        'the destination fenced.',
+        'Decide a hand-over that is open, pending or disputed.',
     ),
     _rule('receipts:list', READER_OR_ATTESTER, 'List receipts.'),
     _rule(
-        'ledger:recover',
+        'documents:present',
         ADMIN,
-        'Reconcile a restored database with receipts of hosts.',
+        'Show signed documents in the place of the hosts that have them.',
     ),
 ]
 

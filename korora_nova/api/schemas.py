@@ -55,10 +55,62 @@ UPDATE_POLICY = schemas.closed(
 #: A policy of 1,000,000 digests has 75 MB.
 POLICY_LIMIT = 128 << 20
 
-ABORT_MIGRATION = schemas.closed({'reason': schemas.text(1024)})
+_REASON = schemas.text(1024)
+_DRY_RUN: schemas.Schema = {'type': 'boolean'}
+#: A sentence by which the operator vouches for something, '' for nothing.
+_SENTENCE = schemas.text(1024, 0)
 
-RECOVER_LEDGER = schemas.closed(
-    {'receipts': {'type': 'array', 'maxItems': 4096, 'items': schemas.TOKEN}}
+REISSUE = schemas.closed(
+    {'reason': _REASON, 'fenced': _SENTENCE, 'dry_run': _DRY_RUN},
+    optional=('fenced', 'dry_run'),
 )
 
-RECOVER_LIMIT = 16 << 20
+RELEASE = schemas.closed(
+    {'reason': _REASON, 'force': _SENTENCE, 'dry_run': _DRY_RUN},
+    optional=('force', 'dry_run'),
+)
+
+RESOLVE = schemas.closed(
+    {
+        'keep': {'enum': ['source', 'destination']},
+        'reason': _REASON,
+        'dry_run': _DRY_RUN,
+    },
+    optional=('dry_run',),
+)
+
+EVICT = schemas.closed(
+    {
+        'reason': _REASON,
+        'dry_run': _DRY_RUN,
+        'after': {'anyOf': [schemas.UUID, {'const': ''}]},
+    },
+    optional=('dry_run', 'after'),
+)
+
+PRESENT = schemas.closed(
+    {
+        'documents': {
+            'type': 'array',
+            'minItems': 1,
+            'maxItems': 4096,
+            'items': schemas.TOKEN,
+        }
+    }
+)
+
+PRESENT_LIMIT = 16 << 20
+
+#: Parameters of a list of servers.
+LIST_SERVERS = schemas.closed(
+    {
+        'issues': {'enum': ['true', 'false']},
+        'holder': schemas.HOST,
+        'limit': {
+            'type': 'string',
+            'pattern': '^[1-9][0-9]{0,3}' + schemas.END,
+        },
+        'marker': schemas.UUID,
+    },
+    optional=('issues', 'holder', 'limit', 'marker'),
+)

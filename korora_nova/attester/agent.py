@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import socket
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from oslo_log import log as logging
 from korora_nova import client as api_client
 from korora_nova import conf as korora_conf
 from korora_nova import errors
-from korora_nova.attester import server, vault
+from korora_nova.attester import server
 from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.destination import Destination
@@ -22,6 +23,7 @@ from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor, Libvirt
 from korora_nova.attester.loop import Attestation
+from korora_nova.attester.reports import Reports
 from korora_nova.attester.rpc import Bus, Endpoint
 from korora_nova.attester.sealing import AtRest
 from korora_nova.attester.settle import Settler
@@ -29,8 +31,9 @@ from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
-from korora_nova.custody import answers, bodies
+from korora_nova.custody import answers
 from korora_nova.custody import operations as ops
+from korora_nova.custody.exchange import Heard
 from korora_nova.custody.transfer import Transfer, WrapRequest
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
@@ -43,11 +46,10 @@ LOG = logging.getLogger(__name__)
 _NONE = 'none'
 _SHOWN: dict[VaultState, str] = {
     VaultState.CLAIMING: _NONE,
+    VaultState.STARTING: VaultState.OUTGOING,
     VaultState.RECEIVING: VaultState.INCOMING,
     VaultState.FORGOTTEN: VaultState.RELINQUISHED,
 }
-#: States of keys that this host reports with each attestation.
-_REPORTED = (VaultState.HELD, *vault.AS_SOURCE)
 
 
 class Agent:
@@ -75,13 +77,14 @@ class Agent:
         parts = Host(self.attester, self.vault, self.journal, hypervisor)
         self._parts = parts
         self._last = LastHandover()
-        self._told = ''  # the server up to which keys were reported
-        self.settler = Settler(parts)
+        self.reports = Reports(parts)
+        self.settler = Settler(parts, self.reports)
         self.statements = Statements(parts, self.settler)
         self.attestation = Attestation(
-            self.attester, options.interval, self._report
+            self.attester, options.interval, self.reports.page, self._hear
         )
-        self.rest = AtRest(parts, self.settler.resolve)
+        self.rest = AtRest(parts, self.settler.resolve, self.settler.refresh)
+        self.settler.afterwards.append(self.rest.reseal)
         self.source = Source(
             parts, Announcements(), self._last, self.settler.kick
         )
@@ -155,7 +158,7 @@ class Agent:
             tier=result.tier if result is not None else Tier.NONE,
             reasons=result.reasons if result is not None else (),
             expires=result.expires if result is not None else None,
-            receipt_head=self.journal.head,
+            documents=len(self.journal.all()),
             keys=tuple(_summary(record) for record in self.vault.all()),
             last_handover=self._last.value,
             versions={'korora-nova': korora_conf.release()},
@@ -177,7 +180,7 @@ class Agent:
 
     def protection(self, request: ops.Protection) -> answers.Protected:
         """Whether a server is protected, as vault and ledger know it."""
-        record = self.vault.get(request.instance)
+        record = self.vault.current(request.instance)
         state = (
             _SHOWN.get(record.state, record.state)
             if record is not None
@@ -186,6 +189,14 @@ class Agent:
         row, known = (
             self._row(request.instance) if request.ledger else (None, False)
         )
+        if (
+            row is not None
+            and row.holder == self.host
+            and record is not None
+            and record.state == VaultState.CLAIMING
+        ):
+            # Granted, but not sealed under the grant: the claim goes on
+            row = dataclasses.replace(row, holder=None)
         return answers.Protected(
             state=state,
             epoch=record.epoch if record is not None else 0,
@@ -261,16 +272,12 @@ class Agent:
     def forget(self, request: ops.Forget) -> answers.Noted:
         return self.statements.forget(request.instance, request.wait or 0.0)
 
-    def _report(self) -> bodies.Attest:
-        """The next page of what this host holds; after the last the first."""
-        held = (
-            bodies.Key(record.instance, record.epoch)
-            for record in self.vault.all()
-            if record.state in _REPORTED
-        )
-        page = bodies.Attest.page(self.journal.head_token, held, self._told)
-        self._told = page.upto
-        return page
+    def _hear(self, heard: Heard) -> None:
+        """What the service answered to a report; worked off elsewhere."""
+        self.reports.hear(heard)
+        self.rest.hear(heard.approval_kid)
+        if heard.wanted or heard.news:
+            self.settler.wake()
 
 
 def _appraised(result: VerifiedResult) -> answers.Appraised:

@@ -7,11 +7,12 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
+from korora_nova.attester import boot
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.custody import bodies, messages
@@ -34,6 +35,14 @@ LOG = logging.getLogger(__name__)
 _ATTEMPTS = 4
 #: Refusals that say nothing about the request itself.
 _AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
+#: Refusals of a challenge that came with an earlier answer.
+_STALE = (
+    errors.Reason.CHALLENGE_UNKNOWN,
+    errors.Reason.CHALLENGE_EXPIRED,
+    errors.Reason.CHALLENGE_USED,
+)
+#: Seconds of its life in which a challenge is not used any more.
+_MARGIN = 5.0
 
 T = TypeVar('T')
 #: An object of the service's API, as it came.
@@ -73,12 +82,20 @@ class Answered(Generic[S]):
     """An answer of the service, and the quote that it was given for.
 
     :param result: this host's new result, verified.
+    :param at: CLOCK_BOOTTIME, seconds, when the answer was there.
     """
 
     answer: Answer[S]
     result: VerifiedResult
     quote: Quote
     challenge: Challenge
+    at: float = 0.0
+
+    @property
+    def has_challenge(self) -> bool:
+        """Whether the challenge in it can still be answered."""
+        life = self.answer.next_challenge.expires_in
+        return boot.now() - self.at < life - _MARGIN
 
     @property
     def served(self) -> S:
@@ -127,10 +144,18 @@ class Attester:
     ) -> Challenge:
         """Ask for a challenge."""
         return Challenge.from_json(
-            self.client.challenge(self.host, challenge_class)
+            faultpoints.call(
+                'ask.challenge',
+                lambda: self.client.challenge(self.host, challenge_class),
+            )
         )
 
-    def attest_for(self, body: bodies.Body, kind: type[S]) -> Answered[S]:
+    def attest_for(
+        self,
+        body: bodies.Body,
+        kind: type[S],
+        after: Answered[Any] | None = None,
+    ) -> Answered[S]:
         """Attest for the purpose of a body, over an on-demand challenge.
 
         After a lost race with other evidence of this host it tries again,
@@ -138,19 +163,45 @@ class Attester:
         between sent the request twice. Said again, it is the same request.
 
         :param kind: what the service answers for this purpose.
+        :param after: an answer of a moment ago: its challenge saves asking
+            for one, and its PCRs reading them.
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self.continuing(
-                    lambda whole: self.answer(
-                        self.challenge(), body, kind, whole=whole
-                    )
-                )
+                return self._attempt(body, kind, after)
             except (errors.Retry, errors.EvidenceError) as exc:
-                if exc.reason not in _AGAIN or attempt + 1 == _ATTEMPTS:
+                again = exc.reason in _AGAIN or (
+                    after is not None and exc.reason in _STALE
+                )
+                if not again or attempt + 1 == _ATTEMPTS:
                     raise
+                after = None
                 time.sleep(0.02 * (attempt + 1))
         raise AssertionError('unreachable')
+
+    def _attempt(
+        self,
+        body: bodies.Body,
+        kind: type[S],
+        after: Answered[Any] | None,
+    ) -> Answered[S]:
+        offered = (
+            [after.answer.next_challenge]
+            if after is not None and after.has_challenge
+            else []
+        )
+
+        def attempt(whole: bool) -> Answered[S]:
+            challenge = offered.pop() if offered else self.challenge()
+            return self.answer(
+                challenge,
+                body,
+                kind,
+                whole=whole,
+                pcrs=after.quote.pcrs if after is not None else None,
+            )
+
+        return self.continuing(attempt)
 
     def continuing(self, attempt: Callable[[bool], T]) -> T:
         """Run an attempt, and once more if the IMA list did not continue.
@@ -173,10 +224,13 @@ class Attester:
         kind: type[S],
         *,
         whole: bool = False,
+        pcrs: Mapping[int, bytes] | None = None,
     ) -> Answered[S]:
         """Answer one challenge with evidence; note this host's new result.
 
         :param whole: send the IMA list from its beginning.
+        :param pcrs: values of a moment ago, which need not be read if the
+            quote is over them.
         :raises Conflict: IMA_CONTINUITY, the service has to see the
             whole list; see :meth:`continuing`.
         """
@@ -187,7 +241,7 @@ class Attester:
         identity = self.identity
         offset = 0 if whole else self._ima_offset
         with self.tpm.operation() as operation:
-            quote = keys.quote(operation, identity, qualifying)
+            quote = keys.quote(operation, identity, qualifying, pcrs)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(offset)
         proof = evidence.Evidence(quote, logs.uefi, logs.ima, logs.ima_offset)
@@ -197,12 +251,15 @@ class Attester:
         answer = Answer.from_json(document, kind)
         self.incarnation = challenge.incarnation
         self._ima_offset = answer.ima_offset
-        result = self.result = self._verify(answer.result, self.host)
-        return Answered(answer, result, quote, challenge)
+        result = self.result = self.verify(answer.result, self.host)
+        return Answered(answer, result, quote, challenge, boot.now())
 
     def _submit(self, request: Request) -> Json:
         try:
-            return self.client.evidence(self.host, request.to_json())
+            return faultpoints.call(
+                f'ask.{request.purpose}',
+                lambda: self.client.evidence(self.host, request.to_json()),
+            )
         except errors.Untrusted:
             self.result = None  # no longer the latest
             raise
@@ -212,14 +269,21 @@ class Attester:
 
         :raises Untrusted: it is not affirming, or not the service's.
         """
-        token = self.client.get_result(host).get('token')
+        answer = faultpoints.call(
+            'ask.look', lambda: self.client.get_result(host)
+        )
+        token = answer.get('token')
         if not isinstance(token, str):
             raise malformed_answer('token')
-        result = self._verify(token, host)
+        result = self.verify(token, host)
         result.require_affirming(time.time())
         return result
 
-    def _verify(self, token: str, host: str) -> VerifiedResult:
+    def verify(self, token: str, host: str) -> VerifiedResult:
+        """A result of a host, whatever it says.
+
+        :raises Untrusted: it is not the service's, or too old.
+        """
         ring = self.trusted.ring()
         return verify_result(
             token, ring, host=host, cloud=ring.cloud, now=time.time()

@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors
-from korora_nova.attester import sealing
+from korora_nova import errors, faultpoints
+from korora_nova.attester import outcome, sealing
+from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
 from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
-from korora_nova.custody import receipt as receipts
-from korora_nova.custody.exchange import Challenge, Received
+from korora_nova.custody.exchange import Challenge, Served
 from korora_nova.custody.permit import VerifiedPermit
 from korora_nova.custody.transfer import Transfer, WrapRequest
-from korora_nova.custody.words import Outcome, VaultState
+from korora_nova.custody.words import VaultState
 from korora_nova.rats import evidence
 from korora_nova.tpm import handover
 
@@ -81,6 +81,7 @@ class Destination:
         plan = self._plan(instance, migration, source, address, tls_name)
         host = self._host
         started = time.monotonic()
+        self._settle(plan)
         with host.vault.busy(instance), host.tpm.tally() as count:
             self._make_room(plan)
             try:
@@ -88,10 +89,11 @@ class Destination:
             except BaseException:
                 self._relinquish(instance, migration)
                 raise
-        ms = (time.monotonic() - started) * 1000
-        self._last.value = answers.Handover('destination', ms, count.total())
+        noted = self._last.note(
+            'destination', migration, time.monotonic() - started, count.total()
+        )
         return answers.Received(
-            record.secret_uuid, record.epoch, ms, count.total()
+            record.secret_uuid, record.epoch, noted.ms, noted.tpm_commands
         )
 
     def check_address(self, address: str) -> None:
@@ -121,12 +123,24 @@ class Destination:
         name = (self._tls_name or tls_name) if tls_name else ''
         return _Plan(migration, instance, source, address, name or '')
 
+    def _settle(self, plan: _Plan) -> None:
+        """What an earlier hand-over left is settled, if it can be."""
+        if not self._host.vault.of(plan.instance):
+            return
+        try:
+            self._resolve(plan.instance)
+        except errors.KororaError as exc:
+            LOG.info('%s: %s', plan.instance, exc)
+
     def _make_room(self, plan: _Plan) -> None:
-        """Settle what an earlier hand-over left, and note this one."""
+        """Note this hand-over; copies that were left over may stay.
+
+        :raises Conflict: CUSTODY_PENDING, the key is here, or another
+            hand-over of it is not decided.
+        """
         host = self._host
-        if host.vault.get(plan.instance) is not None:
-            left = self._resolve(plan.instance)
-            if left is not None and not self._is_stale(left):
+        for left in host.vault.of(plan.instance):
+            if not left.epoch or self._is_live(left):
                 raise errors.Conflict(
                     errors.Reason.CUSTODY_PENDING,
                     details={'state': left.state},
@@ -140,48 +154,41 @@ class Destination:
             )
         )
 
-    def _is_stale(self, left: Record) -> bool:
-        """Whether a record is provably useless.
-
-        A copy that came back from a backup after it was handed over, or a
-        claim that another host made instead.
-        """
-        host = self._host
-        if left.state == VaultState.CLAIMING:
-            return host.ledger_row(left.instance).holder != host.name
-        token = host.journal.superseding(left.instance)
-        if left.state != VaultState.HELD or token is None:
-            return False
-        ring = host.ring()
-        receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
-        return (
-            receipt.receipt.instance == left.instance
-            and receipt.receipt.source == host.name
-            and receipt.receipt.outcome == Outcome.COMMITTED
-            and receipt.receipt.epoch > left.epoch
-        )
+    def _is_live(self, left: Record) -> bool:
+        try:
+            row = self._host.ledger_row(left.instance)
+        except errors.NotFound:
+            return True  # the service has lost what this record rests on
+        return sealing.is_live(left, row, self._host.name)
 
     def _transfer(self, plan: _Plan) -> Record:
         host = self._host
-        msk, challenge = host.attester.continuing(
+        msk, offered = self._host.attester.continuing(
             lambda whole: self._offer(plan, whole)
         )
-        transfer = self._ask(
-            plan.source,
-            WrapRequest(plan.migration, plan.instance, msk.public, host.name),
+        request = WrapRequest(
+            plan.migration, plan.instance, msk.public, host.name
         )
-        permit = self._accept(plan, msk, challenge, transfer)
+        transfer = faultpoints.call(
+            'bus.wrap', lambda: self._ask(plan.source, request)
+        )
+        permit = self._accept(plan, msk, offered.challenge, transfer)
         custodial = self._open(plan, msk, permit, transfer)
         record = self._keep(plan, custodial, permit)
-        host.hypervisor.define(
-            custodial.secret_uuid, plan.instance, custodial.passphrase
+        host.attester.attest_for(
+            bodies.Sealed(
+                plan.migration, permit.hash, outcome.key_name(record)
+            ),
+            Served,
+            offered,
         )
+        host.define(record, custodial.passphrase)
         custodial.passphrase.wipe()
         return record
 
     def _offer(
         self, plan: _Plan, whole: bool
-    ) -> tuple[handover.MigrationKey, Challenge]:
+    ) -> tuple[handover.MigrationKey, Answered[Served]]:
         """A fresh migration storage key, certified, and our evidence."""
         host = self._host
         challenge = host.attester.challenge()
@@ -205,7 +212,7 @@ class Destination:
             msk = handover.create_msk(
                 operation, host.identity, outside, qualify
             )
-        host.attester.answer(
+        offered = host.attester.answer(
             challenge,
             bodies.Receive(
                 migration=plan.migration,
@@ -218,10 +225,10 @@ class Destination:
                 address=plan.address,
                 tls_name=plan.tls_name,
             ),
-            Received,
+            Served,
             whole=whole,
         )
-        return msk, challenge
+        return msk, offered
 
     def _accept(
         self,
@@ -235,7 +242,6 @@ class Destination:
         permit = permits.verify_permit(
             transfer.permit,
             ring,
-            cloud=ring.cloud,
             incarnation=challenge.incarnation,
         )
         permit.check_dest(
@@ -246,7 +252,7 @@ class Destination:
             source=plan.source,
             msk_name=msk.name,
         )
-        content = permit.permit
+        content = permit.content
         if (content.address, content.tls_name) != (
             plan.address,
             plan.tls_name,
@@ -285,7 +291,7 @@ class Destination:
         payload.check(
             migration=plan.migration,
             instance=plan.instance,
-            epoch=permit.permit.new_epoch,
+            epoch=permit.content.new_epoch,
         )
         plain = envelope.open_envelope(
             payload.key,
@@ -298,20 +304,23 @@ class Destination:
     def _keep(
         self, plan: _Plan, custodial: Custodial, permit: VerifiedPermit
     ) -> Record:
-        """Seal as the permit says; durable before libvirt has it."""
-        content = permit.permit
+        """Seal as the permit says; durable before anybody hears of it."""
+        content = permit.content
         host = self._host
         record = self._receiving(plan)
         sealed = sealing.seal_into(
             host, record, content.new_epoch, custodial, content.approval_kid
         )
-        with host.vault.changing():
-            if self._receiving(plan) != record:
-                raise errors.CustodyError(errors.Reason.VAULT_STATE)
-            return host.vault.put(sealed.moved(VaultState.INCOMING))
+        host.journal.add(permit)
+        return host.vault.replace(
+            record,
+            dataclasses.replace(
+                sealed.moved(VaultState.INCOMING), permit=permit.token
+            ).resting_on(permit),
+        )
 
     def _receiving(self, plan: _Plan) -> Record:
-        record = self._host.vault.get(plan.instance)
+        record = self._host.vault.get(plan.instance, 0)
         if (
             record is None
             or record.state != VaultState.RECEIVING

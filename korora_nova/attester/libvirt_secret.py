@@ -37,6 +37,18 @@ _OFF_STATES = (
     libvirt.VIR_DOMAIN_SHUTOFF,
     libvirt.VIR_DOMAIN_CRASHED,
 )
+_JOBS = (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+# Of a domain that is off, and of one that comes in: only its source tells
+_NOT_TOLD = (
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+)
+# Jobs of other kinds, such as a backup, leave the domain where it is
+_MOVES = (
+    libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN,
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
+)
 
 
 class Hypervisor(Protocol):
@@ -50,6 +62,9 @@ class Hypervisor(Protocol):
 
     def domain_state(self, instance: str) -> str:
         """RUNNING, INCOMING (a stream may be under way) or NONE."""
+
+    def has_job(self, instance: str) -> bool:
+        """Whether a migration job moves its domain now, from here or to it."""
 
 
 class Libvirt:
@@ -92,6 +107,16 @@ class Libvirt:
         if state == libvirt.VIR_DOMAIN_PAUSED and reason in _WAITING_REASONS:
             return INCOMING
         return RUNNING
+
+    def has_job(self, instance: str) -> bool:
+        with self._connected() as connection:
+            try:
+                domain = connection.lookupByUUIDString(instance)
+                return _moves(domain)
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return False
+                raise
 
     def _undefine(self, connection: Any, uuid: str, instance: str) -> None:
         """Remove what is this instance's; its uuid may have been another.
@@ -137,3 +162,20 @@ class Libvirt:
                 self._connection = None
             self._connection = libvirt.open(self._uri)
             return self._connection
+
+
+def _moves(domain: Any) -> bool:
+    """Whether a migration job is at work on a domain."""
+    try:
+        job = domain.jobStats()
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() not in _NOT_TOLD:
+            raise
+        return bool(domain.isActive())
+    return job['type'] in _JOBS and (
+        job.get(
+            libvirt.VIR_DOMAIN_JOB_OPERATION,
+            libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN,
+        )
+        in _MOVES
+    )

@@ -14,7 +14,7 @@ from korora_nova import errors
 from korora_nova.attester import enrol
 from korora_nova.attester.attest import Answered, Attester
 from korora_nova.custody.bodies import Attest
-from korora_nova.custody.exchange import Challenge, Served
+from korora_nova.custody.exchange import Challenge, Heard
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats.signed.result import VerifiedResult
 
@@ -28,6 +28,7 @@ class Attestation:
     """Periodic and on-demand attestation, one at a time.
 
     :param report: what each attestation says besides the quote.
+    :param hear: takes what the service answers to that; must not wait.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Attestation:
         attester: Attester,
         interval: float,
         report: Callable[[], Attest],
+        hear: Callable[[Heard], None],
     ) -> None:
         self._attester = attester
         self._interval = interval
         self._report = report
+        self._hear = hear
         self._stop = threading.Event()
         self._flight = threading.Lock()
         self._next: Challenge | None = None
@@ -69,7 +72,7 @@ class Attestation:
             fresh = self._fresh
             if fresh is None or fresh[0] < arrival:
                 begun = time.monotonic()
-                answered = self._attester.attest_for(self._report(), Served)
+                answered = self._attester.attest_for(self._report(), Heard)
                 self._keep(answered)
                 fresh = self._fresh = (begun, answered.result)
         fresh[1].require_affirming(time.time())
@@ -99,17 +102,18 @@ class Attestation:
         if reasons:
             LOG.warning('This host is not trusted: %s', reasons)
 
-    def _answer(self, whole: bool) -> Answered[Served]:
+    def _answer(self, whole: bool) -> Answered[Heard]:
         """Answer the challenge at hand, or else a new one."""
         challenge, self._next = self._next, None
         if challenge is None:
             challenge = self._attester.challenge(ChallengeClass.STEADY)
         return self._attester.answer(
-            challenge, self._report(), Served, whole=whole
+            challenge, self._report(), Heard, whole=whole
         )
 
-    def _keep(self, answered: Answered[Served]) -> None:
+    def _keep(self, answered: Answered[Heard]) -> None:
         self._next = answered.answer.next_challenge
+        self._hear(answered.served)
 
     def _failed(self, error: errors.KororaError) -> float:
         """Log a new trouble once, and say when to try again."""

@@ -8,25 +8,43 @@ import uuid
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
+from korora_nova.attester import boot, outcome, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
 from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody import grant as grants
 from korora_nova.custody.answers import Key
 from korora_nova.custody.exchange import (
     Approvals,
-    Claimed,
+    Granted,
     malformed_answer,
 )
+from korora_nova.custody.grant import VerifiedGrant
+from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.words import VaultState
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import seal
 
+LOG = logging.getLogger(__name__)
+
 _UUID_BYTES = 16
+#: Keys that are sealed anew in one round, and seconds until one that was
+#: refused is tried again.
+_RESEALED = 4
+_RESEAL_AGAIN = 300.0
+#: Refusals of an approval after which both sides compare what they know.
+_NEWS = (
+    errors.Reason.CUSTODY_PENDING,
+    errors.Reason.LEDGER_BEHIND,
+    errors.Reason.NOT_HOLDER,
+    errors.Reason.EPOCH_MISMATCH,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +120,7 @@ def seal_into(
 
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
-    key = bodies.Key(record.instance, record.epoch)
+    key = bodies.Key(record.instance, record.epoch, record.kid)
     answered = host.attester.attest_for(bodies.Approve((key,)), Approvals)
     given = answered.served.approvals
     if len(given) != 1:
@@ -158,14 +176,21 @@ def _binding(
 class AtRest:
     """The socket's operations on keys at rest.
 
-    :param resolve: settles what is under way for a server, if it can.
+    :param resolve: settles what is under way for a server, if it can;
+        ``refresh`` has the service say first what it knows.
     """
 
     def __init__(
-        self, host: Host, resolve: Callable[[str], Record | None]
+        self,
+        host: Host,
+        resolve: Callable[[str], Record | None],
+        refresh: Callable[[str], Record | None],
     ) -> None:
         self._host = host
         self._resolve = resolve
+        self._refresh = refresh
+        self._refused: dict[str, float] = {}
+        self._active = ''
 
     def seal(self, instance: str, secret_uuid: str, passphrase: Secret) -> Key:
         """Take a server's passphrase into custody at its first start.
@@ -177,103 +202,225 @@ class AtRest:
         """
         host = self._host
         with host.vault.busy(instance):
-            before = host.vault.get(instance)
+            before = self._claimable(instance)
             if before is not None and before.state == VaultState.HELD:
                 return _sealed(before)
-            if before is not None and before.state != VaultState.CLAIMING:
+            custodial = Custodial(secret_uuid, passphrase)
+            record = before or self._guess(instance, custodial)
+            grant = self._claim(record)
+            host.journal.add(grant)
+            held = self._granted(record, grant, custodial, before is None)
+            return _sealed(host.vault.replace(record, held))
+
+    def _claimable(self, instance: str) -> Record | None:
+        """The record that a claim goes on with, or that makes it needless.
+
+        A copy that was left over is neither.
+
+        :raises CustodyError: VAULT_STATE, the key is in a hand-over.
+        """
+        found = None
+        for record in self._host.vault.of(instance):
+            if record.state == VaultState.CLAIMING:
+                found = record
+            elif not self._is_left_over(record):
+                if record.state == VaultState.HELD:
+                    return record
                 raise errors.CustodyError(
                     errors.Reason.VAULT_STATE,
-                    details={'state': before.state},
+                    details={'state': record.state},
                 )
-            custodial = Custodial(secret_uuid, passphrase)
-            record = before or host.vault.put(
-                seal_into(
-                    host,
-                    host.blank(instance, VaultState.CLAIMING),
-                    1,
-                    custodial,
-                    # A guess: the claim's answer says which one it is
-                    next(iter(host.ring().approval), ''),
-                )
-            )
-            claimed = self._claim(record)
-            epoch, kid = claimed.epoch, claimed.approval_kid
-            if (
-                (epoch, kid) != (record.epoch, record.kid)
-                or record.secret_uuid != secret_uuid
-                or before is not None
-            ):
-                record = seal_into(host, record, epoch, custodial, kid)
-            return _sealed(
-                host.vault.put(record.moved(VaultState.HELD, statement=None))
-            )
+        return found
 
-    def _claim(self, record: Record) -> Claimed:
-        """Become the holder of the key in a record.
+    def _is_left_over(self, record: Record) -> bool:
+        """Whether the ledger has gone on without this very key."""
+        try:
+            row = self._host.ledger_row(record.instance)
+        except errors.NotFound:
+            return False
+        return row.version >= record.rests_on and not is_live(
+            record, row, self._host.name
+        )
+
+    def _guess(self, instance: str, custodial: Custodial) -> Record:
+        """A sealed key for a claim; its answer says whether all is right."""
+        host = self._host
+        newest = host.journal.newest(instance)
+        epoch = newest.version + 1 if newest is not None else 1
+        while not host.vault.is_free(instance, epoch):
+            epoch += 1
+        blank = host.blank(instance, VaultState.CLAIMING)
+        return host.vault.put(
+            seal_into(host, blank, epoch, custodial, host.approval_kid())
+        )
+
+    def _granted(
+        self,
+        record: Record,
+        grant: VerifiedGrant,
+        custodial: Custodial,
+        is_fresh: bool,
+    ) -> Record:
+        """The record as the grant says; sealed anew if it differs."""
+        epoch, kid = grant.content.version, grant.content.approval_kid
+        if (
+            (epoch, kid, custodial.secret_uuid)
+            != (record.epoch, record.kid, record.secret_uuid)
+        ) or not is_fresh:
+            record = seal_into(self._host, record, epoch, custodial, kid)
+        return record.moved(VaultState.HELD, statement=None).resting_on(grant)
+
+    def _claim(self, record: Record) -> VerifiedGrant:
+        """Become the holder of the key in a record (C1).
 
         The record goes only if the service says that the server has another
         key: whatever else it says, or if it says nothing, this one may have
         been granted, and the next call finds out.
 
         :raises Conflict: LEDGER_CONFLICT.
+        :raises CustodyError: DOCUMENT_INVALID.
         """
-        key = objects.parse_public(record.public).name.hex()
+        host = self._host
+        key = outcome.key_name(record)
         try:
-            return self._host.attester.attest_for(
-                bodies.Claim(record.instance, key), Claimed
-            ).served
+            answered = host.attester.attest_for(
+                bodies.Claim(record.instance, key), Granted
+            )
         except errors.Conflict as exc:
             if exc.reason == errors.Reason.LEDGER_CONFLICT:
-                self._host.vault.erase(record.instance)
+                host.vault.erase(record)
             raise
+        grant = grants.verify_grant(
+            answered.served.grant,
+            host.ring(),
+            incarnation=answered.challenge.incarnation,
+        )
+        grant.check_host(
+            host=host.name,
+            ak_name=host.identity.ak_name,
+            instance=record.instance,
+            key=key,
+        )
+        return grant
 
     def open(self, instance: str) -> Key:
         """Give libvirt the passphrase, under a fresh approval.
 
+        What the service says of the ledger may be news: a hand-over whose
+        permit was lost on its way, or documents that the service has lost.
+
         :raises Conflict: CUSTODY_PENDING, a hand-over is undecided.
         """
         record = self._held(instance)
+        try:
+            return self._open(record)
+        except (errors.Conflict, errors.CustodyError) as exc:
+            if exc.reason not in _NEWS:
+                raise
+            refused = exc
+        try:
+            left = self._refresh(instance)
+        except errors.KororaError as exc:
+            LOG.warning('%s: %s', instance, exc)
+            left = None
+        if left is None or left.state != VaultState.HELD:
+            raise refused
+        return self._open(left)
+
+    def _open(self, record: Record) -> Key:
         host = self._host
-        with host.vault.busy(instance):
+        with host.vault.busy(record.instance):
             custodial = unseal(host, record, approve(host, record))
             if custodial.secret_uuid != record.secret_uuid:
                 raise errors.CustodyError(
                     errors.Reason.VAULT_DAMAGED,
-                    details={'instance': instance},
+                    details={'instance': record.instance},
                 )
-            host.hypervisor.define(
-                custodial.secret_uuid, instance, custodial.passphrase
-            )
+            host.define(record, custodial.passphrase)
             custodial.passphrase.wipe()
         return Key(custodial.secret_uuid, record.epoch)
 
     def close(self, instance: str) -> None:
         """Take the passphrase from libvirt; it may be gone already."""
-        record = self._host.vault.get(instance)
+        record = vault.current(self._host.vault.of(instance))
         uuid_of = record.secret_uuid if record is not None else ''
-        self._host.hypervisor.undefine(uuid_of, instance)
+        with faultpoints.step('host.undefine'):
+            self._host.hypervisor.undefine(uuid_of, instance)
 
     def _held(self, instance: str) -> Record:
-        record = self._host.vault.get(instance)
-        if record is not None and record.state not in (
-            VaultState.HELD,
-            VaultState.CLAIMING,
-        ):
+        record = self._host.vault.current(instance)
+        if record is not None and record.state != VaultState.HELD:
             record = self._resolve(instance)
-        if record is None:
+        if record is None or record.state == VaultState.CLAIMING:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         if record.state == VaultState.FORGOTTEN:
             raise errors.CustodyError(
                 errors.Reason.VAULT_STATE, details={'state': record.state}
             )
-        if record.state == VaultState.CLAIMING:
-            raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         if record.state != VaultState.HELD:
             raise errors.Conflict(
                 errors.Reason.CUSTODY_PENDING,
                 details={'state': record.state},
             )
         return record
+
+    def hear(self, kid: str) -> None:
+        """Note which approval key is active in the service."""
+        self._active = kid
+
+    def reseal(self) -> None:
+        """Seal a few keys anew that rest under another approval key.
+
+        Only if the service and this host agree on the key that is active:
+        one of them that is late would lead back to a key that is retired.
+
+        The old record stays until the new one is on disk; it opens as long
+        as the service still signs with the key that it names.
+        """
+        kid = self._host.approval_kid()
+        if kid != self._active:
+            return
+        stale = [
+            record
+            for record in self._host.vault.all()
+            if record.state == VaultState.HELD
+            and record.kid != kid
+            and record.instance not in self._not_now()
+        ]
+        for record in stale[:_RESEALED]:
+            try:
+                self._reseal(record, kid)
+            except (errors.KororaError, OSError) as exc:
+                self._refused[record.instance] = boot.now()
+                LOG.warning('%s: not sealed anew: %s', record.instance, exc)
+
+    def _not_now(self) -> set[str]:
+        """Servers whose key could not be sealed anew a moment ago."""
+        later = boot.now() - _RESEAL_AGAIN
+        self._refused = {
+            instance: at
+            for instance, at in self._refused.items()
+            if at > later
+        }
+        return set(self._refused)
+
+    def _reseal(self, record: Record, kid: str) -> None:
+        host = self._host
+        with host.vault.busy(record.instance):
+            if host.vault.find(record) != record:
+                return
+            custodial = unseal(host, record, approve(host, record))
+            sealed = seal_into(host, record, record.epoch, custodial, kid)
+            custodial.passphrase.wipe()
+            host.vault.replace(record, sealed)
+        LOG.info('%s: sealed anew for the key %s', record.instance, kid)
+
+
+def is_live(record: Record, row: LedgerRow, host: str) -> bool:
+    """Whether the ledger still speaks of a record's very key."""
+    return (row.holder, row.epoch) == (host, record.epoch) or (
+        bool(record.migration) and row.pending == record.migration
+    )
 
 
 def _sealed(record: Record) -> Key:

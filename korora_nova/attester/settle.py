@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settling hand-overs: tell the service, get its receipt, act on it.
+"""Settling hand-overs: say what is seen, get the receipt, act on it.
 
-Nothing is erased and nothing is held again but on a receipt.  Whoever stays
-silent is waited for.
+Nothing is erased and nothing is held again but on a document of the service.
+Whoever stays silent is waited for.
 """
 
 from __future__ import annotations
@@ -11,41 +11,55 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors
-from korora_nova.attester import boot, libvirt_secret, outcome
+from korora_nova import errors, faultpoints
+from korora_nova.attester import libvirt_secret, outcome
 from korora_nova.attester.host import Host
+from korora_nova.attester.observe import Observer
+from korora_nova.attester.reports import Reports
 from korora_nova.attester.vault import Record
 from korora_nova.custody import bodies
-from korora_nova.custody import receipt as receipts
-from korora_nova.custody.exchange import Decided
-from korora_nova.custody.receipt import VerifiedReceipt
-from korora_nova.custody.words import Statement, VaultState
+from korora_nova.custody.chain import AnyVerified
+from korora_nova.custody.exchange import Told
+from korora_nova.custody.words import MigrationState, Statement, VaultState
 
 LOG = logging.getLogger(__name__)
-
-#: Seconds after which a copy that no domain came for is given up.
-INCOMING_EXPIRY = 600.0
-#: Seconds after which a permitted stream that Nova never started is off.
-OUTGOING_EXPIRY = 900.0
-
-#: Seconds for which a guest must be seen running here before this host
-#: reports its arrival by itself.  libvirt can resume it on the source when the
-#: connection breaks at the very end; Nova then says which one counts.
-ARRIVAL_GRACE = 60.0
 
 _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
+#: Looks at a hand-over before the word is told once more.
+_LOOKS = 8
+#: Times that a server's records are settled at most while it waits to start.
+_PASSES = 3
 
-_BODY: dict[Statement, type[bodies.Decision]] = {
-    Statement.STREAM_COMPLETED: bodies.Commit,
-    Statement.ACTIVATED: bodies.Commit,
-    Statement.NEVER_STARTED: bodies.Abort,
-    Statement.NO_DOMAIN: bodies.Abort,
+#: Refusals after which the service has to see this host's documents.
+_BEHIND = (
+    errors.Reason.LEDGER_BEHIND,
+    errors.Reason.MIGRATION_UNKNOWN,
+    errors.Reason.NOT_HOLDER,
+)
+
+#: Word of an end whose domain is here -> its word when that is gone.
+_GONE: dict[Statement, Statement] = {
+    Statement.KEPT: Statement.ENDED_HERE,
+    Statement.ACTIVATED: Statement.NO_DOMAIN,
 }
+
+_T = TypeVar('_T')
+#: Server and epoch.
+_Place = tuple[str, int]
+
+
+@dataclasses.dataclass
+class _Heard:
+    """A word that the service has heard in this process' life."""
+
+    word: Statement
+    looks: int = 0
 
 
 class Settler:
@@ -54,14 +68,17 @@ class Settler:
     :ivar progress: notified whenever a record was settled.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, reports: Reports) -> None:
         self._host = host
-        self._started = boot.now()
+        self._reports = reports
+        self._observer = Observer(host.hypervisor)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self.progress = threading.Condition()
         self._retries: dict[str, tuple[float, float]] = {}
-        self._running: dict[str, float] = {}
+        self._heard: dict[_Place, _Heard] = {}
+        #: What else a round does, once the records are settled.
+        self.afterwards: list[Callable[[], None]] = []
         self._thread = threading.Thread(
             target=self._run, name='settle', daemon=True
         )
@@ -75,32 +92,52 @@ class Settler:
         self._thread.join(5)
 
     def kick(self, instance: str) -> None:
-        """Try this server's record again now."""
+        """Try this server's records again now."""
         self._retries.pop(instance, None)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
         self._wake.set()
 
     def resolve(self, instance: str) -> Record | None:
-        """Settle a server's record as far as can be; return what is left.
+        """Settle a server's records as far as can be; return what counts.
 
         A start of the server waits for this: what this host may decide by
         itself (it never started the stream) it decides now.
+
+        :raises KororaError: what keeps the key from being held here.
         """
-        with self._host.vault.changing():
-            record = self._host.vault.get(instance)
-            if (
-                record is not None
-                and record.state == VaultState.OUTGOING
-                and not record.statement
-            ):
-                record = self._host.vault.put(
-                    dataclasses.replace(
-                        record, statement=Statement.NEVER_STARTED
-                    )
-                )
-        if record is None:
-            return None
-        self.settle(record)
-        return self._host.vault.get(instance)
+        error: errors.KororaError | None = None
+        for _ in range(_PASSES):
+            before = self._host.vault.of(instance)
+            error = self._resolve(before)
+            if self._host.vault.of(instance) == before:
+                break
+        left = self._host.vault.current(instance)
+        if error is not None and (
+            left is None or left.state != VaultState.HELD
+        ):
+            raise error
+        return left
+
+    def _resolve(self, records: list[Record]) -> errors.KororaError | None:
+        error = None
+        for record in filter(self._is_due, records):
+            try:
+                self.settle(self._observe(record, now=True))
+            except errors.KororaError as exc:
+                self._log(record, exc)
+                error = exc
+        return error
+
+    def refresh(self, instance: str) -> Record | None:
+        """The same, after the service has said what it knows.
+
+        :raises KororaError: as :meth:`resolve`, or the service's.
+        """
+        self._reports.refresh(instance)
+        return self.resolve(instance)
 
     def settle(self, record: Record) -> None:
         """One attempt at one record.
@@ -108,153 +145,247 @@ class Settler:
         :raises KororaError: whatever keeps it from being settled.
         """
         record = self._observe(record)
-        token = None
-        if record.statement:
-            token = self._tell(record, record.statement)
-        elif record.migration:
-            token = self._look_up(record)
-        if token is not None:
-            ring = self._host.ring()
-            receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
-            self._apply(record, receipt)
-
-    def _observe(self, record: Record) -> Record:
-        """Note what this host sees by itself: domains, time, reboots."""
-        if record.statement or self._host.vault.is_busy(record.instance):
-            return record
-        statement = None
-        if record.state == VaultState.RECEIVING:
-            statement = Statement.NO_DOMAIN  # the agent stopped in the middle
-        elif record.state == VaultState.OUTGOING and self._off(record):
-            statement = Statement.NEVER_STARTED
-        elif record.state == VaultState.INCOMING:
-            statement = self._arrival(record)
-        if statement is None:
-            return record
-        return self._queue(record, statement)
-
-    def _off(self, record: Record) -> bool:
-        """A permitted stream can no longer start, or will not."""
-        return (
-            record.boot_id != boot.boot_id()
-            or boot.now() - record.since > OUTGOING_EXPIRY
-        )
-
-    def _arrival(self, record: Record) -> Statement | None:
-        domain = self._host.hypervisor.domain_state(record.instance)
-        if domain == libvirt_secret.RUNNING:
-            seen = self._running.setdefault(record.instance, boot.now())
-            arrived = boot.now() - seen >= ARRIVAL_GRACE
-            return Statement.ACTIVATED if arrived else None
-        self._running.pop(record.instance, None)
-        since = self._started
-        if record.boot_id == boot.boot_id():
-            since = max(since, record.since)
-        if (
-            domain == libvirt_secret.NONE
-            and boot.now() - since > INCOMING_EXPIRY
+        document = self._known(record)
+        if record.state != VaultState.HELD and (
+            self._has_to_tell(record) or document is None
         ):
-            return Statement.NO_DOMAIN
-        return None
+            self._learn(record)
+            document = self._known(record)
+        if document is not None:
+            self._apply(record, document)
 
-    def _queue(self, record: Record, statement: Statement) -> Record:
+    # What this host sees by itself
+
+    def _observe(self, record: Record, *, now: bool = False) -> Record:
+        if self._host.vault.is_busy(record.instance):
+            return record
+        word = self._observer.word(
+            record, told=not self._has_to_tell(record), now=now
+        )
+        return record if word is None else self.say(record, word)
+
+    def say(self, record: Record, word: Statement) -> Record:
+        """Note a word durably, unless the record was changed meanwhile."""
         with self._host.vault.changing():
-            if self._host.vault.get(record.instance) != record:
+            if self._host.vault.find(record) != record:
                 return record
-            changed = dataclasses.replace(record, statement=statement)
-            if statement == Statement.NO_DOMAIN:
-                changed = changed.moved(VaultState.RELINQUISHED)
-            self._host.vault.put(changed)
-        if statement == Statement.NO_DOMAIN:
+            if word == Statement.NO_DOMAIN:
+                changed = self._host.vault.put(
+                    record.moved(VaultState.RELINQUISHED, statement=word)
+                )
+            else:
+                changed = self._host.vault.say(record, word)
+        if word == Statement.NO_DOMAIN:
             self._host.shut(changed)
-        self._running.pop(record.instance, None)
-        LOG.info('%s: %s', record.instance, statement)
+        LOG.info('%s: %s', record.instance, word)
         return changed
 
-    def _tell(self, record: Record, statement: Statement) -> str | None:
-        """Tell the service the statement; the receipt, if there is one."""
-        if statement == Statement.DELETE:
-            return self._tell_deleted(record)
-        if statement == Statement.NO_DOMAIN and self._still_there(record):
-            return None
-        body = _BODY[statement](record.migration, statement)
-        try:
-            answered = self._host.attester.attest_for(body, Decided)
-        except errors.NotFound:
-            if record.state == VaultState.RELINQUISHED and not record.has_key:
-                self._drop(record)
-                return None
-            raise
-        except (errors.Conflict, errors.Forbidden):
-            token = self._look_up(record)
-            if token is None:
-                raise
-            return token
-        return answered.served.receipt
+    def _is_due(self, record: Record) -> bool:
+        """Whether something is, or may be, left to settle."""
+        if record.state in (VaultState.HELD, VaultState.CLAIMING):
+            newest = self._host.journal.newest(record.instance)
+            known = max(record.rests_on, record.epoch - 1)
+            return record.statement is not None or (
+                newest is not None and newest.version > known
+            )
+        return True
 
-    def _still_there(self, record: Record) -> bool:
-        state = self._host.hypervisor.domain_state(record.instance)
-        return state != libvirt_secret.NONE
+    def _known(self, record: Record) -> AnyVerified | None:
+        """The server's newest document, if the record is to follow it.
+
+        :raises CustodyError: it does not verify any more.
+        """
+        newest = self._host.journal.newest(record.instance)
+        if newest is None or newest.version <= record.rests_on:
+            return None
+        document = self._host.read(newest.token)
+        row = document.row
+        if (
+            not record.has_key
+            and not outcome.is_decision(record, document)
+            or row.pending
+            and row.pending == record.migration
+        ):
+            return None
+        return document
+
+    # What the service is told
+
+    def _has_to_tell(self, record: Record) -> bool:
+        heard = self._heard.get(_place(record))
+        return record.statement is not None and (
+            heard is None or heard.word != record.statement
+        )
+
+    def _learn(self, record: Record) -> None:
+        """Tell the service this host's word, or look what it decided."""
+        if record.statement == Statement.DELETE:
+            self._keep(self._tell_deleted(record))
+        elif not record.migration:
+            return
+        elif self._has_to_tell(record):
+            if not self._is_held_back(record):
+                self._keep(self._tell(record))
+        else:
+            self._keep(self._look(record))
+
+    def _is_held_back(self, record: Record) -> bool:
+        """Whether libvirt does not bear out a word that Nova has said."""
+        if record.statement == Statement.NO_DOMAIN:
+            return self._domain(record) != libvirt_secret.NONE
+        if record.statement == Statement.STREAM_COMPLETED:
+            return self._domain(record) == libvirt_secret.RUNNING
+        return False
+
+    def _domain(self, record: Record) -> str:
+        return self._host.hypervisor.domain_state(record.instance)
+
+    def _tell(self, record: Record) -> str | None:
+        """Tell the word; the receipt, if there is one."""
+        word = record.statement
+        assert word is not None  # noqa: S101 only words are told
+        body = bodies.Tell(record.migration, word)
+        try:
+            token = self._said(record, body)
+        except errors.NotFound as exc:
+            if exc.reason != errors.Reason.MIGRATION_UNKNOWN:
+                raise
+            self._drop_keyless(record)
+            return None
+        except (errors.Conflict, errors.Forbidden) as exc:
+            # Decided meanwhile, it may be
+            token = self._look(record)
+            if token is None:
+                raise exc from None
+        self._heard[_place(record)] = _Heard(word)
+        if token is None and not record.has_key:
+            return self._look(record)
+        return token
+
+    def _said(self, record: Record, body: bodies.Body) -> str | None:
+        """Say it; again after documents, if the service has lost some."""
+        attester = self._host.attester
+        try:
+            return attester.attest_for(body, Told).served.receipt or None
+        except errors.KororaError as exc:
+            if exc.reason not in _BEHIND or not record.document:
+                raise
+        self._reports.present([record.instance])
+        return attester.attest_for(body, Told).served.receipt or None
 
     def _tell_deleted(self, record: Record) -> str | None:
         try:
-            answered = self._host.attester.attest_for(
-                bodies.Delete(record.instance), Decided
-            )
+            return self._said(record, bodies.Delete(record.instance))
         except errors.CustodyError as exc:
-            if (record.state, exc.reason) != (
-                VaultState.CLAIMING,
-                errors.Reason.NOT_HOLDER,
-            ):
+            if exc.reason != errors.Reason.NOT_HOLDER:
                 raise
+            if record.state != VaultState.CLAIMING:
+                self._reports.refresh(record.instance)
+                if self._known(record) is None:
+                    raise
+                return None  # somebody else has ended it
             self._drop(record)  # the claim was never granted
             return None
-        return answered.served.receipt
 
-    def _look_up(self, record: Record) -> str | None:
-        token = self._host.client.get_migration(record.migration).get(
-            'receipt'
-        )
+    def _look(self, record: Record) -> str | None:
+        """Look up the receipt; every so often the word is told again."""
+        heard = self._heard.get(_place(record))
+        if heard is not None:
+            heard.looks += 1
+            if heard.looks >= _LOOKS:
+                del self._heard[_place(record)]
+        try:
+            found = self._host.migration(record.migration)
+        except errors.NotFound:
+            self._heard.pop(_place(record), None)
+            self._drop_keyless(record)
+            if record.document:
+                self._reports.present([record.instance])
+            return None
+        token = found.get('receipt')
+        if token is None and found.get('status') == MigrationState.ABORTED:
+            self._drop_keyless(record)  # it ended before a permit
         return str(token) if token is not None else None
+
+    def _keep(self, token: str | None) -> None:
+        """:raises CustodyError: it is no document of the service."""
+        if token is not None:
+            self._host.journal.add(self._host.read(token))
+
+    # What comes of it
+
+    def _drop_keyless(self, record: Record) -> None:
+        if record.state == VaultState.RELINQUISHED and not record.has_key:
+            self._drop(record)
 
     def _drop(self, record: Record) -> None:
         """This host never was, nor could become, the holder of this key."""
         with self._host.vault.changing():
-            if self._host.vault.get(record.instance) == record:
-                self._host.vault.erase(record.instance)
-        self._notify()
+            if self._host.vault.find(record) == record:
+                self._host.vault.erase(record)
+        self._settled(record)
 
-    def _apply(self, record: Record, receipt: VerifiedReceipt) -> None:
-        after = outcome.apply_receipt(record, receipt)
-        self._host.journal.add(receipt)
+    def _apply(self, record: Record, document: AnyVerified) -> None:
+        """Do to a record what a document says (C9)."""
+        after = outcome.apply_document(
+            record,
+            document,
+            self._host.name,
+            lambda: self._has_domain(record),
+        )
+        if after == record or after is None and self._took_back(record):
+            return
         # Shut before the record goes: it names libvirt's secret
-        if after is None:
+        if after is None and not self._others(record):
             self._host.shut(record)
         with self._host.vault.changing():
-            current = self._host.vault.get(record.instance)
-            if current is None or _key(current) != _key(record):
+            current = self._host.vault.find(record)
+            if current is None or self._host.vault.is_busy(record.instance):
                 return
             if after is None:
-                self._host.vault.erase(record.instance)
+                self._host.vault.erase(record)
             else:
-                if current.forget:  # deleted while it was under way
-                    after = after.moved(
-                        VaultState.FORGOTTEN,
-                        statement=Statement.DELETE,
-                        forget=False,
-                    )
-                self._host.vault.put(after)
+                self._host.vault.put(_after(current, after))
         LOG.info(
-            '%s: migration %s %s, now %s',
+            '%s: epoch %d, migration %s: %s',
             record.instance,
+            record.epoch,
             record.migration or '-',
-            receipt.receipt.outcome,
             'erased' if after is None else after.state,
         )
-        self._notify()
+        self._settled(record)
 
-    def _notify(self) -> None:
-        with self.progress:
+    def _took_back(self, record: Record) -> bool:
+        """Settle with a new word: the last one was that the guest is here.
+
+        Untold, a dispute about it would never end.
+        """
+        word = _GONE.get(record.statement) if record.statement else None
+        if word is None or not record.migration:
+            return False
+        changed = self.say(record, word)
+        if changed != record:
+            self.settle(changed)
+        return True
+
+    def _has_domain(self, record: Record) -> bool:
+        """Whether libvirt has the server, under this very key."""
+        return (
+            not self._others(record)
+            and self._domain(record) != libvirt_secret.NONE
+        )
+
+    def _others(self, record: Record) -> bool:
+        """Whether the server's key is here at a later epoch."""
+        return any(
+            other.epoch > record.epoch and other.has_key
+            for other in self._host.vault.of(record.instance)
+        )
+
+    def _settled(self, record: Record) -> None:
+        self._observer.forget(record)
+        self._heard.pop(_place(record), None)
+        with faultpoints.step('host.settled'), self.progress:
             self.progress.notify_all()
 
     # The worker
@@ -274,21 +405,25 @@ class Settler:
         What a host sees is noted first: it must not wait for a service
         that does not answer, of which one try is enough.
         """
+        for instance in self._reports.work():
+            self._retries.pop(instance, None)
         now = time.monotonic()
         due = []
         for record in self._host.vault.all():
-            if not _unsettled(record) or self._host.vault.is_busy(
-                record.instance
+            if self._host.vault.is_busy(record.instance) or not self._is_due(
+                record
             ):
                 continue
             seen = self._attempt(self._observe, record) or record
-            if seen != record or now >= self._due(record.instance):
+            if seen != record or now >= self._next_try(record.instance):
                 due.append(seen)
         for record in due:
             if not self._try(record):
-                break
+                return
+        for extra in self.afterwards:
+            extra()
 
-    def _due(self, instance: str) -> float:
+    def _next_try(self, instance: str) -> float:
         return self._retries.get(instance, (0.0, _FIRST_DELAY))[0]
 
     def _try(self, record: Record) -> bool:
@@ -308,8 +443,8 @@ class Settler:
         return True
 
     def _attempt(
-        self, call: Callable[[Record], Record], record: Record
-    ) -> Record | None:
+        self, call: Callable[[Record], _T], record: Record
+    ) -> _T | None:
         try:
             return call(record)
         except (errors.KororaError, OSError) as exc:
@@ -325,12 +460,14 @@ class Settler:
         )
 
 
-def _unsettled(record: Record) -> bool:
-    if record.state == VaultState.CLAIMING:
-        return record.statement is not None
-    return record.state != VaultState.HELD
+def _place(record: Record) -> _Place:
+    return record.instance, record.epoch
 
 
-def _key(record: Record) -> tuple[str, int, bytes]:
-    """What makes two records the same key in the same hand-over."""
-    return record.migration, record.epoch, record.private
+def _after(current: Record, after: Record) -> Record:
+    """The record to keep: what was deleted meanwhile is given up."""
+    if not current.forget or after.state != VaultState.HELD:
+        return dataclasses.replace(after, forget=current.forget)
+    return after.moved(
+        VaultState.FORGOTTEN, statement=Statement.DELETE, forget=False
+    )

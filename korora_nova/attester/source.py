@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import threading
@@ -19,10 +20,12 @@ from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.vault import Record
 from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
-from korora_nova.custody.exchange import Permitted
+from korora_nova.custody import start as starts
+from korora_nova.custody.exchange import Permitted, Started
 from korora_nova.custody.permit import VerifiedPermit
+from korora_nova.custody.start import VerifiedStart
 from korora_nova.custody.transfer import Transfer, WrapRequest
-from korora_nova.custody.words import MigrationState, Statement, VaultState
+from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.quote.verify import Quote, verify_quote
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2.policy import PCRS_POLICY
@@ -34,6 +37,8 @@ LOG = logging.getLogger(__name__)
 ANNOUNCED_SECONDS = 600.0
 #: Calls over the bus that one announcement may cost before it is void.
 ATTEMPTS = 3
+#: Hand-overs whose answer to ``send`` is kept for their start.
+_KEPT = 64
 
 
 @dataclasses.dataclass
@@ -108,6 +113,9 @@ class Source:
         self._announcements = announcements
         self._last = last
         self._kick = kick
+        self._answers: collections.OrderedDict[str, Answered[Permitted]] = (
+            collections.OrderedDict()
+        )
 
     def announce(self, instance: str) -> None:
         """This host's own Nova checks a migration of the server."""
@@ -123,7 +131,7 @@ class Source:
         # A flood of the bus must not make the server's own start wait.
         self._announcements.require(instance)
         with host.vault.busy(instance):
-            record = host.vault.get(instance)
+            record = host.vault.current(instance)
             if record is None:
                 raise errors.CustodyError(errors.Reason.VAULT_MISSING)
             if record.state != VaultState.HELD:
@@ -142,7 +150,7 @@ class Source:
     def _hand_over(self, record: Record, request: _Checked) -> Transfer:
         started = time.monotonic()
         with self._host.tpm.tally() as count:
-            answer = self._ask(request)
+            answer = self._ask(record, request)
             permit = self._accept(record, request, answer)
             self._announcements.spend(record.instance)
             outgoing = self._part(record, request, permit)
@@ -151,12 +159,20 @@ class Source:
             except BaseException:
                 self._never_sent(outgoing)
                 raise
-        self._last.value = answers.Handover(
-            'source', (time.monotonic() - started) * 1000, count.total()
+        migration = request.asked.migration
+        self._last.note(
+            'source', migration, time.monotonic() - started, count.total()
         )
+        self._keep(migration, answer)
         return transfer
 
-    def _ask(self, request: _Checked) -> Answered[Permitted]:
+    def _keep(self, migration: str, answer: Answered[Permitted]) -> None:
+        """Its challenge and PCRs serve the start, if that comes soon."""
+        self._answers[migration] = answer
+        while len(self._answers) > _KEPT:
+            self._answers.popitem(last=False)
+
+    def _ask(self, record: Record, request: _Checked) -> Answered[Permitted]:
         """A permit, and with it the approval to open our own copy once.
 
         While the hand-over is pending nobody is approved any more.
@@ -168,6 +184,7 @@ class Source:
             nonce=request.nonce.hex(),
             dest=asked.dest,
             msk_name=request.msk_name.hex(),
+            kid=record.kid,
         )
         return self._host.attester.attest_for(body, Permitted)
 
@@ -180,7 +197,6 @@ class Source:
         permit = permits.verify_permit(
             answer.served.permit,
             ring,
-            cloud=ring.cloud,
             incarnation=answer.challenge.incarnation,
         )
         permit.check_source(
@@ -202,17 +218,16 @@ class Source:
         self, record: Record, request: _Checked, permit: VerifiedPermit
     ) -> Record:
         """From here on this copy opens no more: durable before wrapping."""
-        with self._host.vault.changing():
-            if self._host.vault.get(record.instance) != record:
-                raise errors.CustodyError(errors.Reason.VAULT_STATE)
-            return self._host.vault.put(
-                record.moved(
-                    VaultState.OUTGOING,
-                    migration=request.asked.migration,
-                    permit=permit.token,
-                    peer=request.asked.dest,
-                )
-            )
+        self._host.journal.add(permit)
+        return self._host.vault.replace(
+            record,
+            record.moved(
+                VaultState.OUTGOING,
+                migration=request.asked.migration,
+                permit=permit.token,
+                peer=request.asked.dest,
+            ).resting_on(permit),
+        )
 
     def _wrap(
         self,
@@ -269,13 +284,8 @@ class Source:
 
     def _never_sent(self, record: Record) -> None:
         with self._host.vault.changing():
-            current = self._host.vault.get(record.instance)
-            if current == record:
-                self._host.vault.put(
-                    dataclasses.replace(
-                        record, statement=Statement.NEVER_STARTED
-                    )
-                )
+            if self._host.vault.find(record) == record:
+                self._host.vault.say(record, Statement.NEVER_STARTED)
         self._kick(record.instance)
 
     def start(
@@ -286,41 +296,71 @@ class Source:
         address: str,
         tls_name: str | None,
     ) -> answers.Started:
-        """The memory stream may start, to where the permit says.
+        """The memory stream may start, to where the permit says (C7).
+
+        Said again until libvirt was called, it is the same start.
 
         :raises CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
             VAULT_STATE (spent).
         :raises Conflict: MIGRATION_SPENT, decided already.
+        :raises Untrusted: the destination is not trusted now.
         """
         host = self._host
-        with host.vault.busy(instance):
-            record = self._outgoing(instance, migration)
-            ring = host.ring()
-            permit = permits.verify_permit(
-                record.permit, ring, cloud=ring.cloud
-            )
-            named = permit.permit.tls_name
+        begun = time.monotonic()
+        with host.vault.busy(instance), host.tpm.tally() as count:
+            record = self._startable(instance, migration)
+            permit = permits.verify_permit(record.permit, host.ring())
+            named = permit.content.tls_name
             permit.check_stream(
                 dest=dest,
                 address=address,
                 tls_name=named if tls_name else None,
             )
-            host.attester.require_affirming(dest)
-            status = host.client.get_migration(migration).get('status')
-            if status != MigrationState.PENDING:
-                raise errors.Conflict(errors.Reason.MIGRATION_SPENT)
-            with host.vault.changing():
-                if host.vault.get(instance) != record:
-                    raise errors.CustodyError(errors.Reason.VAULT_STATE)
-                host.vault.put(record.moved(VaultState.MOVING))
-        return answers.Started(permit.permit.address, named)
+            if record.state == VaultState.OUTGOING:
+                record = host.vault.replace(
+                    record, record.moved(VaultState.STARTING)
+                )
+            start = self._ask_start(record, permit)
+            host.journal.add(start)
+            host.vault.replace(
+                record, record.moved(VaultState.MOVING).resting_on(start)
+            )
+        self._answers.pop(migration, None)
+        self._last.note(
+            'source', migration, time.monotonic() - begun, count.total()
+        )
+        return answers.Started(permit.content.address, named)
 
-    def _outgoing(self, instance: str, migration: str) -> Record:
-        record = self._host.vault.get(instance)
+    def _ask_start(
+        self, record: Record, permit: VerifiedPermit
+    ) -> VerifiedStart:
+        """The service's start, and its word that D is trusted now.
+
+        :raises CustodyError: DOCUMENT_INVALID.
+        :raises Untrusted: the destination is not affirming.
+        """
+        attester = self._host.attester
+        answered = attester.attest_for(
+            bodies.Start(record.migration, permit.hash),
+            Started,
+            self._answers.get(record.migration),
+        )
+        start = starts.verify_start(
+            answered.served.start,
+            self._host.ring(),
+            incarnation=answered.challenge.incarnation,
+        )
+        start.check_source(instance=record.instance, permit_hash=permit.hash)
+        peer = attester.verify(answered.served.peer, permit.content.dest)
+        peer.require_affirming(time.time())
+        return start
+
+    def _startable(self, instance: str, migration: str) -> Record:
+        record = self._host.vault.current(instance)
         if record is None:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         if (
-            record.state != VaultState.OUTGOING
+            record.state not in (VaultState.OUTGOING, VaultState.STARTING)
             or record.migration != migration
             or record.statement
         ):
@@ -336,7 +376,7 @@ def _wrap(
     """The transit object with a fresh key, and the envelope under it."""
     key = envelope.new_key()
     payload = envelope.TransitPayload(
-        asked.migration, asked.instance, permit.permit.new_epoch, key
+        asked.migration, asked.instance, permit.content.new_epoch, key
     ).pack()
     state = handover.TransitState.of(permit)
     wrapped = handover.wrap(asked.msk_public, payload, state)

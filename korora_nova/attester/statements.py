@@ -16,19 +16,22 @@ from korora_nova import errors
 from korora_nova.attester import libvirt_secret, vault
 from korora_nova.attester.host import Host
 from korora_nova.attester.settle import Settler
+from korora_nova.attester.vault import Record
 from korora_nova.custody import receipt as receipts
 from korora_nova.custody.answers import Noted
-from korora_nova.custody.words import Outcome, Statement, VaultState
+from korora_nova.custody.words import Statement, VaultState
 
 LOG = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 2.0
+#: Times that a record may change just when it is to be.
+_ATTEMPTS = 8
 
 #: What a record's own history admits to be said.
 _ALLOWED = {
     Statement.STREAM_COMPLETED: (VaultState.MOVING,),
-    Statement.NEVER_STARTED: (VaultState.OUTGOING,),
-    Statement.ACTIVATED: (VaultState.INCOMING,),
+    Statement.NEVER_STARTED: (VaultState.OUTGOING, VaultState.STARTING),
+    Statement.ACTIVATED: (VaultState.INCOMING, VaultState.RELINQUISHED),
     Statement.NO_DOMAIN: vault.AS_DEST,
 }
 
@@ -49,7 +52,8 @@ class Statements:
     ) -> Noted:
         """Queue a statement durably; with ``wait``, await its receipt.
 
-        Saying the same again, or after the decision, is harmless.
+        Saying the same again, or after the decision, is harmless; until
+        then the last word counts.
         """
         if statement == Statement.ACTIVATED:
             self._require_running(instance, migration)
@@ -60,30 +64,24 @@ class Statements:
     def _queue(
         self, statement: Statement, instance: str, migration: str
     ) -> bool:
-        with self._host.vault.changing():
-            record = self._host.vault.get(instance)
-            if record is None or record.migration != migration:
+        for _ in range(_ATTEMPTS):
+            record = self._host.vault.of_migration(instance, migration)
+            if record is None:
                 return False
-            if record.statement:
-                return record.statement == statement
+            if record.statement == statement:
+                return True
             if record.state not in _ALLOWED[statement]:
                 raise errors.Forbidden(
                     errors.Reason.STATEMENT_NOT_ALLOWED,
                     details={'state': record.state},
                 )
-            if statement == Statement.NO_DOMAIN:
-                record = record.moved(VaultState.RELINQUISHED)
-            self._host.vault.put(
-                dataclasses.replace(record, statement=statement)
-            )
-        if statement == Statement.NO_DOMAIN:
-            self._host.shut(record)
-        return True
+            if self._settler.say(record, statement) != record:
+                return True
+        return False
 
     def _require_running(self, instance: str, migration: str) -> None:
         """That a guest arrived is for this host's libvirt to say."""
-        record = self._host.vault.get(instance)
-        if record is None or record.migration != migration:
+        if self._host.vault.of_migration(instance, migration) is None:
             return
         domain = self._host.hypervisor.domain_state(instance)
         if domain != libvirt_secret.RUNNING:
@@ -96,20 +94,9 @@ class Statements:
     def relinquish(self, instance: str, migration: str) -> None:
         """Give up a key that was being received; never raises."""
         try:
-            with self._host.vault.changing():
-                record = self._host.vault.get(instance)
-                if (
-                    record is None
-                    or record.migration != migration
-                    or record.state not in vault.AS_DEST
-                ):
-                    return
-                record = self._host.vault.put(
-                    record.moved(
-                        VaultState.RELINQUISHED, statement=Statement.NO_DOMAIN
-                    )
-                )
-            self._host.shut(record)
+            record = self._host.vault.of_migration(instance, migration)
+            if record is not None and record.state in vault.AS_DEST:
+                self._settler.say(record, Statement.NO_DOMAIN)
         except (errors.KororaError, OSError) as exc:
             LOG.error('%s: cannot relinquish: %s', instance, exc)
         self._settler.kick(instance)
@@ -117,37 +104,25 @@ class Statements:
     def forget(self, instance: str, wait: float = 0.0) -> Noted:
         """The server was deleted: a tombstone now, gone on the receipt."""
         with self._host.vault.changing():
-            record = self._host.vault.get(instance)
-            if record is None:
-                return Noted(False)
-            if record.state == VaultState.HELD:
-                record = record.moved(
-                    VaultState.FORGOTTEN,
-                    statement=Statement.DELETE,
-                    migration='',
-                )
-            elif record.state == VaultState.CLAIMING:
-                record = dataclasses.replace(
-                    record, statement=Statement.DELETE
-                )
-            elif record.state in vault.AS_DEST:
-                record = record.moved(
-                    VaultState.RELINQUISHED,
-                    statement=Statement.NO_DOMAIN,
-                    forget=True,
-                )
-            elif record.state in vault.AS_SOURCE:
-                record = dataclasses.replace(record, forget=True)
-            self._host.vault.put(record)
-        self._host.shut(record)
+            records = [
+                self._host.vault.put(_forgotten(record))
+                for record in self._host.vault.of(instance)
+            ]
+        for record in records:
+            self._host.shut(record)
         self._settler.kick(instance)
-        key = record.migration or instance
-        return self._await(True, instance, key, wait)
+        last = vault.current(records)
+        if last is None:
+            return Noted(False)
+        return self._await(True, instance, last.migration or instance, wait)
 
     def _await(
         self, queued: bool, instance: str, key: str, wait: float
     ) -> Noted:
-        """Wait until nothing is left to say; the receipt, if there is one."""
+        """Wait until nothing is left to say; the receipt, if there is one.
+
+        :param key: the migration, or the server if it was deleted.
+        """
         deadline = time.monotonic() + wait
         progress = self._settler.progress
         with progress:
@@ -156,19 +131,35 @@ class Statements:
                 if left <= 0:
                     break
                 progress.wait(min(left, _LOOK_AGAIN))
-        token = self._host.journal.find(key) if settled else None
+        token = self._host.journal.receipt(instance, key) if settled else None
         if token is None:
             return Noted(queued)
-        return Noted(queued, token, self._outcome(token))
+        receipt = receipts.verify_receipt(token, self._host.ring())
+        return Noted(queued, token, receipt.content.outcome)
 
     def _is_settled(self, instance: str, key: str) -> bool:
-        record = self._host.vault.get(instance)
-        return record is None or key not in (
-            record.migration,
-            record.instance if record.statement == Statement.DELETE else None,
+        return not any(
+            key == record.migration
+            or key == instance
+            and record.statement == Statement.DELETE
+            for record in self._host.vault.of(instance)
         )
 
-    def _outcome(self, token: str) -> Outcome:
-        ring = self._host.ring()
-        receipt = receipts.verify_receipt(token, ring, cloud=ring.cloud)
-        return receipt.receipt.outcome
+
+def _forgotten(record: Record) -> Record:
+    """A record of a server that was deleted."""
+    if record.state == VaultState.HELD:
+        return record.moved(
+            VaultState.FORGOTTEN, statement=Statement.DELETE, migration=''
+        )
+    if record.state == VaultState.CLAIMING:
+        return dataclasses.replace(record, statement=Statement.DELETE)
+    if record.state in vault.AS_DEST:
+        return record.moved(
+            VaultState.RELINQUISHED,
+            statement=Statement.NO_DOMAIN,
+            forget=True,
+        )
+    if record.state in vault.AS_SOURCE:
+        return dataclasses.replace(record, forget=True)
+    return record

@@ -5,18 +5,21 @@
 
     korora-manage db sync
     korora-manage db version
-    korora-manage keys create [--directory DIR] [--public FILE]
-    korora-manage ledger freeze
+    korora-manage keys create [USE]
+    korora-manage keys status
+    korora-manage keys activate KEY
+    korora-manage keys retire KEY [--wait SECONDS]
+    korora-manage keys revoke KEY [--force]
     korora-manage audit verify
     korora-manage endorsers check [--directory DIR]
+    korora-manage anchor create
+    korora-manage anchor show [SERVER ...]
 """
 
 from __future__ import annotations
 
 import datetime
-import os
 import sys
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +28,13 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.cmd import anchor
+from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import service
-from korora_nova.verifier.custody import receipts, recovery
+from korora_nova.verifier.anchor import loading
+from korora_nova.verifier.custody import log
 from korora_nova.verifier.db import api, migration
 
 
@@ -43,53 +49,17 @@ def db_version(conf: cfg.ConfigOpts) -> None:
     print(migration.current(api.Database(conf).engine) or 'none')
 
 
-def keys_create(conf: cfg.ConfigOpts) -> None:
-    """Make one key per use, and the file of public keys to distribute.
-
-    Existing private keys are kept; new ones are added to the public keys,
-    which keep those that hosts still need.
-    """
-    directory = conf.command.directory or conf[options.VERIFIER].keys_dir
-    public = conf.command.public or conf[options.VERIFIER].trusted_keys
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    known = (
-        keys.KeyRing.load(public)
-        if os.path.exists(public)
-        else keys.KeyRing.build(
-            str(uuid.uuid4()), result=[], custody=[], approval=[]
-        )
-    )
-    listed = {use: list(getattr(known, use).values()) for use in keys.USES}
-    for use in keys.USES:
-        key = _key(os.path.join(directory, f'{use}.pem'))
-        if key.kid not in getattr(known, use):
-            listed[use].append(key.public)
-    keys.KeyRing.build(known.cloud, **listed).save(public)
-    print(f'The public keys are in {public}; every host and Nova pin them.')
-
-
-def _key(path: str) -> keys.SigningKey:
-    if os.path.exists(path):
-        return keys.SigningKey.load(path)
-    key = keys.SigningKey.generate()
-    key.save(path)
-    return key
-
-
-def ledger_freeze(conf: cfg.ConfigOpts) -> None:
-    """Stop signing; run it after restoring a backup, before the service."""
-    recovery.freeze(api.Database(conf), 'an operator froze it')
-    print(
-        'The service signs nothing until "openstack attestation ledger '
-        'recover" is run.'
-    )
-
-
-def audit_verify(conf: cfg.ConfigOpts) -> None:
-    """Verify the chain of receipts in the database."""
+def audit_verify(conf: cfg.ConfigOpts) -> int:
+    """Verify all documents, their chains, their log, and the anchor."""
     ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
-    count = receipts.verify(api.Database(conf), ring)
-    print(f'{count} receipts verify, in an unbroken chain.')
+    report = log.verify(api.Database(conf), ring, loading.load(conf))
+    for text in (*report.faults, *report.holes):
+        print(text)
+    print(
+        f'{report.documents} documents of {report.servers} servers verify; '
+        f'{len(report.faults)} faults, {len(report.holes)} gaps.'
+    )
+    return 1 if report.faults else 0
 
 
 def endorsers_check(conf: cfg.ConfigOpts) -> int:
@@ -108,10 +78,10 @@ def _add_parsers(subparsers: Any) -> None:
     for noun, verb, action in (
         ('db', 'sync', db_sync),
         ('db', 'version', db_version),
-        ('keys', 'create', keys_create),
-        ('ledger', 'freeze', ledger_freeze),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
+        ('anchor', 'create', anchor.create),
+        ('anchor', 'show', anchor.show),
     ):
         if noun not in nouns:
             nouns[noun] = subparsers.add_parser(noun).add_subparsers(
@@ -119,15 +89,22 @@ def _add_parsers(subparsers: Any) -> None:
             )
         parser = nouns[noun].add_parser(verb, help=action.__doc__)
         parser.set_defaults(action=action)
-        if action is keys_create:
-            parser.add_argument(
-                '--directory', help='directory of the private keys'
-            )
-            parser.add_argument('--public', help='file of the public keys')
         if action is endorsers_check:
             parser.add_argument(
                 '--directory', help='default: [verifier] ek_roots'
             )
+        if action is anchor.show:
+            parser.add_argument(
+                'servers',
+                nargs='*',
+                metavar='SERVER',
+                help='uuids of servers whose marks to show',
+            )
+    key_commands.add_parsers(
+        subparsers.add_parser('keys').add_subparsers(
+            required=True, metavar='COMMAND'
+        )
+    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from oslo_upgradecheck import common_checks, upgradecheck
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api import rules
-from korora_nova.rats.signed import keys
 from korora_nova.verifier import keystore
 from korora_nova.verifier.db import api, migration
 
@@ -43,12 +42,9 @@ class Checks(upgradecheck.UpgradeCommands):
         )
 
     def keys(self) -> upgradecheck.Result:
-        """Each private key exists, and hosts pin its public key."""
-        group = self._conf[options.VERIFIER]
+        """The private key of each active key is there."""
         try:
-            keystore.load_signers(
-                self._conf, keys.KeyRing.load(group.trusted_keys)
-            )
+            keystore.Keys(self._conf)
         except errors.KororaError as exc:
             return upgradecheck.Result(_FAILURE, str(exc))
         return upgradecheck.Result(_SUCCESS)

@@ -58,7 +58,7 @@ class HostStatus(Fields):
 
     :param tier: of its last result; none, if it has none.
     :param expires: of that result, seconds since 1970.
-    :param receipt_head: digest of the latest receipt seen, hex.
+    :param documents: servers of which this host keeps a document.
     """
 
     PROPERTIES = {
@@ -67,7 +67,7 @@ class HostStatus(Fields):
         'tier': _TEXT,
         'reasons': _TEXTS,
         'expires': _or_null(_SECONDS),
-        'receipt_head': _TEXT,
+        'documents': _COUNT,
         'keys': {'type': 'array', 'items': schemas.closed(HeldKey.PROPERTIES)},
         'last_handover': _or_null(schemas.closed(Handover.PROPERTIES)),
         'versions': {'type': 'object', 'additionalProperties': _TEXT},
@@ -79,7 +79,7 @@ class HostStatus(Fields):
     tier: str
     reasons: tuple[str, ...]
     expires: float | None
-    receipt_head: str
+    documents: int
     keys: tuple[HeldKey, ...]
     last_handover: Handover | None
     versions: dict[str, str]

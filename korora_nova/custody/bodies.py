@@ -5,36 +5,65 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple
 
 from korora_nova import errors
-from korora_nova.custody import ledger, messages
+from korora_nova.custody import decision, messages
 from korora_nova.custody.words import Statement
 from korora_nova.rats import schemas
 
-#: Keys in one report.
-PAGE = 4096
-_PAIRS = {
+#: Servers in one report, and documents in one presentation.
+PAGE = 1024
+PRESENTED = 64
+
+_KEYS = {
+    'type': 'array',
+    'minItems': 1,
+    'maxItems': 64,
+    'items': {
+        'type': 'array',
+        'minItems': 3,
+        'maxItems': 3,
+        'prefixItems': [schemas.UUID, schemas.EPOCH, schemas.hex_string(8)],
+    },
+}
+_KID: schemas.Schema = {'anyOf': [schemas.hex_string(8), {'const': ''}]}
+_KNOWN = {
     'type': 'array',
     'maxItems': PAGE,
     'items': {
         'type': 'array',
-        'minItems': 2,
-        'maxItems': 2,
-        'prefixItems': [schemas.UUID, schemas.EPOCH],
+        'minItems': 4,
+        'maxItems': 4,
+        'prefixItems': [schemas.UUID, schemas.EPOCH, schemas.DIGEST, _KID],
     },
 }
 
 _BOUND = {'anyOf': [schemas.UUID, {'const': ''}]}
 
-D = TypeVar('D', bound='Decision')
-
 
 class Key(NamedTuple):
-    """The key of one server at one epoch."""
+    """The key of one server at one epoch.
+
+    :param kid: of the approval key that it rests under.
+    """
 
     instance: str
     epoch: int
+    kid: str
+
+
+class Known(NamedTuple):
+    """What a host knows of one server.
+
+    :param version: of its newest document; ``digest`` of that, hex.
+    :param kid: approval key that the key rests under; '' without key.
+    """
+
+    instance: str
+    version: int
+    digest: str
+    kid: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,49 +78,48 @@ class Body(messages.Message):
 
 @dataclasses.dataclass(frozen=True)
 class Attest(Body):
-    """The host reports facts and wants nothing but its result.
+    """The host reports facts and wants nothing but its result (C11).
 
-    :param receipt_head: the last receipt itself, empty before any: an
-        unsigned one would stop the ledger.
-    :param held: keys that this host holds: of the servers whose ids come
-        after ``after``, up to and with ``upto``. Both are empty without
-        bound, so that one report of a host with few keys has them all.
+    :param known: servers whose documents this host has: those whose ids
+        come after ``after``, up to and with ``upto``. Both are empty without
+        bound, so that one report of a host with few servers has them all.
     """
 
     PURPOSE = 'attest'
     SCHEMA = schemas.closed(
         {
             'version': schemas.VERSION,
-            'receipt_head': {'anyOf': [schemas.TOKEN, {'const': ''}]},
-            'held': _PAIRS,
+            'known': _KNOWN,
             'after': _BOUND,
             'upto': _BOUND,
         },
         optional=('after', 'upto'),
     )
 
-    receipt_head: str
-    held: tuple[Key, ...]
+    known: tuple[Known, ...]
     after: str = ''
     upto: str = ''
 
     @classmethod
-    def page(
-        cls, receipt_head: str, held: Iterable[Key], after: str
-    ) -> Attest:
-        """The report of the first keys after a server; all, if they fit.
+    def page(cls, known: Iterable[Known], after: str) -> Attest:
+        """The report of the first servers after one; all, if they fit.
 
         The next page begins after this one's ``upto``.
         """
-        rest = sorted(key for key in held if key.instance > after)
+        rest = sorted(one for one in known if one.instance > after)
         upto = rest[PAGE - 1].instance if len(rest) > PAGE else ''
-        return cls(receipt_head, tuple(rest[:PAGE]), after, upto)
+        return cls(tuple(rest[:PAGE]), after, upto)
 
     def covers(self, instance: str) -> bool:
         """Whether the page says something about a server."""
         return self.after < instance and (
             not self.upto or instance <= self.upto
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all that the host knows, or the end of it."""
+        return not self.upto
 
     def to_json(self) -> dict[str, object]:
         """See :meth:`.Message.to_json`; without the bounds it has not."""
@@ -106,17 +134,46 @@ class Attest(Body):
         """See :meth:`.Message.from_json`."""
         fields = messages.validate(document, cls.SCHEMA)
         page = cls(
-            fields['receipt_head'],
-            _keys(fields['held']),
+            tuple(
+                # In JSON 3.0 is an integer, too.
+                Known(instance, int(version), digest, kid)
+                for instance, version, digest, kid in fields['known']
+            ),
             fields.get('after', ''),
             fields.get('upto', ''),
         )
-        if not all(page.covers(key.instance) for key in page.held):
+        if not all(page.covers(one.instance) for one in page.known):
             raise errors.Invalid(
                 errors.Reason.INVALID_REQUEST,
                 'The report names a server outside of its bounds.',
             )
         return page
+
+
+@dataclasses.dataclass(frozen=True)
+class Present(Body):
+    """The host shows documents of the service (C12)."""
+
+    PURPOSE = 'present'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'documents': {
+                'type': 'array',
+                'minItems': 1,
+                'maxItems': PRESENTED,
+                'items': schemas.TOKEN,
+            },
+        }
+    )
+
+    documents: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, document: object) -> Present:
+        """See :meth:`.Message.from_json`."""
+        fields = messages.validate(document, cls.SCHEMA)
+        return cls(tuple(fields['documents']))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +217,7 @@ class Approve(Body):
     SCHEMA = schemas.closed(
         {
             'version': schemas.VERSION,
-            'keys': {**_PAIRS, 'minItems': 1, 'maxItems': 64},
+            'keys': _KEYS,
         }
     )
 
@@ -222,6 +279,7 @@ class Send(Body):
 
     :param nonce: 32 bytes that the permit must repeat.
     :param msk_name: TPM name of the destination's migration storage key.
+    :param kid: approval key that the source's copy rests under.
     """
 
     PURPOSE = 'send'
@@ -233,6 +291,7 @@ class Send(Body):
             'nonce': schemas.DIGEST,
             'dest': schemas.HOST,
             'msk_name': schemas.NAME,
+            'kid': schemas.hex_string(8),
         }
     )
 
@@ -241,12 +300,57 @@ class Send(Body):
     nonce: str
     dest: str
     msk_name: str
+    kid: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Decision(Body):
-    """A party of a hand-over says what it knows of its end."""
+class Sealed(Body):
+    """The destination has its copy sealed, durably (C6).
 
+    :param permit_hash: digest of the permit, hex.
+    :param key: TPM name, hex, of the object that the copy is sealed in.
+    """
+
+    PURPOSE = 'sealed'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'permit_hash': schemas.DIGEST,
+            'key': schemas.NAME,
+        }
+    )
+
+    migration: str
+    permit_hash: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Start(Body):
+    """The source wants to start the stream (C7).
+
+    :param permit_hash: digest of the permit, hex.
+    """
+
+    PURPOSE = 'start'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'permit_hash': schemas.DIGEST,
+        }
+    )
+
+    migration: str
+    permit_hash: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tell(Body):
+    """An end of a hand-over says a word on what it sees (C8)."""
+
+    PURPOSE = 'tell'
     SCHEMA = schemas.closed(
         {
             'version': schemas.VERSION,
@@ -254,8 +358,8 @@ class Decision(Body):
             'statement': {
                 'enum': sorted(
                     str(word)
-                    for said in ledger.STATEMENTS.values()
-                    for word in said
+                    for words in decision.WORDS.values()
+                    for word in words
                 )
             },
         }
@@ -265,30 +369,27 @@ class Decision(Body):
     statement: Statement
 
     @classmethod
-    def from_json(cls: type[D], document: object) -> D:
+    def from_json(cls, document: object) -> Tell:
         """See :meth:`.Message.from_json`."""
         fields = messages.validate(document, cls.SCHEMA)
         return cls(fields['migration'], Statement(fields['statement']))
 
 
-@dataclasses.dataclass(frozen=True)
-class Commit(Decision):
-    """The guest runs on the destination."""
-
-    PURPOSE = 'commit'
-
-
-@dataclasses.dataclass(frozen=True)
-class Abort(Decision):
-    """The guest never ran on the destination."""
-
-    PURPOSE = 'abort'
-
-
 #: purpose of an attestation -> its body.
 BODIES: dict[str, type[Body]] = {
     body.PURPOSE: body
-    for body in (Attest, Claim, Approve, Receive, Send, Commit, Abort, Delete)
+    for body in (
+        Attest,
+        Present,
+        Claim,
+        Approve,
+        Receive,
+        Send,
+        Sealed,
+        Start,
+        Tell,
+        Delete,
+    )
 }
 
 
@@ -312,6 +413,8 @@ def receive_key_body(
     ).encode()
 
 
-def _keys(pairs: Iterable[tuple[str, int]]) -> tuple[Key, ...]:
+def _keys(items: Iterable[tuple[str, int, str]]) -> tuple[Key, ...]:
     # In JSON 3.0 is an integer, too.
-    return tuple(Key(instance, int(epoch)) for instance, epoch in pairs)
+    return tuple(
+        Key(instance, int(epoch), kid) for instance, epoch, kid in items
+    )

@@ -136,32 +136,69 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True)
-class Claimed(Served):
-    """The host holds the key at this epoch.
+class Heard(Served):
+    """The report was heard.
 
-    :param incarnation: of the ledger.
-    :param approval_kid: id of the key that will sign approvals for it.
+    :param approval_kid: id of the approval key that is active there.
+    :param wanted: servers whose documents the service wants to see.
+    :param news: documents, signed tokens, that the host lacks.
     """
 
-    epoch: int
-    incarnation: str
     approval_kid: str
+    wanted: tuple[str, ...] = ()
+    news: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        return {'claim': dataclasses.asdict(self)}
+        return {
+            'approval_kid': self.approval_kid,
+            'wanted': list(self.wanted),
+            'news': list(self.news),
+        }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, object]) -> Claimed:
+    def from_json(cls, document: Mapping[str, object]) -> Heard:
         """See :meth:`Served.from_json`."""
-        claim = _field(document, 'claim', dict)
-        try:
-            return cls(
-                int(claim['epoch']),
-                str(claim['incarnation']),
-                str(claim['approval_kid']),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise malformed_answer('claim') from None
+        return cls(
+            _field(document, 'approval_kid', str),
+            _texts(document, 'wanted'),
+            _texts(document, 'news'),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Presented(Served):
+    """The documents were taken note of.
+
+    :param news: the newest ones, signed tokens, of the same servers.
+    """
+
+    news: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        return {'news': list(self.news)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> Presented:
+        """See :meth:`Served.from_json`."""
+        return cls(_texts(document, 'news'))
+
+
+@dataclasses.dataclass(frozen=True)
+class Granted(Served):
+    """The host holds the key.
+
+    :param grant: the signed token.
+    """
+
+    grant: str
+
+    def to_json(self) -> dict[str, object]:
+        return {'grant': self.grant}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> Granted:
+        """See :meth:`Served.from_json`."""
+        return cls(_field(document, 'grant', str))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +218,6 @@ class Approvals(Served):
         """
         given = _field(document, 'approvals', list)
         return cls(tuple(Approval.from_json(one) for one in given))
-
-
-@dataclasses.dataclass(frozen=True)
-class Received(Served):
-    """The destination's key, state and address were noted."""
-
-    def to_json(self) -> dict[str, object]:
-        return {'receive': {'ok': True}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,10 +247,33 @@ class Permitted(Served):
 
 
 @dataclasses.dataclass(frozen=True)
-class Decided(Served):
-    """A hand-over or a deletion is decided.
+class Started(Served):
+    """The stream may start.
 
-    :param receipt: the signed token.
+    :param start: the signed token.
+    :param peer: the destination's result now, a signed token.
+    """
+
+    start: str
+    peer: str
+
+    def to_json(self) -> dict[str, object]:
+        return {'start': self.start, 'peer': self.peer}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> Started:
+        """See :meth:`Served.from_json`."""
+        return cls(
+            _field(document, 'start', str), _field(document, 'peer', str)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(Served):
+    """A word, or a deletion, was heard.
+
+    :param receipt: the signed token; '' while nothing is decided, and after
+        an end without permit.
     """
 
     receipt: str
@@ -230,7 +282,7 @@ class Decided(Served):
         return {'receipt': self.receipt}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, object]) -> Decided:
+    def from_json(cls, document: Mapping[str, object]) -> Told:
         """See :meth:`Served.from_json`."""
         return cls(_field(document, 'receipt', str))
 
@@ -282,6 +334,13 @@ def _offset(value: object) -> int:
     if type(value) is int and 0 <= value <= MAX_IMA_OFFSET:
         return value
     return 0
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    found = _field(document, name, list)
+    if not all(isinstance(one, str) for one in found):
+        raise malformed_answer(name)
+    return tuple(found)
 
 
 def _field(document: Mapping[str, object], name: str, kind: type[T]) -> T:

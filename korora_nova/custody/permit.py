@@ -4,104 +4,117 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from korora_nova import errors
+from korora_nova.custody import documents
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
-from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 
 #: A permit counts this long after it was asked for, seconds, by the
 #: source's CLOCK_BOOTTIME.
 MAX_AGE = 30.0
 
-_FIELDS = {
-    'incarnation': schemas.UUID,
-    'migration': schemas.UUID,
-    'instance': schemas.UUID,
-    'nonce': schemas.DIGEST,
-    'source': schemas.HOST,
-    'dest': schemas.HOST,
-    'ak_source': schemas.NAME,
-    'ak_dest': schemas.NAME,
-    'epoch': schemas.EPOCH,
-    'new_epoch': schemas.EPOCH,
-    'msk_name': schemas.NAME,
-    'dest_pcr_digest': schemas.DIGEST,
-    'dest_reset_restart': schemas.hex_string(8),
-    'dest_deadline': schemas.COUNTER,
-    'source_pcr_digest': schemas.DIGEST,
-    'address': schemas.text(255),
-    'tls_name': schemas.text(255, 0),
-    'approval_kid': schemas.hex_string(8),
-}
-
-KIND = tokens.Kind(
-    'korora-permit+jwt', 'korora-agent', 'custody', tokens.schema(_FIELDS)
-)
+_BOOT = schemas.hex_string(8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Permit:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Permit(documents.Document):
     """What the service permits; all byte strings in hex.
 
-    :param incarnation: the ledger's.
+    The epoch of the destination's copy is the permit's version.
+
     :param nonce: the source's, 32 bytes.
     :param ak_source: TPM names of both attestation keys, and of the
         destination's migration storage key.
-    :param epoch: of the source's key; ``new_epoch`` is the destination's.
+    :param epoch: of the source's key.
     :param dest_pcr_digest: over ``policydigest.PCRS_POLICY`` of the
         destination as attested.
     :param dest_reset_restart: its resetCount || restartCount, 8 bytes.
     :param dest_deadline: milliseconds of its TPM clock.
-    :param source_pcr_digest: of the source, over the same PCRs.
+    :param source_pcr_digest: of the source, over the same PCRs;
+        ``source_reset_restart`` likewise.
     :param address: where the stream must go; ``tls_name`` the name its
         certificate must carry, empty without TLS.
     :param approval_kid: id of the key whose approvals will open the
         destination's copy.
-    :param issued: seconds since 1970.
-    :param kid: the custody key's id; set by signing.
     """
 
-    cloud: str
-    incarnation: str
+    KIND = documents.kind(
+        'korora-permit+jwt',
+        {
+            'migration': schemas.UUID,
+            'nonce': schemas.DIGEST,
+            'source': schemas.HOST,
+            'dest': schemas.HOST,
+            'ak_source': schemas.NAME,
+            'ak_dest': schemas.NAME,
+            'epoch': schemas.EPOCH,
+            'msk_name': schemas.NAME,
+            'dest_pcr_digest': schemas.DIGEST,
+            'dest_reset_restart': _BOOT,
+            'dest_deadline': schemas.COUNTER,
+            'source_pcr_digest': schemas.DIGEST,
+            'source_reset_restart': _BOOT,
+            'address': schemas.text(255),
+            'tls_name': schemas.text(255, 0),
+            'approval_kid': schemas.hex_string(8),
+        },
+    )
+    INVALID = errors.Reason.PERMIT_INVALID
+
     migration: str
-    instance: str
     nonce: str
     source: str
     dest: str
     ak_source: str
     ak_dest: str
     epoch: int
-    new_epoch: int
     msk_name: str
     dest_pcr_digest: str
     dest_reset_restart: str
     dest_deadline: int
     source_pcr_digest: str
+    source_reset_restart: str
     address: str
     tls_name: str
     approval_kid: str
-    issued: float
-    kid: str = ''
+
+    @property
+    def new_epoch(self) -> int:
+        """Epoch of the destination's copy."""
+        return self.version
+
+    @property
+    def subject(self) -> str:
+        """See :attr:`.Document.subject`."""
+        return self.migration
+
+    def holding(self) -> Mapping[str, Any]:
+        """See :meth:`.Document.holding`."""
+        return {
+            'holder': self.source,
+            'epoch': self.epoch,
+            'pending': self.migration,
+        }
+
+    def check(self) -> None:
+        """See :meth:`.Document.check`."""
+        super().check()
+        if self.version <= self.epoch or self.source == self.dest:
+            raise self.refused('The permit contradicts itself.')
 
 
 @dataclasses.dataclass(frozen=True)
-class VerifiedPermit:
-    """A permit that the custody key signed for this cloud."""
-
-    permit: Permit
-    token: str
-
-    @property
-    def hash(self) -> str:
-        """Digest of the token, hex; receipts cite it."""
-        return tokens.digest(self.token).hex()
+class VerifiedPermit(documents.Verified[Permit]):
+    """A permit of this cloud's custody key."""
 
     @property
     def transit_policy(self) -> bytes:
         """authPolicy of the transit object: the destination's state."""
-        permit = self.permit
+        permit = self.content
         return tpm2_policy.state_policy(
             bytes.fromhex(permit.dest_pcr_digest),
             bytes.fromhex(permit.dest_reset_restart),
@@ -166,7 +179,7 @@ class VerifiedPermit:
 
         :raises CustodyError: ADDRESS_MISMATCH.
         """
-        permit = self.permit
+        permit = self.content
         told = (dest, address, tls_name or '')
         permitted = (permit.dest, permit.address, permit.tls_name)
         if told != permitted:
@@ -182,7 +195,7 @@ class VerifiedPermit:
 
     def _check(self, **expected: str | int) -> None:
         for field, value in expected.items():
-            if getattr(self.permit, field) != value:
+            if getattr(self.content, field) != value:
                 raise errors.CustodyError(
                     errors.Reason.PERMIT_MISMATCH,
                     f"The permit's {field} differs from what is at hand.",
@@ -190,41 +203,13 @@ class VerifiedPermit:
                 )
 
 
-def sign_permit(permit: Permit, key: keys.SigningKey) -> str:
-    """Sign with the custody key; returns a JWT."""
-    claims = dataclasses.asdict(permit)
-    claims['iat'] = claims.pop('issued')
-    del claims['kid']
-    return tokens.sign(claims, key, KIND, permit.cloud)
-
-
 def verify_permit(
-    token: str,
-    ring: keys.KeyRing,
-    *,
-    cloud: str,
-    incarnation: str | None = None,
+    token: str, ring: keys.KeyRing, *, incarnation: str | None = None
 ) -> VerifiedPermit:
     """Verify a permit; its age is for the caller's CLOCK_BOOTTIME.
 
     :raises CustodyError: PERMIT_INVALID.
     """
-    invalid = errors.Reason.PERMIT_INVALID
-    try:
-        claims = tokens.verify(token, ring, KIND)
-    except tokens.TokenError as exc:
-        raise errors.CustodyError(invalid, details={'why': str(exc)}) from None
-    permit = Permit(
-        cloud=claims['cloud'],
-        issued=float(claims['iat']),
-        kid=claims['kid'],
-        **{field: claims[field] for field in _FIELDS},
+    return VerifiedPermit(
+        documents.verify(Permit, token, ring, incarnation), token
     )
-    if permit.cloud != cloud or incarnation not in (None, permit.incarnation):
-        raise errors.CustodyError(
-            invalid,
-            'The permit is of another cloud or incarnation of the ledger.',
-        )
-    if permit.new_epoch <= permit.epoch or permit.source == permit.dest:
-        raise errors.CustodyError(invalid, 'The permit contradicts itself.')
-    return VerifiedPermit(permit, token)

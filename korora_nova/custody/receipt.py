@@ -1,186 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receipts: what became of a key, signed, in one hash chain."""
+"""Receipts: what became of a key."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 from korora_nova import errors
+from korora_nova.custody import documents
 from korora_nova.custody.words import Outcome
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
-from korora_nova.rats.signed import token as tokens
 
-#: ``prev`` of the first receipt.
-GENESIS = '0' * 64
-
-_FIELDS = {
-    'seq': schemas.EPOCH,
-    'prev': schemas.DIGEST,
-    'incarnation': schemas.UUID,
-    'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
-    'instance': schemas.UUID,
-    'epoch': schemas.EPOCH,
-    'outcome': {'enum': [str(word) for word in Outcome]},
-    'source': schemas.HOST,
-    'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
-    'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
-}
-
-KIND = tokens.Kind(
-    'korora-receipt+jwt', 'korora-agent', 'custody', tokens.schema(_FIELDS)
-)
+_HAND_OVER = (Outcome.COMMITTED, Outcome.ABORTED)
 
 
-@dataclasses.dataclass(frozen=True)
-class Receipt:
-    """One decision. Of a deletion, migration, dest and hash are empty.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Receipt(documents.Document):
+    """One decision.
 
-    :param seq: 1, 2, ... without gap.
-    :param prev: digest of the previous token, hex; :data:`GENESIS` first.
-    :param epoch: the migration's new epoch; of a deletion the key's.
-    :param issued: seconds since 1970.
+    Without a hand-over, migration, dest and permit_hash are empty.
+
+    :param epoch: of the destination's copy; without a hand-over that of the
+        key that is given up, with all before it.
+    :param source: who held it; '' if that is not known any more.
+    :param holder: who holds the key now, '' for nobody; ``held`` is its
+        epoch, 0 for none.
     """
 
-    seq: int
-    prev: str
-    incarnation: str
-    cloud: str
+    KIND = documents.kind(
+        'korora-receipt+jwt',
+        {
+            'migration': {'anyOf': [schemas.UUID, {'const': ''}]},
+            'epoch': schemas.EPOCH,
+            'outcome': {'enum': [str(word) for word in Outcome]},
+            'source': {'anyOf': [schemas.HOST, {'const': ''}]},
+            'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
+            'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
+            'holder': {'anyOf': [schemas.HOST, {'const': ''}]},
+            'held': {'anyOf': [schemas.EPOCH, {'const': 0}]},
+        },
+    )
+    INVALID = errors.Reason.RECEIPT_INVALID
+
     migration: str
-    instance: str
     epoch: int
     outcome: Outcome
     source: str
     dest: str
     permit_hash: str
-    issued: float
+    holder: str
+    held: int
+
+    @property
+    def subject(self) -> str:
+        """See :attr:`.Document.subject`."""
+        return self.migration
+
+    def holding(self) -> Mapping[str, Any]:
+        """See :meth:`.Document.holding`."""
+        return {
+            'holder': self.holder or None,
+            'epoch': self.held,
+            'released': self.outcome == Outcome.RELEASED,
+        }
+
+    def check(self) -> None:
+        """See :meth:`.Document.check`."""
+        super().check()
+        by_outcome = {
+            Outcome.COMMITTED: (self.dest, self.epoch),
+            Outcome.ABORTED: (self.source, self.held),
+            Outcome.DELETED: ('', 0),
+            Outcome.RELEASED: ('', 0),
+        }
+        outcome = Outcome(self.outcome)
+        if (
+            (self.holder, self.held) != by_outcome[outcome]
+            or (outcome in _HAND_OVER) != bool(self.migration)
+            or (outcome in _HAND_OVER and not self.source)
+            or bool(self.holder) != bool(self.held)
+            or max(self.epoch, self.held) >= self.version
+        ):
+            raise self.refused('The receipt contradicts itself.')
 
 
 @dataclasses.dataclass(frozen=True)
-class VerifiedReceipt:
-    """A receipt that the custody key signed for this cloud."""
+class VerifiedReceipt(documents.Verified[Receipt]):
+    """A receipt of this cloud's custody key."""
 
-    receipt: Receipt
-    token: str
-
-    @property
-    def hash(self) -> str:
-        """Digest of the token, hex: the head that hosts report."""
-        return tokens.digest(self.token).hex()
-
-    def check_committed(
-        self, *, instance: str, migration: str, held_epoch: int
+    def check_superseded(
+        self, *, instance: str, migration: str, epoch: int
     ) -> None:
-        """The source may erase its key: another epoch superseded it.
+        """The source's copy is dead: the destination's took its place.
 
         :raises CustodyError: RECEIPT_INVALID.
         """
-        receipt = self.receipt
         self._check(Outcome.COMMITTED, instance, migration)
-        if receipt.epoch <= held_epoch:
-            raise _bad('The receipt does not supersede the key held.')
+        if self.content.epoch <= epoch:
+            raise Receipt.refused(
+                'The receipt does not supersede the key held.'
+            )
 
-    def check_aborted(
+    def check_arrived(
         self, *, instance: str, migration: str, epoch: int
     ) -> None:
-        """The destination may erase its copy of an aborted hand-over.
+        """The destination holds the key: its very copy.
 
+        :raises CustodyError: RECEIPT_INVALID.
+        """
+        self._check(Outcome.COMMITTED, instance, migration)
+        self._check_epoch(epoch)
+
+    def check_aborted(
+        self, *, instance: str, migration: str, epoch: int | None
+    ) -> None:
+        """The destination's copy is dead, the source's is held.
+
+        :param epoch: of the destination's copy; None: it has none.
         :raises CustodyError: RECEIPT_INVALID.
         """
         self._check(Outcome.ABORTED, instance, migration)
-        if self.receipt.epoch != epoch:
-            raise _bad('The receipt is about another epoch.')
+        if epoch is not None:
+            self._check_epoch(epoch)
 
-    def check_deleted(self, *, instance: str, epoch: int) -> None:
-        """The holder may erase the key of a deleted server.
+    def check_given_up(self, *, instance: str, epoch: int) -> None:
+        """The key of this epoch, or one that took its place, was deleted or
+        taken by an operator.
 
         :raises CustodyError: RECEIPT_INVALID.
         """
-        self._check(Outcome.DELETED, instance, '')
-        if self.receipt.epoch != epoch:
-            raise _bad('The receipt is about another epoch.')
+        if self.content.outcome not in (Outcome.DELETED, Outcome.RELEASED):
+            raise Receipt.refused('The receipt is about something else.')
+        self._check(self.content.outcome, instance, '')
+        if self.content.epoch < epoch:
+            raise Receipt.refused('The receipt is about an older epoch.')
 
-    def _check(self, outcome: Outcome, instance: str, migration: str) -> None:
-        receipt = self.receipt
-        if (receipt.outcome, receipt.instance, receipt.migration) != (
+    def _check(self, outcome: str, instance: str, migration: str) -> None:
+        content = self.content
+        if (content.outcome, content.instance, content.migration) != (
             outcome,
             instance,
             migration,
         ):
-            raise _bad('The receipt is about something else.')
+            raise Receipt.refused('The receipt is about something else.')
 
-
-def _bad(message: str, **details: str) -> errors.CustodyError:
-    return errors.CustodyError(
-        errors.Reason.RECEIPT_INVALID, message, details=details
-    )
-
-
-def sign_receipt(receipt: Receipt, key: keys.SigningKey) -> str:
-    """Sign with the custody key; returns a JWT."""
-    claims = dataclasses.asdict(receipt)
-    claims['iat'] = claims.pop('issued')
-    return tokens.sign(claims, key, KIND, receipt.cloud)
+    def _check_epoch(self, epoch: int) -> None:
+        if self.content.epoch != epoch:
+            raise Receipt.refused('The receipt is about another epoch.')
 
 
 def verify_receipt(
-    token: str,
-    ring: keys.KeyRing,
-    *,
-    cloud: str,
-    incarnation: str | None = None,
+    token: str, ring: keys.KeyRing, *, incarnation: str | None = None
 ) -> VerifiedReceipt:
     """Verify one receipt, not its place in the chain.
 
     :raises CustodyError: RECEIPT_INVALID.
     """
-    try:
-        claims = tokens.verify(token, ring, KIND)
-    except tokens.TokenError as exc:
-        raise _bad(
-            'The receipt does not verify with the pinned keys.', why=str(exc)
-        ) from None
-    receipt = Receipt(
-        cloud=claims['cloud'],
-        issued=float(claims['iat']),
-        **{
-            **{field: claims[field] for field in _FIELDS},
-            'outcome': Outcome(claims['outcome']),
-        },
+    receipt = documents.verify(Receipt, token, ring, incarnation)
+    outcome = Outcome(receipt.outcome)
+    return VerifiedReceipt(
+        dataclasses.replace(receipt, outcome=outcome), token
     )
-    if receipt.cloud != cloud or incarnation not in (
-        None,
-        receipt.incarnation,
-    ):
-        raise _bad('The receipt is of another cloud or incarnation.')
-    return VerifiedReceipt(receipt, token)
-
-
-def verify_chain(
-    chain: Iterable[str],
-    ring: keys.KeyRing,
-    *,
-    after: VerifiedReceipt | None = None,
-) -> tuple[VerifiedReceipt, ...]:
-    """Verify receipts in order: each follows the one before.
-
-    :param after: the receipt before the first, None if that is number 1.
-    :raises CustodyError: RECEIPT_INVALID; details name the seq expected
-        where the chain breaks.
-    """
-    verified: list[VerifiedReceipt] = []
-    seq, prev = (after.receipt.seq, after.hash) if after else (0, GENESIS)
-    for token in chain:
-        seq += 1
-        try:
-            item = verify_receipt(token, ring, cloud=ring.cloud)
-        except errors.CustodyError as exc:
-            raise _bad(
-                f'Receipt {seq} does not verify.', seq=str(seq), **exc.details
-            ) from None
-        if (item.receipt.seq, item.receipt.prev) != (seq, prev):
-            raise _bad(f'The receipt chain breaks at {seq}.', seq=str(seq))
-        prev = item.hash
-        verified.append(item)
-    return tuple(verified)

@@ -134,7 +134,7 @@ class Transfer(messages.Message):
         :raises EvidenceError: the quote, or the key that it is by.
         :raises CustodyError: PERMIT_MISMATCH, TRANSFER_INVALID.
         """
-        content = permit.permit
+        content = permit.content
         ak = objects.parse_public(self.ak_public)
         if ak.name.hex() != content.ak_source:
             raise errors.CustodyError(

@@ -25,22 +25,33 @@ class Role(Word):
 
 
 class Statement(Word):
-    """What a host's own Nova said, and the service is to be told."""
+    """A word of one end on a hand-over; DELETE is what a vault is to say.
 
-    STREAM_COMPLETED = 'stream_completed'
+    See doc/source/contributor/custody.rst, Decisions.
+    """
+
     NEVER_STARTED = 'never_started'
-    ACTIVATED = 'activated'
+    KEPT = 'kept'
+    ENDED_HERE = 'ended_here'
+    STREAM_COMPLETED = 'stream_completed'
     NO_DOMAIN = 'no_domain'
+    ACTIVATED = 'activated'
     DELETE = 'delete'
 
 
 class MigrationState(Word):
-    """Where a hand-over stands in the service's database."""
+    """Where a hand-over stands in the service's database.
+
+    DISPUTED is computed: see :func:`.decision.is_disputed`.
+    """
 
     RECEIVING = 'receiving'
-    PENDING = 'pending'
+    PERMITTED = 'permitted'
+    SEALED = 'sealed'
+    MOVING = 'moving'
     COMMITTED = 'committed'
     ABORTED = 'aborted'
+    DISPUTED = 'disputed'
 
 
 class Outcome(Word):
@@ -49,6 +60,7 @@ class Outcome(Word):
     COMMITTED = 'committed'
     ABORTED = 'aborted'
     DELETED = 'deleted'
+    RELEASED = 'released'
 
 
 class VaultState(Word):
@@ -57,6 +69,7 @@ class VaultState(Word):
     CLAIMING = 'claiming'
     HELD = 'held'
     OUTGOING = 'outgoing'
+    STARTING = 'starting'
     MOVING = 'moving'
     RECEIVING = 'receiving'
     INCOMING = 'incoming'

@@ -53,6 +53,31 @@ class Listing(format_columns.ListColumn):
         return ', '.join(str(item) for item in self._value)
 
 
+class Sentences(_Column):  # type: ignore[misc]
+    """Sentences, one a line for people; a list for machines.
+
+    :param machine: what machines are given instead.
+    """
+
+    def __init__(
+        self, sentences: list[str], machine: typing.Any = None
+    ) -> None:
+        super().__init__(sentences)
+        self._machine = sentences if machine is None else machine
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            textwrap.fill(
+                line, 76, subsequent_indent='  ', break_on_hyphens=False
+            )
+            for sentence in self._value
+            for line in sentence.split('\n')
+        )
+
+    def machine_readable(self) -> typing.Any:
+        return self._machine
+
+
 class Text(_Column):  # type: ignore[misc]
     """A sentence, in lines that leave room for other columns."""
 

@@ -4,7 +4,7 @@
 import argparse
 
 from korora_nova import client
-from korora_nova.osc import base
+from korora_nova.osc import base, steps
 
 COLUMNS = {
     'Name': 'name',
@@ -14,7 +14,13 @@ COLUMNS = {
     'Reasons': 'reasons',
     'EK Hash': 'ek_hash',
 }
-STAMPS = ('enrolled_at', 'last_attested')
+EVICTED = {
+    'Server': 'instance',
+    'Done': 'done',
+    'Left To Do': 'refused',
+    'Consequences': 'consequences',
+}
+STAMPS = ('enrolled_at', 'last_attested', 'evicted_at')
 
 
 def _readable(host: client.Answer) -> dict[str, object]:
@@ -89,3 +95,62 @@ class DeleteHost(_OneHost):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         self.attestation.delete_host(parsed_args.host, force=parsed_args.force)
+
+
+class EvictHost(_OneHost, base.Lister):
+    """Take all keys from a host that is dead or destroyed, for good.
+
+    It cannot attest any more, until it is approved again. Hand-overs to it
+    are aborted, those from it decided by what the other end said. Each server
+    whose key it held gets a new one at its next start, with the passphrase
+    from the key manager: so be sure that the host runs none of them. Repeated,
+    it goes on with what was left.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        steps.add_options(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        if parsed_args.dry_run or not parsed_args.yes:
+            plans = self._evict(parsed_args, True)
+            if parsed_args.dry_run:
+                return base.table(EVICTED, [_evicted(one) for one in plans])
+            steps.say(f'Host {parsed_args.host} cannot attest any more.')
+            steps.confirm(*plans)
+        plans = self._evict(parsed_args, False)
+        left = sum(1 for one in plans if one.get('refused'))
+        if left:
+            steps.say(
+                f'Something is left to do for {left} servers; then repeat it.'
+            )
+        return base.table(EVICTED, [_evicted(one) for one in plans])
+
+    def _evict(
+        self, parsed_args: argparse.Namespace, dry_run: bool
+    ) -> list[client.Answer]:
+        """All servers, batch by batch."""
+        plans: list[client.Answer] = []
+        after = ''
+        while True:
+            answer = self.attestation.evict_host(
+                parsed_args.host,
+                parsed_args.reason,
+                dry_run=dry_run,
+                after=after,
+            )
+            plans += answer.objects('servers')
+            # A batch that does not go on would never end.
+            last, after = after, str(answer.get('next') or '')
+            if after <= last:
+                return plans
+
+
+def _evicted(plan: client.Answer) -> dict[str, object]:
+    return {
+        'instance': plan.get('instance'),
+        'done': plan.get('done'),
+        'refused': steps.refusal(plan.get('refused')),
+        'consequences': base.Sentences(plan.member('consequences')),
+    }

@@ -4,7 +4,7 @@
 import argparse
 
 from korora_nova import client
-from korora_nova.osc import base
+from korora_nova.osc import base, steps
 
 COLUMNS = {
     'ID': 'id',
@@ -12,15 +12,18 @@ COLUMNS = {
     'Source': 'source',
     'Destination': 'dest',
     'Status': 'status',
+    'Source Says': 'source_word',
+    'Destination Says': 'dest_word',
     'Epoch': 'epoch',
     'Created At': 'created_at',
 }
+STAMPS = ('created_at', 'updated_at')
 
 
 def _readable(migration: client.Answer) -> dict[str, object]:
     return {
         **migration,
-        'created_at': base.when(migration.get('created_at')),
+        **{name: base.when(migration.get(name)) for name in STAMPS},
     }
 
 
@@ -51,25 +54,34 @@ class ShowMigration(_OneMigration):
         return base.record(_readable(migration))
 
 
-class AbortMigration(_OneMigration):
-    """Decide that a pending hand-over did not happen.
+class ResolveMigration(steps.Step):
+    """Decide a hand-over that is open, pending or disputed.
 
-    Do this only after fencing the destination: it is powered off, or known
-    not to run this server. The key stays with the source.
+    The end that is not kept never opens its copy again. If the guest runs
+    there, stop it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--reason',
-            metavar='<text>',
+            'migration',
+            metavar='<migration>',
+            help='UUID of the migration, as listed by Nova',
+        )
+        parser.add_argument(
+            '--keep',
+            choices=('source', 'destination'),
             required=True,
-            help='The reason, for the audit trail',
+            help='The end whose copy is the key from now on',
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
-        answer = self.attestation.abort_migration(
-            parsed_args.migration, parsed_args.reason
+    def call(
+        self, parsed_args: argparse.Namespace, dry_run: bool
+    ) -> client.Answer:
+        return self.attestation.resolve_migration(
+            parsed_args.migration,
+            parsed_args.keep,
+            parsed_args.reason,
+            dry_run=dry_run,
         )
-        return base.record(answer)

@@ -20,6 +20,7 @@ of :class:`korora_nova.relying_party.host.Host`:
 ``arrival``     what the start of nova-compute leaves to do
 ``boot``        what that start may wait for
 ``retries``     servers refused while nova-compute started
+``reconciler``  compares keys with servers, again and again
 ==============  ======================================================
 
 How Nova ends an operation that is refused depends on the class of the
@@ -38,7 +39,7 @@ from nova.virt.libvirt import guest as libvirt_guest
 
 from korora_nova import conf, errors
 from korora_nova.attester.socket_client import AgentClient
-from korora_nova.relying_party import drift, nova_calls, refusal
+from korora_nova.relying_party import drift, escrow, nova_calls, refusal
 from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
 from korora_nova.relying_party.outgoing import Stream
@@ -56,7 +57,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super().__init__(virtapi, read_only)
         self._hypervisor = Hypervisor(lambda: self._host)
         self._korora = Host(
-            CONF, self._make_agent, self._hypervisor, nova_calls
+            CONF, self._make_agent, self._hypervisor, nova_calls, escrow
         )
 
     def _make_agent(self, timeout: float) -> AgentClient:
@@ -90,7 +91,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Create, unshelve, and the second half of rebuild and evacuate."""
         with self._korora.starts.gated(
-            refusal.CREATE, instance, image_meta=image_meta
+            refusal.CREATE,
+            context,
+            instance,
+            image_meta=image_meta,
         ):
             super().spawn(context, instance, image_meta, *args, **kwargs)
 
@@ -116,7 +120,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Start, and restore of a soft-deleted server."""
-        with self._korora.starts.gated(refusal.START, instance):
+        with self._korora.starts.gated(refusal.START, context, instance):
             super().power_on(context, instance, *args, **kwargs)
 
     def reboot(
@@ -127,7 +131,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self._korora.starts.await_boot(instance)
         with (
             self._korora.retries.noted(instance, spare=True),
-            self._korora.starts.gated(refusal.REBOOT, instance),
+            self._korora.starts.gated(refusal.REBOOT, context, instance),
         ):
             super().reboot(context, instance, *args, **kwargs)
 
@@ -135,14 +139,14 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Resume a suspended server."""
-        with self._korora.starts.gated(refusal.RESUME, instance):
+        with self._korora.starts.gated(refusal.RESUME, context, instance):
             super().resume(context, instance, *args, **kwargs)
 
     def rescue(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Rescue; Nova's API refuses it for servers with a vTPM."""
-        with self._korora.starts.gated(refusal.RESCUE, instance):
+        with self._korora.starts.gated(refusal.RESCUE, context, instance):
             super().rescue(context, instance, *args, **kwargs)
 
     def power_off(self, instance: Any, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +157,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def unrescue(self, context: Any, instance: Any) -> None:
         """End of a rescue."""
-        with self._korora.starts.gated(refusal.UNRESCUE, instance):
+        with self._korora.starts.gated(refusal.UNRESCUE, context, instance):
             super().unrescue(context, instance)
 
     def resume_state_on_host_boot(
@@ -165,7 +169,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._korora.starts.await_boot(instance)
         with (
             self._korora.retries.noted(instance, spare=False),
-            self._korora.starts.gated(refusal.HOST_BOOT, instance, needed=off),
+            self._korora.starts.gated(
+                refusal.HOST_BOOT, context, instance, needed=off
+            ),
         ):
             super().resume_state_on_host_boot(
                 context, instance, *args, **kwargs
@@ -199,6 +205,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Cold snapshot: it launches the guest directly, without its key."""
         with self._korora.starts.gated(
             refusal.AFTER_SNAPSHOT,
+            context,
             instance,
             needed=self._needs_suspend_resume_for_snapshot(
                 live_snapshot, original_power_state
@@ -217,7 +224,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         )
         with (
             refusal.told(refusal.GUEST, instance),
-            self._korora.starts.starting(instance)
+            self._korora.starts.starting(context, instance)
             if launch
             else self._korora.starts.defining(instance),
         ):
@@ -271,6 +278,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Cold migration and resize, on D: a start unless it was off."""
         with self._korora.starts.gated(
             refusal.FINISH_MIGRATION,
+            context,
             instance,
             needed=_given('power_on', 6, True, args, kwargs),
         ):
@@ -284,6 +292,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Revert, on S: a start unless it was off."""
         with self._korora.starts.gated(
             refusal.REVERT_MIGRATION,
+            context,
             instance,
             needed=_given('power_on', 3, True, args, kwargs),
         ):

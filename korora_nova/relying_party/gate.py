@@ -73,6 +73,8 @@ class Standing:
         relinquished; unknown, if nobody could be asked and nothing but vault
         or ledger could make it a protected server.
     :param known: vault or ledger says that somebody holds a key for it.
+    :param before: nobody does, but somebody did: its secret exists.
+    :param holder: who does, if the ledger was asked.
     :param migration: the hand-over that the vault record belongs to.
     """
 
@@ -80,6 +82,8 @@ class Standing:
     custody: bool
     state: str = 'none'
     known: bool = False
+    before: bool = False
+    holder: str | None = None
     migration: str | None = None
 
     @property
@@ -93,12 +97,15 @@ class Ticket:
     """An admitted start.
 
     :param secret_uuid: libvirt's secret with the vTPM's key, once open.
+    :param escrow: UUID and passphrase of the tenant's secret, for a key that
+        comes back into custody.
     :param claimed: this very start took the key into custody, or tried.
     :param launch: false if the guest is only defined; no key is needed.
     """
 
     standing: Standing
     secret_uuid: str | None = None
+    escrow: tuple[str, Secret] | None = None
     claimed: bool = False
     launch: bool = True
 
@@ -202,6 +209,8 @@ class Gate:
             custody=known or row is not None or server.requirement.custody,
             state=answer.state,
             known=known,
+            before=row is not None and not known,
+            holder=row.holder if row is not None else None,
             migration=answer.migration or None,
         )
 
@@ -312,6 +321,9 @@ class Gate:
 
     def close(self, ticket: Ticket) -> None:
         """Let libvirt forget a key that the start needed."""
+        if ticket.escrow is not None:
+            ticket.escrow[1].wipe()
+            ticket.escrow = None
         if ticket.secret_uuid is not None:
             ticket.secret_uuid = None
             self.agent().close(ticket.standing.server.uuid)

@@ -7,7 +7,6 @@ takes that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from oslo_log import log as logging
@@ -32,6 +31,14 @@ class Hypervisor(Protocol):
     def undefine_secret(self, instance: Any) -> None: ...
 
 
+class Escrow(Protocol):
+    """What is needed of the module ``escrow``."""
+
+    def create(self, context: Any, instance: Any) -> tuple[str, bytes]: ...
+
+    def read(self, context: Any, instance: Any) -> tuple[str, bytes]: ...
+
+
 class OpenSecret:
     """Stands for libvirt's secret where Nova expects one.
 
@@ -50,21 +57,30 @@ class OpenSecret:
 
 
 class Keys:
-    """Supplies the keys of protected servers on one host.
-
-    :param create: makes a tenant's secret in the key manager, or gets it:
-        (context, instance) -> its UUID and passphrase.
-    """
+    """Supplies the keys of protected servers on one host."""
 
     def __init__(
         self,
         gate: Gate,
         hypervisor: Hypervisor,
-        create: Callable[[Any, Any], tuple[str, bytes]],
+        escrow: Escrow,
     ) -> None:
         self._gate = gate
         self._hypervisor = hypervisor
-        self._create = create
+        self._escrow = escrow
+
+    def prepare(self, context: Any, instance: Any, ticket: Ticket) -> None:
+        """Find the passphrase of a key that comes back into custody.
+
+        Before anything is touched: the start is refused without it.
+
+        :raises KororaError: see :func:`escrow.read`.
+        """
+        if ticket.standing.before:
+            secret_uuid, passphrase = self._hypervisor.stock_secret(
+                instance
+            ) or self._escrow.read(context, instance)
+            ticket.escrow = secret_uuid, Secret(passphrase)
 
     def supply(
         self, context: Any, instance: Any, ticket: Ticket
@@ -78,15 +94,29 @@ class Keys:
         if not ticket.launch:
             return None, MODE
         if ticket.secret_uuid is None:
-            secret_uuid, passphrase = self._hypervisor.stock_secret(
-                instance
-            ) or self._create(context, instance)
-            self._gate.first_key(ticket, secret_uuid, Secret(passphrase))
+            self._gate.first_key(
+                ticket, *self._passphrase(context, instance, ticket)
+            )
         elif not self._hypervisor.has_secret(instance):
             self._gate.reopen(ticket)
         assert ticket.secret_uuid is not None  # noqa: S101 opened above
         name_secret(instance, ticket.secret_uuid)
         return OpenSecret(ticket.secret_uuid), MODE
+
+    def _passphrase(
+        self, context: Any, instance: Any, ticket: Ticket
+    ) -> tuple[str, Secret]:
+        """What a new key is made of, and the UUID of the tenant's secret."""
+        if ticket.standing.before:
+            # One that was not prepared is refused, not made anew.
+            if ticket.escrow is None:
+                self.prepare(context, instance, ticket)
+            assert ticket.escrow is not None  # noqa: S101 prepared above
+            return ticket.escrow
+        secret_uuid, passphrase = self._hypervisor.stock_secret(
+            instance
+        ) or self._escrow.create(context, instance)
+        return secret_uuid, Secret(passphrase)
 
     def take_stock(self, instance: Any, standing: Standing) -> None:
         """Take a running stock server's key into custody, if it has one.

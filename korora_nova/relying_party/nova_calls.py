@@ -10,19 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from nova import context as nova_context
-from nova import exception, objects, vtpm
+from nova import exception, objects
 from nova.compute import instance_actions, rpcapi, task_states, vm_states
 from nova.compute import utils as compute_utils
 from nova.virt.libvirt import utils as libvirt_utils
-
-
-def create_secret(context: Any, instance: Any) -> tuple[str, bytes]:
-    """The tenant's secret in the key manager, made if there is none.
-
-    :returns: its UUID and passphrase.
-    """
-    secret: tuple[str, bytes] = vtpm.get_or_create_secret(context, instance)
-    return secret
 
 
 def is_name(text: str) -> bool:
@@ -47,6 +38,27 @@ def find(uuid: str) -> Any | None:
         )
     except exception.InstanceNotFound:
         return None
+
+
+def look_up(uuid: str) -> Any | None:
+    """A server, deleted or not; None if this host's cell has no record."""
+    try:
+        return objects.Instance.get_by_uuid(
+            nova_context.get_admin_context(read_deleted='yes'),
+            uuid,
+            expected_attrs=[],
+        )
+    except exception.InstanceNotFound:
+        return None
+
+
+def is_moving(instance: Any) -> bool:
+    """Whether a migration or resize of a server is under way."""
+    return bool(
+        objects.MigrationList.get_in_progress_by_instance(
+            nova_context.get_admin_context(), instance.uuid
+        )
+    )
 
 
 def add_fault(instance: Any, exc: Exception) -> None:

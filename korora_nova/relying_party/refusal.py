@@ -26,7 +26,13 @@ Refuse = Callable[[errors.KororaError, Any], exception.NovaException]
 
 # Other hosts would refuse for the same reason.
 _EVERYWHERE = frozenset(
-    (errors.Reason.SERVICE_UNAVAILABLE, errors.Reason.DATABASE_UNAVAILABLE)
+    (
+        errors.Reason.SERVICE_UNAVAILABLE,
+        errors.Reason.DATABASE_UNAVAILABLE,
+        errors.Reason.ESCROW_MISSING,
+        errors.Reason.ESCROW_FORBIDDEN,
+        errors.Reason.ESCROW_UNAVAILABLE,
+    )
 )
 
 

@@ -52,6 +52,7 @@ class Starts:
     def gated(
         self,
         operation: refusal.Operation,
+        context: Any,
         instance: Any,
         *,
         image_meta: Any = None,
@@ -59,6 +60,7 @@ class Starts:
     ) -> Iterator[None]:
         """Run a start, refused in Nova's terms.
 
+        :param context: whose token may read the tenant's secret.
         :param needed: false: it does not start the guest after all.
         """
         if not needed:
@@ -66,13 +68,13 @@ class Starts:
             return
         with (
             refusal.told(operation, instance),
-            self.starting(instance, image_meta=image_meta),
+            self.starting(context, instance, image_meta=image_meta),
         ):
             yield
 
     @contextlib.contextmanager
     def starting(
-        self, instance: Any, *, image_meta: Any = None
+        self, context: Any, instance: Any, *, image_meta: Any = None
     ) -> Iterator[Ticket]:
         """Admit a start, before anything is touched, and attend it.
 
@@ -90,13 +92,15 @@ class Starts:
             held_off = self._held_off.get(instance.uuid)
             if held_off is not None:
                 held_off.wait(self._conf.korora.agent_timeout)
-            with self._admitted(instance, image_meta) as ticket:
+            with self._admitted(context, instance, image_meta) as ticket:
                 yield ticket
         finally:
             self._beginning.discard(instance.uuid)
 
     @contextlib.contextmanager
-    def _admitted(self, instance: Any, image_meta: Any) -> Iterator[Ticket]:
+    def _admitted(
+        self, context: Any, instance: Any, image_meta: Any
+    ) -> Iterator[Ticket]:
         # What is saved meanwhile loads what others have made of it.
         building = (
             instance.obj_attr_is_set('vm_state')
@@ -108,6 +112,7 @@ class Starts:
             )
         )
         try:
+            self._keys.prepare(context, instance, ticket)
             if ticket.secret_uuid is not None:
                 name_secret(instance, ticket.secret_uuid)
             with self._under_way(instance, ticket):

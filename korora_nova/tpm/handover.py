@@ -80,7 +80,7 @@ class TransitState:
     @classmethod
     def of(cls, permit: VerifiedPermit) -> TransitState:
         """The state that a permit names."""
-        content = permit.permit
+        content = permit.content
         return cls(
             bytes.fromhex(content.dest_pcr_digest),
             bytes.fromhex(content.dest_reset_restart),

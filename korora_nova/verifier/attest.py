@@ -8,10 +8,11 @@
 3. The evidence is appraised by the host's policies, outside of any
    transaction.  A measurement list that goes on from an earlier one needs
    its state: without it, the host has to send all of it (IMA_CONTINUITY).
-4. Result, clock, measurements and what the host reports are stored, by
-   compare-and-swap on the host's row: of two attestations the one with the
-   older TPM clock loses (RETRY) and changes nothing.
-5. The purpose is served: not for a contraindicated host, unless it only
+4. Result, clock and measurements are stored, by compare-and-swap on the
+   host's row: of two attestations the one with the older TPM clock loses
+   (RETRY) and changes nothing.
+5. If the host was booted, that counts in its hand-overs.
+6. The purpose is served: not for a contraindicated host, unless it only
    reports facts.
 """
 
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
@@ -44,7 +45,7 @@ from korora_nova.verifier import (
 )
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import reports
+from korora_nova.verifier.custody import decisions
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -97,11 +98,11 @@ def _attest(
         service, host, request.challenge, purpose.classes
     )
     outcome = _appraise(service, redeemed, submitted, request)
-    report = body if isinstance(body, bodies.Attest) else None
-    answer = _store(service, outcome, report)
+    answer = _store(service, outcome)
     attested, measured = outcome.attested, outcome.measured
-    if report is not None and measured.base and measured.segment:
+    if isinstance(body, bodies.Attest) and measured.base and measured.segment:
         segments.compact(service, host)
+    decisions.rebooted(service, attested)
     if attested.tier != Tier.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
@@ -189,16 +190,14 @@ def _clock(row: models.Host) -> Clock | None:
 
 
 @api.retried
-def _store(
-    service: Service,
-    outcome: _Outcome,
-    report: bodies.Attest | None,
-) -> Answer[Served]:
+def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
     attested = outcome.attested
-    with service.db.write() as session:
+    with faultpoints.step('v.result'), service.db.write() as session:
         row = session.get(models.Host, attested.host)
         if row is None or row.ak_name != attested.ak_name:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        if row.evicted_at is not None:
+            raise errors.Untrusted(errors.Reason.EVICTED)
         _store_result(service, session, row, outcome)
         measurements.store(service, session, attested.host, outcome.measured)
         # Late: all hosts wait for this number, and a list can be long.
@@ -207,14 +206,6 @@ def _store(
             .where(models.Host.name == attested.host)
             .values(seq=results.next_seq(session))
         )
-        if report is not None:
-            reports.hear(
-                service,
-                session,
-                attested.host,
-                report,
-                trusted=attested.tier == Tier.AFFIRMING,
-            )
         return Answer(
             outcome.token,
             outcome.measured.offset,

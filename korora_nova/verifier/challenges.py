@@ -9,7 +9,7 @@ import os
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody.exchange import Challenge
 from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass
 from korora_nova.rats import schemas
@@ -36,11 +36,13 @@ def known_host(session: orm.Session, name: str) -> models.Host:
     """The host, if it proved its TPM and an operator approved it.
 
     :raises NotFound: HOST_UNKNOWN.
-    :raises Untrusted: HOST_PENDING.
+    :raises Untrusted: HOST_PENDING, EVICTED.
     """
     row = session.get(models.Host, name)
     if row is None or row.ak_public is None:
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    if row.evicted_at is not None:
+        raise errors.Untrusted(errors.Reason.EVICTED)
     if not row.approved:
         raise errors.Untrusted(errors.Reason.HOST_PENDING)
     return row
@@ -55,7 +57,7 @@ def issue(
     :raises NotFound: HOST_UNKNOWN.
     :raises Untrusted: HOST_PENDING.
     """
-    with service.db.write() as session:
+    with faultpoints.step('v.challenge'), service.db.write() as session:
         known_host(session, host)
         return add(service, session, host, challenge_class)
 
@@ -183,7 +185,7 @@ def redeem(
     :raises Untrusted: HOST_PENDING.
     """
     table = models.Challenge
-    with service.db.write() as session:
+    with faultpoints.step('v.challenge'), service.db.write() as session:
         owner = known_host(session, host)
         row = _known(session, host, challenge, classes)
         now = service.clock()

@@ -25,7 +25,7 @@ from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody import messages
 from korora_nova.rats import endorsement
 from korora_nova.rats.tpm2 import objects
@@ -205,7 +205,7 @@ def _forget(session: orm.Session, identity: Identity, now: float) -> None:
 @api.retried
 def _prove(service: Service, host: str, digest: str) -> str:
     table = models.Enrolment
-    with service.db.write() as session:
+    with faultpoints.step('v.enrol'), service.db.write() as session:
         found = _matching(service, session, host, digest)
         if not api.swap(
             session,

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from korora_nova import errors
+from korora_nova.rats.signed import result
+from korora_nova.rats.words import Tier
 from korora_nova.verifier import audit, results
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
@@ -21,7 +23,8 @@ class Host:
     """A host as operators see it.
 
     :param status: see :func:`status`.
-    :param enrolled_at: when its TPM was proven, seconds since 1970.
+    :param enrolled_at: when its TPM was proven, seconds since 1970;
+        ``evicted_at`` when it was given up.
     :param last_attested: likewise; ``tier`` and ``reasons`` are those that
         count now.
     """
@@ -33,6 +36,7 @@ class Host:
     srk_name: str | None
     enrolled_at: float | None
     last_attested: float | None
+    evicted_at: float | None
     tier: str
     reasons: Sequence[str]
 
@@ -47,6 +51,7 @@ class Host:
             srk_name=row.srk_name,
             enrolled_at=row.enrolled_at,
             last_attested=row.attested_at,
+            evicted_at=row.evicted_at,
             tier=tier,
             reasons=reasons,
         )
@@ -67,7 +72,9 @@ class JudgedHost:
 
 
 def status(row: models.Host) -> str:
-    """preloaded (approved, not yet proved), pending or approved."""
+    """preloaded (approved, not yet proved), pending, approved or evicted."""
+    if row.evicted_at is not None:
+        return 'evicted'
     if row.ak_name is None:
         return 'preloaded'
     return 'approved' if row.approved else 'pending'
@@ -102,6 +109,8 @@ def approve(
 ) -> JudgedHost:
     """Approve the TPM with this EK certificate as this host.
 
+    One that was evicted may attest again; its keys stay taken.
+
     :raises Conflict: IDENTITY_CONFLICT, the host has another TPM or the
         TPM is another host's.
     """
@@ -123,6 +132,8 @@ def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
             raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
         else:
             row.approved = True
+            if row.evicted_at is not None:
+                _welcome(row)
             results.next_seq(session)
         audit.record(
             service,
@@ -132,6 +143,72 @@ def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
             subject=name,
             note=ek_hash,
         )
+
+
+def _welcome(row: models.Host) -> None:
+    """Nothing that was said of the host before its eviction counts."""
+    row.evicted_at = row.reported_at = None
+    row.tier = row.token = row.issued = row.expires = None
+    row.reasons = []
+
+
+def is_known(service: Service, name: str) -> bool:
+    """Whether there is a host of this name."""
+    with service.db.read() as session:
+        return session.get(models.Host, name) is not None
+
+
+@api.retried
+def evict(service: Service, name: str, actor: str, note: str) -> bool:
+    """Let a host attest no more; what it holds is not touched here.
+
+    Readers of its result are told at once, so that it gets no guests.
+
+    :returns: whether there is a host of this name.
+    """
+    with service.db.write() as session:
+        row = session.get(models.Host, name, with_for_update=True)
+        if row is None or row.evicted_at is not None:
+            return row is not None
+        row.evicted_at = service.clock()
+        # An attestation under way loses its race.
+        row.version += 1
+        row.seq = results.next_seq(session)
+        if row.ak_name is not None:
+            _refuse(service, row, row.ak_name)
+        session.execute(
+            sa.delete(models.Challenge).where(models.Challenge.host == name)
+        )
+        audit.record(
+            service,
+            session,
+            actor=actor,
+            action='evicted',
+            subject=name,
+            note=note,
+        )
+    return True
+
+
+def _refuse(service: Service, row: models.Host, ak_name: str) -> None:
+    """Sign the result that the host is not trusted."""
+    now = service.clock()
+    row.tier = Tier.CONTRAINDICATED
+    row.reasons = [errors.Reason.EVICTED]
+    row.findings = []
+    row.issued, row.expires = now, now + service.settings.result_ttl
+    row.token = result.sign_result(
+        result.Result(
+            host=row.name,
+            ak_name=ak_name,
+            tier=Tier.CONTRAINDICATED,
+            reasons=(errors.Reason.EVICTED,),
+            issued=now,
+            expires=row.expires,
+            cloud=service.cloud,
+        ),
+        service.signers.result,
+    )
 
 
 @api.retried

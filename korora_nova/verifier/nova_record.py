@@ -7,6 +7,7 @@ it never stands in for evidence.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 
 from korora_nova import conf as options
-from korora_nova import errors
+from korora_nova import errors, transport
 
 #: 2.59 shows the uuid of a migration.
 MICROVERSION = '2.59'
@@ -27,8 +28,29 @@ HOST = 'OS-EXT-SRV-ATTR:host'
 TIMEOUT = 10.0
 
 
+@dataclasses.dataclass(frozen=True)
+class NovaServer:
+    """A server as Nova has it.
+
+    :param host: None before it was scheduled.
+    :param status: ACTIVE, SHUTOFF, ERROR...
+    """
+
+    host: str | None
+    status: str
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
 class NovaRecord(Protocol):
     """Something that knows what Nova has where, and what it migrates."""
+
+    def find_server(self, instance: str) -> NovaServer | None:
+        """What Nova has; None if the server is gone, or never was.
+
+        :raises Unavailable: NOVA_UNAVAILABLE.
+        """
 
     def check_server(self, *, instance: str, host: str) -> None:
         """Insist that Nova has this server on this host now.
@@ -55,15 +77,26 @@ class KeystoneNovaRecord:
         self._lock = threading.Lock()
         self._adapter: Any = None
 
-    def check_server(self, *, instance: str, host: str) -> None:
+    def find_server(self, instance: str) -> NovaServer | None:
         """See :class:`NovaRecord`."""
         answer = self._get(f'/servers/{instance}')
         if answer is None:
-            raise _not_there('the server')
+            return None
         server = answer.get('server')
         if not isinstance(server, dict) or HOST not in server:
             raise _unavailable(f'no {HOST} in the answer: a missing role?')
-        if server[HOST] != host:
+        host = server[HOST]
+        return NovaServer(
+            host if isinstance(host, str) else None,
+            str(server.get('status', '')),
+        )
+
+    def check_server(self, *, instance: str, host: str) -> None:
+        """See :class:`NovaRecord`."""
+        found = self.find_server(instance)
+        if found is None:
+            raise _not_there('the server')
+        if found.host != host:
             raise _not_there('the host')
 
     def check(
@@ -89,6 +122,7 @@ class KeystoneNovaRecord:
                 microversion=MICROVERSION,
                 timeout=TIMEOUT,
                 raise_exc=False,
+                rate_semaphore=transport.UNTHROTTLED,
             )
         except ks_exc.ClientException as exc:
             raise _unavailable(type(exc).__name__) from exc

@@ -11,7 +11,13 @@ from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Served
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import at_rest, decisions, handover
+from korora_nova.verifier.custody import (
+    at_rest,
+    decisions,
+    handover,
+    present,
+    reports,
+)
 from korora_nova.verifier.service import Service
 
 B = TypeVar('B', bound=bodies.Body)
@@ -33,12 +39,7 @@ class Purpose(Generic[B]):
     repeated: bool = True
 
 
-def _attest(
-    service: Service, attested: Attested, body: bodies.Attest
-) -> Served:
-    """The result is all there is; the report was stored with it."""
-    return Served()
-
+_BOTH = frozenset(ChallengeClass)
 
 #: purpose -> how it is served.
 PURPOSES: dict[str, Purpose[Any]] = {
@@ -46,9 +47,16 @@ PURPOSES: dict[str, Purpose[Any]] = {
     for purpose in (
         Purpose(
             bodies.Attest,
-            _attest,
+            reports.hear,
             any_tier=True,
-            classes=frozenset(ChallengeClass),
+            classes=_BOTH,
+            repeated=False,
+        ),
+        Purpose(
+            bodies.Present,
+            present.present,
+            any_tier=True,
+            classes=_BOTH,
             repeated=False,
         ),
         Purpose(bodies.Claim, at_rest.claim),
@@ -56,7 +64,8 @@ PURPOSES: dict[str, Purpose[Any]] = {
         Purpose(bodies.Delete, at_rest.delete),
         Purpose(bodies.Receive, handover.receive),
         Purpose(bodies.Send, handover.send),
-        Purpose(bodies.Commit, decisions.commit, any_tier=True),
-        Purpose(bodies.Abort, decisions.abort, any_tier=True),
+        Purpose(bodies.Sealed, handover.sealed, classes=_BOTH),
+        Purpose(bodies.Start, handover.start, classes=_BOTH),
+        Purpose(bodies.Tell, decisions.tell, any_tier=True, classes=_BOTH),
     )
 }

@@ -175,6 +175,8 @@ def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
     Nor is one from the future: else a clock that was ahead once would keep
     the host trusted until then.
     """
+    if row.evicted_at is not None:
+        return Tier.CONTRAINDICATED, [errors.Reason.EVICTED]
     if row.tier is None or row.expires is None:
         return Tier.NONE, [_missing(row)]
     ahead = row.issued is not None and row.issued > now + MAX_SKEW

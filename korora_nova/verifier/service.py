@@ -16,6 +16,8 @@ from korora_nova import errors
 from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, keystore, limits, nova_record
+from korora_nova.verifier.anchor import base as anchors
+from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
 
@@ -53,10 +55,12 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """One per application; its only state are caches of immutable rows.
+    """One per application; its only state are caches.
 
+    :param keyset: keys that it pins and signs with.
     :param nova: asked before a claim is granted or a permit is signed.
     :param rules: those that policies may have.
+    :param started: when this process began, by ``clock``.
     :param clock: seconds since 1970.
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
@@ -66,10 +70,11 @@ class Service:
 
     db: api.Database
     settings: Settings
-    ring: keys.KeyRing
-    signers: keystore.Signers
+    keyset: keystore.Keys
     nova: nova_record.NovaRecord
     rules: policy.Registry
+    anchor: anchors.Anchor
+    started: float
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
         default_factory=dict
@@ -79,6 +84,16 @@ class Service:
     )
     memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
     uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
+
+    @property
+    def ring(self) -> keys.KeyRing:
+        """:raises Unavailable: KEYS_INVALID."""
+        return self.keyset.ring
+
+    @property
+    def signers(self) -> keystore.Signers:
+        """:raises Unavailable: KEYS_INVALID."""
+        return self.keyset.signers()
 
     @property
     def cloud(self) -> str:
@@ -143,19 +158,20 @@ def from_conf(
     conf: cfg.ConfigOpts,
     nova: nova_record.NovaRecord | None = None,
     clock: Callable[[], float] = time.time,
+    anchor: anchors.Anchor | None = None,
 ) -> Service:
     """Make the service that a configuration describes.
 
-    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID.
+    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
     """
     options.register_verifier_opts(conf)
-    ring = keys.KeyRing.load(conf[options.VERIFIER].trusted_keys)
     return Service(
         db=api.Database(conf),
         settings=Settings.from_conf(conf),
-        ring=ring,
-        signers=keystore.load_signers(conf, ring),
+        keyset=keystore.Keys(conf),
         nova=nova or nova_record.KeystoneNovaRecord(conf),
         rules=extensions.load(),
+        anchor=anchor or loading.load(conf),
+        started=clock(),
         clock=clock,
     )

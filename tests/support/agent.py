@@ -10,15 +10,21 @@ import json
 import os
 import struct
 import typing
+from collections.abc import Iterable
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova import client
-from korora_nova.custody import bodies, transcript
+from korora_nova.custody import bodies, chain, transcript
+from korora_nova.custody.chain import AnyVerified
 from korora_nova.rats import evidence
+from korora_nova.rats.signed import keys
 from tests.support import simulator
+
+#: What a destination's copy is sealed in, unless a test says otherwise.
+KEY = '000b' + '5e' * 32
 
 
 def b64(data: bytes) -> str:
@@ -87,6 +93,7 @@ class SimAgent(simulator.SimHost):
 
     :param vendor: certifies the endorsement key.
     :ivar offset: where the lists that it sends begin.
+    :ivar documents: all that it was given, by digest; ``newest`` by server.
     """
 
     def __init__(
@@ -100,10 +107,25 @@ class SimAgent(simulator.SimHost):
     ) -> None:
         super().__init__(name, vector)
         self.offset = 0
+        self.ring: keys.KeyRing | None = None
+        self.documents: dict[str, AnyVerified] = {}
+        self.newest: dict[str, AnyVerified] = {}
         self.api = api
         self.ek = ek_key(ek or name)
         self.ek_public = simulator.rsa_public(self.ek.public_key())
         self.ek_cert = vendor.certify(self.ek.public_key())
+
+    @property
+    def approval_kid(self) -> str:
+        """What all its copies rest under."""
+        return self.pinned.active('approval').kid
+
+    @property
+    def pinned(self) -> keys.KeyRing:
+        """The service's keys, as it says at first."""
+        if self.ring is None:
+            self.ring = keys.KeyRing.load(dict(self.api.keys()))
+        return self.ring
 
     @property
     def ek_hash(self) -> str:
@@ -172,10 +194,16 @@ class SimAgent(simulator.SimHost):
         )
 
     def attest_now(
-        self, kind: str = 'steady', head: str = '', held: tuple = ()
+        self,
+        kind: str = 'steady',
+        known: Iterable[bodies.Known] = (),
+        **bounds: str,
     ) -> dict:
         return self.say(
-            'attest', self.challenge(kind), receipt_head=head, held=list(held)
+            'attest',
+            self.challenge(kind),
+            known=[list(one) for one in known],
+            **bounds,
         )
 
     def go_on(self) -> dict:
@@ -186,15 +214,17 @@ class SimAgent(simulator.SimHost):
 
     # Purposes
 
-    def claim(self, instance: str, key: str | None = None) -> dict:
+    def claim(self, instance: str, key: str | None = None) -> AnyVerified:
         """Claim a key, by default one that was never claimed before."""
         key = key or f'000b{os.urandom(32).hex()}'
-        return self.say('claim', instance=instance, key=key)['claim']
+        return self.keep(
+            self.say('claim', instance=instance, key=key)['grant']
+        )
 
     def approve(self, *wanted: tuple[str, int]) -> list[dict]:
-        return self.say('approve', keys=[list(one) for one in wanted])[
-            'approvals'
-        ]
+        return self.say(
+            'approve', keys=[[*one, self.approval_kid] for one in wanted]
+        )['approvals']
 
     def make_msk(
         self,
@@ -273,25 +303,100 @@ class SimAgent(simulator.SimHost):
         msk_name: str,
         nonce: str = '0f' * 32,
     ) -> dict:
-        return self.say(
+        """Ask for the permit; returns the whole answer."""
+        answer = self.say(
             'send',
             migration=migration,
             instance=instance,
             nonce=nonce,
             dest=dest,
             msk_name=msk_name,
+            kid=self.approval_kid,
+        )
+        self.keep(answer['permit'])
+        return answer
+
+    def sealed(
+        self, permit: AnyVerified, key: str = KEY, **changed: str
+    ) -> dict:
+        """D has its copy sealed; it has the permit from now on."""
+        self.keep(permit.token)
+        return self.say(
+            'sealed',
+            **{
+                'migration': permit.content.migration,
+                'permit_hash': permit.hash,
+                'key': key,
+                **changed,
+            },
         )
 
-    def state(self, migration: str, statement: str) -> str:
-        """Say how a migration ended; returns the receipt."""
-        purpose = (
-            'commit'
-            if statement in ('activated', 'stream_completed')
-            else 'abort'
+    def start(self, permit: AnyVerified, **changed: str) -> dict:
+        """Ask for the start; returns the whole answer."""
+        answer = self.say(
+            'start',
+            **{
+                'migration': permit.content.migration,
+                'permit_hash': permit.hash,
+                **changed,
+            },
         )
-        return self.say(purpose, migration=migration, statement=statement)[
+        self.keep(answer['start'])
+        return answer
+
+    def state(self, migration: str, word: str) -> str:
+        """Say a word on a hand-over; returns the receipt, or ''."""
+        receipt = self.say('tell', migration=migration, statement=word)[
             'receipt'
         ]
+        if receipt:
+            self.keep(receipt)
+        return receipt
 
     def delete(self, instance: str) -> str:
-        return self.say('delete', instance=instance)['receipt']
+        receipt = self.say('delete', instance=instance)['receipt']
+        self.keep(receipt)
+        return receipt
+
+    # Documents
+
+    def read(self, token: str) -> AnyVerified:
+        """Verify a document with the keys that the service publishes."""
+        return chain.read(token, self.pinned)
+
+    def keep(self, token: str) -> AnyVerified:
+        """Keep a document, as the vault does: the newest of each server."""
+        item = self.read(token)
+        self.documents[item.hash] = item
+        newest = self.newest.get(item.content.instance)
+        if newest is None or newest.content.version < item.content.version:
+            self.newest[item.content.instance] = item
+        return item
+
+    def known(self) -> list[bodies.Known]:
+        """What it reports of the documents that it has."""
+        return [
+            bodies.Known(instance, item.content.version, item.hash, '')
+            for instance, item in self.newest.items()
+        ]
+
+    def present(self, *tokens: str) -> list[str]:
+        """Show documents; returns the news."""
+        news = self.say('present', documents=list(tokens))['news']
+        for token in news:
+            self.keep(token)
+        return news
+
+    def heal(self) -> dict:
+        """Report what it knows, show what is wanted, keep what is news."""
+        answer = self.attest_now(known=self.known())
+        for token in answer['news']:
+            self.keep(token)
+        wanted = [
+            item.token
+            for item in self.documents.values()
+            if item.content.instance in answer['wanted']
+        ]
+        if wanted:
+            self.present(*wanted)
+        return answer

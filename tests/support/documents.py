@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 
-from korora_nova.custody import permit, receipt
+from korora_nova.custody import documents, grant, permit, receipt, start
 from korora_nova.rats.signed import keys, result
 
 CLOUD = '00000000-0000-4000-8000-000000000001'
@@ -46,50 +46,100 @@ def a_result(**changes: object) -> result.Result:
     return result.Result(**fields)  # type: ignore[arg-type]
 
 
-def a_permit(**changes: object) -> permit.Permit:
+PLACE = {
+    'cloud': CLOUD,
+    'incarnation': INCARNATION,
+    'instance': INSTANCE,
+    'issued': 1000.0,
+}
+
+
+def a_grant(**changes: object) -> grant.Grant:
+    """The first document of a server."""
     fields = {
-        'cloud': CLOUD,
-        'incarnation': INCARNATION,
+        **PLACE,
+        'version': 1,
+        'prev': documents.GENESIS,
+        'host': 'h1',
+        'ak': AK_1,
+        'key': MSK,
+        'approval_kid': 'ab' * 8,
+        **changes,
+    }
+    return grant.Grant(**fields)  # type: ignore[arg-type]
+
+
+def a_permit(**changes: object) -> permit.Permit:
+    """From h1, at epoch 3, to h2."""
+    fields = {
+        **PLACE,
+        'version': 5,
+        'prev': '88' * 32,
         'migration': MIGRATION,
-        'instance': INSTANCE,
         'nonce': '44' * 32,
         'source': 'h1',
         'dest': 'h2',
         'ak_source': AK_1,
         'ak_dest': AK_2,
         'epoch': 3,
-        'new_epoch': 5,
         'msk_name': MSK,
         'dest_pcr_digest': '55' * 32,
         'dest_reset_restart': '00000007' + '00000001',
         'dest_deadline': 99000,
         'source_pcr_digest': '66' * 32,
+        'source_reset_restart': '00000003' + '00000000',
         'address': '192.0.2.2',
         'tls_name': 'h2.example',
         'approval_kid': 'ab' * 8,
-        'issued': 1000.0,
         **changes,
     }
     return permit.Permit(**fields)  # type: ignore[arg-type]
 
 
-def a_receipt(**changes: object) -> receipt.Receipt:
+def a_start(**changes: object) -> start.Start:
+    """Of that hand-over."""
     fields = {
-        'seq': 1,
-        'prev': receipt.GENESIS,
-        'incarnation': INCARNATION,
-        'cloud': CLOUD,
+        **PLACE,
+        'version': 6,
+        'prev': '77' * 32,
         'migration': MIGRATION,
-        'instance': INSTANCE,
+        'source': 'h1',
+        'epoch': 3,
+        **changes,
+    }
+    return start.Start(**fields)  # type: ignore[arg-type]
+
+
+def a_receipt(**changes: object) -> receipt.Receipt:
+    """That it was committed."""
+    fields = {
+        **PLACE,
+        'version': 7,
+        'prev': '99' * 32,
+        'migration': MIGRATION,
         'epoch': 5,
         'outcome': 'committed',
         'source': 'h1',
         'dest': 'h2',
         'permit_hash': '77' * 32,
-        'issued': 1000.0,
+        'holder': 'h2',
+        'held': 5,
         **changes,
     }
     return receipt.Receipt(**fields)  # type: ignore[arg-type]
+
+
+#: Of :func:`a_receipt`, for other outcomes.
+ABORTED = {'outcome': 'aborted', 'holder': 'h1', 'held': 3}
+DELETED = {
+    'outcome': 'deleted',
+    'migration': '',
+    'dest': '',
+    'permit_hash': '',
+    'holder': '',
+    'held': 0,
+}
+RELEASED = {**DELETED, 'outcome': 'released'}
 
 
 def b64url(data: bytes) -> str:

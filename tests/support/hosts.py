@@ -37,11 +37,12 @@ EK = {'h1': 'A', 'h2': 'B', 'h3': 'C'}
 
 
 class FakeLibvirt:
-    """Secrets by instance, and domains a test says there are."""
+    """Secrets by instance; domains, and their jobs, a test says there are."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, tuple[str, bytes]] = {}
         self.domains: dict[str, str] = {}
+        self.jobs: set[str] = set()
         self.down = False
 
     def _reach(self) -> None:
@@ -59,6 +60,10 @@ class FakeLibvirt:
     def domain_state(self, instance: str) -> str:
         self._reach()
         return self.domains.get(instance, libvirt_secret.NONE)
+
+    def has_job(self, instance: str) -> bool:
+        self._reach()
+        return instance in self.jobs
 
 
 class LiveKorora(service.KororaFixture):
@@ -156,8 +161,15 @@ class Machine:
     def state_dir(self) -> pathlib.Path:
         return self.directory / 'state'
 
-    def record_path(self, instance: str) -> pathlib.Path:
-        return self.state_dir / 'vault' / f'{instance}.json'
+    def record_path(
+        self, instance: str, epoch: int | None = None
+    ) -> pathlib.Path:
+        """The file of a server's only record, or of the one of an epoch."""
+        directory = self.state_dir / 'vault'
+        if epoch is not None:
+            return directory / f'{instance}.{epoch}.json'
+        (path,) = directory.glob(f'{instance}.*.json')
+        return path
 
     def _conf(self) -> Any:
         # The fake bus is one per process but for the exchange, and an agent
@@ -202,7 +214,7 @@ class Machine:
 
     def state(self, instance: str) -> str:
         """The agent's own word for where a key stands."""
-        record = self.agent.vault.get(instance)
+        record = self.agent.vault.current(instance)
         return 'none' if record is None else str(record.state)
 
     def scrap(self) -> None:

@@ -23,7 +23,9 @@ from korora_nova import client, errors
 from korora_nova import conf as options
 from korora_nova.api import deploy
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import service
+from korora_nova.verifier import nova_record, service
+from korora_nova.verifier.anchor import loading
+from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, migration
 
 ENDPOINT = 'http://attestation.test'
@@ -53,18 +55,26 @@ class FakeNova:
     :ivar migrations: (migration, instance, source, dest).
     :ivar servers: instance to the host where Nova has put it; one that is
         not named here is where it is looked for.
+    :ivar gone: instances that Nova does not have.
     :ivar down: Nova does not answer.
     """
 
     def __init__(self) -> None:
+        self.gone: set[str] = set()
         self.migrations: set[tuple[str, str, str, str]] = set()
         self.servers: dict[str, str] = {}
         self.down = False
         self.before_answer = lambda: None
 
+    def find_server(self, instance: str) -> nova_record.NovaServer | None:
+        self._answer()
+        if instance in self.gone:
+            return None
+        return nova_record.NovaServer(self.servers.get(instance), 'ACTIVE')
+
     def check_server(self, *, instance: str, host: str) -> None:
         self._answer()
-        if self.servers.get(instance, host) != host:
+        if instance in self.gone or self.servers.get(instance, host) != host:
             raise errors.CustodyError(errors.Reason.SERVER_NOT_IN_NOVA)
 
     def _answer(self) -> None:
@@ -109,7 +119,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
 
     def __init__(self, application) -> None:
         super().__init__()
-        self._application = application
+        self.application = application
         self.down = False
 
     def send(self, request, *args, **kwargs):
@@ -122,7 +132,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
             headers=dict(request.headers),
             body=body.encode() if isinstance(body, str) else body,
         )
-        answer = wsgi.get_response(self._application)
+        answer = wsgi.get_response(self.application)
         response = requests.Response()
         response.status_code = answer.status_code
         response.headers = requests.structures.CaseInsensitiveDict(
@@ -181,7 +191,7 @@ def made_ring(directory: str) -> keys.KeyRing:
     made = {}
     for use in keys.USES:
         key = keys.SigningKey.generate()
-        key.save(os.path.join(directory, f'{use}.pem'))
+        key.save(os.path.join(directory, f'{use}-{key.kid}.pem'))
         made[use] = [key.public]
     ring = keys.KeyRing.build(CLOUD, **made)
     ring.save(os.path.join(directory, 'keys.json'))
@@ -189,8 +199,9 @@ def made_ring(directory: str) -> keys.KeyRing:
 
 
 class KororaFixture(fixtures.Fixture):
-    """The service over SQLite.
+    """The service over SQLite, with its anchor in a file of its own.
 
+    :param anchor: options of ``[anchor]``.
     :param settings: options of ``[verifier]``.
     :ivar client: with every role; :meth:`client_as` for fewer.
     :ivar clock: the service's; move it instead of sleeping.
@@ -199,8 +210,14 @@ class KororaFixture(fixtures.Fixture):
     :ivar ring: the pinned keys; ``keys_file`` is where they are.
     """
 
-    def __init__(self, connection: str | None = None, **settings) -> None:
+    def __init__(
+        self,
+        connection: str | None = None,
+        anchor: dict[str, str] | None = None,
+        **settings,
+    ) -> None:
         super().__init__()
+        self._anchor = anchor
         self._connection = connection
         self._settings = settings
 
@@ -213,8 +230,14 @@ class KororaFixture(fixtures.Fixture):
             file.write(self.vendor.pem)
         self.ring = made_ring(self.directory)
         self.keys_file = os.path.join(self.directory, 'keys.json')
+        self.transport: WsgiTransport | None = None
         self.conf = self._conf()
-        migration.upgrade(api.Database(self.conf).engine)
+        database = api.Database(self.conf)
+        migration.upgrade(database.engine)
+        if self.conf[options.ANCHOR].backend != 'none':
+            with database.read() as session:
+                incarnation = ledger.incarnation(session)
+            loading.load(self.conf).create(incarnation)
         self.restart()
         self.client = self.client_as('admin', 'attester', 'service')
 
@@ -228,6 +251,13 @@ class KororaFixture(fixtures.Fixture):
         conf.set_override('trusted_keys', self.keys_file, group)
         for name, value in self._settings.items():
             conf.set_override(name, value, group)
+        for name, value in {
+            'backend': 'database',
+            'connection': f'sqlite:///{self.directory}/anchor.db',
+            'path': f'{self.directory}/anchor.db',
+            **(self._anchor or {}),
+        }.items():
+            conf.set_override(name, value, options.ANCHOR)
         conf.set_override(
             'connection',
             self._connection or f'sqlite:///{self.directory}/korora.db',
@@ -236,12 +266,14 @@ class KororaFixture(fixtures.Fixture):
         return conf
 
     def restart(self) -> None:
-        """Another worker of the same service takes over."""
+        """Another worker of the same service serves all clients."""
         self.service = service.from_conf(self.conf, self.nova, self.clock)
         self.application = deploy.application(
             self.conf, self.service, FakeKeystone
         )
-        self.transport = WsgiTransport(self.application)
+        if self.transport is None:
+            self.transport = WsgiTransport(self.application)
+        self.transport.application = self.application
 
     def client_as(self, *roles: str) -> client.AttestationClient:
         """A client with these roles."""

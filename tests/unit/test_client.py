@@ -4,6 +4,8 @@
 import io
 import json
 import logging
+import time
+from unittest import mock
 
 import fixtures
 import requests_mock
@@ -51,6 +53,17 @@ class TestClient(testtools.TestCase):
         self.mock.register_uri(
             requests_mock.ANY, requests_mock.ANY, status_code=status, **kwargs
         )
+
+    def test_clock_that_goes_back(self) -> None:
+        """A day ahead, then right: the next request does not wait a day."""
+        self.answer(200, json={})
+        slept: list[float] = []
+        with (
+            mock.patch('time.time', return_value=time.time() - 86400),
+            mock.patch('time.sleep', slept.append),
+        ):
+            self.client.get_host('h1')
+        self.assertEqual([], slept)
 
     def refused(self, status: int, kind: type, reason: str, **kwargs):
         self.answer(status, **kwargs)
@@ -200,7 +213,7 @@ class TestClient(testtools.TestCase):
             {'document': {'name': 'p'}}, self.mock.last_request.json()
         )
         # The service reads and compiles it before it answers.
-        self.assertEqual(client.POLICY_TIMEOUT, self.mock.last_request.timeout)
+        self.assertEqual(client.LONG_TIMEOUT, self.mock.last_request.timeout)
         self.client.update_policy('p', {'name': 'p'}, 3)
         self.assertEqual(
             ('PUT', '/v1/policies/p', 3),

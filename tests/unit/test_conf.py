@@ -71,6 +71,7 @@ class TestConf(testtools.TestCase):
                 'handover',
                 'service_auth',
                 'verifier',
+                'anchor',
                 'nova',
             )
             for name in conf[group]
@@ -87,7 +88,9 @@ class TestConf(testtools.TestCase):
             for opt in opts
             if opt.secret
         }
-        self.assertLessEqual({'password', 'transport_url'}, secrets)
+        self.assertLessEqual(
+            {'password', 'transport_url', 'connection'}, secrets
+        )
 
     def test_every_option_has_help(self):
         self.assertEqual(

@@ -64,6 +64,7 @@ PACKAGES = (
     'postgresql',
     'rabbitmq-server',
     'memcached',
+    'etcd-server',
     'libvirt-daemon-system',
     'libvirt-clients',
     'libvirt-dev',
@@ -72,6 +73,7 @@ PACKAGES = (
     'swtpm',
     'swtpm-tools',
     'tpm2-tools',
+    'softhsm2',
     'libtss2-dev',
     'busybox-static',
 )

@@ -38,12 +38,16 @@ class TokenError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What sort of token: header type, audience, key use, claims' schema."""
+    """What sort of token: header type, audience, key use, claims' schema.
+
+    :param versioned: the claim ``version`` is that of the format, 1.
+    """
 
     typ: str
     audience: str
     use: str
     schema: schemas.Schema
+    versioned: bool = True
 
 
 def digest(token: str) -> bytes:
@@ -55,6 +59,18 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.rpartition('.')[0].encode()).digest()
 
 
+def signed_with(token: str) -> str:
+    """The id of the key that a token says it is signed with; '' for none.
+
+    It is not verified: good for counting only.
+    """
+    try:
+        kid = jwt.get_unverified_header(token).get('kid')
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return ''
+    return kid if isinstance(kid, str) else ''
+
+
 def issuer(cloud: str) -> str:
     """The issuer that tokens of a cloud name."""
     return f'korora:{cloud}'
@@ -63,13 +79,14 @@ def issuer(cloud: str) -> str:
 def sign(
     claims: schemas.Json, key: keys.SigningKey, kind: Kind, cloud: str
 ) -> str:
-    """Sign claims; adds ``iss``, ``aud`` and ``version``."""
+    """Sign claims; adds ``iss``, ``aud`` and, if versioned, ``version``."""
     payload = {
         **claims,
         'iss': issuer(cloud),
         'aud': kind.audience,
-        'version': 1,
     }
+    if kind.versioned:
+        payload['version'] = 1
     return jwt.encode(
         payload,
         key.private,
@@ -103,7 +120,7 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
         )
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
         raise TokenError(f'refused: {type(exc).__name__}') from None
-    if claims.get('version') != 1:
+    if kind.versioned and claims.get('version') != 1:
         raise TokenError('unknown version')
     if schemas.fault(kind.schema, claims) is not None:
         raise TokenError('claims do not follow their schema')

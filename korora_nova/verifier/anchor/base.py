@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every anchor does."""
+"""What every anchor does, and how it refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 from oslo_config import cfg
+
+from korora_nova import errors
 
 
 class Mark(NamedTuple):
@@ -53,3 +55,69 @@ class Anchor(Protocol):
         :raises Conflict: LEDGER_FORKED, it has another document of this
             version.
         """
+
+
+def is_news(held: Mark | None, mark: Mark, instance: str) -> bool:
+    """Whether a mark is above the one that a server has.
+
+    :raises Conflict: LEDGER_FORKED.
+    """
+    if held is None or held.version < mark.version:
+        return True
+    if held.version == mark.version and held.digest != mark.digest:
+        raise errors.Conflict(
+            errors.Reason.LEDGER_FORKED,
+            f'The anchor knows another document {mark.version} of server '
+            f'{instance} than the database: another service signed it, or '
+            'the database went back and went on from there.',
+            details={'instance': instance, 'version': str(mark.version)},
+        )
+    return False
+
+
+def unavailable(where: str, why: str) -> errors.Unavailable:
+    """The error for an anchor that does not answer.
+
+    :param where: as in "The anchor, WHERE, does not ...".
+    """
+    return errors.Unavailable(
+        errors.Reason.ANCHOR_UNAVAILABLE,
+        f'The anchor, {where}, does not answer as it should: {why}.',
+    )
+
+
+def misconfigured(why: str) -> errors.Unavailable:
+    """The error for options of ``[anchor]`` that cannot work."""
+    return errors.Unavailable(errors.Reason.ANCHOR_UNAVAILABLE, why)
+
+
+def missing(where: str, why: str = 'nothing is there') -> errors.Conflict:
+    """The error for an anchor that was not made, or is gone."""
+    return errors.Conflict(
+        errors.Reason.ANCHOR_MISSING,
+        f'The anchor, {where}, cannot be used: {why}. If it was never made, '
+        'run "korora-manage anchor create"; if it was, find out where it '
+        'went first.',
+    )
+
+
+def exists(where: str) -> errors.Conflict:
+    """The error for an anchor that is to be made, but is there."""
+    return errors.Conflict(
+        errors.Reason.ANCHOR_EXISTS,
+        f'The anchor, {where}, was made before. It is never emptied; to '
+        'begin a new one, put this one aside.',
+    )
+
+
+def check_ledger(where: str, found: str | None, incarnation: str) -> None:
+    """Refuse an anchor that is not this ledger's.
+
+    :raises Conflict: ANCHOR_MISSING.
+    """
+    if found is None:
+        raise missing(where)
+    if found != incarnation:
+        raise missing(
+            where, f'it belongs to the ledger {found}, not to {incarnation}'
+        )

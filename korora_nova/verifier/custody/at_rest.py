@@ -3,143 +3,211 @@
 
 from __future__ import annotations
 
+import functools
+
 from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
 from korora_nova.custody.approval import Approval, sign_approval
-from korora_nova.custody.exchange import Approvals, Claimed, Decided
+from korora_nova.custody.exchange import Approvals, Granted, Told
+from korora_nova.custody.grant import Grant
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import Outcome
 from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import ledger, receipts
+from korora_nova.verifier.custody import documents, ledger, opened
 from korora_nova.verifier.db import api
 from korora_nova.verifier.service import Service
 
+_R = errors.Reason
 
-def claim(service: Service, attested: Attested, body: bodies.Claim) -> Claimed:
-    """First start of a server: this host holds its key from now on.
+
+def claim(service: Service, attested: Attested, body: bodies.Claim) -> Granted:
+    """First start of a server: this host holds its key from now on (C1).
 
     1. The ledger; 2. Nova's own record, with no transaction open, so that
-    no host takes another's server; 3. the ledger again, and the claim.
-    Repeated, with the same key, it gives the same epoch.
+    no host takes another's server; 3. the ledger again, and the grant.
+    Repeated, with the same key, it gives the same grant.
 
-    :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND.
+    :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: SERVER_NOT_IN_NOVA.
-    :raises Unavailable: NOVA_UNAVAILABLE.
+    :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    with service.db.read() as session:
-        ledger.current(session)
-        old = ledger.load(session, body.instance)
-        known = old == rules.claim(old, body.instance, attested.host, body.key)
-    if not known:
+    row = ledger.signable(service, body.instance)
+    if not rules.may_claim(row, attested.host, body.key):
         service.nova.check_server(instance=body.instance, host=attested.host)
-    return _claim(service, attested, body)
-
-
-@api.retried
-def _claim(
-    service: Service, attested: Attested, body: bodies.Claim
-) -> Claimed:
-    with service.db.write() as session:
-        incarnation = ledger.current(session).incarnation
-        old = ledger.load(session, body.instance)
-        new = rules.claim(old, body.instance, attested.host, body.key)
-        if new != old:
-            _store_claim(service, session, old, new)
-        return Claimed(new.epoch, incarnation, service.signers.approval.kid)
-
-
-def _store_claim(
-    service: Service,
-    session: orm.Session,
-    old: rules.LedgerRow | None,
-    new: rules.LedgerRow,
-) -> None:
-    if old is None:
-        ledger.insert(session, new)
-    else:
-        ledger.replace(session, old, new)
-    audit.record(
-        service,
-        session,
-        actor=new.holder or '',
-        action='claimed',
-        subject=new.instance,
-        note=f'epoch {new.epoch}',
-    )
-
-
-def approve(
-    service: Service, attested: Attested, body: bodies.Approve
-) -> Approvals:
-    """Let this host's TPM open keys it holds, all of them or none.
-
-    :raises CustodyError: NOT_HOLDER, EPOCH_MISMATCH.
-    :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
-    """
-    with service.db.read() as session:
-        ledger.current(session)
-        for instance, epoch in body.keys:
-            rules.may_open(
-                ledger.held(session, instance), attested.host, epoch
-            )
-    return Approvals(
-        tuple(
-            approval(service, attested, instance, epoch)
-            for instance, epoch in body.keys
+    return Granted(
+        ledger.change(
+            service,
+            body.instance,
+            functools.partial(_grant, service, attested, body),
+            point='v.claim',
         )
     )
 
 
+def _grant(
+    service: Service,
+    attested: Attested,
+    body: bodies.Claim,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> str:
+    if rules.may_claim(row, attested.host, body.key) and row is not None:
+        return _kept(session, row.head)
+    place = documents.next_place(service, session, body.instance, row)
+    grant = Grant(
+        **place,
+        host=attested.host,
+        ak=attested.ak_name,
+        key=body.key,
+        approval_kid=service.signers.approval.kid,
+    )
+    audit.record(
+        service,
+        session,
+        actor=grant.host,
+        action='granted',
+        subject=grant.instance,
+        note=f'epoch {grant.version}',
+    )
+    token = documents.append(service, session, row, grant)
+    opened.note(session, grant.instance, _boot(attested))
+    return token
+
+
+def _kept(session: orm.Session, digest: str) -> str:
+    token = documents.find(session, digest)
+    if token is None:
+        raise errors.Unavailable(
+            _R.INTERNAL, "The database lacks the server's newest document."
+        )
+    return token
+
+
+@api.retried
+def approve(
+    service: Service, attested: Attested, body: bodies.Approve
+) -> Approvals:
+    """Let this host's TPM open keys it holds, all of them or none (C10).
+
+    :raises CustodyError: NOT_HOLDER, EPOCH_MISMATCH.
+    :raises Conflict: CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+        HOSTS_UNHEARD.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    """
+    rows = ledger.signable_all(service, [key.instance for key in body.keys])
+    for key in body.keys:
+        rules.may_open(rows.get(key.instance), attested.host, key.epoch)
+    opened.note_all(service, rows.values(), _boot(attested))
+    return Approvals(
+        tuple(approval(service, attested, key) for key in body.keys)
+    )
+
+
+def _boot(attested: Attested) -> str:
+    return attested.quote.clock.reset_restart.hex()
+
+
 def approval(
-    service: Service, attested: Attested, instance: str, epoch: int
+    service: Service, attested: Attested, key: bodies.Key
 ) -> Approval:
-    """Sign one approval; the caller checked the ledger."""
+    """Sign one approval; the caller checked the ledger.
+
+    :raises CustodyError: APPROVAL_INVALID, by a key that does not count.
+    :raises Unavailable: KEYS_INVALID, by one that is not at hand.
+    """
     return sign_approval(
-        instance=instance,
-        epoch=epoch,
+        instance=key.instance,
+        epoch=key.epoch,
         pcr_digest=attested.quote.policy_pcr_digest,
         reset_restart=attested.quote.clock.reset_restart,
         deadline=attested.deadline(service.settings.approval_ttl),
         ref=transcript.rest_ref(
-            attested.ak.name, attested.srk_name, instance, epoch
+            attested.ak.name, attested.srk_name, key.instance, key.epoch
         ),
-        key=service.signers.approval,
+        key=service.signers.approver(key.kid),
     )
 
 
-@api.retried
-def delete(
-    service: Service, attested: Attested, body: bodies.Delete
-) -> Decided:
+def delete(service: Service, attested: Attested, body: bodies.Delete) -> Told:
     """The server is gone: its holder may erase the key, with a receipt.
 
     Repeated, it gives the same receipt.
 
     :raises CustodyError: NOT_HOLDER.
-    :raises Conflict: CUSTODY_PENDING, LEDGER_BEHIND.
+    :raises Conflict: CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+        HOSTS_UNHEARD.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
-    with service.db.write() as session:
-        old = ledger.held(session, body.instance)
-        try:
-            new = rules.delete(old, attested.host)
-        except errors.CustodyError:
-            signed = receipts.last_deletion(
-                service, session, old.instance, attested.host
-            )
-            if signed is None:
-                raise
-            return Decided(signed)
-        ledger.replace(session, old, new)
-        return Decided(
-            receipts.append(
-                service,
-                session,
-                outcome=Outcome.DELETED,
-                instance=old.instance,
-                epoch=old.epoch,
-                source=attested.host,
-            )
+    return Told(
+        ledger.change(
+            service,
+            body.instance,
+            functools.partial(_delete, service, attested.host, body.instance),
+            point='v.delete',
         )
+    )
+
+
+def _delete(
+    service: Service,
+    host: str,
+    instance: str,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> str:
+    try:
+        held = rules.may_give_up(row, host)
+    except errors.CustodyError:
+        before = _last_deletion(service, session, instance, host)
+        if before is None:
+            raise
+        return before
+    audit.record(
+        service,
+        session,
+        actor=host,
+        action=Outcome.DELETED,
+        subject=instance,
+        note=f'epoch {held.epoch}',
+    )
+    return give_up(service, session, held, Outcome.DELETED)
+
+
+def give_up(
+    service: Service, session: orm.Session, row: LedgerRow, outcome: Outcome
+) -> str:
+    """Sign that nobody holds the key any more; returns the receipt.
+
+    :param row: of a server that has a holder.
+    :param outcome: DELETED or RELEASED.
+    """
+    receipt = Receipt(
+        **documents.next_place(service, session, row.instance, row),
+        migration='',
+        epoch=row.epoch,
+        outcome=outcome,
+        source=row.holder or '',
+        dest='',
+        permit_hash='',
+        holder='',
+        held=0,
+    )
+    return documents.append(service, session, row, receipt)
+
+
+def _last_deletion(
+    service: Service, session: orm.Session, instance: str, host: str
+) -> str | None:
+    """The newest receipt by which this host deleted this server's key."""
+    for item in documents.receipts_of_server(service, session, instance):
+        if (item.content.outcome, item.content.source) == (
+            Outcome.DELETED,
+            host,
+        ):
+            return item.token
+    return None

@@ -1,230 +1,427 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a hand-over ends: decided once, by whoever may say so first.
+"""How a hand-over ends (C8): the words of both ends, and what they come to.
 
-- A party says what it knows; the statement decides, by compare-and-swap
-  on the pending migration, and the receipt tells both ends.
-- Said again, by either end and whatever it says, the answer is the receipt
-  of what was decided: silence and repetition change nothing.
-- A host that has just become untrusted may still report facts; they are
-  recorded with the reasons for doubt.
+- Each end says a word on what it sees; its last word counts. What the words
+  come to is in :mod:`korora_nova.custody.decision`.
+- When they decide, the receipt is signed in the same transaction. Words that
+  contradict each other close the key to everybody; if they agree later on
+  something else than the receipt says, another receipt follows it.
+- A word that was said before changes nothing, nor does any word when both
+  ends agree with the receipt or the server has a later document.
+- A host that has just become untrusted may still say what it sees; the
+  reasons for doubt are kept.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Mapping
+
 import sqlalchemy as sa
+from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.custody import bodies
-from korora_nova.custody import ledger as rules
-from korora_nova.custody.exchange import Decided
-from korora_nova.custody.words import MigrationState, Outcome, Role
+from korora_nova.custody import bodies, decision
+from korora_nova.custody.decision import Verdict
+from korora_nova.custody.exchange import Told
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.receipt import Receipt
+from korora_nova.custody.words import (
+    MigrationState,
+    Outcome,
+    Role,
+    Statement,
+)
+from korora_nova.rats.signed import token as tokens
 from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import ledger, receipts
+from korora_nova.verifier.custody import (
+    documents,
+    ledger,
+    migrations,
+    opened,
+)
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
+LOG = logging.getLogger(__name__)
+
+#: Hand-overs of one host that a boot of it speaks for at once.
+REBOOTS = 64
+
 _R = errors.Reason
+_WORD = {Role.SOURCE: 'source_word', Role.DEST: 'dest_word'}
 
 
-def commit(
-    service: Service, attested: Attested, body: bodies.Commit
-) -> Decided:
-    """A party says that the guest runs on D; see :func:`_hear`."""
-    return _hear(service, attested, body, Outcome.COMMITTED)
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """A word, and who says it.
 
-
-def abort(service: Service, attested: Attested, body: bodies.Abort) -> Decided:
-    """A party says that the guest never ran on D; see :func:`_hear`."""
-    return _hear(service, attested, body, Outcome.ABORTED)
-
-
-@api.retried
-def _hear(
-    service: Service,
-    attested: Attested,
-    body: bodies.Decision,
-    wanted: Outcome,
-) -> Decided:
-    """Hear a statement.
-
-    :raises NotFound: MIGRATION_UNKNOWN; also if no permit was signed (then
-        none will be, and no key is on its way).
-    :raises Forbidden: STATEMENT_NOT_ALLOWED.
-    :raises Conflict: LEDGER_BEHIND.
+    :param taint: why its host is not trusted.
     """
-    with service.db.write() as session:
+
+    role: Role
+    word: Statement
+    actor: str
+    taint: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stand:
+    """How a hand-over stands, and what a word makes of it.
+
+    :param receipt: the newest one, '' without any.
+    :param closed: words do not count any more.
+    """
+
+    migration: models.Migration
+    row: LedgerRow | None
+    receipt: str
+    said: _Said
+
+    @property
+    def moving(self) -> bool:
+        return self.migration.start_hash is not None
+
+    @property
+    def decided(self) -> Outcome | None:
+        """What the newest receipt says."""
+        if self.migration.status not in migrations.DECIDED:
+            return None
+        return Outcome(self.migration.status)
+
+    @property
+    def closed(self) -> bool:
+        """Whether words do not count any more."""
+        newest = self.row.head if self.row is not None else None
+        if self.decided is None:
+            pending = self.row.pending if self.row is not None else None
+            return pending != self.migration.id
+        if not self.receipt or tokens.digest(self.receipt).hex() != newest:
+            return True
+        before = self._judge({})
+        return self._agreed({}) and before.value == self.decided
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the words come to, with this one."""
+        return self._judge({self.said.role: self.said.word})
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What is to be signed now; None if nothing is."""
+        verdict = self.verdict
+        if verdict not in (Verdict.COMMITTED, Verdict.ABORTED):
+            return None
+        outcome = Outcome(verdict.value)
+        if self.decided is None:
+            return outcome
+        agreed = self._agreed({self.said.role: self.said.word})
+        return outcome if agreed and outcome != self.decided else None
+
+    def _words(
+        self, new: Mapping[Role, Statement]
+    ) -> tuple[Statement | None, Statement | None]:
+        source, dest = self.migration.source_word, self.migration.dest_word
+        return (
+            new.get(Role.SOURCE, Statement(source) if source else None),
+            new.get(Role.DEST, Statement(dest) if dest else None),
+        )
+
+    def _judge(self, new: Mapping[Role, Statement]) -> Verdict:
+        return decision.judge(*self._words(new), moving=self.moving)
+
+    def _agreed(self, new: Mapping[Role, Statement]) -> bool:
+        return decision.is_agreed(*self._words(new), moving=self.moving)
+
+
+def tell(service: Service, attested: Attested, body: bodies.Tell) -> Told:
+    """Hear a word of one end of a hand-over.
+
+    :returns: the receipt, or '' while nothing is decided and after an end
+        without permit.
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Forbidden: STATEMENT_NOT_ALLOWED.
+    :raises Conflict: LEDGER_BEHIND, HOSTS_UNHEARD.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    """
+    with service.db.read() as session:
         row = session.get(models.Migration, body.migration)
         if row is None:
-            return Decided(
-                receipts.find_recovered(
-                    service, session, body.migration, attested.host
-                )
-            )
-        outcome = rules.outcome_of(_role(attested, row), body.statement)
-        if outcome != wanted:
-            raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
-        if row.status == MigrationState.RECEIVING:
-            if outcome != Outcome.ABORTED:
-                raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
-            _close(service, session, row, attested.host)
-            signed = None
-        elif row.status == MigrationState.PENDING:
-            signed = _decide(
-                service,
-                session,
-                row,
-                outcome,
-                actor=attested.host,
-                note=body.statement,
-                taint=attested.reasons,
-            )
-        else:
-            signed = receipts.of(session, row.id)
-    if signed is None:
-        raise errors.NotFound(
-            _R.MIGRATION_UNKNOWN,
-            'No permit was signed for the migration, and none will be.',
+            return Told(_lost(service, session, attested, body.migration))
+        said = _Said(
+            migrations.role_of(attested, row),
+            body.statement,
+            attested.host,
+            attested.reasons,
         )
-    return Decided(signed)
+    return Told(_say(service, row.id, row.instance, said))
+
+
+def _lost(
+    service: Service, session: orm.Session, attested: Attested, migration: str
+) -> str:
+    """The receipt of a hand-over of which nothing else is known.
+
+    :raises NotFound: MIGRATION_UNKNOWN, there is none for this host.
+    """
+    for item in reversed(documents.of_migration(service, session, migration)):
+        content = item.content
+        if isinstance(content, Receipt) and attested.host in (
+            content.source,
+            content.dest,
+        ):
+            return item.token
+    raise errors.NotFound(_R.MIGRATION_UNKNOWN)
 
 
 @api.retried
-def force_abort(
-    service: Service, migration: str, reason: str, actor: str
-) -> dict[str, str | None]:
-    """An operator, with D fenced, decides that the guest is not on D.
+def _say(service: Service, migration: str, instance: str, said: _Said) -> str:
+    """Hear a word; returns the receipt, '' while there is none.
 
-    :returns: ``receipt``; null if no permit was signed.
-    :raises NotFound: MIGRATION_UNKNOWN.
-    :raises Conflict: MIGRATION_SPENT, it is committed; LEDGER_BEHIND.
+    What it comes to is found out first, because a transaction that signs
+    has other conditions, and again in the transaction.
     """
-    with service.db.write() as session:
-        row = session.get(models.Migration, migration)
-        if row is None:
-            raise errors.NotFound(_R.MIGRATION_UNKNOWN)
-        if row.status == MigrationState.COMMITTED:
-            raise errors.Conflict(
-                _R.MIGRATION_SPENT, 'The migration is committed.'
-            )
-        if row.status == MigrationState.RECEIVING:
-            _close(service, session, row, actor, reason)
-        if row.status == MigrationState.PENDING:
-            return {
-                'receipt': _decide(
-                    service,
-                    session,
-                    row,
-                    Outcome.ABORTED,
-                    actor=actor,
-                    note=f'forced: {reason}',
-                )
-            }
-        return {'receipt': receipts.of(session, migration)}
+    with service.db.read() as session:
+        signs = _signs(_stand(session, migration, said))
+    return ledger.attempt(
+        service,
+        instance,
+        functools.partial(_hear, service, migration, said, signs),
+        point='v.decide' if signs else 'v.word',
+        signs=signs,
+    )
 
 
-def _role(attested: Attested, row: models.Migration) -> Role:
-    """Which end speaks: by name and by attestation key.
+def _stand(session: orm.Session, migration: str, said: _Said) -> _Stand:
+    known = migrations.get(session, migration)
+    return _Stand(
+        known,
+        ledger.load(session, known.instance),
+        documents.receipt_of(session, migration) or '',
+        said,
+    )
 
-    :raises Forbidden: STATEMENT_NOT_ALLOWED, neither.
-    """
-    if attested.host == row.source and row.ak_source in (
-        None,
-        attested.ak_name,
-    ):
-        return Role.SOURCE
-    if attested.host == row.dest and row.ak_dest == attested.ak_name:
-        return Role.DEST
-    raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+
+def _signs(stand: _Stand) -> bool:
+    if stand.migration.status == MigrationState.RECEIVING:
+        return False
+    return not stand.closed and stand.outcome is not None
+
+
+def _hear(
+    service: Service,
+    migration: str,
+    said: _Said,
+    signs: bool,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> str:
+    stand = _stand(session, migration, said)
+    if _signs(stand) != signs:
+        raise api.Lost()
+    known = stand.migration
+    if known.permit_hash is None:
+        _close(service, session, known, said)
+        return ''
+    decision.check_word(
+        said.role,
+        said.word,
+        moving=stand.moving,
+        decided=stand.decided is not None,
+    )
+    if stand.closed or row is None:
+        return stand.receipt
+    values = _noted(service, stand)
+    outcome = stand.outcome
+    if outcome is not None:
+        return sign_receipt(
+            service,
+            session,
+            row,
+            known,
+            outcome,
+            actor=said.actor,
+            note=' '.join((said.word, *said.taint)),
+            words=values,
+        )
+    disputed = known.id if stand.verdict == Verdict.CONTRADICTION else None
+    if row.disputed != disputed:
+        ledger.replace(
+            session, row, dataclasses.replace(row, disputed=disputed)
+        )
+        audit.record(
+            service,
+            session,
+            actor=said.actor,
+            action='contradicted' if disputed else 'agreed',
+            subject=known.id,
+            note=' '.join((said.word, *said.taint)),
+        )
+    if values:
+        migrations.change(service, session, known, **values)
+    return stand.receipt
+
+
+def _noted(service: Service, stand: _Stand) -> dict[str, object]:
+    """The columns of the hand-over that a word changes."""
+    known, said = stand.migration, stand.said
+    contradicted_at = None
+    if stand.verdict == Verdict.CONTRADICTION:
+        contradicted_at = known.contradicted_at or service.clock()
+    values = {
+        _WORD[said.role]: str(said.word),
+        'contradicted_at': contradicted_at,
+        'taint': sorted({*known.taint, *said.taint}),
+    }
+    return {
+        name: value
+        for name, value in values.items()
+        if getattr(known, name) != value
+    }
 
 
 def _close(
     service: Service,
     session: orm.Session,
-    row: models.Migration,
-    actor: str,
-    note: str = '',
+    known: models.Migration,
+    said: _Said,
 ) -> None:
     """No permit was signed yet: make sure that none will be."""
-    _move(
+    decision.check_word(said.role, said.word, moving=False, decided=False)
+    if known.status != MigrationState.RECEIVING:
+        return
+    migrations.change(
         service,
         session,
-        row,
-        MigrationState.RECEIVING,
-        MigrationState.ABORTED,
-        (),
+        known,
+        status=MigrationState.ABORTED,
+        **{_WORD[said.role]: str(said.word)},
     )
     audit.record(
         service,
         session,
-        actor=actor,
+        actor=said.actor,
         action='closed',
-        subject=row.id,
-        note=note,
+        subject=known.id,
+        note=said.word,
     )
 
 
-def _decide(
+def sign_receipt(
     service: Service,
     session: orm.Session,
-    row: models.Migration,
+    row: LedgerRow,
+    migration: models.Migration,
     outcome: Outcome,
     *,
     actor: str,
     note: str,
-    taint: tuple[str, ...] = (),
+    words: Mapping[str, object] | None = None,
 ) -> str:
-    """Ledger, migration and receipt chain move together or not at all."""
-    old = ledger.held(session, row.instance)
-    epoch = row.new_epoch or 0
-    new = (
-        rules.commit(old, row.id, row.dest, epoch)
+    """Decide a hand-over: ledger and migration move together.
+
+    :param row: rests on the hand-over's permit or start, or on a receipt
+        of it that the new one supersedes.
+    :param outcome: COMMITTED or ABORTED.
+    :param words: what else changes in the hand-over's row.
+    :returns: the receipt.
+    """
+    new_epoch = migration.new_epoch or 0
+    holder = (
+        (migration.dest, new_epoch)
         if outcome == Outcome.COMMITTED
-        else rules.abort(old, row.id)
+        else (migration.source, migration.epoch or 0)
     )
-    ledger.replace(session, old, new)
-    _move(
+    receipt = Receipt(
+        **documents.next_place(service, session, row.instance, row),
+        migration=migration.id,
+        epoch=new_epoch,
+        outcome=outcome,
+        source=migration.source,
+        dest=migration.dest,
+        permit_hash=migration.permit_hash or '',
+        holder=holder[0],
+        held=holder[1],
+    )
+    token = documents.append(service, session, row, receipt)
+    if holder != (row.holder, row.epoch):
+        opened.note(session, row.instance, _boot(migration, outcome))
+    values = {'contradicted_at': None, **(words or {})}
+    migrations.change(
         service,
         session,
-        row,
-        MigrationState.PENDING,
-        MigrationState(outcome),
-        taint,
+        migration,
+        **{**values, 'status': MigrationState(outcome)},
     )
     audit.record(
         service,
         session,
         actor=actor,
         action=outcome,
-        subject=row.id,
-        note=' '.join((note, *taint)),
+        subject=migration.id,
+        note=note,
     )
-    return receipts.append(
-        service,
-        session,
-        outcome=outcome,
-        instance=row.instance,
-        epoch=epoch,
-        source=row.source,
-        migration=row.id,
-        dest=row.dest,
-        permit_hash=row.permit_hash or '',
-    )
+    return token
 
 
-def _move(
-    service: Service,
-    session: orm.Session,
-    row: models.Migration,
-    old: MigrationState,
-    new: MigrationState,
-    taint: tuple[str, ...],
-) -> None:
+def _boot(migration: models.Migration, outcome: Outcome) -> str | None:
+    """In which boot the new holder had the key opened."""
+    if outcome == Outcome.COMMITTED:
+        return migration.dest_reset_restart
+    return migration.source_reset_restart
+
+
+def rebooted(service: Service, attested: Attested) -> None:
+    """A boot of an end that has said nothing speaks for it.
+
+    What cannot be settled now is, by the host's next attestation.
+    """
+    boot = attested.quote.clock.reset_restart.hex()
+    for migration, instance, role in _silent(service, attested, boot):
+        said = _Said(
+            role, decision.REBOOTED[role], attested.host, attested.reasons
+        )
+        try:
+            _say(service, migration, instance, said)
+        except errors.KororaError as exc:
+            LOG.warning(
+                'The boot of host %(host)s cannot count in migration '
+                '%(migration)s yet: %(why)s',
+                {'host': attested.host, 'migration': migration, 'why': exc},
+            )
+
+
+def _silent(
+    service: Service, attested: Attested, boot: str
+) -> list[tuple[str, str, Role]]:
+    """Hand-overs of which the host is an end that was booted since."""
     table = models.Migration
-    api.must_swap(
-        session,
-        sa.update(table)
-        .where(table.id == row.id, table.status == old)
-        .values(status=new, taint=list(taint), updated_at=service.clock()),
+    source = sa.and_(
+        table.source == attested.host,
+        table.ak_source == attested.ak_name,
+        table.source_word.is_(None),
+        table.source_reset_restart != boot,
     )
+    dest = sa.and_(
+        table.dest == attested.host,
+        table.ak_dest == attested.ak_name,
+        table.dest_word.is_(None),
+        table.dest_reset_restart != boot,
+    )
+    with service.db.read() as session:
+        found = session.execute(
+            sa.select(table.id, table.instance, table.source)
+            .where(table.status.in_(migrations.OPEN), sa.or_(source, dest))
+            .limit(REBOOTS)
+        ).all()
+    return [
+        (
+            row.id,
+            row.instance,
+            Role.SOURCE if row.source == attested.host else Role.DEST,
+        )
+        for row in found
+    ]

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-overs: one key, from one host's TPM to another's, decided once.
+"""Hand-overs, until the stream starts: steps C2, C4, C6 and C7.
 
-receive (by D) -> send (by S, answered with the permit) -> committed or
-aborted.  A row of ``migrations`` moves ``receiving -> pending -> committed
-| aborted``, each step by compare-and-swap, together with the ledger.
+A row of ``migrations`` moves ``receiving -> permitted -> sealed -> moving``,
+each step by compare-and-swap, together with the ledger. How it goes on is in
+:mod:`.decisions`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 
-import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
-from korora_nova.custody.exchange import Permitted, Received
-from korora_nova.custody.permit import Permit, sign_permit, verify_permit
-from korora_nova.custody.words import MigrationState
+from korora_nova.custody.approval import Approval
+from korora_nova.custody.exchange import Permitted, Served, Started
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.permit import Permit, VerifiedPermit, verify_permit
+from korora_nova.custody.start import Start
+from korora_nova.custody.words import MigrationState, Role
 from korora_nova.rats.evidence import qualify
 from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
@@ -27,33 +31,28 @@ from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import audit, results
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import at_rest, ledger
+from korora_nova.verifier.custody import (
+    at_rest,
+    documents,
+    ledger,
+    migrations,
+)
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
-
-# The same key with fresher evidence is the same request again.
-_SAME = (
-    'instance',
-    'source',
-    'dest',
-    'msk_name',
-    'ak_dest',
-    'address',
-    'tls_name',
-)
 
 _R = errors.Reason
 
 
 def receive(
     service: Service, attested: Attested, body: bodies.Receive
-) -> Received:
-    """D is ready: note its fresh storage key, state, address and age.
+) -> Served:
+    """D is ready: note its fresh storage key, state, address and age (C2).
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
     :raises CustodyError: NOT_HOLDER, the source does not hold the key.
-    :raises Conflict: MIGRATION_SPENT, another key or state for this
-        migration; CUSTODY_PENDING; LEDGER_BEHIND.
+    :raises Conflict: MIGRATION_SPENT, another request for this migration;
+        CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+        HOSTS_UNHEARD.
     """
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
@@ -70,11 +69,13 @@ def receive(
         'dest_reset_restart': clock.reset_restart.hex(),
         'dest_clock_ms': str(clock.clock_ms),
     }
-    try:
-        _receive(service, body, columns)
-    except db_exc.DBDuplicateEntry:
-        raise errors.Conflict(_R.MIGRATION_SPENT) from None
-    return Received()
+    ledger.change(
+        service,
+        body.instance,
+        functools.partial(_receive, service, body, columns),
+        point='v.receive',
+    )
+    return Served()
 
 
 def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
@@ -110,158 +111,165 @@ def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
     return msk
 
 
-@api.retried
 def _receive(
     service: Service,
     body: bodies.Receive,
-    columns: dict[str, object],
+    columns: Mapping[str, object],
+    session: orm.Session,
+    row: LedgerRow | None,
 ) -> None:
-    table, now = models.Migration, service.clock()
-    with service.db.write() as session:
-        ledger.current(session)
-        row = ledger.held(session, body.instance)
-        rules.may_open(row, body.source, row.epoch)
-        known = session.get(table, body.migration)
-        if known is None:
-            session.add(
-                table(
-                    id=body.migration,
-                    status=MigrationState.RECEIVING,
-                    created_at=now,
-                    updated_at=now,
-                    **columns,
-                )
-            )
-            session.flush()
-            return
-        if not api.swap(
-            session,
-            sa.update(table)
-            .where(
-                table.id == body.migration,
-                table.status == MigrationState.RECEIVING,
-                *(getattr(table, name) == columns[name] for name in _SAME),
-            )
-            .values(updated_at=now, **columns),
-        ):
-            raise errors.Conflict(_R.MIGRATION_SPENT)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Ready:
-    """A hand-over of which everything known says that it may be."""
-
-    migration: models.Migration
-    row: rules.LedgerRow
-    incarnation: str
+    rules.check_settled(rules.holds(row, body.source))
+    known = session.get(models.Migration, body.migration)
+    if known is not None:
+        # A storage key is made for one challenge, so this is another one.
+        raise migrations.spent(known)
+    now = service.clock()
+    session.add(
+        models.Migration(
+            id=body.migration,
+            status=MigrationState.RECEIVING,
+            created_at=now,
+            updated_at=now,
+            **columns,
+        )
+    )
+    try:
+        session.flush()
+    except db_exc.DBDuplicateEntry:
+        raise api.Lost() from None
 
 
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
-    """S asks for the permit: once per migration, checked to the last.
+    """S asks for the permit: once per migration, checked to the last (C4).
 
     Asked for again with the same nonce, the permit is given again.
 
     1. what D asked for in ``receive``, field by field; 2. D is trusted
     now; 3. the ledger; 4. Nova's own record, with no transaction open;
-    5. the age of both evidences, and 1-3 again; 6. the epoch is burned.
+    5. the age of both evidences, and 1-3 again; 6. the permit is signed.
 
     :raises NotFound: MIGRATION_UNKNOWN.
-    :raises Conflict: MIGRATION_SPENT, CUSTODY_PENDING, LEDGER_BEHIND.
+    :raises Conflict: MIGRATION_SPENT, CUSTODY_PENDING, CUSTODY_DISPUTED,
+        LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
         MIGRATION_NOT_IN_NOVA.
     :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
-    :raises Unavailable: NOVA_UNAVAILABLE.
+    :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    with service.db.read() as session:
-        given = _given(service, session, attested, body)
-        if given is not None:
-            return given
-        _ready(service, session, attested, body)
+    given = ledger.consult(
+        service,
+        body.instance,
+        functools.partial(_given_or_ready, service, attested, body),
+    )
+    if given is not None:
+        return given
     service.nova.check(
         migration=body.migration,
         instance=body.instance,
         source=attested.host,
         dest=body.dest,
     )
-    return _permit(service, attested, body)
+    return ledger.change(
+        service,
+        body.instance,
+        functools.partial(_permit, service, attested, body),
+        point='v.permit',
+    )
+
+
+def _given_or_ready(
+    service: Service,
+    attested: Attested,
+    body: bodies.Send,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> Permitted | None:
+    """The permit that was given before; None if one may be."""
+    given = _given(service, session, row, attested, body)
+    if given is None:
+        _check_send(service, session, row, attested, body)
+    return given
 
 
 def _given(
     service: Service,
     session: orm.Session,
+    row: LedgerRow | None,
     attested: Attested,
     body: bodies.Send,
 ) -> Permitted | None:
     """The permit that answered the same request; None if it was another."""
-    row = session.get(models.Migration, body.migration)
-    if row is None or row.status != MigrationState.PENDING or not row.permit:
+    known = session.get(models.Migration, body.migration)
+    permit = _newest_permit(service, session, row, known)
+    if permit is None:
         return None
-    permit = verify_permit(row.permit, service.ring, cloud=service.cloud)
-    content = permit.permit
+    content = permit.content
     asked = bodies.Send(
         content.migration,
         content.instance,
         content.nonce,
         content.dest,
         content.msk_name,
+        body.kid,
     )
     if asked != body or (content.ak_source, content.source_pcr_digest) != (
         attested.ak_name,
         attested.quote.policy_pcr_digest.hex(),
     ):
         return None
-    ledger.current(session)
     _check_age(service, content.issued)
     return Permitted(
         permit.token,
-        at_rest.approval(service, attested, body.instance, content.epoch),
+        _own_copy(service, attested, body, content.epoch),
     )
 
 
-@api.retried
-def _permit(
-    service: Service, attested: Attested, body: bodies.Send
-) -> Permitted:
-    with service.db.write() as session:
-        # The same request may have been served while Nova was asked.
-        return _given(service, session, attested, body) or _sign(
-            service, session, attested, body
-        )
+def _own_copy(
+    service: Service, attested: Attested, body: bodies.Send, epoch: int
+) -> Approval:
+    """Lets S open its own copy, once more."""
+    return at_rest.approval(
+        service, attested, bodies.Key(body.instance, epoch, body.kid)
+    )
 
 
-def _sign(
+def _newest_permit(
     service: Service,
     session: orm.Session,
+    row: LedgerRow | None,
+    known: models.Migration | None,
+) -> VerifiedPermit | None:
+    """The permit of a hand-over on which the row rests now."""
+    if row is None or known is None or known.permit_hash != row.head:
+        return None
+    token = documents.find(session, row.head)
+    return verify_permit(token, service.ring) if token is not None else None
+
+
+def _permit(
+    service: Service,
     attested: Attested,
     body: bodies.Send,
+    session: orm.Session,
+    row: LedgerRow | None,
 ) -> Permitted:
-    table = models.Migration
-    ready = _ready(service, session, attested, body)
-    new, epoch = rules.begin(
-        ready.row, attested.host, ready.row.epoch, body.migration
-    )
-    ledger.replace(session, ready.row, new)
-    permit = sign_permit(
-        _fields(service, attested, ready, body.nonce, epoch),
-        service.signers.custody,
-    )
-    api.must_swap(
+    # The same request may have been served while Nova was asked.
+    given = _given(service, session, row, attested, body)
+    if given is not None:
+        return given
+    ready = _check_send(service, session, row, attested, body)
+    permit = _fields(service, session, attested, ready, body.nonce)
+    token = documents.append(service, session, ready.row, permit)
+    migrations.change(
+        service,
         session,
-        sa.update(table)
-        .where(
-            table.id == body.migration,
-            table.status == MigrationState.RECEIVING,
-            table.updated_at == ready.migration.updated_at,
-        )
-        .values(
-            status=MigrationState.PENDING,
-            epoch=ready.row.epoch,
-            new_epoch=epoch,
-            ak_source=attested.ak_name,
-            permit=permit,
-            permit_hash=tokens.digest(permit).hex(),
-            updated_at=service.clock(),
-        ),
+        ready.asked,
+        status=MigrationState.PERMITTED,
+        epoch=permit.epoch,
+        new_epoch=permit.new_epoch,
+        ak_source=permit.ak_source,
+        source_reset_restart=permit.source_reset_restart,
+        permit_hash=tokens.digest(token).hex(),
     )
     audit.record(
         service,
@@ -269,27 +277,33 @@ def _sign(
         actor=attested.host,
         action='permitted',
         subject=body.migration,
-        note=f'{body.instance} epoch {epoch} to {body.dest}',
+        note=f'{body.instance} epoch {permit.new_epoch} to {body.dest}',
     )
     return Permitted(
-        permit,
-        at_rest.approval(service, attested, body.instance, ready.row.epoch),
+        token,
+        _own_copy(service, attested, body, permit.epoch),
     )
 
 
-def _ready(
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """A hand-over of which everything known says that it may be."""
+
+    asked: models.Migration
+    row: LedgerRow
+
+
+def _check_send(
     service: Service,
     session: orm.Session,
+    row: LedgerRow | None,
     attested: Attested,
     body: bodies.Send,
 ) -> _Ready:
     """Every check of ``send`` that needs the database and the clock."""
-    incarnation = ledger.current(session).incarnation
-    asked = session.get(models.Migration, body.migration)
-    if asked is None:
-        raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+    asked = migrations.get(session, body.migration)
     if asked.status != MigrationState.RECEIVING:
-        raise errors.Conflict(_R.MIGRATION_SPENT)
+        raise migrations.spent(asked)
     expected = {
         'instance': body.instance,
         'source': attested.host,
@@ -307,9 +321,9 @@ def _ready(
     _check_destination(service, session, asked)
     _check_age(service, attested.issued)
     _check_age(service, asked.dest_issued)
-    row = ledger.held(session, asked.instance)
-    rules.may_open(row, attested.host, row.epoch)
-    return _Ready(asked, row, incarnation)
+    held = rules.holds(row, attested.host)
+    rules.check_settled(held)
+    return _Ready(asked, held)
 
 
 def _check_destination(
@@ -317,7 +331,12 @@ def _check_destination(
 ) -> None:
     """D is the host it was, and nothing has come up against it since."""
     dest = session.get(models.Host, asked.dest)
-    if dest is None or not dest.approved or dest.ak_name != asked.ak_dest:
+    if (
+        dest is None
+        or not dest.approved
+        or dest.evicted_at is not None
+        or dest.ak_name != asked.ak_dest
+    ):
         raise errors.Untrusted(
             _R.HOST_UNTRUSTED,
             'The destination is not the approved host that asked for the key.',
@@ -344,34 +363,172 @@ def _check_age(service: Service, issued: float) -> None:
 
 def _fields(
     service: Service,
+    session: orm.Session,
     attested: Attested,
     ready: _Ready,
     nonce: str,
-    epoch: int,
 ) -> Permit:
-    asked = ready.migration
+    asked, row = ready.asked, ready.row
     deadline = int(asked.dest_clock_ms) + int(
         service.settings.permit_deadline * 1000
     )
     return Permit(
-        cloud=service.cloud,
-        incarnation=ready.incarnation,
+        **documents.next_place(service, session, row.instance, row),
         migration=asked.id,
-        instance=asked.instance,
         nonce=nonce,
         source=attested.host,
         dest=asked.dest,
         ak_source=attested.ak_name,
         ak_dest=asked.ak_dest,
-        epoch=ready.row.epoch,
-        new_epoch=epoch,
+        epoch=row.epoch,
         msk_name=asked.msk_name,
         dest_pcr_digest=asked.dest_pcr_digest,
         dest_reset_restart=asked.dest_reset_restart,
         dest_deadline=min(deadline, (1 << 64) - 1),
         source_pcr_digest=attested.quote.policy_pcr_digest.hex(),
+        source_reset_restart=attested.quote.clock.reset_restart.hex(),
         address=asked.address,
         tls_name=asked.tls_name,
         approval_kid=service.signers.approval.kid,
-        issued=service.clock(),
     )
+
+
+def sealed(
+    service: Service, attested: Attested, body: bodies.Sealed
+) -> Served:
+    """D has its copy sealed, durably (C6).
+
+    Said again with the same key, nothing changes.
+
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Forbidden: STATEMENT_NOT_ALLOWED, it is not D.
+    :raises CustodyError: PERMIT_MISMATCH.
+    :raises Conflict: MIGRATION_SPENT, aborted or sealed in another key;
+        LEDGER_BEHIND.
+    """
+    ledger.change(
+        service,
+        migrations.instance_of(service, body.migration),
+        functools.partial(_sealed, service, attested, body),
+        point='v.sealed',
+        signs=False,
+    )
+    return Served()
+
+
+def _sealed(
+    service: Service,
+    attested: Attested,
+    body: bodies.Sealed,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> None:
+    known = _of(session, attested, body, Role.DEST)
+    if known.status == MigrationState.PERMITTED:
+        migrations.change(
+            service,
+            session,
+            known,
+            status=MigrationState.SEALED,
+            key=body.key,
+        )
+        return
+    if known.key != body.key:
+        raise migrations.spent(known)
+
+
+def start(service: Service, attested: Attested, body: bodies.Start) -> Started:
+    """S wants to start the stream: both ends are ready, durably (C7).
+
+    Asked for again, the same start is given.
+
+    :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Forbidden: STATEMENT_NOT_ALLOWED, it is not S.
+    :raises CustodyError: PERMIT_MISMATCH.
+    :raises Conflict: NOT_SEALED; MIGRATION_SPENT, it is decided;
+        LEDGER_BEHIND, HOSTS_UNHEARD.
+    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    """
+    return ledger.change(
+        service,
+        migrations.instance_of(service, body.migration),
+        functools.partial(_start, service, attested, body),
+        point='v.start',
+    )
+
+
+def _start(
+    service: Service,
+    attested: Attested,
+    body: bodies.Start,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> Started:
+    known = _of(session, attested, body, Role.SOURCE)
+    token = None
+    if known.status == MigrationState.MOVING:
+        token = documents.find(session, known.start_hash)
+    elif known.status == MigrationState.PERMITTED:
+        raise errors.Conflict(_R.NOT_SEALED)
+    elif known.status == MigrationState.SEALED:
+        _check_destination(service, session, known)
+        token = _sign_start(service, session, known, row)
+    if token is None:
+        raise migrations.spent(known)
+    dest = session.get(models.Host, known.dest)
+    return Started(token, dest.token or '' if dest is not None else '')
+
+
+def _sign_start(
+    service: Service,
+    session: orm.Session,
+    known: models.Migration,
+    row: LedgerRow | None,
+) -> str:
+    if row is None or row.head != known.permit_hash:
+        raise migrations.spent(known)
+    start = Start(
+        **documents.next_place(service, session, row.instance, row),
+        migration=known.id,
+        source=known.source,
+        epoch=row.epoch,
+    )
+    token = documents.append(service, session, row, start)
+    migrations.change(
+        service,
+        session,
+        known,
+        status=MigrationState.MOVING,
+        start_hash=tokens.digest(token).hex(),
+    )
+    audit.record(
+        service,
+        session,
+        actor=known.source,
+        action='started',
+        subject=known.id,
+        note=f'{known.instance} to {known.dest}',
+    )
+    return token
+
+
+def _of(
+    session: orm.Session,
+    attested: Attested,
+    body: bodies.Sealed | bodies.Start,
+    role: Role,
+) -> models.Migration:
+    """The hand-over that this end, of this permit, speaks about."""
+    known = migrations.get(session, body.migration)
+    if migrations.role_of(attested, known) != role:
+        raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+    if known.status == MigrationState.ABORTED:
+        raise migrations.spent(known)
+    if known.permit_hash != body.permit_hash:
+        raise errors.CustodyError(
+            _R.PERMIT_MISMATCH,
+            "The permit is not the migration's.",
+            details={'field': 'permit_hash'},
+        )
+    return known

@@ -1,113 +1,320 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's rows in SQL, and whether the ledger is up to date.
+"""The ledger's rows in SQL, held against the anchor.
 
-The rules are in :mod:`korora_nova.custody.ledger`; here a row is read,
-given to a rule, and stored if it still is what was read.
+The rules are in :mod:`korora_nova.custody.ledger`. Whatever changes a row is
+one transaction in :func:`change`: the row is what the anchor says, the rule
+is asked, the document is signed and stored, and the anchor raised before
+anybody is told.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.custody.ledger import LedgerRow
+from korora_nova.verifier.anchor.base import Mark
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
+T = TypeVar('T')
+#: Rows by server; one that was never in custody has none.
+Rows = Mapping[str, LedgerRow]
 
-def show(service: Service, instance: str) -> dict[str, object]:
-    """Who holds the key of a server.
+_R = errors.Reason
+#: What is known of the holder's copy.
+_OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
+_FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
+#: Hosts that a sentence names.
+_NAMED = 5
 
-    :raises NotFound: NOT_FOUND, the server never was protected.
-    """
-    with service.db.read() as session:
-        row = load(session, instance)
-        if row is None:
-            raise errors.NotFound(errors.Reason.NOT_FOUND)
-        return row.to_json()
+
+def incarnation(session: orm.Session) -> str:
+    """Which ledger this is."""
+    return session.scalars(
+        sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
+    ).one()
 
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
-    """Read a server's row."""
-    found = session.get(models.Server, instance)
-    if found is None:
-        return None
-    return LedgerRow(
-        found.instance,
-        found.holder,
-        found.epoch,
-        found.max_epoch,
-        found.pending,
-        found.claim,
+    """Read a server's row, whatever the anchor says."""
+    return load_all(session, [instance]).get(instance)
+
+
+def load_all(
+    session: orm.Session, instances: Sequence[str]
+) -> dict[str, LedgerRow]:
+    """Read the rows of servers, whatever the anchor says."""
+    columns = [getattr(models.Server, name) for name in _FIELDS]
+    rows = session.execute(
+        sa.select(*columns).where(models.Server.instance.in_(instances))
+    )
+    return {row.instance: LedgerRow(**row._mapping) for row in rows}
+
+
+def current(service: Service, instance: str) -> LedgerRow | None:
+    """Read a server's row; it may be told.
+
+    :raises Conflict: LEDGER_BEHIND, LEDGER_FORKED, ANCHOR_MISSING.
+    :raises Unavailable: ANCHOR_UNAVAILABLE, DATABASE_UNAVAILABLE.
+    """
+    return current_all(service, [instance]).get(instance)
+
+
+def current_all(service: Service, instances: Sequence[str]) -> Rows:
+    """Read the rows of servers; they may be told.
+
+    1. The anchor's marks. A row above its mark was stored, but not told: the
+    anchor rises first. 2. If one is below, all are read once more, after
+    whatever the database replicates.
+
+    :raises Conflict, Unavailable: as :func:`current`.
+    """
+    ledger, rows = read(service, instances)
+    marks = service.anchor.get(ledger, instances)
+    if any(is_behind(rows.get(one), marks.get(one)) for one in instances):
+        _, rows = read(service, instances, causal=True)
+    for instance in instances:
+        row, mark = rows.get(instance), marks.get(instance)
+        check(instance, row, mark)
+        if row is not None:
+            anchor(service, ledger, row, mark)
+    return rows
+
+
+def check(instance: str, row: LedgerRow | None, mark: Mark | None) -> None:
+    """Insist that a row is not older, and no other, than the anchor says.
+
+    :raises Conflict: LEDGER_BEHIND, LEDGER_FORKED.
+    """
+    if is_behind(row, mark):
+        raise errors.Conflict(_R.LEDGER_BEHIND, details={'instance': instance})
+    if is_forked(row, mark):
+        raise errors.Conflict(_R.LEDGER_FORKED, details={'instance': instance})
+
+
+def is_behind(row: LedgerRow | None, mark: Mark | None) -> bool:
+    """Whether the database lacks what the anchor knows of a server."""
+    return mark is not None and (row is None or row.version < mark.version)
+
+
+def is_forked(row: LedgerRow | None, mark: Mark | None) -> bool:
+    """Whether database and anchor have two documents of one version."""
+    return (
+        row is not None
+        and mark is not None
+        and row.version == mark.version
+        and row.head != mark.digest
     )
 
 
-def held(session: orm.Session, instance: str) -> LedgerRow:
-    """Read a server's row.
+def read(
+    service: Service, instances: Sequence[str], *, causal: bool = False
+) -> tuple[str, dict[str, LedgerRow]]:
+    """Incarnation and rows, whatever the anchor says.
 
-    :raises CustodyError: NOT_HOLDER, there is none.
+    :param causal: wait for what other nodes of the database have committed.
+    :raises Unavailable: DATABASE_UNAVAILABLE, that takes too long.
     """
-    row = load(session, instance)
-    if row is None:
-        raise errors.CustodyError(errors.Reason.NOT_HOLDER)
-    return row
-
-
-def insert(session: orm.Session, row: LedgerRow) -> None:
-    """Store the first row of a server.
-
-    :raises Lost: another worker did.
-    """
-    session.add(models.Server(**dataclasses.asdict(row)))
     try:
-        session.flush()
-    except db_exc.DBDuplicateEntry:
-        raise api.Lost() from None
+        with service.db.read() as session:
+            if causal:
+                api.wait_for_replication(session)
+            return incarnation(session), load_all(session, instances)
+    except api.Lost:
+        raise errors.Unavailable(
+            _R.DATABASE_UNAVAILABLE,
+            'The database does not catch up with its replicas.',
+        ) from None
 
 
-def replace(session: orm.Session, old: LedgerRow, new: LedgerRow) -> None:
+def anchor(
+    service: Service, ledger: str, row: LedgerRow, mark: Mark | None
+) -> None:
+    """Raise a server's mark if its row is above it.
+
+    :param ledger: its incarnation.
+    """
+    if mark is None or row.version > mark.version:
+        with faultpoints.step('v.anchor'):
+            service.anchor.rise(
+                ledger, row.instance, Mark(row.version, row.head)
+            )
+
+
+def signable(service: Service, instance: str) -> LedgerRow | None:
+    """Read a server's row, about which the service may sign something.
+
+    :raises Conflict: as :func:`current`; HOSTS_UNHEARD.
+    """
+    return signable_all(service, [instance]).get(instance)
+
+
+def signable_all(service: Service, instances: Sequence[str]) -> Rows:
+    """The same of several servers.
+
+    :raises Conflict: as :func:`current`; HOSTS_UNHEARD.
+    """
+    rows = current_all(service, instances)
+    if not service.anchor.GUARANTEES:
+        check_heard(service)
+    return rows
+
+
+def check_heard(service: Service) -> None:
+    """Without an anchor that lasts, hosts have to report first.
+
+    :raises Conflict: HOSTS_UNHEARD, naming some that did not.
+    """
+    table = models.Host
+    with service.db.read() as session:
+        silent = list(
+            session.scalars(
+                sa.select(table.name)
+                .where(
+                    table.ak_name.is_not(None),
+                    table.approved.is_(True),
+                    table.evicted_at.is_(None),
+                    sa.func.coalesce(table.reported_at, 0) < service.started,
+                )
+                .order_by(table.name)
+                .limit(_NAMED)
+            )
+        )
+    if silent:
+        raise errors.Conflict(
+            _R.HOSTS_UNHEARD, details={'hosts': ' '.join(silent)}
+        )
+
+
+def attempt(
+    service: Service,
+    instance: str,
+    transaction: Callable[[orm.Session, LedgerRow | None], T],
+    *,
+    point: str,
+    signs: bool = True,
+) -> T:
+    """Run a transaction on a server's row, and raise the anchor.
+
+    :param transaction: gets the row; what it returns may be told. It must
+        have no other effect than in its session.
+    :param point: fault point of its commit.
+    :param signs: false: it only takes note of what was signed before.
+    :raises Lost: the row was changed meanwhile.
+    """
+    row = (signable if signs else current)(service, instance)
+    with faultpoints.step(point), service.db.write() as session:
+        answer = _run(session, instance, row, transaction)
+        ledger, new = incarnation(session), load(session, instance)
+    if new is not None and row is not None and new.version > row.version:
+        anchor(service, ledger, new, Mark(row.version, row.head))
+    elif new is not None and row is None:
+        anchor(service, ledger, new, None)
+    return answer
+
+
+#: :func:`attempt`, until it is not overtaken.
+change = api.retried(attempt)
+
+
+@api.retried
+def consult(
+    service: Service,
+    instance: str,
+    transaction: Callable[[orm.Session, LedgerRow | None], T],
+) -> T:
+    """Run a transaction that only reads, to find out what may be signed.
+
+    :raises Conflict, Unavailable: as :func:`signable`.
+    """
+    row = signable(service, instance)
+    with service.db.read() as session:
+        return _run(session, instance, row, transaction)
+
+
+def _run(
+    session: orm.Session,
+    instance: str,
+    row: LedgerRow | None,
+    transaction: Callable[[orm.Session, LedgerRow | None], T],
+) -> T:
+    """Run it on a row that is still the one that was read.
+
+    :raises Lost: it is not; so may a refusal be, if the database does not
+        keep what a transaction has read.
+    """
+    if load(session, instance) != row:
+        raise api.Lost()
+    try:
+        return transaction(session, row)
+    except errors.KororaError as exc:
+        if not isinstance(exc, api.Lost) and load(session, instance) != row:
+            raise api.Lost() from None
+        raise
+
+
+@api.retried
+def restore(
+    service: Service,
+    instance: str,
+    transaction: Callable[
+        [orm.Session, LedgerRow | None, Mark | None], LedgerRow | None
+    ],
+) -> LedgerRow | None:
+    """Run a transaction on a row that may be behind its anchor (C12).
+
+    :param transaction: gets row and mark; returns the row after it.
+    :returns: that row, if it may be told.
+    :raises Lost: the row was changed meanwhile, too often.
+    """
+    ledger, rows = read(service, [instance])
+    row = rows.get(instance)
+    mark = service.anchor.get(ledger, [instance]).get(instance)
+    with faultpoints.step('v.present'), service.db.write() as session:
+        if load(session, instance) != row:
+            raise api.Lost()
+        new = transaction(session, row, mark)
+    if new is None or is_behind(new, mark) or is_forked(new, mark):
+        return None
+    anchor(service, ledger, new, mark)
+    return new
+
+
+def replace(
+    session: orm.Session, old: LedgerRow | None, new: LedgerRow
+) -> None:
     """Store a row in the place of the one that was read.
+
+    What was reported of a copy goes when another one is the holder's.
 
     :raises Lost: it was changed meanwhile.
     """
     table = models.Server
+    values = dataclasses.asdict(new)
+    if old is None:
+        session.add(table(**values))
+        try:
+            session.flush()
+        except db_exc.DBDuplicateEntry:
+            raise api.Lost() from None
+        return
+    if (old.holder, old.epoch) != (new.holder, new.epoch):
+        values |= dict.fromkeys(_OF_COPY)
     api.must_swap(
         session,
         sa.update(table)
         .where(
             table.instance == old.instance,
-            table.holder.is_not_distinct_from(old.holder),
-            table.epoch == old.epoch,
-            table.max_epoch == old.max_epoch,
-            table.pending.is_not_distinct_from(old.pending),
+            table.version == old.version,
+            table.head == old.head,
+            table.disputed.is_not_distinct_from(old.disputed),
         )
-        .values(
-            holder=new.holder,
-            epoch=new.epoch,
-            max_epoch=new.max_epoch,
-            pending=new.pending,
-            claim=new.claim,
-        ),
+        .values(**values),
     )
-
-
-def state(session: orm.Session) -> models.Ledger:
-    """The ledger's single row."""
-    return session.scalars(
-        sa.select(models.Ledger).where(models.Ledger.id == 1)
-    ).one()
-
-
-def current(session: orm.Session) -> models.Ledger:
-    """The ledger's single row, if nothing shows that it is outdated.
-
-    :raises Conflict: LEDGER_BEHIND.
-    """
-    row = state(session)
-    if row.behind:
-        raise errors.Conflict(errors.Reason.LEDGER_BEHIND)
-    return row

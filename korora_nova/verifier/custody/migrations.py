@@ -1,35 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-overs, as readers see them."""
+"""Hand-overs: their rows, and how readers see them."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.verifier.custody import receipts
-from korora_nova.verifier.db import models
+from korora_nova.custody import decision
+from korora_nova.custody.receipt import Receipt
+from korora_nova.custody.words import MigrationState, Role
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import documents
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 #: Hand-overs in one list.
 LISTED = 1000
+#: States in which a permit was signed and nothing is decided.
+OPEN = (
+    MigrationState.PERMITTED,
+    MigrationState.SEALED,
+    MigrationState.MOVING,
+)
+DECIDED = (MigrationState.COMMITTED, MigrationState.ABORTED)
+
+_R = errors.Reason
+# What a compare-and-swap compares: all that the protocol changes.
+_COMPARED = (
+    'status',
+    'permit_hash',
+    'start_hash',
+    'key',
+    'source_word',
+    'dest_word',
+    'contradicted_at',
+    'updated_at',
+)
+
+
+def get(session: orm.Session, migration: str) -> models.Migration:
+    """One hand-over.
+
+    :raises NotFound: MIGRATION_UNKNOWN.
+    """
+    row = session.get(models.Migration, migration)
+    if row is None:
+        raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+    return row
+
+
+def instance_of(service: Service, migration: str) -> str:
+    """The server that a hand-over is about.
+
+    :raises NotFound: MIGRATION_UNKNOWN.
+    """
+    with service.db.read() as session:
+        return get(session, migration).instance
+
+
+def change(
+    service: Service,
+    session: orm.Session,
+    row: models.Migration,
+    **values: object,
+) -> None:
+    """Change a hand-over that is as it was read.
+
+    :raises Lost: it is not any more.
+    """
+    table = models.Migration
+    same = (
+        getattr(table, name).is_not_distinct_from(getattr(row, name))
+        for name in _COMPARED
+    )
+    api.must_swap(
+        session,
+        sa.update(table)
+        .where(table.id == row.id, *same)
+        .values(updated_at=service.clock(), **values),
+    )
+
+
+def role_of(attested: Attested, row: models.Migration) -> Role:
+    """Which end speaks: by name and by attestation key.
+
+    :raises Forbidden: STATEMENT_NOT_ALLOWED, neither.
+    """
+    speaker = attested.host, attested.ak_name
+    if speaker == (row.source, row.ak_source or attested.ak_name):
+        return Role.SOURCE
+    if speaker == (row.dest, row.ak_dest):
+        return Role.DEST
+    raise errors.Forbidden(_R.STATEMENT_NOT_ALLOWED)
+
+
+def spent(row: models.Migration) -> errors.Conflict:
+    """The error that a hand-over is past this step."""
+    return errors.Conflict(
+        _R.MIGRATION_SPENT, details={'status': str(row.status)}
+    )
 
 
 def list_migrations(service: Service) -> list[dict[str, object]]:
     """The newest hand-overs, newest first."""
-    table, receipt = models.Migration, models.Receipt
+    table, document = models.Migration, models.Document
     with service.db.read() as session:
-        rows = session.execute(
-            sa.select(table, receipt.token)
-            .outerjoin(
-                receipt,
-                sa.and_(
-                    receipt.subject == table.id, receipt.chained.is_(True)
-                ),
-            )
+        rows = session.scalars(
+            sa.select(table)
             .order_by(table.created_at.desc(), table.id)
             .limit(LISTED)
+        ).all()
+        found = session.execute(
+            sa.select(document.subject, document.token)
+            .where(
+                document.subject.in_([row.id for row in rows]),
+                document.kind == Receipt.KIND.typ,
+            )
+            .order_by(document.version)
         )
-        return [_view(row, token) for row, token in rows]
+        receipts: dict[str, str] = {subject: token for subject, token in found}
+        now = service.clock()
+        return [_view(row, receipts.get(row.id), now) for row in rows]
 
 
 def show(service: Service, migration: str) -> dict[str, object]:
@@ -38,20 +130,30 @@ def show(service: Service, migration: str) -> dict[str, object]:
     :raises NotFound: MIGRATION_UNKNOWN.
     """
     with service.db.read() as session:
-        row = session.get(models.Migration, migration)
-        if row is None:
-            raise errors.NotFound(errors.Reason.MIGRATION_UNKNOWN)
-        return _view(row, receipts.of(session, migration))
+        return view(session, get(session, migration), service.clock())
 
 
-def _view(row: models.Migration, receipt: str | None) -> dict[str, object]:
+def view(
+    session: orm.Session, row: models.Migration, now: float
+) -> dict[str, object]:
+    """A hand-over as readers see it at a time."""
+    return _view(row, documents.receipt_of(session, row.id), now)
+
+
+def _view(
+    row: models.Migration, receipt: str | None, now: float
+) -> dict[str, object]:
     return {
         'id': row.id,
         'instance': row.instance,
         'source': row.source,
         'dest': row.dest,
-        'status': row.status,
+        'status': decision.shown_state(
+            MigrationState(row.status), row.contradicted_at, now
+        ),
         'epoch': row.new_epoch,
+        'source_word': row.source_word,
+        'dest_word': row.dest_word,
         'receipt': receipt,
         'taint': list(row.taint),
         'created_at': row.created_at,

@@ -1,135 +1,212 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hosts report with each attestation: keys held, and the last receipt.
+"""What hosts report with each attestation: the documents they have (C11).
 
-From it the service notices that its database is older than its hosts.
+A host's bare word moves nothing (I15). If it knows of a document that is not
+known here, it is asked to show it; if it lacks one, it is sent.
 """
 
 from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.custody.bodies import Attest
-from korora_nova.custody.receipt import verify_receipt
-from korora_nova.rats.signed import token as tokens
-from korora_nova.verifier import audit
-from korora_nova.verifier.custody import ledger, receipts
+from korora_nova.custody.bodies import Attest, Known
+from korora_nova.custody.exchange import Heard
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.rats.words import Tier
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import documents, ledger
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
-#: Keys that are noted of one host; more would be no host.
-MAX_HELD = 1 << 16
+#: Servers that one answer asks for, and documents that it brings.
+ASKED = 64
+#: Seconds for which it stays noted when a holder last reported a key.
+FRESH = 300.0
 
 
-def hear(
+@dataclasses.dataclass(frozen=True)
+class _Compared:
+    """What a page and the ledger know of the same servers.
+
+    :param wanted: the host has what is not known here.
+    :param lacking: rows that are newer than what the host has.
+    """
+
+    wanted: tuple[str, ...]
+    lacking: tuple[LedgerRow, ...]
+
+
+def hear(service: Service, attested: Attested, body: Attest) -> Heard:
+    """Take note of a page of what a host knows.
+
+    :returns: servers whose documents it should present, and documents that
+        it lacks.
+    """
+    compared = _compare(service, body.known)
+    _note(service, attested.host, body, whole=not compared.wanted)
+    if attested.tier == Tier.AFFIRMING:
+        _note_keys(service, attested.host, body.known)
+    return Heard(
+        service.signers.approval.kid,
+        compared.wanted[:ASKED],
+        _news(service, compared.lacking),
+    )
+
+
+def _compare(service: Service, known: Sequence[Known]) -> _Compared:
+    """Hold a page against rows and kept documents."""
+    with service.db.read() as session:
+        rows = ledger.load_all(session, [one.instance for one in known])
+        lower = [
+            one.digest
+            for one in known
+            if one.instance in rows
+            and one.version < rows[one.instance].version
+        ]
+        kept = documents.find_all(session, lower)
+    wanted, lacking = [], []
+    for one in known:
+        row = rows.get(one.instance)
+        if row is None or one.version > row.version:
+            wanted.append(one.instance)
+        elif one.version == row.version:
+            if one.digest != row.head:
+                wanted.append(one.instance)
+        elif one.digest in kept:
+            lacking.append(row)
+        else:
+            wanted.append(one.instance)
+    return _Compared(tuple(wanted), tuple(lacking))
+
+
+def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
+    """The newest documents of some servers, as far as they may be told.
+
+    An anchor that does not answer keeps no host from attesting.
+    """
+    found = []
+    rows = lacking[:ASKED]
+    try:
+        told = tellable(service, [row.instance for row in rows])
+    except (errors.Unavailable, errors.Conflict) as exc:
+        LOG.warning('No document can be sent to hosts: %s', exc)
+        return ()
+    with service.db.read() as session:
+        kept = documents.find_all(session, [row.head for row in told])
+        found = [kept[row.head] for row in told if row.head in kept]
+    return tuple(found)
+
+
+def tellable(
+    service: Service, instances: Sequence[str]
+) -> tuple[LedgerRow, ...]:
+    """The rows of servers that are not behind the anchor, nor forked.
+
+    :raises Conflict: ANCHOR_MISSING.
+    :raises Unavailable: ANCHOR_UNAVAILABLE, DATABASE_UNAVAILABLE.
+    """
+    if not instances:
+        return ()
+    of, rows = ledger.read(service, instances)
+    marks = service.anchor.get(of, instances)
+    told = []
+    for instance, row in rows.items():
+        mark = marks.get(instance)
+        if ledger.is_behind(row, mark) or ledger.is_forked(row, mark):
+            continue
+        ledger.anchor(service, of, row, mark)
+        told.append(row)
+    return tuple(told)
+
+
+@api.retried
+def _note(service: Service, host: str, page: Attest, *, whole: bool) -> None:
+    """Note how far a report has come.
+
+    A report counts from when its first page was heard, if its pages follow
+    each other and none knew anything that is not known here.
+
+    :param whole: nothing is wanted of this page.
+    """
+    now = service.clock()
+    with service.db.write() as session:
+        row = session.get(models.Host, host, with_for_update=True)
+        if row is None:
+            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+        began = _began(row, page, now) if whole else None
+        if page.is_whole and began is not None:
+            row.reported_at = began
+        if (row.report_began, row.report_upto) != (None, '') or page.upto:
+            row.report_began = began if page.upto else None
+            row.report_upto = page.upto
+
+
+def _began(row: models.Host, page: Attest, now: float) -> float | None:
+    """When the report began that this page belongs to; None: unknown."""
+    if not page.after:
+        return now
+    return row.report_began if page.after == row.report_upto else None
+
+
+def _note_keys(service: Service, host: str, known: Iterable[Known]) -> None:
+    """Note under which approval key the keys rest that a host holds."""
+    by_kid = collections.defaultdict(list)
+    for one in known:
+        by_kid[one.kid].append(one.instance)
+    with service.db.read() as session:
+        stale = {
+            kid: _stale(service, session, host, kid, instances)
+            for kid, instances in by_kid.items()
+        }
+    for kid, instances in stale.items():
+        if instances:
+            _store_kid(service, host, kid, instances)
+
+
+def _stale(
     service: Service,
     session: orm.Session,
     host: str,
-    report: Attest,
-    *,
-    trusted: bool,
-) -> None:
-    """Take note of a host's last receipt and held keys.
-
-    A receipt that is not known here, or a key of an epoch never issued,
-    means that this database is older than the hosts (it was restored):
-    permits, approvals and receipts stop until an operator recovers.  No
-    host can stop them by its word alone: the receipt is signed, and what is
-    held counts only if the host is trusted.  Nor twice by one receipt: it is
-    kept, and the recovery settles it.
-
-    :param trusted: whether the report came with affirming evidence.
-    """
-    row = session.get(models.Host, host)
-    if row is None:
-        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-    token = report.receipt_head
-    row.receipt_head = tokens.digest(token).hex() if token else ''
-    why = _unknown_receipt(service, session, row, token)
-    if trusted:
-        row.held = _merged(row.held, report)
-        why = why or _unknown_epoch(session, report)
-    if why and not ledger.state(session).behind:
-        _stop(service, session, host, why)
-
-
-def _stop(service: Service, session: orm.Session, host: str, why: str) -> None:
-    """No permit, approval or receipt from now on."""
-    LOG.error(
-        'The ledger is behind its hosts: host %(host)s has %(why)s. Permits '
-        'and approvals stop until it is recovered.',
-        {'host': host, 'why': why},
-    )
-    table = models.Ledger
-    api.must_swap(
-        session,
-        sa.update(table)
-        .where(table.id == 1, table.behind == '')
-        .values(behind=f'{host}: {why}'),
-    )
-    audit.record(
-        service,
-        session,
-        actor=host,
-        action='ledger behind',
-        subject=host,
-        note=why,
-    )
-
-
-def _unknown_receipt(
-    service: Service,
-    session: orm.Session,
-    row: models.Host,
-    token: str,
-) -> str:
-    """A receipt of ours that was not known here; '' if none. It is filed."""
-    head = row.receipt_head
-    if (
-        not token
-        or session.scalars(
-            sa.select(models.Receipt.hash).where(models.Receipt.hash == head)
-        ).one_or_none()
-        is not None
-    ):
-        return ''
-    try:
-        item = verify_receipt(token, service.ring, cloud=service.cloud)
-    except errors.CustodyError as exc:
-        LOG.warning(
-            'Host %(host)s reports a receipt that is not ours: %(why)s',
-            {'host': row.name, 'why': exc},
-        )
-        return ''
-    receipts.file(service, session, [item])
-    return f'the receipt {head}'
-
-
-def _merged(
-    before: list[list[str | int]], report: Attest
-) -> list[list[str | int]]:
-    """What a host holds, after one page of its report."""
-    others = [one for one in before if not report.covers(str(one[0]))]
-    page: list[list[str | int]] = [list(key) for key in report.held]
-    return sorted(others + page, key=lambda one: str(one[0]))[:MAX_HELD]
-
-
-def _unknown_epoch(session: orm.Session, report: Attest) -> str:
-    """A key this host holds at an epoch never issued; '' if none."""
+    kid: str,
+    instances: Sequence[str],
+) -> list[str]:
+    """Servers that a host holds, of which this is not noted yet."""
     table = models.Server
-    known = {
-        found.instance: found.max_epoch
-        for found in session.execute(
-            sa.select(table.instance, table.max_epoch).where(
-                table.instance.in_([key.instance for key in report.held])
+    return list(
+        session.scalars(
+            sa.select(table.instance)
+            .where(
+                table.instance.in_(instances),
+                table.holder == host,
+                sa.or_(
+                    table.approval_kid.is_distinct_from(kid),
+                    sa.func.coalesce(table.reported_at, 0)
+                    < service.clock() - FRESH,
+                ),
             )
+            .order_by(table.instance)
         )
-    }
-    for instance, epoch in report.held:
-        if epoch > known.get(instance, 0):
-            return f'epoch {epoch} of server {instance}'
-    return ''
+    )
+
+
+@api.retried
+def _store_kid(
+    service: Service, host: str, kid: str, instances: Sequence[str]
+) -> None:
+    table = models.Server
+    with service.db.write() as session:
+        session.execute(
+            sa.update(table)
+            .where(table.instance.in_(instances), table.holder == host)
+            .values(approval_kid=kid, reported_at=service.clock()),
+            execution_options={'synchronize_session': False},
+        )

@@ -147,3 +147,18 @@ def must_swap(session: orm.Session, statement: sa.Update) -> None:
     """
     if not swap(session, statement):
         raise Lost()
+
+
+def wait_for_replication(session: orm.Session) -> None:
+    """Let what is read next include all that was committed anywhere.
+
+    Galera answers from the node that is asked, which may lag behind; other
+    databases have nothing to wait for.
+
+    :raises Unavailable: DATABASE_UNAVAILABLE, the node cannot catch up.
+    """
+    if session.get_bind().dialect.name != 'mysql':
+        return
+    found = session.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_sync_wait'"))
+    if found.first() is not None:
+        session.execute(sa.text('SET SESSION wsrep_sync_wait = 1'))

@@ -40,7 +40,10 @@ class Host(Base):
 
     ``ek_name``, ``ak_*`` and ``srk_name`` are null until the host proved
     them (then never change); ``version`` counts attestations and is what
-    makes the clock monotone among workers.
+    makes the clock monotone among workers.  ``reported_at`` is when it last
+    began to report all the servers it knows; ``report_began`` and
+    ``report_upto`` say how far a report of several pages has come.
+    ``evicted_at`` is when an operator gave it up with all its keys.
     """
 
     __tablename__ = 'hosts'
@@ -72,12 +75,12 @@ class Host(Base):
     seq: orm.Mapped[int] = orm.mapped_column(
         sa.BigInteger, default=0, index=True
     )
-    receipt_head: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HASH), default=''
+    reported_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    report_began: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    report_upto: orm.Mapped[str] = orm.mapped_column(
+        sa.String(UUID), default=''
     )
-    held: orm.Mapped[list[list[str | int]]] = orm.mapped_column(
-        sa.JSON, default=list
-    )
+    evicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
         sa.JSON, deferred=True
@@ -227,10 +230,12 @@ class PolicyPart(Base):
 
 
 class Server(Base):
-    """The ledger: who holds a server's key, at which epoch.
+    """The ledger: what a server's newest document says.
 
-    A deleted server keeps its row without holder: its epochs stay dead.
-    ``claim`` is what its first holder called the key.
+    The columns are those of ``custody.ledger.LedgerRow``, and of the holder:
+    the approval key that its copy rests under, '' for no copy, and when it
+    reported that; and its resetCount || restartCount when it was last let
+    open the key.
     """
 
     __tablename__ = 'servers'
@@ -241,16 +246,24 @@ class Server(Base):
         sa.String(NAME), index=True
     )
     epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
-    max_epoch: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    head: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     pending: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
     claim: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
+    released: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=False)
+    disputed: orm.Mapped[str | None] = orm.mapped_column(sa.String(UUID))
+    approval_kid: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    reported_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    opened_boot: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
 
 
 class Migration(Base):
-    """One hand-over: what D asked for, then what V decided.
+    """One hand-over: what D asked for, what was signed, what was said.
 
-    ``taint`` has the reasons why the host was not trusted that said how
-    the hand-over ended.
+    ``permit_hash`` and ``start_hash`` are digests of documents; ``key`` is
+    what D's copy is sealed in.  The words are the last ones of both ends,
+    ``contradicted_at`` is since when they contradict each other.  ``taint``
+    has the reasons why a host was not trusted that said one.
     """
 
     __tablename__ = 'migrations'
@@ -258,7 +271,7 @@ class Migration(Base):
     instance: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), index=True)
     source: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     dest: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
-    status: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    status: orm.Mapped[str] = orm.mapped_column(sa.String(16), index=True)
     msk_name: orm.Mapped[str] = orm.mapped_column(
         sa.String(TPM_NAME), unique=True
     )
@@ -270,33 +283,45 @@ class Migration(Base):
     dest_pcr_digest: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     dest_reset_restart: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     dest_clock_ms: orm.Mapped[str] = orm.mapped_column(sa.String(20))
+    source_reset_restart: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(16)
+    )
     epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
     new_epoch: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
-    permit: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     permit_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
+    start_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
+    key: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
+    source_word: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    dest_word: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    contradicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     taint: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
 
 
-class Receipt(Base):
-    """One link of the receipt chain, as signed.
+class Document(Base):
+    """A document as signed, of whatever kind.
 
-    ``subject`` is what was decided: a migration, or the deletion of
-    ``instance/epoch``.  Those that come from hosts and do not continue the
-    chain are known, but not ``chained``; those that no recovery has settled
-    yet are not ``settled``.
+    ``seq`` is its place in the log of all documents, 1, 2, ...; null until it
+    was given one.
     """
 
-    __tablename__ = 'receipts'
+    __tablename__ = 'documents'
     hash: orm.Mapped[str] = orm.mapped_column(
         sa.String(HASH), primary_key=True
     )
-    seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, index=True)
-    chained: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
-    settled: orm.Mapped[bool] = orm.mapped_column(sa.Boolean, default=True)
-    subject: orm.Mapped[str] = orm.mapped_column(sa.String(64), index=True)
+    instance: orm.Mapped[str] = orm.mapped_column(sa.String(UUID))
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    kind: orm.Mapped[str] = orm.mapped_column(sa.String(32))
+    subject: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), index=True)
+    kid: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    seq: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger, unique=True)
+    stored_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
     token: orm.Mapped[str] = orm.mapped_column(sa.Text)
+    __table_args__ = (
+        sa.Index('ix_documents_instance_version', 'instance', 'version'),
+        Base.__table_args__,
+    )
 
 
 class Audit(Base):
@@ -314,10 +339,10 @@ class Audit(Base):
 
 
 class Ledger(Base):
-    """The single row (id 1) of the ledger: incarnation and chain head.
+    """The single row (id 1) of the ledger: incarnation, and the log's head.
 
-    ``behind`` says why permits and approvals are frozen; empty: they are
-    not.
+    ``head_hash`` is over all documents up to and with ``head_seq``; see
+    ``verifier.custody.log``.
     """
 
     __tablename__ = 'ledger'
@@ -327,7 +352,6 @@ class Ledger(Base):
     incarnation: orm.Mapped[str] = orm.mapped_column(sa.String(UUID))
     head_seq: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     head_hash: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
-    behind: orm.Mapped[str] = orm.mapped_column(sa.Text)
 
 
 class Counter(Base):

@@ -36,11 +36,14 @@ class ApiTestCase(testtools.TestCase):
     """One service; :meth:`host` makes hosts that are trusted."""
 
     SETTINGS: dict = {}
+    ANCHOR: dict[str, str] = {}
 
     def setUp(self) -> None:
         super().setUp()
         self.korora = self.useFixture(
-            service.KororaFixture(self.connection(), **self.SETTINGS)
+            service.KororaFixture(
+                self.connection(), self.ANCHOR, **self.SETTINGS
+            )
         )
         self.admin = self.korora.client_as('admin')
 
@@ -97,3 +100,27 @@ class ApiTestCase(testtools.TestCase):
             (migration, instance, source.name, dest.name)
         )
         return migration, source.send(migration, instance, dest.name, msk.name)
+
+    def sealed_over(
+        self, source, dest, instance: str, migration: str | None = None
+    ):
+        """Everything up to D's acknowledgement: (migration, permit)."""
+        migration, answer = self.handed_over(source, dest, instance, migration)
+        permit = source.read(answer['permit'])
+        dest.sealed(permit)
+        return migration, permit
+
+    def moving(
+        self, source, dest, instance: str, migration: str | None = None
+    ):
+        """Everything up to the stream: (migration, permit)."""
+        migration, permit = self.sealed_over(source, dest, instance, migration)
+        source.start(permit)
+        return migration, permit
+
+    def moved(self, source, dest, instance: str) -> str:
+        """A whole hand-over; returns the receipt."""
+        migration, _ = self.moving(source, dest, instance)
+        receipt = dest.state(migration, 'activated')
+        self.assertEqual(receipt, source.state(migration, 'stream_completed'))
+        return receipt

@@ -13,7 +13,7 @@ from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
 KEY = '000b' + '11' * 32
-REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
+REPORT = json.dumps({'version': 1, 'known': []})
 
 
 class TestChallenges(base.ApiTestCase):
@@ -32,16 +32,16 @@ class TestChallenges(base.ApiTestCase):
         with self.refused('QUOTE_DIGEST'):
             host.api.evidence('h1', message)
         with self.refused('CHALLENGE_USED'):
-            host.say('attest', challenge, receipt_head='', held=[])
+            host.say('attest', challenge, known=[])
 
     def test_of_another_host(self):
         one, two = self.host('h1'), self.host('h2')
         with self.refused('CHALLENGE_UNKNOWN'):
-            one.say('attest', two.challenge(), receipt_head='', held=[])
+            one.say('attest', two.challenge(), known=[])
 
     def test_never_issued(self):
         with self.refused('CHALLENGE_UNKNOWN'):
-            self.host('h1').say('attest', 'ab' * 32, receipt_head='', held=[])
+            self.host('h1').say('attest', 'ab' * 32, known=[])
 
     def test_steady_does_not_serve_custody(self):
         host = self.host('h1')
@@ -62,7 +62,7 @@ class TestChallenges(base.ApiTestCase):
         challenge = host.challenge('steady')
         self.korora.clock.advance(601)
         with self.refused('CHALLENGE_EXPIRED'):
-            host.say('attest', challenge, receipt_head='', held=[])
+            host.say('attest', challenge, known=[])
 
     def test_clock_of_the_service_set_back(self):
         host = self.host('h1')
@@ -75,7 +75,7 @@ class TestChallenges(base.ApiTestCase):
         host = self.host('h1')
         challenge = host.challenge('steady')
         self.korora.clock.advance(179)
-        host.say('attest', challenge, receipt_head='', held=[])
+        host.say('attest', challenge, known=[])
         self.assertEqual('affirming', self.tier('h1'))
         self.korora.clock.advance(2)
         self.assertEqual('none', self.tier('h1'))
@@ -84,7 +84,7 @@ class TestChallenges(base.ApiTestCase):
         host = self.host('h1')
         following = host.challenge('steady')
         for _ in range(20):
-            answer = host.say('attest', following, receipt_head='', held=[])
+            answer = host.say('attest', following, known=[])
             following = answer['next_challenge']['challenge']
             self.korora.clock.advance(120)
         table = models.Challenge
@@ -100,7 +100,7 @@ class TestChallenges(base.ApiTestCase):
         message = host.message('attest', '{"version":1}', challenge)
         with self.refused('INVALID_REQUEST'):
             host.api.evidence('h1', message)
-        host.say('attest', challenge, receipt_head='', held=[])
+        host.say('attest', challenge, known=[])
 
 
 class TestEvidence(base.ApiTestCase):

@@ -19,7 +19,7 @@ from tests.functional.api import base
 from tests.support import agent
 
 UUID = '00000000-0000-4000-8000-000000000001'
-REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
+REPORT = json.dumps({'version': 1, 'known': []})
 
 # Things that have broken parsers of JSON APIs.
 STRANGE = [
@@ -249,7 +249,7 @@ class TestChallengeFirst(BadInputTestCase):
 
     def test_challenge_that_admits_nothing(self):
         used = self.source.challenge()
-        self.source.say('attest', used, receipt_head='', held=[])
+        self.source.say('attest', used, known=[])
         other = self.host('h2').challenge()
         late = self.source.challenge()
         self.korora.clock.advance(11)
@@ -569,7 +569,13 @@ POLICY = {
     ],
 }
 PURPOSES = {
-    'attest': {'version': 1, 'receipt_head': '', 'held': [[UUID, 1]]},
+    'attest': {
+        'version': 1,
+        'known': [[UUID, 1, '00' * 32, '00' * 8]],
+        'after': '',
+        'upto': '',
+    },
+    'present': {'version': 1, 'documents': ['AAAA.AAAA.AAAA']},
     'claim': {'version': 1, 'instance': UUID, 'key': '000b' + '11' * 32},
     'approve': {'version': 1, 'keys': [[UUID, 1]]},
     'delete': {'version': 1, 'instance': UUID},
@@ -593,8 +599,14 @@ PURPOSES = {
         'dest': 'h2',
         'msk_name': '00' * 34,
     },
-    'commit': {'version': 1, 'migration': UUID, 'statement': 'activated'},
-    'abort': {'version': 1, 'migration': UUID, 'statement': 'no_domain'},
+    'sealed': {
+        'version': 1,
+        'migration': UUID,
+        'permit_hash': '00' * 32,
+        'key': '00' * 34,
+    },
+    'start': {'version': 1, 'migration': UUID, 'permit_hash': '00' * 32},
+    'tell': {'version': 1, 'migration': UUID, 'statement': 'activated'},
 }
 
 _ABSENT = object()

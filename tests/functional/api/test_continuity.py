@@ -13,7 +13,7 @@ from korora_nova.verifier.db import models
 from tests.functional.api import base
 from tests.support import agent, simulator
 
-REPORT = json.dumps({'version': 1, 'receipt_head': '', 'held': []})
+REPORT = json.dumps({'version': 1, 'known': []})
 NEWER = 'newer'
 
 

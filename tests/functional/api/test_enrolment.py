@@ -207,7 +207,7 @@ class TestHosts(base.ApiTestCase):
         challenge = host.challenge()
         self.admin.delete_host('h1')
         with self.refused('HOST_UNKNOWN'):
-            host.say('attest', challenge, receipt_head='', held=[])
+            host.say('attest', challenge, known=[])
         with self.refused('HOST_UNKNOWN'):
             self.admin.get_result('h1')
         self.assertEqual('pending', self.stranger('h1', ek='x').enrol())

@@ -3,8 +3,9 @@
 
 import uuid
 
-from korora_nova.custody import permit, receipt
+from korora_nova.custody import chain
 from korora_nova.rats.signed import result
+from korora_nova.verifier.custody import log
 from tests.functional.api import base
 
 SERVER = str(uuid.UUID(int=1))
@@ -15,46 +16,54 @@ class TestFlow(base.ApiTestCase):
         one, two = self.host('h1'), self.host('h2')
         ring = self.korora.ring
         answer = one.attest_now()
-        verified = result.verify_result(
-            answer['result'],
-            ring,
-            host='h1',
-            cloud=ring.cloud,
-            now=self.korora.clock(),
-        )
-        verified.require_affirming(self.korora.clock())
+        self.assert_affirming(answer['result'], 'h1')
         # The answer carries the next challenge: one request per interval.
-        one.say(
-            'attest',
-            answer['next_challenge']['challenge'],
-            receipt_head='',
-            held=[],
-        )
+        one.say('attest', answer['next_challenge']['challenge'], known=[])
 
-        self.assertEqual(1, one.claim(SERVER)['epoch'])
+        grant = one.claim(SERVER)
+        self.assertEqual(('h1', 1), (grant.row.holder, grant.row.epoch))
         (approval,) = one.approve((SERVER, 1))
         self.assertEqual(SERVER, approval['instance'])
 
         migration, answer = self.handed_over(one, two, SERVER)
-        allowed = permit.verify_permit(
-            answer['permit'], ring, cloud=ring.cloud
-        )
-        self.assertEqual(2, allowed.permit.new_epoch)
+        permit = one.read(answer['permit'])
+        self.assertEqual(2, permit.content.new_epoch)
         with self.refused('CUSTODY_PENDING'):
             one.approve((SERVER, 1))
+        with self.refused('NOT_SEALED'):
+            one.start(permit)
+        two.sealed(permit)
+        started = one.start(permit)
+        self.assert_affirming(started['peer'], 'h2')
         signed = two.state(migration, 'activated')
         self.assertEqual(signed, one.state(migration, 'stream_completed'))
-        decided = receipt.verify_receipt(signed, ring, cloud=ring.cloud)
-        self.assertEqual('committed', decided.receipt.outcome)
-        self.assertEqual(allowed.hash, decided.receipt.permit_hash)
+        decided = one.read(signed)
+        self.assertEqual('committed', decided.content.outcome)
+        self.assertEqual(permit.hash, decided.content.permit_hash)
         with self.refused('NOT_HOLDER'):
             one.approve((SERVER, 1))
         two.approve((SERVER, 2))
-        two.attest_now(head=decided.token, held=((SERVER, 2),))
+        answer = two.heal()
+        self.assertEqual(([], []), (answer['wanted'], answer['news']))
         gone = two.delete(SERVER)
         self.assertEqual(gone, two.delete(SERVER))
         with self.refused('NOT_HOLDER'):
             two.approve((SERVER, 2))
-        tokens = self.admin.list_receipts()
-        self.assertEqual(2, len(receipt.verify_chain(tokens, ring)))
-        self.assertEqual(3, one.claim(SERVER)['epoch'])
+        self.assertEqual([signed, gone], self.admin.list_receipts())
+        documents = chain.verify_chain(
+            [grant.token, permit.token, started['start'], signed, gone], ring
+        )
+        self.assertEqual(6, one.claim(SERVER).content.version)
+        self.assertEqual(5, len(documents))
+        report = log.verify(
+            self.korora.service.db, ring, self.korora.service.anchor
+        )
+        report.check()
+        self.assertEqual((6, []), (report.documents, report.holes))
+
+    def assert_affirming(self, token: str, host: str) -> None:
+        ring, now = self.korora.ring, self.korora.clock()
+        verified = result.verify_result(
+            token, ring, host=host, cloud=ring.cloud, now=now
+        )
+        verified.require_affirming(now)

@@ -1,327 +1,856 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A database restored from a backup authorises nothing (I13, T31)."""
+"""The database went back: nothing is signed that was given away since (I13).
+
+What hosts were given makes it whole again.
+"""
 
 import os
 import shutil
 import uuid
+from unittest import mock
 
-from korora_nova.custody import receipt
-from korora_nova.rats.signed import keys
-from korora_nova.verifier.custody import receipts, recovery
-from tests.functional.api.test_custody import CustodyTestCase
-from tests.support import documents
+import sqlalchemy as sa
 
-SERVER = str(uuid.UUID(int=1))
-OTHER = str(uuid.UUID(int=2))
-MIGRATION = str(uuid.UUID(int=3))
+from korora_nova import errors, faultpoints
+from korora_nova.custody import bodies
+from korora_nova.verifier.custody import ledger, log
+from korora_nova.verifier.db import models
+from tests.functional.api.test_custody import (
+    MIGRATION,
+    OTHER,
+    SERVER,
+    CustodyTestCase,
+)
+from tests.support import agent, documents
+
+THIRD = str(uuid.UUID(int=7))
+GHOST = str(uuid.UUID(int=666))
+#: Transactions of custody.
+POINTS = frozenset(
+    f'v.{name}'
+    for name in (
+        'claim',
+        'receive',
+        'permit',
+        'sealed',
+        'start',
+        'word',
+        'decide',
+        'delete',
+    )
+)
 
 
-class RecoveryTestCase(CustodyTestCase):
+class RestoreCase(CustodyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.third = self.host('h3')
+        self.hosts = [self.source, self.dest, self.third]
         self.path = os.path.join(self.korora.directory, 'korora.db')
-        shutil.copy(self.path, self.path + '.backup')
+        self.taken: list[str] = []
+        self.backup = self.snapshot()
 
-    def moved(self, source, dest, statement: str = 'activated') -> str:
-        migration, _ = self.handed_over(source, dest, SERVER)
-        return dest.state(migration, statement)
+    def snapshot(self) -> str:
+        """Copy the database, not its anchor; where it is."""
+        path = f'{self.path}.{len(self.taken)}'
+        shutil.copy(self.path, path)
+        self.taken.append(path)
+        return path
 
-    def restore(self) -> None:
-        """Back to the backup; time and TPMs go on."""
-        shutil.copy(self.path + '.backup', self.path)
+    def restore(self, path: str | None = None) -> None:
+        shutil.copy(path or self.backup, self.path)
         self.korora.service.references.clear()
+        self.korora.restart()
+        for host in self.hosts:
+            host.offset = 0
 
-    def row(self, instance: str = SERVER) -> tuple:
-        row = self.admin.get_server(instance)
-        return row['holder'], row['epoch'], row['pending']
+    def version(self, instance: str = SERVER) -> int:
+        """Of the row, whatever the anchor says."""
+        with self.korora.service.db.read() as session:
+            row = ledger.load(session, instance)
+        return row.version if row is not None else 0
+
+    def assert_shut(self, instance: str, *reasons: str) -> None:
+        """Nobody gets anything signed about a server."""
+        for host in self.hosts:
+            for epoch in (1, 2, 5):
+                self._refused(reasons, host.approve, (instance, epoch))
+                if reasons == ('LEDGER_BEHIND',):
+                    break
+            self._refused(reasons, host.claim, instance)
+            self._refused(reasons, host.delete, instance)
+            for other in self.hosts:
+                if other is not host:
+                    self._refused(
+                        reasons, self.handed_over, host, other, instance
+                    )
+
+    def _refused(self, reasons, call, *args) -> None:
+        try:
+            call(*args)
+        except errors.KororaError as exc:
+            self.assertIn(exc.reason, reasons)
+        else:
+            self.fail('it was signed')
+
+    def heal(self) -> None:
+        for host in self.hosts:
+            host.heal()
+
+    def audit(self) -> log.Report:
+        report = log.verify(
+            self.korora.service.db,
+            self.korora.ring,
+            self.korora.service.anchor,
+        )
+        report.check()
+        return report
 
 
-class TestFreeze(RecoveryTestCase):
-    def test_unknown_head(self):
-        token = self.moved(self.source, self.dest)
+class PropertyTest(RestoreCase):
+    """T40, T41: any copy, of any moment of a whole life."""
+
+    def live(self) -> None:
+        """Hand-overs that end in each way, and one that does not."""
+        source, dest, third = self.hosts
+        source.claim(OTHER)
+        source.claim(THIRD)
+        self.moved(source, dest, SERVER)
+        migration, _ = self.moving(dest, source, SERVER)
+        dest.state(migration, 'kept')
+        source.state(migration, 'no_domain')
+        self.handed_over(dest, source, SERVER)
+        # D refused it before it was sealed.
+        source.state(source_migration(self), 'no_domain')
+        self.moved(dest, third, SERVER)
+        third.delete(SERVER)
+        dest.claim(SERVER)
+        self.moving(source, third, THIRD)
+
+    def snapshots(self) -> list[str]:
+        """One after each transaction of the life."""
+        taken = []
+
+        def hook(name: str, moment: str) -> None:
+            if name in POINTS and moment == faultpoints.AFTER:
+                taken.append(self.snapshot())
+
+        with mock.patch.object(faultpoints, 'hook', hook):
+            self.live()
+        return taken
+
+    def test_whatever_copy_is_restored(self) -> None:
+        """T41: hosts are silent, and nothing is signed that changed later."""
+        taken = self.snapshots()
+        self.assertLess(25, len(taken))
+        servers = (SERVER, OTHER, THIRD)
+        newest = {one: self.version(one) for one in servers}
+        rows = {one: self.row(one) for one in servers}
+        for path in taken[:-1]:
+            self.restore(path)
+            for instance in servers:
+                if self.version(instance) < newest[instance]:
+                    self.assert_shut(instance, 'LEDGER_BEHIND')
+                else:
+                    self.assertEqual(rows[instance], self.row(instance))
+            # T40: and all comes back, from what hosts were given.
+            self.heal()
+            for instance in servers:
+                self.assertEqual(newest[instance], self.version(instance))
+                self.assertEqual(rows[instance], self.row(instance), path)
+            self.dest.approve((SERVER, rows[SERVER][1]))
+            self.source.approve((OTHER, 1))
+            self.audit()
+
+    def test_without_an_anchor_that_lasts(self) -> None:
+        """T41: nothing is signed until all hosts have reported."""
+        self.korora.conf.set_override('backend', 'none', 'anchor')
+        self.korora.restart()
+        for host in self.hosts:
+            host.attest_now(known=host.known())
+        taken = self.snapshots()
+        rows = {one: self.row(one) for one in (SERVER, OTHER, THIRD)}
+        for path in taken[:-1:3]:
+            self.restore(path)
+            for instance in rows:
+                self.assert_shut(instance, 'HOSTS_UNHEARD')
+            # The last one that may hold something back: the newest holder.
+            self.source.heal()
+            self.third.heal()
+            self.assert_shut(OTHER, 'HOSTS_UNHEARD')
+            self.dest.heal()
+            self.heal()
+            self.heal()
+            self.assertEqual(rows, {one: self.row(one) for one in rows})
+            self.dest.approve((SERVER, rows[SERVER][1]))
+            self.source.approve((OTHER, 1))
+
+
+def source_migration(case: CustodyTestCase) -> str:
+    """The newest hand-over."""
+    return case.admin.list_migrations()[0]['id']
+
+
+class LostTest(RestoreCase):
+    """T40: V loses its last transaction; both ends settle, one holds."""
+
+    def assert_behind(self, instance: str = SERVER) -> None:
+        with self.refused('LEDGER_BEHIND'):
+            self.admin.get_server(instance)
+
+    def test_grant(self):
+        grant = self.source.claim(OTHER)
         self.restore()
-        self.dest.attest_now(head=token, held=((SERVER, 2),))
-        for frozen in (
-            lambda: self.source.approve((SERVER, 1)),
-            lambda: self.third.claim(OTHER),
-            lambda: self.dest.receive(OTHER, SERVER, 'h1'),
-            lambda: self.source.delete(SERVER),
-        ):
-            with self.refused('LEDGER_BEHIND'):
-                frozen()
-        self.assertEqual('affirming', self.tier('h1'))
+        self.assert_behind(OTHER)
+        with self.refused('LEDGER_BEHIND'):
+            self.dest.claim(OTHER)
+        self.source.heal()
+        self.source.approve((OTHER, 1))
+        again = self.source.claim(OTHER, grant.content.key)
+        self.assertEqual(grant, again)
 
-    def test_unknown_head_during_a_hand_over(self):
-        self.handed_over(self.source, self.dest, SERVER, MIGRATION)
-        shutil.copy(self.path, self.path + '.backup')
-        token = self.dest.state(MIGRATION, 'activated')
+    def test_grant_of_which_nobody_knows(self):
+        """Signed and anchored, but the answer was lost: it stays behind."""
+        self.source.claim(OTHER)
         self.restore()
-        self.dest.attest_now(head=token)
+        self.source.newest.pop(OTHER)
+        self.heal()
+        self.assert_behind(OTHER)
+
+    def test_permit(self):
+        """A2: S and D are told of it, whatever they do next."""
+        for word in ('never_started', 'sealed'):
+            with self.subTest(word):
+                migration, answer = self.handed_over(
+                    self.source, self.dest, SERVER
+                )
+                permit = self.dest.keep(answer['permit'])
+                before = self.row()
+                self.restore()
+                for host in (self.source, self.dest):
+                    with self.refused('MIGRATION_UNKNOWN'):
+                        host.state(migration, 'no_domain')
+                with self.refused('MIGRATION_UNKNOWN'):
+                    self.dest.sealed(permit)
+                self.assert_shut(SERVER, 'LEDGER_BEHIND')
+                self.source.heal()
+                self.assertEqual(before, self.row())
+                self.assertEqual('permitted', self.status(migration))
+                if word == 'sealed':
+                    self.dest.sealed(permit)
+                    self.source.start(permit)
+                    self.dest.state(migration, 'activated')
+                    self.assertEqual('h2', self.row()[0])
+                else:
+                    self.source.state(migration, word)
+                    self.assertEqual('h1', self.row()[0])
+                    self.backup = self.snapshot()
+
+    def test_permit_of_which_the_request_is_left(self):
+        """The copy has D's request, and one that came after it."""
+        msk = self.dest.receive(MIGRATION, SERVER, 'h1')
+        backup = self.snapshot()
+        self.in_nova()
+        answer = self.send(msk)
+        permit = self.dest.keep(answer['permit'])
+        self.restore(backup)
+        with self.refused('LEDGER_BEHIND'):
+            self.send(msk)
+        self.dest.heal()
+        self.assertEqual('permitted', self.status())
+        self.assertEqual(answer['permit'], self.send(msk)['permit'])
+        self.dest.sealed(permit)
+        self.source.start(permit)
+
+    def test_start(self):
+        """S streams; D's sealed and the start are lost with the database."""
+        _, answer = self.handed(migration=MIGRATION)
+        permit = self.dest.keep(answer['permit'])
+        backup = self.snapshot()
+        self.dest.sealed(permit)
+        start = self.source.start(permit)['start']
+        self.restore(backup)
+        # D alone cannot say what S was told.
+        self.dest.heal()
+        self.assertEqual('permitted', self.status())
         with self.refused('LEDGER_BEHIND'):
             self.dest.state(MIGRATION, 'activated')
         with self.refused('LEDGER_BEHIND'):
-            self.admin.abort_migration(MIGRATION, 'x')
-        self.admin.recover_ledger([token])
-        self.assertEqual(('h2', 2, None), self.row())
-        self.assertEqual('committed', self.status())
-        self.assertEqual(
-            token, self.source.state(MIGRATION, 'stream_completed')
-        )
+            self.dest.state(MIGRATION, 'no_domain')
+        self.source.heal()
+        self.assertEqual('moving', self.status())
+        self.assertEqual(start, self.source.start(permit)['start'])
+        self.dest.state(MIGRATION, 'activated')
+        self.assertEqual(('h2', 2, None, None), self.row())
+        self.assertEqual([], self.audit().holes)
 
-    def test_permit_is_frozen(self):
-        msk = self.received()
-        self.in_nova()
-        self.third.attest_now(held=((OTHER, 1),))
-        with self.refused('LEDGER_BEHIND'):
-            self.send(msk)
+    def test_sealed(self):
+        """Not a document: D says it again."""
+        _, answer = self.handed(migration=MIGRATION)
+        permit = self.dest.keep(answer['permit'])
+        backup = self.snapshot()
+        self.dest.sealed(permit)
+        self.restore(backup)
+        with self.refused('NOT_SEALED'):
+            self.source.start(permit)
+        self.dest.sealed(permit)
+        self.source.start(permit)
 
-    def test_epoch_never_issued(self):
-        self.source.attest_now(held=((SERVER, 2),))
-        with self.refused('LEDGER_BEHIND'):
-            self.source.approve((SERVER, 1))
+    def test_receipt(self):
+        """Whoever has it shows it, and the other one is told."""
+        for host, other, word in (
+            (self.dest, self.source, 'stream_completed'),
+            (self.source, self.dest, 'activated'),
+        ):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+            backup = self.snapshot()
+            receipt = self.dest.state(migration, 'activated')
+            self.source.keep(receipt)
+            self.restore(backup)
+            with self.refused('LEDGER_BEHIND'):
+                other.state(migration, word)
+            self.assert_shut(SERVER, 'LEDGER_BEHIND')
+            host.heal()
+            self.assertEqual('committed', self.status(migration))
+            self.assertEqual(receipt, other.state(migration, word))
+            self.assertEqual('h2', self.row()[0])
+            self.moved(self.dest, self.source, SERVER)
 
-    def test_key_never_claimed(self):
-        self.source.attest_now(held=((OTHER, 1),))
-        with self.refused('LEDGER_BEHIND'):
-            self.source.approve((SERVER, 1))
+    def test_receipt_that_was_not_told(self):
+        """Committed and anchored, and every answer was lost."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        backup = self.snapshot()
+        self.dest.say('tell', migration=migration, statement='activated')
+        self.restore(backup)
+        self.heal()
+        # Nobody has it: an operator has to decide.
+        self.assert_behind()
 
-    def test_known_reports_do_not_freeze(self):
-        first = self.moved(self.source, self.dest)
-        self.moved(self.dest, self.source)
-        # An older receipt is a known one.
-        self.dest.attest_now(head=first)
-        self.source.attest_now(held=((SERVER, 3),))
-        self.source.approve((SERVER, 3))
-
-    def test_report_of_a_host_that_does_not_verify(self):
-        message = self.source.message(
-            'attest',
-            ('{"version":1,"receipt_head":"","held":[["' + OTHER + '",1]]}'),
-            self.source.challenge(),
-        )
-        message['evidence']['pcrs']['0'] = '00' * 32
-        with self.refused('QUOTE_DIGEST'):
-            self.source.api.evidence('h1', message)
-        self.source.approve((SERVER, 1))
-
-    def test_receipt_that_is_not_of_this_service(self):
-        token = self.moved(self.source, self.dest)
-        elsewhere = receipt.sign_receipt(
-            documents.a_receipt(cloud=self.korora.service.cloud),
-            keys.SigningKey.generate(),
-        )
-        for head in ('a.b.c', token[:-8] + 'AAAAAAAA', elsewhere):
-            self.restore()
-            self.dest.attest_now(head=head)
-            self.source.approve((SERVER, 1))
-
-    def test_word_of_a_host_that_is_not_trusted(self):
-        token = self.moved(self.source, self.dest)
-        self.restore()
-        self.dest.measure('/tmp/rootkit')
-        self.dest.attest_now(held=((SERVER, 2), (OTHER, 1)))
-        self.assertEqual('contraindicated', self.tier('h2'))
-        self.source.approve((SERVER, 1))
-        self.assertEqual(0, self.admin.recover_ledger([])['adopted'])
-        # What it can show counts all the same.
-        self.dest.attest_now(head=token)
-        with self.refused('LEDGER_BEHIND'):
-            self.source.approve((SERVER, 1))
-
-    def test_by_the_operator_who_restored(self):
-        recovery.freeze(self.korora.service.db, 'restored')
-        with self.refused('LEDGER_BEHIND'):
-            self.source.approve((SERVER, 1))
-        self.admin.recover_ledger([])
-        self.source.approve((SERVER, 1))
-
-
-class TestRecover(RecoveryTestCase):
-    def test_from_receipts(self):
-        before = self.admin.results().incarnation
-        tokens = [
-            self.moved(self.source, self.dest),
-            self.moved(self.dest, self.third),
-        ]
-        self.restore()
-        self.third.attest_now(head=tokens[1], held=((SERVER, 3),))
-        answer = self.admin.recover_ledger(list(reversed(tokens)))
-        self.assertEqual((2, 0), (answer['chained'], answer['unchained']))
-        self.assertNotEqual(before, answer['incarnation'])
-        self.assertEqual(
-            answer['incarnation'], self.admin.results().incarnation
-        )
-        self.assertEqual(('h3', 3, None), self.row())
-        for host, epoch in ((self.source, 1), (self.dest, 2)):
-            with self.refused('NOT_HOLDER'):
-                host.approve((SERVER, epoch))
-        self.third.approve((SERVER, 3))
-        self.assertEqual(
-            2, receipts.verify(self.korora.service.db, self.korora.ring)
-        )
-
-    def test_the_ends_still_get_their_receipt(self):
-        self.handed_over(self.source, self.dest, SERVER, MIGRATION)
-        token = self.dest.state(MIGRATION, 'activated')
-        self.restore()
-        self.admin.recover_ledger([token])
-        self.assertEqual(
-            token, self.source.state(MIGRATION, 'stream_completed')
-        )
-        with self.refused('MIGRATION_UNKNOWN'):
-            self.third.state(MIGRATION, 'activated')
-
-    def test_epochs_of_the_lost_time_are_not_issued_again(self):
-        # A permit was signed and its receipt is lost for good.
-        self.handed_over(self.source, self.dest, SERVER)
-        self.restore()
-        self.admin.recover_ledger([])
-        migration, _ = self.handed_over(self.source, self.third, SERVER)
-        self.third.state(migration, 'activated')
-        self.assertGreater(self.row()[1], 1000)
-        with self.refused('NOT_HOLDER'):
-            self.dest.approve((SERVER, 2))
-
-    def test_heads_still_unknown_freeze_again(self):
-        token = self.moved(self.source, self.dest)
-        last = self.moved(self.dest, self.third)
-        self.restore()
-        self.admin.recover_ledger([token])
-        self.third.attest_now(head=last)
-        with self.refused('LEDGER_BEHIND'):
-            self.dest.approve((SERVER, 2))
-
-    def test_a_missing_receipt_between(self):
-        self.moved(self.source, self.dest)
-        last = self.moved(self.dest, self.third)
-        self.restore()
-        answer = self.admin.recover_ledger([last])
-        self.assertEqual((0, 1), (answer['chained'], answer['unchained']))
-        self.assertEqual(('h3', 3, None), self.row())
-        self.third.attest_now(head=last, held=((SERVER, 3),))
-        self.third.approve((SERVER, 3))
-        self.moved(self.third, self.source)
-        self.assertEqual(
-            1, receipts.verify(self.korora.service.db, self.korora.ring)
-        )
-
-    def test_only_an_abort_of_an_unknown_holder_is_left(self):
-        self.moved(self.source, self.dest)
-        aborted = self.moved(self.dest, self.third, 'no_domain')
-        self.restore()
-        self.admin.recover_ledger([aborted])
-        # h1 does not hold it any more, and who does is not proven.
-        self.assertIsNone(self.row()[0])
-        with self.refused('NOT_HOLDER'):
-            self.source.approve((SERVER, 1))
-
-    def test_abort_by_the_known_holder(self):
-        aborted = self.moved(self.source, self.dest, 'no_domain')
-        self.restore()
-        self.admin.recover_ledger([aborted])
-        self.assertEqual(('h1', 1, None), self.row())
-        self.source.approve((SERVER, 1))
-        with self.refused('NOT_HOLDER'):
-            self.dest.approve((SERVER, 2))
-
-    def test_branches(self):
-        lost = self.moved(self.source, self.dest)
-        self.restore()
-        # Nobody noticed yet: the restored ledger decides the same epoch.
-        fork = self.moved(self.source, self.third)
-        self.assertNotEqual(lost, fork)
-        self.dest.attest_now(head=lost, held=((SERVER, 2),))
-        self.admin.recover_ledger([lost])
-        self.assertIsNone(self.row()[0])
-        for host in (self.dest, self.third):
-            with self.refused('NOT_HOLDER'):
-                host.approve((SERVER, 2))
-        self.dest.attest_now(head=lost)
-        self.third.attest_now(head=fork)
-        self.third.claim(OTHER)
-
-    def test_deleted_meanwhile(self):
+    def test_receipt_of_a_deletion(self):
         token = self.source.delete(SERVER)
         self.restore()
-        self.admin.recover_ledger([token])
+        self.assert_behind()
+        self.source.heal()
+        self.assertEqual(token, self.source.delete(SERVER))
+        self.assertIsNone(self.row()[0])
+
+    def test_words(self):
+        """Not documents: hosts say them until something is decided."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        backup = self.snapshot()
+        self.source.state(migration, 'kept')
+        self.restore(backup)
+        self.dest.state(migration, 'no_domain')
+        self.assertEqual('moving', self.status(migration))
+        self.source.state(migration, 'kept')
+        self.assertEqual('aborted', self.status(migration))
+
+    def test_many(self):
+        """More servers than one answer asks for."""
+        servers = [str(uuid.UUID(int=1000 + n)) for n in range(70)]
+        for server in servers:
+            self.source.claim(server)
+        self.restore()
+        self.assertEqual(64, len(self.source.heal()['wanted']))
+        self.assertEqual(6, len(self.source.heal()['wanted']))
+        self.source.approve(*((server, 1) for server in servers[-64:]))
+
+
+class PresentTest(RestoreCase):
+    """C12: what counts is what was signed, whoever shows it."""
+
+    def presented(self, host: agent.SimAgent, *tokens: str) -> list[str]:
+        return host.say('present', documents=list(tokens))['news']
+
+    def test_anybody_may(self):
+        receipt = self.moved(self.source, self.dest, SERVER)
+        self.restore()
+        self.third.measure('/tmp/rootkit')
+        self.assertEqual([receipt], self.presented(self.third, receipt))
+        self.assertEqual(('h2', 2, None, None), self.row())
+        self.dest.approve((SERVER, 2))
+
+    def test_order_does_not_matter(self):
+        self.moved(self.source, self.dest, SERVER)
+        tokens = [one.token for one in self.source.documents.values()]
+        for turned in (tokens, tokens[::-1]):
+            self.restore()
+            for token in turned:
+                self.presented(self.third, token)
+            self.assertEqual(('h2', 2, None, None), self.row())
+            self.assertEqual([], self.audit().holes)
+            self.assertEqual(
+                'committed', self.admin.list_migrations()[0]['status']
+            )
+
+    def test_gap(self):
+        """A3b, A9: the newest is the row; what is between may come later."""
+        first = self.moved(self.source, self.dest, SERVER)
+        second = self.moved(self.dest, self.third, SERVER)
+        self.restore()
+        self.presented(self.dest, first)
+        self.assert_shut(SERVER, 'LEDGER_BEHIND')
+        self.presented(self.third, second)
+        self.assertEqual(('h3', 5, None, None), self.row())
+        self.third.approve((SERVER, 5))
+        self.assertEqual(2, len(self.audit().holes))
+        self.heal()
+        self.presented(
+            self.third,
+            *(one.token for one in self.source.documents.values()),
+            *(one.token for one in self.dest.documents.values()),
+        )
+        self.assertEqual(('h3', 5, None, None), self.row())
+        self.assertEqual([], self.audit().holes)
+
+    def test_old_ones_change_nothing(self):
+        """A host that goes back in time gets what it lacks."""
+        self.moved(self.source, self.dest, SERVER)
+        grant = self.read(self.source, 1)
+        receipt = self.dest.newest[SERVER].token
+        before = self.admin.get_server(SERVER)
+        self.assertEqual([receipt], self.presented(self.source, grant))
+        self.assertEqual(before, self.admin.get_server(SERVER))
+        known = [bodies.Known(SERVER, 1, self.source.read(grant).hash, '')]
+        answer = self.source.attest_now(known=known)
+        self.assertEqual(([], [receipt]), (answer['wanted'], answer['news']))
+
+    def read(self, host: agent.SimAgent, version: int) -> str:
+        return next(
+            one.token
+            for one in host.documents.values()
+            if one.content.version == version
+        )
+
+    def test_forged(self):
+        receipt = self.moved(self.source, self.dest, SERVER)
+        self.restore()
+        forged = receipt[:-8] + 'AAAAAAAA'
+        with self.refused('RECEIPT_INVALID'):
+            self.presented(self.dest, forged)
+        self.assert_shut(SERVER, 'LEDGER_BEHIND')
+        with self.refused('RECEIPT_INVALID'):
+            self.admin.present_documents([receipt, forged])
+        self.assert_shut(SERVER, 'LEDGER_BEHIND')
+        # A host's good ones count all the same.
+        self.presented(self.dest, forged, receipt)
+        self.dest.approve((SERVER, 2))
+
+    def test_other_tokens(self):
+        for token in (
+            self.source.attest_now()['result'],
+            'a.b.c',
+        ):
+            with self.refused('DOCUMENT_INVALID'):
+                self.presented(self.source, token)
+
+    def test_of_another_ledger(self):
+        receipt = self.moved(self.source, self.dest, SERVER)
+        with self.korora.service.db.write() as session:
+            session.execute(sa.update(models.Ledger).values(incarnation=GHOST))
+        with self.refused('RECEIPT_INVALID'):
+            self.presented(self.dest, receipt)
+
+    def test_signed_otherwise(self):
+        """(r, n - s) verifies, too: it is the same document."""
+        receipt = self.moved(self.source, self.dest, SERVER)
+        twin = documents.other_signature(receipt)
+        self.presented(self.dest, twin)
+        self.assertEqual([receipt], self.admin.list_receipts())
+        self.restore()
+        self.presented(self.dest, twin, receipt)
+        self.dest.approve((SERVER, 2))
+        self.audit()
+
+    def test_operator(self):
+        receipt = self.moved(self.source, self.dest, SERVER)
+        self.restore()
+        answer = self.admin.present_documents([receipt])
+        self.assertEqual({'servers': 1, 'current': 1}, answer)
+        self.dest.approve((SERVER, 2))
+
+
+class ForkTest(RestoreCase):
+    """Two services with one key: the anchor knows which document counts."""
+
+    def fork(self) -> tuple[str, str]:
+        """Receipts of two services; the second one is in the database."""
+        mine = self.source.delete(SERVER)
+        self.restore()
+        # A service whose anchor was emptied, and which signs on.
+        with (
+            mock.patch.object(
+                self.korora.service.anchor, 'get', lambda *_: {}
+            ),
+            self.refused('LEDGER_FORKED'),
+        ):
+            self.source.delete(SERVER)
+        with self.korora.service.db.read() as session:
+            table = models.Document
+            theirs = session.scalars(
+                sa.select(table.token).where(
+                    table.instance == SERVER, table.version == 2
+                )
+            ).one()
+        self.assertNotEqual(mine, theirs)
+        return mine, theirs
+
+    def test_shows(self):
+        self.fork()
+        with self.refused('LEDGER_FORKED'):
+            self.admin.get_server(SERVER)
+        self.assert_shut(SERVER, 'LEDGER_FORKED')
+        with self.refused('DOCUMENT_INVALID'):
+            self.audit()
+        # Nobody else is concerned.
+        self.source.claim(OTHER)
+
+    def test_the_anchors_document_counts(self):
+        mine, theirs = self.fork()
+        self.source.present(theirs)
+        with self.refused('LEDGER_FORKED'):
+            self.admin.get_server(SERVER)
+        self.source.present(mine)
+        self.admin.get_server(SERVER)
+        self.dest.claim(SERVER)
+        # The other one does not come back.
+        self.source.present(theirs)
+        self.assertEqual('h2', self.row()[0])
+
+
+class ReportTest(RestoreCase):
+    """C11: what a host reports, and what it gets for it."""
+
+    def known(self, *servers: tuple) -> dict:
+        return self.third.attest_now(
+            known=[bodies.Known(*one) for one in servers]
+        )
+
+    def test_bare_words(self):
+        """I15, A1: what nobody signed moves nothing, and freezes nobody."""
+        before = self.admin.get_server(SERVER)
+        head = before['head']
+        for server, version, digest, wanted in (
+            (GHOST, 1, head, True),
+            (GHOST, 2**63 - 1, head, True),
+            (SERVER, 2, head, True),
+            (SERVER, 2**63 - 1, head, True),
+            (SERVER, 1, '00' * 32, True),
+            (SERVER, 1, head, False),
+        ):
+            answer = self.known((server, version, digest, ''))
+            self.assertEqual(
+                [server] if wanted else [], answer['wanted'], version
+            )
+            self.assertEqual([], answer['news'])
+        self.assertEqual(before, self.admin.get_server(SERVER))
+        self.source.approve((SERVER, 1))
+        self.source.claim(OTHER)
+        self.handed_over(self.source, self.dest, SERVER)
+
+    def test_news(self):
+        receipt = self.moved(self.source, self.dest, SERVER)
+        known = bodies.Known(SERVER, 2, self.dest.read(self.permit()).hash, '')
+        answer = self.dest.attest_now(known=[known])
+        self.assertEqual([receipt], answer['news'])
+
+    def permit(self) -> str:
+        return next(
+            one.token
+            for one in self.dest.documents.values()
+            if one.content.version == 2
+        )
+
+    def test_news_only_for_what_was_given(self):
+        """Who guesses the id of a server is not told where it is."""
+        self.moved(self.source, self.dest, SERVER)
+        answer = self.known((SERVER, 1, '00' * 32, ''))
+        self.assertEqual(([SERVER], []), (answer['wanted'], answer['news']))
+
+    def test_no_news_that_the_anchor_does_not_know(self):
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        known = self.dest.known()
+        with mock.patch.object(
+            self.korora.service.anchor, 'rise', side_effect=down()
+        ):
+            with self.refused('ANCHOR_UNAVAILABLE'):
+                self.dest.state(migration, 'activated')
+            answer = self.dest.attest_now(known=known)
+            self.assertEqual([], answer['news'])
+        answer = self.dest.attest_now(known=known)
+        (token,) = answer['news']
+        self.assertEqual('committed', self.dest.read(token).content.outcome)
+
+    def test_no_news_of_a_server_that_is_behind(self):
+        self.moved(self.source, self.dest, SERVER)
+        backup = self.snapshot()
+        known = self.source.known()
+        self.moved(self.dest, self.third, SERVER)
+        self.restore(backup)
+        answer = self.source.attest_now(
+            known=[
+                bodies.Known(SERVER, 1, one.hash, '')
+                for one in self.source.documents.values()
+                if one.content.version == 1
+            ]
+        )
+        self.assertEqual(([], []), (answer['wanted'], answer['news']))
+        self.assertEqual([], self.source.attest_now(known=known)['wanted'])
+
+    def reported(self, name: str = 'h3') -> float | None:
+        with self.korora.service.db.read() as session:
+            return session.get(models.Host, name).reported_at
+
+    def page(self, *servers: str, **bounds: str) -> dict:
+        return self.third.attest_now(
+            known=[bodies.Known(one, 1, '00' * 32, '') for one in servers],
+            **bounds,
+        )
+
+    def test_whole_report(self):
+        before = self.korora.clock.now
+        self.page()
+        self.assertLess(before, self.reported())
+
+    def test_pages(self):
+        """A report was heard when its first page was."""
+        first = self.reported()
+        low, high = str(uuid.UUID(int=5)), str(uuid.UUID(int=9))
+        self.page(upto=low)
+        self.korora.clock.advance(50)
+        began = self.korora.clock()
+        self.page(after=low, upto=high)
+        self.korora.clock.advance(50)
+        self.assertEqual(first, self.reported())
+        self.page(after=high)
+        self.assertLess(first, self.reported())
+        self.assertLess(self.reported(), began)
+        # The next one begins anew.
+        last = self.reported()
+        self.page(after=high)
+        self.assertEqual(last, self.reported())
+
+    def test_page_that_is_left_out(self):
+        first = self.reported()
+        low, high = str(uuid.UUID(int=5)), str(uuid.UUID(int=9))
+        self.page(upto=low)
+        self.page(after=high)
+        self.assertEqual(first, self.reported())
+        self.page(upto=low)
+        self.page(after=low, upto=high)
+        self.page(after=low)
+        self.assertEqual(first, self.reported())
+
+    def test_report_that_knows_more(self):
+        """It does not count until what it knows was presented."""
+        first = self.reported()
+        self.page(GHOST)
+        self.assertEqual(first, self.reported())
+        self.page()
+        self.assertLess(first, self.reported())
+
+    def kid(self, instance: str = SERVER) -> tuple:
+        with self.korora.service.db.read() as session:
+            row = session.get(models.Server, instance)
+            return row.approval_kid, row.reported_at
+
+    def test_approval_keys(self):
+        """Who holds the key says under which approval key it rests."""
+        self.assertEqual((None, None), self.kid())
+        head = self.source.newest[SERVER].hash
+        page = [bodies.Known(SERVER, 1, head, 'ab' * 8)]
+        self.third.attest_now(known=page)
+        self.assertEqual((None, None), self.kid())
+        self.source.attest_now(known=page)
+        kid, at = self.kid()
+        self.assertEqual('ab' * 8, kid)
+        self.source.attest_now(known=page)
+        self.assertEqual((kid, at), self.kid())
+        self.korora.clock.advance(301)
+        self.source.attest_now(known=page)
+        self.assertLess(at, self.kid()[1])
+        # What was reported of one copy is not said of the next one.
+        self.moved(self.source, self.dest, SERVER)
+        self.assertEqual((None, None), self.kid())
+
+    def test_approval_keys_of_a_host_that_is_not_trusted(self):
+        self.source.measure('/tmp/rootkit')
+        head = self.source.newest[SERVER].hash
+        self.source.attest_now(known=[bodies.Known(SERVER, 1, head, 'ab' * 8)])
+        self.assertEqual((None, None), self.kid())
+
+
+def down() -> errors.Unavailable:
+    return errors.Unavailable(errors.Reason.ANCHOR_UNAVAILABLE)
+
+
+class AnchorTest(RestoreCase):
+    """Commit, raise, answer; and what happens if the anchor is away."""
+
+    def failing(self, method: str):
+        return mock.patch.object(
+            self.korora.service.anchor, method, side_effect=down()
+        )
+
+    def test_before_the_commit(self):
+        """Nothing was changed, nothing is told."""
+        key = '000b' + '22' * 32
+        with self.failing('get'):
+            for call in (
+                lambda: self.source.claim(OTHER, key),
+                lambda: self.source.approve((SERVER, 1)),
+                lambda: self.admin.get_server(SERVER),
+                lambda: self.handed_over(self.source, self.dest, SERVER),
+            ):
+                with self.refused('ANCHOR_UNAVAILABLE'):
+                    call()
+            # Hosts attest all the same.
+            self.source.attest_now(known=self.source.known())
+        self.assertEqual(0, self.version(OTHER))
+        self.source.claim(OTHER, key)
+
+    def test_after_the_commit(self):
+        """What is stored is told once the anchor knows it, and not before."""
+        key = '000b' + '22' * 32
+        with self.failing('rise'):
+            with self.refused('ANCHOR_UNAVAILABLE'):
+                self.source.claim(OTHER, key)
+            self.assertEqual(1, self.version(OTHER))
+            for call in (
+                lambda: self.admin.get_server(OTHER),
+                lambda: self.source.approve((OTHER, 1)),
+                lambda: self.source.claim(OTHER, key),
+            ):
+                with self.refused('ANCHOR_UNAVAILABLE'):
+                    call()
+        self.source.claim(OTHER, key)
+        self.source.approve((OTHER, 1))
+        self.assertEqual(1, self.version(OTHER))
+
+    def test_lost_before_it_was_anchored(self):
+        """Nobody was told: the copy before is as good as the other."""
+        with self.failing('rise'), self.refused('ANCHOR_UNAVAILABLE'):
+            self.source.claim(OTHER)
+        self.restore()
+        self.dest.claim(OTHER)
+        self.dest.approve((OTHER, 1))
+
+    def test_reader_raises_it(self):
+        with self.failing('rise'), self.refused('ANCHOR_UNAVAILABLE'):
+            self.source.claim(OTHER)
+        self.admin.get_server(OTHER)
+        self.restore()
+        with self.refused('LEDGER_BEHIND'):
+            self.dest.claim(OTHER)
+
+    def test_missing(self):
+        os.remove(os.path.join(self.korora.directory, 'anchor.db'))
+        self.korora.restart()
+        for call in (
+            lambda: self.source.claim(OTHER),
+            lambda: self.source.approve((SERVER, 1)),
+        ):
+            with self.refused('ANCHOR_MISSING'):
+                call()
+        self.source.attest_now()
+
+    def test_database_that_is_read_again(self):
+        """A replica that lags behind is not a database that went back."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        waited = []
+        load = ledger.load_all
+
+        def lagging(session, instances):
+            rows = load(session, instances)
+            if waited:
+                return rows
+            return {
+                name: old if name == SERVER else row
+                for name, row in rows.items()
+            }
+
+        with self.korora.service.db.read() as session:
+            old = ledger.load(session, SERVER)
+        self.dest.state(migration, 'activated')
+        with (
+            mock.patch.object(ledger, 'load_all', lagging),
+            mock.patch.object(
+                ledger.api, 'wait_for_replication', waited.append
+            ),
+        ):
+            self.assertEqual('h2', self.row()[0])
+        self.assertEqual(1, len(waited))
+
+
+class UnheardTest(RestoreCase):
+    """An anchor that does not last: hosts are heard first."""
+
+    ANCHOR = {'backend': 'none'}
+
+    def setUp(self) -> None:
+        with mock.patch.object(ledger, 'check_heard'):
+            super().setUp()
+        self.korora.restart()
+
+    def test_until_all_have_reported(self):
+        grant = self.source.newest[SERVER]
+        self.source.attest_now(known=self.source.known())
+        self.dest.attest_now()
+        with self.refused('HOSTS_UNHEARD') as caught:
+            self.source.approve((SERVER, 1))
+        self.assertEqual({'hosts': 'h3'}, caught[0].details)
+        for call in (
+            lambda: self.source.claim(OTHER),
+            lambda: self.source.claim(SERVER, grant.content.key),
+            lambda: self.source.delete(SERVER),
+            lambda: self.handed_over(self.source, self.dest, SERVER),
+        ):
+            with self.refused('HOSTS_UNHEARD'):
+                call()
+        # Nothing is signed; readers are told what is known.
+        self.assertEqual('h1', self.row()[0])
+        self.third.attest_now()
+        self.source.approve((SERVER, 1))
+
+    def test_hosts_that_do_not_count(self):
+        """Strangers, and hosts that were given up."""
+        self.stranger('h4').enrol()
+        for host in (self.source, self.dest):
+            host.attest_now()
+        with self.korora.service.db.write() as session:
+            session.get(models.Host, 'h3').evicted_at = 1.0
+        self.source.approve((SERVER, 1))
+
+    def test_host_that_knows_more(self):
+        """Its report counts when it has presented what it knows."""
+        migration = self._moved()
+        self.restore()
+        self.source.attest_now(known=self.source.known()[:0])
+        self.third.attest_now()
+        known = self.dest.known()
+        self.assertEqual([SERVER], self.dest.attest_now(known=known)['wanted'])
+        with self.refused('HOSTS_UNHEARD'):
+            self.source.approve((SERVER, 1))
+        self.dest.heal()
+        self.dest.heal()
         with self.refused('NOT_HOLDER'):
             self.source.approve((SERVER, 1))
-        self.assertEqual(token, self.source.delete(SERVER))
-
-    def test_claimed_after_the_backup(self):
-        self.dest.claim(OTHER)
-        self.restore()
-        self.dest.attest_now(held=((OTHER, 1),))
-        self.assertEqual(1, self.admin.recover_ledger([])['adopted'])
-        self.dest.approve((OTHER, 1))
-        self.dest.attest_now(held=((OTHER, 1),))
-        self.dest.approve((OTHER, 1))
-
-    def test_claimed_by_two(self):
-        self.dest.attest_now(held=((OTHER, 1),))
-        self.third.attest_now(held=((OTHER, 1),))
-        self.assertEqual(0, self.admin.recover_ledger([])['adopted'])
-        for host in (self.dest, self.third):
-            with self.refused('NOT_HOLDER'):
-                host.approve((OTHER, 1))
-
-    def test_said_to_be_held_by_another_than_the_holder(self):
-        self.third.attest_now(held=((SERVER, 9),))
-        self.admin.recover_ledger([])
-        self.assertEqual(('h1', 1, None), self.row())
-
-    def test_forged_receipt(self):
-        token = self.moved(self.source, self.dest)
-        self.restore()
-        forged = token[:-8] + 'AAAAAAAA'
-        with self.refused('RECEIPT_INVALID'):
-            self.admin.recover_ledger([token, forged])
-        self.assertEqual([], self.admin.list_receipts())
-
-    def test_known_receipts_change_nothing(self):
-        token = self.moved(self.source, self.dest)
-        answer = self.admin.recover_ledger([token, token])
-        self.assertEqual((0, 0), (answer['chained'], answer['unchained']))
         self.dest.approve((SERVER, 2))
+        self.assertEqual('committed', self.status(migration))
 
-    def test_known_receipts_signed_otherwise_change_nothing(self):
-        old = self.moved(self.source, self.dest)
-        self.moved(self.dest, self.third)
-        twin = documents.other_signature(old)
-        answer = self.admin.recover_ledger([twin])
-        self.assertEqual(0, answer['unchained'])
-        self.assertEqual(('h3', 3, None), self.row())
-        self.third.approve((SERVER, 3))
+    def _moved(self) -> str:
+        with mock.patch.object(ledger, 'check_heard'):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+            self.dest.state(migration, 'activated')
+        return migration
 
-    def test_one_receipt_with_two_signatures(self):
-        token = self.moved(self.source, self.dest)
-        self.restore()
-        answer = self.admin.recover_ledger(
-            [documents.other_signature(token), token]
-        )
-        self.assertEqual((1, 0), (answer['chained'], answer['unchained']))
-        self.dest.attest_now(head=token, held=((SERVER, 2),))
-        self.dest.approve((SERVER, 2))
-
-    def test_pending_hand_over_can_still_be_decided(self):
-        self.handed_over(self.source, self.dest, SERVER, MIGRATION)
-        self.admin.recover_ledger([])
-        self.dest.state(MIGRATION, 'activated')
-        self.dest.approve((SERVER, 2))
-
-    def test_old_incarnation_of_an_empty_database(self):
-        token = self.moved(self.source, self.dest)
-        with self.korora.service.db.engine.begin() as connection:
-            for table in ('servers', 'migrations', 'receipts'):
-                connection.exec_driver_sql(f'DELETE FROM {table}')
-            connection.exec_driver_sql(
-                "UPDATE ledger SET head_seq = 0, head_hash = '"
-                + '0' * 64
-                + "'"
-            )
-        self.dest.attest_now(head=token, held=((SERVER, 2),))
-        with self.refused('LEDGER_BEHIND'):
-            self.source.claim(SERVER)
-        self.admin.recover_ledger([token])
-        self.assertEqual(('h2', 2, None), self.row())
+    def test_words_that_decide_nothing(self):
+        with mock.patch.object(ledger, 'check_heard'):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.source.state(migration, 'kept')
+        with self.refused('HOSTS_UNHEARD'):
+            self.dest.state(migration, 'no_domain')
+        for host in self.hosts:
+            host.attest_now()
+        self.dest.state(migration, 'no_domain')
+        self.assertEqual('h1', self.row()[0])

@@ -30,9 +30,18 @@ mkdir /run/libvirt
 mount --bind {root}/run /run/libvirt
 mount --bind {root}/log /var/log/libvirt
 mount --bind {root}/cache /var/cache/libvirt
-exec libvirtd --pid-file /run/libvirt/libvirtd.pid
+# Not exec: QEMU's parent ends, and somebody has to reap it
+libvirtd --pid-file /run/libvirt/libvirtd.pid &
+wait $!
 """
 _STARTUP = 20
+_DOMAIN = """
+<domain type='qemu'>
+ <name>guest</name><uuid>{uuid}</uuid>
+ <memory unit='MiB'>64</memory>
+ <os><type arch='x86_64' machine='q35'>hvm</type></os>
+</domain>
+"""
 
 
 class Daemon:
@@ -207,6 +216,26 @@ class LibvirtTest(testtools.TestCase):
         self.assertEqual([], self.secrets())
 
 
+class GuestTest(testtools.TestCase):
+    """A guest of QEMU."""
+
+    def test_no_job(self) -> None:
+        daemon = Daemon()
+        self.addCleanup(daemon.stop)
+        connection = libvirt_secret.Libvirt(daemon.uri)
+        instance = str(uuid.uuid4())
+        with connection._connected() as direct:
+            domain = direct.defineXML(_DOMAIN.format(uuid=instance))
+            self.assertFalse(connection.has_job(instance))
+            domain.create()
+            self.assertFalse(connection.has_job(instance))
+            self.assertEqual(
+                libvirt_secret.RUNNING, connection.domain_state(instance)
+            )
+            domain.destroy()
+        self.assertFalse(connection.has_job(instance))
+
+
 class DomainTest(testtools.TestCase):
     """Domains of libvirt's own test driver, which lives in the client."""
 
@@ -254,3 +283,54 @@ class DomainTest(testtools.TestCase):
             self.assert_state(libvirt_secret.RUNNING)
             domain.state.return_value = [libvirt.VIR_DOMAIN_SHUTOFF, 0]
             self.assert_state(libvirt_secret.NONE)
+
+    def test_no_job_without_a_domain(self) -> None:
+        self.assertFalse(self.libvirt.has_job(str(uuid.uuid4())))
+
+    def test_jobs_that_cannot_be_read(self) -> None:
+        """libvirt's test driver has none: that is not "no job"."""
+        error = self.assertRaises(
+            errors.Unavailable, self.libvirt.has_job, self.instance
+        )
+        self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+
+    def test_job(self) -> None:
+        domain = mock.Mock()
+        connection = mock.Mock()
+        connection.lookupByUUIDString.return_value = domain
+        for job, expected in (
+            ({'type': libvirt.VIR_DOMAIN_JOB_NONE}, False),
+            ({'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED}, True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT), True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN), True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP), False),
+        ):
+            domain.jobStats.return_value = job
+            with mock.patch.object(
+                self.libvirt, '_connect', return_value=connection
+            ):
+                self.assertIs(
+                    expected, self.libvirt.has_job(self.instance), job
+                )
+
+    def test_job_of_a_guest_that_comes_in(self) -> None:
+        """libvirt 9.0: "only available on the source host"."""
+        domain = mock.Mock()
+        connection = mock.Mock()
+        connection.lookupByUUIDString.return_value = domain
+        refusal = libvirt.libvirtError('')
+        refusal.err = (libvirt.VIR_ERR_OPERATION_UNSUPPORTED,)
+        domain.jobStats.side_effect = refusal
+        for active in (True, False):
+            domain.isActive.return_value = int(active)
+            with mock.patch.object(
+                self.libvirt, '_connect', return_value=connection
+            ):
+                self.assertIs(active, self.libvirt.has_job(self.instance))
+
+
+def _job(operation: int) -> dict[str, int]:
+    return {
+        'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+        libvirt.VIR_DOMAIN_JOB_OPERATION: operation,
+    }

@@ -15,6 +15,7 @@ from unittest import mock
 import fixtures
 import nova.conf
 import nova.crypto
+from castellan.common import exception as castellan_exception
 from castellan.common.objects import passphrase
 from castellan.key_manager import key_manager
 from nova import context as nova_context
@@ -49,8 +50,11 @@ class KeyManager(key_manager.KeyManager):
     def __init__(self, configuration):
         super().__init__(configuration)
         self.secrets = {}
+        #: Whose they are: the tests have one.
+        self.project = None
 
     def store(self, context, managed_object, expiration=None):
+        self.project = context.project_id
         uuid = uuidutils.generate_uuid()
         assert isinstance(managed_object, passphrase.Passphrase)
         managed_object._id = uuid
@@ -58,6 +62,12 @@ class KeyManager(key_manager.KeyManager):
         return uuid
 
     def get(self, context, managed_object_id, metadata_only=False):
+        if context.project_id != self.project:
+            raise castellan_exception.KeyManagerError(reason='Forbidden')
+        if managed_object_id not in self.secrets:
+            raise castellan_exception.ManagedObjectNotFoundError(
+                uuid=managed_object_id
+            )
         return self.secrets[managed_object_id]
 
     def delete(self, context, managed_object_id, force=False):

@@ -126,7 +126,7 @@ class TestKeysOfStockServers(Base):
         threading.Timer(0.5, leave.set).start()
         began = time.monotonic()
         with self.driver._korora.starts.starting(
-            self.instance(server)
+            None, self.instance(server)
         ) as ticket:
             self.assertGreater(time.monotonic() - began, 0.4)
             self.assertIsNotNone(ticket.secret_uuid)

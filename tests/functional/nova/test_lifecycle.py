@@ -106,7 +106,7 @@ class TestCreate(Base):
     def test_mdev_like_second_attempt_finds_the_key(self):
         server = self.protect()
         instance = self.instance(server)
-        with self.driver._korora.starts.starting(instance):
+        with self.driver._korora.starts.starting(None, instance):
             self.driver._host.delete_secret('vtpm', server['id'])
             secret, mode = self.driver._get_or_create_secret_for_vtpm(
                 None, instance
@@ -116,6 +116,72 @@ class TestCreate(Base):
             secret.undefine()
             self.assertEqual([secret.UUIDString()], self.secrets('h1'))
         self.assert_closed()
+
+
+class TestEscrow(Base):
+    """A key that an operator has reissued, or that its host has lost."""
+
+    def reissued(self):
+        server = self.protect()
+        self._stop_server(server)
+        self.h1.vault.clear()
+        self.cloud.ledger[server['id']]['holder'] = None
+        self.passphrase = next(
+            iter(self.key_manager().secrets.values())
+        ).get_encoded()
+        return server
+
+    def key_manager(self):
+        return base.nova.crypto._get_key_manager()
+
+    def start_refused(self, server, reason):
+        self.h1.calls.clear()
+        self.act(server, 'os-start')
+        self.assert_fault(server, reason)
+        self.assertEqual('SHUTOFF', self.show(server)['status'])
+        self.assertEqual(['attest'], self.h1.ops())
+        # What there was is still defined, with its vTPM.
+        self.domain('h1', server)
+
+    def test_read_with_the_tenants_token(self):
+        server = self.reissued()
+        self._start_server(server)
+        self.assertEqual(self.passphrase, self.h1.vault[server['id']]['value'])
+        self.assertEqual(1, len(self.key_manager().secrets))
+        self.assert_closed()
+
+    def test_secret_that_nova_lost(self):
+        """Stock Nova would make another one."""
+        server = self.reissued()
+        instance = self.instance(server)
+        del instance.system_metadata['vtpm_secret_uuid']
+        instance.save()
+        self.start_refused(server, 'ESCROW_MISSING')
+        self.assertEqual(1, len(self.key_manager().secrets))
+
+    def test_secret_that_its_owner_deleted(self):
+        server = self.reissued()
+        self.key_manager().secrets.clear()
+        self.start_refused(server, 'ESCROW_MISSING')
+        self.assertEqual({}, self.key_manager().secrets)
+
+    def test_project_of_somebody_else(self):
+        server = self.reissued()
+        self.key_manager().project = 'another'
+        self.start_refused(server, 'ESCROW_FORBIDDEN')
+        self.key_manager().project = self.instance(server).project_id
+        self._start_server(server)
+        self.assert_running(server)
+
+    def test_boot_of_the_host(self):
+        server = self.reissued()
+        instance = self.instance(server)
+        instance.vm_state, instance.power_state = 'active', 1
+        instance.save()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.restart_compute_service('h1')
+        self.assert_fault(server, 'ESCROW_FORBIDDEN')
+        self.assertEqual({}, self.h1.vault)
 
 
 class TestOnboarding(Base):

@@ -7,13 +7,11 @@ import io
 import json
 import os
 import pathlib
-import stat
 
 import fixtures
 import testtools
 
 from korora_nova.cmd import manage, status
-from korora_nova.rats.signed import keys
 from korora_nova.verifier.db import migration
 from tests.support import makers
 
@@ -85,53 +83,6 @@ class TestManage(CommandTestCase):
             self.assertEqual(0, self.manage('db', 'sync')[0])
         self.assertIn(migration.head(), self.manage('db', 'version')[1])
 
-    def test_keys(self):
-        self.assertEqual(0, self.manage('keys', 'create')[0])
-        ring = keys.KeyRing.load(f'{self.directory}/keys.json')
-        for use in keys.USES:
-            path = f'{self.directory}/private/{use}.pem'
-            self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
-            self.assertEqual(
-                {keys.SigningKey.load(path).kid}, set(getattr(ring, use))
-            )
-        self.assertEqual(
-            0o700, stat.S_IMODE(os.stat(f'{self.directory}/private').st_mode)
-        )
-
-    def test_keys_again_changes_nothing(self):
-        self.manage('keys', 'create')
-        with open(f'{self.directory}/keys.json') as file:
-            before = file.read()
-        self.manage('keys', 'create')
-        with open(f'{self.directory}/keys.json') as file:
-            self.assertEqual(before, file.read())
-
-    def test_keys_rotation_lists_both(self):
-        self.manage('keys', 'create')
-        old = keys.KeyRing.load(f'{self.directory}/keys.json')
-        os.rename(
-            f'{self.directory}/private/result.pem', f'{self.directory}/old.pem'
-        )
-        self.manage('keys', 'create')
-        new = keys.KeyRing.load(f'{self.directory}/keys.json')
-        self.assertEqual(old.cloud, new.cloud)
-        self.assertEqual(2, len(new.result))
-        self.assertLess(set(old.result), set(new.result))
-        self.assertEqual(set(old.custody), set(new.custody))
-
-    def test_keys_elsewhere(self):
-        code, _ = self.manage(
-            'keys',
-            'create',
-            '--directory',
-            f'{self.directory}/a',
-            '--public',
-            f'{self.directory}/b.json',
-        )
-        self.assertEqual(0, code)
-        keys.SigningKey.load(f'{self.directory}/a/custody.pem')
-        keys.KeyRing.load(f'{self.directory}/b.json')
-
     def test_audit(self):
         self.manage('keys', 'create')
         self.manage('db', 'sync')
@@ -142,6 +93,44 @@ class TestManage(CommandTestCase):
         self.manage('keys', 'create')
         code, output = self.manage('audit', 'verify')
         self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
+
+    def configure(self, text: str) -> None:
+        with open(self.config, 'a') as file:
+            file.write(text)
+
+    def test_no_anchor(self):
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'backend is none' in output))
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual(0, code)
+        self.assertIn('a restored database is noticed: no', output)
+
+    def test_anchor(self):
+        server = '6f1b3c1e-6a34-4f7b-8d7c-3f0b8ad5d1c2'
+        self.configure(
+            '[anchor]\nbackend = database\n'
+            f'connection = sqlite:///{self.directory}/anchor.db\n'
+        )
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual((1, True), (code, 'ANCHOR_MISSING' in output))
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual(0, code, output)
+        code, output = self.manage('anchor', 'create')
+        self.assertEqual((1, True), (code, 'ANCHOR_EXISTS' in output))
+        code, output = self.manage('anchor', 'show', server)
+        self.assertEqual(0, code, output)
+        self.assertIn('a restored database is noticed: yes', output)
+        self.assertIn(f'{server}: none', output)
+
+    def test_anchor_of_an_unknown_kind(self):
+        self.configure('[anchor]\nbackend = nonsense\n')
+        self.manage('db', 'sync')
+        code, output = self.manage('anchor', 'show')
+        self.assertEqual((1, True), (code, 'ANCHOR_UNAVAILABLE' in output))
 
     def test_freeze(self):
         self.manage('db', 'sync')
@@ -182,12 +171,11 @@ class TestStatus(CommandTestCase):
             (2, 2), (checks['Database schema'], checks['Signing keys'])
         )
 
-    def test_key_that_hosts_do_not_pin(self):
+    def test_private_key_is_not_here(self):
         self.manage('db', 'sync')
         self.manage('keys', 'create')
-        path = f'{self.directory}/private/custody.pem'
-        os.unlink(path)
-        keys.SigningKey.generate().save(path)
+        (path,) = pathlib.Path(self.directory).glob('private/custody-*.pem')
+        path.unlink()
         self.assertEqual(2, self.check()[1]['Signing keys'])
 
     def test_policy(self):

@@ -29,16 +29,17 @@ COMMON = {'result': 'a.b.c', 'ima_offset': 7, 'next_challenge': CHALLENGE}
 #: What each purpose adds to an answer.
 SERVED = {
     exchange.Served: {},
-    exchange.Claimed: {
-        'claim': {
-            'epoch': 3,
-            'incarnation': documents.INCARNATION,
-            'approval_kid': '00' * 8,
-        }
+    exchange.Heard: {
+        'approval_kid': 'ab' * 8,
+        'wanted': [documents.INSTANCE],
+        'news': ['a.b.c'],
     },
+    exchange.Presented: {'news': []},
+    exchange.Granted: {'grant': 'a.b.c'},
     exchange.Approvals: {'approvals': [APPROVAL, APPROVAL]},
     exchange.Permitted: {'permit': 'a.b.c', 'approval': APPROVAL},
-    exchange.Decided: {'receipt': 'a.b.c'},
+    exchange.Started: {'start': 'a.b.c', 'peer': 'd.e.f'},
+    exchange.Told: {'receipt': ''},
 }
 
 
@@ -108,11 +109,6 @@ class AnswerTest(unittest.TestCase):
             self.assertEqual(document, read.to_json())
             self.assertEqual(list(document), list(read.to_json()))
 
-    def test_received(self):
-        self.assertEqual(
-            {'receive': {'ok': True}}, exchange.Received().to_json()
-        )
-
     def test_missing_fields(self):
         for kind, served in SERVED.items():
             good = {**COMMON, **served}
@@ -126,10 +122,12 @@ class AnswerTest(unittest.TestCase):
                         'SERVICE_UNAVAILABLE', caught.exception.reason
                     )
 
-    def test_malformed_claims(self):
-        for claim in ({}, {'epoch': 'x', 'incarnation': '', 'kid': ''}):
+    def test_lists_of_other_things(self):
+        for heard in ({'wanted': [1], 'news': []}, {'news': [None]}):
             with self.assertRaises(errors.Unavailable):
-                exchange.Claimed.from_json({'claim': claim})
+                exchange.Heard.from_json(
+                    {'approval_kid': '', 'wanted': [], **heard}
+                )
 
     def test_malformed_approvals(self):
         for given in ([{}], [None], [{**APPROVAL, 'epoch': 0}]):

@@ -16,15 +16,15 @@ UUIDS = {'migration': documents.MIGRATION, 'instance': documents.INSTANCE}
 GOOD = {
     'attest': {
         'version': 1,
-        'receipt_head': 'a.b.c',
-        'held': [[documents.INSTANCE, 3]],
+        'known': [[documents.INSTANCE, 3, '44' * 32, 'ab' * 8]],
     },
+    'present': {'version': 1, 'documents': ['a.b.c']},
     'claim': {
         'version': 1,
         'instance': documents.INSTANCE,
         'key': documents.MSK,
     },
-    'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3]]},
+    'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3, 'ab' * 8]]},
     'receive': {
         'version': 1,
         **UUIDS,
@@ -42,16 +42,23 @@ GOOD = {
         'nonce': '44' * 32,
         'dest': 'h2',
         'msk_name': documents.MSK,
+        'kid': 'ab' * 8,
     },
-    'commit': {
+    'sealed': {
+        'version': 1,
+        'migration': documents.MIGRATION,
+        'permit_hash': '44' * 32,
+        'key': documents.MSK,
+    },
+    'start': {
+        'version': 1,
+        'migration': documents.MIGRATION,
+        'permit_hash': '44' * 32,
+    },
+    'tell': {
         'version': 1,
         'migration': documents.MIGRATION,
         'statement': 'activated',
-    },
-    'abort': {
-        'version': 1,
-        'migration': documents.MIGRATION,
-        'statement': 'no_domain',
     },
     'delete': {'version': 1, 'instance': documents.INSTANCE},
 }
@@ -83,14 +90,17 @@ class MessagesTest(unittest.TestCase):
     def test_fields_have_their_types(self):
         receive = bodies.Receive.from_json(GOOD['receive'])
         self.assertEqual(bytes(3), receive.msk_public)
-        commit = bodies.Commit.from_json(GOOD['commit'])
-        self.assertIs(words.Statement.ACTIVATED, commit.statement)
+        told = bodies.Tell.from_json(GOOD['tell'])
+        self.assertIs(words.Statement.ACTIVATED, told.statement)
         for number in (3, 3.0):
             approve = bodies.Approve.from_json(
-                {'version': 1, 'keys': [[documents.INSTANCE, number]]}
+                {
+                    'version': 1,
+                    'keys': [[documents.INSTANCE, number, 'ab' * 8]],
+                }
             )
             (key,) = approve.keys
-            self.assertEqual((documents.INSTANCE, 3), key)
+            self.assertEqual((documents.INSTANCE, 3, 'ab' * 8), key)
             self.assertIs(int, type(key.epoch))
 
     def test_reading_changes_no_document(self):
@@ -129,27 +139,30 @@ class MessagesTest(unittest.TestCase):
             self.refused({**good, field: {'x': 1}}, schema)
 
     def test_pages_of_a_report(self):
-        """H4: together they have every key, each with its bounds."""
-        held = [
-            bodies.Key(str(uuid.UUID(int=number)), 1)
+        """H4: together they have every server, each with its bounds."""
+        known = [
+            bodies.Known(
+                str(uuid.UUID(int=number)), 2**63 - 1, '44' * 32, 'ab' * 8
+            )
             for number in range(1, 2 * bodies.PAGE + 2)
         ]
         seen, after = [], ''
         for left in (2 * bodies.PAGE + 1, bodies.PAGE + 1, 1):
-            page = bodies.Attest.page('', reversed(held), after)
-            self.assertEqual(min(left, bodies.PAGE), len(page.held))
+            page = bodies.Attest.page(reversed(known), after)
+            self.assertEqual(min(left, bodies.PAGE), len(page.known))
             self.assertEqual(page, bodies.Attest.parse(messages.dumps(page)))
             self.assertLess(len(messages.dumps(page)), exchange.MAX_BODY)
             self.assertEqual(
-                [key.instance for key in page.held],
-                [key.instance for key in held if page.covers(key.instance)],
+                [one.instance for one in page.known],
+                [one.instance for one in known if page.covers(one.instance)],
             )
-            seen += page.held
+            self.assertEqual(left == 1, page.is_whole)
+            seen += page.known
             after = page.upto
-        self.assertEqual(held, seen)
+        self.assertEqual(known, seen)
         self.assertEqual('', after)
-        one = bodies.Attest.page('', held[:1], '').to_json()
-        self.assertEqual({'version', 'receipt_head', 'held'}, set(one))
+        one = bodies.Attest.page(known[:1], '').to_json()
+        self.assertEqual({'version', 'known'}, set(one))
 
     def test_report_outside_of_its_bounds(self):
         good = {**GOOD['attest'], 'after': '', 'upto': documents.INSTANCE}
@@ -175,9 +188,17 @@ class MessagesTest(unittest.TestCase):
             ('approve', 'keys', []),
             ('approve', 'keys', [[1, 2]]),
             ('approve', 'keys', [[documents.INSTANCE]]),
-            ('approve', 'keys', [[documents.INSTANCE, 0]]),
-            ('approve', 'keys', [[documents.INSTANCE, 1]] * 65),
-            ('commit', 'statement', 'lost'),
+            ('approve', 'keys', [[documents.INSTANCE, 1]]),
+            ('approve', 'keys', [[documents.INSTANCE, 0, 'ab' * 8]]),
+            ('approve', 'keys', [[documents.INSTANCE, 1, '']]),
+            ('approve', 'keys', [[documents.INSTANCE, 1, 'ab' * 8]] * 65),
+            ('tell', 'statement', 'lost'),
+            ('tell', 'statement', 'delete'),
+            ('present', 'documents', []),
+            ('present', 'documents', ['x']),
+            ('present', 'documents', ['a.b.c'] * 65),
+            ('attest', 'known', [[documents.INSTANCE, 3, '44' * 32]]),
+            ('attest', 'known', [[documents.INSTANCE, 0, '44' * 32, '']]),
             ('send', 'dest', 'h2\n'),
             ('send', 'nonce', '44' * 33),
             ('receive', 'msk_public', 'A' * 3000),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import unittest
 
 from korora_nova import errors
-from korora_nova.custody import permit
+from korora_nova.custody import documents as sealed
+from korora_nova.custody import ledger, permit
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from tests.support import documents
 
@@ -14,12 +14,10 @@ class PermitTest(unittest.TestCase):
         super().setUpClass()
         cls.keys = documents.Keys()
 
-    def verify(self, cloud=documents.CLOUD, incarnation=None, **changes):
-        token = permit.sign_permit(
-            documents.a_permit(**changes), self.keys.custody
-        )
+    def verify(self, incarnation=None, ring=None, **changes):
+        token = sealed.sign(documents.a_permit(**changes), self.keys.custody)
         return permit.verify_permit(
-            token, self.keys.ring, cloud=cloud, incarnation=incarnation
+            token, ring or self.keys.ring, incarnation=incarnation
         )
 
     def refused(self, reason, function, **kwargs):
@@ -30,35 +28,41 @@ class PermitTest(unittest.TestCase):
 
     def test_round_trip(self):
         verified = self.verify(incarnation=documents.INCARNATION)
-        self.assertEqual(
-            dataclasses.replace(
-                documents.a_permit(), kid=self.keys.custody.kid
-            ),
-            verified.permit,
-        )
+        self.assertEqual(documents.a_permit(), verified.content)
         self.assertEqual(64, len(verified.hash))
 
-    def test_forged(self):
-        token = permit.sign_permit(
-            documents.a_permit(), documents.Keys().custody
+    def test_row(self):
+        """Who holds the key stays; its version is the new epoch."""
+        verified = self.verify()
+        self.assertEqual(
+            ledger.LedgerRow(
+                instance=documents.INSTANCE,
+                holder='h1',
+                epoch=3,
+                version=5,
+                head=verified.hash,
+                pending=documents.MIGRATION,
+            ),
+            verified.row,
         )
-        self.refused(
-            'PERMIT_INVALID',
-            permit.verify_permit,
-            token=token,
-            ring=self.keys.ring,
-            cloud=documents.CLOUD,
-        )
+        self.assertEqual(5, verified.content.new_epoch)
 
-    def test_other_cloud_or_incarnation(self):
-        self.refused('PERMIT_INVALID', self.verify, cloud=documents.OTHER)
+    def test_forged(self):
+        self.refused('PERMIT_INVALID', self.verify, ring=documents.Keys().ring)
+
+    def test_other_incarnation(self):
         self.refused(
             'PERMIT_INVALID', self.verify, incarnation=documents.OTHER
         )
 
     def test_contradictions(self):
-        self.refused('PERMIT_INVALID', self.verify, new_epoch=3)
-        self.refused('PERMIT_INVALID', self.verify, dest='h1')
+        for change in (
+            {'version': 3},
+            {'dest': 'h1'},
+            {'version': 1},
+            {'prev': '0' * 64},
+        ):
+            self.refused('PERMIT_INVALID', self.verify, **change)
 
     def test_malformed_claims(self):
         for field, value in (
@@ -73,6 +77,9 @@ class PermitTest(unittest.TestCase):
             ('dest', 'a b'),
             ('dest_deadline', -1),
             ('dest_reset_restart', '00' * 4),
+            ('source_reset_restart', ''),
+            ('version', 0),
+            ('prev', ''),
             ('address', ''),
             ('tls_name', 'a\nb'),
             ('msk_name', ''),

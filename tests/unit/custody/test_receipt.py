@@ -2,7 +2,8 @@
 import unittest
 
 from korora_nova import errors
-from korora_nova.custody import receipt
+from korora_nova.custody import documents as sealed
+from korora_nova.custody import ledger, receipt
 from tests.support import documents
 
 
@@ -11,166 +12,149 @@ class ReceiptTest(unittest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.keys = documents.Keys()
-        cls.chain = cls.build(5)
 
-    @classmethod
-    def build(cls, count, key=None):
-        chain, prev = [], receipt.GENESIS
-        for seq in range(1, count + 1):
-            token = receipt.sign_receipt(
-                documents.a_receipt(seq=seq, prev=prev, epoch=seq + 1),
-                key or cls.keys.custody,
-            )
-            chain.append(token)
-            prev = cls.verified(token).hash if key is None else prev
-        return chain
-
-    @classmethod
-    def verified(cls, token):
+    def verified(self, incarnation=None, ring=None, **changes):
         return receipt.verify_receipt(
-            token, cls.keys.ring, cloud=documents.CLOUD
-        )
-
-    def a_verified(self, **changes):
-        return self.verified(
-            receipt.sign_receipt(
-                documents.a_receipt(**changes), self.keys.custody
-            )
+            sealed.sign(documents.a_receipt(**changes), self.keys.custody),
+            ring or self.keys.ring,
+            incarnation=incarnation,
         )
 
     def refused(self, function, *args, **kwargs):
         with self.assertRaises(errors.CustodyError) as caught:
             function(*args, **kwargs)
         self.assertEqual('RECEIPT_INVALID', caught.exception.reason)
-        return caught.exception
-
-    def breaks(self, chain, seq, **kwargs):
-        error = self.refused(
-            receipt.verify_chain, chain, self.keys.ring, **kwargs
-        )
-        self.assertEqual(str(seq), error.details['seq'])
 
     def test_round_trip(self):
-        self.assertEqual(documents.a_receipt(), self.a_verified().receipt)
-        deleted = documents.a_receipt(
-            outcome='deleted', migration='', dest='', permit_hash=''
-        )
-        self.assertEqual(
-            deleted,
-            self.a_verified(
-                outcome='deleted', migration='', dest='', permit_hash=''
-            ).receipt,
-        )
+        for changes in (
+            {},
+            documents.ABORTED,
+            documents.DELETED,
+            documents.RELEASED,
+        ):
+            self.assertEqual(
+                documents.a_receipt(**changes),
+                self.verified(**changes).content,
+            )
+
+    def test_rows(self):
+        for changes, holder, epoch, released in (
+            ({}, 'h2', 5, False),
+            (documents.ABORTED, 'h1', 3, False),
+            (documents.DELETED, None, 0, False),
+            (documents.RELEASED, None, 0, True),
+        ):
+            verified = self.verified(**changes)
+            self.assertEqual(
+                ledger.LedgerRow(
+                    instance=documents.INSTANCE,
+                    holder=holder,
+                    epoch=epoch,
+                    version=7,
+                    head=verified.hash,
+                    released=released,
+                ),
+                verified.row,
+            )
 
     def test_refusals(self):
         for change in (
-            {'seq': 0},
+            {'version': 0},
             {'prev': ''},
             {'outcome': 'lost'},
             {'instance': ''},
             {'epoch': 0},
             {'source': ''},
+            {'held': -1},
+            {'incarnation': documents.OTHER, 'cloud': documents.OTHER},
         ):
-            self.refused(self.a_verified, **change)
-        self.refused(
-            receipt.verify_receipt,
-            self.chain[0],
-            self.keys.ring,
-            cloud=documents.OTHER,
-        )
-        self.refused(
-            receipt.verify_receipt,
-            self.chain[0],
-            self.keys.ring,
-            cloud=documents.CLOUD,
-            incarnation=documents.OTHER,
-        )
-        self.refused(self.verified, self.build(1, documents.Keys().custody)[0])
+            self.refused(self.verified, **change)
+        self.refused(self.verified, ring=documents.Keys().ring)
+        self.refused(self.verified, incarnation=documents.OTHER)
 
-    def test_chain(self):
-        """T25: an edit, a gap or another order is found and named."""
-        chain = self.chain
-        self.assertEqual(
-            [1, 2, 3, 4, 5],
-            [
-                item.receipt.seq
-                for item in receipt.verify_chain(chain, self.keys.ring)
-            ],
-        )
-        self.assertEqual((), receipt.verify_chain([], self.keys.ring))
-        self.breaks(chain[:2] + chain[3:], 3)
-        self.breaks(chain[1:], 1)
-        self.breaks([chain[0], chain[2], chain[1]], 2)
-        self.breaks(chain[:2] + chain[1:], 3)
-        edited = receipt.sign_receipt(
-            documents.a_receipt(
-                seq=2, prev=self.verified(chain[0]).hash, epoch=9
-            ),
-            self.keys.custody,
-        )
-        self.breaks([chain[0], edited, *chain[2:]], 3)
-        self.breaks([chain[0], chain[1][:-4] + 'AAAA'], 2)
-        self.breaks([chain[0], 'rubbish'], 2)
-
-    def test_part_of_a_chain(self):
-        second = self.verified(self.chain[1])
-        self.assertEqual(
-            3,
-            len(
-                receipt.verify_chain(
-                    self.chain[2:], self.keys.ring, after=second
-                )
-            ),
-        )
-        self.breaks(self.chain[3:], 3, after=second)
-
-    def test_source_erases_on_a_superseding_commit_only(self):
-        """I11."""
-        good = {
-            'instance': documents.INSTANCE,
-            'migration': documents.MIGRATION,
-            'held_epoch': 3,
-        }
-        self.a_verified().check_committed(**good)
-        for outcome in ('aborted', 'deleted'):
-            self.refused(
-                self.a_verified(outcome=outcome).check_committed, **good
-            )
+    def test_contradictions(self):
         for change in (
-            {'instance': documents.OTHER},
-            {'migration': documents.OTHER},
-            {'held_epoch': 5},
+            {'holder': 'h1'},
+            {'held': 3},
+            {'version': 5},
+            {'migration': ''},
+            {**documents.ABORTED, 'holder': 'h2'},
+            {**documents.ABORTED, 'source': ''},
+            {**documents.ABORTED, 'held': 0},
+            {**documents.ABORTED, 'held': 7},
+            {**documents.DELETED, 'holder': 'h1', 'held': 5},
+            {**documents.DELETED, 'migration': documents.MIGRATION},
+            {**documents.RELEASED, 'held': 1},
         ):
-            self.refused(
-                self.a_verified().check_committed, **{**good, **change}
-            )
+            self.refused(self.verified, **change)
 
-    def test_dest_erases_on_its_own_abort_only(self):
-        """I11."""
-        good = {
-            'instance': documents.INSTANCE,
-            'migration': documents.MIGRATION,
-            'epoch': 5,
-        }
-        self.a_verified(outcome='aborted').check_aborted(**good)
-        self.refused(self.a_verified().check_aborted, **good)
-        for change in (
-            {'instance': documents.OTHER},
-            {'epoch': 4},
-            {'migration': documents.OTHER},
+    def check(self, name, good, others, **changes):
+        """The check takes what is good, and nothing else."""
+        getattr(self.verified(**changes), name)(**good)
+        for change in others:
+            self.refused(
+                getattr(self.verified(**changes), name), **{**good, **change}
+            )
+        for other in (
+            {},
+            documents.ABORTED,
+            documents.DELETED,
+            documents.RELEASED,
         ):
-            self.refused(
-                self.a_verified(outcome='aborted').check_aborted,
-                **{**good, **change},
-            )
+            if other.get('outcome') != changes.get('outcome') and not (
+                name == 'check_given_up'
+                and 'holder' in other
+                and not other['holder']
+            ):
+                self.refused(getattr(self.verified(**other), name), **good)
 
-    def test_holder_erases_on_the_deletion_only(self):
+    MIGRATION = {
+        'instance': documents.INSTANCE,
+        'migration': documents.MIGRATION,
+    }
+    OTHERS = (
+        {'instance': documents.OTHER},
+        {'migration': documents.OTHER},
+    )
+
+    def test_source_erases_what_was_superseded(self):
         """I11."""
-        good = {'instance': documents.INSTANCE, 'epoch': 5}
-        deletion = {'outcome': 'deleted', 'migration': '', 'dest': ''}
-        self.a_verified(**deletion).check_deleted(**good)
-        self.refused(self.a_verified().check_deleted, **good)
-        for change in ({'instance': documents.OTHER}, {'epoch': 4}):
-            self.refused(
-                self.a_verified(**deletion).check_deleted, **{**good, **change}
+        self.check(
+            'check_superseded',
+            {**self.MIGRATION, 'epoch': 3},
+            (*self.OTHERS, {'epoch': 5}),
+        )
+
+    def test_dest_holds_its_own_copy(self):
+        self.check(
+            'check_arrived',
+            {**self.MIGRATION, 'epoch': 5},
+            (*self.OTHERS, {'epoch': 4}),
+        )
+
+    def test_dest_erases_what_was_aborted(self):
+        """I11."""
+        good = {**self.MIGRATION, 'epoch': 5}
+        self.check(
+            'check_aborted',
+            good,
+            (*self.OTHERS, {'epoch': 4}),
+            **documents.ABORTED,
+        )
+        self.verified(**documents.ABORTED).check_aborted(
+            **{**good, 'epoch': None}
+        )
+
+    def test_holder_erases_what_was_given_up(self):
+        """I11."""
+        for changes in (documents.DELETED, documents.RELEASED):
+            self.check(
+                'check_given_up',
+                {'instance': documents.INSTANCE, 'epoch': 5},
+                ({'instance': documents.OTHER}, {'epoch': 6}),
+                **changes,
+            )
+            # Whatever is older is dead as well, whoever held it.
+            self.verified(**changes, source='').check_given_up(
+                instance=documents.INSTANCE, epoch=4
             )

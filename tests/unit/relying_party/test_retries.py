@@ -85,9 +85,9 @@ class TestBudgetIsUsedUp(compute.Base):
     def test_start(self):
         self.refused(
             'AGENT_UNAVAILABLE',
-            self.h1.starts.starting(self.instance).__enter__,
+            self.h1.starts.starting(None, self.instance).__enter__,
         )
-        with self.h1.starts.starting(compute.Instance(uuid='another')):
+        with self.h1.starts.starting(None, compute.Instance(uuid='another')):
             pass
         self.assertEqual([], self.h1.agent.calls)
 
@@ -130,7 +130,7 @@ class TestRetries(compute.Base):
     def reboot(self, spare=True):
         with (
             self.retries.noted(self.instance, spare=spare),
-            self.h1.starts.gated(refusal.REBOOT, self.instance),
+            self.h1.starts.gated(refusal.REBOOT, None, self.instance),
         ):
             return True
 

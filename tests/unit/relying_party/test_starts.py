@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate of every start, and the key for it, without Nova's driver."""
 
+import functools
 import threading
 import time
 
@@ -20,7 +21,7 @@ class Base(compute.Base):
     def start(self, instance=None, **kwargs):
         """Start a server as Nova does: what it is given, and the mode."""
         instance = instance or self.instance
-        with self.starts.starting(instance, **kwargs) as ticket:
+        with self.starts.starting(None, instance, **kwargs) as ticket:
             if ticket.standing.custody:
                 return self.h1.keys.supply(None, instance, ticket)
         return None
@@ -74,7 +75,7 @@ class TestStarting(Base):
         began = []
 
         def start():
-            with self.starts.starting(self.instance):
+            with self.starts.starting(None, self.instance):
                 began.append(1)
 
         self.refused('HOST_UNTRUSTED', start)
@@ -84,8 +85,8 @@ class TestStarting(Base):
 
     def test_a_start_inside_a_start(self):
         self.protect()
-        with self.starts.starting(self.instance) as outer:
-            with self.starts.starting(self.instance) as inner:
+        with self.starts.starting(None, self.instance) as outer:
+            with self.starts.starting(None, self.instance) as inner:
                 self.assertIs(outer, inner)
             with self.starts.defining(self.instance) as inner:
                 self.assertIs(outer, inner)
@@ -95,7 +96,7 @@ class TestStarting(Base):
     def test_a_start_inside_a_definition(self):
         self.protect()
         with self.starts.defining(self.instance) as outer:
-            with self.starts.starting(self.instance) as inner:
+            with self.starts.starting(None, self.instance) as inner:
                 self.assertIsNot(outer, inner)
                 self.assertIs(inner, self.starts.ticket(self.instance))
             self.assertIs(outer, self.starts.ticket(self.instance))
@@ -112,7 +113,10 @@ class TestStarting(Base):
             self.refused('HOST_UNTRUSTED', self.start)
             outcome.append('refused')
 
-        for around in (self.starts.starting, self.starts.defining):
+        for around in (
+            functools.partial(self.starts.starting, None),
+            self.starts.defining,
+        ):
             self.cloud.untrusted.clear()
             with around(self.instance):
                 self.untrusted('h1')
@@ -126,7 +130,7 @@ class TestStarting(Base):
         self.protect()
 
         def fail():
-            with self.starts.starting(self.instance):
+            with self.starts.starting(None, self.instance):
                 raise ValueError
 
         self.assertRaises(ValueError, fail)
@@ -143,7 +147,7 @@ class TestStarting(Base):
     def test_failed_creation_frees_the_name(self):
         def fail(state):
             instance = compute.Instance(compute.VTPM, vm_state=state)
-            with self.starts.starting(instance) as ticket:
+            with self.starts.starting(None, instance) as ticket:
                 self.h1.keys.supply(None, instance, ticket)
                 raise ValueError
 
@@ -161,7 +165,7 @@ class TestStarting(Base):
         """An operator did it while Nova built it."""
 
         def fail():
-            with self.starts.starting(self.instance) as ticket:
+            with self.starts.starting(None, self.instance) as ticket:
                 self.h1.keys.supply(None, self.instance, ticket)
                 self.instance.vm_state = vm_states.ERROR
                 raise ValueError
@@ -186,14 +190,14 @@ class TestStarting(Base):
             properties={'hw_tpm_version': '2.0', 'hw_tpm_model': 'tpm-crb'}
         )
         instance = compute.Instance({'korora:protected': 'true'})
-        with self.starts.starting(instance, image_meta=image) as ticket:
+        with self.starts.starting(None, instance, image_meta=image) as ticket:
             self.assertTrue(ticket.standing.custody)
 
 
 class TestSupply(Base):
     def test_second_attempt_finds_the_key(self):
         self.protect()
-        with self.starts.starting(self.instance) as ticket:
+        with self.starts.starting(None, self.instance) as ticket:
             secret, _ = self.h1.keys.supply(None, self.instance, ticket)
             secret.undefine()
             self.assertEqual({compute.UUID}, set(self.h1.libvirt.secrets))
@@ -223,7 +227,7 @@ class TestSupply(Base):
 
 class TestTicket(Base):
     def test_within_a_start(self):
-        with self.starts.starting(self.instance) as ticket:
+        with self.starts.starting(None, self.instance) as ticket:
             self.assertIs(ticket, self.starts.ticket(self.instance))
 
     def test_outside(self):
@@ -237,7 +241,7 @@ class TestGated(Base):
         self.untrusted('h1')
 
         def run():
-            with self.starts.gated(refusal.RESUME, self.instance):
+            with self.starts.gated(refusal.RESUME, None, self.instance):
                 self.fail('it ran')
 
         error = self.assertRaises(exception.InstanceFaultRollback, run)
@@ -250,7 +254,9 @@ class TestGated(Base):
 
     def test_not_needed(self):
         self.untrusted('h1')
-        with self.starts.gated(refusal.START, self.instance, needed=False):
+        with self.starts.gated(
+            refusal.START, None, self.instance, needed=False
+        ):
             pass
         self.assertEqual([], self.h1.agent.calls)
 
@@ -366,7 +372,7 @@ class TestOnboarding(Base):
         self.assertEqual([], self.h1.agent.ops())
 
     def test_beside_a_start(self):
-        with self.starts.starting(self.instance):
+        with self.starts.starting(None, self.instance):
             self.assertFalse(self.onboarding.take(self.instance))
 
     def test_a_start_waits_for_it(self):
@@ -386,7 +392,7 @@ class TestOnboarding(Base):
         self.assertTrue(entered.wait(10))
         threading.Timer(0.2, leave.set).start()
         began = time.monotonic()
-        with self.starts.starting(self.instance) as ticket:
+        with self.starts.starting(None, self.instance) as ticket:
             self.assertGreater(time.monotonic() - began, 0.1)
             self.assertEqual(compute.SECRET, ticket.secret_uuid)
         thread.join(10)

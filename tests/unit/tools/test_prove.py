@@ -11,7 +11,7 @@ import unittest
 from unittest import mock
 
 from korora_tools import checkout
-from korora_tools.prove import cli, faults
+from korora_tools.prove import cli, open_faults
 from korora_tools.structure import figures
 from korora_tools.test import stream, suites
 from tests.support import faults as marks
@@ -61,7 +61,7 @@ class StructureTest(ProveTestCase):
 
 class FaultsTest(ProveTestCase):
     def test_list(self):
-        code, text, report = self.prove('faults', '--list')
+        code, text, report = self.prove('open-faults', '--list')
         self.assertEqual(0, code)
         self.assertEqual(
             [fault.id for fault in marks.found()],
@@ -83,7 +83,7 @@ class FaultsTest(ProveTestCase):
             )
 
         with mock.patch.object(suites, 'stestr', stestr):
-            return self.prove('faults')
+            return self.prove('open-faults')
 
     def test_all_fail_as_said(self):
         code, text, report = self.faults()
@@ -118,7 +118,7 @@ class FaultsTest(ProveTestCase):
 
     def test_each_marked_test_is_there(self):
         for fault in marks.found():
-            name = faults.directory(fault.test)
+            name = open_faults.directory(fault.test)
             self.assertTrue((checkout.ROOT / 'tests' / name).is_dir(), name)
 
 

@@ -24,6 +24,7 @@ HOST = hosts.Host(
     last_attested=None,
     tier='affirming',
     reasons=(),
+    evicted_at=None,
 )
 LISTED = policies.Listed(
     description='words',
@@ -68,7 +69,8 @@ class TestJson(testtools.TestCase):
         text = (
             '{"name":"h1","status":"approved","ek_hash":"ab",'
             '"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
-            '"last_attested":null,"tier":"affirming","reasons":[]'
+            '"last_attested":null,"evicted_at":null,"tier":"affirming",'
+            '"reasons":[]'
         )
         self.assertJson(text + '}', HOST)
         self.assertJson(

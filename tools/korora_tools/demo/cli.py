@@ -19,6 +19,8 @@ from korora_tools import checkout, children, command, setup, ui
 from korora_tools.lab import paths, processes
 
 LAB = str(checkout.ROOT / 'tools' / 'lab')
+#: Takes a file for its report, and what to run.
+RUN = 'korora_tools.demo.run'
 Json = dict[str, typing.Any]
 
 
@@ -59,19 +61,19 @@ def main() -> int:
 def _demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
     setup.ensure()
-    with _lab(keep=options.keep):
+    with lab(keep=options.keep):
         setup_s = round(time.monotonic() - began, 1)
-        report = _inside('scenarios', *options.scenario)
+        report = inside(RUN, 'scenarios', *options.scenario)
     if not (options.no_stock or options.keep):
-        with _lab('--stock'):
-            report['canary']['stock'] = _inside('baseline')
+        with lab('--stock'):
+            report['canary']['stock'] = inside(RUN, 'baseline')
     report = {'versions': report.pop('versions'), 'setup_s': setup_s, **report}
     command.write_report(options, report)
     return _conclude(report)
 
 
 @contextlib.contextmanager
-def _lab(*how: str, keep: bool = False) -> collections.abc.Iterator[None]:
+def lab(*how: str, keep: bool = False) -> collections.abc.Iterator[None]:
     """A lab that is up; taken down on every way out but ``keep``."""
     _run([LAB, 'down'])
     done = False
@@ -84,10 +86,12 @@ def _lab(*how: str, keep: bool = False) -> collections.abc.Iterator[None]:
             _run([LAB, 'down'])
 
 
-def _inside(*arguments: str) -> Json:
-    """Run one part inside the control plane's network namespace."""
+def inside(module: str, *arguments: str) -> Json:
+    """Run a module inside the control plane's network namespace.
+
+    :param module: called with the file for its report, and arguments.
+    """
     lab = paths.Lab.default()
-    what, *rest = arguments
     with tempfile.TemporaryDirectory(prefix='korora-demo-') as folder:
         out = pathlib.Path(folder) / 'report.json'
         _run(
@@ -95,10 +99,9 @@ def _inside(*arguments: str) -> Json:
                 *processes.into(lab, 'ctl'),
                 str(checkout.BIN / 'python'),
                 '-m',
-                'korora_tools.demo.run',
-                what,
+                module,
                 str(out),
-                *rest,
+                *arguments,
             ]
         )
         return typing.cast(Json, json.loads(out.read_text()))

@@ -50,10 +50,12 @@ class Watcher(threading.Thread):
         self,
         consoles: collections.abc.Sequence[pathlib.Path],
         period: float = 0.1,
+        without: collections.abc.Collection[str] = (),
     ) -> None:
         super().__init__(name='console-watcher', daemon=True)
         self._consoles = consoles
         self._period = period
+        self._without = frozenset(without)
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._ticks: dict[tuple[str, int], Tick] = {}
@@ -77,6 +79,8 @@ class Watcher(threading.Thread):
         with self._lock:
             self._trouble |= bool(TROUBLE.search(text))
             for number, _, boot, ext, pcr16 in TICK.findall(text):
+                if boot in self._without:
+                    continue
                 key = (boot, int(number))
                 tick = Tick(int(number), boot, ext == 'ok', pcr16.upper(), now)
                 known = self._ticks.setdefault(key, tick)
@@ -87,6 +91,12 @@ class Watcher(threading.Thread):
     def stop(self) -> None:
         self._ended.set()
         self.join()
+
+    @property
+    def boots(self) -> set[str]:
+        """All boots seen so far, and those that do not count."""
+        with self._lock:
+            return {t.boot for t in self._ticks.values()} | self._without
 
     def latest(self) -> int:
         """Number of the newest tick, 0 before the first."""

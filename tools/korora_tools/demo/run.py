@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run inside a lab that is up: all scenarios, or stock Nova's baseline.
 
-``python -m korora_tools.demo.run scenarios|baseline OUT`` writes its part of
+``python -m korora_tools.demo.run OUT scenarios|baseline`` writes its part of
 the demo's report to OUT as JSON. It runs in the control plane's network
 namespace with the virtual environment's Python.
 """
@@ -198,7 +198,7 @@ def _search(
 
 
 def main() -> int:
-    what, out, *wanted = sys.argv[1:]
+    out, what, *wanted = sys.argv[1:]
     world = w.World(paths.Lab.default(), ui.say)
     try:
         part = (

@@ -391,9 +391,15 @@ class World(client.Cloud):
             raise DemoError(f'{len(found)} secrets for server {uuid}')
         return str(found[0]['secret_ref'].rsplit('/', 1)[-1])
 
-    def watcher(self, uuid: str) -> continuity.Watcher:
+    def watcher(
+        self, uuid: str, without: collections.abc.Collection[str] = ()
+    ) -> continuity.Watcher:
+        """Watches a server's guest from now on.
+
+        :param without: earlier boots, which consoles may still tell of.
+        """
         watcher = continuity.Watcher(
-            [self.lab.console(h, uuid) for h in paths.HOSTS]
+            [self.lab.console(h, uuid) for h in paths.HOSTS], without=without
         )
         watcher.start()
         return watcher

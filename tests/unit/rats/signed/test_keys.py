@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import os
 import pathlib
 import stat
 import tempfile
 import unittest
+from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +15,7 @@ from korora_nova import errors
 from korora_nova.rats.signed import keys
 
 
-class KeysTest(unittest.TestCase):
+class KeysTestCase(unittest.TestCase):
     def setUp(self):
         super().setUp()
         directory = tempfile.TemporaryDirectory()
@@ -25,11 +27,14 @@ class KeysTest(unittest.TestCase):
             'cloud', result=[result], custody=[custody], approval=[approval]
         )
 
-    def refused(self, source):
+    def refused(self, source, message=''):
         with self.assertRaises(errors.Unavailable) as caught:
             keys.KeyRing.load(source)
         self.assertEqual('KEYS_INVALID', caught.exception.reason)
+        self.assertIn(message, caught.exception.message)
 
+
+class KeysTest(KeysTestCase):
     def test_private_key_round_trip(self):
         path = self.directory / 'key.pem'
         self.keys[0].save(path)
@@ -84,6 +89,7 @@ class KeysTest(unittest.TestCase):
             {'result': None},
             {'custody': [1]},
             {'approval': [{'kid': 'x', 'pem': 'y'}]},
+            {'approvals': []},
         ):
             self.refused({**self.ring.to_json(), **change})
 
@@ -109,4 +115,123 @@ class KeysTest(unittest.TestCase):
     def test_a_key_has_one_use(self):
         document = self.ring.to_json()
         document['custody'] = document['result']
-        self.refused(document)
+        self.refused(document, 'listed for two uses')
+        document = self.ring.to_json()
+        document['result'] *= 2
+        self.refused(document, 'two keys are active')
+        document['result'][1] = {**document['result'][0], 'state': 'revoked'}
+        self.refused(document, 'listed twice')
+
+
+class StateTest(KeysTestCase):
+    """A second key of one use."""
+
+    def setUp(self):
+        super().setUp()
+        self.new = keys.SigningKey.generate()
+        self.old = self.keys[2]
+        self.listed = keys.Pinned(
+            'approval', self.new.kid, self.new.public, keys.State.VERIFY_ONLY
+        )
+
+    def loaded(self, state):
+        listed = dataclasses.replace(self.listed, state=state)
+        document = self.ring.having(listed).to_json()
+        return keys.KeyRing.load(json.loads(json.dumps(document)))
+
+    def test_active_when_absent(self):
+        document = self.ring.to_json()
+        for use in keys.USES:
+            del document[use][0]['state']
+        ring = keys.KeyRing.load(document)
+        self.assertEqual(self.ring, ring)
+        self.assertEqual(self.old.kid, ring.active('approval').kid)
+
+    def test_verify_only(self):
+        ring = self.loaded(keys.State.VERIFY_ONLY)
+        self.assertEqual({self.old.kid, self.new.kid}, set(ring.approval))
+        self.assertEqual(self.old.kid, ring.active('approval').kid)
+
+    def test_revoked_is_listed_and_verifies_nothing(self):
+        ring = self.loaded(keys.State.REVOKED)
+        self.assertEqual({self.old.kid}, set(ring.approval))
+        self.assertIs(keys.State.REVOKED, ring.find(self.new.kid).state)
+
+    def test_two_active(self):
+        with self.assertRaises(errors.Unavailable) as caught:
+            self.loaded(keys.State.ACTIVE)
+        for kid in (self.old.kid, self.new.kid):
+            self.assertIn(kid, caught.exception.message)
+        self.assertIn('verify-only', caught.exception.message)
+
+    def test_none_active(self):
+        old = self.ring.find(self.old.kid)
+        ring = self.ring.having(
+            dataclasses.replace(old, state=keys.State.VERIFY_ONLY)
+        )
+        with self.assertRaises(errors.Unavailable) as caught:
+            ring.active('approval')
+        self.assertIn('approval', caught.exception.message)
+
+    def test_unknown_words(self):
+        for change in (
+            {'state': 'retired'},
+            {'state': None},
+            {'state': []},
+            {'status': 'active'},
+        ):
+            document = self.ring.to_json()
+            document['approval'][0].update(change)
+            self.refused(document)
+
+    def test_unknown_key(self):
+        with self.assertRaises(errors.Unavailable) as caught:
+            self.ring.find(self.new.kid)
+        self.assertIn(self.new.kid, caught.exception.message)
+
+    def test_build_lets_the_last_one_sign(self):
+        ring = keys.KeyRing.build(
+            'cloud',
+            result=[],
+            custody=[],
+            approval=[self.old.public, self.new.public],
+        )
+        self.assertEqual(self.new.kid, ring.active('approval').kid)
+        self.assertEqual({self.old.kid, self.new.kid}, set(ring.approval))
+
+
+class FullDiskTest(KeysTestCase):
+    """A file is whole, or it is not there; never half of it."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.directory / 'keys.json'
+        self.ring.save(self.path)
+        self.before = self.path.read_bytes()
+
+    def assert_untouched(self):
+        self.assertEqual(self.before, self.path.read_bytes())
+        self.assertEqual(['keys.json'], os.listdir(self.directory))
+
+    def test_disk_full(self):
+        full = OSError(28, 'No space left on device')
+        with mock.patch('os.fsync', side_effect=full):
+            with self.assertRaises(OSError):
+                self.ring.save(self.path)
+            with self.assertRaises(OSError):
+                self.keys[0].save(self.directory / 'key.pem')
+        self.assert_untouched()
+
+    def test_crash_before_the_new_one_counts(self):
+        with mock.patch('os.replace', side_effect=KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt):
+                self.ring.save(self.path)
+        self.assert_untouched()
+
+    def test_access_bits_and_links_stay(self):
+        os.chmod(self.path, 0o640)
+        link = self.directory / 'link.json'
+        link.symlink_to('keys.json')
+        self.ring.save(link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(0o640, stat.S_IMODE(os.stat(self.path).st_mode))

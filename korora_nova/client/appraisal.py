@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reference values and policies: what counts as good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
+
+
+class AppraisalCalls(Calls):
+    """Reference values and policies."""
+
+    # Reference values
+
+    def create_reference(self, name: str, host: str) -> Answer:
+        return self._send(
+            'POST', '/v1/references', {'name': name, 'host': host}
+        )
+
+    def list_references(self) -> list[Answer]:
+        return self._get('/v1/references').objects('references')
+
+    def get_reference(self, name: str) -> Answer:
+        return self._get(path('references', name))
+
+    def delete_reference(self, name: str) -> None:
+        self._request('DELETE', path('references', name))
+
+    # Policies
+
+    def create_policy(self, document: Mapping[str, object]) -> Answer:
+        """Add a policy under the name in its document.
+
+        :raises Invalid: POLICY_INVALID; details give the JSON ``pointer``.
+        :raises Conflict: POLICY_CONFLICT, the name is taken.
+        """
+        return self._send(
+            'POST',
+            '/v1/policies',
+            {'document': document},
+            timeout=LONG_TIMEOUT,
+        )
+
+    def list_policies(self) -> list[Answer]:
+        """All policies without their documents."""
+        return self._get('/v1/policies').objects('policies')
+
+    def get_policy(self, name: str) -> Answer:
+        """A policy with its ``document``; 'exact' is the built-in one."""
+        return self._get(path('policies', name))
+
+    def update_policy(
+        self, name: str, document: Mapping[str, object], revision: int
+    ) -> Answer:
+        """Replace the document of a policy that was seen at a revision.
+
+        :raises Conflict: POLICY_CONFLICT, there is a newer one.
+        """
+        return self._send(
+            'PUT',
+            path('policies', name),
+            {'document': document, 'revision': revision},
+            timeout=LONG_TIMEOUT,
+        )
+
+    def delete_policy(self, name: str) -> None:
+        self._request('DELETE', path('policies', name))
+
+    def policy_differences(self, name: str, host: str) -> Answer:
+        """What keeps a host's last evidence from satisfying a policy."""
+        return self._get(path('policies', name, 'differences', host))

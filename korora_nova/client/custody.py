@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Custody: who holds the keys of servers, and the ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from urllib import parse as urls
+
+from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
+
+
+class CustodyCalls(Calls):
+    """Servers, hand-overs and documents.
+
+    What is destructive takes a reason, for the audit table, and a dry run,
+    which answers in the same form and changes nothing.
+    """
+
+    # Servers
+
+    def list_servers(
+        self, *, issues: bool = False, holder: str | None = None
+    ) -> list[Answer]:
+        """Servers of which there are documents, all pages.
+
+        :param issues: only those of which something is the matter.
+        """
+        return [
+            server
+            for page in self.server_pages(issues=issues, holder=holder)
+            for server in page.objects('servers')
+        ]
+
+    def server_pages(
+        self,
+        *,
+        issues: bool = False,
+        holder: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Answer]:
+        """The same, page by page; each says whether ``nova`` was asked."""
+        query = {
+            **({'issues': 'true'} if issues else {}),
+            **({'holder': holder} if holder else {}),
+            **({'limit': str(limit)} if limit else {}),
+        }
+        marker = ''
+        while True:
+            wanted = {**query, **({'marker': marker} if marker else {})}
+            page = self._get('/v1/servers?' + urls.urlencode(wanted))
+            yield page
+            # A marker that does not go on would never end.
+            last, marker = marker, str(page.get('next') or '')
+            if marker <= last:
+                return
+
+    def get_server(self, instance: str) -> Answer:
+        """The ledger's row, what hosts said about it, and its exits.
+
+        The row's own fields are missing, and ``refused`` says why, while it
+        may not be relied on.
+
+        :raises NotFound: the server was never protected.
+        """
+        return self._get(path('servers', instance))
+
+    def reissue_server(
+        self,
+        instance: str,
+        reason: str,
+        *,
+        fenced: str = '',
+        dry_run: bool = False,
+    ) -> Answer:
+        """Let the next start of a server have a new key.
+
+        :param fenced: how the old holder is kept from running the server.
+        :raises Conflict: NOT_FENCED, CUSTODY_PENDING, CUSTODY_DISPUTED.
+        """
+        return self._send(
+            'POST',
+            path('servers', instance, 'reissue'),
+            {'reason': reason, 'fenced': fenced, 'dry_run': dry_run},
+        )
+
+    def release_server(
+        self,
+        instance: str,
+        reason: str,
+        *,
+        force: str = '',
+        dry_run: bool = False,
+    ) -> Answer:
+        """Forget a server that is gone from Nova.
+
+        :param force: why, although Nova has it, or does not answer.
+        :raises Conflict: SERVER_IN_NOVA, CUSTODY_PENDING, CUSTODY_DISPUTED.
+        """
+        return self._send(
+            'POST',
+            path('servers', instance, 'release'),
+            {'reason': reason, 'force': force, 'dry_run': dry_run},
+        )
+
+    # Hand-overs
+
+    def list_migrations(self) -> list[Answer]:
+        return self._get('/v1/migrations').objects('migrations')
+
+    def get_migration(self, migration: str) -> Answer:
+        return self._get(path('migrations', migration))
+
+    def resolve_migration(
+        self, migration: str, keep: str, reason: str, *, dry_run: bool = False
+    ) -> Answer:
+        """Decide a hand-over.
+
+        :param keep: 'source' or 'destination'.
+        :raises Conflict: CANNOT_KEEP, MIGRATION_SPENT.
+        """
+        return self._send(
+            'POST',
+            path('migrations', migration, 'resolve'),
+            {'keep': keep, 'reason': reason, 'dry_run': dry_run},
+        )
+
+    # Documents
+
+    def list_receipts(self, since: int = 0) -> list[str]:
+        """Signed receipts with a sequence number above ``since``."""
+        answer = self._get('/v1/receipts?' + urls.urlencode({'since': since}))
+        return answer.member('receipts')
+
+    def present_documents(self, documents: Sequence[str]) -> Answer:
+        """Show signed documents in the place of the hosts that have them."""
+        return self._send(
+            'POST',
+            '/v1/documents',
+            {'documents': list(documents)},
+            timeout=LONG_TIMEOUT,
+        )

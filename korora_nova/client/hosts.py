@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts: what their agents say, and what is decided about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from urllib import parse as urls
+
+from korora_nova.client.http import (
+    LONG_TIMEOUT,
+    Answer,
+    Calls,
+    malformed,
+    parse,
+    path,
+)
+from korora_nova.custody.words import CHALLENGE_HEADER
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """One bulk answer: results by host, each with its signed token.
+
+    :param etag: pass it to the next call, which is then cheap if nothing
+        has changed.
+    :param seq: pass it as ``changes_since`` to get only what has changed.
+    """
+
+    etag: str | None
+    seq: int
+    incarnation: str
+    results: tuple[Answer, ...]
+
+
+class HostCalls(Calls):
+    """Enrolment, evidence, hosts and results."""
+
+    # What an agent sends about its own host
+
+    def enrol(
+        self,
+        host: str,
+        *,
+        ek_cert: str,
+        ek_public: str,
+        ak_public: str,
+        srk_public: str,
+    ) -> Answer:
+        """Ask for a credential; all values base64.
+
+        :returns: ``credential``, ``secret`` (base64), ``expires_in`` (s).
+        :raises Conflict: IDENTITY_CONFLICT.
+        """
+        return self._send(
+            'POST',
+            path('hosts', host, 'enrolment'),
+            {
+                'version': 1,
+                'ek_cert': ek_cert,
+                'ek_public': ek_public,
+                'ak_public': ak_public,
+                'srk_public': srk_public,
+            },
+        )
+
+    def prove(self, host: str, proof: str) -> Answer:
+        """Answer the credential; ``proof`` is base64."""
+        return self._send(
+            'POST',
+            path('hosts', host, 'enrolment', 'proof'),
+            {'version': 1, 'proof': proof},
+        )
+
+    def challenge(self, host: str, challenge_class: str) -> Answer:
+        """Ask for a challenge of class ``steady`` or ``on-demand``."""
+        return self._send(
+            'POST',
+            path('hosts', host, 'challenges'),
+            {'class': challenge_class},
+        )
+
+    def evidence(self, host: str, message: Mapping[str, object]) -> Answer:
+        """Attest with a purpose; ``message`` is the whole body."""
+        return parse(
+            self._request(
+                'POST',
+                path('hosts', host, 'evidence'),
+                json=dict(message),
+                headers={CHALLENGE_HEADER: str(message.get('challenge'))},
+            )
+        )
+
+    # Hosts
+
+    def list_hosts(self) -> list[Answer]:
+        return self._get('/v1/hosts').objects('hosts')
+
+    def get_host(self, host: str) -> Answer:
+        return self._get(path('hosts', host))
+
+    def approve_host(self, host: str, ek_hash: str) -> Answer:
+        return self._send(
+            'PUT', path('hosts', host, 'approval'), {'ek_hash': ek_hash}
+        )
+
+    def delete_host(self, host: str, *, force: bool = False) -> None:
+        query = '?force=true' if force else ''
+        self._request('DELETE', path('hosts', host) + query)
+
+    def evict_host(
+        self,
+        host: str,
+        reason: str,
+        *,
+        dry_run: bool = False,
+        after: str = '',
+    ) -> Answer:
+        """Take all keys from a dead or destroyed host.
+
+        :param after: go on behind this server: the ``next`` of an answer.
+        :returns: ``servers``, of which ``left`` have something left to do;
+            call again while ``next`` is not ''.
+        :raises NotFound: HOST_UNKNOWN.
+        """
+        return self._send(
+            'POST',
+            path('hosts', host, 'evict'),
+            {'reason': reason, 'dry_run': dry_run, 'after': after},
+            timeout=LONG_TIMEOUT,
+        )
+
+    # Results
+
+    def results(
+        self,
+        *,
+        changes_since: int | str | None = None,
+        etag: str | None = None,
+    ) -> Results | None:
+        """All results in one call; None if ``etag`` is still current."""
+        query = ''
+        if changes_since is not None:
+            query = '?' + urls.urlencode({'changes-since': changes_since})
+        headers = {} if etag is None else {'If-None-Match': etag}
+        response = self._request('GET', '/v1/results' + query, headers=headers)
+        if response.status == 304:
+            return None
+        answer = parse(response)
+        try:
+            return Results(
+                response.headers.get('ETag'),
+                int(answer['seq']),
+                str(answer['incarnation']),
+                tuple(answer.objects('results')),
+            )
+        except (KeyError, TypeError, ValueError):
+            raise malformed(response) from None
+
+    def list_results(self) -> list[Answer]:
+        return self._get('/v1/results').objects('results')
+
+    def get_result(self, host: str) -> Answer:
+        return self._get(path('results', host))

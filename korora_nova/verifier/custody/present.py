@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents that come back (C12): from hosts, or from an operator.
+
+What the service once signed counts, whoever shows it. The newest document of
+a server becomes its row, if the anchor does not know a newer one or another;
+the hand-over that it is about is made again from its permit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+
+from oslo_log import log as logging
+from sqlalchemy import orm
+
+from korora_nova import errors
+from korora_nova.custody import bodies, chain
+from korora_nova.custody.chain import AnyVerified
+from korora_nova.custody.exchange import Presented
+from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.permit import Permit
+from korora_nova.custody.receipt import Receipt
+from korora_nova.custody.start import Start
+from korora_nova.custody.words import MigrationState
+from korora_nova.verifier import audit
+from korora_nova.verifier.anchor.base import Mark
+from korora_nova.verifier.attested import Attested
+from korora_nova.verifier.custody import documents, ledger
+from korora_nova.verifier.db import models
+from korora_nova.verifier.service import Service
+
+LOG = logging.getLogger(__name__)
+
+
+def present(
+    service: Service, attested: Attested, body: bodies.Present
+) -> Presented:
+    """Take documents from a host; those that do not verify are left out.
+
+    :returns: the newest documents of the same servers.
+    :raises CustodyError: DOCUMENT_INVALID, RECEIPT_INVALID, PERMIT_INVALID:
+        none of them verifies.
+    :raises Conflict: ANCHOR_MISSING, LEDGER_FORKED.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    """
+    items, refused = [], []
+    for token in body.documents:
+        try:
+            items.append(read(service, token))
+        except errors.CustodyError as exc:
+            refused.append(exc)
+    for why in refused:
+        LOG.warning(
+            'Host %(host)s presents a document that is not ours: %(why)s',
+            {'host': attested.host, 'why': why},
+        )
+    if not items:
+        raise refused[0]
+    return Presented(adopt(service, items, attested.host))
+
+
+def recover(
+    service: Service, tokens: Sequence[str], actor: str
+) -> dict[str, int]:
+    """Take documents from an operator: all of them or none.
+
+    :returns: ``servers`` that they are about; ``current``: as many of these
+        may be told of now.
+    :raises CustodyError: DOCUMENT_INVALID, RECEIPT_INVALID, PERMIT_INVALID.
+    :raises Conflict, Unavailable: as :func:`present`.
+    """
+    items = [read(service, token) for token in tokens]
+    servers = {item.content.instance for item in items}
+    return {
+        'servers': len(servers),
+        'current': len(adopt(service, items, actor)),
+    }
+
+
+def read(service: Service, token: str) -> AnyVerified:
+    """Verify a document of this ledger.
+
+    :raises CustodyError: DOCUMENT_INVALID, RECEIPT_INVALID, PERMIT_INVALID.
+    """
+    with service.db.read() as session:
+        incarnation = ledger.incarnation(session)
+    return chain.read(token, service.ring, incarnation=incarnation)
+
+
+def adopt(
+    service: Service, items: Sequence[AnyVerified], actor: str
+) -> tuple[str, ...]:
+    """Take documents, server by server.
+
+    :returns: the newest documents of these servers, as far as they may be
+        told.
+    """
+    servers: dict[str, list[AnyVerified]] = defaultdict(list)
+    for item in items:
+        servers[item.content.instance].append(item)
+    heads = []
+    for instance, shown in servers.items():
+        row = ledger.restore(
+            service,
+            instance,
+            functools.partial(_adopt, service, actor, shown),
+        )
+        if row is not None:
+            heads.append(row.head)
+    with service.db.read() as session:
+        return tuple(documents.find_all(session, heads).values())
+
+
+def _adopt(
+    service: Service,
+    actor: str,
+    shown: Sequence[AnyVerified],
+    session: orm.Session,
+    row: LedgerRow | None,
+    mark: Mark | None,
+) -> LedgerRow | None:
+    for item in shown:
+        documents.file(service, session, item)
+    newest = row
+    for item in sorted(shown, key=lambda one: one.content.version):
+        if _counts(item, newest, mark):
+            newest = item.row
+    if newest is not None and newest != row:
+        ledger.replace(session, row, newest)
+        audit.record(
+            service,
+            session,
+            actor=actor,
+            action='presented',
+            subject=newest.instance,
+            note=f'document {newest.version}',
+        )
+    for migration in {item.content.subject for item in shown} - {''}:
+        rebuild(service, session, migration)
+    return newest
+
+
+def _counts(
+    item: AnyVerified, row: LedgerRow | None, mark: Mark | None
+) -> bool:
+    """Whether a document says more than a row, and what the anchor says."""
+    version = item.content.version
+    if mark is not None:
+        if version == mark.version and item.hash != mark.digest:
+            return False
+        if version == mark.version + 1 and item.content.prev != mark.digest:
+            return False
+    if row is None or version > row.version:
+        return True
+    # Of two of one version the anchor's is the row's.
+    return (
+        mark is not None
+        and version == row.version
+        and item.hash != row.head
+        and (version, item.hash) == mark
+    )
+
+
+def rebuild(service: Service, session: orm.Session, migration: str) -> None:
+    """Bring a hand-over's row to what its documents say."""
+    found = documents.of_migration(service, session, migration)
+    permit = _last(found, Permit)
+    if permit is None:
+        return
+    values = _from_permit(permit)
+    state = MigrationState.PERMITTED
+    if (start := _last(found, Start)) is not None:
+        values['start_hash'] = start.hash
+        state = MigrationState.MOVING
+    if (receipt := _last(found, Receipt)) is not None:
+        state = MigrationState(receipt.content.outcome)
+    known = session.get(models.Migration, migration)
+    if known is None:
+        known = _missing(service, session, permit)
+    if (known.status, state) != (
+        MigrationState.SEALED,
+        MigrationState.PERMITTED,
+    ):
+        values['status'] = state
+    changed = {
+        name: value
+        for name, value in values.items()
+        if getattr(known, name) != value
+    }
+    for name, value in changed.items():
+        setattr(known, name, value)
+    if changed:
+        known.updated_at = service.clock()
+    session.flush()
+
+
+def _last(found: Sequence[AnyVerified], kind: type) -> AnyVerified | None:
+    """The newest document of a kind."""
+    return next(
+        (one for one in reversed(found) if isinstance(one.content, kind)), None
+    )
+
+
+def _from_permit(item: AnyVerified) -> dict[str, object]:
+    """The columns of a hand-over that its permit knows."""
+    permit: Permit = item.content
+    same = (
+        'instance',
+        'source',
+        'dest',
+        'msk_name',
+        'ak_source',
+        'ak_dest',
+        'address',
+        'tls_name',
+        'dest_pcr_digest',
+        'dest_reset_restart',
+        'source_reset_restart',
+        'epoch',
+        'new_epoch',
+    )
+    return {
+        **{name: getattr(permit, name) for name in same},
+        'permit_hash': item.hash,
+    }
+
+
+def _missing(
+    service: Service, session: orm.Session, permit: AnyVerified
+) -> models.Migration:
+    """A row for a hand-over that had none."""
+    content: Permit = permit.content
+    known = models.Migration(
+        id=content.migration,
+        status=MigrationState.PERMITTED,
+        dest_issued=content.issued,
+        dest_clock_ms='0',
+        taint=[],
+        created_at=content.issued,
+        updated_at=service.clock(),
+        **_from_permit(permit),
+    )
+    session.add(known)
+    session.flush()
+    return known
