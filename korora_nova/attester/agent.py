@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import socket
 from collections.abc import Mapping
@@ -198,6 +199,14 @@ class Agent:
         row, known = (
             self._row(request.instance) if request.ledger else (None, False)
         )
+        if (
+            row is not None
+            and row.holder == self.host
+            and record is not None
+            and record.state == VaultState.CLAIMING
+        ):
+            # Granted, but not sealed under the grant: the claim goes on
+            row = dataclasses.replace(row, holder=None)
         return answers.Protected(
             state=state,
             epoch=record.epoch if record is not None else 0,
@@ -276,6 +285,7 @@ class Agent:
     def _hear(self, heard: Heard) -> None:
         """What the service answered to a report; worked off elsewhere."""
         self.reports.hear(heard)
+        self.rest.hear(heard.approval_kid)
         if heard.wanted or heard.news:
             self.settler.wake()
 
