@@ -29,7 +29,7 @@ from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, results
+from korora_nova.verifier import audit, enforcement, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
@@ -53,6 +53,7 @@ def receive(
     :raises Conflict: MIGRATION_SPENT, another request for this migration;
         CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
+    :raises Untrusted: ENFORCER_ABSENT, ENFORCER_DRIFT, of the source.
     """
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
@@ -119,6 +120,7 @@ def _receive(
     row: LedgerRow | None,
 ) -> None:
     rules.check_settled(rules.holds(row, body.source))
+    enforcement.require(service, session.get(models.Host, body.source))
     known = session.get(models.Migration, body.migration)
     if known is not None:
         # A storage key is made for one challenge, so this is another one.
@@ -153,7 +155,8 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
         MIGRATION_NOT_IN_NOVA.
-    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
+    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED, ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
     given = ledger.consult(
@@ -349,6 +352,7 @@ def _check_destination(
             'The destination is not trusted any more.',
             details={'reasons': ' '.join(reasons)},
         )
+    enforcement.require(service, dest)
 
 
 def _check_age(service: Service, issued: float) -> None:
@@ -447,7 +451,8 @@ def start(service: Service, attested: Attested, body: bodies.Start) -> Started:
     :raises CustodyError: PERMIT_MISMATCH.
     :raises Conflict: NOT_SEALED; MIGRATION_SPENT, it is decided;
         LEDGER_BEHIND, HOSTS_UNHEARD.
-    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now.
+    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now; ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     return ledger.change(
