@@ -73,6 +73,21 @@ KORORA_OPTS: list[cfg.Opt] = [
         'trusted. 0: it stays in ERROR until somebody reboots it hard.',
     ),
     cfg.FloatOpt(
+        'reconcile_interval',
+        default=600,
+        min=0,
+        help='Seconds between two comparisons of the keys that this host '
+        "has with Nova's servers. The key of a server that Nova has deleted "
+        'is forgotten; all else is logged. 0 turns it off.',
+    ),
+    cfg.IntOpt(
+        'reconcile_batch',
+        default=50,
+        min=1,
+        help='Servers that one comparison looks at, at most: those first '
+        'that were not looked at for the longest time.',
+    ),
+    cfg.FloatOpt(
         'result_cache',
         default=5,
         min=0,

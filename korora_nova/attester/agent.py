@@ -275,6 +275,7 @@ class Agent:
     def _hear(self, heard: Heard) -> None:
         """What the service answered to a report; worked off elsewhere."""
         self.reports.hear(heard)
+        self.rest.hear(heard.approval_kid)
         if heard.wanted or heard.news:
             self.settler.wake()
 

@@ -22,9 +22,9 @@ _KEYS = {
     'maxItems': 64,
     'items': {
         'type': 'array',
-        'minItems': 2,
-        'maxItems': 2,
-        'prefixItems': [schemas.UUID, schemas.EPOCH],
+        'minItems': 3,
+        'maxItems': 3,
+        'prefixItems': [schemas.UUID, schemas.EPOCH, schemas.hex_string(8)],
     },
 }
 _KID: schemas.Schema = {'anyOf': [schemas.hex_string(8), {'const': ''}]}
@@ -43,10 +43,14 @@ _BOUND = {'anyOf': [schemas.UUID, {'const': ''}]}
 
 
 class Key(NamedTuple):
-    """The key of one server at one epoch."""
+    """The key of one server at one epoch.
+
+    :param kid: of the approval key that it rests under.
+    """
 
     instance: str
     epoch: int
+    kid: str
 
 
 class Known(NamedTuple):
@@ -275,6 +279,7 @@ class Send(Body):
 
     :param nonce: 32 bytes that the permit must repeat.
     :param msk_name: TPM name of the destination's migration storage key.
+    :param kid: approval key that the source's copy rests under.
     """
 
     PURPOSE = 'send'
@@ -286,6 +291,7 @@ class Send(Body):
             'nonce': schemas.DIGEST,
             'dest': schemas.HOST,
             'msk_name': schemas.NAME,
+            'kid': schemas.hex_string(8),
         }
     )
 
@@ -294,6 +300,7 @@ class Send(Body):
     nonce: str
     dest: str
     msk_name: str
+    kid: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -406,6 +413,8 @@ def receive_key_body(
     ).encode()
 
 
-def _keys(pairs: Iterable[tuple[str, int]]) -> tuple[Key, ...]:
+def _keys(items: Iterable[tuple[str, int, str]]) -> tuple[Key, ...]:
     # In JSON 3.0 is an integer, too.
-    return tuple(Key(instance, int(epoch)) for instance, epoch in pairs)
+    return tuple(
+        Key(instance, int(epoch), kid) for instance, epoch, kid in items
+    )

@@ -20,6 +20,7 @@ of :class:`korora_nova.relying_party.host.Host`:
 ``arrival``     what the start of nova-compute leaves to do
 ``boot``        what that start may wait for
 ``retries``     servers refused while nova-compute started
+``reconciler``  compares keys with servers, again and again
 ==============  ======================================================
 
 How Nova ends an operation that is refused depends on the class of the

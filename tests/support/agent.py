@@ -116,6 +116,18 @@ class SimAgent(simulator.SimHost):
         self.ek_cert = vendor.certify(self.ek.public_key())
 
     @property
+    def approval_kid(self) -> str:
+        """What all its copies rest under."""
+        return self.pinned.active('approval').kid
+
+    @property
+    def pinned(self) -> keys.KeyRing:
+        """The service's keys, as it says at first."""
+        if self.ring is None:
+            self.ring = keys.KeyRing.load(dict(self.api.keys()))
+        return self.ring
+
+    @property
     def ek_hash(self) -> str:
         return hashlib.sha256(self.ek_cert).hexdigest()
 
@@ -210,9 +222,9 @@ class SimAgent(simulator.SimHost):
         )
 
     def approve(self, *wanted: tuple[str, int]) -> list[dict]:
-        return self.say('approve', keys=[list(one) for one in wanted])[
-            'approvals'
-        ]
+        return self.say(
+            'approve', keys=[[*one, self.approval_kid] for one in wanted]
+        )['approvals']
 
     def make_msk(
         self,
@@ -299,6 +311,7 @@ class SimAgent(simulator.SimHost):
             nonce=nonce,
             dest=dest,
             msk_name=msk_name,
+            kid=self.approval_kid,
         )
         self.keep(answer['permit'])
         return answer
@@ -349,9 +362,7 @@ class SimAgent(simulator.SimHost):
 
     def read(self, token: str) -> AnyVerified:
         """Verify a document with the keys that the service publishes."""
-        if self.ring is None:
-            self.ring = keys.KeyRing.load(dict(self.api.keys()))
-        return chain.read(token, self.ring)
+        return chain.read(token, self.pinned)
 
     def keep(self, token: str) -> AnyVerified:
         """Keep a document, as the vault does: the newest of each server."""

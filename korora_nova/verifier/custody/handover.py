@@ -18,6 +18,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
+from korora_nova.custody.approval import Approval
 from korora_nova.custody.exchange import Permitted, Served, Started
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.permit import Permit, VerifiedPermit, verify_permit
@@ -36,19 +37,8 @@ from korora_nova.verifier.custody import (
     ledger,
     migrations,
 )
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
-
-# The same key with fresher evidence is the same request again.
-_SAME = (
-    'instance',
-    'source',
-    'dest',
-    'msk_name',
-    'ak_dest',
-    'address',
-    'tls_name',
-)
 
 _R = errors.Reason
 
@@ -60,8 +50,8 @@ def receive(
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
     :raises CustodyError: NOT_HOLDER, the source does not hold the key.
-    :raises Conflict: MIGRATION_SPENT, another key or state for this
-        migration; CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+    :raises Conflict: MIGRATION_SPENT, another request for this migration;
+        CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
     """
     msk = _verify_msk(attested, body)
@@ -131,12 +121,8 @@ def _receive(
     rules.check_settled(rules.holds(row, body.source))
     known = session.get(models.Migration, body.migration)
     if known is not None:
-        if known.status != MigrationState.RECEIVING or any(
-            getattr(known, name) != columns[name] for name in _SAME
-        ):
-            raise migrations.spent(known)
-        migrations.change(service, session, known, **columns)
-        return
+        # A storage key is made for one challenge, so this is another one.
+        raise migrations.spent(known)
     now = service.clock()
     session.add(
         models.Migration(
@@ -150,8 +136,7 @@ def _receive(
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
-        # The storage key is another migration's, or another worker was first.
-        raise errors.Conflict(_R.MIGRATION_SPENT) from None
+        raise api.Lost() from None
 
 
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
@@ -171,12 +156,13 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    row = ledger.signable(service, body.instance)
-    with service.db.read() as session:
-        given = _given(service, session, row, attested, body)
-        if given is not None:
-            return given
-        _check_send(service, session, row, attested, body)
+    given = ledger.consult(
+        service,
+        body.instance,
+        functools.partial(_given_or_ready, service, attested, body),
+    )
+    if given is not None:
+        return given
     service.nova.check(
         migration=body.migration,
         instance=body.instance,
@@ -189,6 +175,20 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         functools.partial(_permit, service, attested, body),
         point='v.permit',
     )
+
+
+def _given_or_ready(
+    service: Service,
+    attested: Attested,
+    body: bodies.Send,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> Permitted | None:
+    """The permit that was given before; None if one may be."""
+    given = _given(service, session, row, attested, body)
+    if given is None:
+        _check_send(service, session, row, attested, body)
+    return given
 
 
 def _given(
@@ -210,6 +210,7 @@ def _given(
         content.nonce,
         content.dest,
         content.msk_name,
+        body.kid,
     )
     if asked != body or (content.ak_source, content.source_pcr_digest) != (
         attested.ak_name,
@@ -219,7 +220,16 @@ def _given(
     _check_age(service, content.issued)
     return Permitted(
         permit.token,
-        at_rest.approval(service, attested, body.instance, content.epoch),
+        _own_copy(service, attested, body, content.epoch),
+    )
+
+
+def _own_copy(
+    service: Service, attested: Attested, body: bodies.Send, epoch: int
+) -> Approval:
+    """Lets S open its own copy, once more."""
+    return at_rest.approval(
+        service, attested, bodies.Key(body.instance, epoch, body.kid)
     )
 
 
@@ -271,7 +281,7 @@ def _permit(
     )
     return Permitted(
         token,
-        at_rest.approval(service, attested, body.instance, permit.epoch),
+        _own_copy(service, attested, body, permit.epoch),
     )
 
 
