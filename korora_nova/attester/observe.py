@@ -83,7 +83,7 @@ class Observer:
         if self._hypervisor.has_job(record.instance):
             seen = libvirt_secret.INCOMING
         lasted = self._lasted(record, seen)
-        now = now or not record.is_of_this_boot
+        now = now or record.forget or not record.is_of_this_boot
         if seen == libvirt_secret.RUNNING:
             return _S.KEPT if now or lasted >= KEPT_GRACE else None
         if seen != libvirt_secret.NONE or (

@@ -120,7 +120,7 @@ def seal_into(
 
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
-    key = bodies.Key(record.instance, record.epoch)
+    key = bodies.Key(record.instance, record.epoch, record.kid)
     answered = host.attester.attest_for(bodies.Approve((key,)), Approvals)
     given = answered.served.approvals
     if len(given) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import threading
 from typing import Any
 
@@ -369,7 +370,8 @@ class BackupTest(AttackCase):
         return machine.record_path(self.instance).read_bytes()
 
     def restore(self, machine: hosts.Machine, content: bytes) -> None:
-        machine.record_path(self.instance).write_bytes(content)
+        epoch = json.loads(content)['epoch']
+        machine.record_path(self.instance, epoch).write_bytes(content)
 
     def test_copy_of_a_committed_source(self) -> None:
         self.create(self.h1)
@@ -377,16 +379,19 @@ class BackupTest(AttackCase):
         self.migrate(self.h1, self.h2)
         self.restore(self.h1, kept)
         self.h1.libvirt.secrets.clear()
-        for _ in range(2):
+        for reason in (_R.NOT_HOLDER, _R.VAULT_MISSING):
             self.refused(
-                _R.NOT_HOLDER,
+                reason,
                 self.h1.client.call,
                 'open',
                 instance=self.instance,
             )
+            # A document says that it is dead: the copy is gone
+            self.assertEqual('none', self.h1.state(self.instance))
             self.assertEqual({}, self.h1.libvirt.secrets)
             self.h1.reboot()
         self.open(self.h2)
+        self.restore(self.h1, kept)
         # the stale copy is in nobody's way
         self.migrate(self.h2, self.h1)
         self.open(self.h1)
@@ -490,7 +495,7 @@ class BackupTest(AttackCase):
         self.said(self.h2, 'no_domain', migration)
         self.h1.settle()
         self.migrate(self.h1, self.h2)
-        self.assertEqual(3, self.ledger()['epoch'])
+        self.assertEqual(4, self.ledger()['epoch'])
         self.migrate(self.h2, self.h1)
         self.restore(
             self.h2,
@@ -508,7 +513,7 @@ class BackupTest(AttackCase):
 
     def test_damaged_record(self) -> None:
         self.create(self.h1)
-        self.restore(self.h1, b'{"version": 1}')
+        self.h1.record_path(self.instance).write_bytes(b'{"version": 2}')
         self.refused(
             _R.VAULT_DAMAGED,
             self.h1.client.call,
@@ -528,11 +533,13 @@ class StartTest(AttackCase):
         self.migration = self.nova_migrates(self.h1, self.h2)
         self.receive(self.h1, self.h2, self.migration)
 
-    def assert_refused(self, reason: str, **changed: Any) -> None:
+    def assert_refused(
+        self, reason: str, state: str = 'outgoing', **changed: Any
+    ) -> None:
         self.refused(
             reason, self.start, self.h1, self.h2, self.migration, **changed
         )
-        self.assertEqual('outgoing', self.h1.state(self.instance))
+        self.assertEqual(state, self.h1.state(self.instance))
 
     def test_redirected(self) -> None:
         self.assert_refused(_R.ADDRESS_MISMATCH, address='192.0.2.66')
@@ -556,13 +563,60 @@ class StartTest(AttackCase):
     def test_destination_turned_bad(self) -> None:
         self.h2.run_file('/tmp/rootkit')
         self.h2.agent.attestation.step()
-        self.assert_refused(_R.HOST_UNTRUSTED)
+        self.assert_refused(_R.HOST_UNTRUSTED, 'starting')
+        self.said(self.h1, 'never_started', self.migration)
+        self.assertEqual('held', self.h1.state(self.instance))
 
     def test_destination_turned_silent(self) -> None:
-        genuine = self.h1.agent.attester.client.get_result
-        token = genuine('h1')
-        self.h1.agent.attester.client.get_result = lambda host: token
-        self.assert_refused(_R.RESULT_FORGED)
+        """The result that comes with the start is another host's."""
+        client = self.h1.agent.attester.client
+        genuine = client.evidence
+        token = client.get_result('h1')['token']
+
+        def evidence(host: str, message: dict[str, Any]) -> Any:
+            return {**genuine(host, message), 'peer': token}
+
+        client.evidence = evidence
+        self.assert_refused(_R.RESULT_FORGED, 'starting')
+        client.evidence = genuine
+        # The service has signed the start: both ends have to speak.
+        self.said(self.h1, 'never_started', self.migration)
+        self.assertEqual('starting', self.h1.state(self.instance))
+        self.h2.libvirt.domains.clear()
+        self.said(self.h2, 'no_domain', self.migration)
+        self.h1.settle()
+        self.assertEqual('held', self.h1.state(self.instance))
+
+    def test_start_of_another_hand_over(self) -> None:
+        client = self.h1.agent.attester.client
+        genuine = client.evidence
+        record = self.h1.agent.vault.current(self.instance)
+        assert record is not None
+
+        def evidence(host: str, message: dict[str, Any]) -> Any:
+            return {**genuine(host, message), 'start': record.permit}
+
+        client.evidence = evidence
+        self.assert_refused(_R.DOCUMENT_INVALID, 'starting')
+        client.evidence = genuine
+        self.start(self.h1, self.h2, self.migration)
+
+    def test_said_again(self) -> None:
+        """Its answer was lost: the same start is given again."""
+        client = self.h1.agent.attester.client
+        genuine = client.evidence
+
+        def lost(host: str, message: dict[str, Any]) -> Any:
+            genuine(host, message)
+            raise errors.Unavailable(_R.SERVICE_UNAVAILABLE)
+
+        client.evidence = lost
+        self.assert_refused(_R.SERVICE_UNAVAILABLE, 'starting')
+        client.evidence = genuine
+        version = self.ledger()['version']
+        self.start(self.h1, self.h2, self.migration)
+        self.assertEqual('moving', self.h1.state(self.instance))
+        self.assertEqual(version, self.ledger()['version'])
 
     def test_another_migration(self) -> None:
         self.refused(
@@ -582,10 +636,10 @@ class StartTest(AttackCase):
     def test_already_aborted(self) -> None:
         self.h2.libvirt.domains.clear()
         self.said(self.h2, 'no_domain', self.migration)
-        self.assert_refused(_R.MIGRATION_SPENT)
+        self.assert_refused(_R.MIGRATION_SPENT, 'starting')
 
     def test_permit_in_the_record_is_forged(self) -> None:
-        record = self.h1.agent.vault.get(self.instance)
+        record = self.h1.agent.vault.current(self.instance)
         assert record is not None
         self.h1.agent.vault.put(
             record.moved(VaultState.OUTGOING, permit='a.b.c')

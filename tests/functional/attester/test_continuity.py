@@ -9,7 +9,7 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.custody.bodies import Attest
-from korora_nova.custody.exchange import Served
+from korora_nova.custody.exchange import Heard
 from tests.support import hosts
 
 POLICY = {
@@ -167,8 +167,8 @@ class ContinuityTest(ContinuityCase):
         self.refused(
             'IMA_CONTINUITY',
             self.h1.agent.attester.attest_for,
-            Attest('', ()),
-            Served,
+            Attest(()),
+            Heard,
         )
         self.assertEqual(2, len(asked))
 
@@ -194,7 +194,7 @@ class ContinuityTest(ContinuityCase):
 
         def say(number: int) -> str:
             self.h1.run_file('/usr/bin/swtpm')
-            return attester.attest_for(Attest('', ()), Served).answer.result
+            return attester.attest_for(Attest(()), Heard).answer.result
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             results = list(pool.map(say, range(12)))

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from korora_nova import errors
-from korora_nova.attester import boot, libvirt_secret, settle
+from korora_nova.attester import boot, libvirt_secret, observe
 from tests.support import hosts
 
 _R = errors.Reason
@@ -29,6 +29,15 @@ class RecoveryCase(hosts.HostsTestCase):
         migration = self.begun()
         self.start(self.h1, self.h2, migration)
         return migration
+
+    def later(self, seconds: float, *machines: hosts.Machine) -> None:
+        """What some hosts see in so many seconds, and then say."""
+        for machine in machines:
+            machine.settle()  # what it sees from now on
+        now = boot.now() + seconds
+        with mock.patch.object(boot, 'now', return_value=now):
+            for machine in machines:
+                machine.settle()
 
     def service_down(self, down: bool = True) -> None:
         self.korora.transport.down = down
@@ -120,7 +129,8 @@ class ServiceDownTest(RecoveryCase):
             )
         self.assertEqual(migration, self.ledger()['pending'])
         self.h1.libvirt.secrets.clear()
-        self.assert_pending(self.h1, _R.CUSTODY_PENDING)
+        self.open(self.h1)
+        self.assertIsNone(self.ledger()['pending'])
         self.assert_held_by(self.h1)
 
     def test_at_start_of_the_stream(self) -> None:
@@ -137,7 +147,7 @@ class ServiceDownTest(RecoveryCase):
         self.said(self.h1, 'never_started', migration)
         self.h2.libvirt.domains.clear()
         self.said(self.h2, 'no_domain', migration)
-        self.assertEqual('outgoing', self.h1.state(self.instance))
+        self.assertEqual('starting', self.h1.state(self.instance))
         self.assertEqual('relinquished', self.h2.state(self.instance))
         self.assertNotIn(self.instance, self.h2.libvirt.secrets)
         self.service_down(False)
@@ -257,6 +267,7 @@ class CrashTest(RecoveryCase):
         # its silence may mean that the stream was complete: it waits
         self.assertEqual(migration, self.ledger()['pending'])
         self.said(self.h2, 'no_domain', migration)
+        self.later(observe.KEPT_GRACE, self.h1)
         self.assert_held_by(self.h1)
 
     def test_destination_without_a_rollback(self) -> None:
@@ -265,14 +276,14 @@ class CrashTest(RecoveryCase):
         self.h2.libvirt.domains.clear()
         self.h2.settle()
         self.assertEqual('incoming', self.h2.state(self.instance))
-        later = boot.now() + settle.INCOMING_EXPIRY + 1
+        later = boot.now() + observe.INCOMING_EXPIRY + 1
         with mock.patch.object(boot, 'now', return_value=later):
             self.h2.settle()
         self.assert_held_by(self.h1)
 
     def test_source_never_starts(self) -> None:
         self.begun()
-        later = boot.now() + settle.OUTGOING_EXPIRY + 1
+        later = boot.now() + observe.OUTGOING_EXPIRY + 1
         with mock.patch.object(boot, 'now', return_value=later):
             self.h1.settle()
         self.assertEqual('held', self.h1.state(self.instance))
@@ -284,7 +295,7 @@ class CrashTest(RecoveryCase):
         self.stream(self.h1, self.h2)
         self.h2.settle()
         self.assertEqual(migration, self.ledger()['pending'])
-        later = boot.now() + settle.ARRIVAL_GRACE
+        later = boot.now() + observe.ARRIVAL_GRACE
         with mock.patch.object(boot, 'now', return_value=later):
             self.h2.settle()
         self.assert_held_by(self.h2)
@@ -297,6 +308,7 @@ class CrashTest(RecoveryCase):
         self.h1.libvirt.domains[self.instance] = libvirt_secret.RUNNING
         self.h2.libvirt.domains.clear()
         self.said(self.h2, 'no_domain', migration)
+        self.later(observe.KEPT_GRACE, self.h1)
         self.assert_held_by(self.h1)
 
     def test_guest_died_on_the_source(self) -> None:
@@ -308,6 +320,8 @@ class CrashTest(RecoveryCase):
         self.assertEqual('moving', self.h1.state(self.instance))
         self.h2.libvirt.domains.clear()
         self.said(self.h2, 'no_domain', migration)
+        self.assertEqual(migration, self.ledger()['pending'])
+        self.later(observe.ENDED_GRACE, self.h1)
         self.assert_held_by(self.h1)
 
     def test_no_domain_waits_for_the_domain_to_go(self) -> None:
@@ -320,6 +334,7 @@ class CrashTest(RecoveryCase):
         self.assertEqual(migration, self.ledger()['pending'])
         self.assertEqual('relinquished', self.h2.state(self.instance))
         self.h2.libvirt.domains.clear()
+        self.later(observe.KEPT_GRACE, self.h1)
         self.assert_held_by(self.h1)
 
     def test_commit_beats_a_late_abort(self) -> None:
@@ -377,22 +392,20 @@ class LifeTest(RecoveryCase):
         self.h1.reboot()
         self.open(self.h1)
 
-    def test_reports_head_and_holdings(self) -> None:
-        self.assertEqual('', self.h1.client.call('status')['receipt_head'])
+    def test_reports_what_it_knows(self) -> None:
         self.migrate(self.h1, self.h2)
-        heads = {
-            machine.client.call('status')['receipt_head']
-            for machine in (self.h1, self.h2)
-        }
-        self.assertEqual(1, len(heads))
-        self.assertEqual(
-            [[self.instance, 2]], self.h2.agent._report().to_json()['held']
-        )
-        self.h2.restart_agent()
-        self.assertEqual(
-            heads, {self.h2.client.call('status')['receipt_head']}
-        )
-        self.h2.agent.attestation.step()
+        row = self.ledger()
+        record = self.h2.agent.vault.current(self.instance)
+        assert record is not None
+        expected = [self.instance, row['version'], row['head']]
+        for machine, kid in ((self.h1, ''), (self.h2, record.kid)):
+            report = machine.agent.reports.page().to_json()
+            self.assertEqual([[*expected, kid]], report['known'])
+            machine.restart_agent()
+            report = machine.agent.reports.page().to_json()
+            self.assertEqual([[*expected, kid]], report['known'])
+            self.assertEqual(1, machine.client.call('status')['documents'])
+            machine.agent.attestation.step()
 
     def test_seal_is_idempotent(self) -> None:
         self.create(self.h1)
@@ -430,6 +443,7 @@ class LifeTest(RecoveryCase):
         self.refused(_R.LEDGER_CONFLICT, self.create, self.h1)
 
     def test_forget(self) -> None:
+        self.h1.libvirt.domains.clear()
         answer = self.h1.client.call('forget', instance=self.instance)
         self.assertTrue(answer['queued'])
         self.assertEqual({}, self.h1.libvirt.secrets)
@@ -440,10 +454,11 @@ class LifeTest(RecoveryCase):
         self.assertEqual('none', self.h1.state(self.instance))
         self.assertIsNone(self.ledger()['holder'])
         self.create(self.h2)
-        self.assertEqual(2, self.ledger()['epoch'])
+        self.assertEqual(3, self.ledger()['epoch'])
 
     def test_forget_while_moving(self) -> None:
         migration = self.moving()
+        self.h1.libvirt.domains.clear()
         self.h1.client.call('forget', instance=self.instance)
         self.h1.settle()
         self.assertEqual('moving', self.h1.state(self.instance))

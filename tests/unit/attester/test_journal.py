@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receipts a host keeps."""
+"""Documents on disk: the newest of each server, whatever the disk does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from unittest import mock
 import testtools
 
 from korora_nova.attester import files, journal
-from korora_nova.custody import receipt as receipts
-from korora_nova.custody.words import Outcome
-from korora_nova.rats.signed import keys
+from korora_nova.custody import chain, documents
+from korora_nova.custody.chain import AnyVerified
+from korora_nova.custody.documents import Document
+from tests.support import documents as docs
 
-CLOUD = '11111111-2222-4333-8444-555555555555'
-INSTANCE = '6b6f726f-7261-4000-8000-000000000001'
+
+def server(number: int) -> str:
+    return f'00000000-0000-4000-8000-{number:012d}'
 
 
 class JournalTest(testtools.TestCase):
@@ -24,93 +26,97 @@ class JournalTest(testtools.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
-        self.key = keys.SigningKey.generate()
-        pair = [keys.SigningKey.generate().public for _ in range(2)]
-        self.ring = keys.KeyRing.build(
-            CLOUD,
-            result=pair[:1],
-            custody=[self.key.public],
-            approval=pair[1:],
+        self.path = self.directory / 'documents.jsonl'
+        self.keys = docs.Keys()
+
+    def verified(self, document: Document) -> AnyVerified:
+        token = documents.sign(document, self.keys.custody)
+        return chain.read(token, self.keys.ring)
+
+    def receipt(self, version: int, **changes: object) -> AnyVerified:
+        return self.verified(docs.a_receipt(version=version, **changes))
+
+    def grant(self, number: int) -> AnyVerified:
+        return self.verified(docs.a_grant(instance=server(number)))
+
+    def again(self) -> journal.Journal:
+        """As after a crash."""
+        return journal.Journal(self.directory)
+
+    def newest(self, kept: journal.Journal) -> int:
+        entry = kept.newest(docs.INSTANCE)
+        return entry.version if entry is not None else 0
+
+    def lines(self) -> int:
+        return self.path.read_bytes().count(b'\n')
+
+    def test_the_newest_counts(self) -> None:
+        kept = self.again()
+        self.assertIsNone(kept.newest(docs.INSTANCE))
+        start = self.verified(docs.a_start())
+        decided = self.receipt(7)
+        self.assertTrue(kept.add(start))
+        self.assertTrue(kept.add(decided))
+        self.assertFalse(kept.add(start))
+        self.assertFalse(kept.add(decided))
+        for one in (kept, self.again()):
+            entry = one.newest(docs.INSTANCE)
+            assert entry is not None
+            self.assertEqual(
+                (7, decided.hash, decided.token, docs.MIGRATION, True),
+                (
+                    entry.version,
+                    entry.hash,
+                    entry.token,
+                    entry.subject,
+                    entry.receipt,
+                ),
+            )
+            self.assertEqual([entry], one.all())
+        self.assertEqual(2, self.lines())
+
+    def test_receipt_of_a_migration(self) -> None:
+        kept = self.again()
+        self.assertIsNone(kept.receipt(docs.INSTANCE, docs.MIGRATION))
+        kept.add(self.verified(docs.a_permit()))
+        self.assertIsNone(kept.receipt(docs.INSTANCE, docs.MIGRATION))
+        decided = self.receipt(7)
+        kept.add(decided)
+        self.assertEqual(
+            decided.token, kept.receipt(docs.INSTANCE, docs.MIGRATION)
         )
-
-    def receipt(
-        self, seq: int, outcome: Outcome = Outcome.COMMITTED
-    ) -> receipts.VerifiedReceipt:
-        migration = '00000000-0000-4000-8000-%012d' % seq
-        deleted = outcome == Outcome.DELETED
-        token = receipts.sign_receipt(
-            receipts.Receipt(
-                seq=seq,
-                prev=receipts.GENESIS,
-                incarnation=CLOUD,
-                cloud=CLOUD,
-                migration='' if deleted else migration,
-                instance=INSTANCE,
-                epoch=seq + 1,
-                outcome=outcome,
-                source='h1',
-                dest='' if deleted else 'h2',
-                permit_hash='' if deleted else '00' * 32,
-                issued=1.0,
-            ),
-            self.key,
-        )
-        return receipts.verify_receipt(token, self.ring, cloud=CLOUD)
-
-    def test_head_is_the_latest_by_sequence(self) -> None:
-        kept = journal.Journal(self.directory)
-        self.assertEqual('', kept.head)
-        second, first = self.receipt(2), self.receipt(1)
-        kept.add(second)
-        kept.add(first)
-        self.assertEqual(second.hash, kept.head)
-        again = journal.Journal(self.directory)
-        self.assertEqual(second.hash, again.head)
-        self.assertEqual(second.token, again.head_token)
-        self.assertEqual(first.token, again.find(first.receipt.migration))
-        self.assertIsNone(again.find(INSTANCE))
-
-    def test_added_once(self) -> None:
-        kept = journal.Journal(self.directory)
-        one = self.receipt(1)
-        kept.add(one)
-        kept.add(one)
-        lines = (self.directory / 'receipts.jsonl').read_bytes()
-        self.assertEqual(1, lines.count(b'\n'))
-
-    def test_deletion_is_found_by_instance(self) -> None:
-        kept = journal.Journal(self.directory)
-        gone = self.receipt(3, Outcome.DELETED)
+        self.assertIsNone(kept.receipt(docs.INSTANCE, docs.INSTANCE))
+        gone = self.receipt(8, **docs.DELETED)
         kept.add(gone)
-        self.assertEqual(gone.token, kept.find(INSTANCE))
+        self.assertIsNone(kept.receipt(docs.INSTANCE, docs.MIGRATION))
+        self.assertEqual(
+            gone.token, kept.receipt(docs.INSTANCE, docs.INSTANCE)
+        )
 
-    def test_superseding_is_the_latest_commit(self) -> None:
-        kept = journal.Journal(self.directory)
-        committed = self.receipt(4)
-        kept.add(committed)
-        kept.add(self.receipt(5, Outcome.ABORTED))
-        self.assertEqual(committed.token, kept.superseding(INSTANCE))
+    def test_two_documents_of_one_version(self) -> None:
+        """The first one stays: this host has acted upon it."""
+        kept = self.again()
+        first = self.receipt(7)
+        kept.add(first)
+        self.assertFalse(kept.add(self.receipt(7, **docs.ABORTED)))
+        entry = kept.newest(docs.INSTANCE)
+        assert entry is not None
+        self.assertEqual(first.hash, entry.hash)
 
     def test_torn_line_after_a_crash(self) -> None:
-        kept = journal.Journal(self.directory)
-        one = self.receipt(1)
-        kept.add(one)
-        with (self.directory / 'receipts.jsonl').open('ab') as stream:
-            stream.write(b'{"seq": 2, "ha')
-        again = journal.Journal(self.directory)
-        self.assertEqual(one.hash, again.head)
-        two = self.receipt(2)
-        again.add(two)
-        self.assertEqual(two.hash, journal.Journal(self.directory).head)
-        lines = (self.directory / 'receipts.jsonl').read_bytes()
-        self.assertEqual(2, len(lines.splitlines()))
+        self.again().add(self.receipt(7))
+        with self.path.open('ab') as stream:
+            stream.write(b'{"instance": "x", "ha')
+        kept = self.again()
+        self.assertEqual(7, self.newest(kept))
+        kept.add(self.receipt(8))
+        self.assertEqual(8, self.newest(self.again()))
+        self.assertEqual(2, self.lines())
 
     def test_full_disk(self) -> None:
-        """A12: the receipt is not kept, and the next one is whole."""
-        path = self.directory / 'receipts.jsonl'
-        kept = journal.Journal(self.directory)
-        one, two, three = (self.receipt(seq) for seq in (1, 2, 3))
-        kept.add(one)
+        """A12: the document is not kept, and the next one is whole."""
+        kept = self.again()
+        kept.add(self.receipt(7))
 
         def torn(path: pathlib.Path, content: bytes) -> None:
             with path.open('ab') as stream:
@@ -118,27 +124,51 @@ class JournalTest(testtools.TestCase):
             raise OSError(28, 'No space left on device')
 
         with mock.patch.object(files, 'append', torn):
-            for receipt in (two, three):
-                self.assertRaises(OSError, kept.add, receipt)
-        self.assertEqual(one.hash, kept.head)
-        self.assertIsNone(kept.find(two.receipt.migration))
+            for version in (8, 9):
+                self.assertRaises(OSError, kept.add, self.receipt(version))
+        self.assertEqual(7, self.newest(kept))
         # A crash now: what is torn goes, what was whole stays.
-        before = journal.Journal(self.directory)
-        self.assertEqual(one.hash, before.head)
-        with mock.patch.object(files, 'append', torn):
-            self.assertRaises(OSError, kept.add, two)
-        kept.add(three)
-        kept.add(two)
-        self.assertEqual(3, len(path.read_bytes().splitlines()))
-        after = journal.Journal(self.directory)
-        self.assertEqual(three.hash, after.head)
-        self.assertEqual(two.token, after.find(two.receipt.migration))
+        self.assertEqual(7, self.newest(self.again()))
+        kept.add(self.receipt(9))
+        self.assertEqual(2, self.lines())
+        self.assertEqual(9, self.newest(self.again()))
 
     def test_damaged_line_in_the_middle(self) -> None:
-        kept = journal.Journal(self.directory)
-        kept.add(self.receipt(1))
-        with (self.directory / 'receipts.jsonl').open('ab') as stream:
-            stream.write(b'\xff{\n')
-        two = self.receipt(2)
-        journal.Journal(self.directory).add(two)
-        self.assertEqual(two.hash, journal.Journal(self.directory).head)
+        self.again().add(self.receipt(7))
+        with self.path.open('ab') as stream:
+            stream.write(b'\xff{\n[]\n{}\n' + b'[' * 100000 + b'\n')
+        self.again().add(self.receipt(8))
+        self.assertEqual(8, self.newest(self.again()))
+
+    def test_bounded_by_its_servers(self) -> None:
+        kept = self.again()
+        kept.add(self.grant(1))
+        for version in range(7, 400):
+            kept.add(self.receipt(version))
+        self.assertLess(self.lines(), 100)
+        again = self.again()
+        self.assertEqual(399, self.newest(again))
+        self.assertIsNotNone(again.newest(server(1)))
+        again.add(self.receipt(400))
+        self.assertEqual(400, self.newest(self.again()))
+
+    def test_compacting_may_fail(self) -> None:
+        """On a full disk the long file goes on."""
+        kept = self.again()
+        with mock.patch.object(files, 'write', side_effect=OSError(28, '')):
+            for version in range(7, 100):
+                kept.add(self.receipt(version))
+        self.assertEqual(93, self.lines())
+        kept.add(self.receipt(100))
+        self.assertEqual(1, self.lines())
+        self.assertEqual(100, self.newest(self.again()))
+
+    def test_the_oldest_go(self) -> None:
+        with mock.patch.object(journal, 'REMEMBERED', 3):
+            kept = self.again()
+            for number in (1, 2, 3):
+                kept.add(self.grant(number))
+            kept.add(self.receipt(7))
+            self.assertIsNone(kept.newest(server(1)))
+            self.assertEqual(7, self.newest(kept))
+            self.assertEqual(3, len(self.again().all()))

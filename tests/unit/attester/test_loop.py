@@ -14,7 +14,7 @@ from korora_nova import errors
 from korora_nova.attester import attest, enrol, loop
 from korora_nova.attester.attest import Answered
 from korora_nova.custody import bodies
-from korora_nova.custody.exchange import Answer, Challenge, Served
+from korora_nova.custody.exchange import Answer, Challenge, Heard
 from korora_nova.custody.words import ChallengeClass
 
 _R = errors.Reason
@@ -37,6 +37,7 @@ class FakeAttester:
         self.failures: list[errors.KororaError] = []
         self.result: Any = mock.Mock(tier='affirming', reasons=())
         self.asked = 0
+        self.wanted: tuple[str, ...] = ()
         self.client: Any = mock.Mock()
         self.identity: Any = mock.Mock(ak_name=b'\x01')
         self.client.get_host.return_value = {
@@ -56,21 +57,21 @@ class FakeAttester:
         self,
         given: Challenge,
         body: bodies.Body,
-        kind: type[Served],
+        kind: type[Heard],
         *,
         whole: bool = False,
-    ) -> Answered[Served]:
+    ) -> Answered[Heard]:
         if self.failures:
             raise self.failures.pop(0)
         self.whole.append(whole)
         self.answered.append(int.from_bytes(given.value, 'big'))
         following = challenge(len(self.answered))
-        answer = Answer('a.b.c', 0, following, kind())
+        answer = Answer('a.b.c', 0, following, kind(self.wanted))
         return Answered(answer, self.result, mock.Mock(), given)
 
     def attest_for(
-        self, body: bodies.Body, kind: type[Served]
-    ) -> Answered[Served]:
+        self, body: bodies.Body, kind: type[Heard]
+    ) -> Answered[Heard]:
         self.gate.wait(5)
         return self.answer(self.challenge(''), body, kind)
 
@@ -79,10 +80,12 @@ class LoopTest(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.attester = FakeAttester()
+        self.heard: list[Heard] = []
         self.loop = loop.Attestation(
             self.attester,  # type: ignore[arg-type]
             60,
-            lambda: bodies.Attest('', ()),
+            lambda: bodies.Attest(()),
+            self.heard.append,
         )
 
     def test_answers_the_next_challenge_of_the_last_answer(self) -> None:
@@ -90,6 +93,12 @@ class LoopTest(testtools.TestCase):
             self.assertEqual(60, self.loop.step())
         self.assertEqual([1001, 1, 2], self.attester.answered)
         self.assertEqual(1, self.attester.client.get_host.call_count)
+
+    def test_answers_are_passed_on(self) -> None:
+        self.attester.wanted = ('server',)
+        self.loop.step()
+        self.loop.attest_now()
+        self.assertEqual([Heard(('server',))] * 2, self.heard)
 
     def test_backs_off_while_the_service_is_down(self) -> None:
         self.attester.failures = [

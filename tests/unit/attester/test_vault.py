@@ -12,9 +12,11 @@ from unittest import mock
 
 import testtools
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.attester import files, vault
+from korora_nova.custody import grant
 from korora_nova.custody.words import Statement, VaultState
+from tests.support import documents as docs
 
 INSTANCE = '6b6f726f-7261-4000-8000-000000000001'
 OTHER = '6b6f726f-7261-4000-8000-000000000002'
@@ -43,42 +45,61 @@ class VaultTest(testtools.TestCase):
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name) / 'vault'
         self.vault = vault.Vault(self.directory)
-        self.path = self.directory / f'{INSTANCE}.json'
+        self.path = self.directory / f'{INSTANCE}.3.json'
 
     def assert_damaged(self) -> None:
         error = self.assertRaises(
-            errors.CustodyError, self.vault.get, INSTANCE
+            errors.CustodyError, self.vault.get, INSTANCE, 3
         )
         self.assertEqual(errors.Reason.VAULT_DAMAGED, error.reason)
         self.assertEqual([], self.vault.all())
+        self.assertRaises(errors.CustodyError, self.vault.current, INSTANCE)
 
     def test_round_trip(self) -> None:
-        self.assertIsNone(self.vault.get(INSTANCE))
+        self.assertIsNone(self.vault.get(INSTANCE, 3))
         kept = self.vault.put(record())
-        self.assertEqual(kept, self.vault.get(INSTANCE))
+        self.assertEqual(kept, self.vault.get(INSTANCE, 3))
+        self.assertIsNone(self.vault.get(INSTANCE, 2))
         self.assertEqual([kept], self.vault.all())
         self.assertEqual(0o600, self.path.stat().st_mode & 0o777)
-        self.vault.erase(INSTANCE)
-        self.assertIsNone(self.vault.get(INSTANCE))
-        self.vault.erase(INSTANCE)
+        self.vault.erase(kept)
+        self.assertIsNone(self.vault.get(INSTANCE, 3))
+        self.vault.erase(kept)
 
     def test_every_field_survives(self) -> None:
         kept = record(
             secret_uuid=OTHER,
             kid='0011223344556677',
             migration=OTHER,
+            document='d.e.f',
+            rests_on=7,
             permit='a.b.c',
             peer='h2',
             statement=Statement.NO_DOMAIN,
             forget=True,
         ).moved(VaultState.RELINQUISHED)
         self.assertNotEqual('', kept.boot_id)
+        self.assertTrue(kept.is_of_this_boot)
         self.assertEqual(kept, vault.Record.from_json(kept.to_json()))
+
+    def test_every_state_and_word_survives(self) -> None:
+        for state in VaultState:
+            for word in (None, *Statement):
+                kept = self.vault.put(record(state=state, statement=word))
+                self.assertEqual(kept, self.vault.get(INSTANCE, 3))
 
     def test_no_statement_is_empty_text(self) -> None:
         document = record().to_json()
         self.assertEqual('', document['statement'])
         self.assertIsNone(vault.Record.from_json(document).statement)
+
+    def test_rests_on_a_document(self) -> None:
+        ring = docs.Keys()
+        token = docs.documents.sign(docs.a_grant(), ring.custody)
+        resting = record().resting_on(grant.verify_grant(token, ring.ring))
+        self.assertEqual((token, 1), (resting.document, resting.rests_on))
+        settled = resting.settled()
+        self.assertEqual((token, 1), (settled.document, settled.rests_on))
 
     def test_crash_while_writing_keeps_the_old_record(self) -> None:
         kept = self.vault.put(record())
@@ -86,7 +107,7 @@ class VaultTest(testtools.TestCase):
             self.assertRaises(
                 OSError, self.vault.put, record(state=VaultState.MOVING)
             )
-        self.assertEqual(kept, self.vault.get(INSTANCE))
+        self.assertEqual(kept, self.vault.get(INSTANCE, 3))
         self.assertEqual([kept], self.vault.all())
 
     def test_written_to_disk_before_put_returns(self) -> None:
@@ -102,13 +123,33 @@ class VaultTest(testtools.TestCase):
         self.assertEqual(2, len(synced))
         self.assertEqual(str(self.directory), synced[1])
 
+    def test_points_of_fault(self) -> None:
+        seen: list[str] = []
+
+        def note(name: str, moment: str) -> None:
+            if moment == faultpoints.BEFORE:
+                seen.append(name)
+
+        with mock.patch.object(faultpoints, 'hook', note):
+            kept = self.vault.put(record())
+            kept = self.vault.say(kept, Statement.DELETE)
+            self.vault.erase(kept)
+        self.assertEqual(['host.held', 'host.word', 'host.erase'], seen)
+        for state in VaultState:
+            self.assertIn(f'host.{state}', faultpoints.POINTS)
+
     def test_repr_shows_no_blob(self) -> None:
-        self.assertNotIn('private', repr(record()))
-        self.assertNotIn('envelope', repr(record()))
+        for name in ('private', 'envelope', 'document', 'permit'):
+            self.assertNotIn(name, repr(record()))
 
     def test_another_servers_record(self) -> None:
         self.vault.put(record(instance=OTHER))
-        (self.directory / f'{OTHER}.json').rename(self.path)
+        (self.directory / f'{OTHER}.3.json').rename(self.path)
+        self.assert_damaged()
+
+    def test_record_of_another_epoch(self) -> None:
+        self.vault.put(record(epoch=4))
+        (self.directory / f'{INSTANCE}.4.json').rename(self.path)
         self.assert_damaged()
 
     def test_damage(self) -> None:
@@ -118,7 +159,8 @@ class VaultTest(testtools.TestCase):
             b'\xff',
             b'[]',
             b'{',
-            json.dumps({**good, 'version': 2}).encode(),
+            b'[' * 100000,
+            json.dumps({**good, 'version': 1}).encode(),
             json.dumps({**good, 'state': 'open'}).encode(),
             json.dumps({**good, 'private': '*'}).encode(),
             json.dumps({**good, 'epoch': -1}).encode(),
@@ -127,6 +169,80 @@ class VaultTest(testtools.TestCase):
             with self.subTest(content=content[:40]):
                 files.write(self.path, content)
                 self.assert_damaged()
+
+    def test_damage_is_one_records(self) -> None:
+        """Other epochs of the server, and other servers, are read."""
+        files.write(self.path, b'{')
+        kept = [
+            self.vault.put(record(epoch=2)),
+            self.vault.put(record(epoch=9)),
+            self.vault.put(record(instance=OTHER)),
+        ]
+        self.assertEqual(kept, self.vault.all())
+        self.assertEqual(kept[:2], self.vault.of(INSTANCE))
+        self.assertEqual(kept[1], self.vault.current(INSTANCE))
+
+    def test_strange_files_are_no_records(self) -> None:
+        for name in (
+            f'.{INSTANCE}.3.json.new',
+            f'{INSTANCE}.json',
+            f'{INSTANCE}.x.json',
+            f'{INSTANCE}.3.json.bak',
+            'notes',
+        ):
+            (self.directory / name).write_bytes(b'{')
+        self.assertEqual([], self.vault.all())
+        self.assertIsNone(self.vault.current(INSTANCE))
+
+    # Several records of one server
+
+    def test_the_highest_epoch_counts(self) -> None:
+        self.assertIsNone(self.vault.current(INSTANCE))
+        waiting = self.vault.put(
+            record(epoch=0, private=b'', state=VaultState.RECEIVING)
+        )
+        self.assertEqual(waiting, self.vault.current(INSTANCE))
+        old = self.vault.put(record(epoch=1))
+        new = self.vault.put(record(epoch=12, state=VaultState.MOVING))
+        self.assertEqual([waiting, old, new], self.vault.of(INSTANCE))
+        self.assertEqual(new, self.vault.current(INSTANCE))
+        self.vault.erase(new)
+        self.assertEqual(old, self.vault.current(INSTANCE))
+
+    def test_record_of_a_migration(self) -> None:
+        self.vault.put(record())
+        self.assertIsNone(self.vault.of_migration(INSTANCE, OTHER))
+        waiting = self.vault.put(
+            record(epoch=0, migration=OTHER, state=VaultState.RECEIVING)
+        )
+        self.assertEqual(waiting, self.vault.of_migration(INSTANCE, OTHER))
+        come = self.vault.put(
+            record(epoch=5, migration=OTHER, state=VaultState.INCOMING)
+        )
+        # A crash left both of them
+        self.assertEqual(come, self.vault.of_migration(INSTANCE, OTHER))
+
+    def test_epoch_becomes_known(self) -> None:
+        old = self.vault.put(record(epoch=0, private=b''))
+        new = self.vault.replace(old, record(epoch=5))
+        self.assertEqual([new], self.vault.of(INSTANCE))
+        self.assertRaises(
+            errors.CustodyError, self.vault.replace, old, record(epoch=6)
+        )
+        self.assertEqual([new], self.vault.of(INSTANCE))
+
+    def test_same_key_as_it_is_now(self) -> None:
+        kept = self.vault.put(record())
+        said = self.vault.say(kept, Statement.DELETE)
+        self.assertEqual(said, self.vault.find(kept))
+        self.vault.put(record(private=b'another'))
+        self.assertIsNone(self.vault.find(kept))
+
+    def test_place_that_is_free(self) -> None:
+        self.assertTrue(self.vault.is_free(INSTANCE, 3))
+        files.write(self.path, b'{')
+        self.assertFalse(self.vault.is_free(INSTANCE, 3))
+        self.assertTrue(self.vault.is_free(INSTANCE, 4))
 
     def test_single_flight(self) -> None:
         with self.vault.busy(INSTANCE):
