@@ -2,6 +2,7 @@
 """T46: a request is sent again below the agent; nothing happens twice."""
 
 import json
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -91,7 +92,9 @@ class RepeatsTest(CustodyTestCase):
 
     def test_with_new_challenges(self):
         """I17: each call is idempotent by what it says."""
-        calls = [lambda: self.source.claim(OTHER, KEY)]
+        calls: list[Callable[[], object]] = [
+            lambda: self.source.claim(OTHER, KEY)
+        ]
         migration, answer = self.handed(migration=MIGRATION)
         msk_name = self.source.read(answer['permit']).content.msk_name
         permit = self.dest.keep(answer['permit'])
@@ -116,7 +119,7 @@ class RepeatsTest(CustodyTestCase):
         ]
         self.again(calls)
 
-    def again(self, calls) -> None:
+    def again(self, calls: Sequence[Callable[[], object]]) -> None:
         for call in calls:
             first = call()
             counted = self.counted()
