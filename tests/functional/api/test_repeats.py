@@ -2,7 +2,6 @@
 """T46: a request is sent again below the agent; nothing happens twice."""
 
 import json
-from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -92,9 +91,7 @@ class RepeatsTest(CustodyTestCase):
 
     def test_with_new_challenges(self):
         """I17: each call is idempotent by what it says."""
-        calls: list[Callable[[], object]] = [
-            lambda: self.source.claim(OTHER, KEY)
-        ]
+        calls: list = [lambda: self.source.claim(OTHER, KEY)]
         migration, answer = self.handed(migration=MIGRATION)
         msk_name = self.source.read(answer['permit']).content.msk_name
         permit = self.dest.keep(answer['permit'])
@@ -119,7 +116,7 @@ class RepeatsTest(CustodyTestCase):
         ]
         self.again(calls)
 
-    def again(self, calls: Sequence[Callable[[], object]]) -> None:
+    def again(self, calls) -> None:
         for call in calls:
             first = call()
             counted = self.counted()
