@@ -136,7 +136,7 @@ class FakeAgent(socket_client.AgentClient):
             'tier': 'none',
             'reasons': [],
             'expires': None,
-            'receipt_head': '',
+            'documents': 0,
             'keys': [
                 {
                     'instance': uuid,
