@@ -73,6 +73,21 @@ KORORA_OPTS: list[cfg.Opt] = [
         'trusted. 0: it stays in ERROR until somebody reboots it hard.',
     ),
     cfg.FloatOpt(
+        'reconcile_interval',
+        default=600,
+        min=0,
+        help='Seconds between two comparisons of the keys that this host '
+        "has with Nova's servers. The key of a server that Nova has deleted "
+        'is forgotten; all else is logged. 0 turns it off.',
+    ),
+    cfg.IntOpt(
+        'reconcile_batch',
+        default=50,
+        min=1,
+        help='Servers that one comparison looks at, at most: those first '
+        'that were not looked at for the longest time.',
+    ),
+    cfg.FloatOpt(
         'result_cache',
         default=5,
         min=0,
@@ -146,6 +161,14 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         min=1,
         help='Seconds between two periodic attestations. Keep it well '
         'below [verifier] result_ttl.',
+    ),
+    cfg.FloatOpt(
+        'enforcer_timeout',
+        default=90,
+        min=1,
+        help='Seconds of silence after which nova-compute of this host, '
+        'which tells every 15 seconds that it runs the driver of this '
+        'package, counts as gone.',
     ),
     cfg.StrOpt(
         'libvirt_uri',
@@ -230,6 +253,14 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         default=10,
         min=1,
         help='Seconds for which an on-demand challenge can be used.',
+    ),
+    cfg.BoolOpt(
+        'require_enforcer',
+        default=True,
+        help='Whether a host counts as enforcing only if its agent attests '
+        'that nova-compute runs the driver of this package. False while '
+        'hosts have agents that do not tell it; a driver that is known to '
+        'be of no use counts in any case. Will be removed.',
     ),
     cfg.FloatOpt(
         'evidence_max_age',

@@ -25,6 +25,7 @@ POINTS: Final = {
     'v.challenge': 'a challenge is issued, or used',
     'v.enrol': "a host's identity is bound",
     'v.result': "a host's result",
+    'v.repeat': 'an answer is kept, for a request that comes again',
     'v.claim': 'C1: grant',
     'v.receive': 'C2: D, which shall receive, and its MSK',
     'v.permit': 'C4: permit',

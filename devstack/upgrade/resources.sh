@@ -29,7 +29,7 @@ function verify_noapi {
 function verify {
     local id
     id=$(resource_get korora server_id)
-    openstack attestation ledger show "$id"
+    openstack attestation server show "$id"
     openstack server reboot --hard --wait "$id"
 }
 

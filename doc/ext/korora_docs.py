@@ -10,6 +10,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from korora_nova import errors
+from korora_nova.custody import exits
 from korora_nova.rats import eventlog, policy
 
 
@@ -47,6 +48,36 @@ class PolicyRules(Directive):
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, list(_rule_table()))
+
+
+class Exits(Directive):
+    """``.. korora-exits::``: every state of custody and its exits.
+
+    Its content is ``states`` or ``exits``.
+    """
+
+    has_content = False
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        table = {'states': _state_table, 'exits': _exit_table}
+        return _parse(self, list(table[self.arguments[0]]()))
+
+
+def _state_table() -> collections.abc.Iterator[str]:
+    yield from _head('Of', 'State', 'Meaning', 'Exits')
+    for one in exits.STATES:
+        ways = ', '.join(f'``{way.id}``' for way in one.exits)
+        yield from _row(str(one.part), f'``{one.name}``', one.meaning, ways)
+
+
+def _exit_table() -> collections.abc.Iterator[str]:
+    yield from _head('Exit', 'Command', 'What comes of it')
+    for way in exits.Exit:
+        shown = way.to_json()
+        yield from _row(
+            f'``{way.id}``', f'``{shown["command"]}``', way.consequence
+        )
 
 
 def _quirk_table() -> collections.abc.Iterator[str]:
@@ -111,4 +142,5 @@ def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive('korora-error-classes', ErrorClasses)
     app.add_directive('korora-quirks', Quirks)
     app.add_directive('korora-policy-rules', PolicyRules)
+    app.add_directive('korora-exits', Exits)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

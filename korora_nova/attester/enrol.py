@@ -32,6 +32,7 @@ def ensure(attester: Attester) -> str:
     status = str(known.get('status', ''))
     if known.get('ak_name') == identity.ak_name.hex() and status in (
         'pending',
+        'evicted',
         APPROVED,
     ):
         return status

@@ -120,7 +120,7 @@ def seal_into(
 
 def approve(host: Host, record: Record) -> approvals.Approval:
     """Ask the service to approve that this host opens this key now."""
-    key = bodies.Key(record.instance, record.epoch)
+    key = bodies.Key(record.instance, record.epoch, record.kid)
     answered = host.attester.attest_for(bodies.Approve((key,)), Approvals)
     given = answered.served.approvals
     if len(given) != 1:
@@ -190,6 +190,7 @@ class AtRest:
         self._resolve = resolve
         self._refresh = refresh
         self._refused: dict[str, float] = {}
+        self._active = ''
 
     def seal(self, instance: str, secret_uuid: str, passphrase: Secret) -> Key:
         """Take a server's passphrase into custody at its first start.
@@ -363,13 +364,22 @@ class AtRest:
             )
         return record
 
+    def hear(self, kid: str) -> None:
+        """Note which approval key is active in the service."""
+        self._active = kid
+
     def reseal(self) -> None:
         """Seal a few keys anew that rest under another approval key.
+
+        Only if the service and this host agree on the key that is active:
+        one of them that is late would lead back to a key that is retired.
 
         The old record stays until the new one is on disk; it opens as long
         as the service still signs with the key that it names.
         """
         kid = self._host.approval_kid()
+        if kid != self._active:
+            return
         stale = [
             record
             for record in self._host.vault.all()

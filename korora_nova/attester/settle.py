@@ -299,7 +299,9 @@ class Settler:
                 raise
             if record.state != VaultState.CLAIMING:
                 self._reports.refresh(record.instance)
-                raise
+                if self._known(record) is None:
+                    raise
+                return None  # somebody else has ended it
             self._drop(record)  # the claim was never granted
             return None
 

@@ -150,7 +150,7 @@ class Source:
     def _hand_over(self, record: Record, request: _Checked) -> Transfer:
         started = time.monotonic()
         with self._host.tpm.tally() as count:
-            answer = self._ask(request)
+            answer = self._ask(record, request)
             permit = self._accept(record, request, answer)
             self._announcements.spend(record.instance)
             outgoing = self._part(record, request, permit)
@@ -172,7 +172,7 @@ class Source:
         while len(self._answers) > _KEPT:
             self._answers.popitem(last=False)
 
-    def _ask(self, request: _Checked) -> Answered[Permitted]:
+    def _ask(self, record: Record, request: _Checked) -> Answered[Permitted]:
         """A permit, and with it the approval to open our own copy once.
 
         While the hand-over is pending nobody is approved any more.
@@ -184,6 +184,7 @@ class Source:
             nonce=request.nonce.hex(),
             dest=asked.dest,
             msk_name=request.msk_name.hex(),
+            kid=record.kid,
         )
         return self._host.attester.attest_for(body, Permitted)
 
@@ -336,7 +337,8 @@ class Source:
         """The service's start, and its word that D is trusted now.
 
         :raises CustodyError: DOCUMENT_INVALID.
-        :raises Untrusted: the destination is not affirming.
+        :raises Untrusted: the destination is not affirming, or does not
+            enforce.
         """
         attester = self._host.attester
         answered = attester.attest_for(
@@ -352,6 +354,7 @@ class Source:
         start.check_source(instance=record.instance, permit_hash=permit.hash)
         peer = attester.verify(answered.served.peer, permit.content.dest)
         peer.require_affirming(time.time())
+        peer.require_enforcing()
         return start
 
     def _startable(self, instance: str, migration: str) -> Record:

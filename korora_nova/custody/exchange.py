@@ -139,20 +139,30 @@ class Served:
 class Heard(Served):
     """The report was heard.
 
+    :param approval_kid: id of the approval key that is active there.
     :param wanted: servers whose documents the service wants to see.
     :param news: documents, signed tokens, that the host lacks.
     """
 
+    approval_kid: str
     wanted: tuple[str, ...] = ()
     news: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        return {'wanted': list(self.wanted), 'news': list(self.news)}
+        return {
+            'approval_kid': self.approval_kid,
+            'wanted': list(self.wanted),
+            'news': list(self.news),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Heard:
         """See :meth:`Served.from_json`."""
-        return cls(_texts(document, 'wanted'), _texts(document, 'news'))
+        return cls(
+            _field(document, 'approval_kid', str),
+            _texts(document, 'wanted'),
+            _texts(document, 'news'),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

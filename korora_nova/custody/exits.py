@@ -134,7 +134,7 @@ STATES: Final = (
         _L,
         LedgerState.UNKNOWN,
         'no document is about the server',
-        (Exit.START, Exit.PRESENT),
+        (Exit.START,),
     ),
     State(
         _L,

@@ -64,10 +64,16 @@ class LedgerRow:
 
     @classmethod
     def from_json(cls, document: object) -> LedgerRow:
-        """Read what :meth:`to_json` made.
+        """Read what :meth:`to_json` made, as the service tells it.
 
+        :raises Conflict: LEDGER_BEHIND, LEDGER_FORKED, it is not told.
         :raises ValueError: not a row of the ledger.
         """
+        refused = isinstance(document, dict) and document.get('refused')
+        if isinstance(refused, dict):
+            for reason in (_R.LEDGER_BEHIND, _R.LEDGER_FORKED):
+                if refused.get('reason') == reason:
+                    raise errors.Conflict(reason)
         if (
             not isinstance(document, dict)
             or schemas.fault(_ROW, document) is not None

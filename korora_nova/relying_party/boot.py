@@ -78,8 +78,8 @@ class _Charged(AgentClient):
     """A client whose vain waits are charged."""
 
     def __init__(self, boot: Boot, timeout: float) -> None:
+        super().__init__('its socket', timeout)
         self._boot = boot
-        self._timeout = timeout
 
     def call(
         self, op: str, *, timeout: float | None = None, **fields: Any

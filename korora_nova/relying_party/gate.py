@@ -74,6 +74,7 @@ class Standing:
         or ledger could make it a protected server.
     :param known: vault or ledger says that somebody holds a key for it.
     :param before: nobody does, but somebody did: its secret exists.
+    :param holder: who does, if the ledger was asked.
     :param migration: the hand-over that the vault record belongs to.
     """
 
@@ -82,6 +83,7 @@ class Standing:
     state: str = 'none'
     known: bool = False
     before: bool = False
+    holder: str | None = None
     migration: str | None = None
 
     @property
@@ -208,6 +210,7 @@ class Gate:
             state=answer.state,
             known=known,
             before=row is not None and not known,
+            holder=row.holder if row is not None else None,
             migration=answer.migration or None,
         )
 

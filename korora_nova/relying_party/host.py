@@ -19,6 +19,8 @@ from korora_nova.relying_party.incoming import Incoming
 from korora_nova.relying_party.names import Names
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.outgoing import Outgoing
+from korora_nova.relying_party.presence import Presence
+from korora_nova.relying_party.reconcile import Reconciler
 from korora_nova.relying_party.servers import Servers
 from korora_nova.relying_party.starts import Starts
 from korora_nova.relying_party.tombstone import Tombstones
@@ -33,11 +35,17 @@ class Hypervisor(keys.Hypervisor, Protocol):
 
     def is_alive(self, instance: Any) -> bool: ...
 
+    def is_off(self, instance: Any) -> bool: ...
+
 
 class Nova(retries.Nova, Protocol):
     """What is needed of the module ``nova_calls``."""
 
     def servers_of(self, host: str) -> Iterable[Any]: ...
+
+    def look_up(self, uuid: str) -> Any | None: ...
+
+    def is_moving(self, instance: Any) -> bool: ...
 
     def live_migrations(
         self, context: Any, instance: Any
@@ -51,6 +59,7 @@ class Host:
 
     :param agent: makes a client of the local agent that waits so many
         seconds for an answer.
+    :param driver: name of the compute driver's class.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Host:
         hypervisor: Hypervisor,
         nova: Nova,
         escrow: keys.Escrow,
+        driver: str,
     ) -> None:
         #: In Nova; the start of nova-compute says it again.
         self.name: str = conf.host
@@ -109,6 +119,15 @@ class Host:
             nova.live_migrations,
         )
         self.arrival = Arrival(self._arrive)
+        self.presence = Presence(self.gate, driver)
+        self.reconciler = Reconciler(
+            self.gate,
+            self.servers,
+            hypervisor,
+            conf,
+            nova,
+            lambda: self.name,
+        )
 
     def begin(self, name: str) -> None:
         """nova-compute starts, under this name."""
@@ -120,6 +139,8 @@ class Host:
         """nova-compute ends."""
         self.arrival.stop()
         self.retries.stop()
+        self.reconciler.stop()
+        self.presence.stop()
 
     def examine(
         self, obstacle: Callable[[], errors.KororaError | None]
@@ -136,6 +157,8 @@ class Host:
                     self.gate.obstacle,
                 )
             self.arrival.start()
+            self.reconciler.start()
+            self.presence.start()
         except Exception:  # noqa: BLE001 boundary: nova-compute must start
             LOG.exception(
                 'Cannot examine this host; servers with a '

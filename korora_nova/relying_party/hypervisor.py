@@ -39,6 +39,19 @@ class Hypervisor:
         except (exception.InternalError, exception.InstanceNotFound):
             return False
 
+    def is_off(self, instance: Any) -> bool:
+        """Whether there is surely no guest that runs, is paused or suspended.
+
+        Not the opposite of :meth:`is_alive`: libvirt may not answer.
+        """
+        try:
+            guest = self._host().get_guest(instance)
+            return guest.get_power_state(self._host()) not in _ALIVE
+        except exception.InstanceNotFound:
+            return True
+        except (exception.NovaException, libvirt_driver.libvirt.libvirtError):
+            return False
+
     def has_tpm(self, instance: Any) -> bool:
         """Whether this host's libvirt knows the server with a vTPM.
 

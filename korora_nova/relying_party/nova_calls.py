@@ -40,6 +40,27 @@ def find(uuid: str) -> Any | None:
         return None
 
 
+def look_up(uuid: str) -> Any | None:
+    """A server, deleted or not; None if this host's cell has no record."""
+    try:
+        return objects.Instance.get_by_uuid(
+            nova_context.get_admin_context(read_deleted='yes'),
+            uuid,
+            expected_attrs=[],
+        )
+    except exception.InstanceNotFound:
+        return None
+
+
+def is_moving(instance: Any) -> bool:
+    """Whether a migration or resize of a server is under way."""
+    return bool(
+        objects.MigrationList.get_in_progress_by_instance(
+            nova_context.get_admin_context(), instance.uuid
+        )
+    )
+
+
 def add_fault(instance: Any, exc: Exception) -> None:
     """Show a user why an operation failed."""
     compute_utils.add_instance_fault_from_exc(

@@ -28,7 +28,9 @@ class Need:
     :ivar unsaid: the same, of hosts that have not said under which key:
         it may be this one.
     :ivar handovers: migrations that are not decided, and whose permit it
-        signed or names, or whose permit does not verify.
+        signed or names. Of an approval key also those whose permit does not
+        verify, and those that are decided but may still be reversed: a copy
+        that counts then may rest under any.
     :ivar newest: servers whose newest document it signed.
     :ivar documents: how many it signed.
     :ivar results: hosts whose result it signed, unless that has expired.
@@ -88,9 +90,11 @@ def needs(
         for need in approval:
             need.unsaid = unsaid
         for migration, named in _handovers(session, ring):
-            for kid in named or found:
-                if kid in found:
-                    found[kid].handovers.append(migration)
+            for kid in named & found.keys():
+                found[kid].handovers.append(migration)
+        for migration in _reversible(session):
+            for need in approval:
+                need.handovers.append(migration)
         _count_documents(session, found)
         for host, kid in _results(session, now):
             if kid in found:
@@ -120,10 +124,7 @@ def _resting(
 def _handovers(
     session: orm.Session, ring: keys.KeyRing
 ) -> Iterator[tuple[str, set[str]]]:
-    """Migrations under way, with the keys that their permits need.
-
-    The set is empty if a permit does not verify: it may need any.
-    """
+    """Migrations that are not decided, with the keys that they need."""
     table, document = models.Migration, models.Document
     for migration, kid, token in session.execute(
         sa.select(table.id, document.kid, document.token)
@@ -137,7 +138,36 @@ def _handovers(
             permit = verify_permit(token or '', ring).content
             yield migration, {kid, permit.approval_kid}
         except errors.CustodyError:
-            yield migration, set()
+            yield migration, {kid, *ring.approval}
+
+
+def _reversible(session: orm.Session) -> Iterator[str]:
+    """Migrations whose ends may come to words that reverse the receipt.
+
+    As in custody.rst, Disputes: both have not said the same, and the
+    server's newest document is the receipt. Whoever was evicted is silent.
+    """
+    table, document = models.Migration, models.Document
+    present = sa.select(models.Host.name).where(
+        models.Host.evicted_at.is_(None)
+    )
+    yield from session.scalars(
+        sa.select(table.id)
+        .join(document, document.subject == table.id)
+        .join(models.Server, models.Server.head == document.hash)
+        .where(
+            table.status.in_(migrations.DECIDED),
+            table.start_hash.is_not(None),
+            sa.or_(
+                table.contradicted_at.is_not(None),
+                sa.and_(
+                    table.source_word.is_(None), table.source.in_(present)
+                ),
+                sa.and_(table.dest_word.is_(None), table.dest.in_(present)),
+            ),
+        )
+        .order_by(table.id)
+    )
 
 
 def _count_documents(session: orm.Session, found: dict[str, Need]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from korora_nova import faultpoints
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.rats.signed.transcript import bind
 from korora_nova.verifier import challenges
@@ -48,7 +49,7 @@ def find(
 def keep(service: Service, request: Request, answer: Answer[Served]) -> None:
     """Keep an answer for as long as its challenge is remembered."""
     table = models.Challenge
-    with service.db.write() as session:
+    with faultpoints.step('v.repeat'), service.db.write() as session:
         session.execute(
             sa.update(table)
             .where(table.challenge == request.challenge)

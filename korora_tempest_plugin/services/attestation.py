@@ -46,6 +46,10 @@ class AttestationClient(rest_client.RestClient):
         """:param force: 'true' if it may hold keys."""
         return self._call('DELETE', _path('hosts', host) + _query(query))
 
+    def evict_host(self, host: str, **body: Any) -> Body:
+        """:param reason: why; ``dry_run`` and ``after`` are optional."""
+        return self._call('POST', _path('hosts', host, 'evict'), body)
+
     # What an agent sends about its own host
 
     def enrol(self, host: str, **body: Any) -> Body:
@@ -116,8 +120,20 @@ class AttestationClient(rest_client.RestClient):
 
     # Custody
 
+    def list_servers(self, **query: str) -> Body:
+        """:param issues: 'true'; ``holder``, ``limit`` and ``marker``."""
+        return self._call('GET', 'v1/servers' + _query(query))
+
     def show_server(self, server: str) -> Body:
         return self._call('GET', _path('servers', server))
+
+    def reissue_server(self, server: str, **body: Any) -> Body:
+        """:param reason: why; ``fenced`` and ``dry_run`` are optional."""
+        return self._call('POST', _path('servers', server, 'reissue'), body)
+
+    def release_server(self, server: str, **body: Any) -> Body:
+        """:param reason: why; ``force`` and ``dry_run`` are optional."""
+        return self._call('POST', _path('servers', server, 'release'), body)
 
     def list_migrations(self) -> Body:
         return self._call('GET', 'v1/migrations')
@@ -125,19 +141,19 @@ class AttestationClient(rest_client.RestClient):
     def show_migration(self, migration: str) -> Body:
         return self._call('GET', _path('migrations', migration))
 
-    def abort_migration(self, migration: str, **body: Any) -> Body:
-        """:param reason: why, for the audit table."""
+    def resolve_migration(self, migration: str, **body: Any) -> Body:
+        """:param keep: 'source' or 'destination'; ``reason``: why."""
         return self._call(
-            'POST', _path('migrations', migration, 'abort'), body
+            'POST', _path('migrations', migration, 'resolve'), body
         )
 
     def list_receipts(self, **query: Any) -> Body:
         """:param since: a sequence number."""
         return self._call('GET', 'v1/receipts' + _query(query))
 
-    def recover_ledger(self, receipts: Sequence[str]) -> Body:
+    def present_documents(self, documents: Sequence[str]) -> Body:
         return self._call(
-            'POST', 'v1/ledger/recover', {'receipts': list(receipts)}
+            'POST', 'v1/documents', {'documents': list(documents)}
         )
 
     # Transport

@@ -6,19 +6,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from korora_nova import errors
-from korora_nova.attester import libvirt_secret
+from korora_nova.attester.libvirt_secret import INCOMING, RUNNING
 from tests.faults.world import Gone, Machine, World
 from tests.support import hosts
 
 S, D = 'h1', 'h2'
 #: Seconds that pass between rounds of healing.
 ROUNDS = (0.0, 0.0, 5.0, 70.0, 70.0, 700.0, 1000.0, 70.0)
-SETTLED = ('held', 'none')
+WHY = 'a test of faults'
 
 
 @dataclasses.dataclass
@@ -44,6 +45,10 @@ class Life:
 
     :ivar host: where Nova's record has it.
     :ivar deleted: Nova has deleted it.
+    :ivar may_reissue: a document was lost everywhere: operators may give the
+        server a new key.
+    :ivar operated: and had to do something that no story tells of.
+    :ivar orders: what operators will do until it is done.
     :ivar told: refusals on the way, for whoever reads about a failure.
     """
 
@@ -54,6 +59,9 @@ class Life:
         self.passphrase = os.urandom(192).hex().encode()
         self.host = S
         self.deleted = False
+        self.may_reissue = False
+        self.operated = False
+        self.orders: list[Callable[[], None]] = []
         self.told: list[str] = []
 
     def machine(self, name: str) -> Machine:
@@ -96,7 +104,7 @@ class Life:
         secret = machine.libvirt.secrets.get(self.instance)
         if secret != (self.secret_uuid, self.passphrase):
             raise AssertionError('libvirt got something else')
-        machine.libvirt.domains[self.instance] = libvirt_secret.RUNNING
+        machine.libvirt.domains[self.instance] = RUNNING
         self.ask(host, 'close')
 
     def stop(self, host: str) -> None:
@@ -120,7 +128,7 @@ class Life:
             (migration, self.instance, source, dest)
         )
         try:
-            for step in self._steps(source, dest, migration, fails):
+            for step in self.steps(source, dest, migration, fails):
                 if self.machine(source).boots != boots:
                     # With its nova-compute; libvirt ends what was to come
                     self._lose_incoming(dest)
@@ -134,8 +142,8 @@ class Life:
             )
         return True
 
-    def _steps(
-        self, source: str, dest: str, migration: str, fails: str
+    def steps(
+        self, source: str, dest: str, migration: str, fails: str = ''
     ) -> list[Callable[[], bool | None]]:
         """nova-compute's, of the source; whoever returns ends it."""
         here, there = self.machine(source), self.machine(dest)
@@ -172,7 +180,7 @@ class Life:
 
     def _lose_incoming(self, dest: str) -> None:
         domains = self.machine(dest).libvirt.domains
-        if domains.get(self.instance) == libvirt_secret.INCOMING:
+        if domains.get(self.instance) == INCOMING:
             domains.pop(self.instance)
 
     def _announce(self, source: str) -> None:
@@ -187,9 +195,7 @@ class Life:
             address=hosts.ADDRESS[dest],
             tls_name=dest,
         )
-        self.machine(dest).libvirt.domains[self.instance] = (
-            libvirt_secret.INCOMING
-        )
+        self.machine(dest).libvirt.domains[self.instance] = INCOMING
 
     def _start_stream(self, source: str, dest: str, migration: str) -> None:
         self.ask(
@@ -204,12 +210,12 @@ class Life:
     def _stream(self, source: Machine, dest: Machine) -> bool:
         """QEMU moves the guest, if it runs and its place is there."""
         if (
-            source.libvirt.domains.get(self.instance) != libvirt_secret.RUNNING
+            source.libvirt.domains.get(self.instance) != RUNNING
             or self.instance not in dest.libvirt.domains
         ):
             return False
         del source.libvirt.domains[self.instance]
-        dest.libvirt.domains[self.instance] = libvirt_secret.RUNNING
+        dest.libvirt.domains[self.instance] = RUNNING
         return True
 
     def _roll_back(
@@ -230,15 +236,58 @@ class Life:
             self.told.append(str(exc))
 
     def delete(self) -> None:
-        """Nova deletes the server; its hosts are told until they know."""
+        """Nova deletes the server; its host is told until it knows."""
         self.deleted = True
         self.world.korora.nova.servers.pop(self.instance, None)
+        self.world.korora.nova.gone.add(self.instance)
         self.stop(self.host)
-        self.tried(self._forget)
+        self.tried(self._forget, self.host)
 
-    def _forget(self) -> None:
-        self.ask(self.host, 'forget')
-        self.machine(self.host).settle()
+    def _forget(self, host: str) -> None:
+        self.ask(host, 'forget')
+        self.machine(host).settle()
+
+    # What operators do
+
+    def order(self, what: Callable[[], None]) -> None:
+        """Have something done, now or when everybody is there again."""
+        self.orders.append(what)
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        orders, self.orders = self.orders, []
+        for what in orders:
+            if not self.tried(what):
+                self.orders.append(what)
+
+    def reissue(self) -> None:
+        self.world.admin.reissue_server(
+            self.instance, WHY, fenced='its guest was stopped'
+        )
+
+    def release(self) -> None:
+        self.world.admin.release_server(self.instance, WHY)
+
+    def evict(self, name: str) -> None:
+        """Until nothing is the host's any more; it comes back as another."""
+        after = ''
+        while True:
+            answer = self.world.admin.evict_host(name, WHY, after=after)
+            after = answer['next']
+            if not after:
+                break
+        if answer['left']:
+            raise errors.Conflict(errors.Reason.CUSTODY_PENDING)
+        self.orders.append(lambda: self.readmit(name))
+
+    def readmit(self, name: str) -> None:
+        """A host that was evicted comes back, with nothing on its disk."""
+        machine = self.machine(name)
+        self.world.admin.delete_host(name, force=True)
+        machine.stop_agent()
+        shutil.rmtree(machine.state_dir, ignore_errors=True)
+        machine.power_agent()
+        machine.join(self.world.admin)
 
     # What is true then
 
@@ -247,16 +296,67 @@ class Life:
         for seconds in ROUNDS:
             self.world.pass_time(seconds)
             for machine in self.world.machines.values():
-                for what in (machine.step, machine.settle):
-                    try:
-                        what()
-                    except RuntimeError as exc:
-                        self.told.append(str(exc))
-            if self.deleted and self.standing(self.host) != 'none':
-                self.tried(self._forget)
+                self.attend(machine)
+            self._carry_out()
+            if self.deleted:
+                self._reap()
             if self._settled():
                 return True
         return False
+
+    def attend(self, machine: Machine) -> None:
+        """What an agent's threads do, now."""
+        for what in (machine.step, machine.settle):
+            try:
+                what()
+            except (Gone, RuntimeError) as exc:
+                self.told.append(str(exc))
+
+    def _ask_operators(self, settled: bool) -> bool:
+        """They do what ``server list --issues`` says, where they have to.
+
+        :returns: whether all is settled then.
+        """
+        if settled and not self.may_reissue and not self._is_elsewhere():
+            return True
+        said = {
+            issue['id']
+            for server in self.world.admin.list_servers(issues=True)
+            if server['instance'] == self.instance
+            for issue in server['issues']
+        }
+        if 'gone' in said:
+            self.order(self.release)
+        elif self._is_elsewhere() or (
+            self.may_reissue and said & {'behind', 'forked'}
+        ):
+            for name in (S, D):
+                self.stop(name)
+            self.order(self.reissue)
+        else:
+            return settled
+        self.operated = True
+        return self.heal()
+
+    def _is_elsewhere(self) -> bool:
+        """Both hosts booted between the end of a stream and Nova's.
+
+        Its start is refused where Nova has it, and the key is not there.
+        """
+        return (
+            not self.deleted
+            and not self.running()
+            and self.row().get('holder') == self.other(self.host)
+        )
+
+    def _reap(self) -> None:
+        """nova-compute ends guests that Nova does not know any more."""
+        for name in (S, D):
+            if name in self.running() or (
+                name == self.host and self.standing(name) != 'none'
+            ):
+                self.stop(name)
+                self.tried(self._forget, name)
 
     def standing(self, host: str) -> str:
         return self.machine(host).state(self.instance)
@@ -269,9 +369,16 @@ class Life:
             return {}
 
     def _settled(self) -> bool:
-        if any(self.standing(name) not in SETTLED for name in (S, D)):
-            return False
-        return not self.row().get('pending')
+        row = self.row()
+        settled = {'none', 'held'}
+        if not self.deleted:
+            settled.add('claiming')  # until it is started again
+        return (
+            not self.orders
+            and not row.get('pending')
+            and not (self.deleted and row.get('holder'))
+            and {self.standing(S), self.standing(D)} <= settled
+        )
 
     def states(self) -> str:
         row = self.row()
@@ -286,14 +393,13 @@ class Life:
         return [
             name
             for name in (S, D)
-            if self.machine(name).libvirt.domains.get(self.instance)
-            == libvirt_secret.RUNNING
+            if self.machine(name).libvirt.domains.get(self.instance) == RUNNING
         ]
 
     def check(self) -> Verdict:
         """Judge, and then use the server as if nothing had been."""
         verdict = Verdict()
-        if not self.heal():
+        if not self._ask_operators(self.heal()):
             verdict.stuck.append(f'not settled: {self.states()}')
         if self.deleted:
             self._check_gone(verdict)
@@ -324,18 +430,22 @@ class Life:
     def _check_holder(self, verdict: Verdict) -> None:
         """Nova's host can start the server, and no other one."""
         stranger = self.other(self.host)
-        if self.tried(self.ask, stranger, 'open'):
-            verdict.double.append(
-                f'{stranger} can open the key: {self.states()}'
-            )
+        opens = self.tried(self.ask, stranger, 'open')
         if not self.tried(self.restart, self.host):
             has = [n for n in (S, D) if self.standing(n) != 'none']
             (verdict.stuck if has else verdict.lost).append(
                 f'it does not start on {self.host}: {self.told[-1]}, '
                 f'{self.states()}'
             )
-        elif self.row().get('holder') != self.host:
+        elif (self.row().get('holder'), self.standing(self.host)) != (
+            self.host,
+            'held',
+        ):
             verdict.double.append(f'the ledger errs: {self.states()}')
+        elif opens:
+            verdict.double.append(
+                f'{stranger} can open the key, too: {self.states()}'
+            )
 
     def _check_gone(self, verdict: Verdict) -> None:
         row = self.row()
@@ -373,6 +483,84 @@ def broken(life: Life) -> None:
         life.migrate(fails='stream')
 
 
+def reissued(life: Life) -> None:
+    """The holder's disk was replaced: an operator lets it have a new key."""
+    if not life.tried(life.start, S):
+        return
+    life.stop(S)
+    shutil.rmtree(life.machine(S).state_dir / 'vault')
+    (life.machine(S).state_dir / 'vault').mkdir(mode=0o700)
+    life.order(life.reissue)
+    life.tried(life.start, S)
+
+
+def released(life: Life) -> None:
+    """It is deleted while its host does not answer; an operator helps."""
+    if not life.tried(life.start, S):
+        return
+    life.deleted = True
+    life.world.korora.nova.gone.add(life.instance)
+    life.stop(S)
+    life.order(life.release)
+
+
+def disputed(life: Life) -> None:
+    """libvirt loses the end of its protocol; an operator decides."""
+    if not life.tried(life.start, S):
+        return
+    migration = str(uuid.uuid4())
+    record = migration, life.instance, S, D
+    life.world.korora.nova.migrations.add(record)
+    steps = life.steps(S, D, migration)
+    begun = steps[0]() is None and steps[1]() is None
+    life.world.korora.nova.migrations.discard(record)
+    if not begun:
+        return
+    if life.running() == [S]:
+        life.machine(D).libvirt.domains[life.instance] = RUNNING
+    for seconds in (0.0, 70.0, 70.0):
+        life.world.pass_time(seconds)
+        for machine in life.world.machines.values():
+            life.attend(machine)
+    life.order(lambda: _resolve(life, migration))
+
+
+def _resolve(life: Life, migration: str) -> None:
+    try:
+        life.world.admin.resolve_migration(migration, 'destination', WHY)
+    except errors.Conflict as exc:
+        # It may have been decided, and the other way, by both ends
+        if exc.reason not in ('MIGRATION_SPENT', 'CANNOT_KEEP'):
+            raise
+        return
+    life.stop(S)
+    life.host = D
+    life.world.korora.nova.servers[life.instance] = D
+
+
+def evicted(life: Life) -> None:
+    """The host where it runs burns down; it starts on another one."""
+    if not (life.tried(life.start, S) and life.migrate()):
+        return
+    life.machine(D).power_off()
+    life.order(lambda: life.evict(D))
+    life.host = S
+    life.world.korora.nova.servers[life.instance] = S
+    life.tried(life.start, S)
+
+
+#: Stories in which the service signs what it tells operators alone.
+BY_OPERATORS = ('reissued', 'released', 'disputed', 'evicted')
+
 STORIES: dict[str, Callable[[Life], None]] = {
-    story.__name__: story for story in (moved, rolled_back, broken)
+    story.__name__: story
+    for story in (
+        moved,
+        rolled_back,
+        broken,
+        reissued,
+        released,
+        disputed,
+        evicted,
+    )
 }

@@ -75,9 +75,15 @@ def _possible(actor: str, name: str) -> Iterator[tuple[str, str]]:
         yield faultpoints.AGAIN, 'twice'
     else:
         yield before, 'disk full'
-    if actor == 'v' and not NOT_CUSTODY.match(name):
+    if name.startswith('ask.') or (
+        actor == 'v' and not NOT_CUSTODY.match(name)
+    ):
         for kind in BACK:
             yield after, kind
+        yield before, 'anchor gone'
+    if name == 'v.anchor':
+        yield before, 'anchor gone'
+        yield after, 'anchor ahead'
     for kind in CLOCKS:
         yield before, kind
 

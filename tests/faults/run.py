@@ -61,10 +61,14 @@ class Run:
         what = KINDS[self.fault.kind]
         return what if isinstance(what, str) else ''
 
+    @property
+    def _copies(self) -> bool:
+        return self.fault.kind.startswith(('back', 'anchor ahead'))
+
     def verdict(self) -> Verdict:
         """Live through it, heal, and judge."""
         self.world.on_fault = self._meet
-        if self.fault.kind.startswith('back'):
+        if self._copies:
             self.world.v.tell('copy', True)
         self.world.actor(self.fault.actor).tell(
             'arm',
@@ -104,7 +108,7 @@ class Run:
             self.world.mislead(name, 0.0)
         if not self.world.v.alive:
             self.world.korora.restart()
-        if self.fault.kind.startswith('back'):
+        if self._copies:
             self.world.v.tell('copy', False)
         for name in (S, D):
             machine = self.world.machines[name]
@@ -157,8 +161,25 @@ def _back(count: int) -> Do:
         if copies:
             run.world.korora.restore(copies[max(0, len(copies) - count)])
         run.world.korora.restart()
+        if run.fault.story in life.BY_OPERATORS:
+            # What was signed for them no host may have seen
+            run.life.may_reissue = True
 
     return do
+
+
+def _anchor_ahead(run: Run, actor: Actor) -> None:
+    """The newest document is lost before anybody was told."""
+    _back(1)(run, actor)
+    run.life.may_reissue = True
+
+
+def _anchor_gone(run: Run, actor: Actor) -> None:
+    """It is lost; an operator makes another one."""
+    run.world.v.kill()
+    run.world.korora.lose_anchor()
+    run.world.korora.restart()
+    run.after.append(run.world.korora.make_anchor)
 
 
 #: What happens at the point: what the process does by itself, or what the
@@ -177,6 +198,8 @@ KINDS: dict[str, str | Do] = {
     'back 1': _back(1),
     'back 2': _back(2),
     'back 3': _back(3),
+    'anchor ahead': _anchor_ahead,
+    'anchor gone': _anchor_gone,
     'its clock a day ahead': _clock('', DAY),
     'its clock a day behind': _clock('', -DAY),
 }

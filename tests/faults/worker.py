@@ -73,6 +73,7 @@ class Worker(fixtures.Fixture):
             verdict = one.verdict()
             row |= {
                 'met': one.met,
+                'operated': one.life.operated,
                 'lost': verdict.lost,
                 'double': verdict.double,
                 'stuck': verdict.stuck,

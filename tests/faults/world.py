@@ -18,6 +18,7 @@ from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import TPM2_CAP
 
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.cmd import anchor
 from tests.faults import children, copies, kept, wire
 from tests.support import hosts, swtpm
 
@@ -171,7 +172,15 @@ class Korora(hosts.LiveKorora):
         assert self.actor is not None
         return self.actor
 
-    # Its backups
+    # Its anchor and its backups
+
+    def lose_anchor(self) -> None:
+        for path in pathlib.Path(self.directory).glob('anchor.db*'):
+            path.unlink()
+
+    def make_anchor(self) -> None:
+        """``korora-manage anchor create``."""
+        anchor.create(self.conf)
 
     def copies(self) -> list[pathlib.Path]:
         return copies.taken(self.place.directory / 'copies')

@@ -27,6 +27,10 @@ from tests.support import simulator
 KEY = '000b' + '5e' * 32
 
 
+#: What a host attests whose nova-compute enforces.
+ENFORCER = bodies.Enforcer('korora.KororaLibvirtDriver', '1', '', 0)
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -93,6 +97,7 @@ class SimAgent(simulator.SimHost):
 
     :param vendor: certifies the endorsement key.
     :ivar offset: where the lists that it sends begin.
+    :ivar enforcer: what it attests of its nova-compute; None for nothing.
     :ivar documents: all that it was given, by digest; ``newest`` by server.
     """
 
@@ -107,6 +112,7 @@ class SimAgent(simulator.SimHost):
     ) -> None:
         super().__init__(name, vector)
         self.offset = 0
+        self.enforcer: bodies.Enforcer | None = ENFORCER
         self.ring: keys.KeyRing | None = None
         self.documents: dict[str, AnyVerified] = {}
         self.newest: dict[str, AnyVerified] = {}
@@ -114,6 +120,18 @@ class SimAgent(simulator.SimHost):
         self.ek = ek_key(ek or name)
         self.ek_public = simulator.rsa_public(self.ek.public_key())
         self.ek_cert = vendor.certify(self.ek.public_key())
+
+    @property
+    def approval_kid(self) -> str:
+        """What all its copies rest under."""
+        return self.pinned.active('approval').kid
+
+    @property
+    def pinned(self) -> keys.KeyRing:
+        """The service's keys, as it says at first."""
+        if self.ring is None:
+            self.ring = keys.KeyRing.load(dict(self.api.keys()))
+        return self.ring
 
     @property
     def ek_hash(self) -> str:
@@ -185,13 +203,15 @@ class SimAgent(simulator.SimHost):
         self,
         kind: str = 'steady',
         known: Iterable[bodies.Known] = (),
-        **bounds: str,
+        **more: object,
     ) -> dict:
+        if self.enforcer is not None:
+            more = {'enforcer': self.enforcer._asdict(), **more}
         return self.say(
             'attest',
             self.challenge(kind),
             known=[list(one) for one in known],
-            **bounds,
+            **more,
         )
 
     def go_on(self) -> dict:
@@ -210,9 +230,9 @@ class SimAgent(simulator.SimHost):
         )
 
     def approve(self, *wanted: tuple[str, int]) -> list[dict]:
-        return self.say('approve', keys=[list(one) for one in wanted])[
-            'approvals'
-        ]
+        return self.say(
+            'approve', keys=[[*one, self.approval_kid] for one in wanted]
+        )['approvals']
 
     def make_msk(
         self,
@@ -299,6 +319,7 @@ class SimAgent(simulator.SimHost):
             nonce=nonce,
             dest=dest,
             msk_name=msk_name,
+            kid=self.approval_kid,
         )
         self.keep(answer['permit'])
         return answer
@@ -349,9 +370,7 @@ class SimAgent(simulator.SimHost):
 
     def read(self, token: str) -> AnyVerified:
         """Verify a document with the keys that the service publishes."""
-        if self.ring is None:
-            self.ring = keys.KeyRing.load(dict(self.api.keys()))
-        return chain.read(token, self.ring)
+        return chain.read(token, self.pinned)
 
     def keep(self, token: str) -> AnyVerified:
         """Keep a document, as the vault does: the newest of each server."""

@@ -39,7 +39,6 @@ class Proxy(fixtures.Fixture):
         self._left: int | None = None
         self._passed_on = True
         self._answer: bytes | None = None
-        self.requests = 0
 
     def refuse(self) -> None:
         """Drop every connection, and new ones at once."""
@@ -103,7 +102,6 @@ class Proxy(fixtures.Fixture):
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
                 flows.wait()
-                self.requests += 1
                 last = False
                 if self._left is not None:
                     self._left -= 1

@@ -119,7 +119,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
 
     def __init__(self, application) -> None:
         super().__init__()
-        self._application = application
+        self.application = application
         self.down = False
 
     def send(self, request, *args, **kwargs):
@@ -132,7 +132,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
             headers=dict(request.headers),
             body=body.encode() if isinstance(body, str) else body,
         )
-        answer = wsgi.get_response(self._application)
+        answer = wsgi.get_response(self.application)
         response = requests.Response()
         response.status_code = answer.status_code
         response.headers = requests.structures.CaseInsensitiveDict(
@@ -230,6 +230,7 @@ class KororaFixture(fixtures.Fixture):
             file.write(self.vendor.pem)
         self.ring = made_ring(self.directory)
         self.keys_file = os.path.join(self.directory, 'keys.json')
+        self.transport = WsgiTransport(None)
         self.conf = self._conf()
         database = api.Database(self.conf)
         migration.upgrade(database.engine)
@@ -265,12 +266,12 @@ class KororaFixture(fixtures.Fixture):
         return conf
 
     def restart(self) -> None:
-        """Another worker of the same service takes over."""
+        """Another worker of the same service serves all clients."""
         self.service = service.from_conf(self.conf, self.nova, self.clock)
         self.application = deploy.application(
             self.conf, self.service, FakeKeystone
         )
-        self.transport = WsgiTransport(self.application)
+        self.transport.application = self.application
 
     def client_as(self, *roles: str) -> client.AttestationClient:
         """A client with these roles."""

@@ -64,6 +64,7 @@ PACKAGES = (
     'postgresql',
     'rabbitmq-server',
     'memcached',
+    'etcd-server',
     'libvirt-daemon-system',
     'libvirt-clients',
     'libvirt-dev',

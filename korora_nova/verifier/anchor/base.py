@@ -68,8 +68,8 @@ def is_news(held: Mark | None, mark: Mark, instance: str) -> bool:
         raise errors.Conflict(
             errors.Reason.LEDGER_FORKED,
             f'The anchor knows another document {mark.version} of server '
-            f'{instance} than the database: two services with the same key '
-            'signed one each.',
+            f'{instance} than the database: another service signed it, or '
+            'the database went back and went on from there.',
             details={'instance': instance, 'version': str(mark.version)},
         )
     return False

@@ -43,6 +43,7 @@ _ELSEWHERE = (
     requests.RequestException,
 )
 _WHY_LENGTH = 200
+_Json = Mapping[str, object]
 
 
 class _Stored(NamedTuple):
@@ -151,9 +152,9 @@ class EtcdAnchor:
 
     def _transact(
         self,
-        conditions: list[dict[str, Any]],
-        then: list[dict[str, Any]],
-        otherwise: list[dict[str, Any]],
+        conditions: list[_Json],
+        then: list[_Json],
+        otherwise: list[_Json],
     ) -> _Answer:
         """Ask one member after the other, until one answers.
 
@@ -225,18 +226,18 @@ class _Member:
         # No proxy and no .netrc of the environment is meant for it
         self._session.trust_env = False
 
-    def transaction(self, text: dict[str, Any]) -> Mapping[str, Any]:
+    def transaction(self, text: _Json) -> Any:
         """Run one, after logging in if that is needed."""
         if self._name and 'Authorization' not in self._session.headers:
             self._log_in()
         try:
-            return self._client.transaction(text)
+            return self._client.transaction(dict(text))
         except exceptions.Etcd3Exception as exc:
             if not self._name or 'auth' not in (exc.detail_text or ''):
                 raise
         # Its token has expired, or users were changed
         self._log_in()
-        return self._client.transaction(text)
+        return self._client.transaction(dict(text))
 
     def _log_in(self) -> None:
         self._session.headers.pop('Authorization', None)
@@ -272,7 +273,7 @@ def _decoded(text: str) -> str:
     return base64.b64decode(text).decode()
 
 
-def _equals(key: str, value: str) -> dict[str, Any]:
+def _equals(key: str, value: str) -> _Json:
     return {
         'key': _coded(key),
         'target': 'VALUE',
@@ -281,7 +282,7 @@ def _equals(key: str, value: str) -> dict[str, Any]:
     }
 
 
-def _unchanged(key: str, revision: int) -> dict[str, Any]:
+def _unchanged(key: str, revision: int) -> _Json:
     return {
         'key': _coded(key),
         'target': 'MOD',
@@ -290,11 +291,11 @@ def _unchanged(key: str, revision: int) -> dict[str, Any]:
     }
 
 
-def _absent(key: str) -> dict[str, Any]:
+def _absent(key: str) -> _Json:
     return _unchanged(key, 0)
 
 
-def _empty(prefix: str) -> dict[str, Any]:
+def _empty(prefix: str) -> _Json:
     """No key begins with it; the range ends where "/" would be "0"."""
     return {
         **_absent(prefix),
@@ -302,15 +303,15 @@ def _empty(prefix: str) -> dict[str, Any]:
     }
 
 
-def _put(key: str, value: str) -> dict[str, Any]:
+def _put(key: str, value: str) -> _Json:
     return {'request_put': {'key': _coded(key), 'value': _coded(value)}}
 
 
-def _range(key: str) -> dict[str, Any]:
+def _range(key: str) -> _Json:
     return {'request_range': {'key': _coded(key)}}
 
 
-def _parsed(answer: Mapping[str, Any]) -> _Answer:
+def _parsed(answer: Any) -> _Answer:
     """Read what etcd answered.
 
     :raises ValueError: it is not what etcd answers.

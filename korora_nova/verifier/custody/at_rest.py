@@ -36,7 +36,7 @@ def claim(service: Service, attested: Attested, body: bodies.Claim) -> Granted:
     :raises CustodyError: SERVER_NOT_IN_NOVA.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    row = ledger.current(service, body.instance)
+    row = ledger.signable(service, body.instance)
     if not rules.may_claim(row, attested.host, body.key):
         service.nova.check_server(instance=body.instance, host=attested.host)
     return Granted(
@@ -100,14 +100,11 @@ def approve(
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     rows = ledger.signable_all(service, [key.instance for key in body.keys])
-    for instance, epoch in body.keys:
-        rules.may_open(rows.get(instance), attested.host, epoch)
+    for key in body.keys:
+        rules.may_open(rows.get(key.instance), attested.host, key.epoch)
     opened.note_all(service, rows.values(), _boot(attested))
     return Approvals(
-        tuple(
-            approval(service, attested, instance, epoch)
-            for instance, epoch in body.keys
-        )
+        tuple(approval(service, attested, key) for key in body.keys)
     )
 
 
@@ -116,19 +113,23 @@ def _boot(attested: Attested) -> str:
 
 
 def approval(
-    service: Service, attested: Attested, instance: str, epoch: int
+    service: Service, attested: Attested, key: bodies.Key
 ) -> Approval:
-    """Sign one approval; the caller checked the ledger."""
+    """Sign one approval; the caller checked the ledger.
+
+    :raises CustodyError: APPROVAL_INVALID, by a key that does not count.
+    :raises Unavailable: KEYS_INVALID, by one that is not at hand.
+    """
     return sign_approval(
-        instance=instance,
-        epoch=epoch,
+        instance=key.instance,
+        epoch=key.epoch,
         pcr_digest=attested.quote.policy_pcr_digest,
         reset_restart=attested.quote.clock.reset_restart,
         deadline=attested.deadline(service.settings.approval_ttl),
         ref=transcript.rest_ref(
-            attested.ak.name, attested.srk_name, instance, epoch
+            attested.ak.name, attested.srk_name, key.instance, key.epoch
         ),
-        key=service.signers.approval,
+        key=service.signers.approver(key.kid),
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.custody import bodies, transcript
 from korora_nova.custody import ledger as rules
+from korora_nova.custody.approval import Approval
 from korora_nova.custody.exchange import Permitted, Served, Started
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.permit import Permit, VerifiedPermit, verify_permit
@@ -28,7 +29,7 @@ from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, results
+from korora_nova.verifier import audit, enforcement, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
@@ -36,19 +37,8 @@ from korora_nova.verifier.custody import (
     ledger,
     migrations,
 )
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
-
-# The same key with fresher evidence is the same request again.
-_SAME = (
-    'instance',
-    'source',
-    'dest',
-    'msk_name',
-    'ak_dest',
-    'address',
-    'tls_name',
-)
 
 _R = errors.Reason
 
@@ -59,10 +49,13 @@ def receive(
     """D is ready: note its fresh storage key, state, address and age (C2).
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
-    :raises CustodyError: NOT_HOLDER, the source does not hold the key.
-    :raises Conflict: MIGRATION_SPENT, another key or state for this
-        migration; CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
+    :raises CustodyError: NOT_HOLDER, the source does not hold the key;
+        MIGRATION_NOT_IN_NOVA, another host was the first to ask.
+    :raises Conflict: MIGRATION_SPENT, another request for this migration;
+        CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
+    :raises Untrusted: ENFORCER_ABSENT, ENFORCER_DRIFT, of the source.
+    :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
@@ -79,13 +72,51 @@ def receive(
         'dest_reset_restart': clock.reset_restart.hex(),
         'dest_clock_ms': str(clock.clock_ms),
     }
+    try:
+        _note(service, body, columns, instead=False)
+    except errors.Conflict as exc:
+        if exc.reason != _R.MIGRATION_SPENT or not _is_taken(
+            service, attested.host, body.migration
+        ):
+            raise
+        service.nova.check(
+            migration=body.migration,
+            instance=body.instance,
+            source=body.source,
+            dest=attested.host,
+        )
+        _note(service, body, columns, instead=True)
+    return Served()
+
+
+def _note(
+    service: Service,
+    body: bodies.Receive,
+    columns: Mapping[str, object],
+    *,
+    instead: bool,
+) -> None:
     ledger.change(
         service,
         body.instance,
-        functools.partial(_receive, service, body, columns),
+        functools.partial(_receive, service, body, columns, instead),
         point='v.receive',
     )
-    return Served()
+
+
+def _is_taken(service: Service, host: str, migration: str) -> bool:
+    """Whether another host was the first to name itself the destination.
+
+    Then Nova's record says who it is: else any host that learns of a
+    migration could keep the key from going where it is to go.
+    """
+    with service.db.read() as session:
+        known = session.get(models.Migration, migration)
+        return known is not None and _is_open_to(known, host)
+
+
+def _is_open_to(known: models.Migration, host: object) -> bool:
+    return known.permit_hash is None and known.dest != host
 
 
 def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
@@ -125,33 +156,34 @@ def _receive(
     service: Service,
     body: bodies.Receive,
     columns: Mapping[str, object],
+    instead: bool,
     session: orm.Session,
     row: LedgerRow | None,
 ) -> None:
     rules.check_settled(rules.holds(row, body.source))
+    enforcement.require(service, session.get(models.Host, body.source))
     known = session.get(models.Migration, body.migration)
-    if known is not None:
-        if known.status != MigrationState.RECEIVING or any(
-            getattr(known, name) != columns[name] for name in _SAME
-        ):
-            raise migrations.spent(known)
-        migrations.change(service, session, known, **columns)
+    receiving = {'status': MigrationState.RECEIVING, **columns}
+    if known is not None and instead and _is_open_to(known, columns['dest']):
+        silent = {'source_word': None, 'dest_word': None}
+        migrations.change(service, session, known, **receiving, **silent)
         return
+    if known is not None:
+        # A storage key is made for one challenge, so this is another one.
+        raise migrations.spent(known)
     now = service.clock()
     session.add(
         models.Migration(
             id=body.migration,
-            status=MigrationState.RECEIVING,
             created_at=now,
             updated_at=now,
-            **columns,
+            **receiving,
         )
     )
     try:
         session.flush()
     except db_exc.DBDuplicateEntry:
-        # The storage key is another migration's, or another worker was first.
-        raise errors.Conflict(_R.MIGRATION_SPENT) from None
+        raise api.Lost() from None
 
 
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
@@ -168,15 +200,17 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
         MIGRATION_NOT_IN_NOVA.
-    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
+    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED, ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    row = ledger.signable(service, body.instance)
-    with service.db.read() as session:
-        given = _given(service, session, row, attested, body)
-        if given is not None:
-            return given
-        _check_send(service, session, row, attested, body)
+    given = ledger.consult(
+        service,
+        body.instance,
+        functools.partial(_given_or_ready, service, attested, body),
+    )
+    if given is not None:
+        return given
     service.nova.check(
         migration=body.migration,
         instance=body.instance,
@@ -189,6 +223,20 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         functools.partial(_permit, service, attested, body),
         point='v.permit',
     )
+
+
+def _given_or_ready(
+    service: Service,
+    attested: Attested,
+    body: bodies.Send,
+    session: orm.Session,
+    row: LedgerRow | None,
+) -> Permitted | None:
+    """The permit that was given before; None if one may be."""
+    given = _given(service, session, row, attested, body)
+    if given is None:
+        _check_send(service, session, row, attested, body)
+    return given
 
 
 def _given(
@@ -210,6 +258,7 @@ def _given(
         content.nonce,
         content.dest,
         content.msk_name,
+        body.kid,
     )
     if asked != body or (content.ak_source, content.source_pcr_digest) != (
         attested.ak_name,
@@ -219,7 +268,16 @@ def _given(
     _check_age(service, content.issued)
     return Permitted(
         permit.token,
-        at_rest.approval(service, attested, body.instance, content.epoch),
+        _own_copy(service, attested, body, content.epoch),
+    )
+
+
+def _own_copy(
+    service: Service, attested: Attested, body: bodies.Send, epoch: int
+) -> Approval:
+    """Lets S open its own copy, once more."""
+    return at_rest.approval(
+        service, attested, bodies.Key(body.instance, epoch, body.kid)
     )
 
 
@@ -271,7 +329,7 @@ def _permit(
     )
     return Permitted(
         token,
-        at_rest.approval(service, attested, body.instance, permit.epoch),
+        _own_copy(service, attested, body, permit.epoch),
     )
 
 
@@ -339,6 +397,7 @@ def _check_destination(
             'The destination is not trusted any more.',
             details={'reasons': ' '.join(reasons)},
         )
+    enforcement.require(service, dest)
 
 
 def _check_age(service: Service, issued: float) -> None:
@@ -437,7 +496,8 @@ def start(service: Service, attested: Attested, body: bodies.Start) -> Started:
     :raises CustodyError: PERMIT_MISMATCH.
     :raises Conflict: NOT_SEALED; MIGRATION_SPENT, it is decided;
         LEDGER_BEHIND, HOSTS_UNHEARD.
-    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now.
+    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now; ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     return ledger.change(

@@ -211,9 +211,7 @@ def attempt(
     """
     row = (signable if signs else current)(service, instance)
     with faultpoints.step(point), service.db.write() as session:
-        if load(session, instance) != row:
-            raise api.Lost()
-        answer = transaction(session, row)
+        answer = _run(session, instance, row, transaction)
         ledger, new = incarnation(session), load(session, instance)
     if new is not None and row is not None and new.version > row.version:
         anchor(service, ledger, new, Mark(row.version, row.head))
@@ -224,6 +222,42 @@ def attempt(
 
 #: :func:`attempt`, until it is not overtaken.
 change = api.retried(attempt)
+
+
+@api.retried
+def consult(
+    service: Service,
+    instance: str,
+    transaction: Callable[[orm.Session, LedgerRow | None], T],
+) -> T:
+    """Run a transaction that only reads, to find out what may be signed.
+
+    :raises Conflict, Unavailable: as :func:`signable`.
+    """
+    row = signable(service, instance)
+    with service.db.read() as session:
+        return _run(session, instance, row, transaction)
+
+
+def _run(
+    session: orm.Session,
+    instance: str,
+    row: LedgerRow | None,
+    transaction: Callable[[orm.Session, LedgerRow | None], T],
+) -> T:
+    """Run it on a row that is still the one that was read.
+
+    :raises Lost: it is not; so may a refusal be, if the database does not
+        keep what a transaction has read.
+    """
+    if load(session, instance) != row:
+        raise api.Lost()
+    try:
+        return transaction(session, row)
+    except errors.KororaError as exc:
+        if not isinstance(exc, api.Lost) and load(session, instance) != row:
+            raise api.Lost() from None
+        raise
 
 
 @api.retried

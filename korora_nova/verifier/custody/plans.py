@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import orm
 
@@ -36,7 +35,7 @@ class Order:
 
     @classmethod
     def of(
-        cls, actor: str, document: Mapping[str, Any], vouched: str = ''
+        cls, actor: str, document: Mapping[str, object], vouched: str = ''
     ) -> Order:
         """Read the body of a request, which follows its schema.
 
@@ -44,9 +43,9 @@ class Order:
         """
         return cls(
             actor,
-            document['reason'],
-            document.get('dry_run', False),
-            document.get(vouched, ''),
+            str(document['reason']),
+            document.get('dry_run') is True,
+            str(document.get(vouched, '')),
         )
 
     @property
@@ -129,7 +128,8 @@ def carry_out(
     if order.dry_run:
         found = standing.look(service, instance)
         with service.db.read() as session:
-            return planner(session, found)
+            plan = planner(session, found)
+        return _unheard(service, plan)
 
     def transaction(session: orm.Session, found: Standing) -> Plan:
         plan = planner(session, found)
@@ -142,3 +142,14 @@ def carry_out(
         )
 
     return standing.override(service, instance, transaction, point=point)
+
+
+def _unheard(service: Service, plan: Plan) -> Plan:
+    """A plan that would be refused because hosts have not reported."""
+    if plan.refused is not None or plan.done:
+        return plan
+    try:
+        standing.check_heard(service)
+    except errors.Conflict as exc:
+        return plan.refuse(exc)
+    return plan

@@ -12,7 +12,6 @@ import functools
 from collections import defaultdict
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
@@ -233,15 +232,7 @@ def _missing(
 ) -> models.Migration:
     """A row for a hand-over that had none."""
     content: Permit = permit.content
-    table = models.Migration
-    # A request with the same storage key came after the database went back.
-    session.execute(
-        sa.delete(table).where(
-            table.msk_name == content.msk_name,
-            table.status == MigrationState.RECEIVING,
-        )
-    )
-    known = table(
+    known = models.Migration(
         id=content.migration,
         status=MigrationState.PERMITTED,
         dest_issued=content.issued,

@@ -55,7 +55,11 @@ def hear(service: Service, attested: Attested, body: Attest) -> Heard:
     _note(service, attested.host, body, whole=not compared.wanted)
     if attested.tier == Tier.AFFIRMING:
         _note_keys(service, attested.host, body.known)
-    return Heard(compared.wanted[:ASKED], _news(service, compared.lacking))
+    return Heard(
+        service.signers.approval.kid,
+        compared.wanted[:ASKED],
+        _news(service, compared.lacking),
+    )
 
 
 def _compare(service: Service, known: Sequence[Known]) -> _Compared:

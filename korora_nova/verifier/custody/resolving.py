@@ -24,7 +24,7 @@ from korora_nova.verifier.custody import (
     migrations,
 )
 from korora_nova.verifier.custody.plans import Order, Plan, carry_out
-from korora_nova.verifier.custody.standing import Standing
+from korora_nova.verifier.custody.standing import Standing, missing
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -83,18 +83,16 @@ def settle(
     """
     said = f'source: {row.source_word}, dest: {row.dest_word}'
     told = found.told
-    # Without permit, or after a later document, there is nothing to decide.
-    if told is None or row.id not in (told.pending, told.disputed):
-        migrations.change(service, session, row, status=MigrationState.ABORTED)
-        audit.record(
-            service,
-            session,
-            actor=order.actor,
-            action='closed',
-            subject=row.id,
-            note=order.note,
-        )
-        return ''
+    disputed = told is not None and told.disputed == row.id
+    if row.status in migrations.DECIDED:
+        if row.status == OUTCOMES[keep] and not disputed:
+            migrations.change(service, session, row, **_words(row, keep))
+            return documents.receipt_of(session, row.id) or ''
+    elif told is None or told.pending != row.id:
+        # Without permit, or after a later document: nothing to decide.
+        return _close(service, session, row, order)
+    if told is None:
+        raise missing(found.instance)
     return decisions.sign_receipt(
         service,
         session,
@@ -105,6 +103,24 @@ def settle(
         note=f'{order.note}; {said}',
         words=_words(row, keep),
     )
+
+
+def _close(
+    service: Service,
+    session: orm.Session,
+    row: models.Migration,
+    order: Order,
+) -> str:
+    migrations.change(service, session, row, status=MigrationState.ABORTED)
+    audit.record(
+        service,
+        session,
+        actor=order.actor,
+        action='closed',
+        subject=row.id,
+        note=order.note,
+    )
+    return ''
 
 
 def _words(row: models.Migration, keep: Role) -> dict[str, Statement]:

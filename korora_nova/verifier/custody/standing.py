@@ -135,8 +135,7 @@ def override(
     :raises Conflict: ANCHOR_MISSING, HOSTS_UNHEARD.
     """
     found = look(service, instance)
-    if not service.anchor.GUARANTEES:
-        ledger.check_heard(service)
+    check_heard(service)
     with faultpoints.step(point), service.db.write() as session:
         if ledger.load(session, instance) != found.row:
             raise api.Lost()
@@ -146,6 +145,12 @@ def override(
     if new is not None and new != found.row:
         ledger.anchor(service, incarnation, new, found.mark)
     return answer
+
+
+def check_heard(service: Service) -> None:
+    """:raises Conflict: HOSTS_UNHEARD."""
+    if not service.anchor.GUARANTEES:
+        ledger.check_heard(service)
 
 
 def missing(instance: str) -> errors.NotFound:

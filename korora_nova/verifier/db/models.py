@@ -44,6 +44,8 @@ class Host(Base):
     began to report all the servers it knows; ``report_began`` and
     ``report_upto`` say how far a report of several pages has come.
     ``evicted_at`` is when an operator gave it up with all its keys.
+    ``enforcer`` is what it attested last of its nova-compute, which spoke at
+    ``enforcer_at``.
     """
 
     __tablename__ = 'hosts'
@@ -81,6 +83,10 @@ class Host(Base):
         sa.String(UUID), default=''
     )
     evicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    enforcer: orm.Mapped[dict[str, Any] | None] = orm.mapped_column(
+        sa.JSON(none_as_null=True)
+    )
+    enforcer_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
         sa.JSON, deferred=True

@@ -15,12 +15,30 @@ from korora_tempest_plugin.tests import base
 
 
 class CustodyTest(base.BaseAttestationTest):
+    @decorators.idempotent_id('5b0d3f6e-0c53-4d0a-b7a5-6c6a2d5b9e11')
+    def test_list_servers(self) -> None:
+        for query in ({}, {'limit': '1'}, {'issues': 'true', 'limit': '1'}):
+            answer = self.client.list_servers(**query)
+            for server in answer['servers']:
+                self.assertIn('state', server)
+            self.assertLessEqual(
+                len(answer['servers']), int(query.get('limit', 1000))
+            )
+
     @decorators.idempotent_id('7dc5f902-1db4-432c-ac82-8052cfc74fc2')
     def test_list_migrations(self) -> None:
         for migration in self.client.list_migrations()['migrations']:
             self.assertIn(
                 migration['status'],
-                ('receiving', 'pending', 'committed', 'aborted'),
+                (
+                    'receiving',
+                    'permitted',
+                    'sealed',
+                    'moving',
+                    'committed',
+                    'aborted',
+                    'disputed',
+                ),
             )
 
     @decorators.idempotent_id('0b60c80b-7a3e-419c-94ad-0586a12f56f6')
@@ -63,6 +81,15 @@ class CustodyNegativeTest(base.BaseAttestationTest):
             self.client.show_server,
             str(uuid.uuid4()),
         )
+        for call in (self.client.reissue_server, self.client.release_server):
+            self.assert_refused(
+                lib_exc.NotFound,
+                'NOT_FOUND',
+                call,
+                str(uuid.uuid4()),
+                reason='Tempest tries.',
+                dry_run=True,
+            )
 
     @decorators.idempotent_id('842cdd76-6105-4d3c-b060-31c70d16a337')
     @decorators.attr(type='negative')
@@ -77,8 +104,9 @@ class CustodyNegativeTest(base.BaseAttestationTest):
         self.assert_refused(
             lib_exc.NotFound,
             'MIGRATION_UNKNOWN',
-            self.client.abort_migration,
+            self.client.resolve_migration,
             unknown,
+            keep='source',
             reason='Tempest tries.',
         )
 
@@ -96,7 +124,7 @@ class CustodyNegativeTest(base.BaseAttestationTest):
 
     @decorators.idempotent_id('0cc92b6b-f791-48ab-b62d-e7938d680a6a')
     @decorators.attr(type='negative')
-    def test_abort_without_good_reason(self) -> None:
+    def test_resolve_without_good_reason(self) -> None:
         unknown = str(uuid.uuid4())
         for body in (
             {},
@@ -105,30 +133,31 @@ class CustodyNegativeTest(base.BaseAttestationTest):
             {'reason': 'x' * 1025},
             {'reason': 'two\nlines'},
             {'reason': 'fine', 'force': True},
+            {'reason': 'fine', 'keep': 'both'},
         ):
             self.assert_refused(
                 lib_exc.BadRequest,
                 'INVALID_REQUEST',
-                self.client.abort_migration,
+                self.client.resolve_migration,
                 unknown,
-                **body,
+                **{'keep': 'source', **body},
             )
 
     @decorators.idempotent_id('d121e9f9-3b8f-46eb-927a-ac89d417b20a')
     @decorators.attr(type='negative')
-    def test_recover_with_receipt_of_nobody(self) -> None:
-        """A receipt that the service did not sign changes nothing."""
+    def test_document_of_nobody(self) -> None:
+        """A document that the service did not sign changes nothing."""
         before = self.client.list_results()['incarnation']
         self.assert_refused(
             lib_exc.Forbidden,
-            'RECEIPT_INVALID',
-            self.client.recover_ledger,
+            'DOCUMENT_INVALID',
+            self.client.present_documents,
             ['eyJ.eyJ.AAAA'],
         )
         self.assert_refused(
             lib_exc.BadRequest,
             'INVALID_REQUEST',
-            self.client.recover_ledger,
-            ['no receipt'],
+            self.client.present_documents,
+            ['no document'],
         )
         self.assertEqual(before, self.client.list_results()['incarnation'])

@@ -62,6 +62,7 @@ CALLS = {
     'hosts:show': Call(READERS | ATTESTERS, 404, lambda c: c.show_host(_HOST)),
     'hosts:approve': Call(ADMINS, 400, lambda c: c.approve_host(_HOST)),
     'hosts:delete': Call(ADMINS, 404, lambda c: c.delete_host(_HOST)),
+    'hosts:evict': Call(ADMINS, 400, lambda c: c.evict_host(_HOST)),
     'enrolment:create': Call(ATTESTERS, 400, lambda c: c.enrol(_HOST)),
     'enrolment:prove': Call(
         ATTESTERS, 400, lambda c: c.prove_enrolment(_HOST)
@@ -88,6 +89,9 @@ CALLS = {
     'policies:differences': Call(
         READERS, 404, lambda c: c.show_policy_differences('exact', _HOST)
     ),
+    'servers:list': Call(READERS, 200, lambda c: c.list_servers()),
+    'servers:reissue': Call(ADMINS, 400, lambda c: c.reissue_server(_NOBODY)),
+    'servers:release': Call(ADMINS, 400, lambda c: c.release_server(_NOBODY)),
     'servers:show': Call(
         READERS | ATTESTERS, 404, lambda c: c.show_server(_NOBODY)
     ),
@@ -95,14 +99,14 @@ CALLS = {
     'migrations:show': Call(
         READERS | ATTESTERS, 404, lambda c: c.show_migration(_NOBODY)
     ),
-    'migrations:abort': Call(
-        ADMINS, 400, lambda c: c.abort_migration(_NOBODY)
+    'migrations:resolve': Call(
+        ADMINS, 400, lambda c: c.resolve_migration(_NOBODY)
     ),
     'receipts:list': Call(
         READERS | ATTESTERS, 200, lambda c: c.list_receipts()
     ),
-    'ledger:recover': Call(
-        ADMINS, 400, lambda c: c.recover_ledger(['no receipt'])
+    'documents:present': Call(
+        ADMINS, 400, lambda c: c.present_documents(['no document'])
     ),
 }
 
@@ -254,16 +258,32 @@ class RbacTests(base.BaseAttestationTest):
         self.check('migrations:show')
 
     @decorators.idempotent_id('bdf944d0-a4c1-4a0d-8f31-a2bf23fbac81')
-    def test_abort_migration(self) -> None:
-        self.check('migrations:abort')
+    def test_resolve_migration(self) -> None:
+        self.check('migrations:resolve')
 
     @decorators.idempotent_id('470a2de2-dc84-4120-b042-1d8278242bca')
     def test_list_receipts(self) -> None:
         self.check('receipts:list')
 
     @decorators.idempotent_id('9e640e23-4993-4ef1-9912-77ad3f577f21')
-    def test_recover_ledger(self) -> None:
-        self.check('ledger:recover')
+    def test_present_documents(self) -> None:
+        self.check('documents:present')
+
+    @decorators.idempotent_id('4c0b6a0e-3f5d-4d0f-9a55-6f6b6c1f20b1')
+    def test_list_servers(self) -> None:
+        self.check('servers:list')
+
+    @decorators.idempotent_id('d2f3bd54-0d0f-4a5b-8f2f-8a3c8f6f6a52')
+    def test_reissue_server(self) -> None:
+        self.check('servers:reissue')
+
+    @decorators.idempotent_id('f0c5b6de-7a5e-4ff4-9a0a-0b6e2a3c77b3')
+    def test_release_server(self) -> None:
+        self.check('servers:release')
+
+    @decorators.idempotent_id('0a9c2f7b-55c8-4a3d-a7c3-7d1d1a0f8ef4')
+    def test_evict_host(self) -> None:
+        self.check('hosts:evict')
 
 
 class AdminTest(RbacTests):

@@ -67,7 +67,7 @@ class RequestsNegativeTest(base.BaseAttestationTest):
             ('PATCH', 'v1/policies/a'),
             ('PUT', 'v1/references/a'),
             ('DELETE', 'v1/receipts'),
-            ('GET', 'v1/ledger/recover'),
+            ('GET', 'v1/documents'),
         ):
             self.assert_answer(405, 'INVALID_REQUEST', method, path)
 

@@ -25,7 +25,7 @@ class BaseMigrationTest(base.NeedsTwoHosts):
         row = self.settled(server)
         self.assertEqual(host, row['holder'])
         self.assertGreater(row['epoch'], epoch)
-        self.assertGreaterEqual(row['max_epoch'], row['epoch'])
+        self.assertGreater(row['version'], row['epoch'])
         self.assert_recorded(server, migration, 'committed', row['epoch'])
         return int(row['epoch'])
 

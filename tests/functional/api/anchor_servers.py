@@ -145,8 +145,8 @@ class SqlMixin(ServerMixin):
         self.anchor.rise(LEDGER, SERVER, mark(3))
         self.assertMark(mark(3))
 
-    def test_is_read_committed(self) -> None:
-        """A row that appears after the first look is seen at the second."""
+    def test_first_marks_at_once(self) -> None:
+        """Where there is no row yet that could be locked."""
         self.anchor.create(LEDGER)
         done = []
 

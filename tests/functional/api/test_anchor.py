@@ -36,6 +36,16 @@ class TestMariaDb(anchor_servers.SqlMixin):
             ),
         }
 
+    def test_what_a_connection_is_told(self) -> None:
+        with self.anchor._marks._engine.connect() as connection:
+            told = connection.execute(
+                sa.text(
+                    'SELECT @@tx_isolation, @@innodb_lock_wait_timeout,'
+                    ' @@wsrep_sync_wait'
+                )
+            ).one()
+        self.assertEqual(('READ-COMMITTED', 10, 1), tuple(told))
+
 
 class TestPostgreSql(anchor_servers.SqlMixin):
     @classmethod

@@ -2,20 +2,18 @@
 """Attacks on the ledger, against the real service (tests.support.faults)."""
 
 import contextlib
-import os
-import shutil
 import tracemalloc
 import uuid
 
 import sqlalchemy as sa
 
 from korora_nova import errors
+from korora_nova.custody import bodies
 from korora_nova.custody.words import CHALLENGE_HEADER
-from korora_nova.verifier.custody import receipts, recovery
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
-from tests.support import faults
+from tests.functional.api.test_recovery import RestoreCase
 
 GHOST = str(uuid.UUID(int=666))
 BIGINT = 2**63 - 1
@@ -28,19 +26,29 @@ class WordTest(CustodyTestCase):
         super().setUp()
         self.liar = self.host('h3')
 
-    @faults.not_yet('A1a', 'custody', today='LEDGER_BEHIND')
+    def report(self, *versions: int, instance: str = GHOST) -> list[dict]:
+        """The liar reports documents that nobody signed."""
+        return [
+            self.liar.attest_now(
+                known=[bodies.Known(instance, version, 'ab' * 32, '')]
+            )
+            for version in versions
+        ]
+
     def test_a_reported_key_freezes_nobody_else(self):
-        """A1a: one host's word freezes the cloud; it should move nothing."""
-        self.liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
-        self.source.approve((SERVER, 1))
+        """A1a: one host's word moves nothing."""
+        for instance in (GHOST, SERVER):
+            self.report(2, BIGINT - (1 << 20), BIGINT, instance=instance)
+            self.source.approve((SERVER, 1))
         self.handed_over(self.source, self.dest, SERVER)
 
-    @faults.not_yet('A1b', 'custody', today='LEDGER_CONFLICT')
     def test_recovery_believes_no_word(self):
-        """A1b: recovery makes the liar the holder; its word is no proof."""
-        self.liar.attest_now(held=((GHOST, 7),))
-        self.admin.recover_ledger([])
+        """A1b: what was not signed is nobody's."""
+        self.report(7)
+        with self.refused('NOT_FOUND'):
+            self.admin.get_server(GHOST)
         self.dest.claim(GHOST)
+        self.assertEqual('h2', self.admin.get_server(GHOST)['holder'])
 
     def test_squatting(self):
         """A6: a host can claim only what Nova's record has there."""
@@ -51,129 +59,140 @@ class WordTest(CustodyTestCase):
             self.admin.get_server(GHOST)
         self.dest.claim(GHOST)
 
-    @faults.not_yet('C2', 'custody', today='no operation')
+    def test_squatting_on_a_migration(self):
+        """A host that is first to name itself the destination stops none."""
+        for gone in (False, True):
+            migration = str(uuid.uuid4())
+            self.liar.receive(migration, SERVER, 'h1')
+            if gone:
+                self.liar.state(migration, 'no_domain')
+            with self.refused('MIGRATION_NOT_IN_NOVA'):
+                self.dest.receive(migration, SERVER, 'h1')
+            self.korora.nova.migrations.add((migration, SERVER, 'h1', 'h2'))
+            msk = self.dest.receive(migration, SERVER, 'h1')
+            with self.refused('MIGRATION_NOT_IN_NOVA'):
+                self.liar.receive(migration, SERVER, 'h1')
+            with self.refused('MIGRATION_SPENT'):
+                self.dest.receive(migration, SERVER, 'h1')
+            self.source.send(migration, SERVER, 'h2', msk.name)
+            with self.refused('CUSTODY_PENDING'):
+                self.liar.receive(migration, SERVER, 'h1')
+            self.source.state(migration, 'never_started')
+            with self.refused('MIGRATION_SPENT'):
+                self.liar.receive(migration, SERVER, 'h1')
+
     def test_a_host_that_is_gone(self):
-        """C2: servers of a lost host stay down; a reissue should help."""
-        self.admin.delete_host('h1', force=True)
-        reissue = getattr(self.admin, 'reissue_server', None)
-        self.assertIsNotNone(reissue, 'no operation gives it a new key')
-        reissue(SERVER, 'h1 burned down')
+        """C2: the servers of a lost host get a new key."""
+        why = 'h1 burned down'
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, why)
+        self.admin.evict_host('h1', why)
         self.dest.claim(SERVER)
+        with self.refused('EVICTED'):
+            self.source.approve((SERVER, 1))
+
+    def test_a_host_that_was_deleted(self):
+        """C2: likewise, if nothing but the ledger knows its name."""
+        self.admin.delete_host('h1', force=True)
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, 'h1 burned down')
+        self.admin.reissue_server(
+            SERVER, 'h1 burned down', fenced='It is ashes'
+        )
+        self.dest.claim(SERVER)
+
+    def test_a_vault_that_is_lost(self):
+        """C2: its host says so, and the next start there gets a new key."""
+        with self.refused('LEDGER_CONFLICT'):
+            self.source.claim(SERVER)
+        known = [
+            bodies.Known(SERVER, one.content.version, one.hash, '')
+            for one in self.source.documents.values()
+            if one.content.instance == SERVER
+        ]
+        self.source.attest_now(known=known)
+        self.admin.reissue_server(SERVER, 'The disk of h1 was replaced')
+        self.source.claim(SERVER)
 
 
 class OverflowTest(base.MariaDbTestCase, CustodyTestCase):
-    """T39: what a host reports reaches the database."""
-
-    @faults.not_yet('A1c', 'custody', today='INTERNAL')
-    def test_epochs_have_a_cap(self):
-        """A1c: a huge reported epoch ends all recovery; epochs need a cap."""
-        liar = self.host('h3')
-        liar.attest_now(held=((GHOST, BIGINT - recovery.STRIDE),))
-        self.admin.recover_ledger([])
-        self.admin.delete_host('h3', force=True)
-        # Whoever freezes it next: an operator, or another liar.
-        recovery.freeze(self.korora.service.db, 'restored')
-        self.admin.recover_ledger([])
-        self.source.approve((SERVER, 1))
-
-
-class RestoredTest(CustodyTestCase):
-    """T41: the database went back; what hosts hide decides too much."""
+    """T39: what a host reports reaches the database, and is harmless."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.third = self.host('h3')
+        self.liar = self.host('h3')
+
+    report = WordTest.report
+
+    def test_epochs_have_a_cap(self):
+        """A1c: no version that a host names is ever counted from."""
+        for answer in self.report(BIGINT - (1 << 20), BIGINT):
+            self.assertEqual([GHOST], answer['wanted'])
+        # Over the cap, it is no report.
+        for version in (BIGINT + 1, 2**64, 10**40):
+            with self.refused('INVALID_REQUEST'):
+                self.report(version)
+        self.admin.delete_host('h3', force=True)
+        self.source.approve((SERVER, 1))
+        self.moved(self.source, self.dest, SERVER)
+        self.dest.claim(GHOST)
+
+
+class RestoredTest(RestoreCase):
+    """T41: the database went back; what hosts hide decides nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
         self.source.claim(OTHER)
-        self.path = os.path.join(self.korora.directory, 'korora.db')
-        shutil.copy(self.path, self.path + '.backup')
-
-    def moved(self, instance: str) -> str:
-        migration, _ = self.handed_over(self.source, self.dest, instance)
-        return self.dest.state(migration, 'activated')
-
-    def restore(self) -> None:
-        shutil.copy(self.path + '.backup', self.path)
-        self.korora.service.references.clear()
+        self.backup = self.snapshot()
 
     def assert_released(self, instance: str) -> None:
         """h1 handed this key over: its copy must stay closed (I13)."""
         with self.refused('LEDGER_BEHIND'):
             self.source.approve((instance, 1))
 
-    @faults.not_yet('A3a', 'custody', today='not refused')
     def test_released_copy_while_its_holder_is_silent(self):
-        """A3a: V approves the released copy; its anchor should forbid it."""
-        self.moved(SERVER)
+        """A3a: the anchor knows that the key was handed over."""
+        self.moved(self.source, self.dest, SERVER)
         self.restore()
-        self.source.attest_now(held=((SERVER, 1), (OTHER, 1)))
+        self.source.attest_now(
+            known=[
+                bodies.Known(instance, 1, item.hash, '')
+                for item in self.source.documents.values()
+                for instance in [item.content.instance]
+                if item.content.version == 1
+            ]
+        )
         self.assert_released(SERVER)
+        # Nobody else is concerned.
+        self.source.approve((OTHER, 1))
 
-    @faults.not_yet('A3b', 'custody', today='not refused')
     def test_recovery_with_a_gap(self):
-        """A3b: receipt 2 of 2 opens all; the server of 1 should stay shut."""
-        self.moved(OTHER)
-        last = self.moved(SERVER)
+        """A3b: a receipt opens its own server, and no other."""
+        self.moved(self.source, self.dest, OTHER)
+        last = self.moved(self.source, self.dest, SERVER)
         self.restore()
-        self.dest.attest_now(head=last)
-        self.admin.recover_ledger([last])
+        self.admin.present_documents([last])
         self.dest.approve((SERVER, 2))
         self.assert_released(OTHER)
+        self.dest.heal()
+        self.dest.approve((OTHER, 2))
 
     def test_withheld_receipt(self):
-        """A9: a receipt that V did not know freezes it once; it is kept."""
-        token = self.moved(SERVER)
+        """A9: one that is kept back stops its own server, and only once."""
+        token = self.moved(self.source, self.dest, SERVER)
         self.restore()
         self.dest.measure('/tmp/rootkit')
-        self.dest.attest_now(head=token)
-        self.admin.recover_ledger([])
-        self.dest.attest_now(head=token)
         self.third.claim(GHOST)
-        self.assertIn(token, self.admin.list_receipts())
-        # It was settled, although nobody brought it to the recovery.
-        self.assertEqual('h2', self.admin.get_server(SERVER)['holder'])
-        self.assert_not_holder(self.source, SERVER)
-
-    def assert_not_holder(self, host, instance: str) -> None:
-        with self.refused('NOT_HOLDER'):
-            host.approve((instance, 1))
-
-    def test_reported_receipts_are_settled(self):
-        """A9: all that hosts report is, in whatever order it comes."""
-        first = self.moved(OTHER)
-        second = self.moved(SERVER)
-        third, _ = self.handed_over(self.dest, self.third, SERVER)
-        third = self.third.state(third, 'activated')
-        self.restore()
-        self.third.attest_now(head=third)
-        self.source.attest_now(head=second)
-        self.assertEqual([], self.admin.list_receipts())
-        self.dest.attest_now(head=first)
-        self.assertEqual([first, second, third], self.admin.list_receipts())
-        self.assert_released(OTHER)
+        self.source.approve((OTHER, 1))
         self.assert_released(SERVER)
-        answer = self.admin.recover_ledger([second])
-        self.assertEqual((3, 0), (answer['chained'], answer['unchained']))
-        self.assertEqual('h2', self.admin.get_server(OTHER)['holder'])
-        self.assertEqual('h3', self.admin.get_server(SERVER)['holder'])
-        self.third.approve((SERVER, 3))
-        again = self.admin.recover_ledger([first, second, third])
-        self.assertEqual((0, 0), (again['chained'], again['unchained']))
-        self.assertEqual(
-            3, receipts.verify(self.korora.service.db, self.korora.ring)
-        )
-
-    def test_receipts_with_a_gap_are_kept(self):
-        """A9: out of the chain, they freeze once, too."""
-        self.moved(OTHER)
-        last = self.moved(SERVER)
-        self.restore()
+        self.dest.present(token)
         for _ in range(2):
-            self.dest.attest_now(head=last)
-        self.assertEqual([], self.admin.list_receipts())
-        answer = self.admin.recover_ledger([])
-        self.assertEqual((0, 1), (answer['chained'], answer['unchained']))
-        self.dest.attest_now(head=last)
-        self.dest.approve((SERVER, 2))
+            self.dest.present(token)
+            self.assertEqual('h2', self.admin.get_server(SERVER)['holder'])
+        self.assertIn(token, self.admin.list_receipts())
+        with self.refused('NOT_HOLDER'):
+            self.source.approve((SERVER, 1))
 
 
 class ClockTest(CustodyTestCase):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from korora_nova import errors
 from korora_nova.verifier.appraisal import segments
-from korora_nova.verifier.custody import receipts
+from korora_nova.verifier.custody import log
 from korora_nova.verifier.db import models
 from tests.functional.api import base
 
@@ -153,7 +153,7 @@ class ConcurrencyMixin:
                 for message in messages
             ]
         )
-        self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
+        self.assertEqual(2, self.admin.get_server(SERVER)['version'])
         return results
 
     def test_send(self):
@@ -169,48 +169,139 @@ class ConcurrencyMixin:
         refused = {one for one in results if isinstance(one, str)}
         self.assertLessEqual(refused, {'RETRY'})
 
-    def test_decision(self):
+    def test_sealed_and_start(self):
+        """Many of each at once, and an end that gives up: one outcome."""
         source, dest = self.host('h1'), self.host('h2')
         source.claim(SERVER)
-        for number in range(3):
+        for _ in range(3):
+            migration, answer = self.handed_over(source, dest, SERVER)
+            permit = source.read(answer['permit'])
+            keys = [f'000b{number:02x}' + '00' * 31 for number in range(3)]
+            together(
+                *[functools.partial(dest.sealed, permit, key) for key in keys]
+            )
+            about = {'migration': migration, 'permit_hash': permit.hash}
+            results = together(
+                *[functools.partial(source.say, 'start', **about)] * 4,
+                functools.partial(source.state, migration, 'never_started'),
+                functools.partial(dest.state, migration, 'no_domain'),
+            )
+            started = {
+                one['start'] for one in results if isinstance(one, dict)
+            }
+            self.assertLessEqual(len(started), 1, results)
+            # Whatever came first, now it is aborted.
+            for host, word in (
+                (source, 'never_started'),
+                (dest, 'no_domain'),
+            ):
+                host.state(migration, word)
+            row = self.admin.get_server(SERVER)
+            self.assertEqual(
+                ('h1', 1, None), (row['holder'], row['epoch'], row['pending'])
+            )
+        self.assert_whole()
+
+    def test_decision(self):
+        """12 workers hear words that decide, each in another way."""
+        source, dest = self.host('h1'), self.host('h2')
+        source.claim(SERVER)
+        words = [
+            ('source', 'stream_completed'),
+            ('source', 'kept'),
+            ('dest', 'no_domain'),
+            ('dest', 'activated'),
+        ] * 3
+        for _ in range(3):
             row = self.admin.get_server(SERVER)
             one, two = (
                 (source, dest) if row['holder'] == 'h1' else (dest, source)
             )
-            migration, _ = self.handed_over(one, two, SERVER)
-            results = together(
-                functools.partial(one.state, migration, 'stream_completed'),
-                functools.partial(two.state, migration, 'no_domain'),
-                functools.partial(
-                    self.admin.abort_migration, migration, 'h2 is off'
+            migration, permit = self.moving(one, two, SERVER)
+            ends = {'source': one, 'dest': two}
+            together(
+                *[
+                    functools.partial(ends[end].state, migration, word)
+                    for end, word in words
+                ]
+            )
+            # Both look again, and agree.
+            one.state(migration, 'ended_here')
+            receipt = two.state(migration, 'activated')
+            row = self.admin.get_server(SERVER)
+            content = one.read(receipt).content
+            self.assertEqual(
+                (content.holder, content.held, None, None),
+                (
+                    row['holder'],
+                    row['epoch'],
+                    row['pending'],
+                    row['disputed'],
                 ),
             )
-            tokens = [
-                (item['receipt'] if isinstance(item, dict) else item)
-                for item in results
-            ]
-            # The operator alone is told that it is too late.
-            said = set(tokens) - {'MIGRATION_SPENT'}
-            self.assertEqual(1, len(said), results)
-            self.assertEqual(number + 1, len(self.admin.list_receipts()))
+            self.assertIn(
+                (row['holder'], row['epoch']),
+                (
+                    (one.name, permit.content.epoch),
+                    (two.name, permit.content.new_epoch),
+                ),
+            )
+        self.assert_whole()
 
-    def test_receipts(self):
-        """Appending to one chain from everywhere keeps it whole."""
+    def test_words_of_both_that_abort(self):
+        """Neither alone decides: the second one does, whoever it is."""
+        source, dest = self.host('h1'), self.host('h2')
+        source.claim(SERVER)
+        for _ in range(4):
+            migration, _ = self.moving(source, dest, SERVER)
+            results = together(
+                functools.partial(source.state, migration, 'kept'),
+                functools.partial(dest.state, migration, 'no_domain'),
+            )
+            self.assertEqual(1, len(set(results) - {''}), results)
+            self.assertIsNone(self.admin.get_server(SERVER)['pending'])
+
+    def test_documents(self):
+        """What is signed everywhere at once comes into one log."""
         hosts = [self.host(f'h{number}') for number in range(6)]
         servers = [str(uuid.UUID(int=50 + number)) for number in range(6)]
         for host, server in zip(hosts, servers, strict=True):
             host.claim(server)
-        results = together(
+        together(
             *[
                 lambda host=host, server=server: host.delete(server)
                 for host, server in zip(hosts, servers, strict=True)
-            ]
+            ],
+            *[self.admin.list_receipts] * 4,
         )
-        self.assertEqual(
-            6,
-            receipts.verify(self.korora.service.db, self.korora.ring),
-            results,
+        self.assertEqual(6, len(self.admin.list_receipts()))
+        self.assertEqual(12, self.assert_whole())
+
+    def test_presented(self):
+        """The same documents by many, with the server going on meanwhile."""
+        source, dest = self.host('h1'), self.host('h2')
+        source.claim(SERVER)
+        self.moved(source, dest, SERVER)
+        tokens = [one.token for one in source.documents.values()]
+        with self.korora.service.db.write() as session:
+            for table in (models.Document, models.Server, models.Migration):
+                session.execute(sa.delete(table))
+        shown = functools.partial(source.present, *tokens)
+        results = together(*[shown] * 6, dest.heal, dest.heal)
+        self.assertNotIn('INTERNAL', results)
+        shown()
+        dest.approve((SERVER, 2))
+        self.assert_whole()
+
+    def assert_whole(self) -> int:
+        report = log.verify(
+            self.korora.service.db,
+            self.korora.ring,
+            self.korora.service.anchor,
         )
+        report.check()
+        self.assertEqual([], report.holes)
+        return report.documents
 
     def test_proof(self):
         rivals = [

@@ -845,18 +845,21 @@ class TestWords(CustodyTestCase):
 
     def test_operator_aborts(self):
         self.handed()
-        token = self.admin.abort_migration(MIGRATION, 'h2 is off')['receipt']
+        token = self.resolved('h2 is off')
         self.assertEqual('aborted', self.verified(token).outcome)
         self.assertEqual(token, self.dest.state(MIGRATION, 'no_domain'))
-        self.assertEqual(
-            token, self.admin.abort_migration(MIGRATION, 'again')['receipt']
-        )
+        self.assertEqual(token, self.resolved('again'))
+
+    def resolved(self, why: str) -> str:
+        answer = self.admin.resolve_migration(MIGRATION, 'source', why)
+        return answer['receipt']
 
     def test_operator_cannot_abort_what_is_committed(self):
         self.started()
         self.dest.state(MIGRATION, 'activated')
+        self.source.state(MIGRATION, 'stream_completed')
         with self.refused('MIGRATION_SPENT'):
-            self.admin.abort_migration(MIGRATION, 'too late')
+            self.resolved('too late')
 
 
 class TestDisputes(CustodyTestCase):

@@ -24,7 +24,7 @@ class RepeatsTest(CustodyTestCase):
         with self.korora.service.db.read() as session:
             return tuple(
                 session.scalar(sa.select(sa.func.count()).select_from(table))
-                for table in (models.Audit, models.Receipt, models.Server)
+                for table in (models.Audit, models.Document, models.Server)
             )
 
     def message(self, host: agent.SimAgent, purpose: str, **body) -> dict:
@@ -40,7 +40,7 @@ class RepeatsTest(CustodyTestCase):
 
     def test_claim_and_delete(self):
         claim = self.message(self.source, 'claim', instance=OTHER, key=KEY)
-        self.assertEqual(1, self.twice(self.source, claim)['claim']['epoch'])
+        self.source.keep(self.twice(self.source, claim)['grant'])
         self.twice(
             self.source, self.message(self.source, 'delete', instance=OTHER)
         )
@@ -64,20 +64,65 @@ class RepeatsTest(CustodyTestCase):
         # Above: the same, with a new challenge.
         again = self.source.say('send', **wanted)
         self.assertEqual(first['permit'], again['permit'])
-        self.assertEqual(2, self.admin.get_server(SERVER)['max_epoch'])
+        self.assertEqual(2, self.version())
         with self.refused('MIGRATION_SPENT'):
             self.source.say('send', **{**wanted, 'nonce': '0e' * 32})
         self.korora.clock.advance(31)
         with self.refused('RESULT_EXPIRED'):
             self.source.say('send', **wanted)
+        permit = self.dest.keep(first['permit'])
+        about = {'migration': MIGRATION, 'permit_hash': permit.hash}
         self.twice(
-            self.dest,
-            self.message(
-                self.dest, 'commit', migration=MIGRATION, statement='activated'
-            ),
+            self.dest, self.message(self.dest, 'sealed', **about, key=KEY)
         )
+        self.twice(self.source, self.message(self.source, 'start', **about))
+        for host, word in (
+            (self.dest, 'activated'),
+            (self.source, 'stream_completed'),
+        ):
+            self.twice(
+                host,
+                self.message(
+                    host, 'tell', migration=MIGRATION, statement=word
+                ),
+            )
         with self.refused('MIGRATION_SPENT'):
             self.source.say('send', **wanted)
+
+    def test_with_new_challenges(self):
+        """I17: each call is idempotent by what it says."""
+        calls = [lambda: self.source.claim(OTHER, KEY)]
+        migration, answer = self.handed(migration=MIGRATION)
+        msk_name = self.source.read(answer['permit']).content.msk_name
+        permit = self.dest.keep(answer['permit'])
+        calls.append(
+            lambda: self.source.send(migration, SERVER, 'h2', msk_name)[
+                'permit'
+            ]
+        )
+        self.again(calls)
+        calls = [lambda: self.dest.sealed(permit) and None]
+        self.again(calls)
+        calls.append(lambda: self.source.start(permit)['start'])
+        self.again(calls)
+        calls = [
+            lambda: self.dest.state(migration, 'activated'),
+            lambda: self.source.state(migration, 'stream_completed'),
+            lambda: self.source.present(
+                *(item.token for item in self.source.documents.values())
+            ),
+            lambda: self.source.heal()['wanted'],
+            lambda: self.source.delete(OTHER),
+        ]
+        self.again(calls)
+
+    def again(self, calls) -> None:
+        for call in calls:
+            first = call()
+            counted = self.counted()
+            for _ in range(2):
+                self.assertEqual(first, call())
+            self.assertEqual(counted, self.counted())
 
     def test_send_from_another_state(self):
         """The permit names the state of S, which must be the same."""
@@ -112,7 +157,7 @@ class RepeatsTest(CustodyTestCase):
         self.source.api.evidence('h1', claim)
         with self.refused('CHALLENGE_USED'):
             self.source.api.evidence('h1', claim)
-        self.assertEqual(1, self.source.claim(OTHER, KEY)['epoch'])
+        self.assertEqual(1, self.source.claim(OTHER, KEY).row.epoch)
 
     def patch_keep(self) -> None:
         kept = repeats.keep

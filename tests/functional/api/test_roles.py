@@ -30,6 +30,7 @@ READER = {
     'GET /v1/policies',
     'GET /v1/policies/{name}',
     'GET /v1/policies/{name}/differences/{host}',
+    'GET /v1/servers',
     'GET /v1/servers/{instance}',
     'GET /v1/migrations',
     'GET /v1/migrations/{id}',
@@ -38,13 +39,16 @@ READER = {
 ADMIN = READER | {
     'PUT /v1/hosts/{host}/approval',
     'DELETE /v1/hosts/{host}',
+    'POST /v1/hosts/{host}/evict',
     'POST /v1/references',
     'DELETE /v1/references/{name}',
     'POST /v1/policies',
     'PUT /v1/policies/{name}',
     'DELETE /v1/policies/{name}',
-    'POST /v1/migrations/{id}/abort',
-    'POST /v1/ledger/recover',
+    'POST /v1/servers/{instance}/reissue',
+    'POST /v1/servers/{instance}/release',
+    'POST /v1/migrations/{id}/resolve',
+    'POST /v1/documents',
 }
 ANYBODY = {'GET /', 'GET /v1/keys'}
 

@@ -7,7 +7,7 @@ from unittest import mock
 
 import fixtures
 from nova import context as nova_context
-from nova import exception
+from nova import exception, objects
 from nova.compute import task_states
 from nova.tests.fixtures import libvirt as fakelibvirt
 
@@ -16,8 +16,9 @@ from korora_nova.attester import socket_client
 from korora_nova.relying_party import arrival
 from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
-from tests.support import faults
 
+#: Of no server.
+UNKNOWN = '5a3f0d52-4f0c-4d5b-9a39-0b1b2f9b7d10'
 RESCUE_IMAGE = '155d900f-4e14-4e4c-a73d-069cbf4541e6'
 
 
@@ -135,9 +136,8 @@ class TestEnds(Base):
             self._wait_until_deleted(server)
         self.assert_buried(server)
 
-    @faults.not_yet('H4c', 'lifecycle', today='the key stays')
     def test_deleted_while_the_host_is_down(self):
-        """H4c: a delete on a dead host leaves the key; a sweep should bury."""
+        """H4c: a delete on a dead host left the key; mended."""
         server = self.protect()
         self.computes['h1'].stop()
         service = self.computes['h1'].service_ref.uuid
@@ -147,12 +147,58 @@ class TestEnds(Base):
         domain.destroy()
         domain.undefine()
         self.api.put_service(service, {'forced_down': False})
+        self.flags(reconcile_interval=1, group='korora')
         self.restart_compute_service('h1')
         self.flags(running_deleted_instance_timeout=0)
         self.computes['h1'].manager._cleanup_running_deleted_instances(
             nova_context.get_admin_context()
         )
         self.assert_buried(server)
+
+    def test_compared(self):
+        """The reconciler, on Nova's own records."""
+        kept, moved, ended = (self.protect() for _ in range(3))
+        reconciler = self.driver._korora.reconciler
+        self.h1.vault[UNKNOWN] = dict(self.h1.vault[kept['id']])
+        instance = self.instance(moved)
+        instance.host = 'h2'
+        instance.save()
+        instance = self.instance(ended)
+        instance.destroy()
+        self.assertTrue(reconciler.step())
+        # Its guest still runs.
+        self.assertIn(ended['id'], self.h1.vault)
+        self.domain('h1', ended).destroy()
+        self.assertTrue(reconciler.step())
+        self.assertEqual(
+            {kept['id'], moved['id'], UNKNOWN}, set(self.h1.vault)
+        )
+        log = self.stdlog.logger.output
+        self.assertIn(f'server {moved["id"]}, which Nova has on host h2', log)
+        self.assertIn(f'server {UNKNOWN}, which Nova does not know', log)
+        self.assertNotIn(f'server {kept["id"]}, which', log)
+
+    def test_compared_during_a_migration(self):
+        server = self.protect()
+        instance = self.instance(server)
+        instance.host = 'h2'
+        instance.save()
+        migration = objects.Migration(
+            nova_context.get_admin_context(),
+            instance_uuid=instance.uuid,
+            source_compute='h1',
+            dest_compute='h2',
+            migration_type='live-migration',
+            status='running',
+        )
+        migration.create()
+        reconciler = self.driver._korora.reconciler
+        self.assertTrue(reconciler.step())
+        self.assertEqual({}, reconciler._told)
+        migration.status = 'completed'
+        migration.save()
+        self.assertTrue(reconciler.step())
+        self.assertEqual([server['id']], list(reconciler._told))
 
     def test_rescue_refused(self):
         """M6: a refused rescue turned the guest off; mended."""
@@ -408,11 +454,26 @@ class TestStockDriver(base.Base):
 
     FILTER = True
 
-    @faults.not_yet('H3', 'lifecycle', today="'h2' != 'h1'")
     def test_attested_host_without_our_driver(self):
-        """H3: a host with the stock driver passes; evidence should tell."""
+        """H3: a host with the stock driver passed; mended."""
         self.flags(compute_driver='libvirt.LibvirtDriver')
         self.start_hosts('h1')
         self.flags(compute_driver='korora.KororaLibvirtDriver')
         self.start_hosts('h2')
         self.assertEqual('h2', self.host_of(self.create(base.TRUSTED)))
+
+    def test_driver_that_refuses(self):
+        """H3: where Nova has drifted the driver would refuse."""
+        self.start_hosts('h1', 'h2')
+        agent = self.cloud.agent('h1')
+        driver = self.computes['h1'].driver
+        self.assertEqual(
+            'korora_nova.relying_party.driver.KororaLibvirtDriver',
+            agent.enforcer[0],
+        )
+        driver._korora.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
+        driver._korora.presence.step()
+        self.assertIn('NOVA_DRIFT', agent.enforcer[1])
+        self.assertEqual('h2', self.host_of(self.create(base.TRUSTED)))
+        # Whom nothing is required of is not concerned.
+        self.assertEqual('h1', self.host_of(self.create()))

@@ -258,11 +258,11 @@ class NeededTestCase(KeysTestCase):
             )
         )
 
-    def decided(self) -> None:
+    def decided(self, **columns: object) -> None:
         with self.db.write() as session:
-            session.get(
-                models.Migration, documents.MIGRATION
-            ).status = 'committed'
+            found = session.get(models.Migration, documents.MIGRATION)
+            for name, value in {'status': 'committed', **columns}.items():
+                setattr(found, name, value)
 
     def receipt(self, signer: str, version: int, instance: str = A) -> None:
         """The newest document of a server."""
@@ -359,6 +359,43 @@ class TestRetire(NeededTestCase):
             output = self.run_keys('retire', old, code=1)
         self.assertIn(documents.MIGRATION, output)
         self.assertIs(State.VERIFY_ONLY, self.state(old))
+
+    def hosts(self, **evicted_at: float | None) -> None:
+        self.store(
+            *(
+                models.Host(
+                    name=name, ek_hash=name, approved=True, evicted_at=at
+                )
+                for name, at in evicted_at.items()
+            )
+        )
+
+    def test_a_decision_that_may_be_reversed(self):
+        """S may come to say that it kept the guest: its copy counts then."""
+        custody = self.ring.active('custody').kid
+        old, new = self.replaced('approval')
+        self.hosts(h1=None, h2=None)
+        self.permitted(custody, new)
+        self.receipt(custody, 9)
+        self.holds(A, 'h2', new)
+        self.row(A, holder='h2', approval_kid=new, head=f'{9:064x}')
+        moved = {'start_hash': 'a', 'dest_word': 'activated'}
+        self.decided(**moved)
+        self.assertIn(documents.MIGRATION, self.refused('retire', old))
+        self.decided(source_word='kept', contradicted_at=1.0)
+        self.assertIn(documents.MIGRATION, self.refused('retire', old))
+        self.decided(source_word='stream_completed', contradicted_at=None)
+        self.run_keys('retire', old)
+
+    def test_an_end_that_is_evicted_says_nothing_any_more(self):
+        custody = self.ring.active('custody').kid
+        old, new = self.replaced('approval')
+        self.hosts(h1=1.0, h2=None)
+        self.permitted(custody, new)
+        self.receipt(custody, 9)
+        self.row(A, holder='h2', approval_kid=new, head=f'{9:064x}')
+        self.decided(start_hash='a', dest_word='activated')
+        self.run_keys('retire', old)
 
     def test_documents_outlive_custody_keys(self):
         old, new = self.replaced('custody')

@@ -29,7 +29,11 @@ COMMON = {'result': 'a.b.c', 'ima_offset': 7, 'next_challenge': CHALLENGE}
 #: What each purpose adds to an answer.
 SERVED = {
     exchange.Served: {},
-    exchange.Heard: {'wanted': [documents.INSTANCE], 'news': ['a.b.c']},
+    exchange.Heard: {
+        'approval_kid': 'ab' * 8,
+        'wanted': [documents.INSTANCE],
+        'news': ['a.b.c'],
+    },
     exchange.Presented: {'news': []},
     exchange.Granted: {'grant': 'a.b.c'},
     exchange.Approvals: {'approvals': [APPROVAL, APPROVAL]},
@@ -121,7 +125,9 @@ class AnswerTest(unittest.TestCase):
     def test_lists_of_other_things(self):
         for heard in ({'wanted': [1], 'news': []}, {'news': [None]}):
             with self.assertRaises(errors.Unavailable):
-                exchange.Heard.from_json({'wanted': [], **heard})
+                exchange.Heard.from_json(
+                    {'approval_kid': '', 'wanted': [], **heard}
+                )
 
     def test_malformed_approvals(self):
         for given in ([{}], [None], [{**APPROVAL, 'epoch': 0}]):

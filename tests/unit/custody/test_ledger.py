@@ -97,6 +97,16 @@ class LedgerTest(unittest.TestCase):
         with self.assertRaises(ValueError):
             ledger.LedgerRow.from_json(None)
 
+    def test_json_of_what_is_not_told(self):
+        for reason in ('LEDGER_BEHIND', 'LEDGER_FORKED'):
+            shown = {'instance': ROW.instance, 'refused': {'reason': reason}}
+            with self.assertRaises(errors.Conflict) as caught:
+                ledger.LedgerRow.from_json(shown)
+            self.assertEqual(reason, caught.exception.reason)
+        for refused in ({'reason': 'X'}, {}, 'LEDGER_BEHIND'):
+            with self.assertRaises(ValueError):
+                ledger.LedgerRow.from_json({'refused': refused})
+
 
 class LedgerMachine(stateful.RuleBasedStateMachine):
     """I3, with copies that no host ever forgets: backups of everything."""

@@ -24,7 +24,7 @@ GOOD = {
         'instance': documents.INSTANCE,
         'key': documents.MSK,
     },
-    'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3]]},
+    'approve': {'version': 1, 'keys': [[documents.INSTANCE, 3, 'ab' * 8]]},
     'receive': {
         'version': 1,
         **UUIDS,
@@ -42,6 +42,7 @@ GOOD = {
         'nonce': '44' * 32,
         'dest': 'h2',
         'msk_name': documents.MSK,
+        'kid': 'ab' * 8,
     },
     'sealed': {
         'version': 1,
@@ -93,10 +94,13 @@ class MessagesTest(unittest.TestCase):
         self.assertIs(words.Statement.ACTIVATED, told.statement)
         for number in (3, 3.0):
             approve = bodies.Approve.from_json(
-                {'version': 1, 'keys': [[documents.INSTANCE, number]]}
+                {
+                    'version': 1,
+                    'keys': [[documents.INSTANCE, number, 'ab' * 8]],
+                }
             )
             (key,) = approve.keys
-            self.assertEqual((documents.INSTANCE, 3), key)
+            self.assertEqual((documents.INSTANCE, 3, 'ab' * 8), key)
             self.assertIs(int, type(key.epoch))
 
     def test_reading_changes_no_document(self):
@@ -184,8 +188,10 @@ class MessagesTest(unittest.TestCase):
             ('approve', 'keys', []),
             ('approve', 'keys', [[1, 2]]),
             ('approve', 'keys', [[documents.INSTANCE]]),
-            ('approve', 'keys', [[documents.INSTANCE, 0]]),
-            ('approve', 'keys', [[documents.INSTANCE, 1]] * 65),
+            ('approve', 'keys', [[documents.INSTANCE, 1]]),
+            ('approve', 'keys', [[documents.INSTANCE, 0, 'ab' * 8]]),
+            ('approve', 'keys', [[documents.INSTANCE, 1, '']]),
+            ('approve', 'keys', [[documents.INSTANCE, 1, 'ab' * 8]] * 65),
             ('tell', 'statement', 'lost'),
             ('tell', 'statement', 'delete'),
             ('present', 'documents', []),

@@ -79,6 +79,7 @@ class ReceiptTest(unittest.TestCase):
             {'version': 5},
             {'migration': ''},
             {**documents.ABORTED, 'holder': 'h2'},
+            {**documents.ABORTED, 'source': ''},
             {**documents.ABORTED, 'held': 0},
             {**documents.ABORTED, 'held': 7},
             {**documents.DELETED, 'holder': 'h1', 'held': 5},
@@ -150,6 +151,10 @@ class ReceiptTest(unittest.TestCase):
             self.check(
                 'check_given_up',
                 {'instance': documents.INSTANCE, 'epoch': 5},
-                ({'instance': documents.OTHER}, {'epoch': 4}),
+                ({'instance': documents.OTHER}, {'epoch': 6}),
                 **changes,
+            )
+            # Whatever is older is dead as well, whoever held it.
+            self.verified(**changes, source='').check_given_up(
+                instance=documents.INSTANCE, epoch=4
             )

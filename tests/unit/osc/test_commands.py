@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
-import pathlib
 import time
 
-import fixtures
 import jwt
 import requests
 from osc_lib import exceptions
@@ -11,7 +9,6 @@ from osc_lib import exceptions
 from korora_nova.osc import (
     base,
     host,
-    ledger,
     migration,
     plugin,
     receipt,
@@ -36,7 +33,9 @@ MIGRATION = {
     'instance': '9a',
     'source': 'h1',
     'dest': 'h2',
-    'status': 'pending',
+    'status': 'moving',
+    'source_word': 'kept',
+    'dest_word': None,
     'epoch': 2,
     'receipt': None,
     'created_at': 60,
@@ -311,70 +310,14 @@ class TestMigration(CommandTest):
     def test_list(self) -> None:
         self.answer('GET', '/v1/migrations', {'migrations': [MIGRATION]})
         shown = self.run_json(migration.ListMigration)[0]
-        self.assertEqual('pending', shown['Status'])
+        self.assertEqual('moving', shown['Status'])
+        self.assertEqual('kept', shown['Source Says'])
         self.assertEqual('1970-01-01T00:01:00Z', shown['Created At'])
 
     def test_show(self) -> None:
         self.answer('GET', '/v1/migrations/1b3f', MIGRATION)
         shown = self.run_json(migration.ShowMigration, '1b3f')
         self.assertEqual('h2', shown['dest'])
-
-    def test_abort_says_why(self) -> None:
-        self.answer('POST', '/v1/migrations/1b3f/abort', {'receipt': 'a.b.c'})
-        shown = self.run_json(
-            migration.AbortMigration, '1b3f', '--reason', 'h2 is dead'
-        )
-        self.assertEqual({'receipt': 'a.b.c'}, shown)
-        self.assertEqual(
-            {'reason': 'h2 is dead'}, self.http.last_request.json()
-        )
-
-
-class TestLedger(CommandTest):
-    def file(self, text: str) -> str:
-        path = self.useFixture(fixtures.TempDir()).join('receipts')
-        pathlib.Path(path).write_text(text)
-        return path
-
-    def test_show(self) -> None:
-        row = {
-            'instance': '9a',
-            'holder': 'h1',
-            'epoch': 1,
-            'max_epoch': 1,
-            'pending': None,
-        }
-        self.answer('GET', '/v1/servers/9a', row)
-        self.assertEqual(row, self.run_json(ledger.ShowLedger, '9a'))
-
-    def test_recover_sends_each_receipt_once(self) -> None:
-        self.answer('POST', '/v1/ledger/recover', {'incarnation': 'new'})
-        shown = self.run_json(
-            ledger.RecoverLedger,
-            self.file('a.b.c\n\nd.e.f\n'),
-            self.file('{"seq": 1, "token": "d.e.f"}\n{"token": "g.h.i"}\n'),
-        )
-        self.assertEqual({'incarnation': 'new'}, shown)
-        self.assertEqual(
-            {'receipts': ['a.b.c', 'd.e.f', 'g.h.i']},
-            self.http.last_request.json(),
-        )
-
-    def test_recover_refuses_files_without_receipts(self) -> None:
-        for text in ('', '[]', '{', '{"a": 1}', 'no receipt', 'a.b.c\n{'):
-            self.assertRaises(
-                exceptions.CommandError,
-                self.run_command,
-                ledger.RecoverLedger,
-                self.file(text),
-            )
-        self.assertRaises(
-            exceptions.CommandError,
-            self.run_command,
-            ledger.RecoverLedger,
-            '/does/not/exist',
-        )
-        self.assertFalse(self.http.called)
 
 
 class TestReceipt(CommandTest):

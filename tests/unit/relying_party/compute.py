@@ -84,6 +84,9 @@ class Hypervisor:
     def is_alive(self, instance):
         return self.alive
 
+    def is_off(self, instance):
+        return not self.alive
+
 
 class Host:
     """One host, and Nova and libvirt as its parts see them."""
@@ -102,6 +105,8 @@ class Host:
                 agent_timeout=5,
                 boot_wait=0,
                 boot_retry=100,
+                reconcile_interval=0,
+                reconcile_batch=10,
             ),
             libvirt=SimpleNamespace(
                 live_migration_inbound_addr=None,
@@ -114,10 +119,20 @@ class Host:
         #: Servers, and live migrations that Nova records.
         self.running = []
         self.records = []
+        #: All that Nova's cell has a record of; who was looked up.
+        self.instances = {}
+        self.looked_up = []
+        self.moving = set()
+        self.fails = None
         #: What Nova was told: faults and reboots.
         self.told = []
         self.parts = korora_host.Host(
-            self.conf, lambda timeout: self.agent, self.libvirt, self, self
+            self.conf,
+            lambda timeout: self.agent,
+            self.libvirt,
+            self,
+            self,
+            'tests.Driver',
         )
         self.gate = self.parts.gate
         self.servers = self.parts.servers
@@ -126,6 +141,7 @@ class Host:
         self.keys = self.parts.keys
         self.starts = self.parts.starts
         self.retries = self.parts.retries
+        self.reconciler = self.parts.reconciler
         self.onboarding = self.parts.onboarding
         self.outgoing = self.parts.outgoing
         self.incoming = self.parts.incoming
@@ -144,6 +160,15 @@ class Host:
 
     def find(self, uuid):
         return next((each for each in self.running if each.uuid == uuid), None)
+
+    def look_up(self, uuid):
+        self.looked_up.append(uuid)
+        if self.fails is not None:
+            raise self.fails
+        return self.instances.get(uuid)
+
+    def is_moving(self, instance):
+        return instance.uuid in self.moving
 
     def add_fault(self, instance, exc):
         self.told.append(str(exc))

@@ -165,7 +165,7 @@ class StandIn:
             return 0, f'| h1 | {tier} |'
         if 'tpm2_nvread' in text:
             return 0, 'WARN: something\nc0ffee  -\n'
-        return 0, '| holder | h1 |' if 'ledger show' in text else ''
+        return 0, '| holder | h1 |' if 'server show' in text else ''
 
     def start(self, name: str) -> None:
         self.done.append(f'start {name}')

@@ -50,6 +50,33 @@ class RecordTestCase(testtools.TestCase):
         )
 
 
+class TestFind(RecordTestCase):
+    def test_found(self):
+        self.nova({nova_record.HOST: 'h1', 'status': 'SHUTOFF'})
+        self.assertEqual(
+            nova_record.NovaServer('h1', 'SHUTOFF'),
+            self.record.find_server(SERVER),
+        )
+
+    def test_not_scheduled(self):
+        self.nova({nova_record.HOST: None})
+        found = self.record.find_server(SERVER)
+        self.assertEqual({'host': None, 'status': ''}, found.to_json())
+
+    def test_gone(self):
+        self.nova(status=404)
+        self.assertIsNone(self.record.find_server(SERVER))
+
+    def test_no_answer(self):
+        """Nobody is gone because Nova is away, or shows too little."""
+        for server, status in ((STATE, 200), (STATE, 503), (STATE, 403)):
+            self.nova(server, status=status)
+            error = self.assertRaises(
+                errors.Unavailable, self.record.find_server, SERVER
+            )
+            self.assertEqual('NOVA_UNAVAILABLE', error.reason)
+
+
 class TestServer(RecordTestCase):
     def refused(self, reason: str) -> None:
         error = self.assertRaises(

@@ -150,7 +150,7 @@ def boot(world: World) -> None:
     world.flavors()
     world.create('vtpm', PROTECTED)
     uuid = world.server('vtpm')['id']
-    row = world.show(f'attestation ledger show {uuid}')
+    row = world.show(f'attestation server show {uuid}')
     if row['holder'] != world.cloud.controller.name:
         raise Failed(f'the ledger says {row}')
 

@@ -33,12 +33,8 @@ class TokenTest(unittest.TestCase):
             'result': result.sign_result(
                 documents.a_result(), cls.keys.result
             ),
-            'permit': custody.sign(
-                documents.a_permit(), cls.keys.custody
-            ),
-            'receipt': custody.sign(
-                documents.a_receipt(), cls.keys.custody
-            ),
+            'permit': custody.sign(documents.a_permit(), cls.keys.custody),
+            'receipt': custody.sign(documents.a_receipt(), cls.keys.custody),
         }
 
     def refused(self, forged, kind):

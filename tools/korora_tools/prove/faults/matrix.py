@@ -65,6 +65,7 @@ class _Tally:
             'cells': max(self.cells.values(), default=0),
             'runs': len(self.rows),
             'met': sum(bool(row['met']) for row in self.rows),
+            'operated': sum(bool(row.get('operated')) for row in self.rows),
             **{
                 what: sum(bool(row[what]) for row in self.rows) for what in BAD
             },
