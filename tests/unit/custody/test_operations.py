@@ -18,7 +18,7 @@ REQUESTS = {
     'status': {},
     'attest': {},
     'verdict': {'host': 'h2'},
-    'enforces': {'driver': 'a.Driver', 'version': '1', 'drift': ''},
+    'enforces': {'driver': 'a.Driver', 'release': '1', 'drift': ''},
     'protection': {**SERVER, 'ledger': False},
     'seal': {
         **SERVER,
@@ -45,7 +45,7 @@ STATUS = {
     'tier': 'none',
     'reasons': ['TPM_UNAVAILABLE'],
     'expires': None,
-    'receipt_head': '',
+    'documents': 0,
     'keys': [{**SERVER, 'state': 'held', 'epoch': 3, 'migration': ''}],
     'last_handover': {'role': 'source', 'ms': 1.5, 'tpm_commands': 16},
     'versions': {'korora-nova': '1.0'},
@@ -207,3 +207,12 @@ class AnswersTest(Base):
             ('versions', {'korora-nova': 1}),
         ):
             self.refused(answers.HostStatus, {**STATUS, field: value})
+
+
+class EnvelopeTest(unittest.TestCase):
+    def test_fields_leave_the_envelope_alone(self) -> None:
+        """A field of such a name would take the place of the message's own."""
+        for name, request in operations.REQUESTS.items():
+            self.assertEqual(
+                set(), {'version', 'op'} & set(request.PROPERTIES), name
+            )
