@@ -93,6 +93,27 @@ class TestReissue(OperatorTestCase):
         with self.refused('NOT_FENCED'):
             self.admin.reissue_server(SERVER, WHY)
 
+    def test_rebooted_while_the_service_was_not_there(self):
+        """A restored database may lack what was opened since."""
+        self.korora.restart()
+        self.admin = self.korora.client_as('admin')
+        self.source.api = self.korora.client_as('attester')
+        self.source.reboot()
+        self.source.attest_now()
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, WHY)
+        # The next one counts: the service has seen both boots.
+        self.source.reboot()
+        self.source.attest_now()
+        self.admin.reissue_server(SERVER, WHY)
+
+    def test_suspended(self):
+        """Guests survive a suspension: the reset count stays."""
+        self.source.tpm.restart_count += 1
+        self.source.attest_now()
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, WHY)
+
     def test_no_copy_is_reported(self):
         known = Known(SERVER, 1, self.grant.hash, '')
         self.source.attest_now(known=[known])
