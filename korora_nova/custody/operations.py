@@ -12,6 +12,7 @@ request                 answer                asked by
 ======================  ====================  ============================
 Status                  HostStatus            operators; nova-compute once
 Attest, Verdict         Appraised             every start, every stream
+Enforces                Done                  nova-compute, again and again
 Protection              Protected             every operation on a server
 Seal, Open              Key                   starts
 Close                   Done                  the end of a start
@@ -31,7 +32,7 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.custody import bodies, messages
 from korora_nova.rats import schemas
 from korora_nova.secret import Secret
 
@@ -121,6 +122,24 @@ class Verdict(Request):
     PROPERTIES = {'host': schemas.HOST}
 
     host: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Enforces(Request):
+    """nova-compute runs our driver.
+
+    :param driver: its class; ``version`` of this package in nova-compute.
+    :param drift: why it refuses protected servers, '' if nothing is wrong.
+    """
+
+    OP = 'enforces'
+    PROPERTIES = {
+        name: bodies.ENFORCER[name] for name in ('driver', 'version', 'drift')
+    }
+
+    driver: str
+    version: str
+    drift: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,6 +334,7 @@ REQUESTS: dict[str, type[Request]] = {
         Status,
         Attest,
         Verdict,
+        Enforces,
         Protection,
         Seal,
         Open,

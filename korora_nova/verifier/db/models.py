@@ -45,6 +45,8 @@ class Host(Base):
     ``report_upto`` say how far a report of several pages has come.
     ``evicted_at`` is when an operator gave it up with all its keys,
     ``prior_boot_at`` when it was last heard before its TPM's last reset.
+    ``enforcer`` is what it attested last of its nova-compute, which spoke at
+    ``enforcer_at``.
     """
 
     __tablename__ = 'hosts'
@@ -83,6 +85,10 @@ class Host(Base):
     )
     evicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     prior_boot_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    enforcer: orm.Mapped[dict[str, Any] | None] = orm.mapped_column(
+        sa.JSON(none_as_null=True)
+    )
+    enforcer_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
         sa.JSON, deferred=True

@@ -113,6 +113,7 @@ class Base(testtools.TestCase):
         life=180.0,
         key=None,
         cloud=CLOUD,
+        enforcer='',
     ):
         issued = self.now if issued is None else issued
         return signed.sign_result(
@@ -121,6 +122,7 @@ class Base(testtools.TestCase):
                 ak_name='00' * 34,
                 tier=tier,
                 reasons=tuple(reasons),
+                enforcer=enforcer,
                 issued=issued,
                 expires=issued + life,
                 cloud=cloud,
