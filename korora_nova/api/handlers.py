@@ -261,7 +261,7 @@ def list_servers(call: Call) -> Answer:
         servers.Query(
             issues=query.get('issues') == 'true',
             holder=query.get('holder', ''),
-            limit=min(int(query.get('limit', servers.LIMIT)), servers.LIMIT),
+            limit=min(int(query.get('limit', servers.DEFAULT)), servers.LIMIT),
             marker=query.get('marker', ''),
         ),
     )

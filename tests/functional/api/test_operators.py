@@ -11,6 +11,7 @@ from korora_nova.custody.bodies import Known
 from korora_nova.verifier.custody import evicting, log, servers
 from korora_nova.verifier.db import models
 from tests.functional.api import base
+from tests.support import postgresql
 
 SERVER = str(uuid.UUID(int=1))
 OTHER = str(uuid.UUID(int=2))
@@ -301,6 +302,12 @@ class ConcurrencyTest(base.MariaDbTestCase, OperatorTestCase):
     def documents(self) -> list[str]:
         with self.korora.service.db.read() as session:
             return list(session.scalars(sa.select(models.Document.hash)))
+
+
+class PostgreSqlConcurrencyTest(ConcurrencyTest):
+    """The same with PostgreSQL."""
+
+    SERVER = postgresql.PostgreSql
 
 
 class TestUnheard(base.ApiTestCase):
