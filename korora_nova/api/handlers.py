@@ -319,7 +319,7 @@ def list_receipts(call: Call) -> Answer:
             errors.Reason.INVALID_REQUEST,
             'The parameter since is a sequence number.',
         )
-    return {'receipts': log.list_receipts(call.service, int(since))}
+    return log.list_receipts(call.service, int(since))
 
 
 def present_documents(call: Call) -> Answer:

@@ -533,6 +533,18 @@ class TestEvict(OperatorTestCase):
         self.admin.reissue_server(SERVER, WHY, fenced='It is destroyed.')
 
 
+class TestReceipts(OperatorTestCase):
+    def test_pages(self):
+        for number in range(10, 15):
+            instance = str(uuid.UUID(int=number))
+            self.source.claim(instance)
+            self.source.delete(instance)
+        whole = self.admin.list_receipts()
+        self.patch(log, 'PAGE', 2)
+        self.assertEqual(5, len(whole))
+        self.assertEqual(whole, self.admin.list_receipts())
+
+
 class TestList(OperatorTestCase):
     def test_pages(self):
         for number in range(10, 15):
