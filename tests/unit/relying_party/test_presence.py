@@ -23,7 +23,7 @@ class TestPresence(compute.Base):
             [
                 {
                     'driver': 'tests.Driver',
-                    'version': conf.release(),
+                    'release': conf.release(),
                     'drift': '',
                 }
             ],
