@@ -117,6 +117,11 @@ class Base(unittest.TestCase):
 
 
 class RequestsTest(Base):
+    def test_envelope(self) -> None:
+        """A field cannot be called as one of what is around it."""
+        for request in operations.REQUESTS.values():
+            self.assertFalse({'version', 'op'} & set(request.PROPERTIES))
+
     def test_all(self):
         self.assertEqual(set(REQUESTS), set(operations.REQUESTS))
         for op, fields in REQUESTS.items():
