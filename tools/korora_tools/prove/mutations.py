@@ -143,8 +143,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             'if getattr(asked, field) != value:',
             'if False:',
         ),
-        _CUSTODY
-        + 'TestSend.test_differs_from_what_the_destination_asked_for',
+        _CUSTODY + 'TestSend.test_differs_from_what_the_destination_asked_for',
     ),
     Mutation(
         'SPENT',
