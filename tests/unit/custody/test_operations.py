@@ -18,7 +18,7 @@ REQUESTS = {
     'status': {},
     'attest': {},
     'verdict': {'host': 'h2'},
-    'enforces': {'driver': 'a.Driver', 'version': '1', 'drift': ''},
+    'enforces': {'driver': 'a.Driver', 'release': '1', 'drift': ''},
     'protection': {**SERVER, 'ledger': False},
     'seal': {
         **SERVER,
