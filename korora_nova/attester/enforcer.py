@@ -42,7 +42,7 @@ class Enforcement:
             before, self._heard = self._said(), (self._clock(), said)
         if before != said:
             LOG.info(
-                'nova-compute runs %(driver)s %(version)s: %(drift)s',
+                'nova-compute runs %(driver)s %(release)s: %(drift)s',
                 {**vars(said), 'drift': said.drift or 'it enforces'},
             )
             self._changed()
@@ -54,7 +54,7 @@ class Enforcement:
             if said is None or heard is None:
                 return None
             seen = max(0, int(self._clock() - heard[0]))
-        return Enforcer(said.driver, said.version, said.drift, seen)
+        return Enforcer(said.driver, said.release, said.drift, seen)
 
     def _said(self) -> ops.Enforces | None:
         if (

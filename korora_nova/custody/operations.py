@@ -128,17 +128,20 @@ class Verdict(Request):
 class Enforces(Request):
     """nova-compute runs our driver.
 
-    :param driver: its class; ``version`` of this package in nova-compute.
+    :param driver: its class; ``release`` of this package in nova-compute.
     :param drift: why it refuses protected servers, '' if nothing is wrong.
     """
 
     OP = 'enforces'
+    # Not "version": that is the message's own
     PROPERTIES = {
-        name: bodies.ENFORCER[name] for name in ('driver', 'version', 'drift')
+        'driver': bodies.ENFORCER['driver'],
+        'release': bodies.ENFORCER['version'],
+        'drift': bodies.ENFORCER['drift'],
     }
 
     driver: str
-    version: str
+    release: str
     drift: str
 
 
