@@ -212,3 +212,12 @@ class AnswersTest(Base):
             ('versions', {'korora-nova': 1}),
         ):
             self.refused(answers.HostStatus, {**STATUS, field: value})
+
+
+class EnvelopeTest(unittest.TestCase):
+    def test_fields_leave_the_envelope_alone(self) -> None:
+        """A field of such a name would take the place of the message's own."""
+        for name, request in operations.REQUESTS.items():
+            self.assertEqual(
+                set(), {'version', 'op'} & set(request.PROPERTIES), name
+            )

@@ -343,17 +343,29 @@ class TestMigration(CommandTest):
 
 class TestReceipt(CommandTest):
     def test_list(self) -> None:
-        token = signed(seq=3, outcome='committed', instance='9a', iat=60)
+        token = signed(version=3, outcome='committed', instance='9a', iat=60)
         self.answer('GET', '/v1/receipts', {'receipts': [token]})
         shown = self.run_json(receipt.ListReceipt, '--since', '2')[0]
-        self.assertEqual(3, shown['Seq'])
+        self.assertEqual(3, shown['Version'])
         self.assertEqual('committed', shown['Outcome'])
         self.assertEqual('1970-01-01T00:01:00Z', shown['Issued'])
         self.assertNotIn('Receipt', shown)
         self.assertEqual('since=2', self.http.last_request.query)
 
+    def test_pages(self) -> None:
+        self.http.get(
+            f'{URL}/v1/receipts',
+            [
+                {'json': {'receipts': [signed(version=1)], 'next': 7}},
+                {'json': {'receipts': [signed(version=2)], 'next': 7}},
+            ],
+        )
+        shown = self.run_json(receipt.ListReceipt)
+        self.assertEqual([1, 2], [one['Version'] for one in shown])
+        self.assertEqual('since=7', self.http.last_request.query)
+
     def test_signed_form(self) -> None:
-        token = signed(seq=3)
+        token = signed(version=3)
         self.answer('GET', '/v1/receipts', {'receipts': [token]})
         shown = self.run_json(receipt.ListReceipt, '--signed')[0]
         self.assertEqual(token, shown['Receipt'])

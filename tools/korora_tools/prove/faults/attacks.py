@@ -103,8 +103,8 @@ ATTACKS: tuple[Attack, ...] = (
     _of(
         'A7',
         'a large body from whoever has no challenge',
-        _API + 'test_attacks_ledger.FloodTest.'
-        'test_memory_for_a_host_that_nobody_knows',
+        _API + 'test_bad_input.TestChallengeFirst.'
+        'test_challenge_that_admits_nothing',
         'api/body.py:read',
         'admit()',
         'pass',
@@ -132,7 +132,7 @@ ATTACKS: tuple[Attack, ...] = (
         + 'test_attacks_custody.ReplacedKeyTest.test_migration_after_it',
         'attester/destination.py:Destination._keep',
         'content.approval_kid',
-        'next(iter(host.ring().approval))',
+        'list(host.ring().approval)[-1]',
     ),
     _of(
         'A11',
@@ -211,7 +211,7 @@ ATTACKS: tuple[Attack, ...] = (
         'a host claims a server that Nova has elsewhere',
         _UNIT + 'verifier.test_nova_record.TestServer.test_is_elsewhere',
         'verifier/nova_record.py:KeystoneNovaRecord.check_server',
-        'if server[HOST] != host:',
+        'if found.host != host:',
         'if False:',
     ),
     _of(
