@@ -162,6 +162,14 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         help='Seconds between two periodic attestations. Keep it well '
         'below [verifier] result_ttl.',
     ),
+    cfg.FloatOpt(
+        'enforcer_timeout',
+        default=90,
+        min=1,
+        help='Seconds of silence after which nova-compute of this host, '
+        'which tells every 5 seconds that it runs the driver of this '
+        'package, counts as gone.',
+    ),
     cfg.StrOpt(
         'libvirt_uri',
         default='qemu:///system',
@@ -245,6 +253,14 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         default=10,
         min=1,
         help='Seconds for which an on-demand challenge can be used.',
+    ),
+    cfg.BoolOpt(
+        'require_enforcer',
+        default=True,
+        help='Whether a host counts as enforcing only if its agent attests '
+        'that nova-compute runs the driver of this package. False while '
+        'hosts have agents that do not tell it; a driver that is known to '
+        'be of no use counts in any case. Will be removed.',
     ),
     cfg.FloatOpt(
         'evidence_max_age',

@@ -73,6 +73,16 @@ class Reason:
     RESULT_FORGED = Id(
         'Untrusted', 'The attestation result does not verify with pinned keys.'
     )
+    ENFORCER_ABSENT = Id(
+        'Untrusted',
+        "The host does not prove that its nova-compute runs Kororā's driver; "
+        'start it with compute_driver = korora.KororaLibvirtDriver.',
+    )
+    ENFORCER_DRIFT = Id(
+        'Untrusted',
+        "The host's nova-compute refuses protected servers; its log and "
+        'openstack attestation host show say why.',
+    )
     IDENTITY_CONFLICT = Id(
         'Conflict',
         'This host has another TPM, or this TPM another host.',

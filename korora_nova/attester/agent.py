@@ -19,6 +19,7 @@ from korora_nova.attester import server
 from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.destination import Destination
+from korora_nova.attester.enforcer import Enforcement
 from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor, Libvirt
@@ -77,7 +78,10 @@ class Agent:
         parts = Host(self.attester, self.vault, self.journal, hypervisor)
         self._parts = parts
         self._last = LastHandover()
-        self.reports = Reports(parts)
+        self.enforcement = Enforcement(
+            options.enforcer_timeout, lambda: self.attestation.kick()
+        )
+        self.reports = Reports(parts, self.enforcement.current)
         self.settler = Settler(parts, self.reports)
         self.statements = Statements(parts, self.settler)
         self.attestation = Attestation(
@@ -134,6 +138,7 @@ class Agent:
             'status': self.status,
             'attest': self.attest,
             'verdict': self.verdict,
+            'enforces': self.enforces,
             'protection': self.protection,
             'seal': self.seal,
             'open': self.open,
@@ -174,9 +179,14 @@ class Agent:
     def verdict(self, request: ops.Verdict) -> answers.Appraised:
         """The service's word on another host, verified.
 
-        :raises Untrusted: it is not affirming.
+        :raises Untrusted: it is not affirming, or does not enforce.
         """
-        return _appraised(self.attester.require_affirming(request.host))
+        return _appraised(self.attester.require_trusted(request.host))
+
+    def enforces(self, request: ops.Enforces) -> answers.Done:
+        """This host's nova-compute runs our driver."""
+        self.enforcement.hear(request)
+        return answers.Done()
 
     def protection(self, request: ops.Protection) -> answers.Protected:
         """Whether a server is protected, as vault and ledger know it."""

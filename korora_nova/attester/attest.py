@@ -264,10 +264,11 @@ class Attester:
             self.result = None  # no longer the latest
             raise
 
-    def require_affirming(self, host: str) -> VerifiedResult:
+    def require_trusted(self, host: str) -> VerifiedResult:
         """The service's current word on another host.
 
-        :raises Untrusted: it is not affirming, or not the service's.
+        :raises Untrusted: it is not affirming, does not enforce, or is not
+            the service's.
         """
         answer = faultpoints.call(
             'ask.look', lambda: self.client.get_result(host)
@@ -277,6 +278,7 @@ class Attester:
             raise malformed_answer('token')
         result = self.verify(token, host)
         result.require_affirming(time.time())
+        result.require_enforcing()
         return result
 
     def verify(self, token: str, host: str) -> VerifiedResult:

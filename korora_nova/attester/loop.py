@@ -43,6 +43,7 @@ class Attestation:
         self._report = report
         self._hear = hear
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._flight = threading.Lock()
         self._next: Challenge | None = None
         self._enrolled = False
@@ -56,8 +57,13 @@ class Attestation:
     def start(self) -> None:
         self._thread.start()
 
+    def kick(self) -> None:
+        """There is something to tell: attest soon."""
+        self._wake.set()
+
     def stop(self) -> None:
         self._stop.set()
+        self._wake.set()
         self._thread.join(5)
 
     def attest_now(self) -> VerifiedResult:
@@ -134,11 +140,14 @@ class Attestation:
         self._complaint = text
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
+            self._wake.clear()
+            if self._stop.is_set():
+                return
             try:
                 delay = self.step()
             except Exception:  # noqa: BLE001 - the loop outlives its bugs
                 LOG.exception('Attestation failed unexpectedly')
                 self._next = None
                 delay = self._interval
-            self._stop.wait(delay)
+            self._wake.wait(delay)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from oslo_log import log as logging
 
@@ -35,10 +35,16 @@ _WAITING = 4096
 
 
 class Reports:
-    """Pages of what is known, documents to present, and news."""
+    """Pages of what is known, documents to present, and news.
 
-    def __init__(self, host: Host) -> None:
+    :param enforcer: returns what is known of this host's nova-compute.
+    """
+
+    def __init__(
+        self, host: Host, enforcer: Callable[[], bodies.Enforcer | None]
+    ) -> None:
         self._host = host
+        self._enforcer = enforcer
         self._lock = threading.Lock()
         self._told = ''  # the server up to which the last page went
         self._wanted: collections.OrderedDict[str, None] = (
@@ -48,7 +54,7 @@ class Reports:
 
     def page(self) -> bodies.Attest:
         """The next page; after the last one the first."""
-        page = bodies.Attest.page(self.known(), self._told)
+        page = bodies.Attest.page(self.known(), self._told, self._enforcer())
         self._told = page.upto
         return page
 
@@ -101,7 +107,7 @@ class Reports:
         """
         known = [one for one in self.known() if one.instance == instance]
         before = str(uuid.UUID(int=max(uuid.UUID(instance).int - 1, 0)))
-        page = bodies.Attest(tuple(known), before, instance)
+        page = bodies.Attest(tuple(known), before, instance, self._enforcer())
         served = self._host.attester.attest_for(page, Heard).served
         self.hear(served)
         self._take()

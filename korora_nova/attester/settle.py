@@ -128,7 +128,9 @@ class Settler:
                 self.settle(self._observe(record, now=True))
             except errors.KororaError as exc:
                 self._log(record, exc)
-                error = exc
+                # That a guest runs here is no fault: its state says enough
+                if exc.reason != errors.Reason.DOMAIN_RUNNING:
+                    error = exc
         return error
 
     def refresh(self, instance: str) -> Record | None:
@@ -152,7 +154,23 @@ class Settler:
             self._learn(record)
             document = self._known(record)
         if document is not None:
+            self._follow(record, document)
+
+    def _follow(self, record: Record, document: AnyVerified) -> None:
+        """Act on a document, or on a later one if that cannot be done.
+
+        :raises CustodyError: DOMAIN_RUNNING.
+        """
+        try:
             self._apply(record, document)
+        except errors.CustodyError as exc:
+            if exc.reason != errors.Reason.DOMAIN_RUNNING:
+                raise
+            self._learn(record)
+            later = self._known(record)
+            if later is None or later.hash == document.hash:
+                raise
+            self._apply(record, later)
 
     # What this host sees by itself
 

@@ -61,6 +61,14 @@ class AgentClient:
         """
         return self._run(operations.Verdict(host), answers.Appraised)
 
+    def enforces(self, driver: str, release: str, drift: str) -> None:
+        """Tell that this nova-compute runs our driver.
+
+        :param release: of this package in nova-compute.
+        :param drift: why it refuses protected servers, '' if nothing is.
+        """
+        self._run(operations.Enforces(driver, release, drift), answers.Done)
+
     # A server's key
 
     def protection(

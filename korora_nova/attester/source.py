@@ -337,7 +337,8 @@ class Source:
         """The service's start, and its word that D is trusted now.
 
         :raises CustodyError: DOCUMENT_INVALID.
-        :raises Untrusted: the destination is not affirming.
+        :raises Untrusted: the destination is not affirming, or does not
+            enforce.
         """
         attester = self._host.attester
         answered = attester.attest_for(
@@ -353,6 +354,7 @@ class Source:
         start.check_source(instance=record.instance, permit_hash=permit.hash)
         peer = attester.verify(answered.served.peer, permit.content.dest)
         peer.require_affirming(time.time())
+        peer.require_enforcing()
         return start
 
     def _startable(self, instance: str, migration: str) -> Record:

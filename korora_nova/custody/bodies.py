@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from korora_nova import errors
 from korora_nova.custody import decision, messages
@@ -40,6 +40,13 @@ _KNOWN = {
 }
 
 _BOUND = {'anyOf': [schemas.UUID, {'const': ''}]}
+#: Fields of :class:`Enforcer`, as JSON Schema.
+ENFORCER: schemas.Schema = {
+    'driver': schemas.text(128),
+    'version': schemas.text(64),
+    'drift': schemas.text(1024, 0),
+    'seen': {'type': 'integer', 'minimum': 0, 'maximum': 86400},
+}
 
 
 class Key(NamedTuple):
@@ -66,6 +73,20 @@ class Known(NamedTuple):
     kid: str
 
 
+class Enforcer(NamedTuple):
+    """Who enforces on this host what the service says: its nova-compute.
+
+    :param driver: the compute driver's class; ``version`` of this package.
+    :param drift: why protected servers are refused, '' if nothing is wrong.
+    :param seen: seconds since nova-compute was heard from.
+    """
+
+    driver: str
+    version: str
+    drift: str
+    seen: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Body(messages.Message):
     """The body of an attestation with one purpose.
@@ -83,6 +104,7 @@ class Attest(Body):
     :param known: servers whose documents this host has: those whose ids
         come after ``after``, up to and with ``upto``. Both are empty without
         bound, so that one report of a host with few servers has them all.
+    :param enforcer: None if nova-compute was not heard from for a while.
     """
 
     PURPOSE = 'attest'
@@ -92,23 +114,30 @@ class Attest(Body):
             'known': _KNOWN,
             'after': _BOUND,
             'upto': _BOUND,
+            'enforcer': schemas.closed(ENFORCER),
         },
-        optional=('after', 'upto'),
+        optional=('after', 'upto', 'enforcer'),
     )
 
     known: tuple[Known, ...]
     after: str = ''
     upto: str = ''
+    enforcer: Enforcer | None = None
 
     @classmethod
-    def page(cls, known: Iterable[Known], after: str) -> Attest:
+    def page(
+        cls,
+        known: Iterable[Known],
+        after: str,
+        enforcer: Enforcer | None = None,
+    ) -> Attest:
         """The report of the first servers after one; all, if they fit.
 
         The next page begins after this one's ``upto``.
         """
         rest = sorted(one for one in known if one.instance > after)
         upto = rest[PAGE - 1].instance if len(rest) > PAGE else ''
-        return cls(tuple(rest[:PAGE]), after, upto)
+        return cls(tuple(rest[:PAGE]), after, upto, enforcer)
 
     def covers(self, instance: str) -> bool:
         """Whether the page says something about a server."""
@@ -122,11 +151,13 @@ class Attest(Body):
         return not self.upto
 
     def to_json(self) -> dict[str, object]:
-        """See :meth:`.Message.to_json`; without the bounds it has not."""
+        """See :meth:`.Message.to_json`; without what it has not."""
         document = super().to_json()
-        for bound in ('after', 'upto'):
-            if not document[bound]:
-                del document[bound]
+        if self.enforcer is not None:
+            document['enforcer'] = self.enforcer._asdict()
+        for name in ('after', 'upto', 'enforcer'):
+            if not document[name]:
+                del document[name]
         return document
 
     @classmethod
@@ -141,6 +172,7 @@ class Attest(Body):
             ),
             fields.get('after', ''),
             fields.get('upto', ''),
+            _enforcer(fields.get('enforcer')),
         )
         if not all(page.covers(one.instance) for one in page.known):
             raise errors.Invalid(
@@ -418,3 +450,10 @@ def _keys(items: Iterable[tuple[str, int, str]]) -> tuple[Key, ...]:
     return tuple(
         Key(instance, int(epoch), kid) for instance, epoch, kid in items
     )
+
+
+def _enforcer(fields: Mapping[str, Any] | None) -> Enforcer | None:
+    if fields is None:
+        return None
+    # In JSON 3.0 is an integer, too.
+    return Enforcer(**{**fields, 'seen': int(fields['seen'])})

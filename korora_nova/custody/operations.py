@@ -12,6 +12,7 @@ request                 answer                asked by
 ======================  ====================  ============================
 Status                  HostStatus            operators; nova-compute once
 Attest, Verdict         Appraised             every start, every stream
+Enforces                Done                  nova-compute, again and again
 Protection              Protected             every operation on a server
 Seal, Open              Key                   starts
 Close                   Done                  the end of a start
@@ -31,7 +32,7 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from korora_nova import errors
-from korora_nova.custody import messages
+from korora_nova.custody import bodies, messages
 from korora_nova.rats import schemas
 from korora_nova.secret import Secret
 
@@ -121,6 +122,27 @@ class Verdict(Request):
     PROPERTIES = {'host': schemas.HOST}
 
     host: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Enforces(Request):
+    """nova-compute runs our driver.
+
+    :param driver: its class; ``release`` of this package in nova-compute.
+    :param drift: why it refuses protected servers, '' if nothing is wrong.
+    """
+
+    OP = 'enforces'
+    # Not "version": that is the message's own
+    PROPERTIES = {
+        'driver': bodies.ENFORCER['driver'],
+        'release': bodies.ENFORCER['version'],
+        'drift': bodies.ENFORCER['drift'],
+    }
+
+    driver: str
+    release: str
+    drift: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,6 +337,7 @@ REQUESTS: dict[str, type[Request]] = {
         Status,
         Attest,
         Verdict,
+        Enforces,
         Protection,
         Seal,
         Open,

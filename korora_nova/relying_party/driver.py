@@ -21,6 +21,7 @@ of :class:`korora_nova.relying_party.host.Host`:
 ``boot``        what that start may wait for
 ``retries``     servers refused while nova-compute started
 ``reconciler``  compares keys with servers, again and again
+``presence``    tells the agent that this driver is there
 ==============  ======================================================
 
 How Nova ends an operation that is refused depends on the class of the
@@ -57,7 +58,12 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         super().__init__(virtapi, read_only)
         self._hypervisor = Hypervisor(lambda: self._host)
         self._korora = Host(
-            CONF, self._make_agent, self._hypervisor, nova_calls, escrow
+            CONF,
+            self._make_agent,
+            self._hypervisor,
+            nova_calls,
+            escrow,
+            f'{type(self).__module__}.{type(self).__qualname__}',
         )
 
     def _make_agent(self, timeout: float) -> AgentClient:

@@ -19,6 +19,7 @@ from korora_nova.relying_party.incoming import Incoming
 from korora_nova.relying_party.names import Names
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.outgoing import Outgoing
+from korora_nova.relying_party.presence import Presence
 from korora_nova.relying_party.reconcile import Reconciler
 from korora_nova.relying_party.servers import Servers
 from korora_nova.relying_party.starts import Starts
@@ -58,6 +59,7 @@ class Host:
 
     :param agent: makes a client of the local agent that waits so many
         seconds for an answer.
+    :param driver: name of the compute driver's class.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Host:
         hypervisor: Hypervisor,
         nova: Nova,
         escrow: keys.Escrow,
+        driver: str,
     ) -> None:
         #: In Nova; the start of nova-compute says it again.
         self.name: str = conf.host
@@ -116,6 +119,7 @@ class Host:
             nova.live_migrations,
         )
         self.arrival = Arrival(self._arrive)
+        self.presence = Presence(self.gate, driver)
         self.reconciler = Reconciler(
             self.gate,
             self.servers,
@@ -136,6 +140,7 @@ class Host:
         self.arrival.stop()
         self.retries.stop()
         self.reconciler.stop()
+        self.presence.stop()
 
     def examine(
         self, obstacle: Callable[[], errors.KororaError | None]
@@ -153,6 +158,7 @@ class Host:
                 )
             self.arrival.start()
             self.reconciler.start()
+            self.presence.start()
         except Exception:  # noqa: BLE001 boundary: nova-compute must start
             LOG.exception(
                 'Cannot examine this host; servers with a '

@@ -58,7 +58,7 @@ class Decision:
     def require(
         self, host: str, now: float, max_age: float | None = None
     ) -> None:
-        """Insist that a host is trusted.
+        """Insist that a host is trusted, and that its driver enforces.
 
         :param now: seconds since 1970.
         :param max_age: oldest acceptable result, seconds.
@@ -70,6 +70,7 @@ class Decision:
         if isinstance(verdict, errors.KororaError):
             raise verdict.fresh()
         verdict.require_affirming(now, max_age)
+        verdict.require_enforcing()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ from korora_nova.rats.words import Tier
 from korora_nova.verifier import (
     audit,
     challenges,
+    enforcement,
     purposes,
     repeats,
     results,
@@ -61,6 +62,8 @@ class _Outcome:
     expires: float
     findings: tuple[Finding, ...]
     measured: measurements.Fresh
+    #: What this attestation says of nova-compute; None if nothing.
+    heard: enforcement.Heard | None
 
 
 def attest(
@@ -97,7 +100,12 @@ def _attest(
     redeemed = challenges.redeem(
         service, host, request.challenge, purpose.classes
     )
-    outcome = _appraise(service, redeemed, submitted, request)
+    heard = (
+        enforcement.Heard.said(body, redeemed.issued)
+        if isinstance(body, bodies.Attest)
+        else None
+    )
+    outcome = _appraise(service, redeemed, submitted, request, heard)
     answer = _store(service, outcome)
     attested, measured = outcome.attested, outcome.measured
     if isinstance(body, bodies.Attest) and measured.base and measured.segment:
@@ -117,6 +125,7 @@ def _appraise(
     redeemed: challenges.Redeemed,
     submitted: evidence.Evidence,
     request: Request,
+    heard: enforcement.Heard | None,
 ) -> _Outcome:
     row = redeemed.host
     ak = objects.parse_public(row.ak_public or b'')
@@ -156,20 +165,27 @@ def _appraise(
     expires = redeemed.issued + service.settings.result_ttl
     return _Outcome(
         attested,
-        _sign(service, attested, expires),
+        _sign(service, attested, expires, heard or enforcement.Heard.of(row)),
         expires,
         findings,
         measurements.fresh(stored, submitted, appraisal),
+        heard,
     )
 
 
-def _sign(service: Service, attested: Attested, expires: float) -> str:
+def _sign(
+    service: Service,
+    attested: Attested,
+    expires: float,
+    heard: enforcement.Heard,
+) -> str:
     return result.sign_result(
         result.Result(
             host=attested.host,
             ak_name=attested.ak_name,
             tier=attested.tier,
             reasons=attested.reasons,
+            enforcer=heard.missing(service),
             issued=attested.issued,
             expires=expires,
             cloud=service.cloud,
@@ -244,6 +260,9 @@ def _store_result(
             reset_count=clock.reset_count,
             restart_count=clock.restart_count,
             clock_safe=clock.safe,
+            prior_boot_at=row.prior_boot_at
+            if row.reset_count == clock.reset_count
+            else row.attested_at,
             attested_at=service.clock(),
             tier=attested.tier,
             reasons=list(attested.reasons),
@@ -251,6 +270,7 @@ def _store_result(
             token=outcome.token,
             issued=attested.issued,
             expires=outcome.expires,
+            **(outcome.heard.columns() if outcome.heard is not None else {}),
         ),
     )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -12,7 +12,7 @@ from oslo_db import exception as db_exc
 from korora_nova import errors
 from korora_nova.rats.signed import result
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, results
+from korora_nova.verifier import audit, enforcement, results
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -27,6 +27,8 @@ class Host:
         ``evicted_at`` when it was given up.
     :param last_attested: likewise; ``tier`` and ``reasons`` are those that
         count now.
+    :param enforcing: whether a result that is valid now says that it
+        enforces; ``enforcer`` is what it attested last of its nova-compute.
     """
 
     name: str
@@ -39,10 +41,13 @@ class Host:
     evicted_at: float | None
     tier: str
     reasons: Sequence[str]
+    enforcing: bool
+    enforcer: Mapping[str, object] | None
 
     @classmethod
-    def of(cls, row: models.Host, now: float) -> Host:
-        tier, reasons = results.current(row, now)
+    def of(cls, service: Service, row: models.Host) -> Host:
+        tier, reasons = results.current(row, service.clock())
+        heard = enforcement.Heard.of(row)
         return cls(
             name=row.name,
             status=status(row),
@@ -54,6 +59,10 @@ class Host:
             evicted_at=row.evicted_at,
             tier=tier,
             reasons=reasons,
+            enforcing=tier != Tier.NONE
+            and row.evicted_at is None
+            and not heard.missing(service),
+            enforcer=heard.to_json(),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -86,8 +95,7 @@ def list_hosts(service: Service) -> list[Host]:
         rows = session.scalars(
             sa.select(models.Host).order_by(models.Host.name)
         ).all()
-        now = service.clock()
-        return [Host.of(row, now) for row in rows]
+        return [Host.of(service, row) for row in rows]
 
 
 def show(service: Service, name: str) -> JudgedHost:
@@ -99,9 +107,7 @@ def show(service: Service, name: str) -> JudgedHost:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        return JudgedHost(
-            Host.of(row, service.clock()), judging.names(session, name)
-        )
+        return JudgedHost(Host.of(service, row), judging.names(session, name))
 
 
 def approve(
@@ -203,6 +209,7 @@ def _refuse(service: Service, row: models.Host, ak_name: str) -> None:
             ak_name=ak_name,
             tier=Tier.CONTRAINDICATED,
             reasons=(errors.Reason.EVICTED,),
+            enforcer=errors.Reason.ENFORCER_ABSENT,
             issued=now,
             expires=row.expires,
             cloud=service.cloud,

@@ -41,6 +41,7 @@ class Settings:
     approval_ttl: float
     permit_deadline: float
     ek_roots: str
+    require_enforcer: bool
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:

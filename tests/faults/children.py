@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import sys
@@ -97,6 +98,7 @@ def run_service(
     fixture = hosts.LiveKorora(given.connection, **given.settings)
     fixture.directory = given.keys
     fixture.keys_file = f'{given.keys}/keys.json'
+    fixture.transport = service.WsgiTransport(None)
     fixture.nova = given.place.nova()
     fixture.clock = time.time
     fixture.conf = fixture._conf()
@@ -133,10 +135,16 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
             'arm': acting.arm,
             'settle': machine.settle,
             'state': machine.state,
-            'step': machine.agent.attestation.step,
+            'step': functools.partial(_step, machine),
             'identity': lambda: machine.agent.attester.identity.ek_cert,
         },
     )
+
+
+def _step(machine: hosts.Machine) -> None:
+    """Attest; nova-compute has said that it enforces."""
+    machine.enforce()
+    machine.agent.attestation.step()
 
 
 def _prepare(actor: str, place: Place, faults: Connection) -> hook.Hook:

@@ -317,7 +317,7 @@ class Life:
 
         :returns: whether all is settled then.
         """
-        if settled and not self.may_reissue:
+        if settled and not self.may_reissue and not self._is_elsewhere():
             return True
         said = {
             issue['id']
@@ -327,7 +327,9 @@ class Life:
         }
         if 'gone' in said:
             self.order(self.release)
-        elif self.may_reissue and said & {'behind', 'forked'}:
+        elif self._is_elsewhere() or (
+            self.may_reissue and said & {'behind', 'forked'}
+        ):
             for name in (S, D):
                 self.stop(name)
             self.order(self.reissue)
@@ -335,6 +337,17 @@ class Life:
             return settled
         self.operated = True
         return self.heal()
+
+    def _is_elsewhere(self) -> bool:
+        """Both hosts booted between the end of a stream and Nova's.
+
+        Its start is refused where Nova has it, and the key is not there.
+        """
+        return (
+            not self.deleted
+            and not self.running()
+            and self.row().get('holder') == self.other(self.host)
+        )
 
     def _reap(self) -> None:
         """nova-compute ends guests that Nova does not know any more."""
@@ -417,10 +430,7 @@ class Life:
     def _check_holder(self, verdict: Verdict) -> None:
         """Nova's host can start the server, and no other one."""
         stranger = self.other(self.host)
-        if self.tried(self.ask, stranger, 'open'):
-            verdict.double.append(
-                f'{stranger} can open the key: {self.states()}'
-            )
+        opens = self.tried(self.ask, stranger, 'open')
         if not self.tried(self.restart, self.host):
             has = [n for n in (S, D) if self.standing(n) != 'none']
             (verdict.stuck if has else verdict.lost).append(
@@ -432,6 +442,10 @@ class Life:
             'held',
         ):
             verdict.double.append(f'the ledger errs: {self.states()}')
+        elif opens:
+            verdict.double.append(
+                f'{stranger} can open the key, too: {self.states()}'
+            )
 
     def _check_gone(self, verdict: Verdict) -> None:
         row = self.row()

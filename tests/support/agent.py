@@ -27,6 +27,10 @@ from tests.support import simulator
 KEY = '000b' + '5e' * 32
 
 
+#: What a host attests whose nova-compute enforces.
+ENFORCER = bodies.Enforcer('korora.KororaLibvirtDriver', '1', '', 0)
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -93,6 +97,7 @@ class SimAgent(simulator.SimHost):
 
     :param vendor: certifies the endorsement key.
     :ivar offset: where the lists that it sends begin.
+    :ivar enforcer: what it attests of its nova-compute; None for nothing.
     :ivar documents: all that it was given, by digest; ``newest`` by server.
     """
 
@@ -107,6 +112,7 @@ class SimAgent(simulator.SimHost):
     ) -> None:
         super().__init__(name, vector)
         self.offset = 0
+        self.enforcer: bodies.Enforcer | None = ENFORCER
         self.ring: keys.KeyRing | None = None
         self.documents: dict[str, AnyVerified] = {}
         self.newest: dict[str, AnyVerified] = {}
@@ -197,13 +203,15 @@ class SimAgent(simulator.SimHost):
         self,
         kind: str = 'steady',
         known: Iterable[bodies.Known] = (),
-        **bounds: str,
+        **more: object,
     ) -> dict:
+        if self.enforcer is not None:
+            more = {'enforcer': self.enforcer._asdict(), **more}
         return self.say(
             'attest',
             self.challenge(kind),
             known=[list(one) for one in known],
-            **bounds,
+            **more,
         )
 
     def go_on(self) -> dict:

@@ -38,6 +38,7 @@ def a_result(**changes: object) -> result.Result:
         'ak_name': AK_1,
         'tier': 'affirming',
         'reasons': (),
+        'enforcer': '',
         'issued': 1000.0,
         'expires': 1180.0,
         'cloud': CLOUD,

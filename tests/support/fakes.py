@@ -17,6 +17,8 @@ from korora_nova.attester import socket_client
 from korora_nova.custody import operations
 
 R = errors.Reason
+#: Operations that change nothing for a server.
+QUESTIONS = ('protection', 'status', 'check_address', 'enforces')
 
 
 @dataclasses.dataclass
@@ -32,11 +34,16 @@ class Move:
 
 
 class Cloud:
-    """The attestation service and all hosts' agents."""
+    """The attestation service and all hosts' agents.
+
+    :ivar untrusted: hosts whose evidence is bad.
+    :ivar unenforced: hosts whose result says that nothing there enforces.
+    """
 
     def __init__(self) -> None:
         self.up = True
         self.untrusted: set[str] = set()
+        self.unenforced: set[str] = set()
         self.ledger: dict[str, dict[str, Any]] = {}
         self.moves: dict[str, Move] = {}
         self.agents: dict[str, FakeAgent] = {}
@@ -54,6 +61,13 @@ class Cloud:
         if host not in self.agents:
             self.agents[host] = FakeAgent(self, host)
         return self.agents[host]
+
+    def missing(self, host: str) -> str:
+        """Why a host does not enforce, '' if it does, as its agent knows."""
+        said = self.agent(host).enforcer
+        if host in self.unenforced or said is None:
+            return R.ENFORCER_ABSENT
+        return R.ENFORCER_DRIFT if said[1] else ''
 
     def check(self, host: str) -> None:
         if not self.up:
@@ -92,6 +106,7 @@ class FakeAgent(socket_client.AgentClient):
     :ivar fail: op -> error to raise instead of answering.
     :ivar alive: a dead agent answers nothing.
     :ivar address: [attester] address, or its default.
+    :ivar enforcer: what the driver said of itself, and what hinders it.
     """
 
     def __init__(self, cloud: Cloud, host: str) -> None:
@@ -100,6 +115,7 @@ class FakeAgent(socket_client.AgentClient):
         self.host = host
         self.alive = True
         self.address = host
+        self.enforcer: tuple[str, str] | None = None
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.fail: dict[str, errors.KororaError] = {}
         self.vault: dict[str, dict[str, Any]] = {}
@@ -113,11 +129,7 @@ class FakeAgent(socket_client.AgentClient):
 
     def ops(self, *but: str) -> list[str]:
         """Names of the calls made, questions left out."""
-        return [
-            op
-            for op, _ in self.calls
-            if op not in ('protection', 'status', 'check_address', *but)
-        ]
+        return [op for op, _ in self.calls if op not in (*QUESTIONS, *but)]
 
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
@@ -150,11 +162,19 @@ class FakeAgent(socket_client.AgentClient):
             'versions': {},
         }
 
+    def _enforces(
+        self, driver: str, release: str, drift: str
+    ) -> dict[str, Any]:
+        self.enforcer = (driver, drift)
+        return {}
+
     def _attest(self) -> dict[str, Any]:
         return self._verdict(self.host)
 
     def _verdict(self, host: str) -> dict[str, Any]:
         self.cloud.check(host)
+        if host != self.host and host in self.cloud.unenforced:
+            raise errors.Untrusted(R.ENFORCER_ABSENT)
         return {'tier': 'affirming', 'reasons': [], 'expires': 2.0e9}
 
     def _protection(

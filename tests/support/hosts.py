@@ -142,6 +142,11 @@ class Machine:
         self.agent.bus._transport.cleanup = lambda: None
         self.agent.bus.start(Endpoint(self.agent.source.wrap))
         self.client = AgentClient(self.socket, 30)
+        self.enforce()
+
+    def enforce(self, drift: str = '') -> None:
+        """nova-compute's driver speaks, as it does all the time."""
+        self.client.enforces('tests.Driver', '1', drift)
 
     def stop_agent(self) -> None:
         self.agent.server.stop()

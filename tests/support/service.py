@@ -230,7 +230,7 @@ class KororaFixture(fixtures.Fixture):
             file.write(self.vendor.pem)
         self.ring = made_ring(self.directory)
         self.keys_file = os.path.join(self.directory, 'keys.json')
-        self.transport: WsgiTransport | None = None
+        self.transport = WsgiTransport(None)
         self.conf = self._conf()
         database = api.Database(self.conf)
         migration.upgrade(database.engine)
@@ -271,8 +271,6 @@ class KororaFixture(fixtures.Fixture):
         self.application = deploy.application(
             self.conf, self.service, FakeKeystone
         )
-        if self.transport is None:
-            self.transport = WsgiTransport(self.application)
         self.transport.application = self.application
 
     def client_as(self, *roles: str) -> client.AttestationClient:

@@ -33,6 +33,14 @@ KIND = tokens.Kind(
                 'items': {'type': 'string', 'maxLength': 64},
             },
             'exp': schemas.TIME,
+            'enforcing': {'type': 'boolean'},
+            'enforcer': {
+                'enum': [
+                    '',
+                    errors.Reason.ENFORCER_ABSENT,
+                    errors.Reason.ENFORCER_DRIFT,
+                ]
+            },
         }
     ),
 )
@@ -44,6 +52,8 @@ class Result:
 
     :param ak_name: TPM name of the host's attestation key, hex.
     :param reasons: reason ids, empty if affirming.
+    :param enforcer: why nothing on the host enforces what the service says,
+        a reason id; empty if its compute driver does.
     :param issued: when the answered challenge was issued.
     :param issuer: filled from the cloud when signed.
     """
@@ -52,6 +62,7 @@ class Result:
     ak_name: str
     tier: Tier
     reasons: tuple[str, ...]
+    enforcer: str
     issued: float
     expires: float
     cloud: str
@@ -99,6 +110,14 @@ class VerifiedResult:
                 details={'reasons': ' '.join(self.result.reasons)},
             )
 
+    def require_enforcing(self) -> None:
+        """Insist that the host's compute driver refuses what it has to.
+
+        :raises Untrusted: ENFORCER_ABSENT or ENFORCER_DRIFT.
+        """
+        if self.result.enforcer:
+            raise errors.Untrusted(self.result.enforcer)
+
 
 def sign_result(result: Result, key: keys.SigningKey) -> str:
     """Sign a result with the result key; returns a JWT."""
@@ -109,6 +128,8 @@ def sign_result(result: Result, key: keys.SigningKey) -> str:
             'ak_name': result.ak_name,
             'tier': result.tier,
             'reasons': list(result.reasons),
+            'enforcing': not result.enforcer,
+            'enforcer': result.enforcer,
             'iat': result.issued,
             'exp': result.expires,
         },
@@ -139,12 +160,15 @@ def verify_result(
         ak_name=claims['ak_name'],
         tier=Tier(claims['tier']),
         reasons=tuple(claims['reasons']),
+        enforcer=claims['enforcer'],
         issued=float(claims['iat']),
         expires=float(claims['exp']),
         cloud=claims['cloud'],
         issuer=claims['iss'],
     )
-    if result.tier == Tier.AFFIRMING and result.reasons:
+    if (result.tier == Tier.AFFIRMING and result.reasons) or claims[
+        'enforcing'
+    ] == bool(result.enforcer):
         raise errors.Untrusted(
             forged, 'The attestation result contradicts itself.'
         )

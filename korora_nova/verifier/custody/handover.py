@@ -29,7 +29,7 @@ from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, results
+from korora_nova.verifier import audit, enforcement, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
@@ -49,10 +49,13 @@ def receive(
     """D is ready: note its fresh storage key, state, address and age (C2).
 
     :raises EvidenceError: MSK_TEMPLATE, QUOTE_*.
-    :raises CustodyError: NOT_HOLDER, the source does not hold the key.
+    :raises CustodyError: NOT_HOLDER, the source does not hold the key;
+        MIGRATION_NOT_IN_NOVA, another host was the first to ask.
     :raises Conflict: MIGRATION_SPENT, another request for this migration;
         CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
+    :raises Untrusted: ENFORCER_ABSENT, ENFORCER_DRIFT, of the source.
+    :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
     msk = _verify_msk(attested, body)
     clock = attested.quote.clock
@@ -69,13 +72,51 @@ def receive(
         'dest_reset_restart': clock.reset_restart.hex(),
         'dest_clock_ms': str(clock.clock_ms),
     }
+    try:
+        _note(service, body, columns, instead=False)
+    except errors.Conflict as exc:
+        if exc.reason != _R.MIGRATION_SPENT or not _is_taken(
+            service, attested.host, body.migration
+        ):
+            raise
+        service.nova.check(
+            migration=body.migration,
+            instance=body.instance,
+            source=body.source,
+            dest=attested.host,
+        )
+        _note(service, body, columns, instead=True)
+    return Served()
+
+
+def _note(
+    service: Service,
+    body: bodies.Receive,
+    columns: Mapping[str, object],
+    *,
+    instead: bool,
+) -> None:
     ledger.change(
         service,
         body.instance,
-        functools.partial(_receive, service, body, columns),
+        functools.partial(_receive, service, body, columns, instead),
         point='v.receive',
     )
-    return Served()
+
+
+def _is_taken(service: Service, host: str, migration: str) -> bool:
+    """Whether another host was the first to name itself the destination.
+
+    Then Nova's record says who it is: else any host that learns of a
+    migration could keep the key from going where it is to go.
+    """
+    with service.db.read() as session:
+        known = session.get(models.Migration, migration)
+        return known is not None and _is_open_to(known, host)
+
+
+def _is_open_to(known: models.Migration, host: object) -> bool:
+    return known.permit_hash is None and known.dest != host
 
 
 def _verify_msk(attested: Attested, body: bodies.Receive) -> objects.Public:
@@ -115,11 +156,18 @@ def _receive(
     service: Service,
     body: bodies.Receive,
     columns: Mapping[str, object],
+    instead: bool,
     session: orm.Session,
     row: LedgerRow | None,
 ) -> None:
     rules.check_settled(rules.holds(row, body.source))
+    enforcement.require(service, session.get(models.Host, body.source))
     known = session.get(models.Migration, body.migration)
+    receiving = {'status': MigrationState.RECEIVING, **columns}
+    if known is not None and instead and _is_open_to(known, columns['dest']):
+        silent = {'source_word': None, 'dest_word': None}
+        migrations.change(service, session, known, **receiving, **silent)
+        return
     if known is not None:
         # A storage key is made for one challenge, so this is another one.
         raise migrations.spent(known)
@@ -127,10 +175,9 @@ def _receive(
     session.add(
         models.Migration(
             id=body.migration,
-            status=MigrationState.RECEIVING,
             created_at=now,
             updated_at=now,
-            **columns,
+            **receiving,
         )
     )
     try:
@@ -153,7 +200,8 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: PERMIT_MISMATCH, NOT_HOLDER,
         MIGRATION_NOT_IN_NOVA.
-    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED.
+    :raises Untrusted: HOST_UNTRUSTED, RESULT_EXPIRED, ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
     given = ledger.consult(
@@ -349,6 +397,7 @@ def _check_destination(
             'The destination is not trusted any more.',
             details={'reasons': ' '.join(reasons)},
         )
+    enforcement.require(service, dest)
 
 
 def _check_age(service: Service, issued: float) -> None:
@@ -447,7 +496,8 @@ def start(service: Service, attested: Attested, body: bodies.Start) -> Started:
     :raises CustodyError: PERMIT_MISMATCH.
     :raises Conflict: NOT_SEALED; MIGRATION_SPENT, it is decided;
         LEDGER_BEHIND, HOSTS_UNHEARD.
-    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now.
+    :raises Untrusted: HOST_UNTRUSTED, D is not trusted now; ENFORCER_ABSENT,
+        ENFORCER_DRIFT.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     return ledger.change(

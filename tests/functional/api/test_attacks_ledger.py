@@ -59,6 +59,28 @@ class WordTest(CustodyTestCase):
             self.admin.get_server(GHOST)
         self.dest.claim(GHOST)
 
+    def test_squatting_on_a_migration(self):
+        """A host that is first to name itself the destination stops none."""
+        for gone in (False, True):
+            migration = str(uuid.uuid4())
+            self.liar.receive(migration, SERVER, 'h1')
+            if gone:
+                self.liar.state(migration, 'no_domain')
+            with self.refused('MIGRATION_NOT_IN_NOVA'):
+                self.dest.receive(migration, SERVER, 'h1')
+            self.korora.nova.migrations.add((migration, SERVER, 'h1', 'h2'))
+            msk = self.dest.receive(migration, SERVER, 'h1')
+            with self.refused('MIGRATION_NOT_IN_NOVA'):
+                self.liar.receive(migration, SERVER, 'h1')
+            with self.refused('MIGRATION_SPENT'):
+                self.dest.receive(migration, SERVER, 'h1')
+            self.source.send(migration, SERVER, 'h2', msk.name)
+            with self.refused('CUSTODY_PENDING'):
+                self.liar.receive(migration, SERVER, 'h1')
+            self.source.state(migration, 'never_started')
+            with self.refused('MIGRATION_SPENT'):
+                self.liar.receive(migration, SERVER, 'h1')
+
     def test_a_host_that_is_gone(self):
         """C2: the servers of a lost host get a new key."""
         why = 'h1 burned down'

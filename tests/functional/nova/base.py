@@ -100,6 +100,7 @@ class Bulk:
                         reasons=('PCR_NOT_GOLDEN',)
                         if host in cloud.untrusted
                         else (),
+                        enforcer=cloud.missing(host),
                         issued=now,
                         expires=now + 60,
                         cloud=CLOUD,
@@ -302,6 +303,9 @@ class Base(libvirt_base.ServersTestBase):
     def start_hosts(self, *names):
         for name in names:
             self.start_compute(name, libvirt_version=9_000_000)
+            if hasattr(self.computes[name].driver, '_korora'):
+                agent = self.cloud.agent(name)
+                self.wait_until(lambda agent=agent: agent.enforcer)
 
     def connection(self, host):
         return self.computes[host].driver._host.get_connection()

@@ -16,7 +16,6 @@ from korora_nova.attester import socket_client
 from korora_nova.relying_party import arrival
 from korora_nova.relying_party import driver as korora_driver
 from tests.functional.nova import base, test_lifecycle
-from tests.support import faults
 
 #: Of no server.
 UNKNOWN = '5a3f0d52-4f0c-4d5b-9a39-0b1b2f9b7d10'
@@ -455,11 +454,26 @@ class TestStockDriver(base.Base):
 
     FILTER = True
 
-    @faults.not_yet('H3', 'lifecycle', today="'h2' != 'h1'")
     def test_attested_host_without_our_driver(self):
-        """H3: a host with the stock driver passes; evidence should tell."""
+        """H3: a host with the stock driver passed; mended."""
         self.flags(compute_driver='libvirt.LibvirtDriver')
         self.start_hosts('h1')
         self.flags(compute_driver='korora.KororaLibvirtDriver')
         self.start_hosts('h2')
         self.assertEqual('h2', self.host_of(self.create(base.TRUSTED)))
+
+    def test_driver_that_refuses(self):
+        """H3: where Nova has drifted the driver would refuse."""
+        self.start_hosts('h1', 'h2')
+        agent = self.cloud.agent('h1')
+        driver = self.computes['h1'].driver
+        self.assertEqual(
+            'korora_nova.relying_party.driver.KororaLibvirtDriver',
+            agent.enforcer[0],
+        )
+        driver._korora.gate.obstacle = errors.Unavailable('NOVA_DRIFT')
+        driver._korora.presence.step()
+        self.assertIn('NOVA_DRIFT', agent.enforcer[1])
+        self.assertEqual('h2', self.host_of(self.create(base.TRUSTED)))
+        # Whom nothing is required of is not concerned.
+        self.assertEqual('h1', self.host_of(self.create()))

@@ -80,7 +80,7 @@ class TestTables(testtools.TestCase):
 
     def test_only_facts_are_heard_from_untrusted_hosts(self):
         self.assertEqual(
-            {'attest', 'commit', 'abort'},
+            {'attest', 'present', 'tell'},
             {
                 name
                 for name, purpose in purposes.PURPOSES.items()
@@ -88,7 +88,7 @@ class TestTables(testtools.TestCase):
             },
         )
         self.assertEqual(
-            {'attest'},
+            {'attest', 'present', 'sealed', 'start', 'tell'},
             {
                 name
                 for name, purpose in purposes.PURPOSES.items()

@@ -41,7 +41,8 @@ class ReportsTest(testtools.TestCase):
         self.said: list[bodies.Body] = []
         self.news: tuple[str, ...] = ()
         self.wanted: tuple[str, ...] = ()
-        self.reports = reports.Reports(self.host)
+        self.enforcer: bodies.Enforcer | None = None
+        self.reports = reports.Reports(self.host, lambda: self.enforcer)
 
     def read(self, token: str) -> Any:
         return chain.read(token, self.keys.ring)

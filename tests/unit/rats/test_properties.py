@@ -273,6 +273,7 @@ class TokensTest(unittest.TestCase):
                 ak_name='00' * 34,
                 tier='affirming',
                 reasons=(),
+                enforcer='',
                 issued=1000.0,
                 expires=2000.0,
                 cloud='cloud',

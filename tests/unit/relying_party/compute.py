@@ -127,7 +127,12 @@ class Host:
         #: What Nova was told: faults and reboots.
         self.told = []
         self.parts = korora_host.Host(
-            self.conf, lambda timeout: self.agent, self.libvirt, self, self
+            self.conf,
+            lambda timeout: self.agent,
+            self.libvirt,
+            self,
+            self,
+            'tests.Driver',
         )
         self.gate = self.parts.gate
         self.servers = self.parts.servers

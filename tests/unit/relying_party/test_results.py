@@ -113,6 +113,7 @@ class Base(testtools.TestCase):
         life=180.0,
         key=None,
         cloud=CLOUD,
+        enforcer='',
     ):
         issued = self.now if issued is None else issued
         return signed.sign_result(
@@ -121,6 +122,7 @@ class Base(testtools.TestCase):
                 ak_name='00' * 34,
                 tier=tier,
                 reasons=tuple(reasons),
+                enforcer=enforcer,
                 issued=issued,
                 expires=issued + life,
                 cloud=cloud,
@@ -149,6 +151,15 @@ class TestDecision(Base):
         self.assertLess(decode.call_count, 10, 'signatures of 50')
 
     def test_affirming(self):
+        self.client.put('h1', self.token('h1'))
+        self.require('h1')
+
+    def test_host_that_enforces_nothing(self):
+        """H3: stock Nova on a host in the best of states."""
+        for reason in ('ENFORCER_ABSENT', 'ENFORCER_DRIFT'):
+            self.client.put('h1', self.token('h1', enforcer=reason))
+            self.refused(reason, 'h1')
+            self.clock += 10
         self.client.put('h1', self.token('h1'))
         self.require('h1')
 

@@ -46,6 +46,10 @@ class PatchTest(testtools.TestCase):
         self.assertIn('        if 0 and self.wrong:\n', changed)
         self.assertIn('\n    if wrong:\n', changed)
 
+    def test_constant(self) -> None:
+        patch = patches.Patch('x.py', 'LIMIT', '4', '5')
+        self.assertEqual('LIMIT: int = 5\n', patch.apply('LIMIT: int = 4\n'))
+
     def test_code_that_is_another(self) -> None:
         for function, old in (
             ('missing', 'if '),

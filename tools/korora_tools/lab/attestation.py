@@ -7,7 +7,14 @@ import pathlib
 import shutil
 
 from korora_tools import ui
-from korora_tools.lab import config, hostconfig, machine, paths, processes
+from korora_tools.lab import (
+    config,
+    database,
+    hostconfig,
+    machine,
+    paths,
+    processes,
+)
 
 
 def directory(lab: paths.Lab) -> pathlib.Path:
@@ -23,6 +30,10 @@ def configure(lab: paths.Lab) -> None:
         {
             'DEFAULT': config.log(lab, 'korora'),
             'database': config.db(lab, 'korora'),
+            'anchor': {
+                'backend': 'database',
+                'connection': database.url(lab, 'korora_anchor'),
+            },
             'keystone_authtoken': config.authtoken(lab, 'korora'),
             'verifier': {
                 'keys_dir': etc / 'private',
@@ -56,10 +67,11 @@ def _manage(lab: paths.Lab, *arguments: str) -> None:
 
 
 def schema(lab: paths.Lab) -> None:
-    """Keys first, so that hosts can pin them; then the tables."""
-    with ui.step('attestation service: keys and schema'):
+    """Keys first, so that hosts can pin them; then tables and anchor."""
+    with ui.step('attestation service: keys, schema and anchor'):
         _manage(lab, 'keys', 'create')
         _manage(lab, 'db', 'sync')
+        _manage(lab, 'anchor', 'create')
 
 
 def endorse(lab: paths.Lab) -> None:

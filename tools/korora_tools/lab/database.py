@@ -23,6 +23,7 @@ NAMES = (
     'nova_cell1',
     'barbican',
     'korora',
+    'korora_anchor',
 )
 
 
@@ -77,6 +78,7 @@ def start(lab: paths.Lab) -> None:
     _serve(lab)
     statements = [
         'DROP DATABASE IF EXISTS korora;',
+        'DROP DATABASE IF EXISTS korora_anchor;',
         *(
             f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb3;'
             for name in NAMES

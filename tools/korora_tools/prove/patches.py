@@ -42,7 +42,7 @@ class Patch:
     """One check less.
 
     :param file: of the code, relative to the checkout.
-    :param function: ``name`` or ``Class.name`` in it.
+    :param function: ``name`` or ``Class.name`` in it, or a constant's name.
     :param old: text that is in the function exactly once.
     :param new: what stands there instead.
     """
@@ -90,9 +90,18 @@ class Patch:
                 for inner in node.body
             ]
         for node in inside:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
+            if _name(node) == name:
                 return node.lineno - 1, node.end_lineno or node.lineno
         raise ui.Problem(f'there is no {self.code}')
+
+
+def _name(node: ast.stmt) -> str | None:
+    """What a function, or a constant with a type, is called."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    return None
 
 
 @dataclass(frozen=True)

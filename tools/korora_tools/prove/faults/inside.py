@@ -34,6 +34,9 @@ NOVA = 240.0
 SETTLE = 150.0
 #: Of a round that the emulator's own crash spoilt.
 REPEATS = 5
+#: Of the migration after a round: Nova connects anew to libvirt in one.
+RETRIES = 3
+LOG_LINES = 25
 
 HOSTS = ('h1', 'h2')
 Json = dict[str, Any]
@@ -136,7 +139,8 @@ class Rounds:
                 self._check(row)
                 self._judge_guest(one, row)
             except (Wrong, *TROUBLES) as exc:
-                row['wrong'] = f'{type(exc).__name__}: {exc}'[:800]
+                row['wrong'] = f'{type(exc).__name__}: {exc}'
+                row['log'] = self._logs()
             row['seconds'] = round(time.monotonic() - began, 1)
             if not self._emulator_crashed(row):
                 break
@@ -146,6 +150,17 @@ class Rounds:
         self._note(row)
         if 'wrong' in row:
             self.replace()
+
+    def _logs(self) -> list[str]:
+        """What the processes said of the server, or of anything, last."""
+        found = []
+        for log in sorted(self.lab.log.glob('*.log')):
+            if log.name.startswith(('nova-h', 'korora', 'nova-cond')):
+                text = log.read_text(errors='replace').splitlines()
+                lines = [line for line in text if self.server in line]
+                tail = (lines or text)[-LOG_LINES:]
+                found += [f'== {log.name}', *(line[:400] for line in tail)]
+        return found
 
     def _note(self, row: Json) -> None:
         self.rows.append(row)
@@ -246,7 +261,10 @@ class Rounds:
     def _await_trust(self, host: str) -> None:
         ui.wait(
             f'{host} to be trusted',
-            lambda: onboard.attest(self.lab, host) == 'affirming',
+            lambda: (
+                onboard.attest(self.lab, host) == 'affirming'
+                and self.world.attestation(f'/v1/hosts/{host}')['enforcing']
+            ),
             120,
             0.5,
         )
@@ -254,15 +272,12 @@ class Rounds:
     def _await_settled(self) -> None:
         end = time.monotonic() + SETTLE
         while True:
-            states = self._keys()
+            keys = [one for keys in self._keys().values() for one in keys]
             row = self.world.attestation(f'/v1/servers/{self.server}')
-            if (
-                not row['pending']
-                and sum(len(keys) for keys in states.values()) == 1
-            ):
+            if not row['pending'] and keys == ['held']:
                 return
             if time.monotonic() > end:
-                raise Wrong(f'not settled: {row}, {states}')
+                raise Wrong(f'not settled: {self._where()}')
             time.sleep(1)
 
     def _keys(self) -> dict[str, list[str]]:
@@ -304,18 +319,26 @@ class Rounds:
 
     def _where(self) -> str:
         ledger = self.world.attestation(f'/v1/servers/{self.server}')
+        shown = {
+            name: ledger.get(name)
+            for name in ('holder', 'epoch', 'version', 'pending', 'state')
+        }
         return (
-            f'Nova {self.world.host(self.server)}, ledger {ledger}, running '
+            f'Nova {self.world.host(self.server)}, ledger {shown}, running '
             f'{self._running()}, keys {self._keys()}'
         )
 
     def _check(self, row: Json) -> None:
         self._check_place()
         self._check_keys()
-        source = self.world.host(self.server)
-        dest = self._other(source)
-        retried = self.world.migrate_by_api(self.server, dest, 180)
-        if retried.observed != 'migrated':
+        dest = self._other(self.world.host(self.server))
+        for attempt in range(1, RETRIES + 1):
+            retried = self.world.migrate_by_api(self.server, dest, NOVA)
+            row['retries'] = attempt
+            if retried.observed == 'migrated':
+                break
+            time.sleep(2)
+        else:
             raise Wrong(
                 f'a retry: {retried.observed} {retried.status} '
                 f'{retried.reason}, {self._where()}'
