@@ -167,7 +167,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         default=90,
         min=1,
         help='Seconds of silence after which nova-compute of this host, '
-        'which tells every 15 seconds that it runs the driver of this '
+        'which tells every 5 seconds that it runs the driver of this '
         'package, counts as gone.',
     ),
     cfg.StrOpt(

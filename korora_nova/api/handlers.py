@@ -261,7 +261,7 @@ def list_servers(call: Call) -> Answer:
         servers.Query(
             issues=query.get('issues') == 'true',
             holder=query.get('holder', ''),
-            limit=min(int(query.get('limit', servers.LIMIT)), servers.LIMIT),
+            limit=min(int(query.get('limit', servers.DEFAULT)), servers.LIMIT),
             marker=query.get('marker', ''),
         ),
     )
@@ -319,7 +319,7 @@ def list_receipts(call: Call) -> Answer:
             errors.Reason.INVALID_REQUEST,
             'The parameter since is a sequence number.',
         )
-    return {'receipts': log.list_receipts(call.service, int(since))}
+    return log.list_receipts(call.service, int(since))
 
 
 def present_documents(call: Call) -> Answer:

@@ -61,12 +61,13 @@ class AgentClient:
         """
         return self._run(operations.Verdict(host), answers.Appraised)
 
-    def enforces(self, driver: str, version: str, drift: str) -> None:
+    def enforces(self, driver: str, release: str, drift: str) -> None:
         """Tell that this nova-compute runs our driver.
 
+        :param release: of this package in nova-compute.
         :param drift: why it refuses protected servers, '' if nothing is.
         """
-        self._run(operations.Enforces(driver, version, drift), answers.Done)
+        self._run(operations.Enforces(driver, release, drift), answers.Done)
 
     # A server's key
 

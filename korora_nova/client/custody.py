@@ -127,9 +127,16 @@ class CustodyCalls(Calls):
     # Documents
 
     def list_receipts(self, since: int = 0) -> list[str]:
-        """Signed receipts with a sequence number above ``since``."""
-        answer = self._get('/v1/receipts?' + urls.urlencode({'since': since}))
-        return answer.member('receipts')
+        """Signed receipts after a place in the log, all pages."""
+        found: list[str] = []
+        while True:
+            query = urls.urlencode({'since': since})
+            page = self._get('/v1/receipts?' + query)
+            found += page.member('receipts')
+            # A place that does not go on would never end.
+            last, since = since, int(page.get('next') or 0)
+            if since <= last:
+                return found
 
     def present_documents(self, documents: Sequence[str]) -> Answer:
         """Show signed documents in the place of the hosts that have them."""

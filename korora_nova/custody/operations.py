@@ -133,6 +133,7 @@ class Enforces(Request):
     """
 
     OP = 'enforces'
+    # Not "version": that is the message's own
     PROPERTIES = {
         'driver': bodies.ENFORCER['driver'],
         'release': bodies.ENFORCER['version'],

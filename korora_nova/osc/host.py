@@ -10,6 +10,7 @@ COLUMNS = {
     'Name': 'name',
     'Status': 'status',
     'Tier': 'tier',
+    'Enforcing': 'enforcing',
     'Last Attested': 'last_attested',
     'Reasons': 'reasons',
     'EK Hash': 'ek_hash',
@@ -27,7 +28,16 @@ def _readable(host: client.Answer) -> dict[str, object]:
     return {
         **host,
         **{name: base.when(host.get(name)) for name in STAMPS},
+        'enforcer': _enforcer(host.get('enforcer')),
     }
+
+
+def _enforcer(said: object) -> str | None:
+    """The driver that the host's nova-compute runs, and what is wrong."""
+    if not isinstance(said, dict):
+        return None
+    found = f'{said.get("driver")} {said.get("version")}'
+    return f'{found}: {said["drift"]}' if said.get('drift') else found
 
 
 class ListHost(base.Lister):

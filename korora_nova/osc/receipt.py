@@ -6,9 +6,10 @@ import argparse
 from korora_nova.osc import base
 
 COLUMNS = {
-    'Seq': 'seq',
-    'Outcome': 'outcome',
     'Server': 'instance',
+    'Version': 'version',
+    'Outcome': 'outcome',
+    'Holder': 'holder',
     'Epoch': 'epoch',
     'Migration': 'migration',
     'Source': 'source',
@@ -18,19 +19,19 @@ COLUMNS = {
 
 
 class ListReceipt(base.Lister):
-    """List receipts of hand-overs, aborts and deletions, oldest first.
+    """List what became of keys, oldest first.
 
-    "korora-manage audit verify" checks their signatures and their chain.
+    "korora-manage audit verify" checks all documents and their chains.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--since',
-            metavar='<seq>',
+            metavar='<place>',
             type=int,
             default=0,
-            help='Only receipts after this sequence number',
+            help='Only receipts after this place in the log of all documents',
         )
         parser.add_argument(
             '--signed',

@@ -10,6 +10,9 @@ from osc_lib import exceptions
 from korora_nova import client
 from korora_nova.osc import base
 
+#: Sentences that are shown before a question.
+SHOWN = 20
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -56,10 +59,12 @@ def confirm(*plans: client.Answer) -> None:
 
     :raises exceptions.CommandError: it is refused, or not confirmed.
     """
-    for plan in plans:
-        if plan.get('refused') and len(plans) == 1:
-            raise exceptions.CommandError(refusal(plan['refused']))
-        say(*plan.member('consequences'))
+    if len(plans) == 1 and plans[0].get('refused'):
+        raise exceptions.CommandError(refusal(plans[0]['refused']))
+    said = [one for plan in plans for one in plan.member('consequences')]
+    say(*said[:SHOWN])
+    if len(said) > SHOWN:
+        say(f'And {len(said) - SHOWN} more; --dry-run shows all.')
     if not sys.stdin.isatty():
         raise exceptions.CommandError(
             'Nothing was done: confirm it with --yes.'

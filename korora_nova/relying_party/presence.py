@@ -16,7 +16,7 @@ from korora_nova.relying_party import gate
 LOG = logging.getLogger(__name__)
 
 #: Seconds between two words, of which the agent may miss some.
-INTERVAL = 15.0
+INTERVAL = 5.0
 #: Characters of what the agent takes.
 LONGEST = 1024
 

@@ -260,6 +260,9 @@ def _store_result(
             reset_count=clock.reset_count,
             restart_count=clock.restart_count,
             clock_safe=clock.safe,
+            prior_boot_at=row.prior_boot_at
+            if row.reset_count == clock.reset_count
+            else row.attested_at,
             attested_at=service.clock(),
             tier=attested.tier,
             reasons=list(attested.reasons),

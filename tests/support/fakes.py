@@ -163,7 +163,7 @@ class FakeAgent(socket_client.AgentClient):
         }
 
     def _enforces(
-        self, driver: str, version: str, drift: str
+        self, driver: str, release: str, drift: str
     ) -> dict[str, Any]:
         self.enforcer = (driver, drift)
         return {}

@@ -114,6 +114,44 @@ def file(service: Service, session: orm.Session, item: AnyVerified) -> None:
         store(service, session, item.content, item.token, kid)
 
 
+def untangle(service: Service, session: orm.Session, row: LedgerRow) -> None:
+    """Of two documents of one version, leave the one that counts.
+
+    Two services signed for one server. What counts is the row's chain: the
+    other one is kept for auditors, and told to nobody as a hand-over's.
+    """
+    table = models.Document
+    twice = session.scalars(
+        sa.select(table.version)
+        .where(table.instance == row.instance)
+        .group_by(table.version)
+        .having(sa.func.count() > 1)
+    ).all()
+    for version in twice:
+        counting = _named(service, session, row, version)
+        for found in session.scalars(
+            sa.select(table).where(
+                table.instance == row.instance, table.version == version
+            )
+        ):
+            if counting is not None and found.hash != counting:
+                found.subject = ''
+    session.flush()
+
+
+def _named(
+    service: Service, session: orm.Session, row: LedgerRow, version: int
+) -> str | None:
+    """Digest of a version in the row's chain; None: not known."""
+    digest = row.head
+    for _ in range(row.version - version):
+        token = find(session, digest)
+        if token is None:
+            return None
+        digest = chain.read(token, service.ring).content.prev
+    return digest if version <= row.version else None
+
+
 def find(session: orm.Session, digest: str | None) -> str | None:
     """The document of a digest, hex."""
     return find_all(session, [digest or '']).get(digest or '')

@@ -76,7 +76,7 @@ def end(
         tier=tier,
         last_heard=row.attested_at if row is not None else None,
         evicted_at=row.evicted_at if row is not None else None,
-        rebooted=_rebooted(row, server),
+        rebooted=_rebooted(service, row, server),
         copy=_copy(service, session, row, server),
         reported_at=server.reported_at if server is not None else None,
         word=word,
@@ -150,14 +150,19 @@ def is_missing(
 
 
 def _rebooted(
-    host: models.Host | None, server: models.Server | None
+    service: Service, host: models.Host | None, server: models.Server | None
 ) -> bool | None:
     """Whether the TPM was reset since.
 
-    A restart is none: guests survive a suspension of their host.
+    A restart is none: guests survive a suspension of their host. Nor does it
+    count if the service was started between the two boots: its database may
+    have been restored then, and lack what was opened after the second one.
     """
     if host is None or server is None or server.opened_boot is None:
         return None
     if host.reset_count is None:
         return None
-    return host.reset_count > int(server.opened_boot[:8], 16)
+    if host.reset_count <= int(server.opened_boot[:8], 16):
+        return False
+    heard = host.prior_boot_at
+    return True if heard and heard >= service.started else None

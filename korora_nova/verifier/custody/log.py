@@ -79,18 +79,34 @@ def _next_head(head: str, digest: str) -> str:
     ).hexdigest()
 
 
-def list_receipts(service: Service, since: int) -> list[str]:
-    """Receipts after a place in the log, in its order, one page."""
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Some receipts, signed tokens, in the order of the log.
+
+    :param next: the place of the last one; 0 if there are no more.
+    """
+
+    receipts: list[str]
+    next: int
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+def list_receipts(service: Service, since: int) -> Page:
+    """Receipts after a place in the log, one page."""
     extend(service.db)
     with service.db.read() as session:
-        return list(
-            session.scalars(
-                sa.select(_T.token)
-                .where(_T.seq > since, _T.kind == Receipt.KIND.typ)
-                .order_by(_T.seq)
-                .limit(PAGE)
-            )
-        )
+        rows = session.execute(
+            sa.select(_T.seq, _T.token)
+            .where(_T.seq > since, _T.kind == Receipt.KIND.typ)
+            .order_by(_T.seq)
+            .limit(PAGE)
+        ).all()
+    return Page(
+        [row.token for row in rows],
+        int(rows[-1].seq or 0) if len(rows) == PAGE else 0,
+    )
 
 
 @dataclasses.dataclass

@@ -137,6 +137,8 @@ def _adopt(
             subject=newest.instance,
             note=f'document {newest.version}',
         )
+    if newest is not None:
+        documents.untangle(service, session, newest)
     for migration in {item.content.subject for item in shown} - {''}:
         rebuild(service, session, migration)
     return newest

@@ -93,17 +93,15 @@ def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
 
     An anchor that does not answer keeps no host from attesting.
     """
-    found = []
-    rows = lacking[:ASKED]
+    instances = [row.instance for row in lacking[:ASKED]]
     try:
-        told = tellable(service, [row.instance for row in rows])
+        told = tellable(service, instances)
     except (errors.Unavailable, errors.Conflict) as exc:
         LOG.warning('No document can be sent to hosts: %s', exc)
         return ()
     with service.db.read() as session:
         kept = documents.find_all(session, [row.head for row in told])
-        found = [kept[row.head] for row in told if row.head in kept]
-    return tuple(found)
+    return tuple(kept.values())
 
 
 def tellable(

@@ -25,7 +25,7 @@ from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
 #: Servers in one list, at most and by default.
-LIMIT = 1000
+LIMIT, DEFAULT = 1000, 200
 #: Seconds for which one list asks Nova.
 NOVA_TIME = 5.0
 #: Documents of a server that are shown, the newest.
@@ -44,7 +44,7 @@ class Query:
 
     issues: bool = False
     holder: str = ''
-    limit: int = LIMIT
+    limit: int = DEFAULT
     marker: str = ''
 
 

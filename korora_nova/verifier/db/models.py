@@ -43,7 +43,8 @@ class Host(Base):
     makes the clock monotone among workers.  ``reported_at`` is when it last
     began to report all the servers it knows; ``report_began`` and
     ``report_upto`` say how far a report of several pages has come.
-    ``evicted_at`` is when an operator gave it up with all its keys.
+    ``evicted_at`` is when an operator gave it up with all its keys,
+    ``prior_boot_at`` when it was last heard before its TPM's last reset.
     ``enforcer`` is what it attested last of its nova-compute, which spoke at
     ``enforcer_at``.
     """
@@ -83,6 +84,7 @@ class Host(Base):
         sa.String(UUID), default=''
     )
     evicted_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    prior_boot_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     enforcer: orm.Mapped[dict[str, Any] | None] = orm.mapped_column(
         sa.JSON(none_as_null=True)
     )

@@ -11,6 +11,7 @@ from korora_nova.custody.bodies import Known
 from korora_nova.verifier.custody import evicting, log, servers
 from korora_nova.verifier.db import models
 from tests.functional.api import base
+from tests.support import postgresql
 
 SERVER = str(uuid.UUID(int=1))
 OTHER = str(uuid.UUID(int=2))
@@ -90,6 +91,27 @@ class TestReissue(OperatorTestCase):
         self.source.reboot()
         self.source.attest_now()
         self.source.approve((SERVER, 1))
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, WHY)
+
+    def test_rebooted_while_the_service_was_not_there(self):
+        """A restored database may lack what was opened since."""
+        self.korora.restart()
+        self.admin = self.korora.client_as('admin')
+        self.source.api = self.korora.client_as('attester')
+        self.source.reboot()
+        self.source.attest_now()
+        with self.refused('NOT_FENCED'):
+            self.admin.reissue_server(SERVER, WHY)
+        # The next one counts: the service has seen both boots.
+        self.source.reboot()
+        self.source.attest_now()
+        self.admin.reissue_server(SERVER, WHY)
+
+    def test_suspended(self):
+        """Guests survive a suspension: the reset count stays."""
+        self.source.tpm.restart_count += 1
+        self.source.attest_now()
         with self.refused('NOT_FENCED'):
             self.admin.reissue_server(SERVER, WHY)
 
@@ -280,6 +302,12 @@ class ConcurrencyTest(base.MariaDbTestCase, OperatorTestCase):
     def documents(self) -> list[str]:
         with self.korora.service.db.read() as session:
             return list(session.scalars(sa.select(models.Document.hash)))
+
+
+class PostgreSqlConcurrencyTest(ConcurrencyTest):
+    """The same with PostgreSQL."""
+
+    SERVER = postgresql.PostgreSql
 
 
 class TestUnheard(base.ApiTestCase):
@@ -503,6 +531,18 @@ class TestEvict(OperatorTestCase):
         self.assertEqual([SERVER], answer['left'])
         self.assertEqual('released', self.admin.get_server(OTHER)['state'])
         self.admin.reissue_server(SERVER, WHY, fenced='It is destroyed.')
+
+
+class TestReceipts(OperatorTestCase):
+    def test_pages(self):
+        for number in range(10, 15):
+            instance = str(uuid.UUID(int=number))
+            self.source.claim(instance)
+            self.source.delete(instance)
+        whole = self.admin.list_receipts()
+        self.patch(log, 'PAGE', 2)
+        self.assertEqual(5, len(whole))
+        self.assertEqual(whole, self.admin.list_receipts())
 
 
 class TestList(OperatorTestCase):

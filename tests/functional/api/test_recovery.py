@@ -93,6 +93,12 @@ class RestoreCase(CustodyTestCase):
         else:
             self.fail('it was signed')
 
+    def assert_refused(self, reason: str, instance: str = SERVER) -> None:
+        """Readers are not told who holds the key, but why not."""
+        shown = self.admin.get_server(instance)
+        self.assertEqual(reason, shown['refused']['reason'])
+        self.assertNotIn('holder', shown)
+
     def heal(self) -> None:
         for host in self.hosts:
             host.heal()
@@ -194,14 +200,10 @@ def source_migration(case: CustodyTestCase) -> str:
 class LostTest(RestoreCase):
     """T40: V loses its last transaction; both ends settle, one holds."""
 
-    def assert_behind(self, instance: str = SERVER) -> None:
-        with self.refused('LEDGER_BEHIND'):
-            self.admin.get_server(instance)
-
     def test_grant(self):
         grant = self.source.claim(OTHER)
         self.restore()
-        self.assert_behind(OTHER)
+        self.assert_refused('LEDGER_BEHIND', OTHER)
         with self.refused('LEDGER_BEHIND'):
             self.dest.claim(OTHER)
         self.source.heal()
@@ -215,7 +217,7 @@ class LostTest(RestoreCase):
         self.restore()
         self.source.newest.pop(OTHER)
         self.heal()
-        self.assert_behind(OTHER)
+        self.assert_refused('LEDGER_BEHIND', OTHER)
 
     def test_permit(self):
         """A2: S and D are told of it, whatever they do next."""
@@ -324,12 +326,12 @@ class LostTest(RestoreCase):
         self.restore(backup)
         self.heal()
         # Nobody has it: an operator has to decide.
-        self.assert_behind()
+        self.assert_refused('LEDGER_BEHIND')
 
     def test_receipt_of_a_deletion(self):
         token = self.source.delete(SERVER)
         self.restore()
-        self.assert_behind()
+        self.assert_refused('LEDGER_BEHIND')
         self.source.heal()
         self.assertEqual(token, self.source.delete(SERVER))
         self.assertIsNone(self.row()[0])
@@ -497,8 +499,7 @@ class ForkTest(RestoreCase):
 
     def test_shows(self):
         self.fork()
-        with self.refused('LEDGER_FORKED'):
-            self.admin.get_server(SERVER)
+        self.assert_refused('LEDGER_FORKED')
         self.assert_shut(SERVER, 'LEDGER_FORKED')
         with self.refused('DOCUMENT_INVALID'):
             self.audit()
@@ -508,14 +509,40 @@ class ForkTest(RestoreCase):
     def test_the_anchors_document_counts(self):
         mine, theirs = self.fork()
         self.source.present(theirs)
-        with self.refused('LEDGER_FORKED'):
-            self.admin.get_server(SERVER)
+        self.assert_refused('LEDGER_FORKED')
         self.source.present(mine)
-        self.admin.get_server(SERVER)
+        self.assertIsNone(self.admin.get_server(SERVER)['refused'])
         self.dest.claim(SERVER)
         # The other one does not come back.
         self.source.present(theirs)
         self.assertEqual('h2', self.row()[0])
+
+    def test_only_the_receipt_that_counts_is_told(self):
+        """Whoever were told the other one would erase the only copy."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        backup = self.snapshot()
+        mine = self.dest.state(migration, 'activated')
+        self.restore(backup)
+        with mock.patch.object(
+            self.korora.service.anchor, 'get', lambda *_: {}
+        ):
+            self.source.state(migration, 'kept')
+            with self.refused('LEDGER_FORKED'):
+                self.dest.state(migration, 'no_domain')
+        self.dest.present(mine)
+        shown = self.admin.get_migration(migration)
+        self.assertEqual(
+            ('committed', mine), (shown['status'], shown['receipt'])
+        )
+        for _ in range(2):
+            self.assertEqual(mine, self.dest.state(migration, 'activated'))
+            self.assertEqual(mine, self.source.state(migration, 'ended_here'))
+            self.dest.approve((SERVER, 2))
+            self.third.present(mine)
+        # Nor when it is not the newest one any more.
+        other, _ = self.moving(self.dest, self.third, SERVER)
+        self.third.state(other, 'activated')
+        self.assertEqual(mine, self.source.state(migration, 'kept'))
 
 
 class ReportTest(RestoreCase):

@@ -91,7 +91,7 @@ class RepeatsTest(CustodyTestCase):
 
     def test_with_new_challenges(self):
         """I17: each call is idempotent by what it says."""
-        calls = [lambda: self.source.claim(OTHER, KEY)]
+        calls: list = [lambda: self.source.claim(OTHER, KEY)]
         migration, answer = self.handed(migration=MIGRATION)
         msk_name = self.source.read(answer['permit']).content.msk_name
         permit = self.dest.keep(answer['permit'])

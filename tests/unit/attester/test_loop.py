@@ -100,6 +100,23 @@ class LoopTest(testtools.TestCase):
         self.loop.attest_now()
         self.assertEqual([Heard(('server',))] * 2, self.heard)
 
+    def test_kicked(self) -> None:
+        """What is news is attested at once, not after the interval."""
+        steps = threading.Semaphore(0)
+
+        def step() -> float:
+            steps.release()
+            return 60
+
+        with mock.patch.object(self.loop, 'step', step):
+            self.loop.start()
+            for _ in range(3):
+                self.assertTrue(steps.acquire(timeout=10))
+                self.assertFalse(steps.acquire(timeout=0.05))
+                self.loop.kick()
+            self.loop.stop()
+        self.assertFalse(self.loop._thread.is_alive())
+
     def test_backs_off_while_the_service_is_down(self) -> None:
         self.attester.failures = [
             errors.Unavailable(_R.SERVICE_UNAVAILABLE) for _ in range(12)

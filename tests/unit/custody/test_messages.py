@@ -146,9 +146,10 @@ class MessagesTest(unittest.TestCase):
             )
             for number in range(1, 2 * bodies.PAGE + 2)
         ]
+        longest = bodies.Enforcer('x' * 128, 'x' * 64, '"' * 1024, 86400)
         seen, after = [], ''
         for left in (2 * bodies.PAGE + 1, bodies.PAGE + 1, 1):
-            page = bodies.Attest.page(reversed(known), after)
+            page = bodies.Attest.page(reversed(known), after, longest)
             self.assertEqual(min(left, bodies.PAGE), len(page.known))
             self.assertEqual(page, bodies.Attest.parse(messages.dumps(page)))
             self.assertLess(len(messages.dumps(page)), exchange.MAX_BODY)

@@ -45,7 +45,7 @@ STATUS = {
     'tier': 'none',
     'reasons': ['TPM_UNAVAILABLE'],
     'expires': None,
-    'receipt_head': '',
+    'documents': 0,
     'keys': [{**SERVER, 'state': 'held', 'epoch': 3, 'migration': ''}],
     'last_handover': {'role': 'source', 'ms': 1.5, 'tpm_commands': 16},
     'versions': {'korora-nova': '1.0'},
@@ -117,6 +117,11 @@ class Base(unittest.TestCase):
 
 
 class RequestsTest(Base):
+    def test_envelope(self) -> None:
+        """A field cannot be called as one of what is around it."""
+        for request in operations.REQUESTS.values():
+            self.assertFalse({'version', 'op'} & set(request.PROPERTIES))
+
     def test_all(self):
         self.assertEqual(set(REQUESTS), set(operations.REQUESTS))
         for op, fields in REQUESTS.items():
@@ -207,3 +212,12 @@ class AnswersTest(Base):
             ('versions', {'korora-nova': 1}),
         ):
             self.refused(answers.HostStatus, {**STATUS, field: value})
+
+
+class EnvelopeTest(unittest.TestCase):
+    def test_fields_leave_the_envelope_alone(self) -> None:
+        """A field of such a name would take the place of the message's own."""
+        for name, request in operations.REQUESTS.items():
+            self.assertEqual(
+                set(), {'version', 'op'} & set(request.PROPERTIES), name
+            )

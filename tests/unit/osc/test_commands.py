@@ -25,6 +25,13 @@ HOST = {
     'srk_name': '000b' + 'ef' * 32,
     'enrolled_at': 0,
     'last_attested': 86400.0,
+    'enforcing': True,
+    'enforcer': {
+        'driver': 'korora.Driver',
+        'version': '1',
+        'drift': '',
+        'heard_at': 1.5,
+    },
     'tier': 'contraindicated',
     'reasons': ['PCR_NOT_GOLDEN', 'IMA_UNKNOWN_FILE'],
 }
@@ -56,6 +63,7 @@ class TestHost(CommandTest):
                     'Name': 'h1',
                     'Status': 'approved',
                     'Tier': 'contraindicated',
+                    'Enforcing': True,
                     'Last Attested': '1970-01-02T00:00:00Z',
                     'Reasons': ['PCR_NOT_GOLDEN', 'IMA_UNKNOWN_FILE'],
                     'EK Hash': 'ab' * 32,
@@ -88,6 +96,19 @@ class TestHost(CommandTest):
         shown = self.run_json(host.ShowHost, 'h1')
         self.assertEqual('1970-01-01T00:00:00Z', shown['enrolled_at'])
         self.assertEqual(HOST['ak_name'], shown['ak_name'])
+        self.assertEqual('korora.Driver 1', shown['enforcer'])
+
+    def test_show_a_driver_that_refuses(self) -> None:
+        said = {**HOST['enforcer'], 'drift': '[NOVA_DRIFT] spawn'}
+        self.answer('GET', '/v1/hosts/h1', {**HOST, 'enforcer': said})
+        self.assertEqual(
+            'korora.Driver 1: [NOVA_DRIFT] spawn',
+            self.run_json(host.ShowHost, 'h1')['enforcer'],
+        )
+
+    def test_show_a_host_without_driver(self) -> None:
+        self.answer('GET', '/v1/hosts/h1', {**HOST, 'enforcer': None})
+        self.assertIsNone(self.run_json(host.ShowHost, 'h1')['enforcer'])
 
     def test_approve_sends_the_hash(self) -> None:
         self.answer('PUT', '/v1/hosts/h1/approval', HOST)
@@ -322,17 +343,29 @@ class TestMigration(CommandTest):
 
 class TestReceipt(CommandTest):
     def test_list(self) -> None:
-        token = signed(seq=3, outcome='committed', instance='9a', iat=60)
+        token = signed(version=3, outcome='committed', instance='9a', iat=60)
         self.answer('GET', '/v1/receipts', {'receipts': [token]})
         shown = self.run_json(receipt.ListReceipt, '--since', '2')[0]
-        self.assertEqual(3, shown['Seq'])
+        self.assertEqual(3, shown['Version'])
         self.assertEqual('committed', shown['Outcome'])
         self.assertEqual('1970-01-01T00:01:00Z', shown['Issued'])
         self.assertNotIn('Receipt', shown)
         self.assertEqual('since=2', self.http.last_request.query)
 
+    def test_pages(self) -> None:
+        self.http.get(
+            f'{URL}/v1/receipts',
+            [
+                {'json': {'receipts': [signed(version=1)], 'next': 7}},
+                {'json': {'receipts': [signed(version=2)], 'next': 7}},
+            ],
+        )
+        shown = self.run_json(receipt.ListReceipt)
+        self.assertEqual([1, 2], [one['Version'] for one in shown])
+        self.assertEqual('since=7', self.http.last_request.query)
+
     def test_signed_form(self) -> None:
-        token = signed(seq=3)
+        token = signed(version=3)
         self.answer('GET', '/v1/receipts', {'receipts': [token]})
         shown = self.run_json(receipt.ListReceipt, '--signed')[0]
         self.assertEqual(token, shown['Receipt'])

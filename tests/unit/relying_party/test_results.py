@@ -154,6 +154,15 @@ class TestDecision(Base):
         self.client.put('h1', self.token('h1'))
         self.require('h1')
 
+    def test_host_that_enforces_nothing(self):
+        """H3: stock Nova on a host in the best of states."""
+        for reason in ('ENFORCER_ABSENT', 'ENFORCER_DRIFT'):
+            self.client.put('h1', self.token('h1', enforcer=reason))
+            self.refused(reason, 'h1')
+            self.clock += 10
+        self.client.put('h1', self.token('h1'))
+        self.require('h1')
+
     def test_unknown_host(self):
         self.refused('RESULT_MISSING', 'h1')
 

@@ -25,6 +25,8 @@ HOST = hosts.Host(
     tier='affirming',
     reasons=(),
     evicted_at=None,
+    enforcing=True,
+    enforcer=None,
 )
 LISTED = policies.Listed(
     description='words',
@@ -70,7 +72,7 @@ class TestJson(testtools.TestCase):
             '{"name":"h1","status":"approved","ek_hash":"ab",'
             '"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
             '"last_attested":null,"evicted_at":null,"tier":"affirming",'
-            '"reasons":[]'
+            '"reasons":[],"enforcing":true,"enforcer":null'
         )
         self.assertJson(text + '}', HOST)
         self.assertJson(

@@ -63,6 +63,11 @@ def attest(lab: paths.Lab, host: str) -> str:
         return ''
 
 
+def enforces(service: attestation.AttestationClient, host: str) -> bool:
+    """Whether the host's nova-compute has told its agent that it is there."""
+    return bool(service.get_host(host)['enforcing'])
+
+
 def verdicts(lab: paths.Lab, *hosts: str) -> None:
     """Wait until these hosts have the verdict that their state deserves."""
     service = _service()
@@ -70,11 +75,13 @@ def verdicts(lab: paths.Lab, *hosts: str) -> None:
         wanted = 'contraindicated' if host in paths.TAMPERED else AFFIRMING
 
         def right(host: str = host, wanted: str = wanted) -> bool:
-            return attest(lab, host) == wanted and (
-                service.get_result(host)['tier'] == wanted
+            return (
+                attest(lab, host) == wanted
+                and service.get_result(host)['tier'] == wanted
+                and (wanted != AFFIRMING or enforces(service, host))
             )
 
-        processes.wait_for(lab, host + '/korora-agent', right, 60)
+        processes.wait_for(lab, host + '/korora-agent', right, 120)
 
 
 def main(what: str, *hosts: str) -> None:

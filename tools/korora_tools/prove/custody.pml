@@ -87,7 +87,7 @@
 #define LIAR NOBODY
 #endif
 #ifndef NDOC
-#define NDOC 10
+#define NDOC 12
 #endif
 
 #define S 0
@@ -240,6 +240,11 @@ chan late = [1] of { byte, byte, byte, byte };
 #define off (!dom[0] && !dom[1])
 #endif
 
+#define have(h, e) \
+    ((rec[(h) * SLOTS].st && rec[(h) * SLOTS].epoch == (e)) || \
+    (rec[(h) * SLOTS + SLOTS - 1].st && \
+     rec[(h) * SLOTS + SLOTS - 1].epoch == (e)))
+
 /* -- checks --------------------------------------------------------------- */
 
 /* The row is below its anchor, or beside it. */
@@ -288,19 +293,11 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define no_holder (row.holder == NOBODY && !row.pending)
 #endif
-#ifdef MUTATE_CLAIM_NOVA
-#define nova_has(h) true
-#else
 #define nova_has(h) (home == (h))
-#endif
 #define granted(h, n) (row.kind == GRANT && row.holder == (h) && row.de == (n))
 
 /* C3: own Nova announced it. */
-#ifdef MUTATE_ANNOUNCED
-#define announced(h, m) (wrapme[m])
-#else
 #define announced(h, m) (src[m] == (h) && drv[m] == PREPARING)
-#endif
 
 /* C4 */
 #ifdef MUTATE_RECEIVED
@@ -308,33 +305,17 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define received(m) (db.receiving == (m))
 #endif
-#ifdef MUTATE_NOVA_RECORD
-#define nova_says_dest(h, m) true
-#else
 #define nova_says_dest(h, m) (dst[m] == (h))
-#endif
-#ifdef MUTATE_NOT_PENDING
-#define not_pending true
-#else
 #define not_pending (!row.pending)
-#endif
 #ifdef MUTATE_SPENT
 #define unspent(m) true
 #else
 #define unspent(m) (row.mig != (m))
 #endif
-#ifdef MUTATE_PERMIT_REPEATED
-#define permitted(m) false
-#else
 #define permitted(m) (row.kind == PERMIT && row.mig == (m))
-#endif
 
 /* C4, at S: the permit is that of the migration it is asked for. */
-#ifdef MUTATE_PERMIT_MIGRATION
-#define permit_of(x, m) true
-#else
 #define permit_of(x, m) (doc[x].mig == (m))
-#endif
 
 /* C7 */
 #ifdef MUTATE_SEALED
@@ -342,21 +323,13 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define sealed(m) (db.sealed == (m))
 #endif
-#ifdef MUTATE_START_PENDING
-#define startable(m) (row.mig == (m) && row.kind != START)
-#else
 #define startable(m) (row.mig == (m) && row.kind == PERMIT)
-#endif
 #ifdef MUTATE_AFFIRMING_NOW
 #define affirming_now(h) true
 #else
 #define affirming_now(h) trusted[h]
 #endif
-#ifdef MUTATE_MOVING_FIRST
-#define stream_may(h, x) true
-#else
 #define stream_may(h, x) keeps(h, x)
-#endif
 
 /* C8 */
 #ifdef MUTATE_STATEMENT_NOT_ALLOWED
@@ -388,20 +361,12 @@ chan late = [1] of { byte, byte, byte, byte };
 #define has_run (dword == ACTIVATED && !contradicting(sword, dword))
 #endif
 #define takes(w) ((w) >= NO_DOMAIN -> !has_run : !given_away)
-#ifdef MUTATE_CLOSED
-#define closed false
-#else
 #define closed (row.resolved || (decided && ( \
     (row.out == COMMITTED && dword == ACTIVATED && \
      (sword == STREAM_COMPLETED || sword == ENDED_HERE)) || \
     (row.out == ABORTED && dword == NO_DOMAIN && \
      (sword == NEVER_STARTED || sword == KEPT || sword == ENDED_HERE)))))
-#endif
-#ifdef MUTATE_WORD_OF_ROW
-#define of_row(m) true
-#else
 #define of_row(m) (row.mig == (m))
-#endif
 
 /* C9 */
 #ifdef MUTATE_SOURCE_DOMAIN
@@ -414,26 +379,13 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define dest_gone(h) (dom[h] == 0)
 #endif
-#ifdef MUTATE_RECEIPT_EPOCH
-#define receipt_of(r, e) true
-#else
 #define receipt_of(r, e) (rec[r].epoch == (e))
-#endif
-#ifdef MUTATE_NEWER
-#define newer_than_record(r, x) true
-#else
 #define newer_than_record(r, x) (version(x) > rec[r].seen && \
     (doc[x].kind != RECEIPT || latest(h, doc[x].mig) == x))
-#endif
 #ifdef MUTATE_TOLD_FIRST
 #define told(x) true
 #else
 #define told(x) (doc[x].resolved || acked[doc[x].mig] >= ENDED_HERE)
-#endif
-#ifdef MUTATE_ERASE_ON_RECEIPT
-#define only_on_receipt false
-#else
-#define only_on_receipt true
 #endif
 
 /* C10 */
@@ -491,7 +443,8 @@ inline audit(x) {
         assert(doc[x].de > doc[p].epoch);
         assert(doc[p].mig != doc[x].mig)                        /* I17 */
     :: doc[x].kind == START ->
-        assert(doc[p].kind == PERMIT && doc[p].mig == doc[x].mig)
+        assert(doc[p].kind == PERMIT && doc[p].mig == doc[x].mig);
+        assert(!honest(doc[x].d) || have(doc[x].d, doc[x].de))  /* I16 */
     :: doc[x].kind == RECEIPT && doc[x].mig ->
         assert(doc[p].mig == doc[x].mig);
         assert(doc[p].pending || doc[p].out != doc[x].out ||
@@ -893,6 +846,14 @@ proctype V() {
     :: atomic { restores && ncopies > 1 -> x = 1; restore() }
 #endif
 #endif
+    /* The operator. */
+    :: atomic { operators && !answering && !frozen && disputed ->
+        operators--;
+        if
+        :: skip -> resolve(COMMITTED)
+        :: skip -> resolve(ABORTED)
+        fi
+    }
     /* The operator, when nothing else moves. */
     :: atomic { timeout ->
         if
@@ -914,10 +875,6 @@ proctype V() {
 #define R rec[r]
 #define ready (answering == 0)
 #define sending (R.st == OUTGOING || R.st == STARTING || R.st == MOVING)
-#define have(h, e) \
-    ((rec[(h) * SLOTS].st && rec[(h) * SLOTS].epoch == (e)) || \
-    (rec[(h) * SLOTS + SLOTS - 1].st && \
-     rec[(h) * SLOTS + SLOTS - 1].epoch == (e)))
 #define has_record(h, m) \
     ((rec[(h) * SLOTS].st && rec[(h) * SLOTS].mig == (m)) || \
     (rec[(h) * SLOTS + SLOTS - 1].st && \

@@ -232,6 +232,39 @@ class ResultTest(unittest.TestCase):
             'RESULT_EXPIRED', verified.require_affirming, 1150.0, max_age=149.0
         )
 
+    def test_enforcer(self):
+        """What the host is, and whether it enforces, are two statements."""
+        for reason in ('ENFORCER_ABSENT', 'ENFORCER_DRIFT'):
+            verified = self.verify(documents.a_result(enforcer=reason))
+            verified.require_affirming(1100.0)
+            self.refused(reason, verified.require_enforcing)
+        self.verify(documents.a_result()).require_enforcing()
+
+    def test_contradictions(self):
+        signed = result.sign_result(documents.a_result(), self.keys.result)
+        header, good, _ = documents.split(signed)
+        for claims in (
+            {'enforcing': False},
+            {'enforcer': 'ENFORCER_ABSENT'},
+            {'enforcer': 'HOST_UNTRUSTED', 'enforcing': False},
+            {'enforcing': 1},
+        ):
+            forged = jwt.encode(
+                {**good, **claims},
+                self.keys.result.private,
+                'ES256',
+                headers=header,
+            )
+            self.refused(
+                'RESULT_FORGED',
+                result.verify_result,
+                forged,
+                self.keys.ring,
+                host='h1',
+                cloud=documents.CLOUD,
+                now=1100.0,
+            )
+
     def test_contraindicated(self):
         verified = self.verify(
             documents.a_result(

@@ -261,7 +261,10 @@ class Rounds:
     def _await_trust(self, host: str) -> None:
         ui.wait(
             f'{host} to be trusted',
-            lambda: onboard.attest(self.lab, host) == 'affirming',
+            lambda: (
+                onboard.attest(self.lab, host) == 'affirming'
+                and self.world.attestation(f'/v1/hosts/{host}')['enforcing']
+            ),
             120,
             0.5,
         )

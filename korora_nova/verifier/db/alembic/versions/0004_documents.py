@@ -45,6 +45,7 @@ def _hosts() -> None:
             )
         )
         hosts.add_column(sa.Column('evicted_at', sa.Double()))
+        hosts.add_column(sa.Column('prior_boot_at', sa.Double()))
 
 
 def _servers() -> None:
