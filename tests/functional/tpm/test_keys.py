@@ -164,9 +164,7 @@ class QuoteTest(base.TpmTestCase):
             if moved:
                 machine.hardware.extend(10, b'a file')
             with machine.tpm.operation() as operation:
-                quote = keys.quote(
-                    operation, machine.identity, NONCE, known
-                )
+                quote = keys.quote(operation, machine.identity, NONCE, known)
                 self.assertEqual(commands, operation.commands)
             verified = rats_quote.verify_quote(quote, ak, NONCE)
             self.assertEqual(moved, verified.pcrs[10] != known[10])
