@@ -57,6 +57,7 @@ TIGHTER: typing.Final[dict[str, frozenset[str]]] = {
 SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'tpm2_pytss': frozenset({'tpm'}),
     'nova': frozenset({'relying_party'}),
+    'castellan': frozenset({'relying_party'}),
     'oslo_messaging': frozenset({'attester'}),
     'sqlalchemy': frozenset({'verifier'}),
     'stevedore': frozenset({'verifier'}),

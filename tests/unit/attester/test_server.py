@@ -331,6 +331,11 @@ class OperationsTest(Base):
         self.assertEqual(
             operations.Verdict('h2'), self.exchange('verdict', appraised, 'h2')
         )
+        said = ('a.Driver', '1', '[NOVA_DRIFT] spawn')
+        self.assertEqual(
+            operations.Enforces(*said),
+            self.exchange('enforces', answers.Done(), *said),
+        )
 
     def test_about_keys(self) -> None:
         protected = answers.Protected(
