@@ -32,7 +32,7 @@ PARTS = (
     'tools',
 )
 #: Seconds for one test.
-TIMEOUT = 300.0
+TIMEOUT = 900.0
 
 _RAN = re.compile(r'^Ran (\d+) tests?', re.MULTILINE)
 
