@@ -157,7 +157,11 @@ class Rounds:
         for log in sorted(self.lab.log.glob('*.log')):
             if log.name.startswith(('nova-h', 'korora', 'nova-cond')):
                 text = log.read_text(errors='replace').splitlines()
-                lines = [line for line in text if self.server in line]
+                lines = [
+                    line
+                    for line in text
+                    if self.server in line and ' DEBUG ' not in line
+                ]
                 tail = (lines or text)[-LOG_LINES:]
                 found += [f'== {log.name}', *(line[:400] for line in tail)]
         return found
@@ -254,9 +258,13 @@ class Rounds:
                 found = self.world.nova.get('/os-services').json()['services']
             except ks_exc.ClientException:
                 return False
-            return all(service['state'] == 'up' for service in found)
+            # Without libvirt, nova-compute takes itself out for a while
+            return all(
+                (service['state'], service['status']) == ('up', 'enabled')
+                for service in found
+            )
 
-        ui.wait("Nova's services", up, 120, 0.5)
+        ui.wait("Nova's services", up, 180, 0.5)
 
     def _await_trust(self, host: str) -> None:
         ui.wait(
