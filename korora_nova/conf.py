@@ -166,6 +166,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         'enforcer_timeout',
         default=90,
         min=1,
+        max=3600,
         help='Seconds of silence after which nova-compute of this host, '
         'which tells every 5 seconds that it runs the driver of this '
         'package, counts as gone.',

@@ -21,7 +21,7 @@ class Enforcement:
     Who may say it is decided by the socket: the users that may open keys.
 
     :param timeout: seconds of silence after which nova-compute is gone.
-    :param changed: called when it said something else than before.
+    :param changed: called when the host begins to enforce, or to refuse.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Enforcement:
                 'nova-compute runs %(driver)s %(release)s: %(drift)s',
                 {**vars(said), 'drift': said.drift or 'it enforces'},
             )
+        if before is None or before.drift != said.drift:
             self._changed()
 
     def current(self) -> Enforcer | None:

@@ -38,6 +38,8 @@ _UUID_BYTES = 16
 #: refused is tried again.
 _RESEALED = 4
 _RESEAL_AGAIN = 300.0
+#: Seconds until the vault is searched again for such keys.
+_LOOK_AGAIN = 60.0
 #: Refusals of an approval after which both sides compare what they know.
 _NEWS = (
     errors.Reason.CUSTODY_PENDING,
@@ -191,6 +193,7 @@ class AtRest:
         self._refresh = refresh
         self._refused: dict[str, float] = {}
         self._active = ''
+        self._done = '', 0.0
 
     def seal(self, instance: str, secret_uuid: str, passphrase: Secret) -> Key:
         """Take a server's passphrase into custody at its first start.
@@ -378,7 +381,7 @@ class AtRest:
         as the service still signs with the key that it names.
         """
         kid = self._host.approval_kid()
-        if kid != self._active:
+        if kid != self._active or self._is_done(kid):
             return
         stale = [
             record
@@ -387,12 +390,19 @@ class AtRest:
             and record.kid != kid
             and record.instance not in self._not_now()
         ]
+        if not stale:
+            self._done = kid, boot.now()
         for record in stale[:_RESEALED]:
             try:
                 self._reseal(record, kid)
             except (errors.KororaError, OSError) as exc:
                 self._refused[record.instance] = boot.now()
                 LOG.warning('%s: not sealed anew: %s', record.instance, exc)
+
+    def _is_done(self, kid: str) -> bool:
+        """Whether all was found to rest under this key a moment ago."""
+        found, at = self._done
+        return found == kid and boot.now() - at < _LOOK_AGAIN
 
     def _not_now(self) -> set[str]:
         """Servers whose key could not be sealed anew a moment ago."""

@@ -70,7 +70,9 @@ class Statements:
                 return False
             if record.statement == statement:
                 return True
-            if record.state not in _ALLOWED[statement]:
+            if record.state not in _ALLOWED[statement] or (
+                statement == Statement.ACTIVATED and not record.has_key
+            ):
                 raise errors.Forbidden(
                     errors.Reason.STATEMENT_NOT_ALLOWED,
                     details={'state': record.state},

@@ -29,10 +29,12 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'tpm': PURE,
     'conf': PURE,
     'transport': frozenset(),
+    # where tests stop a process
+    'faultpoints': frozenset(),
     'client': PURE | {'transport'},
-    'attester': PURE | {'tpm', 'conf', 'client'},
+    'attester': PURE | {'tpm', 'conf', 'client', 'faultpoints'},
     # a counter of the node's TPM may be an anchor
-    'verifier': PURE | {'conf', 'tpm.counter'},
+    'verifier': PURE | {'conf', 'tpm.counter', 'faultpoints', 'transport'},
     'api': PURE | {'conf', 'verifier'},
     'wsgi': PURE | {'conf', 'verifier', 'api'},
     'relying_party': PURE | {'conf', 'client', 'attester.socket_client'},
@@ -55,6 +57,7 @@ TIGHTER: typing.Final[dict[str, frozenset[str]]] = {
 SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'tpm2_pytss': frozenset({'tpm'}),
     'nova': frozenset({'relying_party'}),
+    'castellan': frozenset({'relying_party'}),
     'oslo_messaging': frozenset({'attester'}),
     'sqlalchemy': frozenset({'verifier'}),
     'stevedore': frozenset({'verifier'}),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -23,6 +24,8 @@ from korora_nova.verifier.custody.issues import Issue
 from korora_nova.verifier.custody.standing import Standing
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
+
+T = TypeVar('T', bound=models.Base)
 
 #: Servers in one list, at most and by default.
 LIMIT, DEFAULT = 1000, 200
@@ -162,43 +165,32 @@ def _page(service: Service, query: Query) -> list[str]:
 def _facts(
     service: Service, session: orm.Session, found: Sequence[Standing]
 ) -> issues.Facts:
-    server, migration, host = models.Server, models.Migration, models.Host
-    document = models.Document
     rows = [one.row for one in found if one.row is not None]
-    held = {row.holder for row in rows if row.holder is not None}
-    pending = {row.disputed or row.pending for row in rows} - {None}
+    held = [row.holder for row in rows if row.holder is not None]
+    under_way = [row.disputed or row.pending for row in rows]
+    document, heads = models.Document, [row.head for row in rows]
+    stored = session.execute(
+        sa.select(document.hash, document.stored_at).where(
+            document.hash.in_(heads)
+        )
+    )
     return issues.Facts(
-        {
-            row.instance: row
-            for row in session.scalars(
-                sa.select(server).where(
-                    server.instance.in_([row.instance for row in rows])
-                )
-            )
-        },
-        {
-            row.id: row
-            for row in session.scalars(
-                sa.select(migration).where(migration.id.in_(pending))
-            )
-        },
-        {
-            row.name: row
-            for row in session.scalars(
-                sa.select(host).where(host.name.in_(held))
-            )
-        },
-        {
-            digest: stored_at
-            for digest, stored_at in session.execute(
-                sa.select(document.hash, document.stored_at).where(
-                    document.hash.in_([row.head for row in rows])
-                )
-            )
-        },
+        _named(session, models.Server, [row.instance for row in rows]),
+        _named(session, models.Migration, [one for one in under_way if one]),
+        _named(session, models.Host, held),
+        {digest: stored_at for digest, stored_at in stored},
         service.signers.approval.kid,
         service.clock(),
     )
+
+
+def _named(
+    session: orm.Session, table: type[T], names: Sequence[str]
+) -> dict[str, T]:
+    """Rows of a table by their primary key."""
+    (key,) = sa.inspect(table).primary_key
+    rows = session.scalars(sa.select(table).where(key.in_(names)))
+    return {str(getattr(row, key.name)): row for row in rows}
 
 
 def _gone(service: Service, instances: Sequence[str]) -> tuple[set[str], int]:

@@ -116,8 +116,8 @@ class TestEvidence(base.ApiTestCase):
         body = json.dumps(
             {'version': 1, 'migration': SERVER, 'statement': 'activated'}
         )
-        message = host.message('commit', body, host.challenge())
-        message['purpose'] = 'abort'
+        message = host.message('start', body, host.challenge())
+        message['purpose'] = 'tell'
         with self.refused('QUOTE_NONCE'):
             host.api.evidence('h1', message)
 

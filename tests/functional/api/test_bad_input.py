@@ -105,7 +105,7 @@ class TestBodies(BadInputTestCase):
     #: What has a body that may be large: one that is too large.
     LARGE = {
         'evidence': 60 << 20,
-        'recover': 60 << 20,
+        'documents': 60 << 20,
         'policies': (128 << 20) + 1,
     }
 
@@ -313,7 +313,7 @@ class TestPaths(BadInputTestCase):
     def test_method(self):
         for method, path in (
             ('PATCH', '/v1/hosts'),
-            ('GET', '/v1/ledger/recover'),
+            ('GET', '/v1/documents'),
             ('PUT', '/v1/hosts/h1'),
             ('HEAD', '/v1/results'),
             ('X', '/v1/keys'),

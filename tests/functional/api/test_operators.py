@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators at work: twice, too early, at once, on a bad day."""
 
+import json
 import threading
 import uuid
 
@@ -639,6 +640,11 @@ class TestList(OperatorTestCase):
             ),
             ('/v1/documents', {'documents': []}),
         ):
-            answer = self.korora.request('POST', path, json=bad)
+            answer = self.korora.request(
+                'POST',
+                path,
+                body=json.dumps(bad).encode(),
+                content_type='application/json',
+            )
             self.assertEqual(400, answer.status_code, (path, bad))
         self.assertEqual([], self.admin.list_servers(issues=True))

@@ -117,7 +117,7 @@ class TestRoles(base.ApiTestCase):
     def test_refusal_comes_before_the_body_is_read(self):
         answer = self.korora.request(
             'POST',
-            '/v1/ledger/recover',
+            '/v1/documents',
             roles='attester',
             body=b'\xff',
             content_type='application/json',

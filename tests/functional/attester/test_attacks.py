@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import json
 import threading
 from typing import Any
+from unittest import mock
 
 from korora_nova import errors
 from korora_nova.attester.source import Source
@@ -663,6 +665,21 @@ class StartTest(AttackCase):
                 migration=self.migration,
             )
         self.start(self.h1, self.h2, self.migration)
+        self.h2.libvirt.domains[self.instance] = 'running'
+        record = self.h2.agent.vault.current(self.instance)
+        assert record is not None
+        with mock.patch.object(
+            self.h2.agent.vault,
+            'of_migration',
+            return_value=dataclasses.replace(record, private=b''),
+        ):
+            self.refused(
+                _R.STATEMENT_NOT_ALLOWED,
+                self.h2.client.call,
+                'activated',
+                instance=self.instance,
+                migration=self.migration,
+            )
         self.refused(
             _R.STATEMENT_NOT_ALLOWED,
             self.h1.client.call,

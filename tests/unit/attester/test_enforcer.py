@@ -54,6 +54,9 @@ class EnforcementTest(testtools.TestCase):
             (DRIFTED, 2),
             (DRIFTED, 2),
             (SAID, 3),
+            # Another one on the same host, and of another release.
+            (dataclasses.replace(SAID, driver='b.Driver', release='2'), 3),
+            (SAID, 3),
         ):
             self.now += 15
             self.enforcement.hear(said)

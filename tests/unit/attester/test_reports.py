@@ -26,6 +26,10 @@ def server(number: int) -> str:
     return f'00000000-0000-4000-8000-{number:012d}'
 
 
+def heard(wanted: tuple[str, ...] = (), news: tuple[str, ...] = ()) -> Heard:
+    return Heard('ab' * 8, wanted, news)
+
+
 class ReportsTest(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -51,7 +55,7 @@ class ReportsTest(testtools.TestCase):
         self.said.append(body)
         if kind is Presented:
             return mock.Mock(served=Presented(self.news))
-        return mock.Mock(served=Heard(self.wanted, self.news))
+        return mock.Mock(served=heard(self.wanted, self.news))
 
     def sign(self, document: documents.Document) -> str:
         return documents.sign(document, self.keys.custody)
@@ -124,7 +128,7 @@ class ReportsTest(testtools.TestCase):
 
     def test_news(self) -> None:
         token = self.sign(docs.a_grant())
-        self.reports.hear(Heard(news=(token, 'a.b.c', '', token)))
+        self.reports.hear(heard(news=(token, 'a.b.c', '', token)))
         self.assertEqual({docs.INSTANCE}, self.reports.work())
         self.assertEqual(set(), self.reports.work())
         entry = self.host.journal.newest(docs.INSTANCE)
@@ -132,16 +136,16 @@ class ReportsTest(testtools.TestCase):
 
     def test_news_on_a_full_disk(self) -> None:
         token = self.sign(docs.a_grant())
-        self.reports.hear(Heard(news=(token,)))
+        self.reports.hear(heard(news=(token,)))
         with mock.patch.object(
             self.host.journal, 'add', side_effect=OSError(28, '')
         ):
             self.assertEqual(set(), self.reports.work())
-        self.reports.hear(Heard(news=(token,)))
+        self.reports.hear(heard(news=(token,)))
         self.assertEqual({docs.INSTANCE}, self.reports.work())
 
     def test_flood_of_news(self) -> None:
-        self.reports.hear(Heard(news=('x',) * 100_000))
+        self.reports.hear(heard(news=('x',) * 100_000))
         self.assertLessEqual(len(self.reports._news), 4096)
 
     def test_presents_all_that_is_at_hand(self) -> None:
@@ -153,7 +157,7 @@ class ReportsTest(testtools.TestCase):
                 VaultState.MOVING, permit=permit, document=start, rests_on=6
             )
         )
-        self.reports.hear(Heard((docs.INSTANCE, docs.OTHER)))
+        self.reports.hear(heard((docs.INSTANCE, docs.OTHER)))
         self.reports.work()
         self.assertEqual([[permit, start, grant]], self.presented())
         self.reports.work()
@@ -164,7 +168,7 @@ class ReportsTest(testtools.TestCase):
             number: self.keep(docs.a_grant(instance=server(number)))
             for number in range(200)
         }
-        self.reports.hear(Heard(tuple(map(server, tokens))))
+        self.reports.hear(heard(tuple(map(server, tokens))))
         self.reports.work()
         parts = self.presented()
         self.assertEqual(sorted(tokens.values()), sorted(sum(parts, [])))
@@ -175,7 +179,7 @@ class ReportsTest(testtools.TestCase):
     def test_presents_so_much_in_one_round(self) -> None:
         for number in range(100):
             self.keep(docs.a_grant(instance=server(number)))
-        self.reports.hear(Heard(tuple(map(server, range(100)))))
+        self.reports.hear(heard(tuple(map(server, range(100)))))
         with mock.patch.object(bodies, 'PRESENTED', 1):
             self.reports.work()
             self.assertEqual(reports._CALLS, len(self.presented()))
@@ -187,13 +191,13 @@ class ReportsTest(testtools.TestCase):
         self.host.attester.attest_for = mock.Mock(
             side_effect=errors.Unavailable(_R.SERVICE_UNAVAILABLE)
         )
-        self.reports.hear(Heard((docs.INSTANCE,)))
+        self.reports.hear(heard((docs.INSTANCE,)))
         self.assertEqual(set(), self.reports.work())
 
     def test_news_of_a_presentation(self) -> None:
         self.keep(docs.a_grant())
         self.news = (self.sign(docs.a_receipt()),)
-        self.reports.hear(Heard((docs.INSTANCE,)))
+        self.reports.hear(heard((docs.INSTANCE,)))
         self.assertEqual({docs.INSTANCE}, self.reports.work())
 
     def test_refresh_is_about_one_server(self) -> None:

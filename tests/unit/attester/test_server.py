@@ -321,7 +321,7 @@ class OperationsTest(Base):
 
     def test_about_hosts(self) -> None:
         status = answers.HostStatus(
-            'h1', '', 'none', (), None, '', (), None, {'korora-nova': '1'}
+            'h1', '', 'none', (), None, 0, (), None, {'korora-nova': '1'}
         )
         appraised = answers.Appraised('affirming', (), 1.7e9)
         self.assertEqual(operations.Status(), self.exchange('status', status))
@@ -330,6 +330,11 @@ class OperationsTest(Base):
         )
         self.assertEqual(
             operations.Verdict('h2'), self.exchange('verdict', appraised, 'h2')
+        )
+        said = ('a.Driver', '1', '[NOVA_DRIFT] spawn')
+        self.assertEqual(
+            operations.Enforces(*said),
+            self.exchange('enforces', answers.Done(), *said),
         )
 
     def test_about_keys(self) -> None:

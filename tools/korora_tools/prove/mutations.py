@@ -199,7 +199,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             'source in STAYS and dest == _S.NO_DOMAIN',
             'source in STAYS or dest == _S.NO_DOMAIN',
         ),
-        _TABLE + 'test_as_the_guide_says',
+        _TABLE + 'test_no_word_of_one_end_decides_before_the_other_was_bound',
     ),
     Mutation(
         'CONTRADICTION',
@@ -210,7 +210,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             'if source in (None, _S.ENDED_HERE):',
             'if True:',
         ),
-        _TABLE + 'test_as_the_guide_says',
+        _TABLE + 'test_agreed',
     ),
     Mutation(
         'SOURCE_DOMAIN',
