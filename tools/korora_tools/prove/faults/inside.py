@@ -31,6 +31,8 @@ SPAN = 4.0
 AWAY = (0.2, 8.0)
 #: Seconds for Nova to end what it was at, for agents to settle.
 NOVA = 240.0
+#: Seconds without a task after which Nova has forgotten a migration.
+IDLE = 15.0
 SETTLE = 150.0
 #: Of a round that the emulator's own crash spoilt.
 REPEATS = 5
@@ -207,19 +209,27 @@ class Rounds:
     # What heals by itself, or by what an operator does anyway
 
     def _await_nova(self) -> None:
-        """Wait until Nova does nothing more with the server."""
+        """Wait until Nova does nothing more with the server.
+
+        The record of a migration may stay as it is for ever if its
+        nova-compute, or the way to the database, broke.
+        """
         end = time.monotonic() + NOVA
+        idle = 0.0
         while True:
             try:
                 server = self.world.server(self.server)
-                if server['OS-EXT-STS:task_state'] is None and (
-                    self._migrations_ended()
-                ):
-                    return
+                if server['OS-EXT-STS:task_state'] is None:
+                    idle = idle or time.monotonic()
+                    if self._migrations_ended() or (
+                        time.monotonic() - idle > IDLE
+                    ):
+                        return
+                else:
+                    idle = 0.0
             except ks_exc.ClientException:
-                server = {}
+                idle = 0.0
             if time.monotonic() > end:
-                # Nova's own record is left behind: an operator resets it
                 self._reset('active')
                 return
             time.sleep(0.5)
