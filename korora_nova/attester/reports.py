@@ -109,7 +109,8 @@ class Reports:
         before = str(uuid.UUID(int=max(uuid.UUID(instance).int - 1, 0)))
         page = bodies.Attest(tuple(known), before, instance, self._enforcer())
         served = self._host.attester.attest_for(page, Heard).served
-        self.hear(served)
+        with self._lock:
+            self._news.extend(served.news)
         self._take()
         if instance in served.wanted:
             self.present([instance])

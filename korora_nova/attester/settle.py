@@ -311,7 +311,7 @@ class Settler:
         if heard is not None:
             heard.looks += 1
             if heard.looks >= _LOOKS:
-                del self._heard[_place(record)]
+                self._heard.pop(_place(record), None)
         try:
             found = self._host.migration(record.migration)
         except errors.NotFound:

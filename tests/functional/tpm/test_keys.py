@@ -155,6 +155,20 @@ class QuoteTest(base.TpmTestCase):
             bytes(32),
         )
 
+    def test_values_that_are_known_are_not_read(self) -> None:
+        machine = self.machine()
+        ak = objects.parse_public(machine.identity.ak_public)
+        with machine.tpm.operation() as operation:
+            known = keys.quote(operation, machine.identity, NONCE).pcrs
+        for moved, commands in ((False, 1), (True, 3)):
+            if moved:
+                machine.hardware.extend(10, b'a file')
+            with machine.tpm.operation() as operation:
+                quote = keys.quote(operation, machine.identity, NONCE, known)
+                self.assertEqual(commands, operation.commands)
+            verified = rats_quote.verify_quote(quote, ak, NONCE)
+            self.assertEqual(moved, verified.pcrs[10] != known[10])
+
     def test_counters_tell_reset_from_resume(self) -> None:
         machine = self.machine()
         ak = objects.parse_public(machine.identity.ak_public)

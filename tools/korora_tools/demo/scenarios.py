@@ -264,10 +264,10 @@ def _open_restored(stage: Stage, host: str, backup: pathlib.Path) -> Outcome:
 
 
 def _as_held(backup: pathlib.Path, server: str) -> pathlib.Path:
-    record = backup / 'vault' / f'{server}.json'
-    document = json.loads(record.read_text())
-    document['state'] = 'held'
-    record.write_text(json.dumps(document))
+    for record in (backup / 'vault').glob(f'{server}.*.json'):
+        document = json.loads(record.read_text())
+        document['state'] = 'held'
+        record.write_text(json.dumps(document))
     return backup
 
 

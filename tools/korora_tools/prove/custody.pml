@@ -382,11 +382,7 @@ chan late = [1] of { byte, byte, byte, byte };
 #define receipt_of(r, e) (rec[r].epoch == (e))
 #define newer_than_record(r, x) (version(x) > rec[r].seen && \
     (doc[x].kind != RECEIPT || latest(h, doc[x].mig) == x))
-#ifdef MUTATE_TOLD_FIRST
-#define told(x) true
-#else
 #define told(x) (doc[x].resolved || acked[doc[x].mig] >= ENDED_HERE)
-#endif
 
 /* C10 */
 #ifdef MUTATE_HOLDER
@@ -423,11 +419,7 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define taken_words() db.sw = row.sw; db.dw = row.dw
 #endif
-#ifdef MUTATE_ADOPT_NEWEST
-#define newer(x) true
-#else
 #define newer(x) (version(x) > version(db.top) || (x) == anchor)
-#endif
 
 /* -- V -------------------------------------------------------------------- */
 
