@@ -97,6 +97,9 @@ class FaultsTest(ProveTestCase):
         )
 
     def test_one_does_not(self):
+        if not marks.found():
+            self.skipTest('no fault is open')
+        one = marks.found()[0].id
         for status, outcome in (
             ('uxsuccess', 'mended, but still marked'),
             ('fail', 'its test fails otherwise'),
@@ -105,10 +108,10 @@ class FaultsTest(ProveTestCase):
             (None, 'its test did not run'),
         ):
             with self.subTest(status):
-                code, text, report = self.faults(A5=status)
+                code, text, report = self.faults(**{one: status})
                 self.assertEqual(1, code)
                 self.assertEqual(
-                    [(outcome, 'A5')],
+                    [(outcome, one)],
                     [
                         (row['outcome'], row['id'])
                         for row in report

@@ -31,6 +31,8 @@ SPAN = 4.0
 AWAY = (0.2, 8.0)
 #: Seconds for Nova to end what it was at, for agents to settle.
 NOVA = 240.0
+#: Seconds without a task after which Nova has forgotten a migration.
+IDLE = 15.0
 SETTLE = 150.0
 #: Of a round that the emulator's own crash spoilt.
 REPEATS = 5
@@ -157,7 +159,11 @@ class Rounds:
         for log in sorted(self.lab.log.glob('*.log')):
             if log.name.startswith(('nova-h', 'korora', 'nova-cond')):
                 text = log.read_text(errors='replace').splitlines()
-                lines = [line for line in text if self.server in line]
+                lines = [
+                    line
+                    for line in text
+                    if self.server in line and ' DEBUG ' not in line
+                ]
                 tail = (lines or text)[-LOG_LINES:]
                 found += [f'== {log.name}', *(line[:400] for line in tail)]
         return found
@@ -203,19 +209,27 @@ class Rounds:
     # What heals by itself, or by what an operator does anyway
 
     def _await_nova(self) -> None:
-        """Wait until Nova does nothing more with the server."""
+        """Wait until Nova does nothing more with the server.
+
+        The record of a migration may stay as it is for ever if its
+        nova-compute, or the way to the database, broke.
+        """
         end = time.monotonic() + NOVA
+        idle = 0.0
         while True:
             try:
                 server = self.world.server(self.server)
-                if server['OS-EXT-STS:task_state'] is None and (
-                    self._migrations_ended()
-                ):
-                    return
+                if server['OS-EXT-STS:task_state'] is None:
+                    idle = idle or time.monotonic()
+                    if self._migrations_ended() or (
+                        time.monotonic() - idle > IDLE
+                    ):
+                        return
+                else:
+                    idle = 0.0
             except ks_exc.ClientException:
-                server = {}
+                idle = 0.0
             if time.monotonic() > end:
-                # Nova's own record is left behind: an operator resets it
                 self._reset('active')
                 return
             time.sleep(0.5)
@@ -254,9 +268,13 @@ class Rounds:
                 found = self.world.nova.get('/os-services').json()['services']
             except ks_exc.ClientException:
                 return False
-            return all(service['state'] == 'up' for service in found)
+            # Without libvirt, nova-compute takes itself out for a while
+            return all(
+                (service['state'], service['status']) == ('up', 'enabled')
+                for service in found
+            )
 
-        ui.wait("Nova's services", up, 120, 0.5)
+        ui.wait("Nova's services", up, 180, 0.5)
 
     def _await_trust(self, host: str) -> None:
         ui.wait(
