@@ -86,6 +86,24 @@ def _judge_moving(source: Statement | None, dest: Statement | None) -> Verdict:
     return Verdict.WAIT
 
 
+def may_replace(
+    role: Role, old: Statement | None, other: Statement | None, *, moving: bool
+) -> bool:
+    """Whether an end may say something else than it said before.
+
+    What the other end may have acted on is final: that the stream has
+    completed, and that the guest runs at the destination unless the source
+    contradicts that.
+
+    :param old: its word now; ``other`` is the other end's.
+    """
+    if old == _S.STREAM_COMPLETED:
+        return False
+    if old == _S.ACTIVATED:
+        return judge(other, old, moving=moving) == Verdict.CONTRADICTION
+    return True
+
+
 def is_agreed(
     source: Statement | None, dest: Statement | None, *, moving: bool
 ) -> bool:

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from korora_nova import errors
-from korora_nova.custody import documents
-from korora_nova.custody.words import Outcome
+from korora_nova.custody import decision, documents
+from korora_nova.custody.words import Outcome, Role
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
 
 _HAND_OVER = (Outcome.COMMITTED, Outcome.ABORTED)
+
+
+def _words(role: Role) -> schemas.Schema:
+    return {'enum': ['', *sorted(str(word) for word in decision.WORDS[role])]}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,8 @@ class Receipt(documents.Document):
     :param epoch: of the destination's copy; without a hand-over that of the
         key that is given up, with all before it.
     :param source: who held it; '' if that is not known any more.
+    :param source_word: what the ends had said, '' for nothing; likewise
+        ``dest_word``.
     :param holder: who holds the key now, '' for nobody; ``held`` is its
         epoch, 0 for none.
     """
@@ -38,6 +44,8 @@ class Receipt(documents.Document):
             'source': {'anyOf': [schemas.HOST, {'const': ''}]},
             'dest': {'anyOf': [schemas.HOST, {'const': ''}]},
             'permit_hash': {'anyOf': [schemas.DIGEST, {'const': ''}]},
+            'source_word': _words(Role.SOURCE),
+            'dest_word': _words(Role.DEST),
             'holder': {'anyOf': [schemas.HOST, {'const': ''}]},
             'held': {'anyOf': [schemas.EPOCH, {'const': 0}]},
         },
@@ -50,6 +58,8 @@ class Receipt(documents.Document):
     source: str
     dest: str
     permit_hash: str
+    source_word: str
+    dest_word: str
     holder: str
     held: int
 

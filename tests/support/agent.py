@@ -193,6 +193,8 @@ class SimAgent(simulator.SimHost):
 
     def say(self, purpose: str, challenge: str | None = None, **body) -> dict:
         """Attest with a purpose; fields of the body by keyword."""
+        if purpose == 'attest' and self.enforcer is not None:
+            body.setdefault('enforcer', self.enforcer._asdict())
         text = json.dumps({'version': 1, **body})
         return self.api.evidence(
             self.name,
@@ -205,8 +207,6 @@ class SimAgent(simulator.SimHost):
         known: Iterable[bodies.Known] = (),
         **more: object,
     ) -> dict:
-        if self.enforcer is not None:
-            more = {'enforcer': self.enforcer._asdict(), **more}
         return self.say(
             'attest',
             self.challenge(kind),

@@ -123,6 +123,8 @@ def a_receipt(**changes: object) -> receipt.Receipt:
         'source': 'h1',
         'dest': 'h2',
         'permit_hash': '77' * 32,
+        'source_word': 'stream_completed',
+        'dest_word': '',
         'holder': 'h2',
         'held': 5,
         **changes,
@@ -137,6 +139,7 @@ DELETED = {
     'migration': '',
     'dest': '',
     'permit_hash': '',
+    'source_word': '',
     'holder': '',
     'held': 0,
 }

@@ -194,6 +194,8 @@ def give_up(
         source=row.holder or '',
         dest='',
         permit_hash='',
+        source_word='',
+        dest_word='',
         holder='',
         held=0,
     )

@@ -105,6 +105,18 @@ class _Stand:
         return self._agreed({}) and before.value == self.decided
 
     @property
+    def final(self) -> bool:
+        """Whether its end has said something that it cannot take back."""
+        words = dict(
+            zip((Role.SOURCE, Role.DEST), self._words({}), strict=True)
+        )
+        mine = words.pop(self.said.role)
+        (other,) = words.values()
+        return self.said.word != mine and not decision.may_replace(
+            self.said.role, mine, other, moving=self.moving
+        )
+
+    @property
     def verdict(self) -> Verdict:
         """What the words come to, with this one."""
         return self._judge({self.said.role: self.said.word})
@@ -208,7 +220,9 @@ def _stand(session: orm.Session, migration: str, said: _Said) -> _Stand:
 def _signs(stand: _Stand) -> bool:
     if stand.migration.status == MigrationState.RECEIVING:
         return False
-    return not stand.closed and stand.outcome is not None
+    if stand.closed or stand.final:
+        return False
+    return stand.outcome is not None
 
 
 def _hear(
@@ -232,7 +246,7 @@ def _hear(
         moving=stand.moving,
         decided=stand.decided is not None,
     )
-    if stand.closed or row is None:
+    if stand.closed or stand.final or row is None:
         return stand.receipt
     values = _noted(service, stand)
     outcome = stand.outcome
@@ -330,6 +344,11 @@ def sign_receipt(
     :returns: the receipt.
     """
     new_epoch = migration.new_epoch or 0
+    values = {'contradicted_at': None, **(words or {})}
+    said = {
+        name: str(values.get(name) or getattr(migration, name) or '')
+        for name in _WORD.values()
+    }
     holder = (
         (migration.dest, new_epoch)
         if outcome == Outcome.COMMITTED
@@ -343,13 +362,13 @@ def sign_receipt(
         source=migration.source,
         dest=migration.dest,
         permit_hash=migration.permit_hash or '',
+        **said,
         holder=holder[0],
         held=holder[1],
     )
     token = documents.append(service, session, row, receipt)
     if holder != (row.holder, row.epoch):
         opened.note(session, row.instance, _boot(migration, outcome))
-    values = {'contradicted_at': None, **(words or {})}
     migrations.change(
         service,
         session,

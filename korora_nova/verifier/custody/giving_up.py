@@ -100,6 +100,8 @@ def sign(
         source=(told and told.holder) or '',
         dest='',
         permit_hash='',
+        source_word='',
+        dest_word='',
         holder='',
         held=0,
     )

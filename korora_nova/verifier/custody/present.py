@@ -176,11 +176,15 @@ def rebuild(service: Service, session: orm.Session, migration: str) -> None:
     if (start := _last(found, Start)) is not None:
         values['start_hash'] = start.hash
         state = MigrationState.MOVING
-    if (receipt := _last(found, Receipt)) is not None:
+    receipt = _last(found, Receipt)
+    if receipt is not None:
         state = MigrationState(receipt.content.outcome)
     known = session.get(models.Migration, migration)
     if known is None:
         known = _missing(service, session, permit)
+    if receipt is not None and known.status != state:
+        values['source_word'] = receipt.content.source_word or None
+        values['dest_word'] = receipt.content.dest_word or None
     if (known.status, state) != (
         MigrationState.SEALED,
         MigrationState.PERMITTED,

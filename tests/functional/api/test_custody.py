@@ -971,6 +971,37 @@ class TestDisputes(CustodyTestCase):
         self.dest.state(MIGRATION, 'activated')
         self.dest.approve((SERVER, 2))
 
+    def test_final_words(self):
+        """Nobody takes back what the other end may have acted on."""
+        for words in (
+            (
+                (self.source, 'stream_completed'),
+                (self.source, 'ended_here'),
+                (self.dest, 'no_domain'),
+            ),
+            (
+                (self.dest, 'activated'),
+                (self.dest, 'no_domain'),
+                (self.source, 'ended_here'),
+            ),
+        ):
+            migration = str(uuid.uuid4())
+            self.started(migration)
+            tokens = {host.state(migration, word) for host, word in words}
+            (token,) = tokens
+            self.assertEqual('committed', self.verified(token).outcome)
+            self.assertEqual('h2', self.row()[0])
+            self.assertEqual('committed', self.status(migration))
+            # Back again, for the next of these lies.
+            self.moved(self.dest, self.source, SERVER)
+
+    def test_receipt_has_the_words(self):
+        """What was said outlives the database that it was said to."""
+        self.started()
+        self.dest.state(MIGRATION, 'activated')
+        said = self.verified(self.admin.list_receipts()[0])
+        self.assertEqual(('', 'activated'), (said.source_word, said.dest_word))
+
     def test_destination_that_lies_about_a_stream(self):
         """A4: V signed no start, so D's word is refused or disputed."""
         self.sealed()

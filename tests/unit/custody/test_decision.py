@@ -86,6 +86,28 @@ class DecisionTest(unittest.TestCase):
                     'STATEMENT_NOT_ALLOWED', caught.exception.reason
                 )
 
+    def test_what_is_final(self):
+        """The other end may have erased its copy on such a word."""
+        for moving, other in itertools.product((True, False), DEST):
+            self.assertFalse(
+                decision.may_replace(
+                    Role.SOURCE, _S.STREAM_COMPLETED, other, moving=moving
+                )
+            )
+        for other in SOURCE:
+            contradicted = other in (_S.KEPT, _S.NEVER_STARTED)
+            self.assertEqual(
+                contradicted,
+                decision.may_replace(
+                    Role.DEST, _S.ACTIVATED, other, moving=True
+                ),
+            )
+        for role, words in decision.WORDS.items():
+            for word in (None, *words - {_S.STREAM_COMPLETED, _S.ACTIVATED}):
+                self.assertTrue(
+                    decision.may_replace(role, word, None, moving=True)
+                )
+
     def test_agreed(self):
         agreed = {
             (source, dest)

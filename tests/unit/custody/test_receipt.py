@@ -66,6 +66,9 @@ class ReceiptTest(unittest.TestCase):
             {'epoch': 0},
             {'source': ''},
             {'held': -1},
+            {'source_word': 'activated'},
+            {'dest_word': 'kept'},
+            {'dest_word': None},
             {'incarnation': documents.OTHER, 'cloud': documents.OTHER},
         ):
             self.refused(self.verified, **change)
