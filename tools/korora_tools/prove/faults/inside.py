@@ -258,7 +258,10 @@ class Rounds:
             self._reset('active')
         running = self._running()
         row['running'] = running
-        if not running:
+        if not running or not all(
+            processes_of(self.lab, host, 'swtpm', self.server)
+            for host in running
+        ):
             row['guest_died'] = True
             self._start()
 
