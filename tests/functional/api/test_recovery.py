@@ -12,7 +12,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova import errors, faultpoints
-from korora_nova.custody import bodies
+from korora_nova.custody import bodies, decision
 from korora_nova.verifier.custody import ledger, log
 from korora_nova.verifier.db import models
 from tests.functional.api.test_custody import (
@@ -344,6 +344,44 @@ class LostTest(RestoreCase):
         self.assertEqual('moving', self.status(migration))
         self.source.state(migration, 'kept')
         self.assertEqual('aborted', self.status(migration))
+
+    def test_words_of_a_receipt(self):
+        """A restored database has forgotten them; the receipt has not."""
+        for words in (
+            ((self.dest, 'activated'), (self.dest, 'no_domain')),
+            ((self.source, 'stream_completed'), (self.source, 'kept')),
+        ):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+            backup = self.snapshot()
+            (host, word), (_, other) = words
+            receipt = host.state(migration, word)
+            self.restore(backup)
+            host.heal()
+            # Nor does a word that would decide otherwise with the other's.
+            self.assertEqual(receipt, host.state(migration, other))
+            end = self.source if host is self.dest else self.dest
+            last = 'ended_here' if end is self.source else 'no_domain'
+            self.assertEqual(receipt, end.state(migration, last))
+            self.assertEqual('committed', self.status(migration))
+            self.assertEqual('h2', self.row()[0])
+            self.moved(self.dest, self.source, SERVER)
+
+    def test_words_of_an_operator(self):
+        """What an operator decided stays decided."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.dest.state(migration, 'activated')
+        self.source.state(migration, 'kept')
+        backup = self.snapshot()
+        receipt = self.admin.resolve_migration(
+            migration, 'destination', 'h1 is off'
+        )['receipt']
+        self.dest.keep(receipt)
+        self.restore(backup)
+        self.dest.heal()
+        self.assertEqual(receipt, self.source.state(migration, 'kept'))
+        self.korora.clock.advance(decision.PATIENCE)
+        self.assertEqual('committed', self.status(migration))
+        self.dest.approve((SERVER, 2))
 
     def test_many(self):
         """More servers than one answer asks for."""
