@@ -12,15 +12,18 @@ from oslo_upgradecheck import common_checks, upgradecheck
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api import rules
-from korora_nova.verifier import keystore
+from korora_nova.verifier import enforcement, keystore
+from korora_nova.verifier.anchor import loading
+from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, migration
 
 _SUCCESS = upgradecheck.Code.SUCCESS
+_WARNING = upgradecheck.Code.WARNING
 _FAILURE = upgradecheck.Code.FAILURE
 
 
 class Checks(upgradecheck.UpgradeCommands):
-    """Database schema, signing keys, policy file."""
+    """Database schema, signing keys, anchor, hosts, policy file."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__()
@@ -49,6 +52,40 @@ class Checks(upgradecheck.UpgradeCommands):
             return upgradecheck.Result(_FAILURE, str(exc))
         return upgradecheck.Result(_SUCCESS)
 
+    def anchor(self) -> upgradecheck.Result:
+        """The anchor answers, and is this ledger's."""
+        try:
+            made = loading.load(self._conf)
+            with api.available(), api.Database(self._conf).read() as session:
+                incarnation = ledger.incarnation(session)
+            made.get(incarnation, [])
+        except errors.KororaError as exc:
+            return upgradecheck.Result(_FAILURE, str(exc))
+        if made.GUARANTEES:
+            return upgradecheck.Result(_SUCCESS)
+        return upgradecheck.Result(
+            _SUCCESS,
+            'With this [anchor] backend a restored database is not noticed: '
+            'after each start the service signs nothing until every host has '
+            'reported.',
+        )
+
+    def enforcers(self) -> upgradecheck.Result:
+        """Every host has Nova's driver, as its agent attested last."""
+        try:
+            with api.available(), api.Database(self._conf).read() as session:
+                silent = enforcement.silent(session)
+        except errors.KororaError as exc:
+            return upgradecheck.Result(_FAILURE, str(exc))
+        if not silent:
+            return upgradecheck.Result(_SUCCESS)
+        return upgradecheck.Result(
+            _WARNING,
+            'These hosts have not attested that their nova-compute runs the '
+            f'driver: {", ".join(silent)}. While [verifier] require_enforcer '
+            'is true, no server that needs trust starts or migrates there.',
+        )
+
     def policy(self) -> upgradecheck.Result:
         """The operator's rules can be read and name rules that exist."""
         problems = rules.Enforcer(self._conf).problems()
@@ -63,6 +100,8 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ('Database schema', schema),
         ('Signing keys', keys),
+        ('Anchor', anchor),
+        ('Enforcement on hosts', enforcers),
         ('Policy file', policy),
         ('Policy file format', policy_format),
     )

@@ -9,7 +9,10 @@ result says so; filter and peers require it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import bodies
@@ -90,3 +93,14 @@ def require(service: Service, host: models.Host | None) -> None:
     )
     if missing:
         raise errors.Untrusted(missing)
+
+
+def silent(session: orm.Session) -> Sequence[str]:
+    """Hosts whose agents did not hear from the driver when they attested."""
+    table = models.Host
+    rows = session.execute(
+        sa.select(table.name, table.enforcer)
+        .where(table.approved.is_(True), table.ak_name.is_not(None))
+        .order_by(table.name)
+    )
+    return [name for name, enforcer in rows if enforcer is None]

@@ -11,8 +11,9 @@ import pathlib
 import fixtures
 import testtools
 
+from korora_nova import conf as options
 from korora_nova.cmd import manage, status
-from korora_nova.verifier.db import migration
+from korora_nova.verifier.db import api, migration, models
 from tests.support import makers
 
 
@@ -159,7 +160,44 @@ class TestStatus(CommandTestCase):
         self.manage('keys', 'create')
         code, checks = self.check()
         self.assertEqual((0, {0}), (code, set(checks.values())))
-        self.assertEqual(4, len(checks))
+        self.assertEqual(6, len(checks))
+
+    def test_anchor(self):
+        self.manage('db', 'sync')
+        self.manage('keys', 'create')
+        with open(self.config, 'a') as file:
+            file.write(
+                '[anchor]\nbackend = database\n'
+                f'connection = sqlite:///{self.directory}/anchor.db\n'
+            )
+        self.assertEqual(2, self.check()[1]['Anchor'])
+        self.assertEqual(0, self.manage('anchor', 'create')[0])
+        self.assertEqual((0, 0), (self.check()[0], self.check()[1]['Anchor']))
+
+    def test_host_without_the_driver(self):
+        self.manage('db', 'sync')
+        self.manage('keys', 'create')
+        conf = options.parse([], [self.config])
+        driver = {'driver': 'd', 'version': '1', 'drift': '', 'seen': 1}
+        with api.Database(conf).write() as session:
+            for name, enforcer, ak in (
+                ('h1', None, 'a'),
+                ('h2', driver, 'b'),
+                ('h3', None, None),
+            ):
+                session.add(
+                    models.Host(
+                        name=name,
+                        ek_hash=name,
+                        ak_name=ak,
+                        approved=True,
+                        enforcer=enforcer,
+                    )
+                )
+        code, output = self.run_command(status.main, 'upgrade', 'check')
+        self.assertEqual(1, code)
+        self.assertIn('h1. While', ' '.join(output.split()).replace('| ', ''))
+        self.assertEqual(1, self.check()[1]['Enforcement on hosts'])
 
     def test_nothing_is_there(self):
         code, checks = self.check()
