@@ -15,7 +15,7 @@ from oslo_log import log as logging
 from korora_nova import client as api_client
 from korora_nova import conf as korora_conf
 from korora_nova import errors
-from korora_nova.attester import server
+from korora_nova.attester import server, vault
 from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.destination import Destination
@@ -245,7 +245,18 @@ class Agent:
         return answers.Done()
 
     def announce(self, request: ops.Announce) -> answers.Done:
+        """This host's own Nova begins a migration of the server.
+
+        It is at no other one then: what an earlier one has left, when
+        nova-compute crashed in the middle, is settled now.
+        """
         self.source.announce(request.instance)
+        record = self.vault.current(request.instance)
+        if record is not None and record.state in vault.AS_SOURCE:
+            try:
+                self.settler.resolve(request.instance)
+            except errors.KororaError as exc:
+                LOG.warning('%s: not settled: %s', request.instance, exc)
         return answers.Done()
 
     def check_address(self, request: ops.CheckAddress) -> answers.Done:

@@ -386,13 +386,18 @@ class AtRest:
         stale = [
             record
             for record in self._host.vault.all()
-            if record.state == VaultState.HELD
-            and record.kid != kid
-            and record.instance not in self._not_now()
+            if record.has_key and record.kid != kid
         ]
         if not stale:
             self._done = kid, boot.now()
-        for record in stale[:_RESEALED]:
+        not_now = self._not_now()
+        ready = [
+            record
+            for record in stale
+            if record.state == VaultState.HELD
+            and record.instance not in not_now
+        ]
+        for record in ready[:_RESEALED]:
             try:
                 self._reseal(record, kid)
             except (errors.KororaError, OSError) as exc:

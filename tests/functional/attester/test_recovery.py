@@ -494,6 +494,19 @@ class LifeTest(RecoveryCase):
         self.assertEqual('committed', answer['outcome'])
         self.assertEqual('held', self.h2.state(self.instance))
 
+    def test_another_migration_after_a_crash_of_nova(self) -> None:
+        """nova-compute of S dies; the next migration need not wait."""
+        self.begun()
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.assertEqual('held', self.h1.state(self.instance))
+        self.h2.libvirt.domains.clear()
+        self.receive(self.h1, self.h2, migration)
+        self.start(self.h1, self.h2, migration)
+        self.stream(self.h1, self.h2)
+        self.said(self.h1, 'stream_completed', migration)
+        self.said(self.h2, 'activated', migration)
+        self.assert_held_by(self.h2)
+
     def test_protection(self) -> None:
         call = self.h1.client.call
         answer = call('protection', instance=self.instance)

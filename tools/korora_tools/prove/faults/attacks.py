@@ -128,11 +128,10 @@ ATTACKS: tuple[Attack, ...] = (
     _of(
         'A10',
         'the approval key is replaced during a hand-over',
-        _AGENT
-        + 'test_attacks_custody.ReplacedKeyTest.test_migration_after_it',
+        _AGENT + 'test_replaced_keys.ApprovalKeyTest.test_during_a_hand_over',
         'attester/destination.py:Destination._keep',
         'content.approval_kid',
-        'list(host.ring().approval)[-1]',
+        'host.approval_kid()',
     ),
     _of(
         'A11',
