@@ -518,6 +518,8 @@ def _start(
     known = _of(session, attested, body, Role.SOURCE)
     token = None
     if known.status == MigrationState.MOVING:
+        if row is None or row.pending != known.id:
+            raise migrations.spent(known)
         token = documents.find(session, known.start_hash)
     elif known.status == MigrationState.PERMITTED:
         raise errors.Conflict(_R.NOT_SEALED)

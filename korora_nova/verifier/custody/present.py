@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from sqlalchemy import orm
 
@@ -28,10 +29,12 @@ from korora_nova.verifier import audit
 from korora_nova.verifier.anchor.base import Mark
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import documents, ledger
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
+
+_ENDS = ('source', 'dest', 'ak_dest')
 
 
 def present(
@@ -121,6 +124,7 @@ def _adopt(
     row: LedgerRow | None,
     mark: Mark | None,
 ) -> LedgerRow | None:
+    known = documents.find_all(session, [item.hash for item in shown])
     for item in shown:
         documents.file(service, session, item)
     newest = row
@@ -140,7 +144,7 @@ def _adopt(
     if newest is not None:
         documents.untangle(service, session, newest)
     for migration in {item.content.subject for item in shown} - {''}:
-        rebuild(service, session, migration)
+        rebuild(service, session, migration, newest, known)
     return newest
 
 
@@ -165,26 +169,38 @@ def _counts(
     )
 
 
-def rebuild(service: Service, session: orm.Session, migration: str) -> None:
-    """Bring a hand-over's row to what its documents say."""
+def rebuild(
+    service: Service,
+    session: orm.Session,
+    migration: str,
+    newest: LedgerRow | None,
+    known_before: Container[str],
+) -> None:
+    """Bring a hand-over's row to what its documents say.
+
+    :param newest: the server's row.
+    :param known_before: documents, by digest, that are no news.
+    """
     found = documents.of_migration(service, session, migration)
     permit = _last(found, Permit)
     if permit is None:
         return
     values = _from_permit(permit)
-    state = MigrationState.PERMITTED
-    if (start := _last(found, Start)) is not None:
+    start, receipt = _last(found, Start), _last(found, Receipt)
+    if start is not None:
         values['start_hash'] = start.hash
-        state = MigrationState.MOVING
-    receipt = _last(found, Receipt)
-    if receipt is not None:
-        state = MigrationState(receipt.content.outcome)
+    pending = newest is not None and newest.pending == migration
+    state = _state(start, receipt, pending=pending)
     known = session.get(models.Migration, migration)
     if known is None:
         known = _missing(service, session, permit)
-    if receipt is not None and known.status != state:
-        values['source_word'] = receipt.content.source_word or None
-        values['dest_word'] = receipt.content.dest_word or None
+    if receipt is not None and (
+        known.status != state or receipt.hash not in known_before
+    ):
+        values |= _words(receipt.content)
+    elif any(getattr(known, name) != values[name] for name in _ENDS):
+        # Another host had called itself an end before.
+        values |= dict.fromkeys(('source_word', 'dest_word'))
     if (known.status, state) != (
         MigrationState.SEALED,
         MigrationState.PERMITTED,
@@ -200,6 +216,29 @@ def rebuild(service: Service, session: orm.Session, migration: str) -> None:
     if changed:
         known.updated_at = service.clock()
     session.flush()
+
+
+def _state(
+    start: AnyVerified | None, receipt: AnyVerified | None, *, pending: bool
+) -> MigrationState:
+    """Where a hand-over stands.
+
+    :param pending: whether the server's row still waits for it.
+    """
+    if receipt is not None:
+        return MigrationState(receipt.content.outcome)
+    if not pending:
+        return MigrationState.ABORTED  # the server went on without it
+    return MigrationState.PERMITTED if start is None else MigrationState.MOVING
+
+
+def _words(receipt: Receipt) -> dict[str, object]:
+    """What the ends had said, and did not contradict each other in."""
+    return {
+        'source_word': receipt.source_word or None,
+        'dest_word': receipt.dest_word or None,
+        'contradicted_at': None,
+    }
 
 
 def _last(found: Sequence[AnyVerified], kind: type) -> AnyVerified | None:
@@ -236,7 +275,10 @@ def _from_permit(item: AnyVerified) -> dict[str, object]:
 def _missing(
     service: Service, session: orm.Session, permit: AnyVerified
 ) -> models.Migration:
-    """A row for a hand-over that had none."""
+    """A row for a hand-over that had none.
+
+    :raises Lost: another worker has made it.
+    """
     content: Permit = permit.content
     known = models.Migration(
         id=content.migration,
@@ -249,5 +291,8 @@ def _missing(
         **_from_permit(permit),
     )
     session.add(known)
-    session.flush()
+    try:
+        session.flush()
+    except db_exc.DBDuplicateEntry:
+        raise api.Lost() from None
     return known

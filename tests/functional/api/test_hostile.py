@@ -3,6 +3,9 @@
 
 from unittest import mock
 
+import sqlalchemy as sa
+
+from korora_nova.verifier.db import models
 from tests.functional.api.test_custody import OTHER, SERVER
 from tests.functional.api.test_recovery import RestoreCase, down
 
@@ -81,3 +84,116 @@ class UntoldTest(RestoreCase):
         self.assertIsNone(self.admin.get_migration(migration)['receipt'])
         (listed,) = self.admin.list_migrations()
         self.assertIsNone(listed['receipt'])
+
+
+class RebuiltTest(RestoreCase):
+    """What an operator decided is not undone by what hosts show later."""
+
+    def disputed(self) -> str:
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.source.state(migration, 'kept')
+        self.dest.state(migration, 'activated')
+        self.backup = self.snapshot()
+        return migration
+
+    def settled(self, migration: str, outcome: str) -> None:
+        """Decided, and no word opens it again."""
+        for host, word in ((self.source, 'kept'), (self.dest, 'activated')):
+            host.state(migration, word)
+        shown = self.admin.get_server(SERVER)
+        self.assertEqual('held', shown['state'])
+        self.korora.clock.advance(61)
+        self.assertEqual(
+            outcome, self.admin.get_migration(migration)['status']
+        )
+
+    def resolved(self, keep: str, host, outcome: str) -> None:
+        migration = self.disputed()
+        answer = self.admin.resolve_migration(migration, keep, WHY)
+        self.restore()
+        host.present(answer['receipt'])
+        self.settled(migration, outcome)
+
+    def test_a_dispute_for_the_source(self):
+        """The receipt knows its words, and that nothing is disputed."""
+        self.resolved('source', self.source, 'aborted')
+
+    def test_a_dispute_for_the_destination(self):
+        self.resolved('destination', self.dest, 'committed')
+
+    def test_a_dispute_after_the_decision(self):
+        """Of two receipts with one outcome the newer one's words count."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.dest.state(migration, 'activated')
+        self.source.state(migration, 'kept')
+        self.backup = self.snapshot()
+        answer = self.admin.resolve_migration(migration, 'destination', WHY)
+        self.restore()
+        self.dest.present(answer['receipt'])
+        self.settled(migration, 'committed')
+
+    def test_a_reissue(self):
+        """A hand-over that was lost and given up does not go on."""
+        migration, permit = self.sealed_over(self.source, self.dest, SERVER)
+        self.backup = self.snapshot()
+        start = self.source.start(permit)['start']
+        self.restore()
+        self.admin.reissue_server(SERVER, WHY, fenced='Both are off.')
+        self.source.present(permit.token, start)
+        self.assertEqual(
+            'aborted', self.admin.get_migration(migration)['status']
+        )
+        with self.refused('MIGRATION_SPENT'):
+            self.source.start(permit)
+
+    def test_a_start_of_long_ago(self):
+        """It is given again only while the server waits for it."""
+        _, permit = self.moving(self.source, self.dest, SERVER)
+        self.backup = self.snapshot()
+        self.dest.state(permit.content.migration, 'activated')
+        _, later = self.handed_over(self.dest, self.third, SERVER)
+        self.restore()
+        self.dest.present(later['permit'])
+        with self.refused('MIGRATION_SPENT'):
+            self.source.start(permit)
+
+    def test_an_impostor_before_it(self):
+        """What another host had said in the destination's place is gone."""
+        migration, permit = self.moving(self.source, self.dest, SERVER)
+        token = self.source.newest[SERVER].token
+        with self.korora.service.db.write() as session:
+            row = session.get(models.Migration, migration)
+            row.status, row.dest, row.ak_dest = 'aborted', 'h3', 'ab' * 34
+            row.permit_hash = row.start_hash = None
+            row.dest_word = 'no_domain'
+        self.source.present(permit.token, token)
+        self.source.state(migration, 'kept')
+        self.assertEqual(
+            ('moving', None),
+            tuple(
+                self.admin.get_migration(migration)[name]
+                for name in ('status', 'dest_word')
+            ),
+        )
+        self.dest.state(migration, 'no_domain')
+
+
+class LostRowTest(RestoreCase):
+    def test_receipt_that_may_not_be_told(self):
+        """Of a hand-over whose row is lost, another receipt may follow."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.backup = self.snapshot()
+        first = self.dest.state(migration, 'activated')
+        self.source.state(migration, 'kept')
+        second = self.dest.state(migration, 'no_domain')
+        self.assertNotEqual(first, second)
+        self.restore()
+        with self.korora.service.db.write() as session:
+            session.delete(session.get(models.Migration, migration))
+            for kept in session.scalars(sa.select(models.Document)):
+                if kept.subject == migration:
+                    session.delete(kept)
+        self.dest.present(first)
+        # Told of the first one, it would erase the key that it holds.
+        with self.refused('LEDGER_BEHIND'):
+            self.source.state(migration, 'ended_here')
