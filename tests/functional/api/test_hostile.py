@@ -5,8 +5,9 @@ from unittest import mock
 
 import sqlalchemy as sa
 
+from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import models
-from tests.functional.api.test_custody import OTHER, SERVER
+from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
 from tests.functional.api.test_recovery import RestoreCase, down
 
 WHY = 'Somebody has to.'
@@ -197,3 +198,47 @@ class LostRowTest(RestoreCase):
         # Told of the first one, it would erase the key that it holds.
         with self.refused('LEDGER_BEHIND'):
             self.source.state(migration, 'ended_here')
+
+
+class DeletedTest(CustodyTestCase):
+    """A destination says that the guest arrived, and that it is deleted."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.migration = self.started().content.migration
+        self.dest.state(self.migration, 'activated')
+
+    def test_while_the_source_may_contradict(self):
+        """It would end the hand-over before the source has spoken."""
+        self.korora.nova.servers[SERVER] = 'h1'
+        for _ in range(2):
+            with self.refused('CUSTODY_PENDING'):
+                self.dest.delete(SERVER)
+        self.korora.nova.down = True
+        with self.refused('NOVA_UNAVAILABLE'):
+            self.dest.delete(SERVER)
+        self.korora.nova.down = False
+        self.source.state(self.migration, 'kept')
+        self.dest.state(self.migration, 'no_domain')
+        self.source.approve((SERVER, 1))
+
+    def test_with_the_source(self):
+        self.korora.nova.servers[SERVER] = 'h1'
+        self.source.state(self.migration, 'ended_here')
+        self.dest.delete(SERVER)
+
+    def test_where_nova_has_it(self):
+        """The source may be silent for ever."""
+        self.korora.nova.servers[SERVER] = 'h2'
+        token = self.dest.delete(SERVER)
+        self.assertEqual(token, self.dest.delete(SERVER))
+
+    def test_that_nova_has_deleted(self):
+        self.korora.nova.gone.add(SERVER)
+        self.dest.delete(SERVER)
+
+    def test_at_once_with_the_word(self):
+        """It is committed while Nova is not asked."""
+        with mock.patch.object(ledger, 'consult', lambda *_: None):
+            with self.refused('CUSTODY_PENDING'):
+                self.dest.delete(SERVER)
