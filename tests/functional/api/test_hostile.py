@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a re-read by somebody hostile has found."""
 
+import uuid
 from unittest import mock
 
 import sqlalchemy as sa
 
-from korora_nova.verifier.custody import ledger
+from korora_nova.verifier.custody import handover, ledger
 from korora_nova.verifier.db import models
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
 from tests.functional.api.test_recovery import RestoreCase, down
@@ -242,3 +243,28 @@ class DeletedTest(CustodyTestCase):
         with mock.patch.object(ledger, 'consult', lambda *_: None):
             with self.refused('CUSTODY_PENDING'):
                 self.dest.delete(SERVER)
+
+
+class BoundTest(CustodyTestCase):
+    """One affirming host asks without end for what it is never given."""
+
+    def known(self) -> set[str]:
+        return {one['id'] for one in self.admin.list_migrations()}
+
+    def test_requests_for_a_key(self):
+        permitted, _ = self.handed_over(self.source, self.dest, SERVER)
+        self.source.state(permitted, 'never_started')
+        asked = [str(uuid.uuid4()) for _ in range(3)]
+        for migration in asked:
+            self.dest.receive(migration, SERVER, 'h1')
+        self.dest.state(asked[0], 'no_domain')
+        self.assertEqual({permitted, *asked}, self.known())
+        self.korora.clock.advance(handover.FORGOTTEN + 1)
+        for host in (self.source, self.dest):
+            host.attest_now()
+        last = str(uuid.uuid4())
+        self.dest.receive(last, SERVER, 'h1')
+        # What was permitted has a receipt, and stays.
+        self.assertEqual({permitted, last}, self.known())
+        with self.refused('MIGRATION_UNKNOWN'):
+            self.dest.state(asked[0], 'no_domain')
