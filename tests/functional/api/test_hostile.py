@@ -9,7 +9,10 @@ import sqlalchemy as sa
 from korora_nova.verifier.custody import handover, ledger
 from korora_nova.verifier.db import models
 from tests.functional.api.test_custody import OTHER, SERVER, CustodyTestCase
-from tests.functional.api.test_recovery import RestoreCase, down
+from tests.functional.api.test_recovery import (
+    RestoreCase,
+    down,
+)
 
 WHY = 'Somebody has to.'
 
@@ -268,3 +271,31 @@ class BoundTest(CustodyTestCase):
         self.assertEqual({permitted, last}, self.known())
         with self.refused('MIGRATION_UNKNOWN'):
             self.dest.state(asked[0], 'no_domain')
+
+
+class AheadTest(RestoreCase):
+    """Without an anchor that lasts, and with a clock that was a day ahead."""
+
+    ANCHOR = {'backend': 'none'}
+
+    def setUp(self) -> None:
+        with mock.patch.object(ledger, 'check_heard'):
+            super().setUp()
+
+    def test_reports_of_a_clock_that_was_ahead(self):
+        with mock.patch.object(ledger, 'check_heard'):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+            self.korora.clock.advance(86400)
+            for host in self.hosts:
+                host.attest_now(known=host.known())
+            self.backup = self.snapshot()
+            self.korora.clock.advance(-86400)
+            self.dest.state(migration, 'activated')
+        self.restore()
+        with self.refused('HOSTS_UNHEARD'):
+            self.source.state(migration, 'kept')
+            self.dest.state(migration, 'no_domain')
+        for host in self.hosts:
+            host.attest_now()
+        with self.refused('NOT_HOLDER'):
+            self.third.approve((SERVER, 1))
