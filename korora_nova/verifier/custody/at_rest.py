@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 from sqlalchemy import orm
 
@@ -15,11 +16,11 @@ from korora_nova.custody.exchange import Approvals, Granted, Told
 from korora_nova.custody.grant import Grant
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.receipt import Receipt
-from korora_nova.custody.words import Outcome
+from korora_nova.custody.words import MigrationState, Outcome
 from korora_nova.verifier import audit
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import documents, ledger, opened
-from korora_nova.verifier.db import api
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 _R = errors.Reason
@@ -136,20 +137,60 @@ def approval(
 def delete(service: Service, attested: Attested, body: bodies.Delete) -> Told:
     """The server is gone: its holder may erase the key, with a receipt.
 
-    Repeated, it gives the same receipt.
+    Repeated, it gives the same receipt. Who holds the key by its own word
+    alone may not end so what the other end could still contradict: Nova says
+    first, with no transaction open, that the server is not there.
 
     :raises CustodyError: NOT_HOLDER.
     :raises Conflict: CUSTODY_PENDING, CUSTODY_DISPUTED, LEDGER_BEHIND,
         HOSTS_UNHEARD.
-    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    :raises Unavailable: ANCHOR_UNAVAILABLE, NOVA_UNAVAILABLE.
     """
+    doubt = ledger.consult(service, body.instance, _doubt)
+    if doubt is not None:
+        found = service.nova.find_server(body.instance)
+        if found is not None and found.host == doubt.source:
+            raise _pending(doubt)
     return Told(
         ledger.change(
             service,
             body.instance,
-            functools.partial(_delete, service, attested.host, body.instance),
+            functools.partial(
+                _delete, service, attested.host, body.instance, doubt
+            ),
             point='v.delete',
         )
+    )
+
+
+class _Doubt(NamedTuple):
+    """A hand-over that only its destination has called complete."""
+
+    migration: str
+    source: str
+
+
+def _doubt(session: orm.Session, row: LedgerRow | None) -> _Doubt | None:
+    """The one on which a row rests, if its source has not spoken yet."""
+    head = session.get(models.Document, row.head) if row is not None else None
+    if head is None or not head.subject:
+        return None
+    migration = session.get(models.Migration, head.subject)
+    if (
+        migration is None
+        or migration.status != MigrationState.COMMITTED
+        or migration.source_word is not None
+    ):
+        return None
+    return _Doubt(migration.id, migration.source)
+
+
+def _pending(doubt: _Doubt) -> errors.Conflict:
+    return errors.Conflict(
+        _R.CUSTODY_PENDING,
+        f'Host {doubt.source}, where Nova has the server, has not said that '
+        'it left.',
+        details={'migration': doubt.migration},
     )
 
 
@@ -157,9 +198,13 @@ def _delete(
     service: Service,
     host: str,
     instance: str,
+    asked: _Doubt | None,
     session: orm.Session,
     row: LedgerRow | None,
 ) -> str:
+    doubt = _doubt(session, row)
+    if doubt not in (None, asked):
+        raise _pending(doubt)
     try:
         held = rules.may_give_up(row, host)
     except errors.CustodyError:

@@ -161,30 +161,33 @@ def tell(service: Service, attested: Attested, body: bodies.Tell) -> Told:
     """
     with service.db.read() as session:
         row = session.get(models.Migration, body.migration)
-        if row is None:
-            return Told(_lost(service, session, attested, body.migration))
-        said = _Said(
-            migrations.role_of(attested, row),
-            body.statement,
-            attested.host,
-            attested.reasons,
-        )
+        if row is not None:
+            said = _Said(
+                migrations.role_of(attested, row),
+                body.statement,
+                attested.host,
+                attested.reasons,
+            )
+    if row is None:
+        return Told(_lost(service, attested, body.migration))
     return Told(_say(service, row.id, row.instance, said))
 
 
-def _lost(
-    service: Service, session: orm.Session, attested: Attested, migration: str
-) -> str:
+def _lost(service: Service, attested: Attested, migration: str) -> str:
     """The receipt of a hand-over of which nothing else is known.
 
     :raises NotFound: MIGRATION_UNKNOWN, there is none for this host.
+    :raises Conflict: LEDGER_BEHIND, another one may have followed it.
     """
-    for item in reversed(documents.of_migration(service, session, migration)):
+    with service.db.read() as session:
+        found = documents.of_migration(service, session, migration)
+    for item in reversed(found):
         content = item.content
         if isinstance(content, Receipt) and attested.host in (
             content.source,
             content.dest,
         ):
+            ledger.current(service, content.instance)
             return item.token
     raise errors.NotFound(_R.MIGRATION_UNKNOWN)
 

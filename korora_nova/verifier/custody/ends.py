@@ -12,7 +12,7 @@ from korora_nova.rats.words import Tier
 from korora_nova.verifier import results
 from korora_nova.verifier.custody import reports
 from korora_nova.verifier.db import models
-from korora_nova.verifier.service import Service
+from korora_nova.verifier.service import MAX_SKEW, Service
 
 #: The role of a server's holder while no hand-over is under way.
 HOLDER = 'holder'
@@ -164,5 +164,6 @@ def _rebooted(
         return None
     if host.reset_count <= int(server.opened_boot[:8], 16):
         return False
-    heard = host.prior_boot_at
-    return True if heard and heard >= service.started else None
+    heard, now = host.prior_boot_at or 0.0, service.clock()
+    # One from the future was noted by a clock that was ahead.
+    return True if service.started <= heard <= now + MAX_SKEW else None

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
+import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from sqlalchemy import orm
 
@@ -41,6 +42,10 @@ from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
 
 _R = errors.Reason
+#: Seconds for which a request that got no permit is remembered, at least; far
+#: longer than evidence counts. How many are forgotten at once.
+FORGOTTEN = 3600.0
+_AT_ONCE = 64
 
 
 def receive(
@@ -172,6 +177,7 @@ def _receive(
         # A storage key is made for one challenge, so this is another one.
         raise migrations.spent(known)
     now = service.clock()
+    _forget(session, str(columns['dest']), now - FORGOTTEN)
     session.add(
         models.Migration(
             id=body.migration,
@@ -184,6 +190,37 @@ def _receive(
         session.flush()
     except db_exc.DBDuplicateEntry:
         raise api.Lost() from None
+
+
+def _forget(session: orm.Session, dest: str, before: float) -> None:
+    """Forget what a host asked for long ago and never got a permit for.
+
+    No permit can come of it any more, and a host may ask without end.
+    """
+    table = models.Migration
+    old = session.scalars(
+        sa.select(table.id)
+        .where(
+            table.dest == dest,
+            table.status.in_(
+                (MigrationState.RECEIVING, MigrationState.ABORTED)
+            ),
+            table.permit_hash.is_(None),
+            table.updated_at < before,
+        )
+        .limit(_AT_ONCE)
+    ).all()
+    if not old:
+        return
+    # By key: MariaDB locks every row that it looks at.
+    session.execute(
+        sa.delete(table).where(
+            table.id.in_(old),
+            table.permit_hash.is_(None),
+            table.updated_at < before,
+        ),
+        execution_options={'synchronize_session': False},
+    )
 
 
 def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
@@ -518,6 +555,8 @@ def _start(
     known = _of(session, attested, body, Role.SOURCE)
     token = None
     if known.status == MigrationState.MOVING:
+        if row is None or row.pending != known.id:
+            raise migrations.spent(known)
         token = documents.find(session, known.start_hash)
     elif known.status == MigrationState.PERMITTED:
         raise errors.Conflict(_R.NOT_SEALED)

@@ -21,7 +21,7 @@ from korora_nova import errors, faultpoints
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.verifier.anchor.base import Mark
 from korora_nova.verifier.db import api, models
-from korora_nova.verifier.service import Service
+from korora_nova.verifier.service import MAX_SKEW, Service
 
 T = TypeVar('T')
 #: Rows by server; one that was never in custody has none.
@@ -170,9 +170,12 @@ def signable_all(service: Service, instances: Sequence[str]) -> Rows:
 def check_heard(service: Service) -> None:
     """Without an anchor that lasts, hosts have to report first.
 
+    What was noted by a clock that was ahead says nothing.
+
     :raises Conflict: HOSTS_UNHEARD, naming some that did not.
     """
     table = models.Host
+    reported = sa.func.coalesce(table.reported_at, 0)
     with service.db.read() as session:
         silent = list(
             session.scalars(
@@ -181,7 +184,10 @@ def check_heard(service: Service) -> None:
                     table.ak_name.is_not(None),
                     table.approved.is_(True),
                     table.evicted_at.is_(None),
-                    sa.func.coalesce(table.reported_at, 0) < service.started,
+                    sa.or_(
+                        reported < service.started,
+                        reported > service.clock() + MAX_SKEW,
+                    ),
                 )
                 .order_by(table.name)
                 .limit(_NAMED)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from sqlalchemy import orm
 
@@ -28,10 +29,12 @@ from korora_nova.verifier import audit
 from korora_nova.verifier.anchor.base import Mark
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import documents, ledger
-from korora_nova.verifier.db import models
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
+
+_ENDS = ('source', 'dest', 'ak_dest')
 
 
 def present(
@@ -121,6 +124,7 @@ def _adopt(
     row: LedgerRow | None,
     mark: Mark | None,
 ) -> LedgerRow | None:
+    known = set(documents.find_all(session, [item.hash for item in shown]))
     for item in shown:
         documents.file(service, session, item)
     newest, adopted = row, ''
@@ -141,7 +145,7 @@ def _adopt(
     if newest is not None:
         documents.untangle(service, session, newest)
     for migration in {item.content.subject for item in shown} - {''}:
-        _rebuild(service, session, migration, adopted)
+        _rebuild(service, session, migration, newest, known - {adopted})
     return newest
 
 
@@ -167,35 +171,38 @@ def _counts(
 
 
 def _rebuild(
-    service: Service, session: orm.Session, migration: str, adopted: str
+    service: Service,
+    session: orm.Session,
+    migration: str,
+    newest: LedgerRow | None,
+    known_before: Container[str],
 ) -> None:
     """Bring a hand-over's row to what its documents say.
 
-    :param adopted: the digest of the document that has just become the
-        ledger's row; '' if none has.
+    :param newest: the server's row.
+    :param known_before: documents, by digest, that are no news: words that
+        were said after them count.
     """
     found = documents.of_migration(service, session, migration)
     permit = _last(found, Permit)
     if permit is None:
         return
     values = _from_permit(permit)
-    state = MigrationState.PERMITTED
-    if (start := _last(found, Start)) is not None:
+    start, receipt = _last(found, Start), _last(found, Receipt)
+    if start is not None:
         values['start_hash'] = start.hash
-        state = MigrationState.MOVING
-    receipt = _last(found, Receipt)
-    if receipt is not None:
-        state = MigrationState(receipt.content.outcome)
+    pending = newest is not None and newest.pending == migration
+    state = _state(start, receipt, pending=pending)
     known = session.get(models.Migration, migration)
     if known is None:
         known = _missing(service, session, permit)
-    # Words that were said after the receipt count.
     if receipt is not None and (
-        known.status != state or receipt.hash == adopted
+        known.status != state or receipt.hash not in known_before
     ):
-        values['source_word'] = receipt.content.source_word or None
-        values['dest_word'] = receipt.content.dest_word or None
-        values['contradicted_at'] = None
+        values |= _words(receipt.content)
+    elif any(getattr(known, name) != values[name] for name in _ENDS):
+        # Another host had called itself an end before.
+        values |= dict.fromkeys(('source_word', 'dest_word'))
     if (known.status, state) != (
         MigrationState.SEALED,
         MigrationState.PERMITTED,
@@ -211,6 +218,29 @@ def _rebuild(
     if changed:
         known.updated_at = service.clock()
     session.flush()
+
+
+def _state(
+    start: AnyVerified | None, receipt: AnyVerified | None, *, pending: bool
+) -> MigrationState:
+    """Where a hand-over stands.
+
+    :param pending: whether the server's row still waits for it.
+    """
+    if receipt is not None:
+        return MigrationState(receipt.content.outcome)
+    if not pending:
+        return MigrationState.ABORTED  # the server went on without it
+    return MigrationState.PERMITTED if start is None else MigrationState.MOVING
+
+
+def _words(receipt: Receipt) -> dict[str, object]:
+    """What the ends had said, and did not contradict each other in."""
+    return {
+        'source_word': receipt.source_word or None,
+        'dest_word': receipt.dest_word or None,
+        'contradicted_at': None,
+    }
 
 
 def _last(found: Sequence[AnyVerified], kind: type) -> AnyVerified | None:
@@ -247,7 +277,10 @@ def _from_permit(item: AnyVerified) -> dict[str, object]:
 def _missing(
     service: Service, session: orm.Session, permit: AnyVerified
 ) -> models.Migration:
-    """A row for a hand-over that had none."""
+    """A row for a hand-over that had none.
+
+    :raises Lost: another worker has made it.
+    """
     content: Permit = permit.content
     known = models.Migration(
         id=content.migration,
@@ -260,5 +293,8 @@ def _missing(
         **_from_permit(permit),
     )
     session.add(known)
-    session.flush()
+    try:
+        session.flush()
+    except db_exc.DBDuplicateEntry:
+        raise api.Lost() from None
     return known
