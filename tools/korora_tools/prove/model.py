@@ -147,9 +147,8 @@ def prove(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         )
     rows = [row for _, row in _each(mutations, _mutate)]
     if options.mutate_code:
-        with Scratch.of() as scratch:
-            for mutation, row in zip(mutations, rows, strict=True):
-                _mutate_code(scratch, mutation, row)
+        pairs = list(zip(mutations, rows, strict=True))
+        _each([pairs[n::WORKERS] for n in range(WORKERS)], _mutate_code)
     for row in rows:
         ui.note(f'{"caught" if row["caught"] else "MISSED"} {row["name"]}')
     report = {
@@ -215,12 +214,13 @@ def _mutate(mutation: Mutation) -> dict[str, Any]:
     }
 
 
-def _mutate_code(
-    scratch: Scratch, mutation: Mutation, row: dict[str, Any]
-) -> None:
-    with ui.step(f'{mutation.code} without {mutation.name}'):
-        passed = scratch.run(mutation.test).passed
-        row['red_without'] = passed and scratch.red_without(
-            mutation.patch, mutation.test
-        )
-    row['caught'] = row['caught'] and row['red_without']
+def _mutate_code(pairs: Sequence[tuple[Mutation, dict[str, Any]]]) -> None:
+    """See in a copy of the code whether each test fails, one by one."""
+    with Scratch.of() as scratch:
+        for mutation, row in pairs:
+            with ui.step(f'{mutation.code} without {mutation.name}'):
+                passed = scratch.run(mutation.test).passed
+                row['red_without'] = passed and scratch.red_without(
+                    mutation.patch, mutation.test
+                )
+            row['caught'] = row['caught'] and row['red_without']
