@@ -202,7 +202,8 @@ byte dst[MIGS + 1];
 bool asked[MIGS + 1];   /* a wrap is being served by S, single flight (C3) */
 bool alive[MIGS + 1];   /* D's thread, with its MSK */
 bool tried[MIGS + 1];
-byte acked[MIGS + 1];   /* the word of S that V has answered */
+byte acked[MIGS + 1];   /* the word of S that V has answered, or that the
+                         * guest is here */
 bool wrapme[MIGS + 1];  /* D's request is on the bus */
 short transfers;        /* on the bus, by permit */
 
@@ -217,6 +218,9 @@ byte g_opener = NOBODY;
 byte g_double;          /* libvirt lost its Finish: two domains, for a while */
 bool g_died;            /* the guest, other than by a fault of custody */
 short g_had[HOSTS];     /* epochs of which root has kept a copy */
+#if SLOTS > 1
+byte g_under[HOSTS];    /* epoch of the domain */
+#endif
 
 chan call = [0] of { byte, byte, byte, byte };
 chan late = [1] of { byte, byte, byte, byte };
@@ -371,17 +375,31 @@ chan late = [1] of { byte, byte, byte, byte };
 #ifdef MUTATE_SOURCE_DOMAIN
 #define source_gone(h) true
 #else
-#define source_gone(h) (dom[h] == 0)
+#define source_gone(h) (dom[h] == 0 || later(h, r))
 #endif
 #ifdef MUTATE_DEST_DOMAIN
 #define dest_gone(h) true
 #else
-#define dest_gone(h) (dom[h] == 0)
+#define dest_gone(h) (dom[h] == 0 || later(h, r))
 #endif
 #define receipt_of(r, e) (rec[r].epoch == (e))
 #define newer_than_record(r, x) (version(x) > rec[r].seen && \
     (doc[x].kind != RECEIPT || latest(h, doc[x].mig) == x))
-#define told(x) (doc[x].resolved || acked[doc[x].mig] >= ENDED_HERE)
+/* The guest is not here, after the word that it is. */
+#define told(x) (doc[x].resolved || acked[doc[x].mig] == SILENT || \
+    acked[doc[x].mig] >= ENDED_HERE)
+/* A domain here is of a later key. */
+#if SLOTS > 1
+#define later(h, r) \
+    (rec[(h) * SLOTS].epoch > rec[r].epoch || \
+    rec[(h) * SLOTS + 1].epoch > rec[r].epoch)
+#define under(h, e) (g_under[h] == (e))
+#define runs_under(h, e) g_under[h] = e
+#else
+#define later(h, r) false
+#define under(h, e) true
+#define runs_under(h, e) skip
+#endif
 
 /* C10 */
 #ifdef MUTATE_HOLDER
@@ -655,10 +673,13 @@ inline end_state() {
         x = 0;
         do
         :: x < HOSTS * SLOTS ->
-            /* No half-done record, and the key is where the row says. */
+            /* No half-done record, and the key is where the row says. A dead
+             * copy waits for the guest that runs there by another (I16). */
             assert(rec[x].st == NONE || row.resolved ||
                 (rec[x].st == HELD && row.holder == x / SLOTS &&
-                 row.epoch == rec[x].epoch));
+                 row.epoch == rec[x].epoch) ||
+                (rec[x].st != HELD && dom[x / SLOTS] == RUNNING &&
+                 row.holder == x / SLOTS && row.epoch > rec[x].epoch));
             if
             :: rec[x].st == HELD && rec[x].epoch == row.epoch -> o++
             :: else
@@ -764,6 +785,7 @@ proctype V() {
                 :: else
                 fi
             :: of_row(m) && h == row.s && !frozen -> acked[m] = sword
+            :: !of_row(m) && h == src[m] && !frozen -> acked[m] = w
             :: else /* LEDGER_BEHIND, STATEMENT_NOT_ALLOWED, closed */
             fi
         :: c == APPROVE ->
@@ -785,7 +807,8 @@ proctype V() {
                     !((sword == KEPT || sword == NEVER_STARTED) &&
                     dword == ACTIVATED));
                 if
-                :: honest(h) && dom[h] == 0 -> dom[h] = RUNNING
+                :: honest(h) && dom[h] == 0 ->
+                    dom[h] = RUNNING; runs_under(h, w)
                 :: else
                 fi
             :: else
@@ -894,8 +917,9 @@ inline ask(k, n, what) {
     heard_word != (w))
 
 #define unanswered(m, w) \
-    (ready && !frozen && of_row(m) && row.mig && \
-    (!closed && sword != (w) && takes(w) || acked[m] != sword))
+    (ready && !frozen && (of_row(m) && row.mig && \
+    (!closed && sword != (w) && takes(w) || acked[m] != sword) || \
+    !of_row(m) && acked[m] && acked[m] < ENDED_HERE))
 
 #define handed_on(x) (doc[ndocs].mig != doc[x].mig)
 
@@ -903,7 +927,7 @@ inline ask(k, n, what) {
 inline erase(x) {
     if
     :: honest(h) ->
-        assert(dom[h] == 0);                                    /* I16 */
+        assert(dom[h] == 0 || !under(h, R.epoch));              /* I16 */
         /* I11 */
         assert(doc[x].kind == RECEIPT && (
             (doc[x].s == h && doc[x].se == R.epoch && doc[x].out != ABORTED)
@@ -917,8 +941,11 @@ inline erase(x) {
     :: else
     fi;
     g_had[h] = g_had[h] | bit(R.epoch);
-    R.st = NONE; R.epoch = 0; R.mig = 0; R.seen = 0;
-    secret[h] = 0
+    if
+    :: !later(h, r) -> secret[h] = 0
+    :: else
+    fi;
+    R.st = NONE; R.epoch = 0; R.mig = 0; R.seen = 0
 }
 
 /* What the host does with a document that it keeps. */
@@ -987,12 +1014,14 @@ inline erase(x) {
         (R.st == HELD && row.kind == PERMIT && keeps(h, db.top) && \
          R.epoch == row.se && row.mig == m || \
          (R.st == OUTGOING || R.st == STARTING) && R.mig == m) && \
-        untold(m, sword, NEVER_STARTED) -> ask(TELL, m, NEVER_STARTED) } \
+        untold(m, sword, NEVER_STARTED) -> \
+        acked[m] = NEVER_STARTED; ask(TELL, m, NEVER_STARTED) } \
     :: atomic { R.st == MOVING && R.mig == m && drv[m] == SUCCEEDED && \
         dom[h] == 0 && unanswered(m, STREAM_COMPLETED) -> \
         ask(TELL, m, STREAM_COMPLETED) } \
     :: atomic { R.st == MOVING && R.mig == m && dom[h] == RUNNING && \
-        over(m) && untold(m, sword, KEPT) -> ask(TELL, m, KEPT) } \
+        over(m) && untold(m, sword, KEPT) -> \
+        acked[m] = KEPT; ask(TELL, m, KEPT) } \
     :: atomic { (R.st == MOVING || R.st == HELD && disputed && \
         src[m] == h) && R.mig == m && dom[h] == 0 && \
         (drv[m] == FAILED || drv[m] == UNKNOWN) && \
@@ -1008,8 +1037,8 @@ inline erase(x) {
     :: atomic { R.st == INCOMING && R.mig == m && alive[m] && ready && \
         db.sealed != m && row.kind == PERMIT && row.mig == m -> \
         ask(SEALED, m, 0) } \
-    :: atomic { (R.st == RECEIVING || R.st == INCOMING) && R.mig == m && \
-        dom[h] == 0 && (!alive[m] || over(m)) -> \
+    :: atomic { (R.st == RECEIVING || R.st == INCOMING && dom[h] == 0) && \
+        R.mig == m && (!alive[m] || over(m)) -> \
         alive[m] = false; secret[h] = 0; R.st = RELINQUISHED } \
     :: atomic { R.st == RELINQUISHED && R.mig == m && R.epoch == 0 && \
         (row.mig != m || decided) && over(m) -> R.st = NONE; R.mig = 0 } \
@@ -1081,7 +1110,8 @@ end:
         if \
         :: secret[dst[m]] == m && dom[dst[m]] == 0 && \
             dom[src[m]] == RUNNING -> \
-            dom[dst[m]] = PAUSED; drv[m] = STREAMING \
+            dom[dst[m]] = PAUSED; drv[m] = STREAMING; \
+            runs_under(dst[m], row.de) \
         :: else -> drv[m] = FAILED \
         fi } \
     :: atomic { drv[m] == STREAMING && crashes -> \
@@ -1243,7 +1273,7 @@ init {
         doc[1].epoch = 1; doc[1].s = NOBODY; doc[1].d = NOBODY;
         has[S] = bit(1); concern[S] = bit(1);
         rec[0].st = HELD; rec[0].epoch = 1; rec[0].seen = 1;
-        dom[S] = RUNNING;
+        dom[S] = RUNNING; runs_under(S, 1);
 #endif
         run V();
         run Copy(S, 0);

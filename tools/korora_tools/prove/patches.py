@@ -21,6 +21,7 @@ from korora_tools import checkout, ui
 
 #: What a test needs, copied for each :class:`Scratch`.
 PARTS = (
+    'doc',
     'etc',
     'korora_nova',
     'korora_nova.egg-info',
