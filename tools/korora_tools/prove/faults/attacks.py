@@ -128,7 +128,8 @@ ATTACKS: tuple[Attack, ...] = (
     _of(
         'A10',
         'the approval key is replaced during a hand-over',
-        _AGENT + 'test_replaced_keys.ApprovalKeyTest.test_during_a_hand_over',
+        _AGENT
+        + 'test_replaced_keys.ApprovalKeyTest.test_between_permit_and_seal',
         'attester/destination.py:Destination._keep',
         'content.approval_kid',
         'host.approval_kid()',
