@@ -22,7 +22,7 @@ from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.receipt import Receipt
 from korora_nova.rats.signed import keys
 from korora_nova.verifier.anchor import base as anchors
-from korora_nova.verifier.custody import ledger
+from korora_nova.verifier.custody import ledger, reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -94,15 +94,24 @@ class Page:
 
 
 def list_receipts(service: Service, since: int) -> Page:
-    """Receipts after a place in the log, one page."""
+    """Receipts after a place in the log, one page.
+
+    :raises Conflict: ANCHOR_MISSING.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
+    """
     extend(service.db)
     with service.db.read() as session:
         rows = session.execute(
-            sa.select(_T.seq, _T.token)
+            sa.select(_T.seq, _T.token, _T.instance)
             .where(_T.seq > since, _T.kind == Receipt.KIND.typ)
             .order_by(_T.seq)
             .limit(PAGE)
         ).all()
+        instances = sorted({one.instance for one in rows})
+        heads = ledger.load_all(session, instances)
+        of = ledger.incarnation(session)
+    # What is told is anchored; that a server is behind hides no old receipt.
+    reports.tellable(service, of, heads)
     return Page(
         [row.token for row in rows],
         int(rows[-1].seq or 0) if len(rows) == PAGE else 0,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy import orm
 
@@ -11,7 +13,7 @@ from korora_nova.custody import decision
 from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import MigrationState, Role
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import documents
+from korora_nova.verifier.custody import documents, ledger, reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -26,6 +28,8 @@ OPEN = (
 DECIDED = (MigrationState.COMMITTED, MigrationState.ABORTED)
 
 _R = errors.Reason
+#: A hand-over as readers see it.
+_View = dict[str, object]
 # What a compare-and-swap compares: all that the protocol changes.
 _COMPARED = (
     'status',
@@ -103,7 +107,10 @@ def spent(row: models.Migration) -> errors.Conflict:
 
 
 def list_migrations(service: Service) -> list[dict[str, object]]:
-    """The newest hand-overs, newest first."""
+    """The newest hand-overs, newest first.
+
+    :raises Conflict, Unavailable: as :func:`show`.
+    """
     table, document = models.Migration, models.Document
     with service.db.read() as session:
         rows = session.scalars(
@@ -121,16 +128,47 @@ def list_migrations(service: Service) -> list[dict[str, object]]:
         )
         receipts: dict[str, str] = {subject: token for subject, token in found}
         now = service.clock()
-        return [_view(row, receipts.get(row.id), now) for row in rows]
+        listed = [_view(row, receipts.get(row.id), now) for row in rows]
+        of, heads = _heads(session, listed)
+    return _told(service, listed, of, heads)
 
 
 def show(service: Service, migration: str) -> dict[str, object]:
-    """One hand-over.
+    """One hand-over; its receipt only if it may be told.
 
     :raises NotFound: MIGRATION_UNKNOWN.
+    :raises Conflict: ANCHOR_MISSING.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     with service.db.read() as session:
-        return view(session, get(session, migration), service.clock())
+        shown = view(session, get(session, migration), service.clock())
+        of, heads = _heads(session, [shown])
+    (told,) = _told(service, [shown], of, heads)
+    return told
+
+
+def _heads(
+    session: orm.Session, shown: Sequence[_View]
+) -> tuple[str, ledger.Rows]:
+    """Incarnation, and rows on which the receipts rest, read after them."""
+    decided = {str(one['instance']) for one in shown if one['receipt']}
+    return ledger.incarnation(session), ledger.load_all(
+        session, sorted(decided)
+    )
+
+
+def _told(
+    service: Service, shown: Sequence[_View], of: str, heads: ledger.Rows
+) -> list[_View]:
+    """Hand-overs without receipts that the anchor does not know.
+
+    Hosts act on a receipt, wherever they have it from.
+    """
+    told = {row.instance for row in reports.tellable(service, of, heads)}
+    return [
+        one if one['instance'] in told else {**one, 'receipt': None}
+        for one in shown
+    ]
 
 
 def view(

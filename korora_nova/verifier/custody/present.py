@@ -123,12 +123,13 @@ def _adopt(
 ) -> LedgerRow | None:
     for item in shown:
         documents.file(service, session, item)
-    newest = row
+    newest, adopted = row, ''
     for item in sorted(shown, key=lambda one: one.content.version):
         if _counts(item, newest, mark):
             newest = item.row
     if newest is not None and newest != row:
         ledger.replace(session, row, newest)
+        adopted = newest.head
         audit.record(
             service,
             session,
@@ -140,7 +141,7 @@ def _adopt(
     if newest is not None:
         documents.untangle(service, session, newest)
     for migration in {item.content.subject for item in shown} - {''}:
-        rebuild(service, session, migration)
+        _rebuild(service, session, migration, adopted)
     return newest
 
 
@@ -165,8 +166,14 @@ def _counts(
     )
 
 
-def rebuild(service: Service, session: orm.Session, migration: str) -> None:
-    """Bring a hand-over's row to what its documents say."""
+def _rebuild(
+    service: Service, session: orm.Session, migration: str, adopted: str
+) -> None:
+    """Bring a hand-over's row to what its documents say.
+
+    :param adopted: the digest of the document that has just become the
+        ledger's row; '' if none has.
+    """
     found = documents.of_migration(service, session, migration)
     permit = _last(found, Permit)
     if permit is None:
@@ -182,9 +189,13 @@ def rebuild(service: Service, session: orm.Session, migration: str) -> None:
     known = session.get(models.Migration, migration)
     if known is None:
         known = _missing(service, session, permit)
-    if receipt is not None and known.status != state:
+    # Words that were said after the receipt count.
+    if receipt is not None and (
+        known.status != state or receipt.hash == adopted
+    ):
         values['source_word'] = receipt.content.source_word or None
         values['dest_word'] = receipt.content.dest_word or None
+        values['contradicted_at'] = None
     if (known.status, state) != (
         MigrationState.SEALED,
         MigrationState.PERMITTED,

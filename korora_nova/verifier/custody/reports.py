@@ -95,7 +95,7 @@ def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
     """
     instances = [row.instance for row in lacking[:ASKED]]
     try:
-        told = tellable(service, instances)
+        told = tellable(service, *ledger.read(service, instances))
     except (errors.Unavailable, errors.Conflict) as exc:
         LOG.warning('No document can be sent to hosts: %s', exc)
         return ()
@@ -105,17 +105,18 @@ def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
 
 
 def tellable(
-    service: Service, instances: Sequence[str]
+    service: Service, of: str, rows: ledger.Rows
 ) -> tuple[LedgerRow, ...]:
-    """The rows of servers that are not behind the anchor, nor forked.
+    """Those rows that are not behind the anchor, nor forked.
 
+    :param of: incarnation of the ledger.
+    :param rows: as they were read together with what is to be told.
     :raises Conflict: ANCHOR_MISSING.
-    :raises Unavailable: ANCHOR_UNAVAILABLE, DATABASE_UNAVAILABLE.
+    :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
-    if not instances:
+    if not rows:
         return ()
-    of, rows = ledger.read(service, instances)
-    marks = service.anchor.get(of, instances)
+    marks = service.anchor.get(of, list(rows))
     told = []
     for instance, row in rows.items():
         mark = marks.get(instance)

@@ -12,7 +12,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from korora_nova import errors, faultpoints
-from korora_nova.custody import bodies
+from korora_nova.custody import bodies, decision
 from korora_nova.verifier.custody import ledger, log
 from korora_nova.verifier.db import models
 from tests.functional.api.test_custody import (
@@ -72,18 +72,16 @@ class RestoreCase(CustodyTestCase):
 
     def assert_shut(self, instance: str, *reasons: str) -> None:
         """Nobody gets anything signed about a server."""
-        for host in self.hosts:
+        for host, other in zip(
+            self.hosts, self.hosts[1:] + self.hosts[:1], strict=True
+        ):
             for epoch in (1, 2, 5):
                 self._refused(reasons, host.approve, (instance, epoch))
                 if reasons == ('LEDGER_BEHIND',):
                     break
             self._refused(reasons, host.claim, instance)
             self._refused(reasons, host.delete, instance)
-            for other in self.hosts:
-                if other is not host:
-                    self._refused(
-                        reasons, self.handed_over, host, other, instance
-                    )
+            self._refused(reasons, self.handed_over, host, other, instance)
 
     def _refused(self, reasons, call, *args) -> None:
         try:
@@ -347,6 +345,44 @@ class LostTest(RestoreCase):
         self.source.state(migration, 'kept')
         self.assertEqual('aborted', self.status(migration))
 
+    def test_words_of_a_receipt(self):
+        """A restored database has forgotten them; the receipt has not."""
+        for words in (
+            ((self.dest, 'activated'), (self.dest, 'no_domain')),
+            ((self.source, 'stream_completed'), (self.source, 'kept')),
+        ):
+            migration, _ = self.moving(self.source, self.dest, SERVER)
+            backup = self.snapshot()
+            (host, word), (_, other) = words
+            receipt = host.state(migration, word)
+            self.restore(backup)
+            host.heal()
+            # Nor does a word that would decide otherwise with the other's.
+            self.assertEqual(receipt, host.state(migration, other))
+            end = self.source if host is self.dest else self.dest
+            last = 'ended_here' if end is self.source else 'no_domain'
+            self.assertEqual(receipt, end.state(migration, last))
+            self.assertEqual('committed', self.status(migration))
+            self.assertEqual('h2', self.row()[0])
+            self.moved(self.dest, self.source, SERVER)
+
+    def test_words_of_an_operator(self):
+        """What an operator decided stays decided."""
+        migration, _ = self.moving(self.source, self.dest, SERVER)
+        self.dest.state(migration, 'activated')
+        self.source.state(migration, 'kept')
+        backup = self.snapshot()
+        receipt = self.admin.resolve_migration(
+            migration, 'destination', 'h1 is off'
+        )['receipt']
+        self.dest.keep(receipt)
+        self.restore(backup)
+        self.dest.heal()
+        self.assertEqual(receipt, self.source.state(migration, 'kept'))
+        self.korora.clock.advance(decision.PATIENCE)
+        self.assertEqual('committed', self.status(migration))
+        self.dest.approve((SERVER, 2))
+
     def test_many(self):
         """More servers than one answer asks for."""
         servers = [str(uuid.UUID(int=1000 + n)) for n in range(70)]
@@ -410,9 +446,9 @@ class PresentTest(RestoreCase):
         self.moved(self.source, self.dest, SERVER)
         grant = self.read(self.source, 1)
         receipt = self.dest.newest[SERVER].token
-        before = self.admin.get_server(SERVER)
+        before = self.admin.get_server(SERVER)['stored']
         self.assertEqual([receipt], self.presented(self.source, grant))
-        self.assertEqual(before, self.admin.get_server(SERVER))
+        self.assertEqual(before, self.admin.get_server(SERVER)['stored'])
         known = [bodies.Known(SERVER, 1, self.source.read(grant).hash, '')]
         answer = self.source.attest_now(known=known)
         self.assertEqual(([], [receipt]), (answer['wanted'], answer['news']))
@@ -555,7 +591,7 @@ class ReportTest(RestoreCase):
 
     def test_bare_words(self):
         """I15, A1: what nobody signed moves nothing, and freezes nobody."""
-        before = self.admin.get_server(SERVER)
+        before = self.admin.get_server(SERVER)['stored']
         head = before['head']
         for server, version, digest, wanted in (
             (GHOST, 1, head, True),
@@ -570,7 +606,7 @@ class ReportTest(RestoreCase):
                 [server] if wanted else [], answer['wanted'], version
             )
             self.assertEqual([], answer['news'])
-        self.assertEqual(before, self.admin.get_server(SERVER))
+        self.assertEqual(before, self.admin.get_server(SERVER)['stored'])
         self.source.approve((SERVER, 1))
         self.source.claim(OTHER)
         self.handed_over(self.source, self.dest, SERVER)
@@ -696,6 +732,7 @@ class ReportTest(RestoreCase):
         self.korora.clock.advance(301)
         self.source.attest_now(known=page)
         self.assertLess(at, self.kid()[1])
+        self.dest.attest_now()
         # What was reported of one copy is not said of the next one.
         self.moved(self.source, self.dest, SERVER)
         self.assertEqual((None, None), self.kid())

@@ -57,6 +57,7 @@ class RepeatsTest(CustodyTestCase):
             'nonce': '0f' * 32,
             'dest': 'h2',
             'msk_name': msk.name,
+            'kid': self.source.approval_kid,
         }
         first = self.twice(
             self.source, self.message(self.source, 'send', **wanted)
@@ -166,7 +167,11 @@ class RepeatsTest(CustodyTestCase):
 
     def test_approvals_and_reports_are_not_kept(self):
         for message in (
-            self.message(self.source, 'approve', keys=[[SERVER, 1]]),
+            self.message(
+                self.source,
+                'approve',
+                keys=[[SERVER, 1, self.source.approval_kid]],
+            ),
             self.message(self.source, 'attest', known=[]),
         ):
             self.source.api.evidence('h1', message)

@@ -335,7 +335,8 @@ chan late = [1] of { byte, byte, byte, byte };
 #ifdef MUTATE_STATEMENT_NOT_ALLOWED
 #define allowed(w) true
 #else
-#define allowed(w) ((w) != STREAM_COMPLETED && (w) != ACTIVATED)
+#define allowed(w) \
+    (decided || (w) != STREAM_COMPLETED && (w) != ACTIVATED)
 #endif
 #ifdef MUTATE_BOTH_WORDS
 #define need(w) true
@@ -345,27 +346,25 @@ chan late = [1] of { byte, byte, byte, byte };
 #ifdef MUTATE_CONTRADICTION
 #define contradicting(s, d) false
 #else
-#define contradicting(s, d) \
-    (((s) == NEVER_STARTED || (s) == KEPT) && (d) == ACTIVATED)
+#define contradicting(s, d) (started -> \
+    ((s) == NEVER_STARTED || (s) == KEPT) && (d) == ACTIVATED : \
+    (s) == STREAM_COMPLETED || (d) == ACTIVATED)
 #endif
-/* Two words are final: S has given its own away; D ran it, and nobody
- * contradicts that. */
-#ifdef MUTATE_COMPLETED_IS_FINAL
+/* What the other end may have acted on: S has given its own away; D ran it,
+ * and S does not contradict that. */
+#ifdef MUTATE_FINAL_WORD
 #define given_away false
-#else
-#define given_away (sword == STREAM_COMPLETED)
-#endif
-#ifdef MUTATE_ACTIVATED_IS_FINAL
 #define has_run false
 #else
+#define given_away (sword == STREAM_COMPLETED)
 #define has_run (dword == ACTIVATED && !contradicting(sword, dword))
 #endif
 #define takes(w) ((w) >= NO_DOMAIN -> !has_run : !given_away)
-#define closed (row.resolved || (decided && ( \
-    (row.out == COMMITTED && dword == ACTIVATED && \
-     (sword == STREAM_COMPLETED || sword == ENDED_HERE)) || \
+#define closed (decided && ( \
+    (row.out == COMMITTED && (sword == STREAM_COMPLETED && dword || \
+     sword == ENDED_HERE && dword == ACTIVATED)) || \
     (row.out == ABORTED && dword == NO_DOMAIN && \
-     (sword == NEVER_STARTED || sword == KEPT || sword == ENDED_HERE)))))
+     (sword == NEVER_STARTED || sword == KEPT || sword == ENDED_HERE))))
 #define of_row(m) (row.mig == (m))
 
 /* C9 */
@@ -403,7 +402,7 @@ chan late = [1] of { byte, byte, byte, byte };
 #ifdef MUTATE_APPROVE_DISPUTED
 #define disputed false
 #else
-#define disputed (!row.resolved && row.mig && contradicting(sword, dword))
+#define disputed (row.mig && contradicting(sword, dword))
 #endif
 
 /* C11 */
@@ -607,10 +606,19 @@ inline attest_and_present() {
     x = 0
 }
 
-/* The operator, by V. */
+/* The operator, by V: both words agree with what was decided. */
 inline resolve(out) {
     read_row();
     o = out;
+    if
+    :: o == COMMITTED ->
+        db.sw = (sword >= ENDED_HERE -> sword : ENDED_HERE);
+        db.dw = ACTIVATED
+    :: else ->
+        db.sw = (sword && sword <= ENDED_HERE -> sword : KEPT);
+        db.dw = NO_DOMAIN
+    fi;
+    db.mig = row.mig;
     sign(RECEIPT, NOBODY);
     doc[ndocs].resolved = true;
     audit(ndocs);
@@ -889,6 +897,8 @@ inline ask(k, n, what) {
     (ready && !frozen && of_row(m) && row.mig && \
     (!closed && sword != (w) && takes(w) || acked[m] != sword))
 
+#define handed_on(x) (doc[ndocs].mig != doc[x].mig)
+
 /* C9. Nothing else lets go of a key. */
 inline erase(x) {
     if
@@ -899,10 +909,10 @@ inline erase(x) {
             (doc[x].s == h && doc[x].se == R.epoch && doc[x].out != ABORTED)
             || (doc[x].d == h && doc[x].de == R.epoch &&
             doc[x].out == ABORTED)));
-        /* The other end has it. */
-        assert(doc[x].resolved || doc[x].out != COMMITTED ||
+        /* The other end has it, or has handed it on. */
+        assert(doc[x].resolved || handed_on(x) || doc[x].out != COMMITTED ||
             !honest(doc[x].d) || have(doc[x].d, doc[x].de));
-        assert(doc[x].resolved || doc[x].out != ABORTED ||
+        assert(doc[x].resolved || handed_on(x) || doc[x].out != ABORTED ||
             !honest(doc[x].s) || have(doc[x].s, doc[x].se))
     :: else
     fi;

@@ -257,13 +257,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         _OPEN,
     ),
+    Mutation(
+        'FINAL_WORD',
+        'reboots',
+        Patch(_DECISION, 'may_replace', 'return False', 'return True'),
+        _CUSTODY + 'TestDisputes.test_final_words',
+    ),
+    Mutation(
+        'WORDS_OF_RECEIPT',
+        'restore-deaths',
+        Patch(
+            _V + 'present.py',
+            '_rebuild',
+            'if receipt is not None and (',
+            'if False and (',
+        ),
+        _RECOVERY + 'LostTest.test_words_of_a_receipt',
+    ),
 )
-
-#: Checks of the model that V has not: name -> the configuration in which a
-#: violation follows from that. An honest agent keeps the first two itself
-#: (``attester.observe``).
-NOT_IN_THE_CODE: dict[str, str] = {
-    'ACTIVATED_IS_FINAL': 'reboots',
-    'COMPLETED_IS_FINAL': 'reboots',
-    'WORDS_OF_RECEIPT': 'restore-deaths',
-}
