@@ -172,7 +172,7 @@ ATTACKS: tuple[Attack, ...] = (
         'T40',
         'the service loses its last transaction',
         _API + 'test_recovery.LostTest.test_permit',
-        'verifier/custody/present.py:rebuild',
+        'verifier/custody/present.py:_rebuild',
         'if permit is None:',
         'if True:',
     ),
