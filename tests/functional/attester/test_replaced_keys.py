@@ -7,6 +7,7 @@ import contextlib
 import io
 import pathlib
 import shutil
+from typing import Any
 from unittest import mock
 
 from tpm2_pytss import ESAPI, ESYS_TR
@@ -126,6 +127,27 @@ class ApprovalKeyTest(ReplacedCase):
         self.reported()
         self.assertEqual(new, self.record(self.h2).kid)
         self.keys('retire', old)
+        self.open(self.h2)
+
+    def test_between_permit_and_seal(self) -> None:
+        """A10: D seals as the permit says, which S sent it with."""
+        old = self.ring.active('approval').kid
+        genuine = self.h2.agent.destination._ask
+
+        def ask(*args: Any) -> Any:
+            transfer = genuine(*args)
+            self.replaced()
+            return transfer
+
+        self.h2.agent.destination._ask = ask
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.receive(self.h1, self.h2, migration)
+        self.assertEqual(old, self.record(self.h2).kid)
+        self.h2.agent.destination._ask = genuine
+        self.start(self.h1, self.h2, migration)
+        self.stream(self.h1, self.h2)
+        self.said(self.h1, 'stream_completed', migration)
+        self.said(self.h2, 'activated', migration)
         self.open(self.h2)
 
     def test_taken_back(self) -> None:

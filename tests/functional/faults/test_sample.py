@@ -13,7 +13,7 @@ import testtools
 from tests.faults import worker
 
 SEED = int(os.environ.get('KORORA_SEED', '1'))
-RUNS = 16
+RUNS = 12
 
 
 class SampleMixin:

@@ -128,7 +128,8 @@ ATTACKS: tuple[Attack, ...] = (
     _of(
         'A10',
         'the approval key is replaced during a hand-over',
-        _AGENT + 'test_replaced_keys.ApprovalKeyTest.test_during_a_hand_over',
+        _AGENT
+        + 'test_replaced_keys.ApprovalKeyTest.test_between_permit_and_seal',
         'attester/destination.py:Destination._keep',
         'content.approval_kid',
         'host.approval_kid()',
@@ -171,7 +172,7 @@ ATTACKS: tuple[Attack, ...] = (
         'T40',
         'the service loses its last transaction',
         _API + 'test_recovery.LostTest.test_permit',
-        'verifier/custody/present.py:rebuild',
+        'verifier/custody/present.py:_rebuild',
         'if permit is None:',
         'if True:',
     ),

@@ -31,7 +31,7 @@ SPAN = 4.0
 #: Seconds for which it stays away.
 AWAY = (0.2, 8.0)
 #: Seconds for Nova to end what it was at, for agents to settle.
-NOVA = 240.0
+NOVA = 150.0
 #: Seconds without a task after which Nova has forgotten a migration.
 IDLE = 15.0
 SOON = 75.0
