@@ -321,8 +321,12 @@ class Settler:
                 self._reports.present([record.instance])
             return None
         token = found.get('receipt')
-        if token is None and found.get('status') == MigrationState.ABORTED:
-            self._drop_keyless(record)  # it ended before a permit
+        if token is None and (
+            found.get('status') == MigrationState.ABORTED
+            or found.get('dest') != self._host.name
+        ):
+            # It ended before a permit, or another host is to receive.
+            self._drop_keyless(record)
         return str(token) if token is not None else None
 
     def _keep(self, token: str | None) -> None:

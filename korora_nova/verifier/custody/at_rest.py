@@ -35,6 +35,7 @@ def claim(service: Service, attested: Attested, body: bodies.Claim) -> Granted:
 
     :raises Conflict: LEDGER_CONFLICT, LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises CustodyError: SERVER_NOT_IN_NOVA.
+    :raises Untrusted: EVICTED.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
     row = ledger.signable(service, body.instance)
@@ -59,6 +60,10 @@ def _grant(
 ) -> str:
     if rules.may_claim(row, attested.host, body.key) and row is not None:
         return _kept(session, row.head)
+    host = session.get(models.Host, attested.host)
+    if host is None or host.evicted_at is not None:
+        # While Nova was asked: its keys were taken without this one.
+        raise errors.Untrusted(_R.EVICTED)
     place = documents.next_place(service, session, body.instance, row)
     grant = Grant(
         **place,

@@ -299,3 +299,15 @@ class AheadTest(RestoreCase):
             host.attest_now()
         with self.refused('NOT_HOLDER'):
             self.third.approve((SERVER, 1))
+
+
+class EvictedTest(CustodyTestCase):
+    def test_while_nova_is_asked(self):
+        """A host that is given up gets nothing more."""
+        self.korora.nova.before_answer = lambda: self.admin.evict_host(
+            'h1', WHY
+        )
+        with self.refused('EVICTED'):
+            self.source.claim(OTHER)
+        self.korora.nova.before_answer = lambda: None
+        self.dest.claim(OTHER)

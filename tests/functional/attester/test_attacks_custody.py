@@ -19,6 +19,7 @@ from korora_nova.custody.transfer import Transfer
 from korora_nova.custody.words import Statement
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import repeats
+from korora_nova.verifier.db import models
 from tests.functional.attester.test_recovery import RecoveryCase
 from tests.support import hosts
 
@@ -119,6 +120,23 @@ class LiarsTest(RecoveryCase):
             [machine.state(self.instance) for machine in (self.h1, self.h2)],
             'nobody holds the key',
         )
+
+    def test_migration_taken_by_another(self) -> None:
+        """A liar names itself D and is silent: D must not wait for it."""
+        migration = self.nova_migrates(self.h1, self.h2)
+
+        def taken(*_args: Any) -> Transfer:
+            with self.korora.service.db.write() as session:
+                row = session.get(models.Migration, migration)
+                row.dest, row.ak_dest = 'h3', 'ab' * 34
+            raise errors.Unavailable(_R.BUS_UNAVAILABLE)
+
+        self.h2.agent.destination._ask = taken
+        self.refused(
+            _R.BUS_UNAVAILABLE, self.receive, self.h1, self.h2, migration
+        )
+        self.h2.settle()
+        self.assertEqual('none', self.h2.state(self.instance))
 
 
 class RepeatedClaimTest(hosts.HostsTestCase):
