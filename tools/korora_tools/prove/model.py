@@ -29,7 +29,7 @@ MODEL = pathlib.Path(__file__).with_name('custody.pml')
 PACKAGES = ('spin', 'gcc')
 WORKERS = 2
 #: Seconds for one configuration.
-TIMEOUT = 600.0
+TIMEOUT = 1200.0
 DEPTH = 200_000
 #: Of pan: the whole state space, no bit states; MB for one run.
 COMPILE = (
