@@ -417,10 +417,11 @@ chan late = [1] of { byte, byte, byte, byte };
 #else
 #define settled (!row.pending)
 #endif
-#ifdef MUTATE_APPROVE_DISPUTED
-#define disputed false
-#else
 #define disputed (row.mig && contradicting(sword, dword))
+#ifdef MUTATE_APPROVE_DISPUTED
+#define undisputed true
+#else
+#define undisputed (!disputed)
 #endif
 
 /* C11 */
@@ -733,7 +734,8 @@ proctype V() {
             if
             :: !frozen && permitted(m) && row.s == h -> tell(h, db.top)
             :: !frozen && !permitted(m) && drv[m] == PREPARING &&
-                src[m] == h && unspent(m) && received(m) && holds(h) && of_epoch(w) &&
+                src[m] == h && unspent(m) && received(m) && holds(h) &&
+                of_epoch(w) &&
                 not_pending && trusted[h] && affirming_now(dst[m]) ->
                 sign(PERMIT, h)
             :: else ->
@@ -790,7 +792,7 @@ proctype V() {
             fi
         :: c == APPROVE ->
             if
-            :: !frozen && holds(h) && of_epoch(w) && settled && !disputed &&
+            :: !frozen && holds(h) && of_epoch(w) && settled && undisputed &&
                 affirming_now(h) && row.kind ->
                 assert(trusted[h]);                             /* I4 */
                 /* I3: the epochs that open only grow. */
@@ -1082,7 +1084,7 @@ end:
         ask(CLAIM, 0, R.seen) }
     /* C10 */
     :: atomic { R.st == HELD && off && ready && !frozen && holds(h) &&
-        of_epoch(R.epoch) && settled && !disputed && trusted[h] ->
+        of_epoch(R.epoch) && settled && undisputed && trusted[h] ->
         ask(APPROVE, 0, R.epoch) }
     /* C11, C12 */
     :: atomic { r == h * SLOTS && lacking(h) -> call!ATTEST,h,0,0 }
