@@ -193,7 +193,7 @@ class Settler:
                 )
             else:
                 changed = self._host.vault.say(record, word)
-        if word == Statement.NO_DOMAIN:
+        if word == Statement.NO_DOMAIN and not self._others(record):
             self._host.shut(changed)
         LOG.info('%s: %s', record.instance, word)
         return changed

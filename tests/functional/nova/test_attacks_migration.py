@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Odd moments of live migrations."""
 
+import threading
 from unittest import mock
 
 from nova import objects
@@ -182,8 +183,10 @@ class TestTime(Base):
                 self.wait = wait
 
             def call(self, op, **fields):
-                test.waits.append(self.wait)
-                test.time += self.wait
+                # No request waits for what the driver does beside them.
+                if not threading.current_thread().name.startswith('korora-'):
+                    test.waits.append(self.wait)
+                    test.time += self.wait
                 if not answers:
                     raise errors.Unavailable('AGENT_UNAVAILABLE')
                 return agent.call(op, **fields)

@@ -68,6 +68,7 @@ class TestSocket(base.Base):
                         'activated',
                         'no_domain',
                         'forget',
+                        'enforces',
                     )
                 },
             )
@@ -99,7 +100,7 @@ class TestSocket(base.Base):
     def test_denied_peer(self):
         self.serve('h1')
         self.servers['h1']._allowed = frozenset()
-        self.start_hosts('h1')
+        self.start_hosts('h1', heard=False)
         server = self.create(base.VTPM, host='h1', state='ERROR')
         self.assertIn('[AGENT_UNAVAILABLE]', server['fault']['message'])
         self.create(host='h1')
@@ -112,7 +113,7 @@ class TestSocket(base.Base):
         self.useFixture(
             fixtures.MockPatch('korora_nova.relying_party.gate.QUICK', 0.5)
         )
-        self.start_hosts('h1')
+        self.start_hosts('h1', heard=False)
         began = time.monotonic()
         self.create(host='h1')
         self.assertLess(time.monotonic() - began, 20)
