@@ -84,9 +84,13 @@ class TestSuites(testtools.TestCase):
         used = []
 
         def run(
-            name: str, path: pathlib.Path, verbose: bool, python: pathlib.Path
+            name: str,
+            path: pathlib.Path,
+            verbose: bool,
+            python: pathlib.Path,
+            pattern: str,
         ) -> stream.Totals:
-            used.append((name, path.name, python))
+            used.append((name, path.name, python, pattern))
             return stream.Totals(1)
 
         self.useFixture(
@@ -102,8 +106,13 @@ class TestSuites(testtools.TestCase):
         python = checkout.VENV / 'series' / '2026.1' / 'bin' / 'python'
         self.assertEqual(
             [
-                ('functional/tpm@2026.1', 'tpm', python),
-                ('functional/attester@2026.1', 'attester', python),
+                ('functional/tpm@2026.1', 'tpm', python, ''),
+                (
+                    'functional/attester@2026.1',
+                    'attester',
+                    python,
+                    series.SUITES['attester'],
+                ),
             ],
             used,
         )

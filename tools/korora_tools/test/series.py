@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from korora_tools import checkout, environment, ui
 
 LISTS = checkout.ROOT / 'tests' / 'constraints'
-#: Suites of what talks to TPMs, and to the service about them.
-SUITES = ('tpm', 'attester')
+#: Suites of what talks to TPMs, and to the service about them, and which of
+#: their tests: all, or a sample that makes each call once.
+SUITES = {
+    'tpm': '',
+    'attester': 'test_(handover|process|secrecy|enforcement)',
+}
 #: What those suites may find different: two series with the same versions
 #: of these need one environment.
 DECISIVE = ('tpm2-pytss', 'cryptography')

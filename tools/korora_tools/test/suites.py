@@ -90,13 +90,14 @@ def constrained(verbose: bool) -> Totals:
     totals = Totals()
     for one in series.distinct():
         python = one.ensure()
-        for name in series.SUITES:
+        for name, pattern in series.SUITES.items():
             totals.add(
                 stestr(
                     f'functional/{name}@{one.name}',
                     TESTS / 'functional' / name,
                     verbose,
                     python=python,
+                    pattern=pattern,
                 )
             )
     return totals
@@ -150,10 +151,12 @@ def stestr(
     timeout: float = SUITE_TIMEOUT,
     python: pathlib.Path = pathlib.Path(sys.executable),
     only: Sequence[str] = (),
+    pattern: str = '',
 ) -> Totals:
     """Run the tests below a directory; none at all counts as a failure.
 
-    :param only: ids of the tests that are run, if not all.
+    :param only: ids of the tests that are run, if not all; ``pattern`` is
+        what a part of each id matches.
     """
     totals = Totals()
     with _step(name, totals), tempfile.TemporaryDirectory() as scratch:
@@ -174,6 +177,8 @@ def stestr(
             chosen = pathlib.Path(scratch, 'chosen')
             chosen.write_text(''.join(f'{name}\n' for name in only))
             argv += ['--load-list', str(chosen)]
+        if pattern:
+            argv.append(pattern)
         env = {**environment(python), 'TMPDIR': scratch}
         noise = pathlib.Path(scratch, 'output')
         with (
