@@ -15,8 +15,9 @@ from korora_nova.relying_party import gate
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two words, of which the agent may miss some.
-INTERVAL = 5.0
+#: Seconds between two words, of which the agent may miss some. An agent that
+#: was started again counts as without driver until the next one.
+INTERVAL = 1.0
 #: Characters of what the agent takes.
 LONGEST = 1024
 

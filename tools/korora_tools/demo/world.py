@@ -327,16 +327,22 @@ class World(client.Cloud):
         shutil.copytree(backup, vault, dirs_exist_ok=True)
 
     def start_agent(self, host: str) -> None:
+        """Start it again, and wait until it hears from nova-compute."""
+        began = time.time()
         processes.restart(self.lab, host + '/korora-agent')
         end = time.monotonic() + 30
         while True:
             try:
                 self.agent(host, 'status')
-                return
-            except errors.Unavailable:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
+                known = self.attestation(f'/v1/hosts/{host}')
+                if known['enforcing'] and known['last_attested'] > began:
+                    return
+                error = errors.Unavailable(errors.Reason.ENFORCER_ABSENT)
+            except errors.Unavailable as exc:
+                error = exc
+            if time.monotonic() > end:
+                raise error
+            time.sleep(0.2)
 
     def attestation(self, path: str) -> Json:
         """GET from the attestation service, as the cloud's admin."""
