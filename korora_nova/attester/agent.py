@@ -53,6 +53,11 @@ _SHOWN: dict[VaultState, str] = {
 }
 
 
+#: Seconds for nova-compute to say that it enforces, before an agent that was
+#: started again would attest that it does not.
+HEARING = 3.0
+
+
 class Agent:
     """Everything of one host; the socket's operations are its methods."""
 
@@ -120,7 +125,7 @@ class Agent:
     def start(self) -> None:
         """Start; the socket answers at once, trust comes later."""
         self.server.start()
-        self.attestation.start()
+        self.attestation.start(HEARING)
         self.settler.start()
         if self.bus is not None:
             self.bus.start(Endpoint(self.source.wrap))

@@ -48,13 +48,19 @@ class Attestation:
         self._next: Challenge | None = None
         self._enrolled = False
         self._failures = 0
+        self._patience = 0.0
         self._complaint = ''
         self._fresh: tuple[float, VerifiedResult] | None = None
         self._thread = threading.Thread(
             target=self._run, name='attestation', daemon=True
         )
 
-    def start(self) -> None:
+    def start(self, patience: float = 0.0) -> None:
+        """Begin.
+
+        :param patience: seconds to wait for a first :meth:`kick`.
+        """
+        self._patience = patience
         self._thread.start()
 
     def kick(self) -> None:
@@ -140,6 +146,7 @@ class Attestation:
         self._complaint = text
 
     def _run(self) -> None:
+        self._wake.wait(self._patience)
         while True:
             self._wake.clear()
             if self._stop.is_set():

@@ -149,6 +149,21 @@ class LoopTest(testtools.TestCase):
         self.assertLess(self.loop.step(), 2)
         self.assertEqual(1, len(self.attester.failures))
 
+    def test_first_waits_to_be_kicked(self) -> None:
+        """An agent that was started again attests what it heard by then."""
+        begun = threading.Event()
+
+        def step() -> float:
+            begun.set()
+            return 60.0
+
+        self.loop.step = step
+        self.loop.start(60.0)
+        self.addCleanup(self.loop.stop)
+        self.assertFalse(begun.wait(0.05))
+        self.loop.kick()
+        self.assertTrue(begun.wait(5))
+
     def test_waits_for_approval(self) -> None:
         self.attester.client.get_host.return_value = {
             'status': 'pending',
