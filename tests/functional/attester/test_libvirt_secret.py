@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import tempfile
@@ -42,6 +43,13 @@ _DOMAIN = """
  <os><type arch='x86_64' machine='q35'>hvm</type></os>
 </domain>
 """
+
+
+def _words(path: pathlib.Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
 
 
 class Daemon:
@@ -99,11 +107,20 @@ class Daemon:
         raise RuntimeError('libvirtd does not start')
 
     def kill(self) -> None:
-        """End libvirtd and all in its namespaces."""
+        """End libvirtd and all in its namespaces, and see them ended."""
         process, self.process = self.process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        if process is None:
+            return
+        children = pathlib.Path(
+            f'/proc/{process.pid}/task/{process.pid}/children'
+        )
+        watched = [os.pidfd_open(int(pid)) for pid in _words(children)]
+        process.kill()
+        process.wait()
+        # The kernel ends the namespaces' first process after their maker
+        for descriptor in watched:
+            select.select([descriptor], [], [], _STARTUP)
+            os.close(descriptor)
 
     def stop(self) -> None:
         self.kill()
