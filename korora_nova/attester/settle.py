@@ -31,8 +31,6 @@ LOG = logging.getLogger(__name__)
 _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
-#: Looks at a hand-over before the word is told once more.
-_LOOKS = 8
 #: Times that a server's records are settled at most while it waits to start.
 _PASSES = 3
 
@@ -54,14 +52,6 @@ _T = TypeVar('_T')
 _Place = tuple[str, int]
 
 
-@dataclasses.dataclass
-class _Heard:
-    """A word that the service has heard in this process' life."""
-
-    word: Statement
-    looks: int = 0
-
-
 class Settler:
     """Brings every record to ``held`` or to nothing.
 
@@ -76,7 +66,8 @@ class Settler:
         self._wake = threading.Event()
         self.progress = threading.Condition()
         self._retries: dict[str, tuple[float, float]] = {}
-        self._heard: dict[_Place, _Heard] = {}
+        #: The words that the service has heard in this process' life.
+        self._heard: dict[_Place, Statement] = {}
         #: What else a round does, once the records are settled.
         self.afterwards: list[Callable[[], None]] = []
         self._thread = threading.Thread(
@@ -231,9 +222,7 @@ class Settler:
 
     def _has_to_tell(self, record: Record) -> bool:
         heard = self._heard.get(_place(record))
-        return record.statement is not None and (
-            heard is None or heard.word != record.statement
-        )
+        return record.statement is not None and heard != record.statement
 
     def _learn(self, record: Record) -> None:
         """Tell the service this host's word, or look what it decided."""
@@ -275,7 +264,7 @@ class Settler:
             token = self._look(record)
             if token is None:
                 raise exc from None
-        self._heard[_place(record)] = _Heard(word)
+        self._heard[_place(record)] = word
         if token is None and not record.has_key:
             return self._look(record)
         return token
@@ -306,12 +295,7 @@ class Settler:
             return None
 
     def _look(self, record: Record) -> str | None:
-        """Look up the receipt; every so often the word is told again."""
-        heard = self._heard.get(_place(record))
-        if heard is not None:
-            heard.looks += 1
-            if heard.looks >= _LOOKS:
-                self._heard.pop(_place(record), None)
+        """Look up the receipt, and whether this host's word is still known."""
         try:
             found = self._host.migration(record.migration)
         except errors.NotFound:
@@ -320,6 +304,9 @@ class Settler:
             if record.document:
                 self._reports.present([record.instance])
             return None
+        mine = 'dest' if found.get('dest') == self._host.name else 'source'
+        if found.get(f'{mine}_word') != record.statement:
+            self._heard.pop(_place(record), None)  # its database went back
         token = found.get('receipt')
         if token is None and (
             found.get('status') == MigrationState.ABORTED

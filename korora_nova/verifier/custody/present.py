@@ -191,6 +191,8 @@ def _rebuild(
     start, receipt = _last(found, Start), _last(found, Receipt)
     if start is not None:
         values['start_hash'] = start.hash
+    elif receipt is not None and _followed_start(permit, receipt):
+        values['start_hash'] = receipt.content.prev
     pending = newest is not None and newest.pending == migration
     state = _state(start, receipt, pending=pending)
     known = session.get(models.Migration, migration)
@@ -218,6 +220,15 @@ def _rebuild(
     if changed:
         known.updated_at = service.clock()
     session.flush()
+
+
+def _followed_start(permit: AnyVerified, receipt: AnyVerified) -> bool:
+    """Whether a start, that nobody shows, was signed before a receipt.
+
+    It is the one document that comes between; ``prev`` of the receipt then
+    is its digest, or stands for it where another receipt came between, too.
+    """
+    return bool(receipt.content.version > permit.content.version + 1)
 
 
 def _state(
