@@ -169,6 +169,24 @@ class AnchorMixin(Refusals):
             self.anchor.get(LEDGER, servers),
         )
 
+    def test_servers_in_order(self) -> None:
+        with self.refused('ANCHOR_MISSING'):
+            self.anchor.servers(LEDGER, '', 1)
+        self.anchor.create(LEDGER)
+        self.assertEqual([], list(self.anchor.servers(LEDGER, '', 10)))
+        names = sorted(str(uuid.uuid4()) for _ in range(5))
+        for name in reversed(names):
+            self.anchor.rise(LEDGER, name, mark(1))
+        for after, limit, expected in (
+            ('', 10, names),
+            ('', 2, names[:2]),
+            (names[1], 2, names[2:4]),
+            (names[4], 2, []),
+            (names[1][:-1], 1, [names[1]]),
+        ):
+            found = self.another().servers(LEDGER, after, limit)
+            self.assertEqual(expected, list(found))
+
     def test_threads(self) -> None:
         """Whoever looks never sees it go back, nor a mixture of two."""
         self.anchor.create(LEDGER)

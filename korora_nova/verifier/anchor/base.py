@@ -47,6 +47,15 @@ class Anchor(Protocol):
     ) -> Mapping[str, Mark]:
         """The marks of servers; those without any are left out."""
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """Servers that have a mark, in order.
+
+        :param after: begin behind this server.
+        :param limit: as many at most.
+        """
+
     def rise(self, incarnation: str, instance: str, mark: Mark) -> None:
         """Raise a server's mark; one that is as high or higher stays.
 

@@ -52,6 +52,12 @@ class DatabaseAnchor:
         """See :meth:`base.Anchor.get`."""
         return self._marks.get(incarnation, instances)
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """See :meth:`base.Anchor.servers`."""
+        return self._marks.servers(incarnation, after, limit)
+
     def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
         """See :meth:`base.Anchor.rise`."""
         self._marks.rise(incarnation, instance, mark)

@@ -102,6 +102,16 @@ class EtcdAnchor:
                     marks[instance] = mark
         return marks
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """See :meth:`base.Anchor.servers`."""
+        found = self._ask(
+            incarnation, [_keys_after(self._marks, after, limit)]
+        )
+        # In the order of the keys, which is what etcd gives unasked
+        return [key.removeprefix(self._marks) for key in found]
+
     def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
         """See :meth:`base.Anchor.rise`."""
         key = self._marks + instance
@@ -129,9 +139,17 @@ class EtcdAnchor:
     def _read(
         self, incarnation: str, instances: Sequence[str]
     ) -> Mapping[str, _Stored]:
+        return self._ask(
+            incarnation,
+            [_range(self._marks + instance) for instance in instances],
+        )
+
+    def _ask(
+        self, incarnation: str, ranges: list[_Json]
+    ) -> Mapping[str, _Stored]:
         answer = self._transact(
             [_equals(self._ledger, incarnation)],
-            [_range(self._marks + instance) for instance in instances],
+            ranges,
             [_range(self._ledger)],
         )
         if not answer.held:
@@ -297,9 +315,21 @@ def _absent(key: str) -> _Json:
 
 def _empty(prefix: str) -> _Json:
     """No key begins with it; the range ends where "/" would be "0"."""
+    return {**_absent(prefix), 'range_end': _end(prefix)}
+
+
+def _end(prefix: str) -> str:
+    return _coded(prefix[:-1] + chr(ord(prefix[-1]) + 1))
+
+
+def _keys_after(prefix: str, after: str, limit: int) -> _Json:
     return {
-        **_absent(prefix),
-        'range_end': _coded(prefix[:-1] + chr(ord(prefix[-1]) + 1)),
+        'request_range': {
+            'key': _coded(f'{prefix}{after}\0' if after else prefix),
+            'range_end': _end(prefix),
+            'limit': limit,
+            'keys_only': True,
+        }
     }
 
 

@@ -46,6 +46,13 @@ class FileAnchor:
         check(self._path, self._where)
         return self._marks.get(incarnation, instances)
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """See :meth:`base.Anchor.servers`."""
+        check(self._path, self._where)
+        return self._marks.servers(incarnation, after, limit)
+
     def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
         """See :meth:`base.Anchor.rise`."""
         check(self._path, self._where)

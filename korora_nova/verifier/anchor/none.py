@@ -28,5 +28,11 @@ class NoAnchor:
         """No mark of any server."""
         return {}
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """No server has a mark."""
+        return ()
+
     def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
         """There is nothing to raise."""

@@ -106,6 +106,25 @@ class Marks:
 
         return self._repeated(attempt)
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """See :meth:`base.Anchor.servers`."""
+
+        def attempt() -> Sequence[str]:
+            with self._transaction() as connection:
+                self._check(connection, incarnation)
+                return list(
+                    connection.scalars(
+                        sa.select(MARKS.c.instance)
+                        .where(MARKS.c.instance > after)
+                        .order_by(MARKS.c.instance)
+                        .limit(limit)
+                    )
+                )
+
+        return self._repeated(attempt)
+
     def rise(
         self,
         incarnation: str,

@@ -71,6 +71,15 @@ class TpmAnchor:
             self._settle(incarnation)
             return self._marks.get(incarnation, instances)
 
+    def servers(
+        self, incarnation: str, after: str, limit: int
+    ) -> Sequence[str]:
+        """See :meth:`base.Anchor.servers`; two TPM commands."""
+        file.check(self._path, self._where)
+        with self._alone():
+            self._settle(incarnation)
+            return self._marks.servers(incarnation, after, limit)
+
     def rise(self, incarnation: str, instance: str, mark: base.Mark) -> None:
         """See :meth:`base.Anchor.rise`; five TPM commands, or two."""
         file.check(self._path, self._where)

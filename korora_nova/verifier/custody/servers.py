@@ -17,6 +17,7 @@ from korora_nova.custody.exits import Part
 from korora_nova.verifier.custody import (
     ends,
     issues,
+    ledger,
     migrations,
     standing,
 )
@@ -150,6 +151,20 @@ def _summary(
 
 
 def _page(service: Service, query: Query) -> list[str]:
+    """Servers of the ledger; and of the anchor, if issues are looked for.
+
+    Of one whose only document is lost, the anchor alone knows.
+    """
+    known = _rows(service, query)
+    if not query.issues or query.holder:
+        return known
+    with service.db.read() as session:
+        incarnation = ledger.incarnation(session)
+    marked = service.anchor.servers(incarnation, query.marker, query.limit)
+    return sorted({*known, *marked})[: query.limit]
+
+
+def _rows(service: Service, query: Query) -> list[str]:
     table = models.Server
     statement = sa.select(table.instance).where(table.instance > query.marker)
     if query.holder:

@@ -216,6 +216,14 @@ class LostTest(RestoreCase):
         self.source.newest.pop(OTHER)
         self.heal()
         self.assert_refused('LEDGER_BEHIND', OTHER)
+        (listed,) = self.admin.list_servers(issues=True)
+        self.assertEqual(
+            (OTHER, ['behind']),
+            (listed['instance'], [one['id'] for one in listed['issues']]),
+        )
+        self.assertNotIn(
+            OTHER, [one['instance'] for one in self.admin.list_servers()]
+        )
 
     def test_permit(self):
         """A2: S and D are told of it, whatever they do next."""
