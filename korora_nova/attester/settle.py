@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from oslo_log import log as logging
 
@@ -21,7 +21,7 @@ from korora_nova.attester.host import Host
 from korora_nova.attester.observe import Observer
 from korora_nova.attester.reports import Reports
 from korora_nova.attester.vault import Record
-from korora_nova.custody import bodies
+from korora_nova.custody import bodies, decision
 from korora_nova.custody.chain import AnyVerified
 from korora_nova.custody.exchange import Told
 from korora_nova.custody.words import MigrationState, Statement, VaultState
@@ -314,7 +314,22 @@ class Settler:
         ):
             # It ended before a permit, or another host is to receive.
             self._drop_keyless(record)
+        if token is None and self._is_left_alone(record, found):
+            return self._tell(self.say(record, Statement.NO_DOMAIN))
         return str(token) if token is not None else None
+
+    def _is_left_alone(self, record: Record, found: Mapping[str, Any]) -> bool:
+        """Whether the source says that no stream comes, and none has.
+
+        Nova, that tells so, may have been killed.
+        """
+        return (
+            record.state == VaultState.INCOMING
+            and record.statement is None
+            and found.get('source_word') in decision.STAYS
+            and not self._host.vault.is_busy(record.instance)
+            and self._domain(record) == libvirt_secret.NONE
+        )
 
     def _keep(self, token: str | None) -> None:
         """:raises CustodyError: it is no document of the service."""

@@ -13,10 +13,13 @@ from korora_nova.verifier import results
 from korora_nova.verifier.custody import ends
 from korora_nova.verifier.custody.standing import Standing
 from korora_nova.verifier.db import models
+from korora_nova.verifier.nova_record import NovaServer
 
 #: Seconds after which a hand-over that is not decided is an issue: by then
 #: both ends have given up by themselves.
 PATIENCE = 900.0
+#: Seconds after a decision in which Nova notes the server's new host.
+NOVA_NOTES = 120.0
 
 
 class IssueId(Word):
@@ -33,6 +36,7 @@ class IssueId(Word):
     OLD_KEY = 'old-key'
     RELEASED = 'released'
     GONE = 'gone'
+    ELSEWHERE = 'elsewhere'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Facts:
     :param servers: rows by server; ``migrations`` by id; ``hosts`` by name.
     :param heads: when their newest documents were stored, by digest.
     :param kid: of the approval key that is active.
+    :param nova: what Nova has of those servers that it was asked about.
     """
 
     servers: Mapping[str, models.Server]
@@ -61,13 +66,32 @@ class Facts:
     heads: Mapping[str, float]
     kid: str
     now: float
+    nova: Mapping[str, NovaServer | None]
 
 
-def gone() -> Issue:
-    """Nova does not have the server."""
-    return Issue(
-        IssueId.GONE, 'Nova does not have the server any more: release it.'
-    )
+def of_nova(found: Standing, facts: Facts) -> Iterator[Issue]:
+    """What Nova says otherwise than the ledger."""
+    if found.instance not in facts.nova:
+        return
+    server, row = facts.nova[found.instance], found.told
+    if server is None:
+        yield Issue(
+            IssueId.GONE,
+            'Nova does not have the server any more: release it.',
+        )
+    elif (
+        row is not None
+        and not (row.pending or row.disputed)
+        and None not in (row.holder, server.host)
+        and row.holder != server.host
+        and facts.now - facts.heads.get(row.head, 0.0) >= NOVA_NOTES
+    ):
+        yield Issue(
+            IssueId.ELSEWHERE,
+            f'Nova has the server on host {server.host}, and host '
+            f'{row.holder} holds its key: if its guest runs there, correct '
+            "Nova's record; if it runs nowhere, reissue the key.",
+        )
 
 
 def find(found: Standing, facts: Facts) -> Iterator[Issue]:

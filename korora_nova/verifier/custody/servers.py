@@ -21,9 +21,9 @@ from korora_nova.verifier.custody import (
     migrations,
     standing,
 )
-from korora_nova.verifier.custody.issues import Issue
 from korora_nova.verifier.custody.standing import Standing
 from korora_nova.verifier.db import models
+from korora_nova.verifier.nova_record import NovaServer
 from korora_nova.verifier.service import Service
 
 T = TypeVar('T', bound=models.Base)
@@ -80,19 +80,17 @@ def list_servers(service: Service, query: Query) -> ServerList:
     """
     instances = _page(service, query)
     found = standing.look_all(service, instances) if instances else []
-    gone, asked = (set[str](), 0)
-    if query.issues:
-        gone, asked = _gone(service, instances)
-        if asked:
-            found = found[:asked]
+    nova = _ask_nova(service, instances) if query.issues else {}
+    if nova:
+        found = found[: len(nova)]
     with service.db.read() as session:
-        facts = _facts(service, session, found)
-        listed = [_summary(one, facts, one.instance in gone) for one in found]
+        facts = _facts(service, session, found, nova)
+        listed = [_summary(one, facts) for one in found]
     cut = len(found) < len(instances) or len(instances) == query.limit
     return ServerList(
         [one for one in listed if one['issues'] or not query.issues],
         found[-1].instance if found and cut else '',
-        bool(asked),
+        bool(nova),
     )
 
 
@@ -109,12 +107,12 @@ def show(service: Service, instance: str) -> dict[str, object]:
     if found.last is None:
         raise standing.missing(instance)
     with service.db.read() as session:
-        facts = _facts(service, session, [found])
+        facts = _facts(service, session, [found], {})
         server = facts.servers.get(instance)
         migration = _migration(session, found)
         holder = _holder(service, session, found, server)
         return {
-            **_summary(found, facts, gone=False),
+            **_summary(found, facts),
             'refused': _refused(found),
             'stored': found.row and found.row.to_json(),
             'anchor': found.mark and found.mark._asdict(),
@@ -132,14 +130,10 @@ def show(service: Service, instance: str) -> dict[str, object]:
         }
 
 
-def _summary(
-    found: Standing, facts: issues.Facts, gone: bool
-) -> dict[str, object]:
+def _summary(found: Standing, facts: issues.Facts) -> dict[str, object]:
     told = found.told
     server = facts.servers.get(found.instance)
-    listed: list[Issue] = list(issues.find(found, facts))
-    if gone:
-        listed.append(issues.gone())
+    listed = [*issues.find(found, facts), *issues.of_nova(found, facts)]
     return {
         **(told.to_json() if told is not None else {}),
         'instance': found.instance,
@@ -178,7 +172,10 @@ def _rows(service: Service, query: Query) -> list[str]:
 
 
 def _facts(
-    service: Service, session: orm.Session, found: Sequence[Standing]
+    service: Service,
+    session: orm.Session,
+    found: Sequence[Standing],
+    nova: Mapping[str, NovaServer | None],
 ) -> issues.Facts:
     rows = [one.row for one in found if one.row is not None]
     held = [row.holder for row in rows if row.holder is not None]
@@ -196,6 +193,7 @@ def _facts(
         {digest: stored_at for digest, stored_at in stored},
         service.signers.approval.kid,
         service.clock(),
+        nova,
     )
 
 
@@ -208,22 +206,23 @@ def _named(
     return {str(getattr(row, key.name)): row for row in rows}
 
 
-def _gone(service: Service, instances: Sequence[str]) -> tuple[set[str], int]:
-    """Servers that Nova does not have, and how many it was asked about.
+def _ask_nova(
+    service: Service, instances: Sequence[str]
+) -> dict[str, NovaServer | None]:
+    """What Nova has of servers, as many as fit into :data:`NOVA_TIME`.
 
-    None, if it does not answer; as many as fit into :data:`NOVA_TIME`.
+    Of none, if it does not answer.
     """
-    gone: set[str] = set()
+    found: dict[str, NovaServer | None] = {}
     end = time.monotonic() + NOVA_TIME
-    for asked, instance in enumerate(instances, 1):
+    for instance in instances:
         try:
-            if service.nova.find_server(instance) is None:
-                gone.add(instance)
+            found[instance] = service.nova.find_server(instance)
         except errors.Unavailable:
-            return set(), 0
+            return {}
         if time.monotonic() >= end:
-            return gone, asked
-    return gone, len(instances)
+            break
+    return found
 
 
 def _holder(

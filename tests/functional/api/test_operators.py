@@ -568,6 +568,17 @@ class TestList(OperatorTestCase):
         (page,) = self.admin.server_pages(issues=True)
         self.assertEqual(([], False), (page['servers'], page['nova']))
 
+    def test_elsewhere(self):
+        """Nova has lost the end of a stream; it is given some time."""
+        self.korora.nova.servers[SERVER] = 'h2'
+        self.assertEqual([], self.issues())
+        self.korora.clock.advance(121)
+        for host in (self.source, self.dest, self.third):
+            host.attest_now()
+        self.assertIn('elsewhere', self.issues())
+        self.korora.nova.servers[SERVER] = 'h1'
+        self.assertNotIn('elsewhere', self.issues())
+
     def test_nova_that_is_slow(self):
         """What it was not asked about is on the next page."""
         self.patch(servers, 'NOVA_TIME', 0.0)

@@ -14,6 +14,7 @@ from korora_nova.attester import libvirt_secret, observe
 from korora_nova.custody import bodies, decision
 from korora_nova.custody.exchange import Told
 from korora_nova.custody.words import Statement
+from korora_nova.verifier.db import models
 from tests.functional.attester.test_recovery import RecoveryCase
 from tests.support import hosts
 
@@ -135,6 +136,35 @@ class DecisionCase(RecoveryCase):
             (row['holder'], row['pending'], row['disputed']),
         )
         self.open(holder)
+
+
+class HeardTest(DecisionCase):
+    """What one end learns from what the service knows of the other."""
+
+    def test_stream_that_never_came(self) -> None:
+        """Nova on S was killed: nobody tells D, but S says it keeps it."""
+        for word in ('kept', 'ended_here'):
+            self.new()
+            self.start(self.h1, self.h2, self.migration)
+            self.domain(self.h2, libvirt_secret.INCOMING)
+            self.say(self.h1, word)
+            self.h2.settle()
+            self.assertEqual((word, ''), self.words())
+            self.domain(self.h2, NONE)
+            self.h2.settle()
+            self.assertEqual((word, 'no_domain'), self.words())
+            self.assert_only(self.h1)
+
+    def test_word_that_the_service_has_lost(self) -> None:
+        self.new()
+        self.start(self.h1, self.h2, self.migration)
+        self.say(self.h2, 'no_domain')
+        with self.korora.service.db.write() as session:
+            row = session.get(models.Migration, self.migration)
+            row.dest_word = None
+        for _ in range(2):
+            self.h2.settle()
+        self.assertEqual(('', 'no_domain'), self.words())
 
 
 class TableTest(DecisionCase):

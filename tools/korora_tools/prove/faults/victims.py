@@ -17,6 +17,13 @@ from korora_tools.lab import bootstrap, database, host, paths, processes
 #: Seconds for what was killed to answer again.
 PATIENCE = 90.0
 
+#: Queues of Nova's that a restarted RabbitMQ has lost.
+QUEUES = (
+    'conductor',
+    'scheduler',
+    *(f'compute.{name}' for name in ('h1', 'h2', 'h3')),
+)
+
 Back = Callable[[], None]
 
 
@@ -76,6 +83,9 @@ def _control(name: str) -> Callable[[paths.Lab, str, str], Back]:
         def back() -> None:
             processes.restart(lab, name)
             processes.wait_for(lab, name, _ready(lab, name), PATIENCE)
+            if name == 'rabbitmq':
+                # What is sent to a queue that nobody has made is lost
+                bootstrap.consumers(*QUEUES)
 
         return back
 
