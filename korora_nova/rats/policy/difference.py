@@ -14,6 +14,8 @@ from typing import Any
 from korora_nova import errors
 from korora_nova.rats.finding import MAX_LISTED, Finding, printable
 from korora_nova.rats.ima import Entry
+from korora_nova.rats.ima.judge import refusal
+from korora_nova.rats.ima.state import Counter, Tally
 from korora_nova.rats.policy import changes
 from korora_nova.rats.policy.bound import Judgement, Policy
 from korora_nova.rats.policy.components import words
@@ -168,10 +170,10 @@ def _of_files(
     # Templates and signatures are not stored: only the digests count here.
     template = next(iter(judgement.ima.options.get('templates', ())), 'ima-ng')
     kinds: dict[str, dict[str, Finding]] = {}
+    counter = Counter(Tally())
     for index, file in enumerate(files):
-        found = rules.check(
-            Entry(file.digest, file.path, file.violation, template), not index
-        )
+        entry = Entry(file.digest, file.path, file.violation, template)
+        found = refusal(rules, entry, counter, not index)
         if found is not None:
             kinds.setdefault(found.reason, {})[found.message] = found
     return judgement.of_files(
