@@ -146,6 +146,12 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         help='IMA measurement list, in its binary form.',
     ),
     cfg.StrOpt(
+        'systemd_log',
+        default='/run/log/systemd/tpm2-measure.log',
+        help='Log of what systemd extends after the boot. Hosts without a '
+        'unified kernel image have none.',
+    ),
+    cfg.StrOpt(
         'state_dir',
         default='/var/lib/korora',
         help='Directory of the vault and the journal.',

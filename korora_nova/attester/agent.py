@@ -74,7 +74,7 @@ class Agent:
             self.host,
             Tpm(options.tcti),
             client,
-            Collector(options.uefi_log, options.ima_log),
+            Collector(options.uefi_log, options.ima_log, options.systemd_log),
             TrustedKeys(options.trusted_keys),
         )
         state = pathlib.Path(options.state_dir)

@@ -244,7 +244,9 @@ class Attester:
             quote = keys.quote(operation, identity, qualifying, pcrs)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(offset)
-        proof = evidence.Evidence(quote, logs.uefi, logs.ima, logs.ima_offset)
+        proof = evidence.Evidence(
+            quote, logs.uefi, logs.ima, logs.ima_offset, logs.systemd
+        )
         document = self._submit(
             Request(challenge.value.hex(), body.PURPOSE, text, proof.to_json())
         )

@@ -14,7 +14,7 @@ _CHUNK = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Logs:
-    """Both logs; empty where the host keeps none.
+    """The logs; empty where the host keeps none.
 
     :param ima_offset: bytes of the IMA list that precede ``ima``.
     """
@@ -22,6 +22,7 @@ class Logs:
     uefi: bytes
     ima: bytes
     ima_offset: int = 0
+    systemd: bytes = b''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Collector:
 
     uefi_path: str
     ima_path: str
+    systemd_path: str = ''
 
     def read(self, ima_offset: int = 0) -> Logs:
-        """Read both logs, the IMA list from an offset on.
+        """Read the logs, the IMA list from an offset on.
 
         A list that is shorter than the offset is another one, and read
         from its beginning.
@@ -45,13 +47,23 @@ class Collector:
         :raises Unavailable: TPM_UNAVAILABLE, a log is unreadable.
         """
         uefi = _read(self.uefi_path, evidence.MAX_UEFI_LOG)
+        systemd = _beginning(self.systemd_path, evidence.MAX_SYSTEMD_LOG)
         limit = evidence.MAX_IMA_LOG
         if ima_offset:
             # The byte before the offset tells that the list reaches it.
             ima = _read(self.ima_path, limit + 1, ima_offset - 1)
             if ima:
-                return Logs(uefi, ima[1:], ima_offset)
-        return Logs(uefi, _read(self.ima_path, limit))
+                return Logs(uefi, ima[1:], ima_offset, systemd)
+        return Logs(uefi, _read(self.ima_path, limit), 0, systemd)
+
+
+def _beginning(path: str, limit: int) -> bytes:
+    """What there is of systemd's log; without it less is explained."""
+    try:
+        with open(path, 'rb') as stream:
+            return stream.read(limit)
+    except OSError:
+        return b''
 
 
 def _read(path: str, limit: int, offset: int = 0) -> bytes:

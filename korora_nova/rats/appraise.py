@@ -98,7 +98,7 @@ def appraise(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
     _check_clock(quote.clock, last_clock)
-    state = _state(quote, evidence.uefi_log)
+    state = _state(quote, evidence)
     judged = [bound.judge(state) for bound in policies]
     measured, fault = _measure(evidence, quote, judged, ima_state, memos)
     state = dataclasses.replace(state, ima_fault=fault)
@@ -134,16 +134,17 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
         )
 
 
-def _state(quote: VerifiedQuote, uefi_log: bytes) -> VerifiedState:
+def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
     state = VerifiedState(quote.banks, quote.clock, quote.firmware_version)
     try:
-        log = eventlog.parse(uefi_log).compare(
+        log = eventlog.parse(evidence.uefi_log).compare(
             {
                 index: value
                 for index, value in quote.pcrs.items()
                 if index != ima.IMA_PCR
             },
             BANK,
+            eventlog.parse_user_space(evidence.systemd_log),
         )
         return dataclasses.replace(state, log=Explained.of(log), boot=log.boot)
     except errors.EvidenceError as exc:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from korora_nova import errors
 from korora_nova.rats import schemas
+from korora_nova.rats.eventlog import userspace
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.transcript import bind
 from korora_nova.rats.tpm2 import objects
@@ -18,9 +19,10 @@ from korora_nova.rats.tpm2 import objects
 #: Largest logs read, bytes.
 MAX_UEFI_LOG = 4 << 20
 MAX_IMA_LOG = 32 << 20
+MAX_SYSTEMD_LOG = userspace.MAX_BYTES
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
-_OPTIONAL = frozenset(('ima_offset',))
+_OPTIONAL = frozenset(('ima_offset', 'systemd_log'))
 #: What a host may have sent before, bytes: all of it is kept, so that it can
 #: be learned from. A list of a million entries has some 110 MB.
 MAX_IMA_OFFSET = 128 << 20
@@ -48,12 +50,14 @@ class Evidence:
     :param ima_log: IMA's binary runtime measurement list; may be empty.
     :param ima_offset: bytes of that list that precede ``ima_log`` and were
         sent with earlier evidence; 0: it is the whole list.
+    :param systemd_log: of what systemd extended; may be empty.
     """
 
     quote: Quote
     uefi_log: bytes
     ima_log: bytes
     ima_offset: int = 0
+    systemd_log: bytes = b''
 
     def to_json(self) -> dict[str, object]:
         """JSON object: base64, PCRs as hex by decimal index."""
@@ -68,6 +72,11 @@ class Evidence:
             'uefi_log': _b64(self.uefi_log),
             'ima_log': _b64(self.ima_log),
             **({'ima_offset': self.ima_offset} if self.ima_offset else {}),
+            **(
+                {'systemd_log': _b64(self.systemd_log)}
+                if self.systemd_log
+                else {}
+            ),
         }
 
     @classmethod
@@ -91,6 +100,9 @@ class Evidence:
             _bytes(document, 'uefi_log', MAX_UEFI_LOG),
             _bytes(document, 'ima_log', MAX_IMA_LOG),
             _offset(document.get('ima_offset', 0)),
+            _bytes(document, 'systemd_log', MAX_SYSTEMD_LOG)
+            if 'systemd_log' in document
+            else b'',
         )
 
 

@@ -16,15 +16,15 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, schemas
+from korora_nova.rats.eventlog import userspace
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import Clock
 
 #: The bank that the product quotes, and that facts rest on.
 BANK = 'sha256'
-#: PCRs that user space goes on to extend after the boot, without the event
-#: log: systemd-pcrphase 11; systemd-pcrmachine, systemd-pcrfs and
-#: systemd-cryptsetup 15 (systemd, docs/TPM2_PCR_MEASUREMENTS.md).
-USER_SPACE_PCRS = frozenset((11, 15))
+#: PCRs that user space goes on to extend after the boot, with what no word
+#: that is known beforehand explains.
+USER_SPACE_PCRS = userspace.PCRS
 #: Caps of a stored state.
 MAX_MEASUREMENTS = 16384
 _HEX = re.compile('[0-9a-f]{40,128}')
@@ -127,6 +127,8 @@ class Explained:
         """What a log explains."""
         measured: dict[int, dict[str, None]] = {}
         for event in log.events:
+            if userspace.silent(event, log.bank):
+                continue
             measured.setdefault(event.pcr, {})[
                 event.digests[log.bank].hex()
             ] = None

@@ -191,6 +191,7 @@ class Machine:
             'tcti': self.hardware.tcti,
             'uefi_log': str(self.directory / 'uefi'),
             'ima_log': str(self.directory / 'ima'),
+            'systemd_log': str(self.directory / 'systemd'),
             'state_dir': str(self.state_dir),
             'trusted_keys': self.korora.keys_file,
             'interval': 60,

@@ -23,7 +23,7 @@ register is listed somewhere: a label cannot hide a digest.
 Where to look: formats (bytes to events), types, log (replay, comparison),
 check (data against digests), facts (events to :class:`BootState`, through
 secureboot, options, ipl and components), document (BootState as JSON),
-quirks (what real logs do).
+quirks (what real logs do), userspace (what systemd extends, and its log).
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ from korora_nova.rats.eventlog.log import (
 )
 from korora_nova.rats.eventlog.quirks import QUIRKS, Quirk
 from korora_nova.rats.eventlog.types import EV_NO_ACTION
+from korora_nova.rats.eventlog.userspace import Record
+from korora_nova.rats.eventlog.userspace import parse as parse_user_space
 
 __all__ = [
     'DEFAULT_PCRS',
@@ -76,11 +78,13 @@ __all__ = [
     'Event',
     'EventLog',
     'Quirk',
+    'Record',
     'SignatureDatabase',
     'SignatureEntry',
     'VerifiedLog',
     'boot_from_json',
     'boot_to_json',
     'parse',
+    'parse_user_space',
     'status',
 ]

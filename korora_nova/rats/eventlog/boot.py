@@ -65,7 +65,7 @@ class Component:
     """One thing that was measured, known by its digest.
 
     :param kind: 'firmware', 'driver', 'application', 'kernel', 'initrd',
-        'module', 'configuration' or 'section'; the log's word.
+        'module', 'configuration', 'section' or 'user space'; the log's word.
     :param digest: 'ALG:HEX', verified: it extended the register.
     :param name: e.g. a file name; the log's word.
     :param path: e.g. a device path; the log's word.

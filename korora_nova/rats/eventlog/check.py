@@ -43,6 +43,19 @@ HASH_DATA = frozenset(
 
 #: Contents of separators, see quirks.SEPARATOR_VALUE.
 SEPARATORS = (b'\0\0\0\0', b'\xff\xff\xff\xff', b'WBCL')
+#: What systemd extends on every host: phases of the boot into PCR 11, ends of
+#: what firmware, boot loader and initrd measured into others
+#: (systemd-pcrphase.service(8)).
+WORDS = (
+    b'enter-initrd',
+    b'leave-initrd',
+    b'sysinit',
+    b'ready',
+    b'shutdown',
+    b'final',
+    b'os-separator',
+    b'nvpcr-separator',
+)
 #: Contents of separators after an error of the firmware (PFP 10.4.1).
 FAILED = (b'\1\0\0\0', b'\0\0\0\1')
 
@@ -66,6 +79,12 @@ def separators(bank: str) -> frozenset[bytes]:
 def failures(bank: str) -> frozenset[bytes]:
     """Digests of separators that report an error."""
     return frozenset(map(hasher(bank), FAILED))
+
+
+@functools.lru_cache(maxsize=16)
+def words(bank: str) -> frozenset[bytes]:
+    """Digests of what systemd extends on every host."""
+    return frozenset(map(hasher(bank), WORDS))
 
 
 def status(event: Event, bank: str) -> str:

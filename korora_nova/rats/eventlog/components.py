@@ -34,6 +34,7 @@ INITRD = 'initrd'
 MODULE = 'module'
 CONFIGURATION = 'configuration'
 SECTION = 'section'
+USER_SPACE = 'user space'
 
 # EFI_IMAGE_LOAD_EVENT (PFP 10.2.3): u64 address | u64 bytes | u64 link
 # address | u64 bytes of the device path, then it.
@@ -150,6 +151,10 @@ def _blob(event: Event) -> Description:
     return Description(FIRMWARE, f'0x{base:x}+0x{size:x}')
 
 
+def _user_space(event: Event) -> Description:
+    return Description(USER_SPACE, text.utf8(event.data) or 'unnamed')
+
+
 def _described(kind: str) -> Callable[[Event], Description]:
     """u8 bytes of a description, it, then addresses (PFP 10.2.5)."""
 
@@ -250,6 +255,7 @@ def _tagged(event: Event) -> Description:
 
 
 _SHOW: dict[int, Callable[[Event], Description]] = {
+    types.USER_SPACE: _user_space,
     types.EV_POST_CODE: _blob,
     types.EV_POST_CODE2: _described(FIRMWARE),
     types.EV_S_CRTM_VERSION: _crtm_version,

@@ -122,8 +122,10 @@ def _texts(
 @functools.lru_cache(maxsize=16)
 def _silent(bank: str) -> frozenset[bytes]:
     """Digests of events that say nothing about a host."""
-    return check.separators(bank) | frozenset(
-        map(check.hasher(bank), _ACTIONS)
+    return (
+        check.separators(bank)
+        | check.words(bank)
+        | frozenset(map(check.hasher(bank), _ACTIONS))
     )
 
 
@@ -137,7 +139,9 @@ def _components(
     found: list[Component] = []
     kernel: Component | None = None
     for event in events:
-        if event.index in explained or event.digests[bank] in silent:
+        if event.index in explained or (
+            event.digests[bank] in silent and event.index not in sections
+        ):
             continue
         item = components.component(event, bank, sections)
         item, kernel = _named(item, kernel)

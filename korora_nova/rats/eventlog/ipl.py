@@ -85,7 +85,8 @@ def grub(
     :param only: the register is theirs alone, so an event without a text
         that matches may hide one and is listed, unverified.
     """
-    make, ends = check.hasher(bank), check.separators(bank)
+    make = check.hasher(bank)
+    ends = check.separators(bank) | check.words(bank)
     for event in events:
         digest = event.digests[bank]
         if digest in ends or not only and not _PREFIXED.match(event.data):
@@ -126,7 +127,8 @@ def stub(
     :param only: see :func:`grub`; such an event is a component as well,
         since credentials and extensions are measured here too.
     """
-    make, ends = check.hasher(bank), check.separators(bank)
+    make = check.hasher(bank)
+    ends = check.separators(bank) | check.words(bank)
     for event in events:
         digest = event.digests[bank]
         if digest in ends or event.index in found.explained:

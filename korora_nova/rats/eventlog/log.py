@@ -6,10 +6,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.rats.eventlog import boot, facts, formats, phases, types
+from korora_nova.rats.eventlog import (
+    boot,
+    facts,
+    formats,
+    types,
+    userspace,
+)
 from korora_nova.rats.eventlog.formats import Event
 
 #: PCRs that :meth:`EventLog.verify` insists on as far as they are given:
@@ -111,14 +117,19 @@ class EventLog(formats.Parsed):
         return pcrs
 
     def compare(
-        self, pcrs: Mapping[int, bytes], bank: str = 'sha256'
+        self,
+        pcrs: Mapping[int, bytes],
+        bank: str = 'sha256',
+        records: Sequence[userspace.Record] = (),
     ) -> VerifiedLog:
         """Compare with quoted registers.
 
         A register that the log does not mention must have its reset value.
-        PCR 11 may have been extended further by the phases of a boot. A
-        difference is not an error here, see :meth:`VerifiedLog.require`.
+        User space may have extended it further: with ``records`` of its log,
+        or with words that are known. A difference is not an error here, see
+        :meth:`VerifiedLog.require`.
 
+        :param records: of :func:`.userspace.parse`.
         :raises EvidenceError: UEFI_LOG_BANK: the log does not cover the
             bank.
         """
@@ -126,22 +137,20 @@ class EventLog(formats.Parsed):
         size = hashlib.new(types.HASHES[bank]).digest_size
         agrees: list[int] = []
         differs: dict[int, Difference] = {}
+        later: list[userspace.Record] = []
         for index in sorted(pcrs):
             got = values.get(index) or (
                 _start(index, size) if 0 <= index <= formats.MAX_PCR else b''
             )
-            if got and (
-                got == pcrs[index]
-                or (
-                    index == phases.PCR
-                    and index in values
-                    and phases.explain(got, pcrs[index], self._hash(bank))
-                )
-            ):
-                agrees.append(index)
-            else:
+            followed = [item for item in records if item.pcr == index]
+            count = self._follow(index, got, pcrs[index], followed, bank)
+            if count is None:
                 differs[index] = Difference(pcrs[index], got)
+            else:
+                agrees.append(index)
+                later += followed[:count]
         kept = frozenset(agrees)
+        last = self.events[-1].index if self.events else 0
         return VerifiedLog(
             bank,
             self.format,
@@ -151,7 +160,28 @@ class EventLog(formats.Parsed):
                 event
                 for event in self.events
                 if event.pcr in kept and event.type != types.EV_NO_ACTION
+            )
+            + tuple(
+                item.event(last + number)
+                for number, item in enumerate(later, 1)
             ),
+        )
+
+    def _follow(
+        self,
+        index: int,
+        got: bytes,
+        quoted: bytes,
+        records: Sequence[userspace.Record],
+        bank: str,
+    ) -> int | None:
+        """How many records lead from the log to the quote; None: none do."""
+        if got and got == quoted:
+            return 0
+        if not got or self.format == formats.CC:
+            return None
+        return userspace.explain(
+            index, got, quoted, records, bank, self._hash(bank)
         )
 
     def verify(

@@ -98,7 +98,7 @@ def read(events: Sequence[Event], bank: str) -> Policy:
     sound = first >= 0 and digests[first] not in failed
     firmware = first if sound else 0
     policy.secure_boot = _secure_boot(digests, digests[:firmware], bank)
-    make, actions = check.hasher(bank), _actions(bank)
+    make, actions = check.hasher(bank), _actions(bank) | check.words(bank)
     whole = sound
     for number, event in enumerate(events):
         if digests[number] in ends or digests[number] in actions:

@@ -51,6 +51,9 @@ EV_EFI_SPDM_FIRMWARE_CONFIG = 0x800000E2
 EV_EFI_SPDM_DEVICE_POLICY = 0x800000E3
 EV_EFI_SPDM_DEVICE_AUTHORITY = 0x800000E4
 
+#: Not of the profile, nor in a firmware's log: what systemd's log has.
+USER_SPACE = -1
+
 _NAMES = {
     value: name
     for name, value in list(globals().items())

@@ -6,16 +6,33 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from korora_nova import errors
+from korora_nova.rats.finding import Finding
 from korora_nova.rats.ima import digests, state
 from korora_nova.rats.ima.rules import (
     BOOT_AGGREGATE,
     BOOT_AGGREGATES,
     Rules,
+    excess,
 )
-from korora_nova.rats.ima.state import State, Tally
+from korora_nova.rats.ima.state import Counter, State, Tally
 from korora_nova.rats.ima.templates import Entry
 
 _R = errors.Reason
+
+
+def refusal(
+    rules: Rules, entry: Entry, counter: Counter, first: bool
+) -> Finding | None:
+    """Why rules do not admit an entry of a list; None if they do.
+
+    :param counter: counts the violations that they admit.
+    """
+    found = rules.check(entry, first)
+    if found is None and entry.violation:
+        limits = rules.limits(entry.path)
+        if limits and not counter.tolerates(limits):
+            return excess(entry, limits)
+    return found
 
 
 class Judge:
@@ -66,7 +83,7 @@ class Judge:
             entry = entry._replace(path=entry.path or BOOT_AGGREGATE)
         clean = True
         for rules, counter in zip(self._rules, self._counters, strict=True):
-            finding = rules.check(entry, first)
+            finding = refusal(rules, entry, counter, first)
             if finding is not None:
                 counter.add(finding)
                 clean = False

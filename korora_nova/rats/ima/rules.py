@@ -44,7 +44,9 @@ class Rules:
     :param keyrings: name, e.g. '.ima', to digests of what is loaded there.
     :param templates: names of the only templates that may occur; empty:
         any.
-    :param violations: admit violations.
+    :param violations: admit all violations, or those of paths that match a
+        pattern: to how many of them in one list, None: any number. A
+        violation has no digest, so any file of such a path passes.
     :param kexec: admit kernels that were started with kexec: a further boot
         aggregate. No event log records them.
     :raises Invalid: POLICY_INVALID.
@@ -59,7 +61,7 @@ class Rules:
         keys: Iterable[str | bytes] = (),
         keyrings: Mapping[str, Iterable[str]] | None = None,
         templates: Iterable[str] = (),
-        violations: bool = False,
+        violations: bool | Mapping[str, int | None] = False,
         kexec: bool = True,
     ) -> None:
         listed = table.collect(
@@ -83,7 +85,12 @@ class Rules:
         }
         self.templates = frozenset(templates)
         self._check_templates()
-        self._violations, self._kexec = violations, kexec
+        self._kexec = kexec
+        self._violations = violations is True
+        self._limits: dict[str, int | None] = (
+            {} if isinstance(violations, bool) else dict(violations)
+        )
+        self._violable = patterns.Patterns(self._limits, 'violations')
         self.fingerprint = self._fingerprint()
 
     def _add_files(self, files: Mapping[str, Iterable[str]]) -> None:
@@ -139,6 +146,13 @@ class Rules:
         add_map(self._keyrings)
         add(sorted(name.encode() for name in self.templates))
         add([b'violations'] if self._violations else [])
+        if self._limits:
+            add(
+                [
+                    patterns.octets(f'{most}:{text}', 'violations')
+                    for text, most in sorted(self._limits.items())
+                ]
+            )
         if not self._kexec:
             add([b'no kexec'])
         return digest.hexdigest()
@@ -155,8 +169,17 @@ class Rules:
             and (not self._patterns.match(path))
         )
 
+    def limits(self, path: bytes) -> Mapping[str, int | None]:
+        """Patterns that admit violations of a path, to how many."""
+        return {
+            text: self._limits[text] for text in self._violable.matching(path)
+        }
+
     def check(self, entry: Entry, first: bool = True) -> Finding | None:
         """Why these rules do not admit a measurement; None if they do.
+
+        How many violations there are is not counted here: ask
+        :func:`.judge.refusal`.
 
         :param first: whether it is the first of its list.
         """
@@ -169,7 +192,7 @@ class Rules:
         if entry.violation:
             return (
                 None
-                if self._violations
+                if self._violations or self.limits(entry.path)
                 else _finding(
                     _R.IMA_VIOLATION, entry, 'changed while it was measured'
                 )
@@ -236,6 +259,16 @@ class Rules:
                 f'holds the key {entry.digest}, which is not allowed',
             )
         return self._file(entry, key)
+
+
+def excess(entry: Entry, limits: Mapping[str, int | None]) -> Finding:
+    """One violation more than ``limits`` admit."""
+    bounds = ', '.join(f'{most} of {text}' for text, most in limits.items())
+    return _finding(
+        _R.IMA_VIOLATION,
+        entry,
+        f'changed while it was measured, once too often: {bounds} are allowed',
+    )
 
 
 def _cap(count: int, cap: int, place: str) -> None:

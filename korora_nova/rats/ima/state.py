@@ -16,6 +16,7 @@ import jsonschema
 from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.finding import MAX_LISTED, Finding
+from korora_nova.rats.ima.patterns import MAX_LENGTH, MAX_PATTERNS
 from korora_nova.rats.ima.records import HASHES, READERS
 
 #: Sets of rules a state keeps results for.
@@ -67,7 +68,14 @@ _TALLY = schemas.closed(
             'items': _FINDING,
             'maxItems': MAX_REASONS * MAX_LISTED,
         },
-    }
+        'tolerated': {
+            'type': 'object',
+            'maxProperties': MAX_PATTERNS,
+            'propertyNames': {'maxLength': MAX_LENGTH},
+            'additionalProperties': _COUNT,
+        },
+    },
+    ('tolerated',),
 )
 SCHEMA = schemas.closed(
     {
@@ -105,10 +113,14 @@ _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What one set of rules refused: counts by reason, the first of each."""
+    """What one set of rules refused: counts by reason, the first of each.
+
+    :param tolerated: violations that were admitted, by pattern.
+    """
 
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     listed: tuple[Finding, ...] = ()
+    tolerated: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def findings(self) -> tuple[Finding, ...]:
         """Those listed, and one for the others of each reason."""
@@ -134,6 +146,7 @@ class Counter:
     def __init__(self, start: Tally) -> None:
         self._counts = dict(start.counts)
         self._listed = list(start.listed)
+        self._tolerated = dict(start.tolerated)
 
     def add(self, finding: Finding) -> None:
         """Count a finding; list it if it is among the first."""
@@ -142,9 +155,18 @@ class Counter:
         if count < MAX_LISTED:
             self._listed.append(finding)
 
+    def tolerates(self, limits: Mapping[str, int | None]) -> bool:
+        """Count a violation, unless there are as many as the limits admit."""
+        for text, most in limits.items():
+            count = self._tolerated.get(text, 0)
+            if most is None or count < most:
+                self._tolerated[text] = count + 1
+                return True
+        return False
+
     def tally(self) -> Tally:
         """As it is now."""
-        return Tally(self._counts, tuple(self._listed))
+        return Tally(self._counts, tuple(self._listed), self._tolerated)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +254,7 @@ def _tally_to_json(tally: Tally) -> dict[str, object]:
             }
             for item in tally.listed
         ],
+        **({'tolerated': dict(tally.tolerated)} if tally.tolerated else {}),
     }
 
 
@@ -248,4 +271,8 @@ def _tally(document: schemas.Json) -> Tally:
             Finding(item['reason'], item['message'], item['details'])
             for item in document['listed']
         ),
+        {
+            text: int(count)
+            for text, count in document.get('tolerated', {}).items()
+        },
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 # What Linux reads of a line: COMMAND_LINE_SIZE of x86 and arm64, less a NUL.
@@ -29,6 +29,29 @@ _CLEAN = re.compile('[\x20\x21\x23-\x7e]+')
 # What :mod:`korora_nova.rats.eventlog.text` makes of unprintable bytes.
 _ESCAPE = re.compile(r'\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])')
 _PATH = ('/', '(', '"/', '"(')
+
+_NAME = r'[\w+:-][\w.+:-]*'
+# A disk, by any of its names; none of root=/dev/nfs, /dev/ram0 and the like.
+_DISK = re.compile(
+    r'(?:PART)?UUID=[0-9A-Fa-f-]+|(?:PART)?LABEL=[\w.+-]+|'
+    r'/dev/(?!nfs|cifs|ram|fd|nbd)' + _NAME + '(?:/' + _NAME + ')*',
+    re.ASCII,
+)
+_UUID = r'[0-9A-Fa-f-]{36}'
+#: Arguments whose values name disks or memory, and so differ between equal
+#: hosts, to the form of these values (Linux, kernel-parameters.txt;
+#: dracut.cmdline(7)).
+VARIABLES = {
+    'crashkernel': re.compile(r'[0-9KMGT,:@-]+(?:,high|,low)?|auto'),
+    'rd.luks.name': re.compile(f'{_UUID}={_NAME}', re.ASCII),
+    'rd.luks.uuid': re.compile(f'(?:luks-)?{_UUID}'),
+    'rd.lvm.lv': re.compile(f'{_NAME}/{_NAME}', re.ASCII),
+    'rd.lvm.vg': re.compile(_NAME, re.ASCII),
+    'rd.md.uuid': re.compile('[0-9A-Fa-f:-]+'),
+    'resume': _DISK,
+    'resume_offset': re.compile('[0-9]+'),
+    'root': _DISK,
+}
 
 
 class Line(NamedTuple):
@@ -74,6 +97,27 @@ def _arguments(text: str) -> Iterator[str]:
             return  # The rest is for init.
         if _CLEAN.fullmatch(found) and not _ESCAPE.search(found):
             yield found
+
+
+def general(argument: str, variables: Collection[str]) -> str:
+    """An argument with ``*`` for the value, if that may differ.
+
+    :param variables: those of ``VARIABLES`` that may.
+    """
+    name, _, value = argument.partition('=')
+    if name in variables and VARIABLES[name].fullmatch(value):
+        return f'{name}=*'
+    return argument
+
+
+def generalized(line: Line, variables: Collection[str]) -> Line:
+    """A line of such arguments, each once."""
+    return Line(
+        *(
+            tuple(dict.fromkeys(general(word, variables) for word in words))
+            for words in line
+        )
+    )
 
 
 def normal(argument: str) -> str:

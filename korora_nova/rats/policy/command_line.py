@@ -59,6 +59,7 @@ class CommandLine(Rule):
     required: tuple[str, ...]
     forbidden: tuple[str, ...]
     references: bool
+    variables: frozenset[str] = frozenset(arguments.VARIABLES)
     learned: frozenset[arguments.Line] = frozenset()
     #: PCR to measurements, hex, that references have.
     known: Mapping[int, frozenset[str]] = dataclasses.field(
@@ -72,7 +73,10 @@ class CommandLine(Rule):
         'Each argument of each kernel command line matches a pattern '
         '(* and ? as in file names) and each required pattern an '
         'argument, or the line is one of a reference; no argument '
-        'matches a forbidden pattern. Use it together with '
+        'matches a forbidden pattern. Of lines of references, the values of '
+        'these variables (default: all of '
+        f'{", ".join(arguments.VARIABLES)}) may differ, as long as they name '
+        'disks or memory. Use it together with '
         'boot-components or pcrs of PCR 4 with references: true, which '
         'prove that nothing but GRUB and its kernel was started.'
     )
@@ -82,8 +86,13 @@ class CommandLine(Rule):
             'required': strings(1024),
             'forbidden': strings(1024),
             'references': BOOLEAN,
+            'variables': {
+                'type': 'array',
+                'uniqueItems': True,
+                'items': {'enum': list(arguments.VARIABLES)},
+            },
         },
-        ('patterns', 'required', 'forbidden', 'references'),
+        ('patterns', 'required', 'forbidden', 'references', 'variables'),
     )
 
     @classmethod
@@ -99,6 +108,7 @@ class CommandLine(Rule):
             tuple(params.get('required', ())),
             tuple(params.get('forbidden', ())),
             references,
+            frozenset(params.get('variables', arguments.VARIABLES)),
         )
 
     def bind(self, references: Sequence[ReferenceValues]) -> CommandLine:
@@ -107,7 +117,7 @@ class CommandLine(Rule):
         return dataclasses.replace(
             self,
             learned=frozenset(
-                line
+                arguments.generalized(line, self.variables)
                 for item in references
                 if item.boot
                 for line in (*_lines(item.boot), *_started(item.boot))
@@ -221,13 +231,27 @@ class CommandLine(Rule):
         )
 
     def _unknown(self, line: arguments.Line) -> list[str]:
-        if line in self.learned:
+        if self._learned(line):
             return []
         good = set(arguments.matching(line.words, self.patterns))
-        return [word for word in line.words if word not in good]
+        return [
+            word
+            for word in line.words
+            if word not in good and not self._varies(word)
+        ]
+
+    def _learned(self, line: arguments.Line) -> bool:
+        return arguments.generalized(line, self.variables) in self.learned
+
+    def _varies(self, word: str) -> bool:
+        """Whether a reference has this variable, with any value."""
+        found = arguments.general(word, self.variables)
+        return found != word and any(
+            found in line.words for line in self.learned
+        )
 
     def _missing(self, line: arguments.Line) -> list[str]:
-        if line in self.learned:
+        if self._learned(line):
             return []
         return [
             pattern

@@ -206,11 +206,17 @@ class Rule:
         """Why the log's word about these PCRs does not count, if so."""
         if state.log is None:
             return [self.no_log(state)]
-        return self.fails_each(
-            _R.EVENT_UNVERIFIED,
-            [named(index) for index in pcrs if index not in state.log.agrees],
-            'The rule rests on {}, which the event log does not explain',
-        )
+        return [
+            self.fails(
+                _R.EVENT_UNVERIFIED,
+                f'The rule rests on {named(index)}, which the event log does '
+                'not explain',
+                got=named(index),
+                pcr=str(index),
+            )
+            for index in pcrs
+            if index not in state.log.agrees
+        ]
 
     def no_log(self, state: VerifiedState) -> Finding:
         """The rule needs an event log that can be relied on."""

@@ -28,6 +28,14 @@ from korora_nova.rats.state import VerifiedState
 MAX_KEY = 8192
 #: Name to digests, of which there may be a million: checked by hand.
 _BY_NAME: schemas.Schema = {'type': 'object'}
+#: Paths whose violations are admitted, and how many of them in one boot.
+_VIOLATION = schemas.closed(
+    {
+        'path': schemas.text(1024),
+        'most': {'type': 'integer', 'minimum': 0, 'maximum': 2**31},
+    },
+    ('most',),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +57,9 @@ class Ima(Rule):
     HELP = (
         'Each measured file has a digest that is listed here or in a '
         'reference, one listed for its path, or a signature by one of '
-        'the keys; or its path is excluded. A kernel that was started '
+        'the keys; or its path is excluded. violations: true admits every '
+        'entry of a file that changed while it was measured; better is a list '
+        'of {path: PATTERN, most: NUMBER}. A kernel that was started '
         'with kexec is refused unless kexec: true admits any.'
     )
     SCHEMA = schemas.closed(
@@ -64,7 +74,12 @@ class Ima(Rule):
             },
             'keyrings': _BY_NAME,
             'templates': strings(256),
-            'violations': BOOLEAN,
+            'violations': {
+                'anyOf': [
+                    BOOLEAN,
+                    {'type': 'array', 'maxItems': 1000, 'items': _VIOLATION},
+                ]
+            },
             'kexec': BOOLEAN,
             'references': BOOLEAN,
         },
@@ -98,11 +113,17 @@ class Ima(Rule):
                     f'{path}/exclude/{index}',
                     'it excludes every file: write ima: not-appraised',
                 )
+        _check_violations(path, params.get('violations', ()))
         options: dict[str, Any] = {'kexec': False} | {
             key: value
             for key, value in params.items()
             if key not in ('digests', 'references')
         }
+        if isinstance(options.get('violations'), list):
+            options['violations'] = {
+                item['path']: _count(item.get('most'))
+                for item in options['violations']
+            }
         for key in ('files', 'keyrings'):
             for name, items in options.get(key, {}).items():
                 _check_named(f'{path}/{key}', name, items)
@@ -160,6 +181,22 @@ class Ima(Rule):
     def check(self, state: VerifiedState) -> list[Finding]:
         """Whether files can be judged at all; the list is not here."""
         return [] if self._judges else [self.no_reference('measured files')]
+
+
+def _check_violations(path: str, items: bool | Sequence[Params]) -> None:
+    if isinstance(items, bool):
+        return
+    for index, item in enumerate(items):
+        if not item['path'].strip('/*?'):
+            raise invalid(
+                f'{path}/violations/{index}',
+                'it admits those of every file: write violations: true',
+            )
+
+
+def _count(most: float | None) -> int | None:
+    """To a JSON schema 4.0 is an integer as well."""
+    return None if most is None else int(most)
 
 
 def _check_named(path: str, name: object, items: object) -> None:

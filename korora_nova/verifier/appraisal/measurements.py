@@ -273,6 +273,7 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
             clock.safe,
             quote.firmware_version,
             hashlib.sha256(submitted.uefi_log).hexdigest(),
+            hashlib.sha256(submitted.systemd_log).hexdigest(),
             fault.to_json() if fault else None,
         ]
     )

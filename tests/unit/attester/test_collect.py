@@ -35,6 +35,25 @@ class CollectTest(testtools.TestCase):
         (self.directory / 'ima').write_bytes(b'ii')
         self.assertEqual(b'ii', self.collector.read().ima)
 
+    def test_log_of_systemd(self) -> None:
+        """Its beginning; what is not there explains nothing."""
+        path = self.directory / 'systemd'
+        collector = collect.Collector(
+            str(self.directory / 'uefi'),
+            str(self.directory / 'ima'),
+            str(path),
+        )
+        self.assertEqual(b'', collector.read().systemd)
+        path.write_bytes(b'12345')
+        self.assertEqual(b'12345', collector.read().systemd)
+        (self.directory / 'ima').write_bytes(b'0123')
+        self.assertEqual(b'12345', collector.read(2).systemd)
+        with mock.patch.object(collect.evidence, 'MAX_SYSTEMD_LOG', 4):
+            self.assertEqual(b'1234', collector.read().systemd)
+        path.unlink()
+        path.mkdir()
+        self.assertEqual(b'', collector.read().systemd)
+
     def test_too_long(self) -> None:
         (self.directory / 'uefi').write_bytes(b'12345')
         with mock.patch.object(collect.evidence, 'MAX_UEFI_LOG', 4):

@@ -18,7 +18,7 @@ from korora_nova.rats import (
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.tpm2 import objects
 from tests.support import simulator as sim
-from tests.support import states
+from tests.support import states, systemd
 
 CHALLENGE = b'c' * 32
 # A class and the one below it share tests; no database, no confusion.
@@ -137,8 +137,22 @@ class AppraiseTest(unittest.TestCase):
             self.assertIn('PCR_NOT_GOLDEN', reasons)
             # Those that user space extends are no proof of a false log.
             self.assertEqual(
-                index not in (11, 15), 'UEFI_LOG_REPLAY' in reasons
+                index not in (9, 11, 15), 'UEFI_LOG_REPLAY' in reasons
             )
+
+    def test_log_of_systemd(self):
+        """It explains a PCR as long as it leads to the quoted value."""
+        word = 'machine-id:' + '0' * 32
+        self.host.tpm.extend(15, hashlib.sha256(word.encode()).digest())
+        value = self.host.attest(CHALLENGE)
+        for log, explained in (
+            (systemd.log((15, word)), True),
+            (systemd.log((15, 'other')), False),
+            (b'', False),
+        ):
+            sent = dataclasses.replace(value, systemd_log=log)
+            state = self.appraise(value=sent).state
+            self.assertEqual(explained, 15 in state.log.agrees)
 
     def test_pcr_10_extended(self):
         self.host.tpm.extend(10, b'x' * 32)

@@ -56,10 +56,21 @@ class EvidenceTest(unittest.TestCase):
         for bad in (-1, 1.0, True, None, '7', [], 2**64, 10**400):
             self.refused({**self.document, 'ima_offset': bad})
 
+    def test_log_of_systemd(self):
+        parsed = evidence.Evidence.from_json(self.document)
+        self.assertEqual(b'', parsed.systemd_log)
+        more = {**self.document, 'systemd_log': 'eHl6'}
+        parsed = evidence.Evidence.from_json(more)
+        self.assertEqual(b'xyz', parsed.systemd_log)
+        self.assertEqual(more, parsed.to_json())
+        for bad in (None, 7, '!', []):
+            self.refused({**self.document, 'systemd_log': bad})
+
     def test_caps(self):
         for field, limit in (
             ('uefi_log', evidence.MAX_UEFI_LOG),
             ('ima_log', evidence.MAX_IMA_LOG),
+            ('systemd_log', evidence.MAX_SYSTEMD_LOG),
             ('attest', 4096),
         ):
             with self.assertRaises(errors.TooLarge) as caught:
