@@ -19,7 +19,12 @@ from korora_nova.rats import eventlog, ima
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy import BoundPolicy, Judgement
-from korora_nova.rats.quote.verify import Clock, VerifiedQuote, verify_quote
+from korora_nova.rats.quote.verify import (
+    Clock,
+    SignedQuote,
+    VerifiedQuote,
+    verify_signed,
+)
 from korora_nova.rats.state import BANK, Explained, VerifiedState
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
@@ -82,7 +87,8 @@ def appraise(
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
 
-    1. the quote; 2. counters not older than ``last_clock``; 3. the UEFI
+    1. the quote, over the PCRs as sent or a value of PCR 10 that the list
+    leads to soon after; 2. counters not older than ``last_clock``; 3. the UEFI
     log is compared with the quoted PCRs; 4. the IMA list replays and its
     boot aggregate agrees; 5. every rule of every policy.
 
@@ -94,9 +100,10 @@ def appraise(
     :raises Retry: step 2, evidence of the same boot overtook this one.
     :raises Conflict: step 4, IMA_CONTINUITY: send the whole list.
     """
-    quote = verify_quote(
+    signed = verify_signed(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
+    quote = _quote(signed, evidence, ima_state)
     _check_clock(quote.clock, last_clock)
     state = _state(quote, evidence)
     judged = [bound.judge(state) for bound in policies]
@@ -110,6 +117,35 @@ def appraise(
         findings += _of_files(judgement, measured)
     tier = Tier.CONTRAINDICATED if findings else Tier.AFFIRMING
     return Appraisal(tier, tuple(findings), quote, state, measured)
+
+
+def _quote(
+    signed: SignedQuote, evidence: Evidence, ima_state: ima.State | None
+) -> VerifiedQuote:
+    """The quote with its values; the list tells that of PCR 10.
+
+    IMA extends that one between reading and quoting, and the others rest.
+    """
+    read = evidence.quote.pcrs
+    try:
+        return signed.over({BANK: read})
+    except errors.EvidenceError as exc:
+        if exc.reason != _R.QUOTE_DIGEST or not any(
+            read.get(ima.IMA_PCR, b'')
+        ):
+            raise
+        first = exc
+    try:
+        moved = ima.locate(
+            evidence.ima_log,
+            read[ima.IMA_PCR],
+            lambda value: signed.over({BANK: {**read, ima.IMA_PCR: value}}),
+            state=ima_state if evidence.ima_offset else None,
+        )
+    except errors.EvidenceError:
+        # Whoever sent it: no value is proved, and nothing may be recorded.
+        raise first from None
+    return signed.over({BANK: {**read, ima.IMA_PCR: moved}})
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:

@@ -300,9 +300,10 @@ def quote(
     qualifying: bytes,
     known: Mapping[int, bytes] | None = None,
 ) -> Quote:
-    """Quote PCR 0-15 and read the very values that were quoted.
+    """Read PCR 0-15 and quote them.
 
-    PCRs may move between the two, 10 above all; then both are repeated.
+    IMA may extend PCR 10 between the two: its list, read later, tells what
+    was quoted. If another one moved, both are repeated.
 
     :param qualifying: 32 bytes, never chosen by a peer.
     :param known: values of a moment ago: if the quote is over them, they are
@@ -310,15 +311,25 @@ def quote(
     """
     ak = identity.ak(operation)
     selection = pcr_selection(tuple(tpm2_policy.PCRS_QUOTED))
+    # What is known may be older than what the service has seen of the list.
+    fresh = known is None
+    before = read_pcrs(operation) if known is None else known
     for _ in range(_QUOTE_ATTEMPTS):
         quoted, signature = operation.esys.quote(
             sign_handle=ak, pcr_select=selection, qualifying_data=qualifying
         )
         attest = bytes(quoted.attestationData)
-        if known is None or not _is_over(attest, known):
-            known = read_pcrs(operation)
-        if _is_over(attest, known):
-            return Quote(attest, bytes(signature.marshal()), known)
+        found = Quote(attest, bytes(signature.marshal()), before)
+        if _is_over(attest, before):
+            return found
+        after = read_pcrs(operation)
+        if _is_over(attest, after):
+            return dataclasses.replace(found, pcrs=after)
+        if fresh and all(
+            after[index] == before[index] for index in tpm2_policy.PCRS_POLICY
+        ):
+            return found
+        before, fresh = after, True
     raise errors.Unavailable(
         errors.Reason.TPM_UNAVAILABLE,
         'The PCRs change faster than they can be quoted.',

@@ -12,13 +12,14 @@ What hosts share is read once if calls share ``memos=ima.Memos()``.
 The module to look in, by question: what an entry may hold, ``templates``;
 how it stands in a list, ``records``; how a list is replayed, ``replay``, and
 fast, ``binary`` and ``text`` (by form), ``shape``, ``hashing``, ``memo`` and
-``prepare``; what is appraised, ``measure``, ``judge``, ``aggregate`` and
-``state``; what is admitted, ``rules``, ``patterns``, ``digests``, ``table``
-and ``signature``; a list as objects, ``log``.
+``prepare``, and in parts, ``buffer``; what is appraised, ``measure``,
+``judge``, ``aggregate`` and ``state``; what is admitted, ``rules``,
+``patterns``, ``digests``, ``table`` and ``signature``; a list as objects,
+``log``.
 """
 
 from korora_nova.rats.ima.log import ImaLog, parse
-from korora_nova.rats.ima.measure import Measured, measure
+from korora_nova.rats.ima.measure import MAX_MOVED, Measured, locate, measure
 from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.prepare import prepare
 from korora_nova.rats.ima.records import IMA_PCR
@@ -40,12 +41,14 @@ __all__ = [
     'ImaLog',
     'MAX_DIGESTS',
     'MAX_ENTRIES',
+    'MAX_MOVED',
     'MAX_TEMPLATE_DATA',
     'Measured',
     'Memos',
     'Rules',
     'State',
     'Tally',
+    'locate',
     'measure',
     'parse',
     'prepare',

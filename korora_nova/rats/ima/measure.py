@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from korora_nova import errors
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.ima import aggregate, digests, records, state
 from korora_nova.rats.ima.binary import BinaryPass
+from korora_nova.rats.ima.buffer import Buffer, Parts
 from korora_nova.rats.ima.hashing import Settings
 from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.records import HASHES, IMA_PCR
@@ -26,6 +28,9 @@ _PASSES: Mapping[str, type[Pass]] = {
     records.ASCII: AsciiPass,
     records.BIG_ENDIAN: Pass,
 }
+#: Entries that may be new since PCR 10 was read, before it was quoted: a
+#: slow TPM needs a second, and a busy host measures hundreds in it.
+MAX_MOVED = 4096
 _R = errors.Reason
 
 
@@ -42,16 +47,16 @@ class Measured:
     state: State
     findings: tuple[tuple[Finding, ...], ...]
     entries: int
-    _log: bytes = dataclasses.field(repr=False)
+    _parts: Parts = dataclasses.field(repr=False, compare=False)
 
     def files(self) -> Iterator[Entry]:
         """The newly covered entries, one at a time."""
-        read = records.READERS[self.state.form]
-        at = 0
+        form, template_hash = self.state.form, self.state.template_hash
+        buffer = Buffer(self._parts())
         for _ in range(self.entries):
-            record = read(self._log, at, self.state.template_hash)
-            yield entry_of(record, at)
-            at = record.end
+            record = buffer.record(form, template_hash, check=False)
+            yield entry_of(record, buffer.at)
+            buffer.at = record.end
 
 
 class _Target(NamedTuple):
@@ -70,10 +75,10 @@ class _Judging:
     memos: Memos
 
     def start(
-        self, log: bytes, settings: Settings, pcr: bytes, last: State | None
+        self, parts: Parts, settings: Settings, pcr: bytes, last: State | None
     ) -> Pass:
         make = _PASSES[settings.form]
-        return make(log, settings, self.rules, pcr, last, self.memos)
+        return make(parts(), settings, self.rules, pcr, last, self.memos)
 
 
 def measure(
@@ -88,6 +93,7 @@ def measure(
     form: str | None = None,
     template_hash: str | None = None,
     memos: Memos | None = None,
+    earlier: Parts = tuple,
 ) -> Measured:
     """Appraise a list, or what follows the part that ``state`` covers.
 
@@ -103,6 +109,7 @@ def measure(
     :param form: as in :class:`State`, None: detected; so is
         ``template_hash``, the hash in the list.
     :param memos: entries seen before, None: nothing is remembered.
+    :param earlier: what precedes ``log`` and was sent before it.
     :raises EvidenceError: IMA_LOG_MISSING, IMA_LOG_MALFORMED, IMA_TEMPLATE,
         IMA_TEMPLATE_HASH, IMA_LOG_REPLAY, IMA_BOOT_AGGREGATE.
     :raises Conflict: IMA_CONTINUITY; the list does not follow the state, or
@@ -110,17 +117,67 @@ def measure(
     """
     target = _target(pcrs, index, bank)
     judging = _Judging(rules, Memos() if memos is None else memos)
+    parts = _parts(earlier, log)
     if state is None:
-        covered = _whole(log, target, judging, form, template_hash)
+        covered = _whole(parts, target, judging, form, template_hash)
     else:
-        covered = _suffix(log, target, judging, state)
+        covered = _suffix(parts, target, judging, state)
     aggregate.check(
         covered.judge.aggregates,
         {**(banks or {}), bank: pcrs},
         lambda digest: _listed(rules, digest),
     )
+    measured = _measured(covered, rules, state, parts)
     _tail(covered, state)
-    return _measured(covered, rules, state)
+    return measured
+
+
+def locate(
+    log: bytes,
+    read: bytes,
+    quoted: Callable[[bytes], object],
+    *,
+    state: State | None = None,
+    bank: str = 'sha256',
+    index: int = IMA_PCR,
+    earlier: Parts = tuple,
+) -> bytes:
+    """Find the value of the PCR that was quoted, a moment after it was read.
+
+    IMA adds to its list before it extends the PCR, so a list that was read
+    after the quote has it. Nothing is judged here.
+
+    :param read: what was read before the quote.
+    :param quoted: raises EvidenceError unless a value is the quoted one.
+    :raises EvidenceError: the list is refused, or QUOTE_DIGEST: the quote is
+        over no value that follows ``read`` in it.
+    :raises Conflict: IMA_CONTINUITY, it does not follow the state.
+    """
+    target = _target({index: read}, index, bank)
+    judging, parts = _Judging((), Memos()), _parts(earlier, log)
+    if state is None:
+        covered = _whole(parts, target, judging, None, None)
+    else:
+        covered = _suffix(parts, target, judging, state)
+    for _ in range(MAX_MOVED):
+        if covered.exhausted:
+            break
+        covered.step()
+        try:
+            quoted(covered.pcr)
+            return covered.pcr
+        except errors.EvidenceError:
+            continue
+    raise errors.EvidenceError(
+        _R.QUOTE_DIGEST,
+        f'The quote is over no value of PCR {index} that the IMA measurement '
+        'list leads to after the one that was read.',
+        place=f'{bank}:{index}',
+    )
+
+
+def _parts(earlier: Parts, log: bytes) -> Parts:
+    return lambda: itertools.chain(earlier(), (log,))
 
 
 def _listed(rules: Sequence[Rules], digest: str) -> bool:
@@ -146,12 +203,13 @@ def _target(pcrs: Mapping[int, bytes], index: int, bank: str) -> _Target:
 
 
 def _whole(
-    log: bytes,
+    parts: Parts,
     target: _Target,
     judging: _Judging,
     form: str | None,
     template_hash: str | None,
 ) -> Pass:
+    log = Buffer(parts()).log
     if not log:
         raise errors.EvidenceError(_R.IMA_LOG_MISSING)
     form = form or records.detect_form(log)
@@ -167,7 +225,7 @@ def _whole(
     got = ''
     for extension in state.extensions(bank):
         settings = Settings(form, template_hash, bank, index, extension)
-        attempt = judging.start(log, settings, zeros, None)
+        attempt = judging.start(parts, settings, zeros, None)
         if attempt.run(want):
             return attempt
         got = got or attempt.pcr.hex()
@@ -184,7 +242,7 @@ def _whole(
 
 
 def _suffix(
-    log: bytes, target: _Target, judging: _Judging, last: State
+    parts: Parts, target: _Target, judging: _Judging, last: State
 ) -> Pass:
     bank, index, want = target
     if (last.bank, last.index) != (bank, index) or any(
@@ -194,7 +252,7 @@ def _suffix(
     settings = Settings(
         last.form, last.template_hash, bank, index, last.extension
     )
-    covered = judging.start(log, settings, bytes.fromhex(last.pcr), last)
+    covered = judging.start(parts, settings, bytes.fromhex(last.pcr), last)
     try:
         reached = covered.run(want)
     except errors.EvidenceError:
@@ -217,24 +275,23 @@ def _discontinued(why: str) -> errors.Conflict:
 
 def _tail(covered: Pass, last: State | None) -> None:
     """What follows the quoted state counts for nothing, but is a list."""
-    read = records.READERS[covered.settings.form]
-    at = covered.at
+    form, template_hash = covered.settings.form, covered.settings.template_hash
     try:
-        while at < len(covered.log):
-            at = read(covered.log, at, covered.settings.template_hash).end
+        while not covered.exhausted:
+            covered.at = covered.record(form, template_hash, check=False).end
     except errors.EvidenceError:
-        if last is not None and not at:
+        if last is not None and not covered.offset:
             raise _discontinued('it does not begin with an entry') from None
         raise
 
 
 def _measured(
-    covered: Pass, rules: Sequence[Rules], last: State | None
+    covered: Pass, rules: Sequence[Rules], last: State | None, parts: Parts
 ) -> Measured:
     settings, results = covered.settings, covered.judge.results()
     reached = State(
         entries=covered.count + (last.entries if last else 0),
-        bytes=covered.at + (last.bytes if last else 0),
+        bytes=covered.offset + (last.bytes if last else 0),
         pcr=covered.pcr.hex(),
         index=settings.pcr,
         bank=settings.bank,
@@ -248,5 +305,5 @@ def _measured(
         reached,
         tuple(results[item.fingerprint].findings() for item in rules),
         covered.count,
-        covered.log,
+        parts,
     )

@@ -11,9 +11,10 @@ per entry. Any other, and any that is odd in any way, is read again by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from korora_nova.rats.ima import digests, records, templates
+from korora_nova.rats.ima import digests, templates
+from korora_nova.rats.ima.buffer import Buffer
 from korora_nova.rats.ima.hashing import Hashing, Settings
 from korora_nova.rats.ima.judge import Judge
 from korora_nova.rats.ima.memo import Memos
@@ -23,16 +24,16 @@ from korora_nova.rats.ima.state import State
 from korora_nova.rats.ima.templates import Entry, Malformed
 
 #: Most entries of a list.
-MAX_ENTRIES = 5_000_000
+MAX_ENTRIES = 20_000_000
 
 # Entries read in full before the memo is asked again.
 _MOST = 512
 
 
-class Pass:
+class Pass(Buffer):
     """A pass over a list that has no short way; see :meth:`run`.
 
-    :ivar at: offset after the last covered entry; ``pcr``: its value there.
+    :ivar pcr: value after the last covered entry, which ends at ``at``.
     :ivar count: covered entries of this list.
     :ivar violations: whether there was one.
     :ivar reading: offset of the entry that was read in full last.
@@ -40,19 +41,20 @@ class Pass:
 
     def __init__(
         self,
-        log: bytes,
+        parts: Iterable[bytes],
         settings: Settings,
         rules: Sequence[Rules],
         start: bytes,
         last: State | None,
         memos: Memos,
     ) -> None:
-        self.log, self.settings = log, settings
+        super().__init__(parts)
+        self.settings = settings
         self.hashing, self.judge = Hashing(settings), Judge(rules, last)
         self._memos = memos
         self._key = (settings, tuple(item.fingerprint for item in rules))
         self.memo = memos.find(self._key)
-        self.pcr, self.at, self.count = start, 0, 0
+        self.pcr, self.count = start, 0
         self.violations = False
         self.reading = 0
 
@@ -80,7 +82,7 @@ class Pass:
         return self.pcr == target
 
     def _ended(self, target: bytes) -> bool:
-        return self.pcr == target or self.at >= len(self.log)
+        return self.pcr == target or self.exhausted
 
     def _cold(self, target: bytes, most: int) -> None:
         """Read entries in full until ``most`` are covered."""
@@ -88,7 +90,7 @@ class Pass:
             self._alike(target, most)
             if self.count >= most or self._ended(target):
                 return
-            self._slow()
+            self.step()
             if self.count >= most or self._ended(target):
                 return
 
@@ -105,11 +107,13 @@ class Pass:
         """An entry as the memo has it."""
         return self.log[at:end]
 
-    def _slow(self) -> None:
+    def step(self) -> None:
         """Read any entry, and judge it."""
-        at = self.reading = self.at
-        reader = records.READERS[self.settings.form]
-        record = reader(self.log, at, self.settings.template_hash)
+        self.reading = self.offset
+        record = self.record(
+            self.settings.form, self.settings.template_hash, check=True
+        )
+        at = self.at
         if record.pcr != self.settings.pcr:
             raise malformed(
                 f'an entry for PCR {record.pcr} in a list of PCR '
@@ -119,8 +123,6 @@ class Pass:
         violation = record.violation
         if violation:
             self.violations = True
-        else:
-            records.check_hash(record, at)
         entry = entry_of(record, at)
         extension = self.hashing.extension(record)
         clean = self.judge.admits(entry) and not violation

@@ -23,10 +23,12 @@ from korora_nova.rats.tpm2.objects import Clock
 __all__ = [
     'Clock',
     'Quote',
+    'SignedQuote',
     'VerifiedQuote',
     'verify',
     'verify_creation',
     'verify_quote',
+    'verify_signed',
 ]
 
 #: Values of one bank by index, and of several banks by name.
@@ -48,7 +50,8 @@ class Quote:
 
     :param attest: TPMS_ATTEST.
     :param signature: TPMT_SIGNATURE.
-    :param pcrs: SHA-256 bank, index to 32 bytes.
+    :param pcrs: SHA-256 bank, index to 32 bytes. PCR 10 may have been read
+        before the quote: IMA extends it at any time.
     """
 
     attest: bytes
@@ -87,6 +90,38 @@ class VerifiedQuote:
         return tpm2_policy.pcr_digest(self.pcrs, tpm2_policy.PCRS_QUOTED)
 
 
+@dataclasses.dataclass(frozen=True)
+class SignedQuote:
+    """A quote of a known AK over a nonce, before any value is believed.
+
+    :param covered: bank to the indices that it covers, in its own order.
+    """
+
+    parsed: objects.Attest
+    info: objects.QuoteInfo
+    scheme: structure.Scheme
+    covered: Mapping[str, tuple[int, ...]]
+
+    def over(self, pcrs: Banks) -> VerifiedQuote:
+        """Verify that these are the values it is about.
+
+        :raises EvidenceError: QUOTE_SELECTION, QUOTE_DIGEST.
+        """
+        _same(self.covered, pcrs, 'given')
+        _check_digest(self.covered, pcrs, self.info, self.scheme)
+        banks = {
+            bank: {index: bytes(pcrs[bank][index]) for index in indices}
+            for bank, indices in self.covered.items()
+        }
+        return VerifiedQuote(
+            banks,
+            self.parsed.clock,
+            self.parsed.firmware_version,
+            self.parsed.qualified_signer,
+            attestation_key.scheme_name(self.scheme),
+        )
+
+
 def verify(
     attest: bytes,
     signature: bytes,
@@ -112,25 +147,23 @@ def verify(
     :raises EvidenceError: QUOTE_* with the step that failed, ``place``,
         and in ``details`` what was wanted and found.
     """
+    return _signed(attest, signature, key, nonce, select).over(pcrs)
+
+
+def _signed(
+    attest: bytes,
+    signature: bytes,
+    key: attestation_key.AttestationKey,
+    nonce: bytes,
+    select: Mapping[str, Iterable[int]] | None,
+) -> SignedQuote:
     parsed, info, scheme = _verified(
         attest, signature, key, nonce, objects.QuoteInfo
     )
     covered = _covered(info)
     if select is not None:
         _same(covered, select, 'asked for')
-    _same(covered, pcrs, 'given')
-    _check_digest(covered, pcrs, info, scheme)
-    banks = {
-        bank: {index: bytes(pcrs[bank][index]) for index in indices}
-        for bank, indices in covered.items()
-    }
-    return VerifiedQuote(
-        banks,
-        parsed.clock,
-        parsed.firmware_version,
-        parsed.qualified_signer,
-        attestation_key.scheme_name(scheme),
-    )
+    return SignedQuote(parsed, info, scheme, covered)
 
 
 def verify_quote(
@@ -144,13 +177,27 @@ def verify_quote(
 
     :raises EvidenceError: AK_ATTRIBUTES, QUOTE_*.
     """
+    return verify_signed(quote, ak, qualifying, pcrs).over(
+        {'sha256': quote.pcrs}
+    )
+
+
+def verify_signed(
+    quote: Quote,
+    ak: objects.Public,
+    qualifying: bytes,
+    pcrs: tuple[int, ...] = tpm2_policy.PCRS_QUOTED,
+) -> SignedQuote:
+    """The same for all but the values.
+
+    :raises EvidenceError: AK_ATTRIBUTES, QUOTE_*.
+    """
     objects.check_ak(ak)
-    return verify(
+    return _signed(
         quote.attest,
         quote.signature,
         attestation_key.of_public(ak),
         qualifying,
-        {'sha256': quote.pcrs},
         {'sha256': pcrs},
     )
 
