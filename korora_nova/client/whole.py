@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import time
+from email import utils
+from typing import Any
+
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
@@ -23,6 +27,32 @@ class AttestationClient(HostCalls, AppraisalCalls, CustodyCalls):
     def keys(self) -> Answer:
         """Public keys of the service, in the form of keys.json."""
         return self._get('/v1/keys')
+
+    def clock_offset(self) -> tuple[float | None, str]:
+        """By how much this clock is ahead of the service's, and whose it was.
+
+        Whoever serves the API may leave the time out of its answers; then
+        Keystone's, which is in a token that was issued just now, counts.
+
+        :returns: seconds, None if neither tells.
+        """
+        reply = self._request('GET', '/')
+        try:
+            said = utils.parsedate_to_datetime(reply.headers.get('Date', ''))
+            return time.time() - said.timestamp(), 'the service'
+        except (TypeError, ValueError):
+            return self._issued_offset(), 'Keystone'
+
+    def _issued_offset(self) -> float | None:
+        before = time.time()
+        session: Any = self._adapter.session
+        try:
+            session.invalidate()
+            access = session.auth.get_access(session)
+            issued = float(access.issued.timestamp())
+        except (AttributeError, TypeError, ks_exc.ClientException):
+            return None
+        return (before + time.time()) / 2 - issued
 
 
 def from_conf(conf: cfg.ConfigOpts, group: str) -> AttestationClient:

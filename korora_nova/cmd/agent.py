@@ -1,21 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""korora-agent: the attester on a compute host."""
+"""korora-agent: the attester on a compute host.
+
+::
+
+    korora-agent [--config-file FILE]
+    korora-agent check [-f json]        see :mod:`.check`
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 
 def main() -> None:
     """The command; exits at once, even if threads wait for a broker."""
     _without_eventlet()
-    from korora_nova.attester import process
-
-    code = process.run(sys.argv[1:])
+    code = _run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _run(args: Sequence[str]) -> int:
+    if args[:1] == ['check']:
+        from korora_nova.cmd import check
+
+        return check.main(args[1:])
+    from korora_nova.attester import process
+
+    return process.run(args)
 
 
 def _without_eventlet() -> None:
