@@ -9,10 +9,10 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import kombu
 import oslo_messaging
+from kombu.connection import Connection
 from oslo_config import cfg
 from oslo_messaging import exceptions as bus_errors
 
@@ -214,7 +214,8 @@ def _login(
     tls: Mapping[str, str] | bool,
 ) -> str:
     """The name of what kept us out, or ''."""
-    connection = kombu.Connection(
+    make: Any = Connection
+    connection = make(
         hostname=node.hostname,
         port=node.port or _AMQP_PORT,
         userid=node.username,
