@@ -23,7 +23,14 @@ from korora_nova.verifier import (
     hosts,
     results,
 )
-from korora_nova.verifier.appraisal import differences, policies, references
+from korora_nova.verifier.appraisal import (
+    differences,
+    learning,
+    policies,
+    proposals,
+    references,
+    rehearsal,
+)
 from korora_nova.verifier.custody import (
     evicting,
     giving_up,
@@ -211,7 +218,12 @@ def delete_reference(call: Call) -> Answer:
 def create_policy(call: Call) -> Answer:
     """POST /v1/policies"""
     document = call.read(schemas.CREATE_POLICY, schemas.POLICY_LIMIT)
-    return policies.create(call.service, document['document'], call.actor)
+    return policies.create(
+        call.service,
+        document['document'],
+        call.actor,
+        [learning.Wanted.of(one) for one in document.get('learn', ())],
+    )
 
 
 def list_policies(call: Call) -> Answer:
@@ -240,6 +252,27 @@ def delete_policy(call: Call) -> Answer:
     """DELETE /v1/policies/{name}"""
     policies.delete(call.service, call.path['name'], call.actor)
     return None
+
+
+def check_policy(call: Call) -> Answer:
+    """GET /v1/policies/{name}/check"""
+    query = messages.validate(
+        call.query('all', 'limit', 'marker'), schemas.CHECK_POLICY
+    )
+    return rehearsal.check(
+        call.service, call.path['name'], rehearsal.Query.of(query)
+    )
+
+
+def propose_policy(call: Call) -> Answer:
+    """POST /v1/policy-proposals"""
+    document = call.read(schemas.PROPOSE_POLICY, schemas.POLICY_LIMIT)
+    return proposals.propose(
+        call.service,
+        document['document'],
+        document.get('learn', ()),
+        rehearsal.Query.of(document),
+    )
 
 
 def list_differences(call: Call) -> Answer:

@@ -66,6 +66,12 @@ ROUTES: dict[str, dict[str, Route]] = {
         'PUT': Route(handlers.update_policy, 'policies:update'),
         'DELETE': Route(handlers.delete_policy, 'policies:delete'),
     },
+    '/v1/policies/{name}/check': {
+        'GET': Route(handlers.check_policy, 'policies:check')
+    },
+    '/v1/policy-proposals': {
+        'POST': Route(handlers.propose_policy, 'policies:propose')
+    },
     '/v1/policies/{name}/differences/{host}': {
         'GET': Route(handlers.list_differences, 'policies:differences')
     },

@@ -126,6 +126,18 @@ RULES = [
         READER,
         "Compare a host's last evidence with an appraisal policy.",
     ),
+    _rule(
+        'policies:check',
+        READER,
+        'Say which hosts an appraisal policy would trust, by their last '
+        'evidence.',
+    ),
+    _rule(
+        'policies:propose',
+        ADMIN,
+        'Try an appraisal policy that is not stored, and what would be '
+        'learned from hosts for it.',
+    ),
     # Servers, hand-overs and documents.
     _rule('servers:list', READER, 'List servers, and what is the matter.'),
     _rule(

@@ -6,6 +6,7 @@ Those of evidence are in ``custody.exchange`` and ``custody.bodies``.
 
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence, schemas
+from korora_nova.verifier.appraisal import learning
 
 # What an agent says about its own host.
 
@@ -43,7 +44,56 @@ APPROVE_HOST = schemas.closed({'ek_hash': schemas.DIGEST})
 CREATE_REFERENCE = schemas.closed({'name': schemas.HOST, 'host': schemas.HOST})
 
 # What is in a policy's document is the appraisal's to check.
-CREATE_POLICY = schemas.closed({'document': {'type': 'object'}})
+CREATE_POLICY = schemas.closed(
+    {
+        'document': {'type': 'object'},
+        'learn': {
+            'type': 'array',
+            'maxItems': learning.MAX_HOSTS,
+            'items': schemas.closed(
+                {
+                    'host': schemas.HOST,
+                    'name': schemas.HOST,
+                    'digest': schemas.DIGEST,
+                    'untrusted': {'type': 'boolean'},
+                },
+                optional=('untrusted',),
+            ),
+        },
+    },
+    optional=('learn',),
+)
+
+_LIMIT: schemas.Schema = {
+    'type': 'string',
+    'pattern': '^[1-9][0-9]{0,3}' + schemas.END,
+}
+
+#: Parameters of a policy that is tried on the fleet.
+CHECK_POLICY = schemas.closed(
+    {
+        'all': {'enum': ['true', 'false']},
+        'limit': _LIMIT,
+        'marker': schemas.HOST,
+    },
+    optional=('all', 'limit', 'marker'),
+)
+
+PROPOSE_POLICY = schemas.closed(
+    {
+        'document': {'type': 'object'},
+        'learn': {
+            'type': 'array',
+            'maxItems': learning.MAX_HOSTS,
+            'uniqueItems': True,
+            'items': schemas.HOST,
+        },
+        'all': {'type': 'boolean'},
+        'limit': {'type': 'integer', 'minimum': 1, 'maximum': 1000},
+        'marker': {'anyOf': [schemas.HOST, {'const': ''}]},
+    },
+    optional=('learn', 'all', 'limit', 'marker'),
+)
 
 UPDATE_POLICY = schemas.closed(
     {
@@ -106,10 +156,7 @@ LIST_SERVERS = schemas.closed(
     {
         'issues': {'enum': ['true', 'false']},
         'holder': schemas.HOST,
-        'limit': {
-            'type': 'string',
-            'pattern': '^[1-9][0-9]{0,3}' + schemas.END,
-        },
+        'limit': _LIMIT,
         'marker': schemas.UUID,
     },
     optional=('issues', 'holder', 'limit', 'marker'),

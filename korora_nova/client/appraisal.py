@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib import parse as urls
 
-from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
+from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, parse, path
 
 
 class AppraisalCalls(Calls):
@@ -29,17 +30,69 @@ class AppraisalCalls(Calls):
 
     # Policies
 
-    def create_policy(self, document: Mapping[str, object]) -> Answer:
+    def create_policy(
+        self,
+        document: Mapping[str, object],
+        learn: Sequence[Mapping[str, object]] = (),
+    ) -> Answer:
         """Add a policy under the name in its document.
 
+        :param learn: hosts to make references of with it, each with
+            ``host``, the ``name`` of the reference, the ``digest`` that a
+            proposal gave, and ``untrusted`` if the host may not be affirming.
         :raises Invalid: POLICY_INVALID; details give the JSON ``pointer``.
         :raises Conflict: POLICY_CONFLICT, the name is taken.
         """
         return self._send(
             'POST',
             '/v1/policies',
-            {'document': document},
+            {
+                'document': document,
+                **({'learn': [dict(one) for one in learn]} if learn else {}),
+            },
             timeout=LONG_TIMEOUT,
+        )
+
+    def propose_policy(
+        self,
+        document: Mapping[str, object],
+        learn: Sequence[str] = (),
+        *,
+        everyone: bool = False,
+        marker: str = '',
+    ) -> Answer:
+        """Try a document on a page of hosts; nothing is stored.
+
+        :param learn: hosts whose state would be learned for it.
+        :param everyone: also hosts that it does not name.
+        :param marker: the ``next`` of the page before.
+        :returns: ``golden``, ``differences``, ``hosts`` and ``next``.
+        """
+        return self._send(
+            'POST',
+            '/v1/policy-proposals',
+            {
+                'document': document,
+                'learn': list(learn),
+                'all': everyone,
+                'marker': marker,
+            },
+            timeout=LONG_TIMEOUT,
+        )
+
+    def check_policy(
+        self, name: str, *, everyone: bool = False, marker: str = ''
+    ) -> Answer:
+        """Try a stored policy on a page of hosts; see `propose_policy`."""
+        query = {'all': 'true' if everyone else 'false'}
+        if marker:
+            query['marker'] = marker
+        return parse(
+            self._request(
+                'GET',
+                path('policies', name, 'check') + '?' + urls.urlencode(query),
+                LONG_TIMEOUT,
+            )
         )
 
     def list_policies(self) -> list[Answer]:

@@ -118,6 +118,18 @@ class AttestationClient(rest_client.RestClient):
     def show_policy_differences(self, name: str, host: str) -> Body:
         return self._call('GET', _path('policies', name, 'differences', host))
 
+    def check_policy(self, name: str, **query: str) -> Body:
+        """:param all: 'true'; ``limit`` and ``marker``."""
+        return self._call(
+            'GET', _path('policies', name, 'check') + _query(query)
+        )
+
+    def propose_policy(self, document: Any, **more: Any) -> Body:
+        """:param learn: names of hosts; ``all``, ``limit``, ``marker``."""
+        return self._call(
+            'POST', 'v1/policy-proposals', {'document': document, **more}
+        )
+
     # Custody
 
     def list_servers(self, **query: str) -> Body:

@@ -17,7 +17,12 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats import policy
 from korora_nova.verifier import audit
-from korora_nova.verifier.appraisal import documents, packed
+from korora_nova.verifier.appraisal import (
+    documents,
+    learning,
+    packed,
+    references,
+)
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -77,17 +82,24 @@ class Shown:
 
 
 def create(
-    service: Service, document: Mapping[str, object], actor: str
+    service: Service,
+    document: Mapping[str, object],
+    actor: str,
+    learn: Sequence[learning.Wanted] = (),
 ) -> Listed:
     """Add a policy under the name in its document.
 
+    :param learn: hosts of which references are made with it, or none of it.
+    :raises NotFound: HOST_UNKNOWN, RESULT_MISSING.
+    :raises Untrusted: HOST_UNTRUSTED, EVICTED, NO_REFERENCE.
     :raises Invalid: POLICY_INVALID.
     :raises Conflict: POLICY_CONFLICT, the name is taken, or there are
         MAX_POLICIES already.
     """
     loaded = _load(service, document)
+    learned = [learning.learn(service, one) for one in learn]
     try:
-        _create(service, loaded, packed.pack(document), actor)
+        _create(service, loaded, packed.pack(document), actor, learned)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(
             _R.POLICY_CONFLICT, 'There is a policy of this name already.'
@@ -101,9 +113,12 @@ def _create(
     loaded: policy.Policy,
     content: bytes,
     actor: str,
+    learned: Sequence[learning.Learned],
 ) -> None:
     with service.db.write() as session:
         _check_number(session)
+        for one in learned:
+            references.add(service, session, one.values, one.host, actor)
         now = service.clock()
         row = models.Policy(
             name=loaded.name,
@@ -247,6 +262,31 @@ def find(service: Service, name: str) -> tuple[policy.Policy, int]:
         key, lambda one: documents.load(service, one)
     )
     return loaded, key[1]
+
+
+def bound(service: Service, name: str, revision: int) -> policy.BoundPolicy:
+    """A revision that :func:`find` named, ready to judge.
+
+    :raises Lost: there is a newer one.
+    """
+    key = documents.EXACT_KEY
+    if name != documents.EXACT:
+        with service.db.read() as session:
+            key = (_row(session, name).uuid, revision)
+    (found,) = service.policies.get(
+        [key],
+        references.by_uuid(service),
+        lambda one: documents.load(service, one),
+    )
+    return found
+
+
+def read(service: Service, document: Mapping[str, object]) -> policy.Policy:
+    """A document that may become a policy.
+
+    :raises Invalid: POLICY_INVALID.
+    """
+    return _load(service, document)
 
 
 def _load(service: Service, document: Mapping[str, object]) -> policy.Policy:

@@ -79,25 +79,45 @@ def _create(service: Service, name: str, host: str, actor: str) -> None:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         values = measurements.learn(session, name, host)
-        # What cannot be read again would stop the appraisal of every host.
-        ReferenceValues.from_json(values.to_json())
-        session.add(
-            models.Reference(
-                name=name,
-                uuid=str(uuid.uuid4()),
-                host=host,
-                document=packed.pack(values.to_json()),
-                created_at=service.clock(),
-            )
+        add(service, session, values, host, actor)
+
+
+def add(
+    service: Service,
+    session: orm.Session,
+    values: ReferenceValues,
+    host: str,
+    actor: str,
+) -> None:
+    """Keep what was learned from a host, within a transaction.
+
+    :raises Conflict: INVALID_REQUEST, the name is taken.
+    :raises Invalid: INVALID_REQUEST, it has more than a reference holds.
+    """
+    if session.get(models.Reference, values.name) is not None:
+        raise errors.Conflict(
+            errors.Reason.INVALID_REQUEST,
+            f'There are reference values of the name {values.name} already.',
         )
-        audit.record(
-            service,
-            session,
-            actor=actor,
-            action='reference created',
-            subject=name,
-            note=host,
+    # What cannot be read again would stop the appraisal of every host.
+    ReferenceValues.from_json(values.to_json())
+    session.add(
+        models.Reference(
+            name=values.name,
+            uuid=str(uuid.uuid4()),
+            host=host,
+            document=packed.pack(values.to_json()),
+            created_at=service.clock(),
         )
+    )
+    audit.record(
+        service,
+        session,
+        actor=actor,
+        action='reference created',
+        subject=values.name,
+        note=host,
+    )
 
 
 def list_references(service: Service) -> list[BriefReference]:

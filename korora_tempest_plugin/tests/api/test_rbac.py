@@ -89,6 +89,8 @@ CALLS = {
     'policies:differences': Call(
         READERS, 404, lambda c: c.show_policy_differences('exact', _HOST)
     ),
+    'policies:check': Call(READERS, 404, lambda c: c.check_policy(_HOST)),
+    'policies:propose': Call(ADMINS, 400, lambda c: c.propose_policy(None)),
     'servers:list': Call(READERS, 200, lambda c: c.list_servers()),
     'servers:reissue': Call(ADMINS, 400, lambda c: c.reissue_server(_NOBODY)),
     'servers:release': Call(ADMINS, 400, lambda c: c.release_server(_NOBODY)),
@@ -244,6 +246,14 @@ class RbacTests(base.BaseAttestationTest):
     @decorators.idempotent_id('81d0ede4-1a76-49cb-a129-dc448a53042a')
     def test_show_policy_differences(self) -> None:
         self.check('policies:differences')
+
+    @decorators.idempotent_id('ca4b6285-c594-4023-9434-230440407d0a')
+    def test_check_policy(self) -> None:
+        self.check('policies:check')
+
+    @decorators.idempotent_id('4047682b-8546-423c-bf72-193716326c46')
+    def test_propose_policy(self) -> None:
+        self.check('policies:propose')
 
     @decorators.idempotent_id('06ffe798-fb05-42f1-b16a-98fe0b6ba2c0')
     def test_show_server(self) -> None:
