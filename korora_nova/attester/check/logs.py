@@ -25,7 +25,7 @@ _BOOT = (
 )
 _IMA = (
     'put the IMA policy of a starter into /etc/ima/ima-policy and reboot; '
-    '"openstack attestation policy create --starter help" lists them'
+    'they are in the directory korora_nova/starters'
 )
 _AGGREGATE = (
     'the kernel must find the TPM before IMA starts (driver built in); add '
