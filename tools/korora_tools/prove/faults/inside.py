@@ -55,6 +55,7 @@ TROUBLES = (
     ks_exc.ClientException,
     TimeoutError,
     OSError,
+    subprocess.SubprocessError,
 )
 
 
