@@ -107,6 +107,7 @@ class TestBodies(BadInputTestCase):
         'evidence': 60 << 20,
         'documents': 60 << 20,
         'policies': (128 << 20) + 1,
+        'policy-proposals': (128 << 20) + 1,
     }
 
     def test_not_json(self):
