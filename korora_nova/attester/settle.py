@@ -315,7 +315,10 @@ class Settler:
             # It ended before a permit, or another host is to receive.
             self._drop_keyless(record)
         if token is None and self._is_left_alone(record, found):
-            return self._tell(self.say(record, Statement.NO_DOMAIN))
+            changed = self.say(record, Statement.NO_DOMAIN)
+            # Changed by somebody else meanwhile, or a domain has come
+            if self._has_to_tell(changed) and not self._is_held_back(changed):
+                return self._tell(changed)
         return str(token) if token is not None else None
 
     def _is_left_alone(self, record: Record, found: Mapping[str, Any]) -> bool:

@@ -75,8 +75,8 @@ ADVICE: Mapping[str, str] = {
     'it stays so, look for losses of power',
     _R.IMA_VIOLATION: 'if it is a log or state of a service: install the IMA '
     'policy of a starter on {host} and reboot it, or admit the path with '
-    'violations: [PATH, most: NUMBER]; otherwise find out who writes to the '
-    'file, then reboot {host}; to admit it, ' + _EDIT,
+    'violations: [{{path: PATH, most: NUMBER}}]; otherwise find out who '
+    'writes to the file, then reboot {host}; to admit it, ' + _EDIT,
     _R.IMA_KEXEC: 'reboot {host} through its firmware',
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',

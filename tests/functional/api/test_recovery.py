@@ -324,6 +324,23 @@ class LostTest(RestoreCase):
             self.assertEqual('h2', self.row()[0])
             self.moved(self.dest, self.source, SERVER)
 
+    def test_receipt_whose_start_nobody_shows(self):
+        """That there was one is known: words after it do not contradict."""
+        _, answer = self.handed(migration=MIGRATION)
+        permit = self.dest.keep(answer['permit'])
+        backup = self.snapshot()
+        self.dest.sealed(permit)
+        self.source.say('start', migration=MIGRATION, permit_hash=permit.hash)
+        receipt = self.source.state(MIGRATION, 'stream_completed')
+        self.restore(backup)
+        self.source.heal()
+        with self.korora.service.db.read() as session:
+            kinds = set(session.scalars(sa.select(models.Document.kind)))
+        self.assertNotIn('korora-start+jwt', kinds)
+        self.assertEqual(receipt, self.dest.state(MIGRATION, 'no_domain'))
+        self.assertEqual('committed', self.status())
+        self.assertEqual(('h2', 2, None, None), self.row())
+
     def test_receipt_that_was_not_told(self):
         """Committed and anchored, and every answer was lost."""
         migration, _ = self.moving(self.source, self.dest, SERVER)

@@ -155,6 +155,23 @@ class HeardTest(DecisionCase):
             self.assertEqual((word, 'no_domain'), self.words())
             self.assert_only(self.h1)
 
+    def test_stream_that_comes_at_that_moment(self) -> None:
+        """D was about to give up, and its record or its domain changed."""
+        self.new()
+        self.start(self.h1, self.h2, self.migration)
+        self.domain(self.h2, libvirt_secret.INCOMING)
+        self.say(self.h1, 'ended_here')
+        self.domain(self.h2, NONE)
+        settler = self.h2.agent.settler
+        (record,) = self.h2.agent.vault.of(self.instance)
+        with mock.patch.object(settler, 'say', lambda same, _word: same):
+            settler.settle(record)
+        with mock.patch.object(settler, '_is_held_back', return_value=True):
+            settler.settle(record)
+        self.assertEqual(('ended_here', ''), self.words())
+        self.h2.settle()
+        self.assert_only(self.h1)
+
     def test_word_that_the_service_has_lost(self) -> None:
         self.new()
         self.start(self.h1, self.h2, self.migration)

@@ -20,11 +20,11 @@ from typing import Any
 from keystoneauth1 import exceptions as ks_exc
 
 from korora_nova import errors
-from korora_nova.client import AttestationClient
 from korora_tools import ui
 from korora_tools.demo import continuity
 from korora_tools.demo import world as w
-from korora_tools.lab import client, database, onboard, paths
+from korora_tools.lab import client, onboard, paths
+from korora_tools.prove.faults import operator
 from korora_tools.prove.faults.victims import VICTIMS, Victim, processes_of
 
 #: Seconds of a migration in which something is killed.
@@ -42,7 +42,6 @@ REPEATS = 5
 #: Of the migration after a round: Nova connects anew to libvirt in one.
 RETRIES = 3
 LOG_LINES = 25
-WHY = 'its guest is dead'
 
 HOSTS = ('h1', 'h2')
 Json = dict[str, Any]
@@ -141,7 +140,7 @@ class Rounds:
             began = time.monotonic()
             row: Json = {'round': str(one), 'victim': one.victim.name}
             try:
-                self._audit_placement()
+                operator.audit_placement(self.lab)
                 row['ended'] = self._migrate_and_hit(one)
                 self._heal(one, row)
                 self._check(row)
@@ -188,26 +187,6 @@ class Rounds:
         ):
             return False
         return self.watcher.report().emulator_trouble
-
-    def _audit_placement(self) -> None:
-        """Free what migrations that died have allocated, as Nova says to.
-
-        Some ten of them fill a host. It exits with 4 if it freed some.
-        """
-        subprocess.run(
-            [
-                str(pathlib.Path(sys.executable).with_name('nova-manage')),
-                '--config-file',
-                str(self.lab.etc / 'nova/nova.conf'),
-                'placement',
-                'audit',
-                '--delete',
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
 
     def _migrate_and_hit(self, one: Round) -> str:
         source = self.world.host(self.server)
@@ -289,11 +268,11 @@ class Rounds:
             for host in running
         ):
             row['guest_died'] = True
-            row['operated'] = self._ask_operators()
+            row['operated'] = operator.place_key(self.world, self.server)
             self._start()
-        elif self._is_elsewhere(running):
+        elif operator.is_elsewhere(self.world, self.server, running):
             row['operated'] = True
-            self._correct_nova(running[0])
+            operator.correct_nova(self.lab, self.server, running[0])
 
     def _await_services(self) -> None:
         def up() -> bool:
@@ -350,44 +329,6 @@ class Rounds:
             ]
             for host in HOSTS
         }
-
-    def _ask_operators(self) -> bool:
-        """Let the dead guest's key be where Nova has the server.
-
-        Nova takes a migration whose source has no domain any more for one
-        that succeeded.
-
-        :returns: whether they had something to do.
-        """
-        service = AttestationClient(client.adapter_for('attestation'))
-        host = self.world.host(self.server)
-        ledger = service.get_server(self.server)
-        if ledger['pending']:
-            keep = 'source' if ledger['holder'] == host else 'destination'
-            service.resolve_migration(ledger['pending'], keep, WHY)
-        elif ledger['holder'] != host:
-            service.reissue_server(self.server, WHY, fenced=WHY)
-        else:
-            return False
-        return True
-
-    def _is_elsewhere(self, running: list[str]) -> bool:
-        """Nova has lost the end of a stream, as stock Nova does."""
-        ledger = self.world.attestation(f'/v1/servers/{self.server}')
-        return running == [ledger['holder']] != [self.world.host(self.server)]
-
-    def _correct_nova(self, host: str) -> None:
-        """What the guide tells operators to do then (troubleshooting)."""
-        database.query(
-            self.lab,
-            'USE nova_cell1;'
-            f'SELECT id, hypervisor_hostname INTO @id, @node FROM '
-            f"compute_nodes WHERE host = '{host}' AND deleted = 0;"
-            f"UPDATE instances SET host = '{host}', launched_on = '{host}', "
-            'node = @node, compute_id = @id, task_state = NULL, '
-            "vm_state = 'active', power_state = 1 "
-            f"WHERE uuid = '{self.server}' AND deleted = 0",
-        )
 
     def _start(self) -> None:
         """The guest is dead: its user starts it again."""
