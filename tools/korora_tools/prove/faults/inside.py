@@ -24,7 +24,7 @@ from korora_tools import ui
 from korora_tools.demo import continuity
 from korora_tools.demo import world as w
 from korora_tools.lab import client, onboard, paths
-from korora_tools.prove.faults import operator
+from korora_tools.prove.faults import operator, silence
 from korora_tools.prove.faults.victims import VICTIMS, Victim, processes_of
 
 #: Seconds of a migration in which something is killed.
@@ -428,7 +428,14 @@ class Rounds:
     def _judge_guest(self, one: Round, row: Json) -> None:
         """It runs; and if nobody took it along, it is the same as before."""
         assert self.watcher is not None
-        self.watcher.wait_past(self.watcher.latest(), 60)
+        try:
+            self.watcher.wait_past(self.watcher.latest(), 60)
+        except TimeoutError:
+            host = self.world.host(self.server)
+            row['silence'] = silence.look(
+                self.world, self.server, host, self.watcher
+            )
+            raise
         report = self.watcher.report()
         died = bool(row.get('guest_died'))
         if not report.continuity or (died and not one.victim.guest):
