@@ -49,9 +49,9 @@ def look(
 
 
 def _ask(world: w.World, host: str, server: str, words: str) -> str:
-    return _virsh(
-        world, host, 'qemu-monitor-command', '--hmp', server, words
-    )[:_SHOWN]
+    return _virsh(world, host, 'qemu-monitor-command', '--hmp', server, words)[
+        :_SHOWN
+    ]
 
 
 def _virsh(world: w.World, host: str, *arguments: str) -> str:
