@@ -57,6 +57,7 @@ PACKAGES = (
     'python3-dev',
     'python3-venv',
     'iproute2',
+    'openssh-server',
     'util-linux',
     'tcpdump',
     'tcpflow',

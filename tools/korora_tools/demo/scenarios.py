@@ -11,13 +11,12 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import subprocess
 import tempfile
 import time
 
 from korora_tools.demo import world as w
 from korora_tools.demo.stage import Outcome, Stage
-from korora_tools.lab import paths
+from korora_tools.lab import net
 
 Function = collections.abc.Callable[[Stage], Outcome]
 
@@ -197,38 +196,11 @@ def service_back(stage: Stage) -> Outcome:
     return Outcome(result.observed, result.reason)
 
 
-@contextlib.contextmanager
-def _slow_link(host: str) -> collections.abc.Iterator[None]:
-    """Make a host's network so slow that a stream can be caught."""
-    tc = ['ip', 'netns', 'exec', paths.netns(host), 'tc', 'qdisc']
-    subprocess.run(
-        [
-            *tc,
-            'add',
-            'dev',
-            'eth0',
-            'root',
-            'tbf',
-            'rate',
-            '24mbit',
-            'burst',
-            '64kb',
-            'latency',
-            '400ms',
-        ],
-        check=True,
-    )
-    try:
-        yield
-    finally:
-        subprocess.run([*tc, 'del', 'dev', 'eth0', 'root'], check=True)
-
-
 @scenario('abort-stream', 'the stream to h2 is aborted half way', 'aborted')
 def abort_stream(stage: Stage) -> Outcome:
     world = stage.world
     backup = _backups() / 'h2-incoming'
-    with _slow_link('h1'):
+    with net.slow('h1'):
         migration = world.start_migration(stage.server, 'h2')
         time.sleep(2)
         world.back_up_vault('h2', backup)

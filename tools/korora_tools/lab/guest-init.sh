@@ -37,6 +37,23 @@ if [ -n "$tpm" ]; then
     echo "NV-WRITTEN $boot"
 fi
 
+# A word sealed under the firmware's registers, as disk encryption does.
+sealed=0x81000100
+registers=sha256:0,7
+unseal() {
+  tpm2_unseal -c $sealed -p pcr:$registers 2>/dev/null || echo FAIL
+}
+if [ -n "$tpm" ] && [ "$(unseal)" = FAIL ]; then
+  tpm2_createpolicy -Q --policy-pcr -l $registers -L /tmp/policy &&
+    tpm2_createprimary -Q -C o -c /tmp/primary &&
+    printf %s "$boot" | tpm2_create -Q -C /tmp/primary -L /tmp/policy \
+      -i - -u /tmp/public -r /tmp/private &&
+    tpm2_load -Q -C /tmp/primary -u /tmp/public -r /tmp/private \
+      -c /tmp/sealed &&
+    tpm2_evictcontrol -Q -C o -c /tmp/sealed $sealed &&
+    echo "SEALED $boot"
+fi
+
 pcr16=/sys/class/tpm/tpm0/pcr-sha256/16
 n=0
 while :; do
@@ -48,6 +65,9 @@ while :; do
     more=" once=$once"
     [ -z "$tpm" ] ||
       more="$more nv=$(tpm2_nvread 0x1500016 -C o -s 36 2>/dev/null)"
+  fi
+  if [ -n "$tpm" ] && [ $((n % 5)) = 2 ]; then
+    more="$more sealed=$(unseal)"
   fi
   if [ -n "$tpm" ]; then
     digest=$(printf %s $n | sha256sum | cut -c1-64)

@@ -3,7 +3,9 @@
 
 The guest proves its own continuity. Every second it extends PCR 16 of its
 vTPM by SHA-256 of its tick's number and prints the register; whoever reads
-the consoles of all hosts can compute the chain again.
+the consoles of all hosts can compute the chain again. At its first start it
+seals a word to its vTPM, under its boot's registers, and unseals it from then
+on, as disk encryption does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,18 @@ MODULES = (
     'virtio/virtio_pci',
     'block/virtio_blk',
 )
-TOOLS = ('pcrextend', 'nvdefine', 'nvwrite', 'nvread')
+TOOLS = (
+    'pcrextend',
+    'nvdefine',
+    'nvwrite',
+    'nvread',
+    'createpolicy',
+    'createprimary',
+    'create',
+    'load',
+    'evictcontrol',
+    'unseal',
+)
 
 
 def directory(lab: paths.Lab) -> pathlib.Path:

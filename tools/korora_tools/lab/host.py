@@ -17,7 +17,7 @@ import time
 import uuid
 
 from korora_tools import ui
-from korora_tools.lab import hostconfig, paths, processes
+from korora_tools.lab import hostconfig, paths, processes, ssh
 
 # Whoever runs swtpm: known only when its packages are installed.
 SWTPM = 'swtpm'
@@ -25,6 +25,7 @@ SWTPM = 'swtpm'
 PRIVATE = {
     '/etc/libvirt': ('root', 0o755),
     '/etc/pki': ('root', 0o755),
+    '/etc/ssh': ('root', 0o755),
     '/etc/korora': ('root', 0o755),
     '/var/lib/libvirt': ('root', 0o755),
     '/var/lib/korora': ('root', 0o755),
@@ -34,7 +35,13 @@ PRIVATE = {
     '/var/cache/libvirt': ('root', 0o755),
 }
 FILES = ('/etc/hosts', '/etc/hostname', '/etc/machine-id')
-SERVICES = ('virtlogd', 'libvirtd', 'nova-compute', 'korora-agent')
+SERVICES = (
+    'virtlogd',
+    'libvirtd',
+    ssh.SERVICE,
+    'nova-compute',
+    'korora-agent',
+)
 
 
 def service(host: str, name: str) -> str:
@@ -75,6 +82,7 @@ def prepare(lab: paths.Lab, host: str, stock: bool) -> None:
     )
     number = _uuid(root / 'host-uuid')
     (root / 'etc/machine-id').write_text(number.hex + '\n')
+    ssh.prepare(lab, host)
     hostconfig.libvirt(root, host, number)
     hostconfig.nova_compute(lab, host, stock)
 
@@ -186,6 +194,8 @@ def start_libvirt(lab: paths.Lab, host: str) -> None:
 
 
 def start_compute(lab: paths.Lab, host: str) -> None:
+    """And sshd, by which Nova copies the disks of cold migrations."""
+    ssh.start(lab, host)
     processes.spawn(
         lab,
         service(host, 'nova-compute'),

@@ -33,7 +33,7 @@ def main() -> None:
     socket.sethostname(name)
     mount('--make-rprivate', '/')
     mount('-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run')
-    for name in ('lock', 'libvirt', 'hwtpm', 'securityfs', 'korora'):
+    for name in ('lock', 'libvirt', 'hwtpm', 'securityfs', 'korora', 'sshd'):
         os.makedirs('/run/' + name)
     # A sysfs that shows this host's network devices only.
     mount('-t', 'sysfs', 'sysfs', '/sys')

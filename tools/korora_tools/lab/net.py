@@ -7,11 +7,13 @@ address. Nothing of the lab listens in the machine's own namespace.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 
 from korora_tools import ui
 from korora_tools.lab import paths
@@ -89,3 +91,15 @@ def delete() -> None:
                     pass
             time.sleep(0.1)
         _ip('netns', 'del', name)
+
+
+@contextlib.contextmanager
+def slow(host: str) -> Iterator[None]:
+    """Make a host's network so slow that a stream can be caught."""
+    qdisc = ['netns', 'exec', paths.netns(host), 'tc', 'qdisc']
+    shape = 'tbf rate 24mbit burst 64kb latency 400ms'.split()
+    _ip(*qdisc, 'add', 'dev', 'eth0', 'root', *shape)
+    try:
+        yield
+    finally:
+        _ip(*qdisc, 'del', 'dev', 'eth0', 'root')

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Nova does with a server, and what must come of a protected one.
+
+Each operation says what it observes in words that do not depend on hosts'
+names: a server without requirement must come out as in stock Nova.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from korora_tools.prove.life.stage import Stage
+
+Run = Callable[[Stage], str]
+
+_NOVA = 'tests.functional.nova.'
+LIFE = _NOVA + 'test_lifecycle'
+LIVE = _NOVA + 'test_live_migration'
+BAD_LIFE = _NOVA + 'test_attacks_lifecycle'
+BAD_LIVE = _NOVA + 'test_attacks_migration'
+COLD = _NOVA + 'test_cold_migration'
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One row of the report.
+
+    :param expected: what must come of a protected server.
+    :param test: what shows the same without a cloud.
+    """
+
+    op: str
+    expected: str
+    test: str
+    run: Run
+    what: str
+
+
+ALL: list[Operation] = []
+
+
+def operation(op: str, expected: str, test: str) -> Callable[[Run], Run]:
+    """Add a row; the function's docstring says what is done."""
+
+    def add(run: Run) -> Run:
+        what = (run.__doc__ or '').strip().splitlines()[0]
+        ALL.append(Operation(op, expected, test, run, what))
+        return run
+
+    return add

@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One server of one kind, what is done to it, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from keystoneauth1 import exceptions as ks_exc
+
+from korora_nova import errors
+from korora_tools import ui
+from korora_tools.demo import continuity
+from korora_tools.demo import world as w
+from korora_tools.demo.migration import REASON
+from korora_tools.lab import client, onboard, paths, processes
+from korora_tools.prove.faults.victims import VICTIMS
+
+Json = dict[str, Any]
+
+#: Seconds for Nova to come to the end of one request.
+PATIENCE = 150.0
+#: Seconds for a guest to start and to unseal.
+GUEST = 150.0
+SETTLE = 60.0
+TRUSTED = ('h1', 'h2')
+UNTRUSTED = 'h3'
+#: A protected server; one without requirement.
+KINDS = {'vtpm': 'vtpm', 'plain': 'plain'}
+#: Statuses of a migration's record at which Nova does no more by itself.
+_RESTING = client.ENDED | {'finished', 'confirmed', 'reverted'}
+_SEALED = re.compile(r'TICK n=\d+ .* sealed=(\S+)')
+_TICK = re.compile(r'TICK n=(\d+) ')
+_BY_NAME = {victim.name: victim for victim in VICTIMS}
+
+TROUBLES = (
+    w.DemoError,
+    client.CloudError,
+    ui.Problem,
+    errors.KororaError,
+    ks_exc.ClientException,
+    TimeoutError,
+    OSError,
+)
+
+
+class NoServer(Exception):
+    """There is no server to go on with."""
+
+
+@dataclasses.dataclass
+class Stage:
+    """The cloud as one kind of server sees it.
+
+    :param kind: ``vtpm`` or ``plain``.
+    :param stock: the cloud is stock Nova: it has no agents, no service.
+    """
+
+    world: w.World
+    kind: str
+    stock: bool
+    server: str = ''
+    #: What its guest sealed at its first start.
+    word: str = ''
+    #: Where it was when the operation began.
+    home: str = ''
+    #: It is not as it was created.
+    spoilt: bool = False
+
+    @property
+    def lab(self) -> paths.Lab:
+        return self.world.lab
+
+    @property
+    def protected(self) -> bool:
+        return self.kind == 'vtpm'
+
+    # -- the server -------------------------------------------------------
+
+    def ready(self) -> None:
+        """A server that runs on a trusted host, made anew if need be.
+
+        :raises NoServer: there is none.
+        """
+        if not self._usable():
+            self.discard()
+            made = self.world.create('life-' + self.kind, self.kind, host='h1')
+            self.server = made['id']
+            if made['status'] != 'ACTIVE':
+                raise NoServer(f'{made["status"]} {made.get("fault")}')
+            self.word = self._sealed_word(whole=True)
+        self.home = self.world.host(self.server)
+
+    def _usable(self) -> bool:
+        if not self.server:
+            return False
+        try:
+            found = self.world.server(self.server)
+        except ks_exc.ClientException:
+            return False
+        return (
+            found['status'] == 'ACTIVE'
+            and found['OS-EXT-STS:task_state'] is None
+            and found['OS-EXT-SRV-ATTR:host'] in TRUSTED
+        )
+
+    def discard(self) -> None:
+        if self.server:
+            with contextlib.suppress(*TROUBLES):
+                self.world.delete(self.server, 60)
+        self.server = self.word = ''
+        self.spoilt = False
+
+    @property
+    def other(self) -> str:
+        """The trusted host that the server is not on."""
+        return TRUSTED[1 - TRUSTED.index(self.home)]
+
+    # -- requests ---------------------------------------------------------
+
+    def act(
+        self,
+        what: str,
+        body: Any = None,
+        *,
+        microversion: str | None = None,
+        wait: bool = True,
+    ) -> str:
+        """Ask for a server action, and wait for its end.
+
+        :return: what came of it, as ``seen``.
+        """
+        answer = self.world.nova.post(
+            f'/servers/{self.server}/action',
+            json={what: body},
+            microversion=microversion,
+            raise_exc=False,
+        )
+        if answer.status_code >= 300:
+            return f'refused {answer.status_code}; {self.seen()}'
+        if not wait:
+            return ''
+        time.sleep(0.5)
+        return self.ended()
+
+    def ended(self) -> str:
+        """What came of the last request."""
+        self.idle()
+        failed = self._failure()
+        return f'{failed}; {self.seen()}' if failed else self.seen()
+
+    def idle(self, timeout: float = PATIENCE) -> None:
+        """Wait until Nova does nothing more with the server."""
+        ui.wait('Nova to end what it does', self._is_idle, timeout, 0.3)
+
+    def _is_idle(self) -> bool:
+        found = self.world.server(self.server)
+        return found['OS-EXT-STS:task_state'] is None and all(
+            record['status'] in _RESTING
+            for record in self.world.migrations(self.server)[:1]
+        )
+
+    def _failure(self) -> str:
+        """Of the latest request: ``failed``, and Kororā's reason if any."""
+        actions = self.world.nova.get(
+            f'/servers/{self.server}/os-instance-actions'
+        ).json()['instanceActions']
+        detail = self.world.nova.get(
+            f'/servers/{self.server}/os-instance-actions/'
+            + actions[0]['request_id']
+        ).json()['instanceAction']
+        wrong = [e for e in detail['events'] if e.get('result') == 'Error']
+        if not wrong:
+            return ''
+        reasons = REASON.findall(
+            ' '.join(f'{e.get("details")} {e.get("traceback")}' for e in wrong)
+        )
+        return f'failed {reasons[-1]}' if reasons else 'failed'
+
+    def seen(self) -> str:
+        """The server's status, and whether it is where it was."""
+        try:
+            found = self.world.server(self.server)
+        except ks_exc.NotFound:
+            return 'gone'
+        host = found['OS-EXT-SRV-ATTR:host']
+        place = {self.home: 'same', None: 'nowhere', UNTRUSTED: 'untrusted'}
+        return f'{found["status"]} {place.get(host, "other")}'
+
+    def await_task(self, *names: str, status: str = '') -> None:
+        """Wait until Nova is in the middle of something."""
+
+        def there() -> bool:
+            found = self.world.server(self.server)
+            return found['OS-EXT-STS:task_state'] in names or (
+                bool(status) and found['status'] == status
+            )
+
+        ui.wait('/'.join(names), there, 60, 0.05)
+
+    # -- what goes wrong --------------------------------------------------
+
+    @contextlib.contextmanager
+    def without_service(self) -> Iterator[None]:
+        """The attestation service is down; stock Nova has none."""
+        if self.stock:
+            yield
+            return
+        self.world.stop_service()
+        try:
+            yield
+        finally:
+            self.world.start_service()
+
+    @contextlib.contextmanager
+    def without_agent(self, host: str) -> Iterator[None]:
+        if self.stock:
+            yield
+            return
+        processes.stop(self.lab, [host + '/korora-agent'])
+        try:
+            yield
+        finally:
+            self.world.start_agent(host)
+
+    @contextlib.contextmanager
+    def enabled(self, host: str) -> Iterator[None]:
+        """The scheduler may choose a host."""
+        self.world.enable(host, True)
+        try:
+            yield
+        finally:
+            self.world.enable(host, False)
+
+    def compute_service(self, host: str) -> str:
+        """Nova's id of a host's nova-compute."""
+        found = self.world.nova.get(
+            '/os-services', params={'binary': 'nova-compute', 'host': host}
+        ).json()['services']
+        return str(found[0]['id'])
+
+    @contextlib.contextmanager
+    def crashed(self, victim: str, host: str = '') -> Iterator[None]:
+        """Something was killed, and comes back at the end."""
+        back = _BY_NAME[victim].hit(self.lab, host, self.server)
+        try:
+            yield
+        finally:
+            back()
+            self.calm()
+
+    def tampered(self, host: str) -> None:
+        """Its boot state changes; ``lab reboot`` mends it."""
+        if not self.stock:
+            self.world.lab_command('tamper', host, '--boot')
+
+    def mended(self, host: str) -> None:
+        if not self.stock:
+            self.world.lab_command('reboot', host)
+
+    def calm(self) -> None:
+        """All services are up, and the hosts trusted."""
+
+        def up() -> bool:
+            try:
+                found = self.world.nova.get('/os-services').json()['services']
+            except ks_exc.ClientException:
+                return False
+            return all(
+                one['state'] == 'up'
+                for one in found
+                if not one.get('forced_down')
+            )
+
+        ui.wait("Nova's services", up, 120, 0.5)
+        if self.stock:
+            return
+        for host in TRUSTED:
+            ui.wait(
+                f'{host} to be trusted',
+                lambda host=host: (
+                    onboard.attest(self.lab, host) == 'affirming'
+                    and self.world.attestation(f'/v1/hosts/{host}')[
+                        'enforcing'
+                    ]
+                ),
+                120,
+                0.5,
+            )
+
+    # -- what must be true afterwards -------------------------------------
+
+    def back_to_work(self) -> str:
+        """Bring the server to ACTIVE by what its status asks for."""
+        for _ in range(4):
+            status = self.world.server(self.server)['status']
+            if status == 'ACTIVE':
+                return ''
+            how = {
+                'SHUTOFF': 'os-start',
+                'PAUSED': 'unpause',
+                'SUSPENDED': 'resume',
+                'VERIFY_RESIZE': 'confirmResize',
+                'RESCUE': 'unrescue',
+                'SHELVED': 'unshelve',
+                'SHELVED_OFFLOADED': 'unshelve',
+                'SOFT_DELETED': 'restore',
+            }.get(status)
+            if how is None:
+                self.act('reboot', {'type': 'HARD'})
+            else:
+                self.act(how)
+        return self.world.server(self.server)['status']
+
+    def secret(self) -> str:
+        """``kept`` if the guest unseals what it sealed first, else ``lost``.
+
+        ``n/a`` without a vTPM.
+        """
+        if not self.protected:
+            self._await_tick()
+            return 'n/a'
+        return 'kept' if self._sealed_word() == self.word else 'lost'
+
+    def _console(self) -> str:
+        path = self.lab.console(self.world.host(self.server), self.server)
+        return path.read_text(errors='replace') if path.exists() else ''
+
+    def _sealed_word(self, whole: bool = False) -> str:
+        """What the guest unseals from now on."""
+        if not self.protected:
+            self._await_tick()
+            return ''
+        mark = 0 if whole else len(self._console())
+
+        def words() -> list[str]:
+            text = self._console()
+            return _SEALED.findall(text[mark if len(text) >= mark else 0 :])
+
+        ui.wait('the guest to unseal its word', lambda: bool(words()), GUEST)
+        return words()[-1]
+
+    def _await_tick(self) -> None:
+        before = _TICK.findall(self._console())[-1:]
+        ui.wait(
+            'the guest',
+            lambda: _TICK.findall(self._console())[-1:] not in (before, []),
+            GUEST,
+        )
+
+    def emulator_crashed(self) -> bool:
+        """The guest's console shows a crash that is the emulator's."""
+        try:
+            return bool(continuity.TROUBLE.search(self._console()))
+        except TROUBLES:
+            return False
+
+    def custody(self) -> str:
+        """What is wrong with the server's key, '' if nothing is."""
+        if self.stock or not self.protected:
+            return ''
+        end = time.monotonic() + SETTLE
+        while wrong := self._misplaced():
+            if time.monotonic() > end:
+                return wrong
+            time.sleep(1)
+        return ''
+
+    def _misplaced(self) -> str:
+        host = self.world.host(self.server)
+        row = self.world.attestation(f'/v1/servers/{self.server}')
+        if row['pending'] or row['holder'] != host:
+            return f'ledger: {row["holder"]}, pending {row["pending"]}'
+        keys = self.keys_of(self.server)
+        if keys != {host: ['held']}:
+            return f'keys: {keys}, Nova: {host}'
+        return ''
+
+    def keys_of(
+        self, server: str, hosts: Collection[str] = TRUSTED
+    ) -> dict[str, list[str]]:
+        """Hosts that have something of a server's key, and its states."""
+        found = {
+            host: [
+                key['state']
+                for key in self.world.agent(host, 'status')['keys']
+                if key['instance'] == server
+            ]
+            for host in hosts
+        }
+        return {host: keys for host, keys in found.items() if keys}
+
+    def left(self, server: str) -> str:
+        """What is left of a server that is gone, '' if nothing is."""
+
+        def nothing() -> bool:
+            return not self._left(server)
+
+        with contextlib.suppress(*TROUBLES):
+            ui.wait('the end of all that belonged to it', nothing, SETTLE, 1)
+        return self._left(server)
+
+    def _left(self, server: str) -> str:
+        found = [
+            f'{what} on {host}'
+            for host in TRUSTED
+            for what in ('list', 'secret-list')
+            if server
+            in self.world.virsh(
+                host, what, *(['--uuid', '--all'] if what == 'list' else [])
+            )
+        ]
+        if not self.stock and self.protected:
+            found += [f'key on {host}' for host in self.keys_of(server)]
+        return ', '.join(found)
+
+    def flavor(self, size: str) -> str:
+        """A flavor of this kind: '' or ``big``."""
+        return f'{self.kind}-{size}' if size else self.kind
+
+    def in_turn(self, *steps: Callable[[], str]) -> str:
+        """What came of each of several requests."""
+        return ' > '.join(step() for step in steps)
