@@ -11,17 +11,27 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any
 
 from korora_tools import checkout, ui
 from korora_tools.demo import cli as demo
+from korora_tools.test import suites
 
 ABOUT = "Nova's operations do with protected servers what they should"
 NEEDS_SETUP = True
 LEAST = 40
 _INSIDE = 'korora_tools.prove.life.inside'
+_LOAD = 'korora_tools.prove.life.load'
+#: Servers of the load, and hand-overs on one TPM.
+SERVERS = 200
+HANDOVERS = 1000
+#: MiB that a process may grow by after it is warm.
+GROWTH = 16
 Json = dict[str, Any]
 
 
@@ -29,6 +39,14 @@ def add_options(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         '--only', metavar='OP', help='operations with this in their names'
     )
+    for name, number in (('servers', SERVERS), ('handovers', HANDOVERS)):
+        to.add_argument(
+            f'--{name}',
+            type=int,
+            default=number,
+            metavar='N',
+            help=f'by default {number}',
+        )
     to.add_argument(
         '--no-stock',
         action='store_true',
@@ -37,6 +55,22 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 
 def prove(options: argparse.Namespace) -> tuple[Json, bool]:
+    named = {'load': _load, 'handovers': _handovers}
+    parts = [named[options.only]] if options.only in named else [_operations]
+    if not options.only:
+        parts += [_load, _handovers]
+    report: Json = {}
+    wrong: list[str] = []
+    for part in parts:
+        found, complaints = part(options)
+        report |= found
+        wrong += complaints
+    for sentence in wrong:
+        ui.fail(sentence)
+    return report, not wrong
+
+
+def _operations(options: argparse.Namespace) -> tuple[Json, list[str]]:
     more = [options.only] if options.only else []
     with demo.lab():
         ours = demo.inside(_INSIDE, 'korora', *more)
@@ -45,13 +79,63 @@ def prove(options: argparse.Namespace) -> tuple[Json, bool]:
         with demo.lab('--stock'):
             stock = demo.inside(_INSIDE, 'stock', *more)
     rows = _rows(options, ours, stock)
-    wrong = [row['op'] for row in rows if not row['ok']]
-    for name in wrong:
-        ui.fail(f'{name}: not as it should be')
+    wrong = [
+        f'{row["op"]}: not as it should be' for row in rows if not row['ok']
+    ]
     if not options.only and len(rows) < LEAST:
-        wrong.append('too few')
-        ui.fail(f'{len(rows)} operations, {LEAST} are wanted')
-    return {'operations': rows}, not wrong
+        wrong.append(f'{len(rows)} operations, {LEAST} are wanted')
+    return {'operations': rows}, wrong
+
+
+def _load(options: argparse.Namespace) -> tuple[Json, list[str]]:
+    with demo.lab():
+        found = demo.inside(_LOAD, str(options.servers))
+    wrong = []
+    if found['migrations'] != options.servers or found['wrong']:
+        wrong.append(f'load: {found["migrations"]} servers came through')
+    if found['left']:
+        wrong.append(f'load: {found["left"]} servers left something')
+    wrong += [
+        f'load: {name} grew by {size} MiB'
+        for name, size in found['rss_growth_mb'].items()
+        if size > GROWTH
+    ]
+    return {'load': found}, wrong
+
+
+def _handovers(options: argparse.Namespace) -> tuple[Json, list[str]]:
+    """On software TPMs, agents, service and MariaDB, without a cloud."""
+    with ui.step(f'{options.handovers} hand-overs on one TPM'):
+        done = subprocess.run(
+            [
+                sys.executable,
+                '-m',
+                'tests.faults.long',
+                str(options.handovers),
+            ],
+            cwd=checkout.ROOT,
+            env=suites.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise ui.Problem(f'tests.faults.long ended with {done.returncode}')
+    found = json.loads(done.stdout.splitlines()[-1])
+    wrong = []
+    if found['handovers'] < options.handovers:
+        wrong.append(f'{found["handovers"]} hand-overs: {found["told"]}')
+    elif found['handles_left']:
+        wrong.append(f'{found["handles_left"]} handles are left in TPMs')
+    wrong += [
+        f'{name} grew by {size} MiB over {found["handovers"]} hand-overs'
+        for name, size in found.get('rss_growth_mb', {}).items()
+        if size > GROWTH
+    ]
+    return {
+        'handovers_on_one_tpm': found['handovers'],
+        'handovers': found,
+    }, wrong
 
 
 def _rows(options: argparse.Namespace, ours: Json, stock: Json) -> list[Json]:

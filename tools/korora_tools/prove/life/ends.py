@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from korora_tools.prove.life.operations import (
 from korora_tools.prove.life.stage import UNTRUSTED, Stage
 
 GONE = 'gone, nothing left'
+apart = functools.partial(operation, apart=True)
 
 
 def _made(s: Stage, **how: Any) -> str:
@@ -32,13 +34,13 @@ def _made(s: Stage, **how: Any) -> str:
         s.world.delete(made['id'])
 
 
-@operation('create', 'ACTIVE', f'{LIFE}.test_first_start')
+@apart('create', 'ACTIVE', f'{LIFE}.test_first_start')
 def create(s: Stage) -> str:
     """Created where the scheduler likes."""
     return _made(s)
 
 
-@operation(
+@apart(
     'create on an untrusted host',
     'ERROR',
     f'{LIFE}.test_only_trusted_hosts_are_tried',
@@ -49,7 +51,7 @@ def create_untrusted(s: Stage) -> str:
         return _made(s, host=UNTRUSTED)
 
 
-@operation(
+@apart(
     'create past the scheduler on an untrusted host',
     'ERROR',
     f'{LIFE}.test_forced_on_an_untrusted_host',
@@ -59,7 +61,7 @@ def create_forced(s: Stage) -> str:
     return _made(s, availability_zone='nova:' + UNTRUSTED)
 
 
-@operation(
+@apart(
     'create without service',
     'ERROR',
     f'{BAD_LIFE}.test_create_while_the_service_is_down',
@@ -70,7 +72,7 @@ def create_without_service(s: Stage) -> str:
         return _made(s)
 
 
-@operation(
+@apart(
     'create without agent',
     'ERROR',
     f'{BAD_LIFE}.test_create_while_the_agents_are_down',
@@ -93,7 +95,7 @@ def _gone(s: Stage, server: str) -> str:
     return f'gone, left: {left}' if left else GONE
 
 
-@operation('delete', GONE, LIFE)
+@apart('delete', GONE, LIFE)
 def delete(s: Stage) -> str:
     """Deleted while it runs."""
     server = _new(s)
@@ -101,7 +103,7 @@ def delete(s: Stage) -> str:
     return _gone(s, server)
 
 
-@operation('delete of a stopped server', GONE, LIFE)
+@apart('delete of a stopped server', GONE, LIFE)
 def delete_stopped(s: Stage) -> str:
     """Stopped and deleted."""
     server = _new(s)
@@ -110,7 +112,7 @@ def delete_stopped(s: Stage) -> str:
     return _gone(s, server)
 
 
-@operation(
+@apart(
     'delete while it is built',
     GONE,
     f'{BAD_LIFE}.test_deleted_while_it_is_built',
@@ -145,7 +147,7 @@ def delete_building(s: Stage) -> str:
     return _gone(s, made)
 
 
-@operation('delete without service', GONE, LIFE)
+@apart('delete without service', GONE, LIFE)
 def delete_without_service(s: Stage) -> str:
     """Deleted while the attestation service is down."""
     server = _new(s)
@@ -154,9 +156,7 @@ def delete_without_service(s: Stage) -> str:
     return _gone(s, server)
 
 
-@operation(
-    'delete without agent', GONE, f'{LIFE}.test_dead_agent_does_not_block'
-)
+@apart('delete without agent', GONE, f'{LIFE}.test_dead_agent_does_not_block')
 def delete_without_agent(s: Stage) -> str:
     """Deleted while its host's agent is down."""
     server = _new(s)
@@ -165,7 +165,7 @@ def delete_without_agent(s: Stage) -> str:
     return _gone(s, server)
 
 
-@operation(
+@apart(
     'delete while nova-compute is down',
     GONE,
     f'{BAD_LIFE}.test_deleted_while_the_host_is_down',
@@ -188,7 +188,7 @@ def _is_gone(s: Stage, server: str) -> bool:
     return False
 
 
-@operation('delete in mid-stream', GONE, f'{BAD_LIVE}.test_deleted_meanwhile')
+@apart('delete in mid-stream', GONE, f'{BAD_LIVE}.test_deleted_meanwhile')
 def delete_streaming(s: Stage) -> str:
     """Deleted while it is live migrated."""
     server = _new(s)

@@ -70,6 +70,10 @@ def _once(stage: Stage, one: Operation) -> Json:
     row: Json = {'seen': '', 'after': '', 'guest_secret': 'n/a'}
     try:
         operator.audit_placement(stage.lab)
+        if one.apart:
+            row['seen'] = one.run(stage)
+            row['seconds'] = round(time.monotonic() - began, 1)
+            return row
         stage.ready()
         row['seen'] = one.run(stage)
         row['after'] = stage.back_to_work()

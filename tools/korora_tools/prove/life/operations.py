@@ -28,6 +28,7 @@ class Operation:
 
     :param expected: what must come of a protected server.
     :param test: what shows the same without a cloud.
+    :param apart: it makes servers of its own.
     """
 
     op: str
@@ -35,17 +36,20 @@ class Operation:
     test: str
     run: Run
     what: str
+    apart: bool
 
 
 ALL: list[Operation] = []
 
 
-def operation(op: str, expected: str, test: str) -> Callable[[Run], Run]:
+def operation(
+    op: str, expected: str, test: str, *, apart: bool = False
+) -> Callable[[Run], Run]:
     """Add a row; the function's docstring says what is done."""
 
     def add(run: Run) -> Run:
         what = (run.__doc__ or '').strip().splitlines()[0]
-        ALL.append(Operation(op, expected, test, run, what))
+        ALL.append(Operation(op, expected, test, run, what, apart))
         return run
 
     return add

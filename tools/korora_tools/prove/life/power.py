@@ -21,6 +21,7 @@ OFF = 'SHUTOFF same'
 #: Nova's API refuses it for every server with a vTPM.
 BY_NOVA = 'refused 400; ACTIVE same'
 HARD = {'type': 'HARD'}
+KEEP_DELETED = 'reclaim_instance_interval = 3600'
 
 
 @operation('stop and start', f'{OFF} > {SAME}', f'{LIFE}.test_stop_and_start')
@@ -95,8 +96,8 @@ def cold_snapshot(s: Stage) -> str:
     )
 
 
-@operation('lock', 'refused 409; ACTIVE same', LIFE)
-def stopped_twice(s: Stage) -> str:
+@operation('start of a running server', 'refused 409; ACTIVE same', LIFE)
+def started_twice(s: Stage) -> str:
     """Started although it runs."""
     return s.act('os-start')
 
@@ -301,17 +302,6 @@ def libvirt_restarted(s: Stage) -> str:
 # -- the host -------------------------------------------------------------
 
 
-def _off(s: Stage) -> str:
-    """Nova's periodic look finds that the guest is gone."""
-    ui.wait(
-        'Nova to see that the guest is gone',
-        lambda: s.world.server(s.server)['status'] == 'SHUTOFF',
-        700,
-        1,
-    )
-    return s.seen()
-
-
 @operation('host reboot', SAME, f'{LIFE}.test_host_boot')
 def host_reboot(s: Stage) -> str:
     """The host loses power and returns; the server is rebooted hard."""
@@ -384,9 +374,7 @@ def soft_deletes(s: Stage) -> Iterator[None]:
     path = s.lab.etc / 'nova/nova.conf'
     before = path.read_text()
     path.write_text(
-        before.replace(
-            '[DEFAULT]', '[DEFAULT]\nreclaim_instance_interval = 3600', 1
-        )
+        before.replace('[DEFAULT]', f'[DEFAULT]\n{KEEP_DELETED}', 1)
     )
     _restart_api(s)
     try:

@@ -398,13 +398,14 @@ class Stage:
         """What is left of a server that is gone, '' if nothing is."""
 
         def nothing() -> bool:
-            return not self._left(server)
+            return not self.leftovers(server)
 
         with contextlib.suppress(*TROUBLES):
             ui.wait('the end of all that belonged to it', nothing, SETTLE, 1)
-        return self._left(server)
+        return self.leftovers(server)
 
-    def _left(self, server: str) -> str:
+    def leftovers(self, server: str) -> str:
+        """What hosts still have of a server."""
         found = [
             f'{what} on {host}'
             for host in TRUSTED
