@@ -130,9 +130,8 @@ def resident(lab: paths.Lab) -> dict[str, int]:
             fields = stat.read_text().rpartition(')')[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        name = sessions.get(int(fields[3]))
-        if name:
-            found[name] += int(fields[21]) * 4096 / (1 << 20)
+        if session := sessions.get(int(fields[3])):
+            found[session] += int(fields[21]) * 4096 / (1 << 20)
     return {name: round(size) for name, size in found.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -282,15 +283,16 @@ class Stage:
         for host in TRUSTED:
             ui.wait(
                 f'{host} to be trusted',
-                lambda host=host: (
-                    onboard.attest(self.lab, host) == 'affirming'
-                    and self.world.attestation(f'/v1/hosts/{host}')[
-                        'enforcing'
-                    ]
-                ),
+                functools.partial(self._trusted, host),
                 120,
                 0.5,
             )
+
+    def _trusted(self, host: str) -> bool:
+        return (
+            onboard.attest(self.lab, host) == 'affirming'
+            and self.world.attestation(f'/v1/hosts/{host}')['enforcing']
+        )
 
     # -- what must be true afterwards -------------------------------------
 
