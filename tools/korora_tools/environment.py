@@ -42,12 +42,16 @@ def ensure(
     with ui.step(f'virtual environment {directory}'):
         shutil.rmtree(directory, ignore_errors=True)
         venv.create(directory, with_pip=True)
-        _install(python, *options, *lists)
+        install(python, *options, *lists)
         stamp.write_text(want)
     return python
 
 
-def _install(python: pathlib.Path, *arguments: str) -> None:
+def install(python: pathlib.Path, *arguments: str) -> None:
+    """Install into an environment.
+
+    :raises Problem: pip failed.
+    """
     done = subprocess.run(
         [
             str(python),

@@ -225,6 +225,7 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config': lab.etc / 'nova/api-paste.ini'},
         'conductor': {'workers': 1},
+        'upgrade_levels': {'compute': 'auto'},
         'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': -1},
         'filter_scheduler': {
             'available_filters': ['nova.scheduler.filters.all_filters'],

@@ -10,16 +10,14 @@ vTPM, with its key in one place, or with nothing left where it was deleted.
 from __future__ import annotations
 
 import argparse
-import collections
 import json
-import pathlib
-import re
 import subprocess
 import sys
 from typing import Any
 
 from korora_tools import checkout, ui
 from korora_tools.demo import cli as demo
+from korora_tools.prove.life import operations
 from korora_tools.test import suites
 
 ABOUT = "Nova's operations do with protected servers what they should"
@@ -80,10 +78,13 @@ def _operations(options: argparse.Namespace) -> tuple[Json, list[str]]:
             stock = demo.inside(_INSIDE, 'stock', *more)
     rows = _rows(options, ours, stock)
     wrong = [
-        f'{row["op"]}: not as it should be' for row in rows if not row['ok']
+        f'{row["op"]} (Nova {row["nova"]}): not as it should be'
+        for row in rows
+        if not row['ok']
     ]
-    if not options.only and len(rows) < LEAST:
-        wrong.append(f'{len(rows)} operations, {LEAST} are wanted')
+    different = {row['op'] for row in rows}
+    if not options.only and len(different) < LEAST:
+        wrong.append(f'{len(different)} operations, {LEAST} are wanted')
     return {'operations': rows}, wrong
 
 
@@ -141,51 +142,45 @@ def _handovers(options: argparse.Namespace) -> tuple[Json, list[str]]:
 def _rows(options: argparse.Namespace, ours: Json, stock: Json) -> list[Json]:
     from korora_tools.prove.life import table
 
-    nova = _nova()
-    rows = []
-    for one in table.chosen(options.only):
-        protected, plain = ours[one.op]['vtpm'], ours[one.op]['plain']
-        there = stock.get(one.op, {}).get('plain', {})
-        good = (
-            protected['seen'] == one.expected
-            and not any(row.get('after') for row in (protected, plain, there))
-            and protected['guest_secret'] != 'lost'
-            and (options.no_stock or plain['seen'] == there['seen'])
-        )
-        rows.append(
-            {
-                'op': one.op,
-                'what': one.what,
-                'nova': nova,
-                'stock': there.get('seen', 'not run'),
-                'korora': protected['seen'],
-                'plain': plain['seen'],
-                'expected': one.expected,
-                'ok': good,
-                'after': {
-                    name: row['after']
-                    for name, row in (
-                        ('korora', protected),
-                        ('plain', plain),
-                        ('stock', there),
-                    )
-                    if row.get('after')
-                },
-                'guest_secret': protected['guest_secret'],
-                'test': one.test,
-                'seconds': protected['seconds'],
-            }
-        )
-    return rows
+    there = next(iter(stock.values()), {})
+    return [
+        _row(one, nova, found[one.op], there.get(one.op))
+        for nova, found in ours.items()
+        for one in table.chosen(options.only)
+        if one.op in found
+    ]
 
 
-def _nova() -> str:
-    """Nova's major release in the tools' virtual environment."""
-    found: collections.Counter[str] = collections.Counter(
-        match.group(1)
-        for path in pathlib.Path(checkout.VENV).glob(
-            'lib/python3*/site-packages/nova-*.dist-info'
-        )
-        if (match := re.match(r'nova-(\d+)\.', path.name))
+def _row(
+    one: operations.Operation, nova: str, here: Json, there: Json | None
+) -> Json:
+    """A row of the report.
+
+    :param there: what stock Nova did, None if it was not asked.
+    """
+    seen = {'korora': here['vtpm'], 'plain': here['plain']}
+    if there is not None:
+        seen['stock'] = there['plain']
+    after = {
+        name: row['after'] for name, row in seen.items() if row.get('after')
+    }
+    good = (
+        not after
+        and here['vtpm']['seen'] == one.expected
+        and here['vtpm']['guest_secret'] != 'lost'
+        and (there is None or here['plain']['seen'] == there['plain']['seen'])
     )
-    return found.most_common(1)[0][0]
+    return {
+        'op': one.op,
+        'what': one.what,
+        'nova': nova,
+        'stock': seen['stock']['seen'] if there else 'not run',
+        'korora': here['vtpm']['seen'],
+        'plain': here['plain']['seen'],
+        'expected': one.expected,
+        'ok': good,
+        'after': after,
+        'guest_secret': here['vtpm']['guest_secret'],
+        'test': one.test,
+        'seconds': here['vtpm']['seconds'],
+    }

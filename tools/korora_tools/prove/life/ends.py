@@ -34,7 +34,7 @@ def _made(s: Stage, **how: Any) -> str:
         s.world.delete(made['id'])
 
 
-@apart('create', 'ACTIVE', f'{LIFE}.test_first_start')
+@apart('create', 'ACTIVE', f'{LIFE}.test_first_start', older=True)
 def create(s: Stage) -> str:
     """Created where the scheduler likes."""
     return _made(s)
@@ -95,7 +95,7 @@ def _gone(s: Stage, server: str) -> str:
     return f'gone, left: {left}' if left else GONE
 
 
-@apart('delete', GONE, LIFE)
+@apart('delete', GONE, LIFE, older=True)
 def delete(s: Stage) -> str:
     """Deleted while it runs."""
     server = _new(s)

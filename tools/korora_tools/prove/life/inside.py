@@ -17,7 +17,7 @@ from korora_tools import ui
 from korora_tools.demo import world as w
 from korora_tools.lab import paths
 from korora_tools.prove.faults import operator
-from korora_tools.prove.life import table
+from korora_tools.prove.life import series, table
 from korora_tools.prove.life.operations import Operation
 from korora_tools.prove.life.stage import (
     TROUBLES,
@@ -29,6 +29,12 @@ from korora_tools.prove.life.stage import (
 Json = dict[str, Any]
 #: A guest's crash that its console shows as the emulator's.
 REPEATS = 3
+NEWER = '34'
+#: Which release each host's nova-compute is of.
+MIXES = {
+    'mixed': {'h1': series.OLDER, 'h2': NEWER},
+    series.OLDER: {'h1': series.OLDER, 'h2': series.OLDER},
+}
 
 
 def prepare(world: w.World) -> None:
@@ -90,17 +96,11 @@ def _once(stage: Stage, one: Operation) -> Json:
     return row
 
 
-def main() -> int:
-    out, cloud, *only = sys.argv[1:]
-    world = w.World(paths.Lab.default(), ui.say)
-    stock = cloud == 'stock'
-    stages = {
-        kind: Stage(world, kind, stock)
-        for kind in (('plain',) if stock else ('vtpm', 'plain'))
-    }
-    found: dict[str, Json] = {}
-    prepare(world)
-    chosen = table.chosen(only[0] if only else None)
+def every(
+    stages: dict[str, Stage], chosen: list[Operation], nova: str
+) -> Json:
+    """What came of each operation, by kind of server."""
+    found: Json = {}
     for number, one in enumerate(chosen, 1):
         for kind, stage in stages.items():
             row = run(stage, one)
@@ -108,15 +108,33 @@ def main() -> int:
             good = not row['after'] and (
                 kind != 'vtpm' or row['seen'] == one.expected
             )
-            world.say(
-                f'{"ok " if good else "!!!"} {number}/{len(chosen)} '
+            stage.world.say(
+                f'{"ok " if good else "!!!"} {nova}: {number}/{len(chosen)} '
                 f'{one.op} ({kind}): {row["seen"]}'
                 + (f'; {row["after"]}' if row['after'] else '')
                 + f' ({row["seconds"]:.0f} s)'
             )
-        pathlib.Path(out).write_text(json.dumps(found, indent=1))
     for stage in stages.values():
         stage.discard()
+    return found
+
+
+def main() -> int:
+    out, cloud, *only = sys.argv[1:]
+    world = w.World(paths.Lab.default(), ui.say)
+    kinds = ('plain',) if cloud == 'stock' else ('vtpm', 'plain')
+    stages = {kind: Stage(world, kind, cloud == 'stock') for kind in kinds}
+    prepare(world)
+    chosen = table.chosen(only[0] if only else None)
+    found = {NEWER: every(stages, chosen, NEWER)}
+    older = [one for one in chosen if one.older]
+    if cloud != 'stock' and older:
+        for name, hosts in MIXES.items():
+            series.switch(world, hosts)
+            for stage in stages.values():
+                stage.calm()
+            found[name] = every(stages, older, name)
+    pathlib.Path(out).write_text(json.dumps(found, indent=1))
     return 0
 
 

@@ -43,7 +43,12 @@ def live(s: Stage) -> str:
     return _live(s, None)
 
 
-@operation('live migration to a host', MOVED, f'{LIVE}.test_there_and_back')
+@operation(
+    'live migration to a host',
+    MOVED,
+    f'{LIVE}.test_there_and_back',
+    older=True,
+)
 def live_named(s: Stage) -> str:
     """To a host by name."""
     return _live(s, s.other)
@@ -69,6 +74,7 @@ def live_stopped(s: Stage) -> str:
     'live migration to an untrusted host',
     NONE_LEFT,
     f'{LIVE}.test_untrusted_destination',
+    older=True,
 )
 def live_untrusted(s: Stage) -> str:
     """To an untrusted host by name."""
@@ -100,7 +106,9 @@ def live_from_changed(s: Stage) -> str:
         s.mended(s.home)
 
 
-@operation('live migration aborted', SAME, f'{LIVE}.test_aborted_stream')
+@operation(
+    'live migration aborted', SAME, f'{LIVE}.test_aborted_stream', older=True
+)
 def live_aborted(s: Stage) -> str:
     """Aborted in mid-stream."""
     with net.slow(s.home):
@@ -132,6 +140,7 @@ def live_completed(s: Stage) -> str:
     'live migration without service',
     NONE_LEFT,
     f'{LIVE}.test_service_down',
+    older=True,
 )
 def live_without_service(s: Stage) -> str:
     """While the attestation service is down."""
@@ -227,13 +236,15 @@ def _resize(s: Stage, flavor: str) -> str:
     return s.act('resize', {'flavorRef': flavor})
 
 
-@operation('cold migration, confirmed', f'{VERIFY} > {MOVED}', COLD)
+@operation(
+    'cold migration, confirmed', f'{VERIFY} > {MOVED}', COLD, older=True
+)
 def cold(s: Stage) -> str:
     """Moved through a power-off, and confirmed."""
     return _confirmed(s, lambda: _cold(s))
 
 
-@operation('cold migration, reverted', f'{VERIFY} > {SAME}', COLD)
+@operation('cold migration, reverted', f'{VERIFY} > {SAME}', COLD, older=True)
 def cold_reverted(s: Stage) -> str:
     """Moved through a power-off, and taken back."""
     return _reverted(s, lambda: _cold(s))
@@ -265,7 +276,7 @@ def cold_stopped_reverted(s: Stage) -> str:
     return _reverted(s, lambda: s.act('os-stop'), lambda: _cold(s))
 
 
-@operation('resize, confirmed', f'{VERIFY} > {MOVED}', COLD)
+@operation('resize, confirmed', f'{VERIFY} > {MOVED}', COLD, older=True)
 def resize(s: Stage) -> str:
     """To a bigger flavor, on another host."""
     s.spoilt = True

@@ -29,6 +29,7 @@ class Operation:
     :param expected: what must come of a protected server.
     :param test: what shows the same without a cloud.
     :param apart: it makes servers of its own.
+    :param older: it runs with nova-compute of the release before, too.
     """
 
     op: str
@@ -37,19 +38,25 @@ class Operation:
     run: Run
     what: str
     apart: bool
+    older: bool
 
 
 ALL: list[Operation] = []
 
 
 def operation(
-    op: str, expected: str, test: str, *, apart: bool = False
+    op: str,
+    expected: str,
+    test: str,
+    *,
+    apart: bool = False,
+    older: bool = False,
 ) -> Callable[[Run], Run]:
     """Add a row; the function's docstring says what is done."""
 
     def add(run: Run) -> Run:
         what = (run.__doc__ or '').strip().splitlines()[0]
-        ALL.append(Operation(op, expected, test, run, what, apart))
+        ALL.append(Operation(op, expected, test, run, what, apart, older))
         return run
 
     return add

@@ -24,7 +24,12 @@ HARD = {'type': 'HARD'}
 KEEP_DELETED = 'reclaim_instance_interval = 3600'
 
 
-@operation('stop and start', f'{OFF} > {SAME}', f'{LIFE}.test_stop_and_start')
+@operation(
+    'stop and start',
+    f'{OFF} > {SAME}',
+    f'{LIFE}.test_stop_and_start',
+    older=True,
+)
 def stop(s: Stage) -> str:
     """Stopped, started again."""
     return s.in_turn(lambda: s.act('os-stop'), lambda: s.act('os-start'))
@@ -36,7 +41,7 @@ def soft_reboot(s: Stage) -> str:
     return s.act('reboot', {'type': 'SOFT'})
 
 
-@operation('hard reboot', SAME, f'{LIFE}.test_hard_reboot')
+@operation('hard reboot', SAME, f'{LIFE}.test_hard_reboot', older=True)
 def hard_reboot(s: Stage) -> str:
     """Rebooted by its host."""
     return s.act('reboot', HARD)
@@ -52,6 +57,7 @@ def pause(s: Stage) -> str:
     'suspend and resume',
     f'SUSPENDED same > {SAME}',
     f'{LIFE}.test_suspend_and_resume',
+    older=True,
 )
 def suspend(s: Stage) -> str:
     """Suspended to its host's disk, resumed."""
@@ -131,6 +137,7 @@ def stop_without_service(s: Stage) -> str:
     'start without service',
     f'{OFF} > failed SERVICE_UNAVAILABLE; {OFF}',
     f'{LIFE}.test_start_refused',
+    older=True,
 )
 def start_without_service(s: Stage) -> str:
     """Stopped; started while the service is down."""
