@@ -142,7 +142,7 @@ def _handovers(options: argparse.Namespace) -> tuple[Json, list[str]]:
 def _rows(options: argparse.Namespace, ours: Json, stock: Json) -> list[Json]:
     from korora_tools.prove.life import table
 
-    there = next(iter(stock.values()), {})
+    there: Json = next(iter(stock.values()), {})
     return [
         _row(one, nova, found[one.op], there.get(one.op))
         for nova, found in ours.items()
