@@ -12,6 +12,7 @@ from docutils.statemachine import StringList
 from korora_nova import errors
 from korora_nova.custody import exits
 from korora_nova.rats import eventlog, policy
+from korora_tools.prove.life import groups
 
 
 class Reasons(Directive):
@@ -62,6 +63,23 @@ class Exits(Directive):
     def run(self) -> list[nodes.Node]:
         table = {'states': _state_table, 'exits': _exit_table}
         return _parse(self, list(table[self.arguments[0]]()))
+
+
+class Operations(Directive):
+    """``.. korora-operations::``: what Nova does with protected servers."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_operation_table()))
+
+
+def _operation_table() -> collections.abc.Iterator[str]:
+    yield from _head(
+        'Operation', 'What is checked', 'Who holds the key then', 'If it fails'
+    )
+    for one in groups.GROUPS:
+        yield from _row(one.name, one.checked, one.key, one.fails)
 
 
 def _state_table() -> collections.abc.Iterator[str]:
@@ -143,4 +161,5 @@ def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive('korora-quirks', Quirks)
     app.add_directive('korora-policy-rules', PolicyRules)
     app.add_directive('korora-exits', Exits)
+    app.add_directive('korora-operations', Operations)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

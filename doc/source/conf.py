@@ -4,7 +4,8 @@
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'ext'))
+DOC = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(DOC / 'ext'), str(DOC.parent / 'tools')]
 
 project = 'Kororā for Nova'
 copyright = 'Korora developers'
