@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import pathlib
 import pickle
+import struct
 import threading
 from collections.abc import Callable
 from multiprocessing import connection as mp
@@ -15,7 +16,7 @@ from typing import Any
 import fixtures
 import sqlalchemy as sa
 from tpm2_pytss import ESAPI
-from tpm2_pytss.constants import TPM2_CAP
+from tpm2_pytss.constants import TPM2_CAP, TPM2_CC, TPM2_ST
 
 from korora_nova.attester.socket_client import AgentClient
 from korora_nova.cmd import anchor
@@ -33,6 +34,20 @@ _context.set_forkserver_preload(['tests.faults.children'])
 
 class Gone(Exception):
     """The process is not there, or does not answer."""
+
+
+def flush(esapi: ESAPI, handle: int) -> None:
+    """TPM2_FlushContext of what another connection has loaded.
+
+    :raises RuntimeError: the TPM refuses.
+    """
+    command = struct.pack(
+        '>HIII', TPM2_ST.NO_SESSIONS, 14, TPM2_CC.FlushContext, handle
+    )
+    esapi.tcti.transmit(command)
+    code = int.from_bytes(esapi.tcti.receive()[6:10], 'big')
+    if code:
+        raise RuntimeError(f'TPM2_FlushContext({handle:#x}): {code:#x}')
 
 
 class Actor:
@@ -239,7 +254,7 @@ class Machine(hosts.Machine):
                     capability=TPM2_CAP.HANDLES, prop=first, property_count=32
                 )
                 for handle in list(data.data.handles):
-                    esapi.flush_context(esapi.load_blob(handle))
+                    flush(esapi, int(handle))
 
     def power_off(self) -> None:
         """The agent, the guests and the TPM's volatile memory are gone."""
