@@ -19,6 +19,7 @@ from korora_tools.lab import (
     net,
     paths,
     processes,
+    ssh,
 )
 
 # Says whose the namespaces are; gone after a reboot, as they are.
@@ -85,6 +86,7 @@ def _up(lab: paths.Lab, stock: bool) -> None:
     (lab.data / 'lock').mkdir(exist_ok=True)
     _mount_points(lab)
     config.write_all(lab, stock)
+    ssh.make_key(lab)
     if not stock:
         attestation.configure(lab)
         machine.make_vendor(lab)

@@ -50,18 +50,27 @@ def prepare(lab: paths.Lab, host: str) -> None:
 
 
 def _key(lab: paths.Lab) -> pathlib.Path:
-    key = lab.cache / 'ssh/id'
-    if not key.exists():
-        key.parent.mkdir(exist_ok=True)
-        done = subprocess.run(
-            ['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', str(key)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ui.Problem(f'ssh-keygen: {done.stderr.strip()}')
-    return key
+    return lab.cache / 'ssh/id'
+
+
+def make_key(lab: paths.Lab) -> None:
+    """What all hosts will share, unless it is there.
+
+    :raises Problem: ssh-keygen failed.
+    """
+    key = _key(lab)
+    if key.exists():
+        return
+    key.parent.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', str(key)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        raise ui.Problem(f'ssh-keygen: {done.stderr.strip()}')
 
 
 def start(lab: paths.Lab, host: str) -> None:

@@ -58,7 +58,8 @@ def create_untrusted(s: Stage) -> str:
 )
 def create_forced(s: Stage) -> str:
     """Created with --availability-zone nova:HOST."""
-    return _made(s, availability_zone='nova:' + UNTRUSTED)
+    with s.enabled(UNTRUSTED):
+        return _made(s, availability_zone='nova:' + UNTRUSTED)
 
 
 @apart(

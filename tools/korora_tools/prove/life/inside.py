@@ -16,7 +16,6 @@ from typing import Any
 from korora_tools import ui
 from korora_tools.demo import world as w
 from korora_tools.lab import paths
-from korora_tools.prove.faults import operator
 from korora_tools.prove.life import series, table
 from korora_tools.prove.life.operations import Operation
 from korora_tools.prove.life.stage import (
@@ -75,7 +74,6 @@ def _once(stage: Stage, one: Operation) -> Json:
     began = time.monotonic()
     row: Json = {'seen': '', 'after': '', 'guest_secret': 'n/a'}
     try:
-        operator.audit_placement(stage.lab)
         if one.apart:
             row['seen'] = one.run(stage)
             row['seconds'] = round(time.monotonic() - began, 1)

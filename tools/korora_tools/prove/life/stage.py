@@ -19,6 +19,7 @@ from korora_tools.demo import continuity
 from korora_tools.demo import world as w
 from korora_tools.demo.migration import REASON
 from korora_tools.lab import client, onboard, paths, processes
+from korora_tools.prove.faults import operator
 from korora_tools.prove.faults.victims import VICTIMS
 
 Json = dict[str, Any]
@@ -35,7 +36,6 @@ KINDS = {'vtpm': 'vtpm', 'plain': 'plain'}
 #: Statuses of a migration's record at which Nova does no more by itself.
 _RESTING = client.ENDED | {'finished', 'confirmed', 'reverted'}
 _SEALED = re.compile(r'TICK n=\d+ .* sealed=(\S+)')
-_TICK = re.compile(r'TICK n=(\d+) ')
 _BY_NAME = {victim.name: victim for victim in VICTIMS}
 
 TROUBLES = (
@@ -253,6 +253,8 @@ class Stage:
         finally:
             back()
             self.calm()
+            # What died may have left allocations, which fill a host
+            operator.audit_placement(self.lab)
 
     def tampered(self, host: str) -> None:
         """Its boot state changes; ``lab reboot`` mends it."""
@@ -324,7 +326,6 @@ class Stage:
         ``n/a`` without a vTPM.
         """
         if not self.protected:
-            self._await_tick()
             return 'n/a'
         return 'kept' if self._sealed_word() == self.word else 'lost'
 
@@ -335,7 +336,6 @@ class Stage:
     def _sealed_word(self, whole: bool = False) -> str:
         """What the guest unseals from now on."""
         if not self.protected:
-            self._await_tick()
             return ''
         mark = 0 if whole else len(self._console())
 
@@ -345,14 +345,6 @@ class Stage:
 
         ui.wait('the guest to unseal its word', lambda: bool(words()), GUEST)
         return words()[-1]
-
-    def _await_tick(self) -> None:
-        before = _TICK.findall(self._console())[-1:]
-        ui.wait(
-            'the guest',
-            lambda: _TICK.findall(self._console())[-1:] not in (before, []),
-            GUEST,
-        )
 
     def emulator_crashed(self) -> bool:
         """The guest's console shows a crash that is the emulator's."""
