@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ from korora_nova.tpm.device import Tpm
 LOG = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
+#: Parts of an IMA list, each of ``evidence.MAX_IMA_LOG`` bytes.
+_MAX_PARTS = 256
 #: Refusals that say nothing about the request itself.
 _AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
 #: Refusals of a challenge that came with an earlier answer.
@@ -234,14 +237,12 @@ class Attester:
         :raises Conflict: IMA_CONTINUITY, the service has to see the
             whole list; see :meth:`continuing`.
         """
-        text = messages.dumps(body)
-        qualifying = evidence.qualify(
-            challenge.value, body.PURPOSE, self.host, text.encode()
-        )
-        identity = self.identity
-        offset = 0 if whole else self._ima_offset
-        with self.tpm.operation() as operation:
-            quote = keys.quote(operation, identity, qualifying, pcrs)
+        start = 0 if whole else self._ima_offset
+        offset = self._upload(start)
+        if offset != start:
+            # That takes its time, and so challenge and values are old
+            challenge, pcrs = self.challenge(challenge.challenge_class), None
+        quote, text = self._quote(challenge, body, pcrs)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(offset)
         proof = evidence.Evidence(
@@ -255,6 +256,60 @@ class Attester:
         self._ima_offset = answer.ima_offset
         result = self.result = self.verify(answer.result, self.host)
         return Answered(answer, result, quote, challenge, boot.now())
+
+    def _quote(
+        self,
+        challenge: Challenge,
+        body: bodies.Body,
+        pcrs: Mapping[int, bytes] | None,
+    ) -> tuple[Quote, str]:
+        """A quote over a body, and the text of that."""
+        text = messages.dumps(body)
+        qualifying = evidence.qualify(
+            challenge.value, body.PURPOSE, self.host, text.encode()
+        )
+        identity = self.identity
+        with self.tpm.operation() as operation:
+            return keys.quote(operation, identity, qualifying, pcrs), text
+
+    def _upload(self, offset: int) -> int:
+        """Send the IMA list in parts, up to one that evidence can hold.
+
+        The service keeps them: after a fault it says where to go on.
+
+        :returns: where the evidence goes on.
+        """
+        for _ in range(_MAX_PARTS):
+            part = self._collector.part(offset)
+            if not part:
+                return offset
+            try:
+                offset = self._send_part(offset, part)
+            except errors.Conflict as exc:
+                upto = exc.details.get('upto', '')
+                if not upto.isdecimal() or int(upto) == offset:
+                    raise
+                offset = int(upto)
+        raise errors.TooLarge(
+            errors.Reason.TOO_LARGE,
+            'The IMA measurement list grows faster than it can be sent.',
+        )
+
+    def _send_part(self, offset: int, part: bytes) -> int:
+        challenge = self.challenge()
+        digest = hashlib.sha256(part).hexdigest()
+        quote, text = self._quote(
+            challenge, bodies.ListPart(offset, digest), None
+        )
+        proof = evidence.Evidence(quote, b'', part)
+        purpose = bodies.ListPart.PURPOSE
+        answer = self._submit(
+            Request(challenge.value.hex(), purpose, text, proof.to_json())
+        )
+        upto = answer.get('upto')
+        if type(upto) is not int or not offset < upto:
+            raise malformed_answer('upto')
+        return upto
 
     def _submit(self, request: Request) -> Json:
         try:

@@ -56,6 +56,16 @@ class Collector:
                 return Logs(uefi, ima[1:], ima_offset, systemd)
         return Logs(uefi, _read(self.ima_path, limit), 0, systemd)
 
+    def part(self, offset: int) -> bytes:
+        """A part of the IMA list, if it goes on for longer than evidence.
+
+        :returns: empty if evidence can hold what follows the offset.
+        :raises Unavailable: TPM_UNAVAILABLE, it is unreadable.
+        """
+        limit = evidence.MAX_IMA_LOG
+        content = _most(self.ima_path, limit + 1, offset)
+        return content[:limit] if len(content) > limit else b''
+
 
 def _beginning(path: str, limit: int) -> bytes:
     """What there is of systemd's log; without it less is explained."""
@@ -67,11 +77,21 @@ def _beginning(path: str, limit: int) -> bytes:
 
 
 def _read(path: str, limit: int, offset: int = 0) -> bytes:
+    content = _most(path, limit + 1, offset)
+    if len(content) > limit:
+        raise errors.TooLarge(
+            errors.Reason.TOO_LARGE,
+            f'The measurement log {path} is longer than {limit} bytes.',
+        )
+    return content
+
+
+def _most(path: str, size: int, offset: int) -> bytes:
     try:
         with open(path, 'rb') as stream:
             if offset:
                 _skip(stream, offset)
-            content = stream.read(limit + 1)
+            return stream.read(size)
     except FileNotFoundError:
         return b''
     except OSError as exc:
@@ -79,12 +99,6 @@ def _read(path: str, limit: int, offset: int = 0) -> bytes:
             errors.Reason.TPM_UNAVAILABLE,
             f'The measurement log {path} cannot be read: {exc.strerror}.',
         ) from None
-    if len(content) > limit:
-        raise errors.TooLarge(
-            errors.Reason.TOO_LARGE,
-            f'The measurement log {path} is longer than {limit} bytes.',
-        )
-    return content
 
 
 def _skip(stream: BinaryIO, offset: int) -> None:

@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima
@@ -36,6 +37,27 @@ __all__ = [
 ]
 
 _R = errors.Reason
+
+
+def _nothing(offset: int) -> Iterable[bytes]:
+    """Nothing is known of a list."""
+    raise errors.Conflict(_R.IMA_CONTINUITY)
+
+
+class Known(NamedTuple):
+    """What is known of a host's list, if not all of it comes with evidence.
+
+    :param state: where an appraisal ended.
+    :param parts: gives the list from an offset on, up to where the evidence
+        goes on.
+    :raises Conflict: ``parts``; IMA_CONTINUITY, it is not known.
+    """
+
+    state: ima.State | None = None
+    parts: Callable[[int], Iterable[bytes]] = _nothing
+
+
+_NOTHING = Known()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +104,7 @@ def appraise(
     body: bytes,
     policies: Sequence[BoundPolicy],
     last_clock: Clock | None,
-    ima_state: ima.State | None = None,
+    known: Known = _NOTHING,
     memos: ima.Memos | None = None,
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
@@ -94,7 +116,8 @@ def appraise(
 
     :param policies: all that apply to the host; none means distrust.
     :param last_clock: of the host's last accepted evidence.
-    :param ima_state: where the list goes on, if not all of it was sent.
+    :param known: of the list, before what was sent. It is judged again by
+        rules that are new.
     :param memos: what lists of other hosts were seen to hold; None: nothing.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
@@ -103,11 +126,11 @@ def appraise(
     signed = verify_signed(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
-    quote = _quote(signed, evidence, ima_state)
+    quote = _quote(signed, evidence, known)
     _check_clock(quote.clock, last_clock)
     state = _state(quote, evidence)
     judged = [bound.judge(state) for bound in policies]
-    measured, fault = _measure(evidence, quote, judged, ima_state, memos)
+    measured, fault = _measure(evidence, quote, judged, known, memos)
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -120,7 +143,7 @@ def appraise(
 
 
 def _quote(
-    signed: SignedQuote, evidence: Evidence, ima_state: ima.State | None
+    signed: SignedQuote, evidence: Evidence, known: Known
 ) -> VerifiedQuote:
     """The quote with its values; the list tells that of PCR 10.
 
@@ -135,12 +158,14 @@ def _quote(
         ):
             raise
         first = exc
+    state, earlier = _before(evidence, known, ())
     try:
         moved = ima.locate(
             evidence.ima_log,
             read[ima.IMA_PCR],
             lambda value: signed.over({BANK: {**read, ima.IMA_PCR: value}}),
-            state=ima_state if evidence.ima_offset else None,
+            state=state,
+            earlier=earlier,
         )
     except errors.EvidenceError:
         # Whoever sent it: no value is proved, and nothing may be recorded.
@@ -187,17 +212,35 @@ def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
         return dataclasses.replace(state, log_fault=Finding.of(exc))
 
 
+def _before(
+    evidence: Evidence, known: Known, rules: Iterable[ima.Rules]
+) -> tuple[ima.State | None, ima.Parts]:
+    """Where an appraisal begins, and what lies between that and the log.
+
+    :raises Conflict: IMA_CONTINUITY.
+    """
+    offset, state = evidence.ima_offset, known.state
+    if not offset:
+        return None, tuple
+    if state is not None and (
+        state.bytes > offset
+        or any(one.fingerprint not in state.results for one in rules)
+    ):
+        state = None
+    if state is not None and state.bytes == offset:
+        return state, tuple
+    start = state.bytes if state is not None else 0
+    return state, lambda: known.parts(start)
+
+
 def _measure(
     evidence: Evidence,
     quote: VerifiedQuote,
     judged: Sequence[Judgement],
-    ima_state: ima.State | None,
+    known: Known,
     memos: ima.Memos | None,
 ) -> tuple[ima.Measured | None, Finding | None]:
     """One pass over the list for all policies, or why it is refused."""
-    offset = evidence.ima_offset
-    if offset and (ima_state is None or ima_state.bytes != offset):
-        raise errors.Conflict(_R.IMA_CONTINUITY)
     wanted = not judged or any(item.ima is not None for item in judged)
     if not wanted and not any(quote.pcrs[ima.IMA_PCR]):
         return None, None
@@ -206,6 +249,7 @@ def _measure(
         for item in judged
         if (one := item.ima_rules) is not None
     }
+    state, earlier = _before(evidence, known, rules.values())
     if memos is not None and len(rules) == 1:
         for one in rules.values():
             ima.prepare(one, memos)
@@ -215,10 +259,14 @@ def _measure(
             quote.pcrs,
             tuple(rules.values()),
             banks=quote.banks,
-            state=ima_state if offset else None,
+            state=state,
             memos=memos,
+            earlier=earlier,
         ), None
     except errors.EvidenceError as exc:
+        if evidence.ima_offset and state is not known.state:
+            # What was accepted once may be of another boot, or changed.
+            raise errors.Conflict(_R.IMA_CONTINUITY) from exc
         return None, Finding.of(exc)
 
 

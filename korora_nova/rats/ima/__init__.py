@@ -18,8 +18,15 @@ fast, ``binary`` and ``text`` (by form), ``shape``, ``hashing``, ``memo`` and
 ``log``.
 """
 
+from korora_nova.rats.ima.buffer import Parts
 from korora_nova.rats.ima.log import ImaLog, parse
-from korora_nova.rats.ima.measure import MAX_MOVED, Measured, locate, measure
+from korora_nova.rats.ima.measure import (
+    MAX_MOVED,
+    Measured,
+    entries,
+    locate,
+    measure,
+)
 from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.prepare import prepare
 from korora_nova.rats.ima.records import IMA_PCR
@@ -45,9 +52,11 @@ __all__ = [
     'MAX_TEMPLATE_DATA',
     'Measured',
     'Memos',
+    'Parts',
     'Rules',
     'State',
     'Tally',
+    'entries',
     'locate',
     'measure',
     'parse',

@@ -51,12 +51,10 @@ class Measured:
 
     def files(self) -> Iterator[Entry]:
         """The newly covered entries, one at a time."""
-        form, template_hash = self.state.form, self.state.template_hash
-        buffer = Buffer(self._parts())
-        for _ in range(self.entries):
-            record = buffer.record(form, template_hash, check=False)
-            yield entry_of(record, buffer.at)
-            buffer.at = record.end
+        state = self.state
+        return entries(
+            self._parts, state.form, state.template_hash, self.entries
+        )
 
 
 class _Target(NamedTuple):
@@ -174,6 +172,20 @@ def locate(
         'list leads to after the one that was read.',
         place=f'{bank}:{index}',
     )
+
+
+def entries(
+    parts: Parts, form: str, template_hash: str, count: int
+) -> Iterator[Entry]:
+    """The first entries of a list that was appraised, one at a time.
+
+    :raises EvidenceError: it is not such a list.
+    """
+    buffer = Buffer(parts())
+    for _ in range(count):
+        record = buffer.record(form, template_hash, check=False)
+        yield entry_of(record, buffer.at)
+        buffer.at = record.end
 
 
 def _parts(earlier: Parts, log: bytes) -> Parts:

@@ -57,7 +57,7 @@ class Host:
             body=b'{}',
             policies=[bound],
             last_clock=None,
-            ima_state=state,
+            known=appraise.Known(state),
             memos=memos,
         )
         assert appraisal.tier == Tier.AFFIRMING, appraisal.reasons
