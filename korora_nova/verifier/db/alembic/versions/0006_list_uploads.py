@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measurement lists that are sent in parts, before they are judged."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -10,7 +8,7 @@ from sqlalchemy.dialects import mysql
 revision = '0006'
 down_revision = '0005'
 
-_TABLE: dict[str, Any] = {
+_TABLE: dict[str, str] = {
     'mysql_engine': 'InnoDB',
     'mysql_charset': 'utf8mb4',
     'mysql_collate': 'utf8mb4_bin',
