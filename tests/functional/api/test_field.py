@@ -18,7 +18,8 @@ class LongListTest(base.ApiTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.MockPatchObject(evidence, 'MAX_IMA_LOG', CAP))
+        for name in ('MAX_IMA_LOG', 'MAX_IMA_READ'):
+            self.useFixture(fixtures.MockPatchObject(evidence, name, CAP))
         self.old = self.host('h1')
         self.old.go_on()
         self.old.claim(SERVER)
