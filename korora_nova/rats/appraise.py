@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from korora_nova import errors
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 _R = errors.Reason
+#: Guesses where a list goes on that was trimmed, and came in parts.
+_LONG_LISTS = 4
 
 
 def _nothing(offset: int) -> Iterable[bytes]:
@@ -44,20 +47,82 @@ def _nothing(offset: int) -> Iterable[bytes]:
     raise errors.Conflict(_R.IMA_CONTINUITY)
 
 
+class Seen(NamedTuple):
+    """Of the same boot, what was appraised of a list that may go on.
+
+    :param offset: where it ends, and there ``state`` is, if it can be read.
+    :param tail: what is before that, up to ``ima.TAIL`` bytes.
+    :param parts: gives the list from an offset on, up to the end.
+    """
+
+    offset: int
+    state: ima.State | None
+    tail: bytes
+    parts: Callable[[int], Iterable[bytes]]
+
+
 class Known(NamedTuple):
     """What is known of a host's list, if not all of it comes with evidence.
 
-    :param state: where an appraisal ended.
+    :param state: where an appraisal ended; None if all of the list comes.
     :param parts: gives the list from an offset on, up to where the evidence
         goes on.
+    :param seen: of the boot with a resetCount, if the kernel has dropped the
+        beginning of the list.
     :raises Conflict: ``parts``; IMA_CONTINUITY, it is not known.
     """
 
     state: ima.State | None = None
     parts: Callable[[int], Iterable[bytes]] = _nothing
+    seen: Callable[[int], Seen | None] = lambda reset_count: None
 
 
 _NOTHING = Known()
+
+
+class Listed(NamedTuple):
+    """A list as it comes, or in its place after what was seen of it.
+
+    :param log: ``offset`` bytes of the list precede it.
+    :param dropped: bytes of the list before what the kernel still shows.
+    :param lost: what it has dropped was not seen.
+    """
+
+    log: bytes
+    offset: int
+    known: Known
+    dropped: int = 0
+    lost: bool = False
+
+    def parts(self) -> Iterable[bytes]:
+        """The list from its beginning, or from where the kernel's begins."""
+        if self.offset:
+            yield from self.known.parts(0)
+        yield self.log
+
+    def after(self, place: int, seen: Seen) -> Listed:
+        """What follows ``place``, as what follows what was seen."""
+        rest = max(0, self.offset - place)
+        earlier = self.known.parts
+
+        def parts(start: int) -> Iterator[bytes]:
+            yield from seen.parts(start)
+            if rest:
+                yield from _skip(place, earlier(0))
+
+        return Listed(
+            self.log[max(0, place - self.offset) :],
+            seen.offset + rest,
+            Known(seen.state, parts),
+            seen.offset - place,
+        )
+
+
+def _skip(size: int, parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        if size < len(part):
+            yield part[size:]
+        size = max(0, size - len(part))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +134,7 @@ class Appraisal:
     :param state: what policies looked at.
     :param measured: the measurement list, None if it was refused or, PCR
         10 having its reset value, there is none and no policy wants one.
+    :param listed: that list, in its place.
     """
 
     tier: Tier
@@ -76,6 +142,7 @@ class Appraisal:
     quote: VerifiedQuote
     state: VerifiedState
     measured: ima.Measured | None
+    listed: Listed
 
     @property
     def reason_ids(self) -> tuple[str, ...]:
@@ -117,7 +184,7 @@ def appraise(
     :param policies: all that apply to the host; none means distrust.
     :param last_clock: of the host's last accepted evidence.
     :param known: of the list, before what was sent. It is judged again by
-        rules that are new.
+        rules that are new. A list without its beginning goes on from there.
     :param memos: what lists of other hosts were seen to hold; None: nothing.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
@@ -126,11 +193,12 @@ def appraise(
     signed = verify_signed(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
-    quote = _quote(signed, evidence, known)
+    listed = _listed(signed, evidence, known)
+    quote = _quote(signed, evidence, listed)
     _check_clock(quote.clock, last_clock)
     state = _state(quote, evidence)
     judged = [bound.judge(state) for bound in policies]
-    measured, fault = _measure(evidence, quote, judged, known, memos)
+    measured, fault = _measure(listed, quote, judged, memos)
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -139,11 +207,35 @@ def appraise(
         findings += judgement.findings
         findings += _of_files(judgement, measured)
     tier = Tier.CONTRAINDICATED if findings else Tier.AFFIRMING
-    return Appraisal(tier, tuple(findings), quote, state, measured)
+    return Appraisal(tier, tuple(findings), quote, state, measured, listed)
+
+
+def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
+    """The list in its place, if the kernel has dropped its beginning."""
+    listed = Listed(evidence.ima_log, evidence.ima_offset, known)
+    first = next(filter(None, listed.parts()), b'') if not known.state else b''
+    if known.state or (first and ima.begins(first)):
+        return listed
+    seen = known.seen(signed.clock.reset_count)
+    if seen is None:
+        return listed._replace(lost=bool(first))
+    places = ima.places(seen.tail, listed.parts)
+    # Each is a replay of what is left, and hosts choose how long that is.
+    most = _LONG_LISTS if listed.offset else None
+    for place in itertools.islice(places, most):
+        found = listed.after(place, seen)
+        try:
+            state, earlier = _before(found, ())
+            pcrs = _quote(signed, evidence, found).pcrs
+        except (errors.EvidenceError, errors.Conflict):
+            continue
+        if ima.leads(found.log, pcrs, state=state, earlier=earlier):
+            return found
+    return listed._replace(lost=True)
 
 
 def _quote(
-    signed: SignedQuote, evidence: Evidence, known: Known
+    signed: SignedQuote, evidence: Evidence, listed: Listed
 ) -> VerifiedQuote:
     """The quote with its values; the list tells that of PCR 10.
 
@@ -158,10 +250,10 @@ def _quote(
         ):
             raise
         first = exc
-    state, earlier = _before(evidence, known, ())
+    state, earlier = _before(listed, ())
     try:
         moved = ima.locate(
-            evidence.ima_log,
+            listed.log,
             read[ima.IMA_PCR],
             lambda value: signed.over({BANK: {**read, ima.IMA_PCR: value}}),
             state=state,
@@ -213,13 +305,13 @@ def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
 
 
 def _before(
-    evidence: Evidence, known: Known, rules: Iterable[ima.Rules]
+    listed: Listed, rules: Iterable[ima.Rules]
 ) -> tuple[ima.State | None, ima.Parts]:
     """Where an appraisal begins, and what lies between that and the log.
 
     :raises Conflict: IMA_CONTINUITY.
     """
-    offset, state = evidence.ima_offset, known.state
+    offset, known, state = listed.offset, listed.known, listed.known.state
     if not offset:
         return None, tuple
     if state is not None and (
@@ -234,28 +326,30 @@ def _before(
 
 
 def _measure(
-    evidence: Evidence,
+    listed: Listed,
     quote: VerifiedQuote,
     judged: Sequence[Judgement],
-    known: Known,
     memos: ima.Memos | None,
 ) -> tuple[ima.Measured | None, Finding | None]:
     """One pass over the list for all policies, or why it is refused."""
     wanted = not judged or any(item.ima is not None for item in judged)
     if not wanted and not any(quote.pcrs[ima.IMA_PCR]):
         return None, None
+    trimmed = Finding(_R.IMA_LOG_TRIMMED, errors.REASONS[_R.IMA_LOG_TRIMMED])
+    if listed.lost:
+        return None, trimmed
     rules = {
         one.fingerprint: one
         for item in judged
         if (one := item.ima_rules) is not None
     }
-    state, earlier = _before(evidence, known, rules.values())
+    state, earlier = _before(listed, rules.values())
     if memos is not None and len(rules) == 1:
         for one in rules.values():
             ima.prepare(one, memos)
     try:
         return ima.measure(
-            evidence.ima_log,
+            listed.log,
             quote.pcrs,
             tuple(rules.values()),
             banks=quote.banks,
@@ -264,7 +358,9 @@ def _measure(
             earlier=earlier,
         ), None
     except errors.EvidenceError as exc:
-        if evidence.ima_offset and state is not known.state:
+        if listed.offset and state is not listed.known.state:
+            if listed.dropped:
+                return None, trimmed
             # What was accepted once may be of another boot, or changed.
             raise errors.Conflict(_R.IMA_CONTINUITY) from exc
         return None, Finding.of(exc)

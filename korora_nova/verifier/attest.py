@@ -234,6 +234,7 @@ def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
                 service, session, attested.host, ChallengeClass.STEADY
             ),
             Served(),
+            outcome.measured.dropped,
         )
 
 

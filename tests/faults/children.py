@@ -19,7 +19,7 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, faultpoints
 from korora_nova.attester import agent as agents
-from korora_nova.attester import boot
+from korora_nova.attester import attest, boot
 from korora_nova.rats import evidence
 from tests.faults import copies, hook, kept, wire
 from tests.support import hosts, service
@@ -144,7 +144,7 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
             'identity': lambda: machine.agent.attester.identity.ek_cert,
             # As after its start, which would disarm it
             'send whole list': lambda: setattr(
-                machine.agent.attester, '_ima_offset', 0
+                machine.agent.attester, '_place', attest._BEGINNING
             ),
         },
     )

@@ -154,6 +154,15 @@ def ima_list(
     """
     problems = []
     entries = length = 0
+    if not ima.begins(next(iter(listed()), b'')):
+        problems.append(
+            warn(
+                'the kernel has dropped the beginning of its list',
+                'the service goes on from what it has appraised in this boot; '
+                'if that is nothing, reboot, and trim the list later',
+            )
+        )
+        return result('ima-list', '', problems)
     try:
         state = ima.measure(b'', pcrs, (), earlier=listed).state
         entries, length = state.entries, state.bytes

@@ -12,7 +12,8 @@ What hosts share is read once if calls share ``memos=ima.Memos()``.
 The module to look in, by question: what an entry may hold, ``templates``;
 how it stands in a list, ``records``; how a list is replayed, ``replay``, and
 fast, ``binary`` and ``text`` (by form), ``shape``, ``hashing``, ``memo`` and
-``prepare``, and in parts, ``buffer``; what is appraised, ``measure``,
+``prepare``, in parts, ``buffer``, and without its beginning, ``trimmed``;
+what is appraised, ``measure``,
 ``judge``, ``aggregate`` and ``state``; what is admitted, ``rules``,
 ``patterns``, ``digests``, ``table`` and ``signature``; a list as objects,
 ``log``.
@@ -24,6 +25,7 @@ from korora_nova.rats.ima.measure import (
     MAX_MOVED,
     Measured,
     entries,
+    leads,
     locate,
     measure,
 )
@@ -39,6 +41,7 @@ from korora_nova.rats.ima.rules import (
 )
 from korora_nova.rats.ima.state import State, Tally
 from korora_nova.rats.ima.templates import MAX_TEMPLATE_DATA, Entry
+from korora_nova.rats.ima.trimmed import TAIL, begins, places
 
 __all__ = [
     'BOOT_AGGREGATE',
@@ -55,10 +58,14 @@ __all__ = [
     'Parts',
     'Rules',
     'State',
+    'TAIL',
     'Tally',
+    'begins',
     'entries',
+    'leads',
     'locate',
     'measure',
     'parse',
+    'places',
     'prepare',
 ]

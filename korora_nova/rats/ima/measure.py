@@ -174,6 +174,28 @@ def locate(
     )
 
 
+def leads(
+    log: bytes,
+    pcrs: Mapping[int, bytes],
+    *,
+    state: State | None,
+    bank: str = 'sha256',
+    index: int = IMA_PCR,
+    earlier: Parts = tuple,
+) -> bool:
+    """Whether a list leads to the quoted PCR; nothing is judged here."""
+    target = _target(pcrs, index, bank)
+    judging, parts = _Judging((), Memos()), _parts(earlier, log)
+    try:
+        if state is None:
+            _whole(parts, target, judging, None, None)
+        else:
+            _suffix(parts, target, judging, state)
+    except (errors.EvidenceError, errors.Conflict):
+        return False
+    return True
+
+
 def entries(
     parts: Parts, form: str, template_hash: str, count: int
 ) -> Iterator[Entry]:

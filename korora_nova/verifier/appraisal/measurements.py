@@ -61,6 +61,13 @@ class ListState:
         """
         return ima.State.from_json(self.document)
 
+    def readable(self) -> ima.State | None:
+        """Parse it; None if it is of another release."""
+        try:
+            return self.read()
+        except errors.Invalid:
+            return None
+
     def entries(self, parts: ima.Parts) -> Iterator[ima.Entry]:
         """Read parts of this list."""
         return ima.entries(
@@ -83,6 +90,7 @@ class Stored:
     fingerprint: str
     states: Sequence[ListState]
     upload: uploads.Upload | None
+    reset_count: int | None = None
 
     def upload_to(self, offset: int) -> uploads.Upload | None:
         """The upload that evidence with this offset continues."""
@@ -112,15 +120,34 @@ class Stored:
                     models.ListUploadPart,
                 )
 
-        return appraise.Known(state, parts)
+        return appraise.Known(
+            state, parts, lambda boot: self._seen(service, boot)
+        )
+
+    def _seen(self, service: Service, boot: int) -> appraise.Seen | None:
+        """What a list may go on from whose beginning was dropped."""
+        if not self.states or self.reset_count != boot:
+            return None
+        newest = self.states[0]
+        end = newest.offset
+        try:
+            tail = segments.tail(service, self.host, end, ima.TAIL)
+        except errors.Conflict:
+            return None
+        return appraise.Seen(
+            end,
+            newest.readable(),
+            tail,
+            lambda start: segments.between(service, self.host, start, end),
+        )
 
     def _state(self, offset: int) -> ima.State:
         for one in self.states:
             if one.offset == offset:
-                try:
-                    return one.read()
-                except errors.Invalid:
+                state = one.readable()
+                if state is None:
                     break
+                return state
         raise errors.Conflict(_R.IMA_CONTINUITY)
 
 
@@ -131,6 +158,8 @@ class Fresh:
     :param base: where its list went on; 0: it was the whole list.
     :param start: where the evidence went on; after ``base`` if there is an
         ``upload``.
+    :param dropped: bytes of the list before what the kernel still shows, if
+        all of that came; ``lost``: they were not seen.
     :param fingerprint: stands for the state without PCR 10 and clock.
     :param document: the state, None if it is stored already.
     :param list_state: None if the list was refused.
@@ -141,6 +170,8 @@ class Fresh:
     base: int
     start: int
     upload: uploads.Upload | None
+    dropped: int
+    lost: bool
     fingerprint: str
     reset_count: int
     document: bytes | None
@@ -175,6 +206,7 @@ def find(service: Service, host: str) -> Stored:
             row.fingerprint if row else '',
             _states(row),
             uploads.find(service, session, host),
+            row.reset_count if row else None,
         )
 
 
@@ -186,33 +218,36 @@ def fresh(
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
     state = ListState(measured.state.to_json()) if measured else None
-    start, upload = (
-        submitted.ima_offset,
-        stored.upload_to(submitted.ima_offset),
-    )
+    listed = appraisal.listed
+    start, upload = listed.offset, stored.upload_to(submitted.ima_offset)
+    base = upload.base if upload else start
+    if listed.dropped:
+        base = stored.states[0].offset
     same = (
         known
         and upload is None
         and _end(stored.states) == (state.offset if state else 0)
     )
     return Fresh(
-        upload.base if upload else start,
+        base,
         start,
         upload,
+        listed.dropped,
+        listed.lost,
         fingerprint,
         appraisal.quote.clock.reset_count,
         None if known else packed.pack(appraisal.state.to_json()),
         state,
-        None if same else _covered(submitted, state),
+        None if same else _covered(listed, state),
     )
 
 
-def _covered(submitted: Evidence, state: ListState | None) -> bytes:
+def _covered(listed: appraise.Listed, state: ListState | None) -> bytes:
     """What of a list was covered by the quote, compressed."""
     if state is None:
         return b''
-    size = max(0, state.offset - submitted.ima_offset)
-    return packed.compress(submitted.ima_log[:size])
+    size = max(0, state.offset - listed.offset)
+    return packed.compress(listed.log[:size])
 
 
 def store(
@@ -237,8 +272,8 @@ def store(
     if new.segment is None and _end(known) != new.offset:
         raise errors.Retry()
     if new.upload is not None and new.list_state is not None:
-        uploads.accept(session, host, new.upload)
-    if new.segment is not None:
+        uploads.accept(session, host, new.upload, new.base, new.dropped)
+    if new.segment is not None and not new.lost:
         refused = new.list_state is None
         start = new.base if refused else new.start
         segments.store(session, host, start, new.segment)
@@ -258,7 +293,8 @@ def store(
 def _continued(known: Sequence[ListState], new: Fresh) -> list[ListState]:
     """The states to remember, newest first."""
     if new.list_state is None:
-        return []
+        # No other list can follow one that was trimmed.
+        return list(known) if new.lost else []
     others = (one for one in known if one.offset != new.offset)
     return [new.list_state, *others][:MAX_STATES]
 

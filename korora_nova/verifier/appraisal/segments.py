@@ -111,6 +111,20 @@ def between(
             yield found[max(start - place, 0) : stop - place]
 
 
+def tail(service: Service, host: str, end: int, size: int) -> bytes:
+    """The last bytes of the list before an offset.
+
+    :raises Conflict: IMA_CONTINUITY, they are not there (any more).
+    """
+    found = b''
+    with service.db.read() as session:
+        for place in reversed(starts(session, host)):
+            if place < end and len(found) < size:
+                found = content(session, host, place)[: end - place] + found
+                end = place
+    return found[-size:]
+
+
 def read(session: orm.Session, host: str, end: int) -> Iterator[bytes]:
     """What was judged, up to an offset, as it is in one transaction."""
     for place, following in itertools.pairwise([*starts(session, host), end]):

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import uuid
 from collections.abc import Collection
 
@@ -121,9 +122,17 @@ def _same(session: orm.Session, host: str, start: int, content: bytes) -> bool:
         return False
 
 
-def accept(session: orm.Session, host: str, upload: Upload) -> None:
+def accept(
+    session: orm.Session,
+    host: str,
+    upload: Upload,
+    base: int,
+    dropped: int = 0,
+) -> None:
     """Make it a part of the list that was judged.
 
+    :param base: where it goes on from what was judged before.
+    :param dropped: how much of the list precedes its own beginning.
     :raises Retry: another part came meanwhile.
     """
     found = session.execute(
@@ -136,10 +145,11 @@ def accept(session: orm.Session, host: str, upload: Upload) -> None:
         raise errors.Retry()
     target = models.MeasurementSegment
     session.execute(
-        sa.delete(target).where(
-            target.host == host, target.start >= upload.base
-        )
+        sa.delete(target).where(target.host == host, target.start >= base)
     )
+    if dropped:
+        _move(session, host, upload, base, dropped)
+        return
     columns = ('host', 'start', 'part', 'content')
     session.execute(
         sa.insert(target).from_select(
@@ -149,6 +159,20 @@ def accept(session: orm.Session, host: str, upload: Upload) -> None:
             ),
         )
     )
+    session.execute(sa.delete(_PARTS).where(_PARTS.host == host))
+
+
+def _move(
+    session: orm.Session, host: str, upload: Upload, base: int, dropped: int
+) -> None:
+    """Store what follows ``base`` in its place there."""
+    places = [*segments.starts(session, host, _PARTS), upload.upto]
+    for place, following in itertools.pairwise(places):
+        start = max(place + dropped, base)
+        if start < following + dropped:
+            found = segments.content(session, host, place, _PARTS)
+            part = found[start - dropped - place : following - place]
+            segments.store(session, host, start, packed.compress(part))
     session.execute(sa.delete(_PARTS).where(_PARTS.host == host))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import hashlib
+import struct
 from typing import Any
 from unittest import mock
 
 import sqlalchemy as sa
 
 from korora_nova import errors
+from korora_nova.attester import attest
 from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Heard
 from korora_nova.rats import evidence
@@ -87,7 +90,7 @@ class ContinuityTest(ContinuityCase):
         for number in range(40):
             self.h1.run_file(f'/usr/lib/{number}')
         with mock.patch.object(evidence, 'MAX_IMA_LOG', 1024):
-            self.h1.agent.attester._ima_offset = 0
+            self.h1.agent.attester._place = attest._BEGINNING
             self.step()
             sent = [base64.b64decode(one['ima_log']) for one in self.sent]
             self.assertEqual({1024}, set(map(len, sent[:-1])))
@@ -244,3 +247,90 @@ class HandoverTest(ContinuityCase):
         self.migrate(self.h1, self.h2)
         self.assertEqual('h2', self.ledger()['holder'])
         self.assertEqual(2, self.offsets().count(0))
+
+
+class TrimmedTest(ContinuityCase):
+    """The kernel has dropped what was sent, to have its memory back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.dropped = 0
+
+    def trim(self, keep: int = 0) -> None:
+        """As a tool that keeps the last so many entries."""
+        path = self.h1.directory / 'ima'
+        content = path.read_bytes()
+        ends = [0]
+        while ends[-1] < len(content):
+            at = ends[-1] + 34  # ima-ng, with a template hash of SHA-1
+            (size,) = struct.unpack_from('<I', content, at)
+            ends.append(at + 4 + size)
+        dropped = ends[-1 - keep]
+        self.dropped += dropped
+        path.write_bytes(content[dropped:])
+
+    def run_known(self, count: int) -> None:
+        digest = hashlib.sha256(b'/usr/bin/swtpm').digest()
+        for number in range(count):
+            self.h1.run_file(f'/usr/lib/{self.dropped}-{number}', digest)
+
+    def assert_goes_on(self) -> None:
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        self.sent.clear()
+        self.run_known(1)
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        (sent,) = self.sent
+        self.assertEqual(
+            (self.h1.directory / 'ima').read_bytes()[-len(self.last(sent)) :],
+            self.last(sent),
+        )
+        self.assertEqual(
+            self.dropped + self.size - len(self.last(sent)),
+            sent['ima_offset'],
+        )
+
+    def last(self, sent: dict[str, Any]) -> bytes:
+        return base64.b64decode(sent['ima_log'])
+
+    def test_while_the_agent_runs(self) -> None:
+        for keep in (0, 1, 0, 3):
+            self.trim(keep)
+            self.run_known(3)
+            self.assert_goes_on()
+
+    def test_while_the_agent_is_down(self) -> None:
+        for keep in (0, 2, 0):
+            self.trim(keep)
+            self.run_known(3)
+            self.h1.restart_agent()
+            self.watch(self.h1)
+            self.assert_goes_on()
+
+    def test_nothing_is_left(self) -> None:
+        self.trim()
+        self.step()
+        self.run_known(1)
+        self.assert_goes_on()
+
+    def test_what_is_left_is_long(self) -> None:
+        with mock.patch.object(evidence, 'MAX_IMA_LOG', 1024):
+            self.trim()
+            self.run_known(40)
+            self.h1.restart_agent()
+            self.watch(self.h1)
+            self.assert_goes_on()
+
+    def test_more_than_was_sent(self) -> None:
+        self.run_known(2)
+        self.trim()
+        self.run_known(2)
+        self.step()
+        self.assertEqual(
+            ['IMA_LOG_TRIMMED'], self.admin.get_host('h1')['reasons']
+        )
+        self.h1.reboot()
+        self.watch(self.h1)
+        self.dropped = 0
+        self.assert_goes_on()

@@ -197,6 +197,10 @@ class LogsTest(CheckTest):
         ):
             found = logs.ima_list(lambda: (listed,), pcrs, violations)  # noqa: B023
             self.assertSays(found, level, word)
+        name = b'boot_aggregate\0' + bytes(4)  # and no signature
+        less = self.ima[self.ima.index(name) + len(name) :]
+        found = logs.ima_list(lambda: (less,), self.pcrs, 0)
+        self.assertSays(found, Level.WARN, 'dropped', 'reboot')
         for most, level, word in (
             (len(self.ima) + 1, Level.WARN, 'half'),
             (99, Level.BAD, 'keeps'),

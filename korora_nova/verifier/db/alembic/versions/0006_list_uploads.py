@@ -8,12 +8,6 @@ from sqlalchemy.dialects import mysql
 revision = '0006'
 down_revision = '0005'
 
-_TABLE: dict[str, str] = {
-    'mysql_engine': 'InnoDB',
-    'mysql_charset': 'utf8mb4',
-    'mysql_collate': 'utf8mb4_bin',
-}
-
 
 def upgrade() -> None:
     op.create_table(
@@ -24,7 +18,9 @@ def upgrade() -> None:
         sa.Column('upto', sa.BigInteger(), nullable=False),
         sa.Column('version', sa.String(36), nullable=False),
         sa.Column('updated_at', sa.Double(), nullable=False, index=True),
-        **_TABLE,
+        mysql_engine='InnoDB',
+        mysql_charset='utf8mb4',
+        mysql_collate='utf8mb4_bin',
     )
     op.create_table(
         'list_upload_parts',
@@ -38,5 +34,7 @@ def upgrade() -> None:
             sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql'),
             nullable=False,
         ),
-        **_TABLE,
+        mysql_engine='InnoDB',
+        mysql_charset='utf8mb4',
+        mysql_collate='utf8mb4_bin',
     )
