@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from korora_nova import errors
@@ -86,11 +87,13 @@ class Listed(NamedTuple):
     :param log: ``offset`` bytes of the list precede it.
     :param dropped: bytes of the list before what the kernel still shows.
     :param lost: what it has dropped was not seen.
+    :param first: values of registers before IMA extends them.
     """
 
     log: bytes
     offset: int
     known: Known
+    first: ima.First
     dropped: int = 0
     lost: bool = False
 
@@ -114,6 +117,7 @@ class Listed(NamedTuple):
             self.log[max(0, place - self.offset) :],
             seen.offset + rest,
             Known(seen.state, parts),
+            self.first,
             seen.offset - place,
         )
 
@@ -196,9 +200,12 @@ def appraise(
     listed = _listed(signed, evidence, known)
     quote = _quote(signed, evidence, listed)
     _check_clock(quote.clock, last_clock)
-    state = _state(quote, evidence)
+    state = _state(quote, evidence, {})
     judged = [bound.judge(state) for bound in policies]
     measured, fault = _measure(listed, quote, judged, memos)
+    if measured and measured.state.others:
+        state = _state(quote, evidence, measured.state.others)
+        judged = [bound.judge(state) for bound in policies]
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -212,7 +219,12 @@ def appraise(
 
 def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
     """The list in its place, if the kernel has dropped its beginning."""
-    listed = Listed(evidence.ima_log, evidence.ima_offset, known)
+    listed = Listed(
+        evidence.ima_log,
+        evidence.ima_offset,
+        known,
+        _Booted(evidence.uefi_log),
+    )
     first = next(filter(None, listed.parts()), b'') if not known.state else b''
     if known.state or (first and ima.begins(first)):
         return listed
@@ -229,7 +241,9 @@ def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
             pcrs = _quote(signed, evidence, found).pcrs
         except (errors.EvidenceError, errors.Conflict):
             continue
-        if ima.leads(found.log, pcrs, state=state, earlier=earlier):
+        if ima.leads(
+            found.log, pcrs, state=state, earlier=earlier, first=found.first
+        ):
             return found
     return listed._replace(lost=True)
 
@@ -254,15 +268,16 @@ def _quote(
     try:
         moved = ima.locate(
             listed.log,
-            read[ima.IMA_PCR],
-            lambda value: signed.over({BANK: {**read, ima.IMA_PCR: value}}),
+            read,
+            lambda values: signed.over({BANK: {**read, **values}}),
             state=state,
             earlier=earlier,
+            first=listed.first,
         )
     except errors.EvidenceError:
         # Whoever sent it: no value is proved, and nothing may be recorded.
         raise first from None
-    return signed.over({BANK: {**read, ima.IMA_PCR: moved}})
+    return signed.over({BANK: {**read, **moved}})
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:
@@ -287,13 +302,45 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
         )
 
 
-def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
-    state = VerifiedState(quote.banks, quote.clock, quote.firmware_version)
+class _Booted:
+    """Values of registers after the boot, as the event log says them."""
+
+    def __init__(self, log: bytes) -> None:
+        self._log = log
+
+    def __call__(self, index: int) -> bytes:
+        return self._values.get(index, bytes(32))
+
+    @functools.cached_property
+    def _values(self) -> Mapping[int, bytes]:
+        try:
+            return eventlog.parse(self._log).replay(BANK)
+        except errors.EvidenceError:
+            return {}
+
+
+def _state(
+    quote: VerifiedQuote,
+    evidence: Evidence,
+    others: Mapping[int, tuple[str, str]],
+) -> VerifiedState:
+    """What policies look at.
+
+    :param others: registers that IMA extends besides its own. Its list shows
+        what was in them before, and that is what policies compare.
+    """
+    before = {
+        index: bytes.fromhex(start) for index, (start, _) in others.items()
+    }
+    pcrs = {**quote.pcrs, **before}
+    state = VerifiedState(
+        {**quote.banks, BANK: pcrs}, quote.clock, quote.firmware_version
+    )
     try:
         log = eventlog.parse(evidence.uefi_log).compare(
             {
                 index: value
-                for index, value in quote.pcrs.items()
+                for index, value in pcrs.items()
                 if index != ima.IMA_PCR
             },
             BANK,
@@ -356,6 +403,7 @@ def _measure(
             state=state,
             memos=memos,
             earlier=earlier,
+            first=listed.first,
         ), None
     except errors.EvidenceError as exc:
         if listed.offset and state is not listed.known.state:

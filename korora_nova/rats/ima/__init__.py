@@ -12,7 +12,8 @@ What hosts share is read once if calls share ``memos=ima.Memos()``.
 The module to look in, by question: what an entry may hold, ``templates``;
 how it stands in a list, ``records``; how a list is replayed, ``replay``, and
 fast, ``binary`` and ``text`` (by form), ``shape``, ``hashing``, ``memo`` and
-``prepare``, in parts, ``buffer``, and without its beginning, ``trimmed``;
+``prepare``, in parts, ``buffer``, without its beginning, ``trimmed``,
+and for several registers, ``registers``;
 what is appraised, ``measure``,
 ``judge``, ``aggregate`` and ``state``; what is admitted, ``rules``,
 ``patterns``, ``digests``, ``table`` and ``signature``; a list as objects,
@@ -32,6 +33,7 @@ from korora_nova.rats.ima.measure import (
 from korora_nova.rats.ima.memo import Memos
 from korora_nova.rats.ima.prepare import prepare
 from korora_nova.rats.ima.records import IMA_PCR
+from korora_nova.rats.ima.registers import First
 from korora_nova.rats.ima.replay import MAX_ENTRIES
 from korora_nova.rats.ima.rules import (
     BOOT_AGGREGATE,
@@ -47,6 +49,7 @@ __all__ = [
     'BOOT_AGGREGATE',
     'BOOT_AGGREGATES',
     'Entry',
+    'First',
     'IMA_PCR',
     'ImaLog',
     'MAX_DIGESTS',
