@@ -24,6 +24,7 @@ POINTS: Final = {
     # V: one transaction each, from its commit's call to its return
     'v.challenge': 'a challenge is issued, or used',
     'v.enrol': "a host's identity is bound",
+    'v.part': 'a part of a measurement list is kept',
     'v.result': "a host's result",
     'v.repeat': 'an answer is kept, for a request that comes again',
     'v.claim': 'C1: grant',
@@ -70,6 +71,7 @@ POINTS: Final = {
     'ask.delete': 'host -> V',
     'ask.approve': 'C10, host -> V',
     'ask.attest': 'C11, host -> V',
+    'ask.list': 'C13, host -> V',
     'ask.present': 'C12, host -> V',
     'ask.look': 'host -> V: a migration, a server or a receipt is read',
     'bus.wrap': 'C3 and C5, D -> S and back',

@@ -204,6 +204,11 @@ class Reason:
         'EvidenceError',
         'The host sent no IMA measurement list; boot it with an IMA policy.',
     )
+    IMA_LOG_TRIMMED = Id(
+        'EvidenceError',
+        'The kernel has dropped a part of the IMA measurement list that the '
+        'service has not seen; reboot the host.',
+    )
     IMA_CONTINUITY = Id(
         'Conflict',
         'The IMA measurement list does not continue the last one; send it '

@@ -29,7 +29,7 @@ CHALLENGE = schemas.closed(
 )
 
 #: Base64 of both logs, and room for the rest, bytes.
-EVIDENCE_LIMIT = (evidence.MAX_UEFI_LOG + evidence.MAX_IMA_LOG) // 3 * 4 + (
+EVIDENCE_LIMIT = (evidence.MAX_UEFI_LOG + evidence.MAX_IMA_READ) // 3 * 4 + (
     1 << 20
 )
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from oslo_log import log as logging
 
@@ -33,6 +34,8 @@ from korora_nova.tpm.device import Tpm
 LOG = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
+#: Parts of an IMA list, each of ``evidence.MAX_IMA_LOG`` bytes.
+_MAX_PARTS = 256
 #: Refusals that say nothing about the request itself.
 _AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
 #: Refusals of a challenge that came with an earlier answer.
@@ -103,6 +106,19 @@ class Answered(Generic[S]):
         return self.answer.served
 
 
+class _Place(NamedTuple):
+    """How much of the IMA list the service has seen.
+
+    :param dropped: how much of that the kernel does not show any more.
+    """
+
+    offset: int
+    dropped: int = 0
+
+
+_BEGINNING = _Place(0)
+
+
 class Attester:
     """The host's voice: every call is a fresh quote with its purpose."""
 
@@ -123,8 +139,7 @@ class Attester:
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
         self.incarnation = ''
-        # How much of the IMA list the service has seen; 0: nothing
-        self._ima_offset = 0
+        self._place = _BEGINNING
 
     @property
     def identity(self) -> keys.Identity:
@@ -234,16 +249,14 @@ class Attester:
         :raises Conflict: IMA_CONTINUITY, the service has to see the
             whole list; see :meth:`continuing`.
         """
-        text = messages.dumps(body)
-        qualifying = evidence.qualify(
-            challenge.value, body.PURPOSE, self.host, text.encode()
-        )
-        identity = self.identity
-        offset = 0 if whole else self._ima_offset
-        with self.tpm.operation() as operation:
-            quote = keys.quote(operation, identity, qualifying, pcrs)
+        start = _BEGINNING if whole else self._place
+        place = self._upload(start)
+        if place != start:
+            # That takes its time, and so challenge and values are old
+            challenge, pcrs = self.challenge(challenge.challenge_class), None
+        quote, text = self._quote(challenge, body, pcrs)
         # Read last: what was measured before the quote is in the logs
-        logs = self._collector.read(offset)
+        logs = self._collector.read(*place)
         proof = evidence.Evidence(
             quote, logs.uefi, logs.ima, logs.ima_offset, logs.systemd
         )
@@ -252,9 +265,68 @@ class Attester:
         )
         answer = Answer.from_json(document, kind)
         self.incarnation = challenge.incarnation
-        self._ima_offset = answer.ima_offset
+        self._place = _next(place if logs.ima_offset else _BEGINNING, answer)
         result = self.result = self.verify(answer.result, self.host)
         return Answered(answer, result, quote, challenge, boot.now())
+
+    def _quote(
+        self,
+        challenge: Challenge,
+        body: bodies.Body,
+        pcrs: Mapping[int, bytes] | None,
+    ) -> tuple[Quote, str]:
+        """A quote over a body, and the text of that."""
+        text = messages.dumps(body)
+        qualifying = evidence.qualify(
+            challenge.value, body.PURPOSE, self.host, text.encode()
+        )
+        identity = self.identity
+        with self.tpm.operation() as operation:
+            return keys.quote(operation, identity, qualifying, pcrs), text
+
+    def _upload(self, place: _Place) -> _Place:
+        """Send the IMA list in parts, up to one that evidence can hold.
+
+        The service keeps them: after a fault it says where to go on.
+
+        :returns: where the evidence goes on.
+        """
+        for _ in range(_MAX_PARTS):
+            part = self._collector.part(*place)
+            if not part:
+                return place
+            try:
+                offset = self._send_part(place.offset, part)
+            except errors.Conflict as exc:
+                upto = exc.details.get('upto', '')
+                if not upto.isdecimal() or int(upto) == place.offset:
+                    raise
+                offset = int(upto)
+            place = (
+                _BEGINNING
+                if offset < place.dropped
+                else place._replace(offset=offset)
+            )
+        raise errors.TooLarge(
+            errors.Reason.TOO_LARGE,
+            'The IMA measurement list grows faster than it can be sent.',
+        )
+
+    def _send_part(self, offset: int, part: bytes) -> int:
+        challenge = self.challenge()
+        digest = hashlib.sha256(part).hexdigest()
+        quote, text = self._quote(
+            challenge, bodies.ListPart(offset, digest), None
+        )
+        proof = evidence.Evidence(quote, b'', part)
+        purpose = bodies.ListPart.PURPOSE
+        answer = self._submit(
+            Request(challenge.value.hex(), purpose, text, proof.to_json())
+        )
+        upto = answer.get('upto')
+        if type(upto) is not int or not offset < upto:
+            raise malformed_answer('upto')
+        return upto
 
     def _submit(self, request: Request) -> Json:
         try:
@@ -292,3 +364,11 @@ class Attester:
         return verify_result(
             token, ring, host=host, cloud=ring.cloud, now=time.time()
         )
+
+
+def _next(place: _Place, answer: Answer[Any]) -> _Place:
+    """Where the list goes on; all that the kernel has, if in doubt."""
+    dropped = place.dropped or answer.ima_dropped
+    if answer.ima_offset < dropped:
+        return _BEGINNING
+    return _Place(answer.ima_offset, dropped)

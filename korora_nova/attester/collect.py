@@ -37,24 +37,37 @@ class Collector:
     ima_path: str
     systemd_path: str = ''
 
-    def read(self, ima_offset: int = 0) -> Logs:
+    def read(self, ima_offset: int = 0, dropped: int = 0) -> Logs:
         """Read the logs, the IMA list from an offset on.
 
         A list that is shorter than the offset is another one, and read
         from its beginning.
 
+        :param dropped: bytes of the list that the kernel has no more.
         :raises TooLarge: a log is longer than the service reads.
         :raises Unavailable: TPM_UNAVAILABLE, a log is unreadable.
         """
         uefi = _read(self.uefi_path, evidence.MAX_UEFI_LOG)
         systemd = _beginning(self.systemd_path, evidence.MAX_SYSTEMD_LOG)
         limit = evidence.MAX_IMA_LOG
-        if ima_offset:
+        place = ima_offset - dropped
+        if place:
             # The byte before the offset tells that the list reaches it.
-            ima = _read(self.ima_path, limit + 1, ima_offset - 1)
+            ima = _read(self.ima_path, limit + 1, place - 1)
             if ima:
                 return Logs(uefi, ima[1:], ima_offset, systemd)
-        return Logs(uefi, _read(self.ima_path, limit), 0, systemd)
+            ima_offset = 0
+        return Logs(uefi, _read(self.ima_path, limit), ima_offset, systemd)
+
+    def part(self, offset: int, dropped: int = 0) -> bytes:
+        """A part of the IMA list, if it goes on for longer than evidence.
+
+        :returns: empty if evidence can hold what follows the offset.
+        :raises Unavailable: TPM_UNAVAILABLE, it is unreadable.
+        """
+        limit = evidence.MAX_IMA_LOG
+        content = _most(self.ima_path, limit + 1, offset - dropped)
+        return content[:limit] if len(content) > limit else b''
 
 
 def _beginning(path: str, limit: int) -> bytes:
@@ -67,11 +80,21 @@ def _beginning(path: str, limit: int) -> bytes:
 
 
 def _read(path: str, limit: int, offset: int = 0) -> bytes:
+    content = _most(path, limit + 1, offset)
+    if len(content) > limit:
+        raise errors.TooLarge(
+            errors.Reason.TOO_LARGE,
+            f'The measurement log {path} is longer than {limit} bytes.',
+        )
+    return content
+
+
+def _most(path: str, size: int, offset: int) -> bytes:
     try:
         with open(path, 'rb') as stream:
             if offset:
                 _skip(stream, offset)
-            content = stream.read(limit + 1)
+            return stream.read(size)
     except FileNotFoundError:
         return b''
     except OSError as exc:
@@ -79,12 +102,6 @@ def _read(path: str, limit: int, offset: int = 0) -> bytes:
             errors.Reason.TPM_UNAVAILABLE,
             f'The measurement log {path} cannot be read: {exc.strerror}.',
         ) from None
-    if len(content) > limit:
-        raise errors.TooLarge(
-            errors.Reason.TOO_LARGE,
-            f'The measurement log {path} is longer than {limit} bytes.',
-        )
-    return content
 
 
 def _skip(stream: BinaryIO, offset: int) -> None:

@@ -17,7 +17,7 @@ import os
 import pwd
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from oslo_config import cfg
@@ -35,6 +35,7 @@ from korora_nova.attester.check import (
 from korora_nova.attester.check import tpm as tpm_checks
 from korora_nova.attester.check.outcome import Result, bad, result, warn
 from korora_nova.attester.check.sources import Source
+from korora_nova.rats import evidence
 from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.rats.tpm2 import objects
 from korora_nova.tpm import inspection
@@ -95,9 +96,6 @@ class Host:
         self.uefi = Source(
             'the event log', lambda: sources.content(agent.uefi_log)
         )
-        self.ima = Source(
-            'the IMA list', lambda: sources.content(agent.ima_log)
-        )
         self.hypervisor = Source(
             'libvirt', lambda: software.ask(agent.libvirt_uri)
         )
@@ -120,6 +118,10 @@ class Host:
     @property
     def name(self) -> str:
         return str(self.agent.host or socket.gethostname())
+
+    def ima(self) -> Iterator[bytes]:
+        """The IMA list as it is now, in parts."""
+        return sources.parts(self.agent.ima_log, evidence.MAX_IMA_LOG)
 
     def newest_pcrs(self) -> Mapping[int, bytes]:
         """The registers as they are now."""
@@ -204,7 +206,7 @@ def _of_logs(host: Host) -> dict[str, Check]:
         # The registers first: what follows in the list is left out.
         'ima-list': lambda: logs.ima_list(
             pcrs=host.newest_pcrs(),
-            listed=host.ima.get(),
+            listed=host.ima,
             violations=sources.number(f'{IMA}/violations'),
         ),
     }

@@ -183,6 +183,27 @@ class Attest(Body):
 
 
 @dataclasses.dataclass(frozen=True)
+class ListPart(Body):
+    """A part of the IMA list, which is too long to be sent at once (C13).
+
+    :param start: its offset in the list, bytes.
+    :param digest: SHA-256 of it, hex.
+    """
+
+    PURPOSE = 'list'
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'start': {'type': 'integer', 'minimum': 0, 'maximum': 2**53 - 1},
+            'digest': schemas.DIGEST,
+        }
+    )
+
+    start: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Present(Body):
     """The host shows documents of the service (C12)."""
 
@@ -412,6 +433,7 @@ BODIES: dict[str, type[Body]] = {
     body.PURPOSE: body
     for body in (
         Attest,
+        ListPart,
         Present,
         Claim,
         Approve,

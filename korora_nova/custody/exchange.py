@@ -293,18 +293,22 @@ class Answer(Generic[S]):
 
     :param result: the host's new attestation result, a signed token.
     :param ima_offset: bytes of the IMA list that need not be sent again.
+    :param ima_dropped: how many of them the kernel had dropped, if the
+        evidence had all that was left.
     """
 
     result: str
     ima_offset: int
     next_challenge: Challenge
     served: S
+    ima_dropped: int = 0
 
     def to_json(self) -> dict[str, object]:
         return {
             'result': self.result,
             'ima_offset': self.ima_offset,
             'next_challenge': self.next_challenge.to_json(),
+            **({'ima_dropped': self.ima_dropped} if self.ima_dropped else {}),
             **self.served.to_json(),
         }
 
@@ -326,6 +330,7 @@ class Answer(Generic[S]):
             _offset(document.get('ima_offset')),
             Challenge.from_json(document.get('next_challenge')),
             kind.from_json(document),
+            _offset(document.get('ima_dropped')),
         )
 
 

@@ -12,7 +12,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima
@@ -36,6 +39,94 @@ __all__ = [
 ]
 
 _R = errors.Reason
+#: Guesses where a list goes on that was trimmed, and came in parts.
+_LONG_LISTS = 4
+
+
+def _nothing(offset: int) -> Iterable[bytes]:
+    """Nothing is known of a list."""
+    raise errors.Conflict(_R.IMA_CONTINUITY)
+
+
+class Seen(NamedTuple):
+    """Of the same boot, what was appraised of a list that may go on.
+
+    :param offset: where it ends, and there ``state`` is, if it can be read.
+    :param tail: what is before that, up to ``ima.TAIL`` bytes.
+    :param parts: gives the list from an offset on, up to the end.
+    """
+
+    offset: int
+    state: ima.State | None
+    tail: bytes
+    parts: Callable[[int], Iterable[bytes]]
+
+
+class Known(NamedTuple):
+    """What is known of a host's list, if not all of it comes with evidence.
+
+    :param state: where an appraisal ended; None if all of the list comes.
+    :param parts: gives the list from an offset on, up to where the evidence
+        goes on.
+    :param seen: of the boot with a resetCount, if the kernel has dropped the
+        beginning of the list.
+    :raises Conflict: ``parts``; IMA_CONTINUITY, it is not known.
+    """
+
+    state: ima.State | None = None
+    parts: Callable[[int], Iterable[bytes]] = _nothing
+    seen: Callable[[int], Seen | None] = lambda reset_count: None
+
+
+_NOTHING = Known()
+
+
+class Listed(NamedTuple):
+    """A list as it comes, or in its place after what was seen of it.
+
+    :param log: ``offset`` bytes of the list precede it.
+    :param dropped: bytes of the list before what the kernel still shows.
+    :param lost: what it has dropped was not seen.
+    :param first: values of registers before IMA extends them.
+    """
+
+    log: bytes
+    offset: int
+    known: Known
+    first: ima.First
+    dropped: int = 0
+    lost: bool = False
+
+    def parts(self) -> Iterable[bytes]:
+        """The list from its beginning, or from where the kernel's begins."""
+        if self.offset:
+            yield from self.known.parts(0)
+        yield self.log
+
+    def after(self, place: int, seen: Seen) -> Listed:
+        """What follows ``place``, as what follows what was seen."""
+        rest = max(0, self.offset - place)
+        earlier = self.known.parts
+
+        def parts(start: int) -> Iterator[bytes]:
+            yield from seen.parts(start)
+            if rest:
+                yield from _skip(place, earlier(0))
+
+        return Listed(
+            self.log[max(0, place - self.offset) :],
+            seen.offset + rest,
+            Known(seen.state, parts),
+            self.first,
+            seen.offset - place,
+        )
+
+
+def _skip(size: int, parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        if size < len(part):
+            yield part[size:]
+        size = max(0, size - len(part))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +138,7 @@ class Appraisal:
     :param state: what policies looked at.
     :param measured: the measurement list, None if it was refused or, PCR
         10 having its reset value, there is none and no policy wants one.
+    :param listed: that list, in its place.
     """
 
     tier: Tier
@@ -54,6 +146,7 @@ class Appraisal:
     quote: VerifiedQuote
     state: VerifiedState
     measured: ima.Measured | None
+    listed: Listed
 
     @property
     def reason_ids(self) -> tuple[str, ...]:
@@ -82,7 +175,7 @@ def appraise(
     body: bytes,
     policies: Sequence[BoundPolicy],
     last_clock: Clock | None,
-    ima_state: ima.State | None = None,
+    known: Known = _NOTHING,
     memos: ima.Memos | None = None,
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
@@ -94,7 +187,8 @@ def appraise(
 
     :param policies: all that apply to the host; none means distrust.
     :param last_clock: of the host's last accepted evidence.
-    :param ima_state: where the list goes on, if not all of it was sent.
+    :param known: of the list, before what was sent. It is judged again by
+        rules that are new. A list without its beginning goes on from there.
     :param memos: what lists of other hosts were seen to hold; None: nothing.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
@@ -103,11 +197,15 @@ def appraise(
     signed = verify_signed(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
-    quote = _quote(signed, evidence, ima_state)
+    listed = _listed(signed, evidence, known)
+    quote = _quote(signed, evidence, listed)
     _check_clock(quote.clock, last_clock)
-    state = _state(quote, evidence)
+    state = _state(quote, evidence, {})
     judged = [bound.judge(state) for bound in policies]
-    measured, fault = _measure(evidence, quote, judged, ima_state, memos)
+    measured, fault = _measure(listed, quote, judged, memos)
+    if measured and measured.state.others:
+        state = _state(quote, evidence, measured.state.others)
+        judged = [bound.judge(state) for bound in policies]
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -116,11 +214,42 @@ def appraise(
         findings += judgement.findings
         findings += _of_files(judgement, measured)
     tier = Tier.CONTRAINDICATED if findings else Tier.AFFIRMING
-    return Appraisal(tier, tuple(findings), quote, state, measured)
+    return Appraisal(tier, tuple(findings), quote, state, measured, listed)
+
+
+def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
+    """The list in its place, if the kernel has dropped its beginning."""
+    listed = Listed(
+        evidence.ima_log,
+        evidence.ima_offset,
+        known,
+        _Booted(evidence.uefi_log),
+    )
+    first = next(filter(None, listed.parts()), b'') if not known.state else b''
+    if known.state or (first and ima.begins(first)):
+        return listed
+    seen = known.seen(signed.clock.reset_count)
+    if seen is None:
+        return listed._replace(lost=bool(first))
+    places = ima.places(seen.tail, listed.parts)
+    # Each is a replay of what is left, and hosts choose how long that is.
+    most = _LONG_LISTS if listed.offset else None
+    for place in itertools.islice(places, most):
+        found = listed.after(place, seen)
+        try:
+            state, earlier = _before(found, ())
+            pcrs = _quote(signed, evidence, found).pcrs
+        except (errors.EvidenceError, errors.Conflict):
+            continue
+        if ima.leads(
+            found.log, pcrs, state=state, earlier=earlier, first=found.first
+        ):
+            return found
+    return listed._replace(lost=True)
 
 
 def _quote(
-    signed: SignedQuote, evidence: Evidence, ima_state: ima.State | None
+    signed: SignedQuote, evidence: Evidence, listed: Listed
 ) -> VerifiedQuote:
     """The quote with its values; the list tells that of PCR 10.
 
@@ -135,17 +264,20 @@ def _quote(
         ):
             raise
         first = exc
+    state, earlier = _before(listed, ())
     try:
         moved = ima.locate(
-            evidence.ima_log,
-            read[ima.IMA_PCR],
-            lambda value: signed.over({BANK: {**read, ima.IMA_PCR: value}}),
-            state=ima_state if evidence.ima_offset else None,
+            listed.log,
+            read,
+            lambda values: signed.over({BANK: {**read, **values}}),
+            state=state,
+            earlier=earlier,
+            first=listed.first,
         )
     except errors.EvidenceError:
         # Whoever sent it: no value is proved, and nothing may be recorded.
         raise first from None
-    return signed.over({BANK: {**read, ima.IMA_PCR: moved}})
+    return signed.over({BANK: {**read, **moved}})
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:
@@ -170,13 +302,45 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
         )
 
 
-def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
-    state = VerifiedState(quote.banks, quote.clock, quote.firmware_version)
+class _Booted:
+    """Values of registers after the boot, as the event log says them."""
+
+    def __init__(self, log: bytes) -> None:
+        self._log = log
+
+    def __call__(self, index: int) -> bytes:
+        return self._values.get(index, bytes(32))
+
+    @functools.cached_property
+    def _values(self) -> Mapping[int, bytes]:
+        try:
+            return eventlog.parse(self._log).replay(BANK)
+        except errors.EvidenceError:
+            return {}
+
+
+def _state(
+    quote: VerifiedQuote,
+    evidence: Evidence,
+    others: Mapping[int, tuple[str, str]],
+) -> VerifiedState:
+    """What policies look at.
+
+    :param others: registers that IMA extends besides its own. Its list shows
+        what was in them before, and that is what policies compare.
+    """
+    before = {
+        index: bytes.fromhex(start) for index, (start, _) in others.items()
+    }
+    pcrs = {**quote.pcrs, **before}
+    state = VerifiedState(
+        {**quote.banks, BANK: pcrs}, quote.clock, quote.firmware_version
+    )
     try:
         log = eventlog.parse(evidence.uefi_log).compare(
             {
                 index: value
-                for index, value in quote.pcrs.items()
+                for index, value in pcrs.items()
                 if index != ima.IMA_PCR
             },
             BANK,
@@ -187,38 +351,66 @@ def _state(quote: VerifiedQuote, evidence: Evidence) -> VerifiedState:
         return dataclasses.replace(state, log_fault=Finding.of(exc))
 
 
+def _before(
+    listed: Listed, rules: Iterable[ima.Rules]
+) -> tuple[ima.State | None, ima.Parts]:
+    """Where an appraisal begins, and what lies between that and the log.
+
+    :raises Conflict: IMA_CONTINUITY.
+    """
+    offset, known, state = listed.offset, listed.known, listed.known.state
+    if not offset:
+        return None, tuple
+    if state is not None and (
+        state.bytes > offset
+        or any(one.fingerprint not in state.results for one in rules)
+    ):
+        state = None
+    if state is not None and state.bytes == offset:
+        return state, tuple
+    start = state.bytes if state is not None else 0
+    return state, lambda: known.parts(start)
+
+
 def _measure(
-    evidence: Evidence,
+    listed: Listed,
     quote: VerifiedQuote,
     judged: Sequence[Judgement],
-    ima_state: ima.State | None,
     memos: ima.Memos | None,
 ) -> tuple[ima.Measured | None, Finding | None]:
     """One pass over the list for all policies, or why it is refused."""
-    offset = evidence.ima_offset
-    if offset and (ima_state is None or ima_state.bytes != offset):
-        raise errors.Conflict(_R.IMA_CONTINUITY)
     wanted = not judged or any(item.ima is not None for item in judged)
     if not wanted and not any(quote.pcrs[ima.IMA_PCR]):
         return None, None
+    trimmed = Finding(_R.IMA_LOG_TRIMMED, errors.REASONS[_R.IMA_LOG_TRIMMED])
+    if listed.lost:
+        return None, trimmed
     rules = {
         one.fingerprint: one
         for item in judged
         if (one := item.ima_rules) is not None
     }
+    state, earlier = _before(listed, rules.values())
     if memos is not None and len(rules) == 1:
         for one in rules.values():
             ima.prepare(one, memos)
     try:
         return ima.measure(
-            evidence.ima_log,
+            listed.log,
             quote.pcrs,
             tuple(rules.values()),
             banks=quote.banks,
-            state=ima_state if offset else None,
+            state=state,
             memos=memos,
+            earlier=earlier,
+            first=listed.first,
         ), None
     except errors.EvidenceError as exc:
+        if listed.offset and state is not listed.known.state:
+            if listed.dropped:
+                return None, trimmed
+            # What was accepted once may be of another boot, or changed.
+            raise errors.Conflict(_R.IMA_CONTINUITY) from exc
         return None, Finding.of(exc)
 
 

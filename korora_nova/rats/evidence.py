@@ -18,14 +18,17 @@ from korora_nova.rats.tpm2 import objects
 
 #: Largest logs read, bytes.
 MAX_UEFI_LOG = 4 << 20
-MAX_IMA_LOG = 32 << 20
+#: What of an IMA list is sent at once; a longer one comes in such parts.
+MAX_IMA_LOG = 8 << 20
+#: What is read at once: agents of earlier releases know no parts.
+MAX_IMA_READ = 32 << 20
 MAX_SYSTEMD_LOG = userspace.MAX_BYTES
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
 _OPTIONAL = frozenset(('ima_offset', 'systemd_log'))
 #: What a host may have sent before, bytes: all of it is kept, so that it can
-#: be learned from. A list of a million entries has some 110 MB.
-MAX_IMA_OFFSET = 128 << 20
+#: be judged again. A list of a million entries has some 110 MB.
+MAX_IMA_OFFSET = 1 << 30
 
 
 def qualify(challenge: bytes, purpose: str, host: str, body: bytes) -> bytes:
@@ -98,7 +101,7 @@ class Evidence:
         return cls(
             quote,
             _bytes(document, 'uefi_log', MAX_UEFI_LOG),
-            _bytes(document, 'ima_log', MAX_IMA_LOG),
+            _bytes(document, 'ima_log', MAX_IMA_READ),
             _offset(document.get('ima_offset', 0)),
             _bytes(document, 'systemd_log', MAX_SYSTEMD_LOG)
             if 'systemd_log' in document

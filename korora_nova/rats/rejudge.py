@@ -26,6 +26,7 @@ def rejudge(
 
     :param files: the whole measurement list as it was covered by the quote,
         entries as parsed; read once, in their order.
+    :raises EvidenceError: whatever reading them raises.
     """
     judgement = bound.judge(state)
     found = [*_faults(judgement, state), *judgement.findings]
@@ -51,11 +52,12 @@ def _of_files(
 ) -> tuple[Finding, ...]:
     rules = judgement.ima_rules
     judge = Judge(() if rules is None else (rules,), None)
-    try:
-        for entry in files:
+    # What cannot be read raises: the host is not to blame.
+    for entry in files:
+        try:
             judge.admits(entry)
-    except errors.EvidenceError as exc:
-        return judgement.of_files([Finding.of(exc)])
+        except errors.EvidenceError as exc:
+            return judgement.of_files([Finding.of(exc)])
     if judge.first:
         return judgement.of_files(
             [Finding(_R.IMA_LOG_MISSING, errors.REASONS[_R.IMA_LOG_MISSING])]

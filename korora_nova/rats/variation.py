@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from korora_nova.rats.eventlog import BootState
 from korora_nova.rats.finding import printable
-from korora_nova.rats.reference import File, ReferenceValues
+from korora_nova.rats.reference import File, ReferenceValues, learn
+from korora_nova.rats.state import VerifiedState
 
 #: Most components that are told.
 MAX_VARIATIONS = 128
@@ -19,10 +20,30 @@ MAX_SHOWN = 4
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """What is learned from a host, and what its files are called."""
+    """What is learned from a host, and what its files are called.
+
+    :param names: by digest; more than was learned does no harm.
+    """
 
     values: ReferenceValues
-    files: Sequence[File]
+    names: Mapping[str, bytes]
+
+    @classmethod
+    def learn(
+        cls, name: str, state: VerifiedState, files: Iterable[File]
+    ) -> Golden:
+        """Take a host as it should be; its files are read once.
+
+        :raises Untrusted: as :func:`~korora_nova.rats.reference.learn`.
+        """
+        names: dict[str, bytes] = {}
+
+        def noted() -> Iterator[File]:
+            for one in files:
+                names[one.digest] = one.path
+                yield one
+
+        return cls(learn(name, state, noted()), names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +169,9 @@ def _registers(
 
 def _files(golden: Golden) -> dict[str, str]:
     """What each learned digest is called."""
-    known = golden.values.ima_digests
     return {
-        one.digest: printable(one.path)
-        for one in golden.files
-        if one.digest in known
+        digest: printable(golden.names.get(digest, b''))
+        for digest in golden.values.ima_digests
     }
 
 

@@ -7,7 +7,9 @@
 2. The challenge is used up: known, unused, this host's, class, age.
 3. The evidence is appraised by the host's policies, outside of any
    transaction.  A measurement list that goes on from an earlier one needs
-   its state: without it, the host has to send all of it (IMA_CONTINUITY).
+   its state, or all that was sent before: without it, the host has to send
+   the whole list (IMA_CONTINUITY).  A long one was sent in parts
+   (:mod:`.lists`).
 4. Result, clock and measurements are stored, by compare-and-swap on the
    host's row: of two attestations the one with the older TPM clock loses
    (RETRY) and changes nothing.
@@ -40,6 +42,7 @@ from korora_nova.verifier import (
     audit,
     challenges,
     enforcement,
+    lists,
     purposes,
     repeats,
     results,
@@ -77,6 +80,8 @@ def attest(
     :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
     :raises KororaError: whatever the purpose refuses with.
     """
+    if request.purpose == bodies.ListPart.PURPOSE:
+        return lists.take(service, host, request)
     purpose = purposes.PURPOSES[request.purpose]
     if not purpose.repeated:
         return _attest(service, host, request, purpose)
@@ -139,7 +144,7 @@ def _appraise(
         body=request.body.encode(),
         policies=judging.bound(service, row.name),
         last_clock=_clock(row),
-        ima_state=stored.state(submitted.ima_offset),
+        known=stored.known(service, submitted.ima_offset),
         memos=service.memos,
     )
     attested = Attested(
@@ -229,6 +234,7 @@ def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
                 service, session, attested.host, ChallengeClass.STEADY
             ),
             Served(),
+            outcome.measured.dropped,
         )
 
 

@@ -19,9 +19,14 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, faultpoints
 from korora_nova.attester import agent as agents
-from korora_nova.attester import boot
+from korora_nova.attester import attest, boot
+from korora_nova.rats import evidence
 from tests.faults import copies, hook, kept, wire
 from tests.support import hosts, service
+
+#: In the place of 8 MiB, so that lists come in parts; but for those of hosts
+#: that were just booted.
+PART = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +142,10 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
             'state': machine.state,
             'step': functools.partial(_step, machine),
             'identity': lambda: machine.agent.attester.identity.ek_cert,
+            # As after its start, which would disarm it
+            'send whole list': lambda: setattr(
+                machine.agent.attester, '_place', attest._BEGINNING
+            ),
         },
     )
 
@@ -149,6 +158,7 @@ def _step(machine: hosts.Machine) -> None:
 
 def _prepare(actor: str, place: Place, faults: Connection) -> hook.Hook:
     """Its log, its clocks, and its points of fault."""
+    evidence.MAX_IMA_LOG = PART
     logging.basicConfig(
         filename=place.log(actor),
         level=logging.INFO,

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 #: Transactions that do not change custody: they are not counted.
-NOT_CUSTODY = re.compile(r'v\.(challenge|enrol|result|repeat|anchor)')
+NOT_CUSTODY = re.compile(r'v\.(challenge|enrol|part|result|repeat|anchor)')
 #: Which release the tables are of does not change.
 _NOT_COPIED = 'alembic_version'
 

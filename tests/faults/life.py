@@ -483,6 +483,13 @@ def broken(life: Life) -> None:
         life.migrate(fails='stream')
 
 
+def listed(life: Life) -> None:
+    """A host has measured much, and all of it is to be sent."""
+    life.machine(S).measure_much()
+    if life.tried(life.start, S):
+        life.tried(life.restart, S)
+
+
 def reissued(life: Life) -> None:
     """The holder's disk was replaced: an operator lets it have a new key."""
     if not life.tried(life.start, S):
@@ -558,6 +565,7 @@ STORIES: dict[str, Callable[[Life], None]] = {
         moved,
         rolled_back,
         broken,
+        listed,
         reissued,
         released,
         disputed,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from korora_nova import errors
-from korora_nova.rats import eventlog, ima, policy, reference
+from korora_nova.rats import appraise, eventlog, ima, policy, reference
 from korora_nova.rats.eventlog import boot
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.policy import advice
 from korora_nova.rats.state import Explained, VerifiedState
-from tests.support import states, systemd, vectors
+from korora_nova.rats.tpm2 import objects
+from tests.support import simulator, states, systemd, vectors
 
 DEBIAN = 'host/debian-12'
 A = 'sha256:' + 'a' * 64
@@ -116,6 +117,27 @@ def measured(name: str, change: Callable[[Any], None]) -> VerifiedState:
         ima.measure(raw['log'], raw['pcrs'], [])
     except errors.EvidenceError as exc:
         fault = Finding.of(exc)
+    return dataclasses.replace(states.recorded(DEBIAN), ima_fault=fault)
+
+
+def trimmed(dropped: bool) -> VerifiedState:
+    """A host that was never heard, with or without its whole list."""
+    host = simulator.SimHost()
+    proof = host.attest(b'c' * 32)
+    first = len(simulator.ima_entry('boot_aggregate')[0])
+    if dropped:
+        proof = dataclasses.replace(proof, ima_log=proof.ima_log[first:])
+    found = appraise.appraise(
+        proof,
+        ak=objects.parse_public(host.tpm.ak_public),
+        challenge=b'c' * 32,
+        purpose='attest',
+        host=host.name,
+        body=b'{}',
+        policies=(),
+        last_clock=None,
+    )
+    fault = found.state.ima_fault
     return dataclasses.replace(states.recorded(DEBIAN), ima_fault=fault)
 
 
@@ -284,6 +306,11 @@ def _log_trials() -> dict[str, list[tuple[Scene, Scene]]]:
         ],
         'IMA_LOG_MISSING': [
             ima_trial(DEBIAN, lambda raw: raw.update(log=b''))
+        ],
+        'IMA_LOG_TRIMMED': [
+            _mended(
+                Scene([PIN], trimmed(dropped=True)), trimmed(dropped=False)
+            )
         ],
         'IMA_LOG_REPLAY': [
             ima_trial(DEBIAN, lambda raw: raw['pcrs'].update({10: b'x' * 32}))

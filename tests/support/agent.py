@@ -97,6 +97,7 @@ class SimAgent(simulator.SimHost):
 
     :param vendor: certifies the endorsement key.
     :ivar offset: where the lists that it sends begin.
+    :ivar dropped: how much of the list its kernel has dropped.
     :ivar enforcer: what it attests of its nova-compute; None for nothing.
     :ivar documents: all that it was given, by digest; ``newest`` by server.
     """
@@ -111,7 +112,7 @@ class SimAgent(simulator.SimHost):
         vector: str = 'direct-kernel',
     ) -> None:
         super().__init__(name, vector)
-        self.offset = 0
+        self.offset = self.dropped = 0
         self.enforcer: bodies.Enforcer | None = ENFORCER
         self.ring: keys.KeyRing | None = None
         self.documents: dict[str, AnyVerified] = {}
@@ -179,8 +180,9 @@ class SimAgent(simulator.SimHost):
     ) -> dict:
         """A whole evidence request."""
         proof = self.attest(bytes.fromhex(challenge), purpose, body.encode())
+        start = max(self.offset, self.dropped)
         proof = dataclasses.replace(
-            proof, ima_log=proof.ima_log[self.offset :], ima_offset=self.offset
+            proof, ima_log=proof.ima_log[start:], ima_offset=self.offset
         )
         return {
             'version': 1,

@@ -283,7 +283,7 @@ def _appraise(
         body=body,
         policies=policies,
         last_clock=quote.Clock(*last) if last else None,
-        ima_state=state,
+        known=appraise.Known(state),
     )
 
 

@@ -145,32 +145,41 @@ def _of_rules(active: str | None) -> Iterator[Problem]:
 
 
 def ima_list(
-    listed: bytes, pcrs: Mapping[int, bytes], violations: int | None
+    listed: ima.Parts, pcrs: Mapping[int, bytes], violations: int | None
 ) -> Result:
     """Whether the measurement list replays to PCR 10, and its size.
 
     :param listed: read after the registers were.
     :param violations: as the kernel counts them; None: that is not known.
     """
-    size = f'{len(listed) / (1 << 20):.1f} MiB'
     problems = []
-    entries = 0
-    if len(listed) > evidence.MAX_IMA_LOG:
+    entries = length = 0
+    if not ima.begins(next(iter(listed()), b'')):
+        problems.append(
+            warn(
+                'the kernel has dropped the beginning of its list',
+                'the service goes on from what it has appraised in this boot; '
+                'if that is nothing, reboot, and trim the list later',
+            )
+        )
+        return result('ima-list', '', problems)
+    try:
+        state = ima.measure(b'', pcrs, (), earlier=listed).state
+        entries, length = state.entries, state.bytes
+    except errors.EvidenceError as exc:
+        problems.append(
+            bad(f'[{exc.reason}] {exc.message}', _advice(exc.reason))
+        )
+    size = f'{length / (1 << 20):.1f} MiB'
+    most = evidence.MAX_IMA_OFFSET
+    if length > most:
         problems.append(
             bad(
-                f'more than {evidence.MAX_IMA_LOG >> 20} MiB, which the '
-                'service reads at once',
+                f'{size}, of which the service keeps {most >> 20} MiB',
                 'reboot, and measure less: ' + _IMA,
             )
         )
-    else:
-        try:
-            entries = ima.measure(listed, pcrs, ()).state.entries
-        except errors.EvidenceError as exc:
-            problems.append(
-                bad(f'[{exc.reason}] {exc.message}', _advice(exc.reason))
-            )
-    if len(listed) > evidence.MAX_IMA_LOG // 2 and not problems:
+    elif length > most // 2:
         problems.append(
             warn(f'{size} since the boot, half of what can be sent', _IMA)
         )

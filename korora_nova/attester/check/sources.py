@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import oslo_messaging
@@ -83,6 +83,19 @@ def content(path: str, limit: int = MAX_LOG) -> bytes:
             return stream.read(limit + 1)
     except FileNotFoundError:
         return b''
+
+
+def parts(path: str, size: int) -> Iterator[bytes]:
+    """A file in parts of a size; nothing if there is none.
+
+    :raises OSError: it cannot be read.
+    """
+    try:
+        with open(path, 'rb') as stream:
+            while part := stream.read(size):
+                yield part
+    except FileNotFoundError:
+        return
 
 
 def text(path: str) -> str | None:

@@ -49,6 +49,21 @@ class Buffer:
             self.at = 0
         return bool(part)
 
+    def peek(self, ahead: int, form: str, template_hash: str) -> Record | None:
+        """The entry so many bytes ahead; None: there is none to be read."""
+        read = records.READERS[form]
+        while True:
+            at = self.at + ahead
+            try:
+                record = read(self.log, at, template_hash)
+                if form != records.ASCII or record.end < len(self.log):
+                    return record
+                if not self.more():
+                    return record
+            except errors.EvidenceError:
+                if len(self.log) - at > _MAX_RECORD or not self.more():
+                    return None
+
     def record(self, form: str, template_hash: str, check: bool) -> Record:
         """The next entry, which ``at`` still stands before.
 

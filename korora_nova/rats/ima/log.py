@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from korora_nova.rats.ima import records
 from korora_nova.rats.ima.measure import measure
-from korora_nova.rats.ima.records import IMA_PCR, malformed
+from korora_nova.rats.ima.records import malformed
 from korora_nova.rats.ima.replay import MAX_ENTRIES, entry_of
 from korora_nova.rats.ima.templates import Entry
 
@@ -69,8 +69,7 @@ def parse(
     at = 0
     while at < len(log):
         record = read(log, at, template_hash)
-        if record.pcr != IMA_PCR:
-            raise malformed(f'an entry for PCR {record.pcr}', at)
+        records.check_pcr(record, at)
         if not record.violation:
             records.check_hash(record, at)
         entries.append(entry_of(record, at))

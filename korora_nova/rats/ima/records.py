@@ -34,6 +34,8 @@ from korora_nova.rats.tpm2 import algorithms
 
 #: PCR of the lists, unless CONFIG_IMA_MEASURE_PCR_IDX says otherwise.
 IMA_PCR = 10
+#: The last register of a PC's TPM.
+MAX_PCR = 23
 BINARY, BIG_ENDIAN, ASCII = 'binary', 'binary-big-endian', 'ascii'
 #: Template hashes, and banks that a list can extend.
 HASHES = {
@@ -199,6 +201,15 @@ def legacy_record(
 def matches(record: Record) -> bool:
     """Whether the stated hash is that of the template data."""
     return _hash(record) == record.stated
+
+
+def check_pcr(record: Record, at: int) -> None:
+    """Insist on a register that there is, of an entry at an offset.
+
+    :raises EvidenceError: IMA_LOG_MALFORMED.
+    """
+    if record.pcr > MAX_PCR:
+        raise malformed(f'an entry for PCR {record.pcr}', at)
 
 
 def check_hash(record: Record, at: int) -> None:

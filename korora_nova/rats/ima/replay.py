@@ -11,14 +11,15 @@ per entry. Any other, and any that is odd in any way, is read again by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from korora_nova.rats.ima import digests, templates
+from korora_nova.rats.ima import digests, registers, templates
 from korora_nova.rats.ima.buffer import Buffer
 from korora_nova.rats.ima.hashing import Hashing, Settings
 from korora_nova.rats.ima.judge import Judge
 from korora_nova.rats.ima.memo import Memos
-from korora_nova.rats.ima.records import Record, malformed
+from korora_nova.rats.ima.records import Record, check_pcr, malformed
+from korora_nova.rats.ima.registers import First, Registers
 from korora_nova.rats.ima.rules import BOOT_AGGREGATES, Rules
 from korora_nova.rats.ima.state import State
 from korora_nova.rats.ima.templates import Entry, Malformed
@@ -37,6 +38,7 @@ class Pass(Buffer):
     :ivar count: covered entries of this list.
     :ivar violations: whether there was one.
     :ivar reading: offset of the entry that was read in full last.
+    :ivar others: other registers that the list extends.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Pass(Buffer):
         start: bytes,
         last: State | None,
         memos: Memos,
+        first: First = lambda index: b'',
     ) -> None:
         super().__init__(parts)
         self.settings = settings
@@ -57,10 +60,12 @@ class Pass(Buffer):
         self.pcr, self.count = start, 0
         self.violations = False
         self.reading = 0
+        self.others = Registers(registers.of(last), first)
 
-    def run(self, target: bytes) -> bool:
+    def run(self, target: bytes, quoted: Mapping[int, bytes]) -> bool:
         """Go on until the PCR has the target value; False if it never has.
 
+        :param quoted: values that other registers must have then.
         :raises EvidenceError: IMA_LOG_MALFORMED, IMA_TEMPLATE,
             IMA_TEMPLATE_HASH, IMA_BOOT_AGGREGATE.
         """
@@ -79,7 +84,33 @@ class Pass(Buffer):
         if self.count > MAX_ENTRIES:
             raise malformed('too many entries', self.at)
         self._memos.settle(self._key, self.memo, hits, self.count - hits)
-        return self.pcr == target
+        return self.pcr == target and self._finish(quoted)
+
+    def _finish(self, quoted: Mapping[int, bytes]) -> bool:
+        """Cover what the quote does of other registers; False: they differ.
+
+        What follows the last entry of this register may be in it.
+        """
+        others, at, count = self.others.copy(), 0, 0
+        agree = 0 if others.differ(quoted) is None else None
+        while True:
+            record = self.peek(
+                at, self.settings.form, self.settings.template_hash
+            )
+            if record is None or record.pcr == self.settings.pcr:
+                break
+            others.extend(record.pcr, self._extended(record))
+            at, count = record.end - self.at, count + 1
+            if others.differ(quoted) is None:
+                agree = count
+        for _ in range(agree or 0):
+            self.step()
+        return agree is not None
+
+    def _extended(self, record: Record) -> Callable[[bytes], bytes]:
+        extension = self.hashing.extension(record)
+        in_bank = self.hashing.in_bank
+        return lambda value: in_bank(value + extension).digest()
 
     def _ended(self, target: bytes) -> bool:
         return self.pcr == target or self.exhausted
@@ -114,18 +145,17 @@ class Pass(Buffer):
             self.settings.form, self.settings.template_hash, check=True
         )
         at = self.at
-        if record.pcr != self.settings.pcr:
-            raise malformed(
-                f'an entry for PCR {record.pcr} in a list of PCR '
-                f'{self.settings.pcr}',
-                at,
-            )
         violation = record.violation
         if violation:
             self.violations = True
         entry = entry_of(record, at)
         extension = self.hashing.extension(record)
         clean = self.judge.admits(entry) and not violation
+        if record.pcr != self.settings.pcr:
+            check_pcr(record, at)
+            self.others.extend(record.pcr, self._extended(record))
+            self.at, self.count = record.end, self.count + 1
+            return
         if clean and entry.path not in BOOT_AGGREGATES:
             self.memo.add(self._raw(at, record.end), extension)
             if self.hashing.follows:

@@ -9,7 +9,7 @@ before them has changed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jsonschema
 
@@ -41,6 +41,11 @@ _COUNT: schemas.Schema = {
     'type': 'integer',
     'minimum': 0,
     'maximum': 2**53 - 1,
+}
+_VALUE: schemas.Schema = {
+    'type': 'string',
+    'maxLength': 128,
+    'pattern': '^([0-9a-f]{2})+' + schemas.END,
 }
 _LONG: schemas.Schema = {'type': 'string', 'maxLength': 2048}
 _FINDING = schemas.closed(
@@ -82,11 +87,7 @@ SCHEMA = schemas.closed(
         'version': schemas.VERSION,
         'entries': _COUNT,
         'bytes': _COUNT,
-        'pcr': {
-            'type': 'string',
-            'maxLength': 128,
-            'pattern': '^[0-9a-f]+' + schemas.END,
-        },
+        'pcr': _VALUE,
         'index': {'type': 'integer', 'minimum': 0, 'maximum': 23},
         'bank': {'enum': list(HASHES)},
         'form': {'enum': list(READERS)},
@@ -106,7 +107,21 @@ SCHEMA = schemas.closed(
             },
             'additionalProperties': _TALLY,
         },
-    }
+        'others': {
+            'type': 'object',
+            'maxProperties': 23,
+            'propertyNames': {
+                'pattern': '^([0-9]|1[0-9]|2[0-3])' + schemas.END
+            },
+            'additionalProperties': {
+                'type': 'array',
+                'items': _VALUE,
+                'minItems': 2,
+                'maxItems': 2,
+            },
+        },
+    },
+    ('others',),
 )
 _VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
@@ -181,6 +196,8 @@ class State:
     :param extension: how the kernel extends the bank, of ``EXTENSIONS``.
     :param aggregates: the boot aggregates, "ALG:HEX".
     :param results: tallies by the fingerprints of rules.
+    :param others: other registers that the list extends, by index: the value
+        before that, and the one there, hex.
     """
 
     entries: int
@@ -193,13 +210,22 @@ class State:
     extension: str
     aggregates: tuple[str, ...]
     results: Mapping[str, Tally]
+    others: Mapping[int, tuple[str, str]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def to_json(self) -> dict[str, object]:
         """JSON object for :meth:`from_json`."""
         document = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
+            if field.name != 'others'
         }
+        if self.others:
+            document['others'] = {
+                str(index): list(values)
+                for index, values in self.others.items()
+            }
         return {
             **document,
             'version': 1,
@@ -223,7 +249,10 @@ class State:
         if (
             not valid
             or not isinstance(document, dict)
-            or (len(document['pcr']) != 2 * HASHES[document['bank']])
+            or any(
+                len(value) != 2 * HASHES[document['bank']]
+                for value in _values(document)
+            )
         ):
             raise errors.Invalid(
                 _R.INVALID_REQUEST,
@@ -232,6 +261,10 @@ class State:
         fields = {
             **document,
             'aggregates': tuple(document['aggregates']),
+            'others': {
+                int(index): tuple(values)
+                for index, values in document.get('others', {}).items()
+            },
             'results': {
                 name: _tally(item)
                 for name, item in document['results'].items()
@@ -241,6 +274,12 @@ class State:
             fields[name] = int(fields[name])
         del fields['version']
         return cls(**fields)
+
+
+def _values(document: schemas.Json) -> Iterator[str]:
+    yield document['pcr']
+    for values in document.get('others', {}).values():
+        yield from values
 
 
 def _tally_to_json(tally: Tally) -> dict[str, object]:

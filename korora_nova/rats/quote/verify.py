@@ -102,6 +102,10 @@ class SignedQuote:
     scheme: structure.Scheme
     covered: Mapping[str, tuple[int, ...]]
 
+    @property
+    def clock(self) -> Clock:
+        return self.parsed.clock
+
     def over(self, pcrs: Banks) -> VerifiedQuote:
         """Verify that these are the values it is about.
 

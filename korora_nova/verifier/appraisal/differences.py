@@ -43,5 +43,5 @@ def show(service: Service, name: str, host: str) -> Comparison:
         if session.get(models.Host, host) is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
         last = measurements.load(session, host)
-    found = difference(wanted, known, last.state, last.files, host)
+        found = difference(wanted, known, last.state, last.files, host)
     return Comparison(name, revision, host, last.at, found)

@@ -15,7 +15,6 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.rats.reference import ReferenceValues
-from korora_nova.rats.reference import learn as learned_values
 from korora_nova.rats.variation import Golden, Variation, variations
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import results
@@ -108,11 +107,13 @@ def look(service: Service, host: str, name: str = '') -> Learned:
             raise errors.Untrusted(_R.EVICTED, f'The host {host} was evicted.')
         tier, reasons = results.current(row, service.clock())
         shown = measurements.load(session, host)
-    try:
-        values = learned_values(name or host, shown.state, shown.files)
-    except errors.Untrusted as exc:
-        raise errors.Untrusted(exc.reason, f'{host}: {exc.message}') from None
-    return Learned(host, tier, reasons, shown.at, Golden(values, shown.files))
+        try:
+            golden = Golden.learn(name or host, shown.state, shown.files)
+        except errors.Untrusted as exc:
+            raise errors.Untrusted(
+                exc.reason, f'{host}: {exc.message}'
+            ) from None
+    return Learned(host, tier, reasons, shown.at, golden)
 
 
 def learn(service: Service, wanted: Wanted) -> Learned:

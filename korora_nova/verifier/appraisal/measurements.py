@@ -5,6 +5,7 @@
   with.  It is written when it changes; PCR 10 and the clock, which change
   all the time and which neither looks at, may be older than the rest.
 - :mod:`.segments` keeps the list itself.
+- What is stored is judged again when rules change, without asking the host.
 - The last few states of the measurement list are kept: evidence that was
   under way while newer evidence was stored may still continue its own.
 """
@@ -15,7 +16,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from korora_nova import errors
 from korora_nova.rats import appraise, ima, reference
 from korora_nova.rats.evidence import Evidence
 from korora_nova.rats.state import VerifiedState
-from korora_nova.verifier.appraisal import packed, segments
+from korora_nova.verifier.appraisal import packed, segments, uploads
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -60,13 +61,21 @@ class ListState:
         """
         return ima.State.from_json(self.document)
 
-    def entries(self, segment: bytes) -> Sequence[ima.Entry]:
-        """Read a segment of this list."""
-        return ima.parse(
-            segment,
-            form=self.document['form'],
-            template_hash=self.document['template_hash'],
-        ).entries
+    def readable(self) -> ima.State | None:
+        """Parse it; None if it is of another release."""
+        try:
+            return self.read()
+        except errors.Invalid:
+            return None
+
+    def entries(self, parts: ima.Parts) -> Iterator[ima.Entry]:
+        """Read parts of this list."""
+        return ima.entries(
+            parts,
+            self.document['form'],
+            self.document['template_hash'],
+            self.document['entries'],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,25 +83,71 @@ class Stored:
     """Of a host: what stands for its state, and where its list may go on.
 
     :param states: newest first.
+    :param upload: what it sent of a list, still to be judged.
     """
 
+    host: str
     fingerprint: str
     states: Sequence[ListState]
+    upload: uploads.Upload | None
+    reset_count: int | None = None
 
-    def state(self, offset: int) -> ima.State | None:
-        """The state that evidence with this offset continues.
+    def upload_to(self, offset: int) -> uploads.Upload | None:
+        """The upload that evidence with this offset continues."""
+        upload = self.upload
+        return upload if upload and offset and upload.upto == offset else None
 
-        :returns: None for the whole list.
-        :raises Conflict: IMA_CONTINUITY, there is no such state.
+    def known(self, service: Service, offset: int) -> appraise.Known:
+        """What there is of a list before evidence with this offset.
+
+        :raises Conflict: IMA_CONTINUITY, it is not known.
         """
-        if not offset:
+        upload = self.upload_to(offset)
+        if not offset or (upload and not upload.base):
+            state = None
+        else:
+            state = self._state(upload.base if upload else offset)
+
+        def parts(start: int) -> Iterator[bytes]:
+            end = upload.base if upload else offset
+            yield from segments.between(service, self.host, start, end)
+            if upload:
+                yield from segments.between(
+                    service,
+                    self.host,
+                    max(start, end),
+                    offset,
+                    models.ListUploadPart,
+                )
+
+        return appraise.Known(
+            state, parts, lambda boot: self._seen(service, boot)
+        )
+
+    def _seen(self, service: Service, boot: int) -> appraise.Seen | None:
+        """What a list may go on from whose beginning was dropped."""
+        if not self.states or self.reset_count != boot:
             return None
+        newest = self.states[0]
+        end = newest.offset
+        try:
+            tail = segments.tail(service, self.host, end, ima.TAIL)
+        except errors.Conflict:
+            return None
+        return appraise.Seen(
+            end,
+            newest.readable(),
+            tail,
+            lambda start: segments.between(service, self.host, start, end),
+        )
+
+    def _state(self, offset: int) -> ima.State:
         for one in self.states:
             if one.offset == offset:
-                try:
-                    return one.read()
-                except errors.Invalid:
+                state = one.readable()
+                if state is None:
                     break
+                return state
         raise errors.Conflict(_R.IMA_CONTINUITY)
 
 
@@ -101,6 +156,10 @@ class Fresh:
     """What an attestation leaves to be stored.
 
     :param base: where its list went on; 0: it was the whole list.
+    :param start: where the evidence went on; after ``base`` if there is an
+        ``upload``.
+    :param dropped: bytes of the list before what the kernel still shows, if
+        all of that came; ``lost``: they were not seen.
     :param fingerprint: stands for the state without PCR 10 and clock.
     :param document: the state, None if it is stored already.
     :param list_state: None if the list was refused.
@@ -109,6 +168,10 @@ class Fresh:
     """
 
     base: int
+    start: int
+    upload: uploads.Upload | None
+    dropped: int
+    lost: bool
     fingerprint: str
     reset_count: int
     document: bytes | None
@@ -130,7 +193,7 @@ class Measured:
     """
 
     state: VerifiedState
-    files: Sequence[ima.Entry]
+    files: Iterable[ima.Entry]
     at: float
 
 
@@ -138,7 +201,13 @@ def find(service: Service, host: str) -> Stored:
     """What new evidence of a host is compared with."""
     with service.db.read() as session:
         row = session.get(models.Measurement, host)
-        return Stored(row.fingerprint if row else '', _states(row))
+        return Stored(
+            host,
+            row.fingerprint if row else '',
+            _states(row),
+            uploads.find(service, session, host),
+            row.reset_count if row else None,
+        )
 
 
 def fresh(
@@ -149,23 +218,36 @@ def fresh(
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
     state = ListState(measured.state.to_json()) if measured else None
-    same = known and _end(stored.states) == (state.offset if state else 0)
+    listed = appraisal.listed
+    start, upload = listed.offset, stored.upload_to(submitted.ima_offset)
+    base = upload.base if upload else start
+    if listed.dropped:
+        base = stored.states[0].offset
+    same = (
+        known
+        and upload is None
+        and _end(stored.states) == (state.offset if state else 0)
+    )
     return Fresh(
-        submitted.ima_offset,
+        base,
+        start,
+        upload,
+        listed.dropped,
+        listed.lost,
         fingerprint,
         appraisal.quote.clock.reset_count,
         None if known else packed.pack(appraisal.state.to_json()),
         state,
-        None if same else _covered(submitted, state),
+        None if same else _covered(listed, state),
     )
 
 
-def _covered(submitted: Evidence, state: ListState | None) -> bytes:
+def _covered(listed: appraise.Listed, state: ListState | None) -> bytes:
     """What of a list was covered by the quote, compressed."""
     if state is None:
         return b''
-    size = state.offset - submitted.ima_offset
-    return packed.compress(submitted.ima_log[:size])
+    size = max(0, state.offset - listed.offset)
+    return packed.compress(listed.log[:size])
 
 
 def store(
@@ -189,8 +271,12 @@ def store(
         raise errors.Retry()
     if new.segment is None and _end(known) != new.offset:
         raise errors.Retry()
-    if new.segment is not None:
-        segments.store(session, host, new.base, new.segment)
+    if new.upload is not None and new.list_state is not None:
+        uploads.accept(session, host, new.upload, new.base, new.dropped)
+    if new.segment is not None and not new.lost:
+        refused = new.list_state is None
+        start = new.base if refused else new.start
+        segments.store(session, host, start, new.segment)
     states = _continued(known, new)
     if new.document is None and states == kept:
         return
@@ -207,13 +293,14 @@ def store(
 def _continued(known: Sequence[ListState], new: Fresh) -> list[ListState]:
     """The states to remember, newest first."""
     if new.list_state is None:
-        return []
+        # No other list can follow one that was trimmed.
+        return list(known) if new.lost else []
     others = (one for one in known if one.offset != new.offset)
     return [new.list_state, *others][:MAX_STATES]
 
 
 def load(session: orm.Session, host: str) -> Measured:
-    """Read what a host showed last.
+    """Read what a host showed last; files while the session is there.
 
     :raises NotFound: RESULT_MISSING.
     """
@@ -225,13 +312,12 @@ def load(session: orm.Session, host: str) -> Measured:
             'service was upgraded.',
         )
     states = _states(row)
+
+    files: Iterable[ima.Entry] = ()
     # Without a state the list was refused, and nothing of it counts.
-    files = [
-        entry
-        for newest in states[:1]
-        for _, segment in segments.read(session, host)
-        for entry in newest.entries(segment)
-    ]
+    if states:
+        end = states[0].offset
+        files = states[0].entries(lambda: segments.read(session, host, end))
     state = VerifiedState.from_json(packed.unpack(row.document))
     return Measured(state, files, row.measured_at)
 
@@ -253,6 +339,7 @@ def delete(session: orm.Session, host: str) -> None:
     table = models.Measurement
     session.execute(sa.delete(table).where(table.host == host))
     segments.delete(session, host)
+    uploads.delete(session, host)
 
 
 def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:

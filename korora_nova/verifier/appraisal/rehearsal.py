@@ -21,10 +21,7 @@ from korora_nova import errors
 from korora_nova.rats.policy import BoundPolicy, names
 from korora_nova.rats.rejudge import rejudge
 from korora_nova.verifier import results
-from korora_nova.verifier.appraisal import (
-    measurements,
-    policies,
-)
+from korora_nova.verifier.appraisal import measurements, policies
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -173,7 +170,7 @@ def _verdict(
     try:
         with service.db.read() as session:
             shown = measurements.load(session, host)
-        found = rejudge(bound, shown.state, shown.files)
+            found = rejudge(bound, shown.state, shown.files)
     except (errors.Unavailable, api.Lost):
         raise
     except errors.KororaError as exc:

@@ -179,6 +179,42 @@ class MeasurementSegment(Base):
     content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
 
 
+class ListUpload(Base):
+    """A measurement list that a host is sending in parts, not yet judged.
+
+    The parts are the list from ``base`` up to ``upto``, in the boot of
+    ``reset_count``.  ``version`` is another one after each change.
+    """
+
+    __tablename__ = 'list_uploads'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True
+    )
+    reset_count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    base: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    upto: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    version: orm.Mapped[str] = orm.mapped_column(sa.String(UUID))
+    updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double, index=True)
+
+
+class ListUploadPart(Base):
+    """What was sent of it; as :class:`MeasurementSegment`, which it becomes
+    once it led to a quoted PCR.
+    """
+
+    __tablename__ = 'list_upload_parts'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True
+    )
+    start: orm.Mapped[int] = orm.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False
+    )
+    part: orm.Mapped[int] = orm.mapped_column(
+        sa.Integer, primary_key=True, autoincrement=False
+    )
+    content: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)
+
+
 class Reference(Base):
     """Reference values, compressed JSON."""
 

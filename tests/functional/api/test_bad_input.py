@@ -577,6 +577,7 @@ PURPOSES = {
         'upto': '',
     },
     'present': {'version': 1, 'documents': ['AAAA.AAAA.AAAA']},
+    'list': {'version': 1, 'start': 0, 'digest': '00' * 32},
     'claim': {'version': 1, 'instance': UUID, 'key': '000b' + '11' * 32},
     'approve': {'version': 1, 'keys': [[UUID, 1]]},
     'delete': {'version': 1, 'instance': UUID},

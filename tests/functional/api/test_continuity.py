@@ -149,7 +149,7 @@ class Continuity(ContinuityTestCase):
     def test_offsets_that_are_not_known(self):
         host = self.host()
         right = host.offset
-        for offset in (1, right - 1, right + 1, 2**27):
+        for offset in (1, right - 1, right + 1, 2**30):
             host.offset = offset
             message = self.message(host)
             message['evidence']['ima_offset'] = offset
@@ -157,7 +157,7 @@ class Continuity(ContinuityTestCase):
                 self.send(host, message)
         host.offset = right
         message = self.message(host)
-        for offset in (-1, 2**27 + 1, 1.5, '1', True, None, [1]):
+        for offset in (-1, 2**30 + 1, 1.5, '1', True, None, [1]):
             message['evidence']['ima_offset'] = offset
             with self.refused('INVALID_REQUEST'):
                 self.send(host, message)
@@ -216,15 +216,21 @@ class Continuity(ContinuityTestCase):
             ('affirming', 2), (self.tier('h1'), len(self.learned()))
         )
 
-    def test_new_reference_needs_the_whole_list_once(self):
+    def test_new_reference_needs_no_list(self):
+        """What is kept is judged again, and what was wrong is right."""
         host = self.host()
         host.measure('/usr/bin/new')
         host.go_on()
+        self.assertEqual('contraindicated', self.tier('h1'))
         self.admin.create_reference(NEWER, 'h1')
-        with self.refused('IMA_CONTINUITY'):
-            host.attest_now()
-        host.offset = 0
+        message = self.message(host)
+        self.assertEqual('', message['evidence']['ima_log'])
+        self.send(host, message)
+        self.assertEqual('affirming', self.tier('h1'))
+        self.admin.delete_reference(NEWER)
         host.go_on()
+        self.assertEqual('contraindicated', self.tier('h1'))
+        self.admin.create_reference(NEWER, 'h1')
         host.measure('/usr/bin/new')
         host.go_on()
         self.assertEqual('affirming', self.tier('h1'))
@@ -271,11 +277,28 @@ class Continuity(ContinuityTestCase):
         with mock.patch.object(segments, 'MAX_ROWS', 2):
             host.go_on()
         with self.korora.service.db.read() as session:
-            log = b''.join(
-                content for _, content in segments.read(session, 'h1')
-            )
+            log = b''.join(segments.read(session, 'h1', host.offset))
         self.assertEqual(host.ima_log, log)
         self.assertEqual(2, len(self.rows(models.MeasurementSegment)))
+
+    def test_kept_segments_that_are_damaged(self):
+        """The host is asked for all of it, and not blamed."""
+        host = self.host()
+        host.measure('/usr/lib/a')
+        host.go_on()
+        self.admin.create_reference(NEWER, 'h1')
+        for content in (b'', packed.compress(b'x' * 40)):
+            with self.korora.service.db.write() as session:
+                session.execute(
+                    sa.update(models.MeasurementSegment)
+                    .where(models.MeasurementSegment.start == 0)
+                    .values(content=content)
+                )
+            with self.refused('IMA_CONTINUITY'):
+                host.attest_now()
+        host.offset = 0
+        host.go_on()
+        self.assertEqual('affirming', self.tier('h1'))
 
     def test_long_lists_do_not_hold_up_other_hosts(self):
         """The number that all hosts wait for is taken last."""

@@ -151,7 +151,7 @@ class RehearsalTest(base.ApiTestCase):
             )
         said = self.verdicts(self.admin.propose_policy(FILES))
         self.assertEqual(('affirming', True), said['h1'])
-        self.assertEqual(('affirming', None, 'INTERNAL'), said['h2'])
+        self.assertEqual(('affirming', None, 'IMA_CONTINUITY'), said['h2'])
 
     def test_learned_with_the_policy(self) -> None:
         one, two = self.stranger('h1'), self.stranger('h2')

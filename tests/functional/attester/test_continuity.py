@@ -5,11 +5,19 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import hashlib
+import struct
 from typing import Any
+from unittest import mock
+
+import sqlalchemy as sa
 
 from korora_nova import errors
+from korora_nova.attester import attest
 from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Heard
+from korora_nova.rats import evidence
+from korora_nova.verifier.db import models
 from tests.support import hosts
 
 POLICY = {
@@ -77,6 +85,24 @@ class ContinuityTest(ContinuityCase):
         self.assertEqual([0, after - start, 0], [*map(len, lists)])
         self.assertEqual('affirming', self.tier())
 
+    def test_list_that_is_too_long_for_one_request(self) -> None:
+        """It is sent in parts, and resumed by an agent that starts again."""
+        for number in range(40):
+            self.h1.run_file(f'/usr/lib/{number}')
+        with mock.patch.object(evidence, 'MAX_IMA_LOG', 1024):
+            self.h1.agent.attester._place = attest._BEGINNING
+            self.step()
+            sent = [base64.b64decode(one['ima_log']) for one in self.sent]
+            self.assertEqual({1024}, set(map(len, sent[:-1])))
+            self.assertEqual(
+                (self.h1.directory / 'ima').read_bytes(), b''.join(sent)
+            )
+            self.admin.create_reference('more', 'h1')
+            self.sent.clear()
+            self.step()
+        self.assertEqual([self.size], self.offsets())
+        self.assertEqual('affirming', self.tier())
+
     def test_file_that_is_not_known(self) -> None:
         self.h1.run_file('/tmp/rootkit')
         self.step()
@@ -115,7 +141,7 @@ class ContinuityTest(ContinuityCase):
         self.admin.create_reference('newer', 'h1')
         self.step()
         self.assertEqual('affirming', self.tier())
-        self.assertEqual(0, self.offsets()[-1])
+        self.assertEqual(self.size, self.offsets()[-1])
         self.admin.create_policy(POLICY)
         self.h1.run_file('/tmp/anything')
         self.step()
@@ -214,11 +240,97 @@ class HandoverTest(ContinuityCase):
         """The migration goes on, with a new key and challenge."""
         self.create(self.h1)
         self.h2.agent.attestation.step()
-        self.admin.create_policy(POLICY)
-        for machine in self.machines.values():
-            machine.agent.attestation.step()
-        self.admin.delete_policy('site')
+        # The service has lost what it knew of both lists.
+        with self.korora.service.db.write() as session:
+            session.execute(sa.delete(models.Measurement))
         self.sent.clear()
         self.migrate(self.h1, self.h2)
         self.assertEqual('h2', self.ledger()['holder'])
         self.assertEqual(2, self.offsets().count(0))
+
+
+class TrimmedTest(ContinuityCase):
+    """The kernel has dropped what was sent, to have its memory back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.dropped = 0
+
+    def trim(self, keep: int = 0) -> None:
+        """As a tool that keeps the last so many entries."""
+        path = self.h1.directory / 'ima'
+        content = path.read_bytes()
+        ends = [0]
+        while ends[-1] < len(content):
+            at = ends[-1] + 34  # ima-ng, with a template hash of SHA-1
+            (size,) = struct.unpack_from('<I', content, at)
+            ends.append(at + 4 + size)
+        dropped = ends[-1 - keep]
+        self.dropped += dropped
+        path.write_bytes(content[dropped:])
+
+    def run_known(self, count: int) -> None:
+        digest = hashlib.sha256(b'/usr/bin/swtpm').digest()
+        for number in range(count):
+            self.h1.run_file(f'/usr/lib/{self.dropped}-{number}', digest)
+
+    def assert_goes_on(self) -> None:
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        self.sent.clear()
+        self.run_known(1)
+        self.step()
+        self.assertEqual('affirming', self.tier())
+        (sent,) = self.sent
+        self.assertEqual(
+            (self.h1.directory / 'ima').read_bytes()[-len(self.last(sent)) :],
+            self.last(sent),
+        )
+        self.assertEqual(
+            self.dropped + self.size - len(self.last(sent)),
+            sent['ima_offset'],
+        )
+
+    def last(self, sent: dict[str, Any]) -> bytes:
+        return base64.b64decode(sent['ima_log'])
+
+    def test_while_the_agent_runs(self) -> None:
+        for keep in (0, 1, 0, 3):
+            self.trim(keep)
+            self.run_known(3)
+            self.assert_goes_on()
+
+    def test_while_the_agent_is_down(self) -> None:
+        for keep in (0, 2, 0):
+            self.trim(keep)
+            self.run_known(3)
+            self.h1.restart_agent()
+            self.watch(self.h1)
+            self.assert_goes_on()
+
+    def test_nothing_is_left(self) -> None:
+        self.trim()
+        self.step()
+        self.run_known(1)
+        self.assert_goes_on()
+
+    def test_what_is_left_is_long(self) -> None:
+        with mock.patch.object(evidence, 'MAX_IMA_LOG', 1024):
+            self.trim()
+            self.run_known(40)
+            self.h1.restart_agent()
+            self.watch(self.h1)
+            self.assert_goes_on()
+
+    def test_more_than_was_sent(self) -> None:
+        self.run_known(2)
+        self.trim()
+        self.run_known(2)
+        self.step()
+        self.assertEqual(
+            ['IMA_LOG_TRIMMED'], self.admin.get_host('h1')['reasons']
+        )
+        self.h1.reboot()
+        self.watch(self.h1)
+        self.dropped = 0
+        self.assert_goes_on()

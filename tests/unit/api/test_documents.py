@@ -76,7 +76,8 @@ class TestTables(testtools.TestCase):
         self.assertEqual(names, set(routes.PLACEHOLDERS))
 
     def test_purposes_have_schemas(self):
-        self.assertEqual(set(bodies.BODIES), set(purposes.PURPOSES))
+        # A part of a list is kept before anything is appraised.
+        self.assertEqual(set(bodies.BODIES), {'list', *purposes.PURPOSES})
 
     def test_only_facts_are_heard_from_untrusted_hosts(self):
         self.assertEqual(

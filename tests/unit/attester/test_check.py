@@ -182,22 +182,32 @@ class LogsTest(CheckTest):
             self.assertSays(logs.ima_policy(line, active, entries), level)
 
     def test_ima_list(self):
-        found = logs.ima_list(self.ima, self.pcrs, 0)
-        self.assertSays(found, Level.OK, '55 entries')
+        middle = len(self.ima) // 2
+        for listed in (
+            (self.ima,),
+            (self.ima[:middle], self.ima[middle:]),
+        ):
+            found = logs.ima_list(lambda: listed, self.pcrs, 0)  # noqa: B023
+            self.assertSays(found, Level.OK, '55 entries')
         for listed, pcrs, violations, level, word in (
             (self.ima, self.pcrs, 3, Level.WARN, '3 violations'),
             (b'', self.pcrs, None, Level.BAD, 'IMA_LOG_MISSING'),
             (self.ima, self.moved(10), 0, Level.BAD, 'IMA_LOG_REPLAY'),
             (self.ima, self.moved(0), 0, Level.BAD, 'ima_hash=sha256'),
         ):
-            found = logs.ima_list(listed, pcrs, violations)
+            found = logs.ima_list(lambda: (listed,), pcrs, violations)  # noqa: B023
             self.assertSays(found, level, word)
-        self.patch(evidence, 'MAX_IMA_LOG', len(self.ima) + 1)
-        found = logs.ima_list(self.ima, self.pcrs, 0)
-        self.assertSays(found, Level.WARN, 'half')
-        self.patch(evidence, 'MAX_IMA_LOG', 99)
-        found = logs.ima_list(self.ima, self.pcrs, 0)
-        self.assertSays(found, Level.BAD, 'more than')
+        name = b'boot_aggregate\0' + bytes(4)  # and no signature
+        less = self.ima[self.ima.index(name) + len(name) :]
+        found = logs.ima_list(lambda: (less,), self.pcrs, 0)
+        self.assertSays(found, Level.WARN, 'dropped', 'reboot')
+        for most, level, word in (
+            (len(self.ima) + 1, Level.WARN, 'half'),
+            (99, Level.BAD, 'keeps'),
+        ):
+            self.patch(evidence, 'MAX_IMA_OFFSET', most)
+            found = logs.ima_list(lambda: (self.ima,), self.pcrs, 0)
+            self.assertSays(found, level, word)
 
 
 class SoftwareTest(CheckTest):

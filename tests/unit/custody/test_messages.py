@@ -18,6 +18,7 @@ GOOD = {
         'version': 1,
         'known': [[documents.INSTANCE, 3, '44' * 32, 'ab' * 8]],
     },
+    'list': {'version': 1, 'start': 0, 'digest': '44' * 32},
     'present': {'version': 1, 'documents': ['a.b.c']},
     'claim': {
         'version': 1,

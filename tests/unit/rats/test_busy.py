@@ -133,7 +133,7 @@ class BusyTest(testtools.TestCase):
             proof = dataclasses.replace(
                 proof, ima_log=proof.ima_log[offset:], ima_offset=offset
             )
-            found = self.appraise(host, proof, ima_state=state)
+            found = self.appraise(host, proof, known=appraise.Known(state))
             self.assertEqual('affirming', found.tier, found.reasons)
             assert found.measured is not None
             state = found.measured.state
@@ -163,7 +163,8 @@ class BusyTest(testtools.TestCase):
         proof = dataclasses.replace(
             proof, ima_log=proof.ima_log[offset:], ima_offset=offset
         )
-        found = self.appraise(host, proof, ima_state=found.measured.state)
+        known = appraise.Known(found.measured.state)
+        found = self.appraise(host, proof, known=known)
         self.assertEqual('affirming', found.tier)
 
     def between(self, proof: Evidence, **changes: Any) -> Evidence:

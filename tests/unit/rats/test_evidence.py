@@ -69,7 +69,7 @@ class EvidenceTest(unittest.TestCase):
     def test_caps(self):
         for field, limit in (
             ('uefi_log', evidence.MAX_UEFI_LOG),
-            ('ima_log', evidence.MAX_IMA_LOG),
+            ('ima_log', evidence.MAX_IMA_READ),
             ('systemd_log', evidence.MAX_SYSTEMD_LOG),
             ('attest', 4096),
         ):

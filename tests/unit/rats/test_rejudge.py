@@ -67,7 +67,9 @@ class VariationTest(unittest.TestCase):
     def of(self, **hosts):
         found = variation.variations(
             {
-                name: Golden(states.learned(host), states.files(host))
+                name: Golden.learn(
+                    name, states.recorded(host), states.files(host)
+                )
                 for name, host in hosts.items()
             }
         )

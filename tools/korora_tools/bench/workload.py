@@ -59,13 +59,18 @@ def make(entries: int, aggregate: str) -> Workload:
         lines.append(
             f'10 {stated.hex()} ima-ng sha256:{digest.hex()} {path}\n'
         )
-        binary += _U32.pack(10) + stated + _U32.pack(6) + b'ima-ng'
-        binary += _U32.pack(len(data)) + data
+        binary += entry(data)
         ends.append(len(binary))
         pcr = hashlib.sha256(pcr + hashlib.sha256(data).digest()).digest()
     return Workload(
         ''.join(lines), bytes(binary), pcr.hex(), aggregate, ends, files
     )
+
+
+def entry(data: bytes) -> bytes:
+    """An entry of the binary list, of its template data."""
+    head = _U32.pack(10) + hashlib.sha1(data).digest()
+    return head + _U32.pack(6) + b'ima-ng' + _U32.pack(len(data)) + data
 
 
 def template_data(path: bytes, digest: bytes) -> bytes:

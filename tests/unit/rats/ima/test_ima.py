@@ -153,7 +153,7 @@ class ImaTest(unittest.TestCase):
     def test_unsupported_kinds(self):
         data = field(b'sha256:\0' + b'a' * 32) + field(b'/bin/a\0')
         for entry in (
-            raw_entry(data, pcr=11),
+            raw_entry(data, pcr=24),
             raw_entry(data + b'\0'),
             raw_entry(b''),
             raw_entry(field(b'sha256:\0' + b'a' * 31) + field(b'/bin/a\0')),

@@ -281,7 +281,7 @@ class MeasureTest(Case):
         log.file('/bin/a')
         log.pcrs[10] = b'x' * 32
         for form in FORMS:
-            self.refused('IMA_LOG_MALFORMED', log.form(form), log.pcrs, [])
+            self.refused('IMA_LOG_REPLAY', log.form(form), log.pcrs, [])
 
     def test_another_pcr(self):
         log = ima_lists.List(pcr=12)

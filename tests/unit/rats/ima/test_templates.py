@@ -281,6 +281,17 @@ class TemplatesTest(unittest.TestCase):
             measured = ima.measure(log.form(name), log.pcrs, [], index=8)
             self.assertEqual(2, len(tuple(measured.files())))
         log.pcrs[10] = b'x' * 32
+        for name in ('binary', 'ascii'):
+            with self.assertRaises(errors.EvidenceError) as caught:
+                ima.measure(log.form(name), log.pcrs, [])
+            self.assertEqual('IMA_LOG_REPLAY', caught.exception.reason)
+
+    def test_register_that_no_tpm_has(self):
+        log = ima_lists.List()
+        log.banks['sha256'][24], log.pcr = bytes(32), 24
+        log.file('/bin/a')
+        log.pcr = 10
+        log.file('/bin/b')
         self.refused(log)
 
     def test_unknown_templates(self):

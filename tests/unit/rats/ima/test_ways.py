@@ -161,7 +161,7 @@ class OddTest(unittest.TestCase):
             log.pcr = 11
             log.file('/bin/0')
             log.pcrs[10] = b'x' * 32
-            self.refused(log, rules)
+            self.refused(log, rules, 'IMA_LOG_REPLAY')
             log, rules = self.log(template)
             values = [ima_lists.digest(b'/bin/0'), b'/a\0']
             log.add(

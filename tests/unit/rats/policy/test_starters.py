@@ -349,7 +349,7 @@ class WholeHostTest(unittest.TestCase):
             body=b'{}',
             policies=policies,
             last_clock=None,
-            ima_state=state,
+            known=appraise.Known(state),
         )
 
 
