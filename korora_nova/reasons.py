@@ -482,7 +482,17 @@ class Reason:
     )
     COLD_MIGRATION_UNSUPPORTED = Id(
         'CustodyError',
-        'Cold migration and resize of protected servers are not supported.',
+        'A protected server cannot move to another cell.',
+    )
+    COLD_VTPM_CHANGED = Id(
+        'CustodyError',
+        'A resize of a protected server must not give it another vTPM, or '
+        'take or add one.',
+    )
+    PEER_TOO_OLD = Id(
+        'Unavailable',
+        'The agent of the other host is too old to hand over a key for a '
+        'cold migration.',
     )
 
     # Calls

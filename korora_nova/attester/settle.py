@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
+#: The same for a cold hand-over: a server may wait for the other end's word.
+_COLD_DELAY = 10.0
 #: Times that a server's records are settled at most while it waits to start.
 _PASSES = 3
 
@@ -172,6 +174,10 @@ class Settler:
             record, told=not self._has_to_tell(record), now=now
         )
         return record if word is None else self.say(record, word)
+
+    def look(self, record: Record) -> Record:
+        """Note what libvirt says of a hand-over that is over here."""
+        return self._observe(record, now=True)
 
     def say(self, record: Record, word: Statement) -> Record:
         """Note a word durably, unless the record was changed meanwhile."""
@@ -458,7 +464,7 @@ class Settler:
         _due, delay = self._retries.get(record.instance, (0.0, _FIRST_DELAY))
         self._retries[record.instance] = (
             time.monotonic() + delay,
-            min(delay * 2, _LONGEST_DELAY),
+            min(delay * 2, _COLD_DELAY if record.is_cold else _LONGEST_DELAY),
         )
         try:
             self.settle(record)
