@@ -122,7 +122,7 @@ class TestDecision(ColdTestCase):
         """Nova goes on after it, at either end."""
         self.moving()
         for host in (self.source, self.dest):
-            host.tpm.reset()
+            host.reboot()
             host.attest_now()
         self.assertEqual((None, None, 'moving'), self.words())
         self.dest.state(MIGRATION, 'activated')

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -124,7 +125,7 @@ class MoveTest(ColdCase):
         self.off(self.h2)
         self.said(self.h1, 'activated', back)
         self.assert_held_by(self.h1)
-        self.assertEqual(7, self.ledger()['epoch'])
+        self.assertEqual(5, self.ledger()['epoch'])
 
     def test_the_start_is_enough(self) -> None:
         """Nova's word was lost, or nova-compute crashed as it finished."""
@@ -195,7 +196,7 @@ class StaysTest(ColdCase):
     def test_copy_failed(self) -> None:
         handover = self.moving()
         self.h1.client.stays(self.instance, handover)
-        self.assert_nobody_opens()
+        self.assert_nobody_opens(self.h1)
         self.assert_held_by(self.h1)
         self.assertEqual(
             ('ended_here', 'no_domain', 'aborted'), self.words(handover)
@@ -312,7 +313,12 @@ class CrashTest(ColdCase):
                 raise Ended
 
         handover = self.nova_moves(self.h1, self.h2)
-        with mock.patch('korora_nova.faultpoints.hook', hook):
+        with (
+            mock.patch('korora_nova.faultpoints.hook', hook),
+            mock.patch.object(machine.agent.source, '_never_sent'),
+            mock.patch.object(machine.agent.destination, '_relinquish'),
+            mock.patch.object(self.h1.agent.bus, '_timeout', 1.5),
+        ):
             self.assertRaises(
                 errors.KororaError, self.prepare, self.h1, self.h2, handover
             )
@@ -428,6 +434,9 @@ class RefusedTest(ColdCase):
         )
         self.h2.power_agent()
         self.h2.agent.attestation.step()
+        # This bus keeps what nobody waits for any more; it is not announced.
+        while self.h2.agent.vault.is_busy(self.instance):
+            time.sleep(0.1)
         self.assert_held_by(self.h1)
 
     def test_destination_of_an_older_version(self) -> None:
