@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
+import nova.privsep
 from nova import exception, objects
 from nova.compute import task_states
 from nova.virt.libvirt import driver as libvirt_driver
@@ -34,9 +35,19 @@ class Base(base.Base):
         self.copy_fails = None
         test = self
 
-        def copy(driver, context, instance, dest, flavor, *args, **kwargs):
+        def copy(
+            self,
+            context,
+            instance,
+            dest,
+            flavor,
+            network_info,
+            block_device_info=None,
+            timeout=0,
+            retry_interval=0,
+        ):
             test.before_power_off(instance)
-            driver.power_off(instance)
+            self.power_off(instance)
             test.copied.append(instance.uuid)
             if test.copy_fails is not None:
                 raise test.copy_fails
@@ -372,7 +383,9 @@ class TestFailures(Base):
     def test_nova_fails_as_it_finishes(self):
         server = self.protect()
         with mock.patch.object(
-            STOCK, '_create_image', side_effect=exception.NovaException('x')
+            STOCK,
+            '_finish_migration_vtpm',
+            side_effect=exception.NovaException('x'),
         ):
             self.cold(server, 'ERROR')
         self.assert_on('h2', server, runs=False)
@@ -441,22 +454,15 @@ class TestCrash(Base):
     def setUp(self):
         super().setUp()
         self.place = self.useFixture(fixtures.TempDir()).path
-        patch = self.useFixture
-        patch(fixtures.MockPatchObject(libvirt_utils, 'VTPM_DIR', self.place))
-        for name, field, value in (
-            ('pwd.getpwnam', 'pw_uid', os.getuid()),
-            ('grp.getgrnam', 'gr_gid', os.getgid()),
-        ):
-            made = SimpleNamespace(**{field: value})
-            patch(
-                fixtures.MockPatchObject(
-                    libvirt_utils,
-                    name.partition('.')[0],
-                    SimpleNamespace(
-                        **{name.partition('.')[2]: lambda _, made=made: made}
-                    ),
-                )
-            )
+        self.useFixture(
+            fixtures.MockPatchObject(libvirt_utils, 'VTPM_DIR', self.place)
+        )
+        me = SimpleNamespace(pw_uid=os.getuid(), gr_gid=os.getgid())
+        for name in ('pwd.getpwnam', 'grp.getgrnam'):
+            self.useFixture(fixtures.MockPatch(name, lambda _: me))
+        context = nova.privsep.sys_admin_pctxt
+        context.set_client_mode(False)
+        self.addCleanup(context.set_client_mode, True)
 
     @contextlib.contextmanager
     def killed(self, server, when):
