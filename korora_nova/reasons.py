@@ -489,6 +489,10 @@ class Reason:
         'A resize of a protected server must not give it another vTPM, or '
         'take or add one.',
     )
+    VTPM_STATE_TWICE = Id(
+        'CustodyError',
+        "There are two states of the server's vTPM on this host.",
+    )
     PEER_TOO_OLD = Id(
         'Unavailable',
         'The agent of the other host is too old to hand over a key for a '

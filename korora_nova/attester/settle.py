@@ -159,6 +159,9 @@ class Settler:
         except errors.CustodyError as exc:
             if exc.reason != errors.Reason.DOMAIN_RUNNING:
                 raise
+            if record.is_cold and record.statement is None:
+                # Given away, and it runs: no move of Nova's does that.
+                record = self.look(record)
             self._learn(record)
             later = self._known(record)
             if later is None or later.hash == document.hash:

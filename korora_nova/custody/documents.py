@@ -127,7 +127,7 @@ class Verified(Generic[D]):
 
 def sign(document: Document, key: keys.SigningKey) -> str:
     """Sign with the custody key; returns a JWT."""
-    required = document.KIND.schema['required']
+    required: list[str] = document.KIND.schema['required']
     claims = {
         field.name: value
         for field in dataclasses.fields(document)

@@ -59,6 +59,11 @@ class ColdCase(hosts.HostsTestCase):
                 for machine in (self.h1, self.h2):
                     machine.settle()
 
+    def idle(self, machine: hosts.Machine) -> None:
+        """Wait until nothing is under way."""
+        while machine.agent.vault.is_busy(self.instance):
+            time.sleep(0.1)
+
     def words(self, handover: str) -> tuple[str | None, str | None, str]:
         shown = self.admin.get_migration(handover)
         return shown['source_word'], shown['dest_word'], shown['status']
@@ -318,10 +323,12 @@ class CrashTest(ColdCase):
             mock.patch.object(machine.agent.source, '_never_sent'),
             mock.patch.object(machine.agent.destination, '_relinquish'),
             mock.patch.object(self.h1.agent.bus, '_timeout', 1.5),
+            mock.patch.object(self.h2.agent.bus, '_timeout', 1.5),
         ):
             self.assertRaises(
                 errors.KororaError, self.prepare, self.h1, self.h2, handover
             )
+            self.idle(self.h2)
 
     def test_source(self) -> None:
         for point in (
@@ -435,8 +442,8 @@ class RefusedTest(ColdCase):
         self.h2.power_agent()
         self.h2.agent.attestation.step()
         # This bus keeps what nobody waits for any more; it is not announced.
-        while self.h2.agent.vault.is_busy(self.instance):
-            time.sleep(0.1)
+        time.sleep(0.2)
+        self.idle(self.h2)
         self.assert_held_by(self.h1)
 
     def test_destination_of_an_older_version(self) -> None:
@@ -532,13 +539,30 @@ class LiarTest(ColdCase):
             self.nova_moves(self.h1, self.h2),
         )
 
+    def assert_disputed(self, handover: str) -> None:
+        self.assertEqual(handover, self.ledger()['disputed'])
+        self.assert_nobody_opens(self.h1)
+        self.refused(_R.CUSTODY_DISPUTED, self.h2.client.open, self.instance)
+        self.assertEqual(RUNNING, self.h1.libvirt.domains[self.instance])
+        self.assertEqual('moving', self.h1.state(self.instance))
+
     def test_destination_that_cannot_wait(self) -> None:
         """It says activated while the guest still runs: nobody opens."""
         handover = self.nova_moves(self.h1, self.h2)
         self.prepare(self.h1, self.h2, handover)
-        self.h1.client.stays(self.instance, handover)
-        self.said(self.h1, 'stays', handover)
         self.said(self.h2, 'activated', handover)
+        self.assertEqual('committed', self.words(handover)[2])
+        self.h1.settle()
+        self.assert_disputed(handover)
+        # Nova powers it off: then it is as it should be.
+        self.off(self.h1)
+        self.assert_held_by(self.h2)
+
+    def test_after_the_source_has_spoken(self) -> None:
+        handover = self.nova_moves(self.h1, self.h2)
+        self.prepare(self.h1, self.h2, handover)
+        self.said(self.h1, 'stays', handover)
+        self.h2.client.activated(self.instance, handover)
+        self.h2.settle()
         self.assertEqual(handover, self.ledger()['disputed'])
-        self.assert_nobody_opens()
-        self.assertEqual(RUNNING, self.h1.libvirt.domains[self.instance])
+        self.assert_nobody_opens(self.h1)

@@ -2,6 +2,7 @@
 """Cold migration and resize, at both ends, without Nova's driver."""
 
 import os
+import shutil
 from types import SimpleNamespace
 from unittest import mock
 
@@ -426,8 +427,13 @@ class TestVtpmState(testtools.TestCase):
         self.bring_back()
         self.assertEqual([], os.listdir(self.place))
 
-    def test_what_libvirt_has_counts(self):
-        self.write(os.path.join(self.base, 'swtpm'), 'old')
-        self.write(self.place, 'new')
+    def test_two(self):
+        """An operator decides; libvirt would start with the older one."""
+        self.write(os.path.join(self.base, 'swtpm'), 'new')
+        self.write(self.place, 'old')
+        error = self.assertRaises(errors.CustodyError, self.bring_back)
+        self.assertEqual('VTPM_STATE_TWICE', error.reason)
+        self.assertEqual('old', self.read())
+        shutil.rmtree(os.path.join(self.place, compute.UUID))
         self.bring_back()
         self.assertEqual('new', self.read())
