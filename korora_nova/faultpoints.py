@@ -75,6 +75,7 @@ POINTS: Final = {
     'ask.present': 'C12, host -> V',
     'ask.look': 'host -> V: a migration, a server or a receipt is read',
     'bus.wrap': 'C3 and C5, D -> S and back',
+    'bus.prepare': 'S -> D, before a cold migration: C2 to C6, and back',
 }
 
 BEFORE: Final = 'before'

@@ -487,7 +487,21 @@ class Reason:
     )
     COLD_MIGRATION_UNSUPPORTED = Id(
         'CustodyError',
-        'Cold migration and resize of protected servers are not supported.',
+        'A protected server cannot move to another cell.',
+    )
+    COLD_VTPM_CHANGED = Id(
+        'CustodyError',
+        'A resize of a protected server must not give it another vTPM, or '
+        'take or add one.',
+    )
+    VTPM_STATE_TWICE = Id(
+        'CustodyError',
+        "There are two states of the server's vTPM on this host.",
+    )
+    PEER_TOO_OLD = Id(
+        'Unavailable',
+        'The agent of the other host is too old to hand over a key for a '
+        'cold migration.',
     )
 
     # Calls

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -35,7 +35,11 @@ from korora_nova.attester.vault import Record, Vault
 from korora_nova.custody import answers
 from korora_nova.custody import operations as ops
 from korora_nova.custody.exchange import Heard
-from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.moves import Move
+from korora_nova.custody.transfer import (
+    PrepareRequest,
+    WrapRequest,
+)
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
 from korora_nova.rats.words import Tier
@@ -56,6 +60,10 @@ _SHOWN: dict[VaultState, str] = {
 #: Seconds for nova-compute to say that it enforces, before an agent that was
 #: started again would attest that it does not.
 HEARING = 3.0
+
+#: Seconds that a start waits for the other end of a cold migration that was
+#: given up: longer than that waits until it looks.
+COLD_WAIT = 20.0
 
 
 class Agent:
@@ -94,10 +102,14 @@ class Agent:
         )
         self.rest = AtRest(parts, self.settler.resolve, self.settler.refresh)
         self.settler.afterwards.append(self.rest.reseal)
-        self.source = Source(
-            parts, Announcements(), self._last, self.settler.kick
-        )
         self.bus = _bus(conf, handover, self.host)
+        self.source = Source(
+            parts,
+            Announcements(),
+            self._last,
+            self.settler.kick,
+            self.bus.prepare if self.bus is not None else _no_bus,
+        )
         self.destination = Destination(
             parts,
             self.bus.ask if self.bus is not None else _no_bus,
@@ -128,7 +140,9 @@ class Agent:
         self.attestation.start(HEARING)
         self.settler.start()
         if self.bus is not None:
-            self.bus.start(Endpoint(self.source.wrap))
+            self.bus.start(
+                Endpoint(self.source.wrap, self.destination.prepare)
+            )
 
     def stop(self) -> None:
         self.server.stop()
@@ -152,8 +166,10 @@ class Agent:
             'check_address': self.check_address,
             'receive': self.receive,
             'start': self.start_stream,
+            'prepare': self.prepare,
             'stream_completed': self.told,
             'never_started': self.told,
+            'stays': self.stays,
             'activated': self.told,
             'no_domain': self.told,
             'forget': self.forget,
@@ -243,6 +259,19 @@ class Agent:
             request.passphrase.wipe()
 
     def open(self, request: ops.Open) -> answers.Key:
+        """Give libvirt a passphrase: the server is started here.
+
+        A cold migration of it is over then, at whichever end.
+        """
+        self.statements.arrive(request.instance)
+        try:
+            return self.rest.open(request.instance)
+        except errors.Conflict as exc:
+            if (
+                exc.reason != errors.Reason.CUSTODY_PENDING
+                or not self.statements.await_cold(request.instance, COLD_WAIT)
+            ):
+                raise
         return self.rest.open(request.instance)
 
     def close(self, request: ops.Close) -> answers.Done:
@@ -258,11 +287,38 @@ class Agent:
         self.source.announce(request.instance)
         record = self.vault.current(request.instance)
         if record is not None and record.state in vault.AS_SOURCE:
-            try:
-                self.settler.resolve(request.instance)
-            except errors.KororaError as exc:
-                LOG.warning('%s: not settled: %s', request.instance, exc)
+            self._settle(request.instance)
         return answers.Done()
+
+    def prepare(self, request: ops.Prepare) -> answers.Done:
+        """Hand a key over before a cold migration.
+
+        What an earlier hand-over has left, to or from here, is settled now.
+        Asked again, the same is as it was.
+        """
+        record = self.vault.current(request.instance)
+        if record is not None and record.state != VaultState.HELD:
+            if (record.state, record.migration, record.statement) == (
+                VaultState.MOVING,
+                request.migration,
+                None,
+            ):
+                return answers.Done()
+            self._settle(request.instance)
+        self.source.prepare(
+            request.instance,
+            request.migration,
+            request.dest,
+            Move(request.kind),
+        )
+        return answers.Done()
+
+    def _settle(self, instance: str) -> None:
+        """Settle what can be settled."""
+        try:
+            self.settler.resolve(instance)
+        except errors.KororaError as exc:
+            LOG.warning('%s: not settled: %s', instance, exc)
 
     def check_address(self, request: ops.CheckAddress) -> answers.Done:
         self.destination.check_address(request.address)
@@ -295,6 +351,10 @@ class Agent:
             request.wait or 0.0,
         )
 
+    def stays(self, request: ops.Stays) -> answers.Noted:
+        """A cold migration from here failed."""
+        return self.statements.stays(request.instance, request.migration)
+
     def forget(self, request: ops.Forget) -> answers.Noted:
         return self.statements.forget(request.instance, request.wait or 0.0)
 
@@ -320,13 +380,13 @@ def _bus(conf: cfg.ConfigOpts, handover: Any, host: str) -> Bus | None:
     if not handover.transport_url:
         LOG.warning(
             '[handover] transport_url is not set: this host takes no part '
-            'in live migrations of protected servers'
+            'in migrations of protected servers'
         )
         return None
     return Bus(conf, handover.transport_url, host, handover.rpc_timeout)
 
 
-def _no_bus(source: str, request: WrapRequest) -> Transfer:
+def _no_bus(host: str, request: WrapRequest | PrepareRequest) -> NoReturn:
     raise errors.Unavailable(
         errors.Reason.BUS_UNAVAILABLE,
         'The agent of this host has no [handover] transport_url.',

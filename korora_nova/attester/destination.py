@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,13 +19,21 @@ from korora_nova.attester.vault import Record
 from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.exchange import Challenge, Served
+from korora_nova.custody.moves import Move
 from korora_nova.custody.permit import VerifiedPermit
-from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.transfer import (
+    PrepareRequest,
+    Transfer,
+    WrapRequest,
+)
 from korora_nova.custody.words import VaultState
 from korora_nova.rats import evidence
 from korora_nova.tpm import handover
 
 LOG = logging.getLogger(__name__)
+
+#: Keys received at once for sources that asked for it over the bus.
+PREPARED_AT_ONCE = 8
 
 #: Asks the agent of a host to wrap a key.
 Ask = Callable[[str, WrapRequest], Transfer]
@@ -37,6 +46,7 @@ class _Plan:
     source: str
     address: str
     tls_name: str
+    kind: Move = Move.LIVE
 
 
 class Destination:
@@ -64,6 +74,34 @@ class Destination:
         self._resolve = resolve
         self._address = address
         self._tls_name = tls_name
+        self._slots = threading.BoundedSemaphore(PREPARED_AT_ONCE)
+
+    def prepare(self, asked: PrepareRequest) -> None:
+        """Get a key before a cold migration brings the server.
+
+        Its source says so over the bus: whom Nova does not send is refused
+        by the service.
+
+        :raises Retry: BUSY.
+        :raises CustodyError: NOT_HOLDER, before the TPM works.
+        """
+        if not self._slots.acquire(blocking=False):
+            raise errors.Retry(errors.Reason.BUSY)
+        try:
+            if self._host.ledger_row(asked.instance).holder != asked.source:
+                raise errors.CustodyError(errors.Reason.NOT_HOLDER)
+            self._receive(
+                _Plan(
+                    asked.migration,
+                    asked.instance,
+                    asked.source,
+                    self._address,
+                    self._tls_name or '',
+                    asked.kind,
+                )
+            )
+        finally:
+            self._slots.release()
 
     def receive(
         self,
@@ -78,22 +116,30 @@ class Destination:
         Whatever fails after the service may have signed a permit gives the
         key up: no copy here is opened again, and the service is told.
         """
-        plan = self._plan(instance, migration, source, address, tls_name)
+        record, noted = self._receive(
+            self._plan(instance, migration, source, address, tls_name)
+        )
+        return answers.Received(
+            record.secret_uuid, record.epoch, noted.ms, noted.tpm_commands
+        )
+
+    def _receive(self, plan: _Plan) -> tuple[Record, answers.Handover]:
+        """Receive a key, and what that cost."""
         host = self._host
         started = time.monotonic()
         self._settle(plan)
-        with host.vault.busy(instance), host.tpm.tally() as count:
+        with host.vault.busy(plan.instance), host.tpm.tally() as count:
             self._make_room(plan)
             try:
                 record = self._transfer(plan)
             except BaseException:
-                self._relinquish(instance, migration)
+                self._relinquish(plan.instance, plan.migration)
                 raise
-        noted = self._last.note(
-            'destination', migration, time.monotonic() - started, count.total()
-        )
-        return answers.Received(
-            record.secret_uuid, record.epoch, noted.ms, noted.tpm_commands
+        return record, self._last.note(
+            'destination',
+            plan.migration,
+            time.monotonic() - started,
+            count.total(),
         )
 
     def check_address(self, address: str) -> None:
@@ -151,6 +197,7 @@ class Destination:
                 VaultState.RECEIVING,
                 migration=plan.migration,
                 peer=plan.source,
+                kind=plan.kind,
             )
         )
 
@@ -182,7 +229,9 @@ class Destination:
             Served,
             offered,
         )
-        host.define(record, custodial.passphrase)
+        # A guest that comes without a stream is started: that opens the key.
+        if plan.kind == Move.LIVE:
+            host.define(record, custodial.passphrase)
         custodial.passphrase.wipe()
         return record
 
@@ -224,6 +273,7 @@ class Destination:
                 creation_signature=msk.creation_signature,
                 address=plan.address,
                 tls_name=plan.tls_name,
+                kind=plan.kind,
             ),
             Served,
             whole=whole,
@@ -251,6 +301,7 @@ class Destination:
             migration=plan.migration,
             source=plan.source,
             msk_name=msk.name,
+            kind=plan.kind,
         )
         content = permit.content
         if (content.address, content.tls_name) != (

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host sees of a hand-over by itself: domains, jobs, time, reboots."""
+"""What a host sees of a hand-over by itself: domains, jobs, time, reboots.
+
+Of a cold one it sees nothing: the guest is off while its disks are copied,
+and may be for hours. There a start decides, or what Nova says.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +83,8 @@ class Observer:
         return boot.now() - record.since > OUTGOING_EXPIRY
 
     def _of_source(self, record: Record, now: bool) -> Statement | None:
+        if record.is_cold and not (now or record.forget):
+            return None
         seen = self._hypervisor.domain_state(record.instance)
         if self._hypervisor.has_job(record.instance):
             seen = libvirt_secret.INCOMING
@@ -105,6 +111,8 @@ class Observer:
             # Unheard, it still says where the guest was.
             gone = told and lasted >= ENDED_GRACE
             return _S.NO_DOMAIN if gone else None
+        if record.is_cold:
+            return None
         since = self._started
         if record.is_of_this_boot:
             since = max(since, record.since)

@@ -135,6 +135,7 @@ def _held(record: Record, document: AnyVerified) -> Record:
             permit=document.token,
             peer=document.content.dest,
             statement=Statement.NEVER_STARTED,
+            kind=document.content.kind,
         )
     return held.moved(VaultState.MOVING, migration=pending)
 

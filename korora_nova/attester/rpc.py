@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call between two agents, over a bus that neither trusts."""
+"""The calls between two agents, over a bus that neither trusts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from oslo_messaging import exceptions as bus_errors
 
 from korora_nova import errors
 from korora_nova.attester import server
-from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody import messages
+from korora_nova.custody.transfer import (
+    PrepareRequest,
+    Transfer,
+    WrapRequest,
+)
 
 LOG = logging.getLogger(__name__)
 
 TOPIC = 'korora-agent'
-VERSION = '1.0'
+#: 1.1 has ``prepare``.
+VERSION = '1.1'
+_WRAP, _PREPARE = '1.0', '1.1'
 
 _STOP_SECONDS = 5.0
 
@@ -31,20 +38,41 @@ _ASSUMED = {
 }
 
 Wrap = Callable[[WrapRequest], Transfer]
+Prepare = Callable[[PrepareRequest], None]
+
+#: What an agent of an older version says of a call that it does not know.
+_UNKNOWN = ('UnsupportedVersion', 'NoSuchMethod')
 
 
 class Endpoint:
-    """What other agents may call: ``wrap``, and nothing else."""
+    """What other agents may call, and nothing else."""
 
     target = oslo_messaging.Target(version=VERSION)
 
-    def __init__(self, wrap: Wrap) -> None:
+    def __init__(self, wrap: Wrap, prepare: Prepare) -> None:
         self._wrap = wrap
+        self._prepare = prepare
 
     def wrap(self, ctxt: object, **request: object) -> dict[str, object]:
         """Return a transfer, or ``{"error": {...}}``; never raises."""
+        return self._answer(
+            lambda: self._wrap(WrapRequest.from_json(request)).to_json()
+        )
+
+    def prepare(self, ctxt: object, **request: object) -> dict[str, object]:
+        """Return nothing, or ``{"error": {...}}``; never raises."""
+
+        def answer() -> dict[str, object]:
+            self._prepare(PrepareRequest.from_json(request))
+            return {}
+
+        return self._answer(answer)
+
+    def _answer(
+        self, call: Callable[[], dict[str, object]]
+    ) -> dict[str, object]:
         try:
-            return self._wrap(WrapRequest.from_json(request)).to_json()
+            return call()
         except errors.KororaError as exc:
             LOG.warning('Hand-over refused: %s %s', exc, exc.details)
             return {'error': server.failure(exc)}
@@ -111,27 +139,56 @@ class Bus:
         :raises CustodyError: TRANSFER_INVALID.
         :raises Unavailable: BUS_UNAVAILABLE.
         """
+        answer = self._call(source, _WRAP, 'wrap', request, self._timeout)
+        return Transfer.from_json(answer)
+
+    def prepare(self, dest: str, request: PrepareRequest) -> None:
+        """Ask the agent of ``dest`` to ask for a server's key.
+
+        :raises KororaError: the destination's refusal, by its reason.
+        :raises Unavailable: BUS_UNAVAILABLE, PEER_TOO_OLD.
+        """
+        # It asks for the key meanwhile.
+        wait = 2 * self._timeout
+        self._call(dest, _PREPARE, 'prepare', request, wait)
+
+    def _call(
+        self,
+        host: str,
+        version: str,
+        method: str,
+        request: messages.Message,
+        timeout: float,
+    ) -> object:
         client = oslo_messaging.get_rpc_client(
             self._transport,
-            oslo_messaging.Target(topic=TOPIC, server=source, version=VERSION),
-            timeout=self._timeout,
+            oslo_messaging.Target(topic=TOPIC, server=host, version=version),
+            timeout=timeout,
         )
         try:
-            answer = client.call({}, 'wrap', **request.to_json())
+            answer = client.call({}, method, **request.to_json())
         except bus_errors.MessagingException as exc:
-            raise errors.Unavailable(
-                errors.Reason.BUS_UNAVAILABLE,
-                f'The agent of host {source} did not answer over the bus of '
-                f'[handover] transport_url: {type(exc).__name__}.',
-            ) from None
-        return _transfer(answer)
+            raise _failed(host, exc) from None
+        reported = answer.get('error') if isinstance(answer, dict) else None
+        if isinstance(reported, dict):
+            raise errors.from_reason(
+                str(reported.get('reason'))[:64],
+                str(reported.get('message'))[:1024],
+            )
+        return answer
 
 
-def _transfer(answer: object) -> Transfer:
-    reported = answer.get('error') if isinstance(answer, dict) else None
-    if isinstance(reported, dict):
-        raise errors.from_reason(
-            str(reported.get('reason'))[:64],
-            str(reported.get('message'))[:1024],
+def _failed(
+    host: str, exc: bus_errors.MessagingException
+) -> errors.Unavailable:
+    kind = getattr(exc, 'exc_type', None) or type(exc).__name__
+    if kind in _UNKNOWN:
+        return errors.Unavailable(
+            errors.Reason.PEER_TOO_OLD,
+            f'The agent of host {host} is too old for this.',
         )
-    return Transfer.from_json(answer)
+    return errors.Unavailable(
+        errors.Reason.BUS_UNAVAILABLE,
+        f'The agent of host {host} did not answer over the bus of '
+        f'[handover] transport_url: {kind}.',
+    )

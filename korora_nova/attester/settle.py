@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 _POLL = 2.0
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
+#: The same for a cold hand-over: a server may wait for the other end's word.
+_COLD_DELAY = 10.0
 #: Times that a server's records are settled at most while it waits to start.
 _PASSES = 3
 
@@ -157,6 +159,9 @@ class Settler:
         except errors.CustodyError as exc:
             if exc.reason != errors.Reason.DOMAIN_RUNNING:
                 raise
+            if record.is_cold and record.statement is None:
+                # Given away, and it runs: no move of Nova's does that.
+                record = self.look(record)
             self._learn(record)
             later = self._known(record)
             if later is None or later.hash == document.hash:
@@ -172,6 +177,10 @@ class Settler:
             record, told=not self._has_to_tell(record), now=now
         )
         return record if word is None else self.say(record, word)
+
+    def look(self, record: Record) -> Record:
+        """Note what libvirt says of a hand-over that is over here."""
+        return self._observe(record, now=True)
 
     def say(self, record: Record, word: Statement) -> Record:
         """Note a word durably, unless the record was changed meanwhile."""
@@ -458,7 +467,7 @@ class Settler:
         _due, delay = self._retries.get(record.instance, (0.0, _FIRST_DELAY))
         self._retries[record.instance] = (
             time.monotonic() + delay,
-            min(delay * 2, _LONGEST_DELAY),
+            min(delay * 2, _COLD_DELAY if record.is_cold else _LONGEST_DELAY),
         )
         try:
             self.settle(record)

@@ -144,6 +144,21 @@ class AgentClient:
             answers.Started,
         )
 
+    def prepare(
+        self, instance: str, migration: str, *, dest: str, kind: str
+    ) -> None:
+        """Hand a key over before a cold migration.
+
+        :param kind: of ``custody.moves.Move``.
+        """
+        self._run(
+            operations.Prepare(instance, migration, dest, kind), answers.Done
+        )
+
+    def stays(self, instance: str, migration: str) -> answers.Noted:
+        """The cold migration failed, the server is still here."""
+        return self._run(operations.Stays(instance, migration), answers.Noted)
+
     def stream_completed(self, instance: str, migration: str) -> answers.Noted:
         """The source's memory is all at the destination."""
         return self._run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The source's side of a hand-over: wrap the key, start the stream."""
+"""The source's side of a hand-over: wrap the key, start the move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, faultpoints
 from korora_nova.attester import boot, sealing
 from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Host, LastHandover
@@ -22,9 +22,14 @@ from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import start as starts
 from korora_nova.custody.exchange import Permitted, Started
+from korora_nova.custody.moves import Move
 from korora_nova.custody.permit import VerifiedPermit
 from korora_nova.custody.start import VerifiedStart
-from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody.transfer import (
+    PrepareRequest,
+    Transfer,
+    WrapRequest,
+)
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.quote.verify import Quote, verify_quote
 from korora_nova.rats.tpm2 import objects
@@ -40,11 +45,27 @@ ATTEMPTS = 3
 #: Hand-overs whose answer to ``send`` is kept for their start.
 _KEPT = 64
 
+#: States of a key that is permitted away and has not left.
+_STARTABLE = (VaultState.OUTGOING, VaultState.STARTING)
+
+#: Asks the agent of a host to ask for a key.
+AskDest = Callable[[str, PrepareRequest], None]
+
 
 @dataclasses.dataclass
 class _Announcement:
+    """What this host's own Nova wants.
+
+    :param move: migration and destination, if they are known yet.
+    """
+
     until: float
+    kind: Move
+    move: tuple[str, str] | None
     attempts: int = ATTEMPTS
+
+    def admits(self, asked: WrapRequest) -> bool:
+        return self.move in (None, (asked.migration, asked.dest))
 
 
 class Announcements:
@@ -54,16 +75,31 @@ class Announcements:
         self._lock = threading.Lock()
         self._open: dict[str, _Announcement] = {}
 
-    def add(self, instance: str) -> None:
+    def add(
+        self,
+        instance: str,
+        kind: Move = Move.LIVE,
+        move: tuple[str, str] | None = None,
+    ) -> None:
+        """Note what was announced; the last one counts.
+
+        :param move: the only migration and destination that are meant.
+        """
         with self._lock:
             self._open[instance] = _Announcement(
-                boot.now() + ANNOUNCED_SECONDS
+                boot.now() + ANNOUNCED_SECONDS, kind, move
             )
 
-    def require(self, instance: str) -> None:
-        """:raises CustodyError: NOT_ANNOUNCED."""
+    def require(self, asked: WrapRequest) -> Move:
+        """What Nova does, for which a destination asks.
+
+        :raises CustodyError: NOT_ANNOUNCED.
+        """
         with self._lock:
-            self._known(instance)
+            known = self._known(asked.instance)
+        if not known.admits(asked):
+            raise errors.CustodyError(errors.Reason.NOT_ANNOUNCED)
+        return known.kind
 
     def _known(self, instance: str) -> _Announcement:
         known = self._open.get(instance)
@@ -94,6 +130,7 @@ class _Checked:
     """
 
     asked: WrapRequest
+    kind: Move
     msk_name: bytes
     nonce: bytes
     begun: float
@@ -108,11 +145,13 @@ class Source:
         announcements: Announcements,
         last: LastHandover,
         kick: Callable[[str], None],
+        ask: AskDest,
     ) -> None:
         self._host = host
         self._announcements = announcements
         self._last = last
         self._kick = kick
+        self._ask_dest = ask
         self._answers: collections.OrderedDict[str, Answered[Permitted]] = (
             collections.OrderedDict()
         )
@@ -120,6 +159,27 @@ class Source:
     def announce(self, instance: str) -> None:
         """This host's own Nova checks a migration of the server."""
         self._announcements.add(instance)
+
+    def prepare(
+        self, instance: str, migration: str, dest: str, kind: Move
+    ) -> None:
+        """Hand the key over before a cold migration: C2 to C7.
+
+        :raises KororaError: why not; this host says so to the service.
+        """
+        self._announcements.add(instance, kind, (migration, dest))
+        asked = PrepareRequest(migration, instance, self._host.name, kind)
+        try:
+            faultpoints.call(
+                'bus.prepare', lambda: self._ask_dest(dest, asked)
+            )
+            self._begin(instance, migration, lambda permit: None)
+        except BaseException:
+            self._announcements.spend(instance)
+            record = self._host.vault.of_migration(instance, migration)
+            if record is not None and record.state in _STARTABLE:
+                self._never_sent(record)
+            raise
 
     def wrap(self, asked: WrapRequest) -> Transfer:
         """Answer a destination's call; everything in it is untrusted.
@@ -129,23 +189,23 @@ class Source:
         """
         host, instance = self._host, asked.instance
         # A flood of the bus must not make the server's own start wait.
-        self._announcements.require(instance)
+        kind = self._announcements.require(asked)
         with host.vault.busy(instance):
             record = host.vault.current(instance)
             if record is None:
                 raise errors.CustodyError(errors.Reason.VAULT_MISSING)
             if record.state != VaultState.HELD:
                 raise errors.CustodyError(errors.Reason.VAULT_STATE)
-            request = self._check(asked)
+            request = self._check(asked, kind)
             self._announcements.attempt(instance)
             return self._hand_over(record, request)
 
-    def _check(self, asked: WrapRequest) -> _Checked:
+    def _check(self, asked: WrapRequest, kind: Move) -> _Checked:
         if asked.dest == self._host.name:
             raise errors.Invalid(errors.Reason.INVALID_REQUEST)
         key = objects.parse_public(asked.msk_public)
         objects.check_msk(key)
-        return _Checked(asked, key.name, os.urandom(32), boot.now())
+        return _Checked(asked, kind, key.name, os.urandom(32), boot.now())
 
     def _hand_over(self, record: Record, request: _Checked) -> Transfer:
         started = time.monotonic()
@@ -185,6 +245,7 @@ class Source:
             dest=asked.dest,
             msk_name=request.msk_name.hex(),
             kid=record.kid,
+            kind=request.kind,
         )
         return self._host.attester.attest_for(body, Permitted)
 
@@ -208,6 +269,7 @@ class Source:
             nonce=request.nonce.hex(),
             dest=asked.dest,
             msk_name=request.msk_name,
+            kind=request.kind,
         )
         # The nonce is younger than the request, the permit than the nonce
         if boot.now() - request.begun > permits.MAX_AGE:
@@ -226,6 +288,7 @@ class Source:
                 migration=request.asked.migration,
                 permit=permit.token,
                 peer=request.asked.dest,
+                kind=request.kind,
             ).resting_on(permit),
         )
 
@@ -305,17 +368,33 @@ class Source:
         :raises Conflict: MIGRATION_SPENT, decided already.
         :raises Untrusted: the destination is not trusted now.
         """
+        permit = self._begin(
+            instance,
+            migration,
+            lambda permit: permit.check_stream(
+                dest=dest,
+                address=address,
+                tls_name=permit.content.tls_name if tls_name else None,
+            ),
+        )
+        return answers.Started(permit.content.address, permit.content.tls_name)
+
+    def _begin(
+        self,
+        instance: str,
+        migration: str,
+        check: Callable[[VerifiedPermit], None],
+    ) -> VerifiedPermit:
+        """Get the start of what is permitted.
+
+        :param check: raises if the permit is not what Nova is to do.
+        """
         host = self._host
         begun = time.monotonic()
         with host.vault.busy(instance), host.tpm.tally() as count:
             record = self._startable(instance, migration)
             permit = permits.verify_permit(record.permit, host.ring())
-            named = permit.content.tls_name
-            permit.check_stream(
-                dest=dest,
-                address=address,
-                tls_name=named if tls_name else None,
-            )
+            check(permit)
             if record.state == VaultState.OUTGOING:
                 record = host.vault.replace(
                     record, record.moved(VaultState.STARTING)
@@ -329,7 +408,7 @@ class Source:
         self._last.note(
             'source', migration, time.monotonic() - begun, count.total()
         )
-        return answers.Started(permit.content.address, named)
+        return permit
 
     def _ask_start(
         self, record: Record, permit: VerifiedPermit
@@ -362,7 +441,7 @@ class Source:
         if record is None:
             raise errors.CustodyError(errors.Reason.VAULT_MISSING)
         if (
-            record.state not in (VaultState.OUTGOING, VaultState.STARTING)
+            record.state not in _STARTABLE
             or record.migration != migration
             or record.statement
         ):

@@ -82,8 +82,12 @@ class Statements:
         return False
 
     def _require_running(self, instance: str, migration: str) -> None:
-        """That a guest arrived is for this host's libvirt to say."""
-        if self._host.vault.of_migration(instance, migration) is None:
+        """That a guest arrived is for this host's libvirt to say.
+
+        In a cold migration it needs the key before it can run.
+        """
+        record = self._host.vault.of_migration(instance, migration)
+        if record is None or record.is_cold:
             return
         domain = self._host.hypervisor.domain_state(instance)
         if domain != libvirt_secret.RUNNING:
@@ -92,6 +96,43 @@ class Statements:
                 'The domain does not run on this host.',
                 details={'domain': domain},
             )
+
+    def stays(self, instance: str, migration: str) -> Noted:
+        """Nova has given up a cold migration on its source.
+
+        :raises Forbidden: STATEMENT_NOT_ALLOWED, it is none.
+        """
+        record = self._host.vault.of_migration(instance, migration)
+        if record is None:
+            return Noted(False)
+        if record.state == VaultState.MOVING and record.is_cold:
+            self._settler.look(record)
+            self._settler.kick(instance)
+            return Noted(True)
+        return self.state(Statement.NEVER_STARTED, instance, migration)
+
+    def arrive(self, instance: str) -> None:
+        """A server is started here: if a cold migration brings it, by now."""
+        record = vault.current(self._host.vault.of(instance))
+        if (
+            record is not None
+            and record.is_cold
+            and record.state == VaultState.INCOMING
+            and record.statement is None
+        ):
+            self._settler.say(record, Statement.ACTIVATED)
+
+    def await_cold(self, instance: str, wait: float) -> bool:
+        """Await the end of a cold migration from here that was given up.
+
+        :returns: whether there was one.
+        """
+        key = vault.current(self._host.vault.of(instance))
+        if key is None or not key.is_cold or key.state not in vault.AS_SOURCE:
+            return False
+        self._settler.kick(instance)
+        self._await(True, instance, key.migration, wait)
+        return True
 
     def relinquish(self, instance: str, migration: str) -> None:
         """Give up a key that was being received; never raises."""

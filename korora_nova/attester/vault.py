@@ -36,6 +36,7 @@ from korora_nova import errors, faultpoints
 from korora_nova.attester import boot, files
 from korora_nova.custody import messages
 from korora_nova.custody.chain import AnyVerified
+from korora_nova.custody.moves import MOVE, Move
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats import schemas
 
@@ -74,7 +75,9 @@ _SCHEMA = schemas.closed(
         'forget': {'type': 'boolean'},
         'boot_id': schemas.text(64, 0),
         'since': {'type': 'number'},
-    }
+        'kind': MOVE,
+    },
+    optional=('kind',),
 )
 
 
@@ -94,6 +97,7 @@ class Record:
     :param forget: the server was deleted while a hand-over was under way.
     :param since: CLOCK_BOOTTIME of the boot ``boot_id`` at the last change
         of state.
+    :param kind: of the hand-over under way.
     """
 
     instance: str
@@ -115,6 +119,12 @@ class Record:
     forget: bool = False
     boot_id: str = ''
     since: float = 0.0
+    kind: Move = Move.LIVE
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether its hand-over is one without a stream."""
+        return self.kind != Move.LIVE
 
     @property
     def has_key(self) -> bool:
@@ -152,15 +162,25 @@ class Record:
     def settled(self) -> Record:
         """This record after its hand-over was decided: held here."""
         return self.moved(
-            VaultState.HELD, migration='', permit='', peer='', statement=None
+            VaultState.HELD,
+            migration='',
+            permit='',
+            peer='',
+            statement=None,
+            kind=Move.LIVE,
         )
 
     def to_json(self) -> dict[str, object]:
-        """JSON object; blobs in base64, no statement as empty text."""
+        """JSON object; blobs in base64, no statement as empty text.
+
+        Older agents read it unless a cold hand-over is under way.
+        """
         fields = dataclasses.asdict(self)
         for name in _BLOBS:
             fields[name] = messages.b64(fields[name])
         fields['statement'] = self.statement or ''
+        if not self.is_cold:
+            del fields['kind']
         return {'version': VERSION, **fields}
 
     @classmethod
@@ -176,6 +196,7 @@ class Record:
         fields['state'] = VaultState(fields['state'])
         told = fields['statement']
         fields['statement'] = Statement(told) if told else None
+        fields['kind'] = Move(fields.get('kind', Move.LIVE))
         return cls(**fields)
 
 

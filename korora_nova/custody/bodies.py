@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from korora_nova import errors
 from korora_nova.custody import decision, messages
+from korora_nova.custody.moves import MOVE, Move
 from korora_nova.custody.words import Statement
 from korora_nova.rats import schemas
 
@@ -306,7 +307,9 @@ class Receive(Body):
             'creation_signature': messages.PUBLIC,
             'address': schemas.text(255),
             'tls_name': schemas.text(255, 0),
-        }
+            'kind': MOVE,
+        },
+        optional=('kind',),
     )
     BLOBS = (
         'msk_public',
@@ -314,6 +317,7 @@ class Receive(Body):
         'creation_attest',
         'creation_signature',
     )
+    OPTIONAL = ('kind',)
 
     migration: str
     instance: str
@@ -324,6 +328,12 @@ class Receive(Body):
     creation_signature: bytes
     address: str
     tls_name: str
+    kind: Move = Move.LIVE
+
+    @classmethod
+    def from_json(cls, document: object) -> Receive:
+        """See :meth:`.Message.from_json`."""
+        return _of_kind(super().from_json(document))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,8 +355,11 @@ class Send(Body):
             'dest': schemas.HOST,
             'msk_name': schemas.NAME,
             'kid': schemas.hex_string(8),
-        }
+            'kind': MOVE,
+        },
+        optional=('kind',),
     )
+    OPTIONAL = ('kind',)
 
     migration: str
     instance: str
@@ -354,6 +367,12 @@ class Send(Body):
     dest: str
     msk_name: str
     kid: str
+    kind: Move = Move.LIVE
+
+    @classmethod
+    def from_json(cls, document: object) -> Send:
+        """See :meth:`.Message.from_json`."""
+        return _of_kind(super().from_json(document))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,6 +447,8 @@ class Tell(Body):
         return cls(fields['migration'], Statement(fields['statement']))
 
 
+_M = TypeVar('_M', Receive, Send)
+
 #: purpose of an attestation -> its body.
 BODIES: dict[str, type[Body]] = {
     body.PURPOSE: body
@@ -465,6 +486,11 @@ def receive_key_body(
             'msk_public': messages.b64(msk_public),
         }
     ).encode()
+
+
+def _of_kind(body: _M) -> _M:
+    """With the kind as a word of its own."""
+    return dataclasses.replace(body, kind=Move(body.kind))
 
 
 def _keys(items: Iterable[tuple[str, int, str]]) -> tuple[Key, ...]:

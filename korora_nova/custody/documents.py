@@ -31,16 +31,20 @@ _COMMON: schemas.Schema = {
 GENESIS = '0' * 64
 
 
-def kind(typ: str, claims: schemas.Schema) -> tokens.Kind:
+def kind(
+    typ: str, claims: schemas.Schema, optional: tuple[str, ...] = ()
+) -> tokens.Kind:
     """The sort of token that a document is.
 
     Its ``version`` is the document's; that of the format is in ``typ``.
+
+    :param optional: claims that are left out while they have their default.
     """
     return tokens.Kind(
         typ,
         'korora-agent',
         'custody',
-        tokens.schema({**_COMMON, **claims}),
+        tokens.schema({**_COMMON, **claims}, optional),
         versioned=False,
     )
 
@@ -123,7 +127,13 @@ class Verified(Generic[D]):
 
 def sign(document: Document, key: keys.SigningKey) -> str:
     """Sign with the custody key; returns a JWT."""
-    claims = dataclasses.asdict(document)
+    required: list[str] = document.KIND.schema['required']
+    claims = {
+        field.name: value
+        for field in dataclasses.fields(document)
+        if (value := getattr(document, field.name)) != field.default
+        or field.name in required
+    }
     claims['iat'] = claims.pop('issued')
     return tokens.sign(claims, key, document.KIND, document.cloud)
 
@@ -148,7 +158,7 @@ def verify(
     fields = {
         field.name: claims[field.name]
         for field in dataclasses.fields(cls)
-        if field.name != 'issued'
+        if field.name in claims
     }
     document = cls(**fields, issued=float(claims['iat']))
     if incarnation not in (None, document.incarnation):

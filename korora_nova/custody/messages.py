@@ -37,18 +37,22 @@ class Message:
 
     :cvar SCHEMA: of the object.
     :cvar BLOBS: fields that are bytes here and base64 in JSON.
+    :cvar OPTIONAL: fields that are left out while they have their default.
     """
 
     SCHEMA: ClassVar[schemas.Schema]
     BLOBS: ClassVar[tuple[str, ...]] = ()
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()
 
     def to_json(self) -> dict[str, object]:
         """The object, in the order of the fields."""
         return {
             'version': 1,
             **{
-                field.name: _plain(getattr(self, field.name))
+                field.name: _plain(value)
                 for field in dataclasses.fields(self)
+                if (value := getattr(self, field.name)) != field.default
+                or field.name not in self.OPTIONAL
             },
         }
 

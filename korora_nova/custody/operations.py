@@ -18,8 +18,9 @@ Seal, Open              Key                   starts
 Close                   Done                  the end of a start
 Announce, Start         Done, Started         the source of a migration
 CheckAddress, Receive   Done, Received        its destination
+Prepare                 Done                  the source of a cold migration
 StreamCompleted,        Noted                 hooks that tell what happened
-NeverStarted,
+NeverStarted, Stays,
 Activated, NoDomain,
 Forget
 ======================  ====================  ============================
@@ -33,6 +34,7 @@ from typing import Any, ClassVar, TypeVar
 
 from korora_nova import errors
 from korora_nova.custody import bodies, messages
+from korora_nova.custody.moves import MOVE
 from korora_nova.rats import schemas
 from korora_nova.secret import Secret
 
@@ -276,6 +278,27 @@ class Start(OfMigration):
 
 
 @dataclasses.dataclass(frozen=True)
+class Prepare(OfMigration):
+    """Hand a key over before a cold migration, all of it.
+
+    After the answer the key opens at one end only: here, if ``stays`` is
+    said or the server is started here; there, if it is started there.
+
+    :param kind: of :class:`.moves.Move`.
+    """
+
+    OP = 'prepare'
+    PROPERTIES = {
+        **OfMigration.PROPERTIES,
+        'dest': schemas.HOST,
+        'kind': MOVE,
+    }
+
+    dest: str
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Statement(OfMigration):
     """What happened to a migration; harmless if told again.
 
@@ -303,8 +326,15 @@ class NeverStarted(Statement):
 
 
 @dataclasses.dataclass(frozen=True)
+class Stays(OfMigration):
+    """The cold migration failed: the server is still at the source."""
+
+    OP = 'stays'
+
+
+@dataclasses.dataclass(frozen=True)
 class Activated(Statement):
-    """The guest runs at the destination."""
+    """The guest runs at the destination; a cold one belongs there now."""
 
     OP = 'activated'
 
@@ -346,8 +376,10 @@ REQUESTS: dict[str, type[Request]] = {
         CheckAddress,
         Receive,
         Start,
+        Prepare,
         StreamCompleted,
         NeverStarted,
+        Stays,
         Activated,
         NoDomain,
         Forget,

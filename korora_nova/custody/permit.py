@@ -9,6 +9,7 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.custody import documents
+from korora_nova.custody.moves import MOVE, Move
 from korora_nova.rats import schemas
 from korora_nova.rats.signed import keys
 from korora_nova.rats.tpm2 import policy as tpm2_policy
@@ -40,6 +41,7 @@ class Permit(documents.Document):
         certificate must carry, empty without TLS.
     :param approval_kid: id of the key whose approvals will open the
         destination's copy.
+    :param kind: what Nova does meanwhile.
     """
 
     KIND = documents.kind(
@@ -61,7 +63,9 @@ class Permit(documents.Document):
             'address': schemas.text(255),
             'tls_name': schemas.text(255, 0),
             'approval_kid': schemas.hex_string(8),
+            'kind': MOVE,
         },
+        optional=('kind',),
     )
     INVALID = errors.Reason.PERMIT_INVALID
 
@@ -81,6 +85,7 @@ class Permit(documents.Document):
     address: str
     tls_name: str
     approval_kid: str
+    kind: Move = Move.LIVE
 
     @property
     def new_epoch(self) -> int:
@@ -133,6 +138,7 @@ class VerifiedPermit(documents.Verified[Permit]):
         nonce: str,
         dest: str,
         msk_name: bytes,
+        kind: Move = Move.LIVE,
     ) -> None:
         """The source's checks before it wraps.
 
@@ -147,6 +153,7 @@ class VerifiedPermit(documents.Verified[Permit]):
             nonce=nonce,
             dest=dest,
             msk_name=msk_name.hex(),
+            kind=kind,
         )
 
     def check_dest(
@@ -158,6 +165,7 @@ class VerifiedPermit(documents.Verified[Permit]):
         migration: str,
         source: str,
         msk_name: bytes,
+        kind: Move = Move.LIVE,
     ) -> None:
         """The destination's checks before it imports.
 
@@ -170,6 +178,7 @@ class VerifiedPermit(documents.Verified[Permit]):
             migration=migration,
             source=source,
             msk_name=msk_name.hex(),
+            kind=kind,
         )
 
     def check_stream(
@@ -177,9 +186,11 @@ class VerifiedPermit(documents.Verified[Permit]):
     ) -> None:
         """The source's checks before the memory stream starts.
 
-        :raises CustodyError: ADDRESS_MISMATCH.
+        :raises CustodyError: ADDRESS_MISMATCH; PERMIT_MISMATCH, it is for
+            no stream.
         """
         permit = self.content
+        self._check(kind=Move.LIVE)
         told = (dest, address, tls_name or '')
         permitted = (permit.dest, permit.address, permit.tls_name)
         if told != permitted:
@@ -210,6 +221,7 @@ def verify_permit(
 
     :raises CustodyError: PERMIT_INVALID.
     """
+    permit = documents.verify(Permit, token, ring, incarnation)
     return VerifiedPermit(
-        documents.verify(Permit, token, ring, incarnation), token
+        dataclasses.replace(permit, kind=Move(permit.kind)), token
     )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one call between two agents: a request to wrap, and the transfer.
+"""The calls between two agents: a request to wrap, and the transfer.
 
-Both travel over a bus that neither end trusts.
+They travel over a bus that neither end trusts. Before a cold migration the
+source asks first: it wants to be asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.custody import messages, transcript
+from korora_nova.custody.moves import MOVE, Move
 from korora_nova.custody.permit import VerifiedPermit
 from korora_nova.rats import evidence, schemas
 from korora_nova.rats.quote.verify import Quote, verify_quote
@@ -42,6 +44,36 @@ class WrapRequest(messages.Message):
     instance: str
     msk_public: bytes
     dest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareRequest(messages.Message):
+    """A source wants a destination to ask for a server's key.
+
+    :param source: host that asks.
+    :param kind: COLD or REVERT.
+    """
+
+    SCHEMA = schemas.closed(
+        {
+            'version': schemas.VERSION,
+            'migration': schemas.UUID,
+            'instance': schemas.UUID,
+            'source': schemas.HOST,
+            'kind': MOVE,
+        }
+    )
+
+    migration: str
+    instance: str
+    source: str
+    kind: Move
+
+    @classmethod
+    def from_json(cls, document: object) -> PrepareRequest:
+        """See :meth:`.Message.from_json`."""
+        asked = super().from_json(document)
+        return dataclasses.replace(asked, kind=Move(asked.kind))
 
 
 @dataclasses.dataclass(frozen=True)

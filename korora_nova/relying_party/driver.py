@@ -13,6 +13,7 @@ of :class:`korora_nova.relying_party.host.Host`:
 ``starts``      the gate of every start
 ``keys``        the vTPM's key, for as long as a start needs it
 ``onboarding``  keys of servers that stock Nova started
+``moves``       cold migration and resize, on both
 ``outgoing``    live migration, on the source (S)
 ``incoming``    live migration, on the destination (D)
 ``deletes``     the end of a server
@@ -40,6 +41,7 @@ from nova.virt.libvirt import guest as libvirt_guest
 
 from korora_nova import conf, errors
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody.moves import way_back
 from korora_nova.relying_party import drift, escrow, nova_calls, refusal
 from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
@@ -159,6 +161,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """Stop, which may be the first half of a rescue or a move."""
         with refusal.told(refusal.POWER_OFF, instance):
             self._korora.starts.check_power_off(instance)
+            self._korora.moves.check_power_off(instance)
         super().power_off(instance, *args, **kwargs)
 
     def unrescue(self, context: Any, instance: Any) -> None:
@@ -232,8 +235,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             refusal.told(refusal.GUEST, instance),
             self._korora.starts.starting(context, instance)
             if launch
-            else self._korora.starts.defining(instance),
+            else self._korora.starts.defining(instance) as ticket,
         ):
+            if launch and ticket.standing.custody:
+                self._hypervisor.bring_back_vtpm(instance)
             return super()._create_guest(
                 context, xml, instance, *args, **kwargs
             )
@@ -262,16 +267,13 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Cold migration and resize, on S, before anything moves."""
-        with refusal.told(refusal.MIGRATE, instance):
-            self._korora.starts.check_resize(
-                # dest is an address; the host is in the migration.
-                instance,
-                flavor,
-                lambda: nova_calls.destination(context, instance),
+        with (
+            refusal.told(refusal.MIGRATE, instance),
+            self._korora.moves.leaving(context, instance, flavor),
+        ):
+            return super().migrate_disk_and_power_off(
+                context, instance, dest, flavor, *args, **kwargs
             )
-        return super().migrate_disk_and_power_off(
-            context, instance, dest, flavor, *args, **kwargs
-        )
 
     def finish_migration(
         self,
@@ -282,12 +284,16 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Cold migration and resize, on D: a start unless it was off."""
-        with self._korora.starts.gated(
-            refusal.FINISH_MIGRATION,
-            context,
-            instance,
-            needed=_given('power_on', 6, True, args, kwargs),
+        with (
+            refusal.told(refusal.FINISH_MIGRATION, instance),
+            self._korora.moves.finishing(
+                context,
+                instance,
+                str(migration.uuid),
+                launch=_given('power_on', 6, True, args, kwargs),
+            ) as launch,
         ):
+            args, kwargs = _replaced('power_on', 6, launch, args, kwargs)
             super().finish_migration(
                 context, migration, instance, *args, **kwargs
             )
@@ -295,13 +301,23 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def finish_revert_migration(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Revert, on S: a start unless it was off."""
-        with self._korora.starts.gated(
-            refusal.REVERT_MIGRATION,
-            context,
-            instance,
-            needed=_given('power_on', 3, True, args, kwargs),
+        """Revert, on S: a start unless it was off.
+
+        nova-compute reverts by itself what was interrupted when it starts.
+        """
+        migration = _given('migration', 1, None, args, kwargs)
+        with (
+            self._korora.retries.noted(instance, spare=False),
+            refusal.told(refusal.REVERT_MIGRATION, instance),
+            self._korora.moves.reverting_crash(instance),
+            self._korora.moves.finishing(
+                context,
+                instance,
+                way_back(str(migration.uuid)),
+                launch=_given('power_on', 3, True, args, kwargs),
+            ) as launch,
         ):
+            args, kwargs = _replaced('power_on', 3, launch, args, kwargs)
             super().finish_revert_migration(context, instance, *args, **kwargs)
 
     # Live migration, in Nova's order
@@ -473,11 +489,18 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Delete, and much else: if it is a delete, the key goes, too."""
+        """Delete, and much else: if it is a delete, the key goes, too.
+
+        If it is the first half of a revert, it goes back before.
+        """
         whole = _given('destroy_disks', 2, True, args, kwargs) and _given(
             'destroy_secrets', 3, True, args, kwargs
         )
-        with self._korora.deletes.destroying(instance, whole=whole):
+        with (
+            refusal.told(refusal.REVERT, instance),
+            self._korora.moves.going_back(context, instance),
+            self._korora.deletes.destroying(instance, whole=whole),
+        ):
             super().destroy(context, instance, *args, **kwargs)
 
 
@@ -492,3 +515,16 @@ def _given(
     if len(args) > position:
         return args[position]
     return kwargs.get(name, default)
+
+
+def _replaced(
+    name: str,
+    position: int,
+    value: object,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with another value for one of them."""
+    if len(args) > position:
+        return (*args[:position], value, *args[position + 1 :]), {**kwargs}
+    return tuple(args), {**kwargs, name: value}

@@ -46,6 +46,20 @@ def of_instance(
     return gate.Server(instance.uuid, demanded, vtpm)
 
 
+def vtpm(flavor: Any, image_meta: Any) -> tuple[object, ...]:
+    """What makes the vTPMs of two flavors the same.
+
+    :returns: version, model, and who keeps the secret.
+    """
+    specs, props = _extra_specs(flavor), _image_props(image_meta)
+    version, model = (
+        specs.get(name) or props.get(name.replace(':', '_'))
+        for name in ('hw:tpm_version', 'hw:tpm_model')
+    )
+    # Nova's default, nova.virt.hardware.get_vtpm_constraint
+    return version, model or 'tpm-tis', specs.get('hw:tpm_secret_security')
+
+
 def has_vtpm(migrate_data: Any) -> bool:
     """Whether the other host says that the server has a vTPM.
 

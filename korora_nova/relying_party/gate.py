@@ -330,16 +330,6 @@ class Gate:
 
     # Moves
 
-    def check_cold_migration(
-        self, standing: Standing, wanted: req.Requirement
-    ) -> None:
-        """Refuse to move a key by any way but live migration.
-
-        :param wanted: of the flavor that the server is resized to.
-        """
-        if standing.custody or wanted.custody:
-            raise errors.CustodyError(errors.Reason.COLD_MIGRATION_UNSUPPORTED)
-
     def check_migrate_data(
         self, standing: Standing, *, has_secret: bool, protect_vtpm: bool
     ) -> None:

@@ -11,7 +11,7 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
-from korora_nova.relying_party import gate, keys, retries
+from korora_nova.relying_party import gate, keys, moves, retries
 from korora_nova.relying_party.arrival import Arrival
 from korora_nova.relying_party.boot import Boot
 from korora_nova.relying_party.deletes import Deletes
@@ -28,7 +28,7 @@ from korora_nova.relying_party.tombstone import Tombstones
 LOG = logging.getLogger(__name__)
 
 
-class Hypervisor(keys.Hypervisor, Protocol):
+class Hypervisor(keys.Hypervisor, moves.Hypervisor, Protocol):
     """What is needed of ``hypervisor.Hypervisor``."""
 
     def has_tpm(self, instance: Any) -> bool: ...
@@ -38,7 +38,7 @@ class Hypervisor(keys.Hypervisor, Protocol):
     def is_off(self, instance: Any) -> bool: ...
 
 
-class Nova(retries.Nova, Protocol):
+class Nova(retries.Nova, moves.Nova, Protocol):
     """What is needed of the module ``nova_calls``."""
 
     def servers_of(self, host: str) -> Iterable[Any]: ...
@@ -107,6 +107,16 @@ class Host:
         )
         self.onboarding = Onboarding(
             self.servers, self.starts, self.keys, conf
+        )
+        self.moves = moves.Moves(
+            self.gate,
+            self.servers,
+            self.onboarding,
+            self.starts,
+            conf,
+            hypervisor,
+            nova,
+            lambda: self.name,
         )
         self.outgoing = Outgoing(
             self.gate, self.servers, self.onboarding, conf, nova.is_name

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from nova import exception
 from nova.compute import power_state
 from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
+
+from korora_nova import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +67,32 @@ class Hypervisor:
             return '<tpm ' in guest.get_xml_desc()
         except (exception.NovaException, libvirt_driver.libvirt.libvirtError):
             return False
+
+    def bring_back_vtpm(self, instance: Any) -> None:
+        """Put the vTPM's state where libvirt looks for it.
+
+        Nova moves it into the server's directory before it copies that, and
+        leaves it there if the copy fails: libvirt would make a new one.
+
+        What is in the server's directory has just come, or was just to go:
+        another one is older, and must not be started with.
+
+        :raises CustodyError: VTPM_STATE_TWICE.
+        :raises Exception: whatever Nova fails with.
+        """
+        saved = os.path.join(
+            libvirt_utils.get_instance_path(instance), 'swtpm', instance.uuid
+        )
+        place = os.path.join(libvirt_utils.VTPM_DIR, instance.uuid)
+        if not os.path.exists(saved):
+            return
+        if os.path.exists(place):
+            raise errors.CustodyError(
+                errors.Reason.VTPM_STATE_TWICE,
+                details={'newer': saved, 'older': place},
+            )
+        libvirt_utils.restore_vtpm_dir(saved)
+        LOG.info('Brought the state of the vTPM back', instance=instance)
 
     def has_secret(self, instance: Any) -> bool:
         """Whether the server's vTPM secret is defined."""

@@ -94,9 +94,8 @@ def live_migrations(context: Any, instance: Any) -> Any:
     )
 
 
-def destination(context: Any, instance: Any) -> str:
-    """The host to which a server is being migrated or resized."""
-    migration = objects.Migration.get_by_id(
+def cold_migration(context: Any, instance: Any) -> Any:
+    """The cold migration or resize of a server that is under way."""
+    return objects.Migration.get_by_id(
         context.elevated(), instance.migration_context.migration_id
     )
-    return str(migration.dest_compute)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this host's vault, Nova and libvirt say of the same servers.
 
-Compared again and again, a few servers each time. Mended is one thing: the
+Compared again and again, a few servers each time. Two things are mended. The
 key of a server that Nova says is deleted is forgotten, which a delete while
-agent or host were down has left. All else is told once and left to those who
-can decide it. Nova that does not answer changes nothing, and neither does
-what it does not know: a host sees one cell of it only.
+agent or host were down has left. And a cold migration that nobody said has
+failed is over when Nova has the server here, and does nothing with it. All
+else is told once and left to those who can decide it. Nova that does not
+answer changes nothing, and neither does what it does not know: a host sees
+one cell of it only.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ _SETTLED = (
     VaultState.HELD,
     VaultState.RELINQUISHED,
     VaultState.FORGOTTEN,
+)
+_LEAVING = (
+    VaultState.OUTGOING,
+    VaultState.STARTING,
+    VaultState.MOVING,
 )
 _HAS_RUN = (
     vm_states.ACTIVE,
@@ -188,6 +195,11 @@ class Reconciler:
             server: functools.partial(self._check_key, server)
             for server in _settled(keys)
         }
+        for key in keys:
+            if key.state in _LEAVING:
+                checks[key.instance] = functools.partial(
+                    self._check_leaving, key
+                )
         known = {key.instance for key in keys}
         for instance in self._nova.servers_of(self._host()):
             if instance.uuid not in known and self._needs_key(instance):
@@ -212,6 +224,20 @@ class Reconciler:
                 )
         elif instance.host != self._host() and not self._is_busy(instance):
             self._tell(server, ELSEWHERE, instance.host)
+
+    def _check_leaving(self, key: answers.HeldKey) -> None:
+        """A key that is handed over, and maybe nobody goes on with it."""
+        instance = self._nova.look_up(key.instance)
+        if (
+            instance is not None
+            and not instance.deleted
+            and instance.host == self._host()
+            and instance.task_state is None
+        ):
+            try:
+                self._gate.agent().stays(key.instance, key.migration)
+            except errors.Forbidden:
+                pass  # a stream: the agent sees by itself how it ends
 
     def _is_busy(self, instance: Any) -> bool:
         return instance.task_state is not None or self._nova.is_moving(

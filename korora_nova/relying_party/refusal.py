@@ -138,8 +138,10 @@ MIGRATE = Operation('migrate the server', resize)
 POWER_OFF = Operation('stop the server for a rescue or a move', rollback)
 # The server ends in ERROR.
 HOST_BOOT = Operation('start the server at host boot', plain)
-FINISH_MIGRATION = Operation('finish the migration', plain)
-REVERT_MIGRATION = Operation('revert the migration', plain)
+FINISH_MIGRATION = Operation('start the migrated server', plain)
+REVERT_MIGRATION = Operation('start the server after the revert', plain)
+# The server stays where it is, ACTIVE: Nova cannot try again.
+REVERT = Operation('revert the migration', rollback)
 # As what it is a part of.
 GUEST = Operation('start the guest', plain)
 # The server stays ACTIVE where it is.

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from nova.compute import task_states, vm_states
 from oslo_config import cfg
 
 from korora_nova import errors
-from korora_nova.relying_party import facts, refusal
+from korora_nova.relying_party import refusal
 from korora_nova.relying_party.deletes import Deletes
 from korora_nova.relying_party.gate import Gate, Ticket
 from korora_nova.relying_party.keys import Keys, name_secret
-from korora_nova.relying_party.requirement import Requirement
 from korora_nova.relying_party.servers import Servers
 
 
@@ -187,17 +186,12 @@ class Starts:
     def check_power_off(self, instance: Any) -> None:
         """Nova stops some guests before anybody could refuse the start.
 
-        :raises KororaError: the start, or the move, is going to be refused.
+        :raises KororaError: the start is going to be refused.
         """
         if not instance.obj_attr_is_set('task_state'):
             return
         if instance.task_state == task_states.RESCUING:
             self.check_suspend(instance)
-        elif instance.task_state == task_states.RESIZE_MIGRATING:
-            # To another cell, too: nothing else asks about that one.
-            self._gate.check_cold_migration(
-                self._servers.standing(instance), Requirement()
-            )
 
     def check_suspend(self, instance: Any) -> None:
         """A cold snapshot stops the guest: be sure that it may start.
@@ -213,20 +207,3 @@ class Starts:
             # Nova's API rejects it; it would destroy the vTPM.
             raise errors.CustodyError(errors.Reason.VAULT_STATE)
         self._gate.admit(standing)
-
-    def check_resize(
-        self, instance: Any, flavor: Any, destination: Callable[[], str]
-    ) -> None:
-        """Check a cold migration or resize, before anything moves.
-
-        :param flavor: the new one.
-        :param destination: returns the name of the host it goes to.
-        :raises KororaError: it must not.
-        """
-        standing = self._servers.standing(instance)
-        wanted = facts.of_flavor(
-            flavor, instance.image_meta, self._conf.korora.protect_vtpm
-        )
-        self._gate.check_cold_migration(standing, wanted)
-        if standing.gated:
-            self._gate.admit_peer(standing, destination())

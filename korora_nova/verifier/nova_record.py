@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's own record of a server and of its live migration.
+"""Nova's own record of a server and of its migration.
 
 Defence in depth: whoever can write on Nova's bus can forge the record, so
 it never stands in for evidence.
@@ -18,6 +18,7 @@ from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors, transport
+from korora_nova.custody.moves import Move, way_back
 
 #: 2.59 shows the uuid of a migration.
 MICROVERSION = '2.59'
@@ -26,6 +27,14 @@ MICROVERSION = '2.59'
 HOST = 'OS-EXT-SRV-ATTR:host'
 #: Seconds to connect, and between two reads.
 TIMEOUT = 10.0
+
+#: Task state of the server, and status of the migration, when a key may be
+#: handed over for it.
+_UNDER_WAY: dict[Move, tuple[str, str]] = {
+    Move.LIVE: ('migrating', 'preparing'),
+    Move.COLD: ('resize_migrating', 'migrating'),
+    Move.REVERT: ('resize_reverting', 'reverting'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +69,17 @@ class NovaRecord(Protocol):
         """
 
     def check(
-        self, *, migration: str, instance: str, source: str, dest: str
+        self,
+        *,
+        migration: str,
+        instance: str,
+        source: str,
+        dest: str,
+        kind: Move,
     ) -> None:
-        """Insist that Nova prepares this live migration now.
+        """Insist that Nova prepares this migration now.
 
+        :param migration: the hand-over's id.
         :raises CustodyError: MIGRATION_NOT_IN_NOVA.
         :raises Unavailable: NOVA_UNAVAILABLE.
         """
@@ -100,18 +116,33 @@ class KeystoneNovaRecord:
             raise _not_there('the host')
 
     def check(
-        self, *, migration: str, instance: str, source: str, dest: str
+        self,
+        *,
+        migration: str,
+        instance: str,
+        source: str,
+        dest: str,
+        kind: Move,
     ) -> None:
         """See :class:`NovaRecord`."""
         answer = self._get(f'/servers/{instance}')
-        listed = self._get(f'/servers/{instance}/migrations')
+        listed = self._get(
+            f'/servers/{instance}/migrations'
+            if kind == Move.LIVE
+            else f'/os-migrations?instance_uuid={instance}'
+        )
         if answer is None or listed is None:
             raise _not_in_nova('the server')
         server, found = answer.get('server'), listed.get('migrations')
         if not isinstance(server, dict) or not isinstance(found, list):
             raise _unavailable('an answer of another form')
         check_record(
-            server, found, migration=migration, source=source, dest=dest
+            server,
+            found,
+            migration=migration,
+            source=source,
+            dest=dest,
+            kind=kind,
         )
 
     def _get(self, path: str) -> Mapping[str, object] | None:
@@ -163,6 +194,7 @@ def check_record(
     migration: str,
     source: str,
     dest: str,
+    kind: Move = Move.LIVE,
 ) -> None:
     """Compare what Nova says with what is asked for.
 
@@ -170,26 +202,44 @@ def check_record(
     for ever, so others of the server may stand beside the one in question.
 
     :param server: GET /servers/{id}.
-    :param migrations: GET /servers/{id}/migrations: those in progress.
+    :param migrations: GET /servers/{id}/migrations: those in progress; of
+        another kind than LIVE, GET /os-migrations: all of the server.
+    :param source: of the hand-over; Nova's record of a migration that it
+        reverts has the ends the other way round.
     :raises CustodyError: MIGRATION_NOT_IN_NOVA naming the difference.
     """
-    if server.get('OS-EXT-STS:task_state') != 'migrating':
+    task, status = _UNDER_WAY[kind]
+    if server.get('OS-EXT-STS:task_state') != task:
         raise _not_in_nova('the task state')
     named = [
         one
         for one in migrations
-        if isinstance(one, dict) and one.get('uuid') == migration
+        if isinstance(one, dict) and _is_named(one, migration, kind)
     ]
     if len(named) != 1:
         raise _not_in_nova('uuid')
+    ends = (dest, source) if kind == Move.REVERT else (source, dest)
     expected = {
-        'status': 'preparing',
-        'source_compute': source,
-        'dest_compute': dest,
+        'status': status,
+        'source_compute': ends[0],
+        'dest_compute': ends[1],
     }
     for field, value in expected.items():
         if named[0].get(field) != value:
             raise _not_in_nova(field)
+
+
+def _is_named(
+    record: Mapping[str, object], migration: str, kind: Move
+) -> bool:
+    """Whether a hand-over is about a record of Nova's."""
+    found = record.get('uuid')
+    if kind != Move.REVERT or not isinstance(found, str):
+        return found == migration
+    try:
+        return way_back(found) == migration
+    except ValueError:
+        return False
 
 
 def _not_in_nova(what: str) -> errors.CustodyError:

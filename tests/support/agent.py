@@ -312,6 +312,7 @@ class SimAgent(simulator.SimHost):
         dest: str,
         msk_name: str,
         nonce: str = '0f' * 32,
+        **changed: str,
     ) -> dict:
         """Ask for the permit; returns the whole answer."""
         answer = self.say(
@@ -322,6 +323,7 @@ class SimAgent(simulator.SimHost):
             dest=dest,
             msk_name=msk_name,
             kid=self.approval_kid,
+            **changed,
         )
         self.keep(answer['permit'])
         return answer

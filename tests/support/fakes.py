@@ -31,6 +31,7 @@ class Move:
     address: str
     tls_name: str
     outcome: str = 'pending'
+    kind: str = 'live'
 
 
 class Cloud:
@@ -214,6 +215,11 @@ class FakeAgent(socket_client.AgentClient):
         if record is None:
             raise errors.CustodyError(R.VAULT_MISSING)
         self.cloud.check(self.host)
+        cold = self._cold(record.get('migration', ''))
+        if cold and record['state'] == 'incoming':
+            self.cloud.decide(record['migration'], 'committed')
+        elif cold and record['state'] in ('outgoing', 'moving'):
+            self.cloud.decide(record['migration'], 'aborted')
         row = self.cloud.ledger[instance]
         if row['holder'] != self.host:
             raise errors.CustodyError(R.NOT_HOLDER)
@@ -295,6 +301,39 @@ class FakeAgent(socket_client.AgentClient):
         record['state'] = 'moving'
         return {'address': move.address, 'tls_name': move.tls_name}
 
+    def _cold(self, migration: str) -> bool:
+        move = self.cloud.moves.get(migration)
+        return move is not None and move.kind != 'live'
+
+    def _prepare(
+        self, instance: str, migration: str, dest: str, kind: str
+    ) -> dict[str, Any]:
+        record = self.vault.get(instance)
+        if record is None:
+            raise errors.CustodyError(R.VAULT_MISSING)
+        if record['state'] != 'held':
+            raise errors.CustodyError(R.VAULT_STATE)
+        receiver = self.cloud.agents[dest]
+        if not receiver.alive:
+            raise errors.Unavailable(R.BUS_UNAVAILABLE)
+        if 'prepared' in receiver.fail:
+            raise receiver.fail['prepared']
+        self.cloud.check(dest)
+        self.cloud.check(self.host)
+        record.update(state='moving', migration=migration)
+        self.cloud.moves[migration] = Move(
+            instance, self.host, dest, '', '', kind=kind
+        )
+        self.cloud.ledger[instance]['pending'] = migration
+        receiver.vault[instance] = dict(record, state='incoming')
+        return {}
+
+    def _stays(self, instance: str, migration: str) -> dict[str, Any]:
+        if migration in self.cloud.moves and not self._cold(migration):
+            raise errors.Forbidden(R.STATEMENT_NOT_ALLOWED)
+        self.cloud.decide(migration, 'aborted')
+        return {'queued': True, 'receipt': None, 'outcome': None}
+
     def _stream_completed(
         self, instance: str, migration: str
     ) -> dict[str, Any]:
@@ -302,7 +341,9 @@ class FakeAgent(socket_client.AgentClient):
         return {'queued': True, 'receipt': None, 'outcome': None}
 
     def _activated(self, instance: str, migration: str) -> dict[str, Any]:
-        if not self.runs(instance):
+        if not self.runs(instance) and not self._cold(migration):
+            if migration not in self.cloud.moves:
+                return {'queued': False, 'receipt': None, 'outcome': None}
             raise errors.Forbidden(R.STATEMENT_NOT_ALLOWED)
         return self._stream_completed(instance, migration)
 

@@ -27,6 +27,7 @@ from korora_nova.attester import libvirt_secret
 from korora_nova.attester.agent import Agent
 from korora_nova.attester.rpc import Endpoint
 from korora_nova.attester.socket_client import AgentClient
+from korora_nova.custody.moves import Move, way_back
 from korora_nova.rats import eventlog
 from korora_nova.secret import Secret
 from tests.support import service, simulator, swtpm
@@ -140,7 +141,9 @@ class Machine:
         assert self.agent.bus is not None
         # The fake bus's would empty the queues of all agents of the process
         self.agent.bus._transport.cleanup = lambda: None
-        self.agent.bus.start(Endpoint(self.agent.source.wrap))
+        self.agent.bus.start(
+            Endpoint(self.agent.source.wrap, self.agent.destination.prepare)
+        )
         self.client = AgentClient(self.socket, 30)
         self.enforce()
 
@@ -357,6 +360,27 @@ class HostsTestCase(testtools.TestCase):
                 'tls_name': to.name,
                 **changed,
             },
+        )
+
+    def nova_moves(
+        self, source: Machine, dest: Machine, migration: str | None = None
+    ) -> str:
+        """Nova has a cold migration, or reverts one; the hand-over's id."""
+        if migration is None:
+            handover, kind = str(uuid.uuid4()), Move.COLD
+        else:
+            handover, kind = way_back(migration), Move.REVERT
+        self.korora.nova.migrations.add(
+            (handover, self.instance, source.name, dest.name, kind)
+        )
+        return handover
+
+    def prepare(
+        self, source: Machine, dest: Machine, handover: str, kind: str = 'cold'
+    ) -> None:
+        """S's driver, before it powers the server off."""
+        source.client.prepare(
+            self.instance, handover, dest=dest.name, kind=kind
         )
 
     def stream(self, source: Machine, dest: Machine) -> None:

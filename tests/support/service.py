@@ -22,6 +22,7 @@ from oslo_config import cfg
 from korora_nova import client, errors
 from korora_nova import conf as options
 from korora_nova.api import deploy
+from korora_nova.custody.moves import Move
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import nova_record, service
 from korora_nova.verifier.anchor import loading
@@ -52,7 +53,8 @@ class Clock:
 class FakeNova:
     """Nova's record: the migrations that it carries out.
 
-    :ivar migrations: (migration, instance, source, dest).
+    :ivar migrations: (hand-over, instance, source, dest), and the kind of
+        what is no live migration.
     :ivar servers: instance to the host where Nova has put it; one that is
         not named here is where it is looked for.
     :ivar gone: instances that Nova does not have.
@@ -61,7 +63,7 @@ class FakeNova:
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
-        self.migrations: set[tuple[str, str, str, str]] = set()
+        self.migrations: set[tuple[str, ...]] = set()
         self.servers: dict[str, str] = {}
         self.down = False
         self.before_answer = lambda: None
@@ -83,10 +85,19 @@ class FakeNova:
             raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
 
     def check(
-        self, *, migration: str, instance: str, source: str, dest: str
+        self,
+        *,
+        migration: str,
+        instance: str,
+        source: str,
+        dest: str,
+        kind: Move,
     ) -> None:
         self._answer()
-        if (migration, instance, source, dest) not in self.migrations:
+        named = (migration, instance, source, dest)
+        if kind != Move.LIVE:
+            named = (*named, kind)
+        if named not in self.migrations:
             raise errors.CustodyError(errors.Reason.MIGRATION_NOT_IN_NOVA)
 
 

@@ -150,7 +150,9 @@ def _key(
     return header['kid'], key
 
 
-def schema(properties: schemas.Schema) -> schemas.Schema:
+def schema(
+    properties: schemas.Schema, optional: tuple[str, ...] = ()
+) -> schemas.Schema:
     """A closed object schema of claims, the common ones included."""
     return schemas.closed(
         {
@@ -160,5 +162,6 @@ def schema(properties: schemas.Schema) -> schemas.Schema:
             'cloud': schemas.text(64),
             'iat': schemas.TIME,
             **properties,
-        }
+        },
+        optional,
     )

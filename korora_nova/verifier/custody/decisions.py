@@ -27,6 +27,7 @@ from korora_nova.custody import bodies, decision
 from korora_nova.custody.decision import Verdict
 from korora_nova.custody.exchange import Told
 from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.moves import Move
 from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import (
     MigrationState,
@@ -419,7 +420,10 @@ def rebooted(service: Service, attested: Attested) -> None:
 def _silent(
     service: Service, attested: Attested, boot: str
 ) -> list[tuple[str, str, Role]]:
-    """Hand-overs of which the host is an end that was booted since."""
+    """Hand-overs of which the host is an end that was booted since.
+
+    Not cold ones: no guest was to survive, and Nova goes on after the boot.
+    """
     table = models.Migration
     source = sa.and_(
         table.source == attested.host,
@@ -436,7 +440,11 @@ def _silent(
     with service.db.read() as session:
         found = session.execute(
             sa.select(table.id, table.instance, table.source)
-            .where(table.status.in_(migrations.OPEN), sa.or_(source, dest))
+            .where(
+                table.status.in_(migrations.OPEN),
+                table.kind == Move.LIVE,
+                sa.or_(source, dest),
+            )
             .limit(REBOOTS)
         ).all()
     return [

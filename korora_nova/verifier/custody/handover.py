@@ -22,6 +22,7 @@ from korora_nova.custody import ledger as rules
 from korora_nova.custody.approval import Approval
 from korora_nova.custody.exchange import Permitted, Served, Started
 from korora_nova.custody.ledger import LedgerRow
+from korora_nova.custody.moves import Move
 from korora_nova.custody.permit import Permit, VerifiedPermit, verify_permit
 from korora_nova.custody.start import Start
 from korora_nova.custody.words import MigrationState, Role
@@ -72,6 +73,7 @@ def receive(
         'ak_dest': attested.ak_name,
         'address': body.address,
         'tls_name': body.tls_name,
+        'kind': body.kind,
         'dest_issued': attested.issued,
         'dest_pcr_digest': attested.quote.policy_pcr_digest.hex(),
         'dest_reset_restart': clock.reset_restart.hex(),
@@ -89,6 +91,7 @@ def receive(
             instance=body.instance,
             source=body.source,
             dest=attested.host,
+            kind=body.kind,
         )
         _note(service, body, columns, instead=True)
     return Served()
@@ -253,6 +256,7 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         instance=body.instance,
         source=attested.host,
         dest=body.dest,
+        kind=body.kind,
     )
     return ledger.change(
         service,
@@ -296,6 +300,7 @@ def _given(
         content.dest,
         content.msk_name,
         body.kid,
+        content.kind,
     )
     if asked != body or (content.ak_source, content.source_pcr_digest) != (
         attested.ak_name,
@@ -394,6 +399,7 @@ def _check_send(
         'source': attested.host,
         'dest': body.dest,
         'msk_name': body.msk_name,
+        'kind': body.kind,
     }
     for field, value in expected.items():
         if getattr(asked, field) != value:
@@ -476,6 +482,7 @@ def _fields(
         address=asked.address,
         tls_name=asked.tls_name,
         approval_kid=service.signers.approval.kid,
+        kind=Move(asked.kind),
     )
 
 

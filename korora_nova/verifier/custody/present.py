@@ -273,6 +273,7 @@ def _from_permit(item: AnyVerified) -> dict[str, object]:
         'ak_dest',
         'address',
         'tls_name',
+        'kind',
         'dest_pcr_digest',
         'dest_reset_restart',
         'source_reset_restart',

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 
+from korora_nova.custody.moves import Move
+
 #: Public keys and certificates fit a BLOB; reference values do not.
 LargeDocument = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
 
@@ -323,6 +325,9 @@ class Migration(Base):
     ak_source: orm.Mapped[str | None] = orm.mapped_column(sa.String(TPM_NAME))
     address: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     tls_name: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    kind: orm.Mapped[str] = orm.mapped_column(
+        sa.String(16), server_default=str(Move.LIVE)
+    )
     dest_issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
     dest_pcr_digest: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     dest_reset_restart: orm.Mapped[str] = orm.mapped_column(sa.String(16))

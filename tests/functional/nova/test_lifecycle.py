@@ -535,18 +535,6 @@ class TestStarts(Base):
 
 
 class TestMoves(Base):
-    def test_cold_migration_of_protected_servers(self):
-        server = self.protect()
-        self.act(server, 'migrate')
-        self.refused(server, 'COLD_MIGRATION_UNSUPPORTED')
-        self.assertEqual('held', self.h1.vault[server['id']]['state'])
-
-    def test_resize_into_protection(self):
-        server = self.create(host='h1')
-        flavor = self._create_flavor(extra_spec=base.VTPM)
-        self.act(server, 'resize', {'flavorRef': flavor})
-        self.refused(server, 'COLD_MIGRATION_UNSUPPORTED')
-
     def refused(self, server, reason):
         self._wait_for_migration_status(server, ['error'])
         self._wait_for_server_parameter(

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from unittest import mock
 
 import testtools
 
 from korora_nova import errors
 from korora_nova.attester import boot, source
+from korora_nova.custody.moves import Move
 from korora_nova.custody.transfer import WrapRequest
 
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
+MIGRATION = '6b6f726f-7261-4000-8000-000000000002'
+ASKED = WrapRequest(MIGRATION, SERVER, b'', 'h2')
 
 
 class AnnouncementsTest(testtools.TestCase):
@@ -38,21 +42,33 @@ class AnnouncementsTest(testtools.TestCase):
 
     def test_looking_costs_no_attempt(self) -> None:
         error = self.assertRaises(
-            errors.CustodyError, self.open.require, SERVER
+            errors.CustodyError, self.open.require, ASKED
         )
         self.assertEqual(errors.Reason.NOT_ANNOUNCED, error.reason)
         self.open.add(SERVER)
         for _ in range(source.ATTEMPTS + 1):
-            self.open.require(SERVER)
+            self.assertEqual(Move.LIVE, self.open.require(ASKED))
         self.open.attempt(SERVER)
 
     def test_strangers_do_not_keep_a_start_waiting(self) -> None:
         """An unannounced call never takes the server's own turn."""
         host = mock.Mock()
-        wrapper = source.Source(host, self.open, mock.Mock(), mock.Mock())
-        asked = WrapRequest(SERVER, SERVER, b'', 'h2')
-        self.assertRaises(errors.CustodyError, wrapper.wrap, asked)
+        wrapper = source.Source(
+            host, self.open, mock.Mock(), mock.Mock(), mock.Mock()
+        )
+        self.assertRaises(errors.CustodyError, wrapper.wrap, ASKED)
         host.vault.busy.assert_not_called()
+
+    def test_one_that_names_its_move(self) -> None:
+        """Of a cold migration everything is known, and nothing else meant."""
+        self.open.add(SERVER, Move.COLD, (MIGRATION, 'h2'))
+        self.assertEqual(Move.COLD, self.open.require(ASKED))
+        for field, value in (('migration', SERVER), ('dest', 'h3')):
+            other = dataclasses.replace(ASKED, **{field: value})
+            error = self.assertRaises(
+                errors.CustodyError, self.open.require, other
+            )
+            self.assertEqual(errors.Reason.NOT_ANNOUNCED, error.reason)
 
     def test_spent(self) -> None:
         self.open.add(SERVER)

@@ -31,6 +31,8 @@ REQUESTS = {
     'check_address': {'address': '192.0.2.1'},
     'receive': {**MOVE, 'source': 'h1', 'address': 'h2', 'tls_name': ''},
     'start': {**MOVE, 'dest': 'h2', 'address': 'h2', 'tls_name': None},
+    'prepare': {**MOVE, 'dest': 'h2', 'kind': 'cold'},
+    'stays': MOVE,
     'stream_completed': MOVE,
     'never_started': MOVE,
     'activated': {**MOVE, 'wait': 5},

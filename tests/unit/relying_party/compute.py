@@ -27,6 +27,7 @@ class Instance:
         self.host = 'h1'
         self.flavor = {'extra_specs': dict(extra_specs or {})}
         self.image_meta = None
+        self.old_flavor = None
         self.system_metadata = {}
         self.vm_state = vm_states.ACTIVE
         self.task_state = None
@@ -68,6 +69,9 @@ class Hypervisor:
         self.stock = None
         self.tpm = False
         self.alive = False
+        #: Servers whose vTPM's state was brought back; why it cannot be.
+        self.brought_back = []
+        self.fails = None
 
     def has_secret(self, instance):
         return instance.uuid in self.secrets
@@ -80,6 +84,11 @@ class Hypervisor:
 
     def has_tpm(self, instance):
         return self.tpm
+
+    def bring_back_vtpm(self, instance):
+        self.brought_back.append(instance.uuid)
+        if self.fails is not None:
+            raise self.fails
 
     def is_alive(self, instance):
         return self.alive
@@ -123,6 +132,10 @@ class Host:
         self.instances = {}
         self.looked_up = []
         self.moving = set()
+        #: The cold migration under way.
+        self.cold = SimpleNamespace(
+            uuid=MIGRATION, source_compute='h1', dest_compute='h2'
+        )
         self.fails = None
         #: What Nova was told: faults and reboots.
         self.told = []
@@ -143,6 +156,7 @@ class Host:
         self.retries = self.parts.retries
         self.reconciler = self.parts.reconciler
         self.onboarding = self.parts.onboarding
+        self.moves = self.parts.moves
         self.outgoing = self.parts.outgoing
         self.incoming = self.parts.incoming
 
@@ -182,6 +196,9 @@ class Host:
 
     def live_migrations(self, context, instance):
         return self.records
+
+    def cold_migration(self, context, instance):
+        return self.cold
 
     def is_name(self, text):
         return re.fullmatch(r'[\w.:-]+', text, re.ASCII) is not None

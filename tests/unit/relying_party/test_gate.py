@@ -285,21 +285,6 @@ class TestBegin(Base):
 
 
 class TestMoves(Base):
-    def test_cold_migration(self):
-        plain, custody = self.standing(PLAIN), self.standing(CUSTODY)
-        self.gate.check_cold_migration(plain, TRUSTED)
-        for standing, wanted in (
-            (custody, CUSTODY),
-            (custody, PLAIN),
-            (plain, CUSTODY),
-        ):
-            self.refused(
-                'COLD_MIGRATION_UNSUPPORTED',
-                self.gate.check_cold_migration,
-                standing,
-                wanted,
-            )
-
     def test_secret_in_migrate_data(self):
         def check(what, has_secret, protect):
             self.gate.check_migrate_data(

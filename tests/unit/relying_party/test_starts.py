@@ -271,7 +271,7 @@ class TestChecks(Base):
         self.starts.check_suspend(compute.Instance())
 
     def test_power_off(self):
-        """M6: Nova's way to a start, or to another cell, and nothing else."""
+        """M6: Nova's way to a start, and nothing else."""
         check = self.starts.check_power_off
         trusted = compute.Instance(compute.TRUSTED)
         self.untrusted('h1')
@@ -285,10 +285,6 @@ class TestChecks(Base):
         self.assertEqual([], self.h1.agent.calls)
         trusted.unset.clear()
         self.refused('HOST_UNTRUSTED', check, trusted)
-        trusted.task_state = task_states.RESIZE_MIGRATING
-        check(trusted)
-        self.instance.task_state = task_states.RESIZE_MIGRATING
-        self.refused('COLD_MIGRATION_UNSUPPORTED', check, self.instance)
         plain = compute.Instance(
             uuid=compute.MIGRATION, task_state=task_states.RESCUING
         )
@@ -305,29 +301,6 @@ class TestChecks(Base):
         self.refused(
             'HOST_UNTRUSTED', self.starts.check_rebuild, trusted, None
         )
-
-    def test_resize(self):
-        asked = []
-
-        def destination():
-            asked.append(1)
-            return 'h2'
-
-        def check(instance, flavor):
-            self.starts.check_resize(instance, flavor, destination)
-
-        plain, trusted = compute.Instance(), compute.Instance(compute.TRUSTED)
-        check(plain, plain.flavor)
-        self.assertEqual([], asked)
-        check(trusted, plain.flavor)
-        self.assertEqual('verdict', self.h1.agent.ops()[-1])
-        self.untrusted('h2')
-        self.refused('HOST_UNTRUSTED', check, trusted, plain.flavor)
-        for instance, flavor in (
-            (self.instance, plain.flavor),
-            (plain, self.instance.flavor),
-        ):
-            self.refused('COLD_MIGRATION_UNSUPPORTED', check, instance, flavor)
 
     def test_await_boot(self):
         waits = []

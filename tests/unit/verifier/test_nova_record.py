@@ -6,6 +6,7 @@ import testtools
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.custody.moves import Move, way_back
 from korora_nova.verifier import nova_record
 
 SERVER = '00000000-0000-4000-8000-000000000001'
@@ -15,6 +16,7 @@ ASKED = {
     'instance': SERVER,
     'source': 'h1',
     'dest': 'h2',
+    'kind': Move.LIVE,
 }
 ROW = {
     'uuid': MIGRATION,
@@ -24,6 +26,20 @@ ROW = {
     'id': 7,
 }
 STATE = {'OS-EXT-STS:task_state': 'migrating', 'id': SERVER}
+#: Of a cold migration: what is asked, Nova's record, the task state.
+COLD = {
+    Move.COLD: (ASKED, {**ROW, 'status': 'migrating'}, 'resize_migrating'),
+    Move.REVERT: (
+        {
+            **ASKED,
+            'migration': way_back(MIGRATION),
+            'source': 'h2',
+            'dest': 'h1',
+        },
+        {**ROW, 'status': 'reverting'},
+        'resize_reverting',
+    ),
+}
 
 
 class RecordTestCase(testtools.TestCase):
@@ -198,3 +214,61 @@ class TestMigration(RecordTestCase):
         options.register_verifier_opts(conf)
         self.record = nova_record.KeystoneNovaRecord(conf)
         self.refused('NOVA_UNAVAILABLE')
+
+
+class TestColdMigration(RecordTestCase):
+    """Nova lists it elsewhere, and with one record for there and back."""
+
+    def cold(self, kind, row=None, task=None, more=()):
+        asked, record, state = COLD[kind]
+        self.mock.get(
+            f'http://nova.test/v2.1/servers/{SERVER}',
+            json={'server': {'OS-EXT-STS:task_state': task or state}},
+        )
+        self.mock.get(
+            f'http://nova.test/v2.1/os-migrations?instance_uuid={SERVER}',
+            json={'migrations': [*more, {**record, **(row or {})}]},
+        )
+        self.record.check(**{**asked, 'kind': kind})
+
+    def refused(self, kind, **changed):
+        error = self.assertRaises(
+            errors.CustodyError, self.cold, kind, **changed
+        )
+        self.assertEqual('MIGRATION_NOT_IN_NOVA', error.reason)
+        return error.details['differs']
+
+    def test_agrees(self):
+        for kind in COLD:
+            self.cold(kind)
+            self.cold(kind, more=['x', {'uuid': 7}, {**ROW, 'uuid': SERVER}])
+
+    def test_differs(self):
+        for kind in COLD:
+            for field, value in (
+                ('status', 'finished'),
+                ('status', 'preparing'),
+                ('source_compute', 'h3'),
+                ('dest_compute', 'h3'),
+            ):
+                self.assertEqual(field, self.refused(kind, row={field: value}))
+            for value in (SERVER, None, 'x'):
+                self.assertEqual(
+                    'uuid', self.refused(kind, row={'uuid': value})
+                )
+            self.assertEqual(
+                'the task state', self.refused(kind, task='migrating')
+            )
+
+    def test_one_for_the_other(self):
+        """What goes there is not what comes back, nor a live migration."""
+        there, back = Move.COLD, Move.REVERT
+        self.refused(there, task='resize_reverting')
+        self.refused(back, task='resize_migrating')
+        self.refused(back, row={'source_compute': 'h2', 'dest_compute': 'h1'})
+        self.refused(back, row={'uuid': way_back(MIGRATION)})
+
+    def test_way_back_is_one_of_its_own(self):
+        self.assertNotEqual(MIGRATION, way_back(MIGRATION))
+        self.assertNotEqual(way_back(MIGRATION), way_back(SERVER))
+        self.assertEqual(way_back(MIGRATION), way_back(MIGRATION))
