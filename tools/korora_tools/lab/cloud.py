@@ -156,11 +156,24 @@ def _trust(lab: paths.Lab) -> None:
 
 def reboot(lab: paths.Lab, name: str) -> None:
     """Power-cycle a host: its guests die, its TPM starts from zero."""
-    stock = is_stock(lab)
+    power_off(lab, name)
+    power_on(lab, name)
+    if processes.pid_of(lab, 'korora'):
+        with ui.step(f'new verdict on {name}'):
+            control.venv_python(lab, 'korora_tools.lab.onboard', 'await', name)
+
+
+def power_off(lab: paths.Lab, name: str) -> None:
+    """Pull a host's plug."""
     with ui.step(f'power off {name}'):
         host.switch_off(lab, name)
-        if not stock:
+        if not is_stock(lab):
             machine.power_off(lab, name)
+
+
+def power_on(lab: paths.Lab, name: str) -> None:
+    """Boot a host, and start what runs on it."""
+    stock = is_stock(lab)
     with ui.step(f'power on {name}'):
         if not stock:
             machine.power_on(lab, name)
@@ -170,9 +183,19 @@ def reboot(lab: paths.Lab, name: str) -> None:
             host.start_agent(lab, name)
         host.start_compute(lab, name)
         control.consumers(lab, 'compute.' + name)
-    if processes.pid_of(lab, 'korora'):
-        with ui.step(f'new verdict on {name}'):
-            control.venv_python(lab, 'korora_tools.lab.onboard', 'await', name)
+
+
+def replace(lab: paths.Lab, name: str) -> None:
+    """Another machine takes the place of a host that is off.
+
+    Its servers' disks and the states of their vTPMs are restored there; its
+    TPM, and what the agent kept, is not.
+    """
+    shutil.rmtree(lab.host(name) / 'var/lib/korora')
+    host.prepare(lab, name, is_stock(lab))
+    if not is_stock(lab):
+        machine.scrap_tpm(lab, name)
+        machine.make_tpm(lab, name)
 
 
 def tamper(lab: paths.Lab, name: str, how: str) -> None:

@@ -8,6 +8,7 @@ kernel's part, and leaves their logs where the host sees them.
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 from korora_tools import ui
 from korora_tools.lab import hwtpm, measured, paths, processes, tpmmux
@@ -61,6 +62,11 @@ def make_tpm(lab: paths.Lab, host: str) -> None:
         ),
         'root',
     )
+
+
+def scrap_tpm(lab: paths.Lab, host: str) -> None:
+    """It is gone, with all that was sealed in it."""
+    shutil.rmtree(_state(lab, host))
 
 
 def ek_certificate(lab: paths.Lab, host: str) -> pathlib.Path:

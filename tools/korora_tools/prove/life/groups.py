@@ -125,7 +125,7 @@ GROUPS = (
     ),
     Group(
         'key placed anew by an operator',
-        ('key placed anew',),
+        ('key placed anew', 'host replaced'),
         'That the old holder cannot run the server any more.',
         'The host of the next start, which needs the token of somebody who '
         "may read the server's secret.",

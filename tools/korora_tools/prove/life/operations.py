@@ -19,7 +19,7 @@ LIFE = _NOVA + 'test_lifecycle'
 LIVE = _NOVA + 'test_live_migration'
 BAD_LIFE = _NOVA + 'test_attacks_lifecycle'
 BAD_LIVE = _NOVA + 'test_attacks_migration'
-COLD = _NOVA + 'test_cold_migration'
+COLD = _NOVA + 'test_cold'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from korora_tools import ui
-from korora_tools.lab import hostconfig, paths, processes
+from korora_tools.lab import paths, processes
 from korora_tools.prove.life.operations import (
     BAD_LIFE,
     LIFE,
@@ -304,75 +303,6 @@ def libvirt_restarted(s: Stage) -> str:
     with s.crashed('libvirtd of source', s.home):
         time.sleep(1)
     return s.seen()
-
-
-# -- the host -------------------------------------------------------------
-
-
-@operation('host reboot', SAME, f'{LIFE}.test_host_boot')
-def host_reboot(s: Stage) -> str:
-    """The host loses power and returns; the server is rebooted hard."""
-    s.world.lab_command('reboot', s.home)
-    s.calm()
-    return s.act('reboot', HARD)
-
-
-@operation('host reboot, guests resumed', SAME, f'{LIFE}.test_host_boot')
-def host_boot(s: Stage) -> str:
-    """The same with resume_guests_state_on_host_boot."""
-    with _configured(
-        s, s.home, 'DEFAULT', 'resume_guests_state_on_host_boot', 'true'
-    ):
-        s.world.lab_command('reboot', s.home)
-        s.calm()
-        _await_domain(s)
-        return s.ended()
-
-
-@operation(
-    'host reboot, guests resumed, service late',
-    SAME,
-    f'{BAD_LIFE}.test_reboot_that_is_refused',
-)
-def host_boot_without_service(s: Stage) -> str:
-    """The same, and the service comes only after nova-compute."""
-    with _configured(
-        s, s.home, 'DEFAULT', 'resume_guests_state_on_host_boot', 'true'
-    ):
-        with s.without_service():
-            s.world.lab_command('reboot', s.home)
-            time.sleep(5)
-        s.calm()
-        _await_domain(s)
-        return s.ended()
-
-
-def _await_domain(s: Stage) -> None:
-    ui.wait(
-        'the guest to run again',
-        lambda: (
-            s.server in s.world.virsh(s.home, 'list', '--uuid')
-            and s.world.server(s.server)['status'] == 'ACTIVE'
-        ),
-        180,
-        1,
-    )
-
-
-@contextlib.contextmanager
-def _configured(
-    s: Stage, host: str, section: str, option: str, value: str
-) -> Iterator[None]:
-    """An option of a host's nova-compute, from its next start on."""
-    path = hostconfig.nova_file(s.lab, host)
-    before = path.read_text()
-    path.write_text(
-        before.replace(f'[{section}]', f'[{section}]\n{option} = {value}', 1)
-    )
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from korora_tools.prove.life import ends, moves, power
+from korora_tools.prove.life import ends, hosts, moves, power
 from korora_tools.prove.life.operations import ALL, Operation
 
-__all__ = ['ends', 'moves', 'power']
+__all__ = ['ends', 'hosts', 'moves', 'power']
 
 
 def chosen(only: str | None) -> list[Operation]:
