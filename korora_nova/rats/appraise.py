@@ -255,9 +255,9 @@ def _quote(
 
     IMA extends that one between reading and quoting, and the others rest.
     """
-    read = evidence.quote.pcrs
+    sent, read = evidence.quote, evidence.quote.pcrs
     try:
-        return signed.over({BANK: read})
+        return signed.over(sent.banks(read))
     except errors.EvidenceError as exc:
         if exc.reason != _R.QUOTE_DIGEST or not any(
             read.get(ima.IMA_PCR, b'')
@@ -269,7 +269,7 @@ def _quote(
         moved = ima.locate(
             listed.log,
             read,
-            lambda values: signed.over({BANK: {**read, **values}}),
+            lambda values: signed.over(sent.banks({**read, **values})),
             state=state,
             earlier=earlier,
             first=listed.first,
@@ -277,7 +277,7 @@ def _quote(
     except errors.EvidenceError:
         # Whoever sent it: no value is proved, and nothing may be recorded.
         raise first from None
-    return signed.over({BANK: {**read, **moved}})
+    return signed.over(sent.banks({**read, **moved}))
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:
@@ -333,9 +333,8 @@ def _state(
         index: bytes.fromhex(start) for index, (start, _) in others.items()
     }
     pcrs = {**quote.pcrs, **before}
-    state = VerifiedState(
-        {**quote.banks, BANK: pcrs}, quote.clock, quote.firmware_version
-    )
+    # The SHA-1 bank is for the boot aggregate, and for nothing else.
+    state = VerifiedState({BANK: pcrs}, quote.clock, quote.firmware_version)
     try:
         log = eventlog.parse(evidence.uefi_log).compare(
             {
