@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -223,7 +222,7 @@ def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
         evidence.ima_log,
         evidence.ima_offset,
         known,
-        _Booted(evidence.uefi_log),
+        eventlog.Booted(evidence.uefi_log),
     )
     first = next(filter(None, listed.parts()), b'') if not known.state else b''
     if known.state or (first and ima.begins(first)):
@@ -300,23 +299,6 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
             message='Newer evidence of this host was '
             'accepted meanwhile; attest again.'
         )
-
-
-class _Booted:
-    """Values of registers after the boot, as the event log says them."""
-
-    def __init__(self, log: bytes) -> None:
-        self._log = log
-
-    def __call__(self, index: int) -> bytes:
-        return self._values.get(index, bytes(32))
-
-    @functools.cached_property
-    def _values(self) -> Mapping[int, bytes]:
-        try:
-            return eventlog.parse(self._log).replay(BANK)
-        except errors.EvidenceError:
-            return {}
 
 
 def _state(
