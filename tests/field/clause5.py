@@ -126,12 +126,16 @@ def kexec() -> KexecHost:
     return host
 
 
-def learned(host: simulator.SimHost) -> policy.BoundPolicy:
+def learned(*hosts: simulator.SimHost) -> policy.BoundPolicy:
     """The built-in policy, after ``reference create``."""
-    found = judge(host, host.attest(CHALLENGE), policies=())
-    assert found.measured is not None, found.reasons
-    golden = reference.learn('g', found.state, found.measured.files())
-    return policy.EXACT.bind([golden])
+    golden = []
+    for host in hosts:
+        found = judge(host, host.attest(CHALLENGE), policies=())
+        assert found.measured is not None, found.reasons
+        golden.append(
+            reference.learn('g', found.state, found.measured.files())
+        )
+    return policy.EXACT.bind(golden)
 
 
 def reasons(
@@ -150,6 +154,19 @@ def _per_register() -> None:
     same((), reasons(plain, known))
     host.measure_in(4, '/boot/vmlinuz')
     same((), reasons(host, known))
+
+
+def _two_kinds() -> None:
+    """Its register says which kind of host it is, and so which files."""
+    one, two = KexecHost(), KexecHost(vector='secure-boot')
+    two.measure('/usr/bin/two')
+    for host in (one, two):
+        host.measure_in(4, '/boot/vmlinuz')
+    for known in (learned(one, two), learned(two, one)):
+        same((), reasons(one, known))
+        same((), reasons(two, known))
+    one.measure('/usr/bin/two')
+    same(('IMA_UNKNOWN_FILE',), reasons(one, learned(KexecHost(), two)))
 
 
 def _another_kernel() -> None:
@@ -245,4 +262,5 @@ CASES = (
     _case(8, ABI, 'and an entry is left out', _hidden),
     _case(9, ABI, 'and the host goes on with what is new', _goes_on),
     _case(10, ABI, 'and they move while the TPM quotes', _busy),
+    _case(11, ABI, 'on hosts of two kinds', _two_kinds),
 )
