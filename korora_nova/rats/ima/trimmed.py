@@ -9,6 +9,7 @@ from the bytes before it, and proved by the replay.
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Iterator
 
@@ -59,9 +60,8 @@ def places(tail: bytes, parts: Parts) -> Iterator[int]:
 
     Violations may repeat the same bytes, so there can be several.
     """
-    found = itertools.chain(
-        sorted(_ends(tail, parts), reverse=True), _overlaps(tail, parts), (0,)
-    )
+    last = collections.deque(_ends(tail, parts), MAX_PLACES)
+    found = itertools.chain(reversed(last), _overlaps(tail, parts), (0,))
     yield from itertools.islice(found, MAX_PLACES)
 
 
