@@ -282,7 +282,9 @@ class Attester:
         )
         identity = self.identity
         with self.tpm.operation() as operation:
-            return keys.quote(operation, identity, qualifying, pcrs), text
+            return keys.quote(
+                operation, identity, qualifying, pcrs, self._collector.sha1()
+            ), text
 
     def _upload(self, place: _Place) -> _Place:
         """Send the IMA list in parts, up to one that evidence can hold.

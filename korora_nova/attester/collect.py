@@ -7,9 +7,11 @@ import dataclasses
 from typing import BinaryIO
 
 from korora_nova import errors
-from korora_nova.rats import evidence
+from korora_nova.rats import evidence, ima
 
 _CHUNK = 1 << 20
+# What holds the first entry of a list
+_FIRST = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,16 @@ class Collector:
                 return Logs(uefi, ima[1:], ima_offset, systemd)
             ima_offset = 0
         return Logs(uefi, _read(self.ima_path, limit), ima_offset, systemd)
+
+    def sha1(self) -> bool:
+        """Whether IMA's boot aggregate may be one of the SHA-1 bank.
+
+        So it is with ``ima_hash=sha1``; a list that was trimmed does not say.
+
+        :raises Unavailable: TPM_UNAVAILABLE, it is unreadable.
+        """
+        first = _most(self.ima_path, _FIRST, 0)
+        return ima.aggregate_hash(first) == 'sha1' or not ima.begins(first)
 
     def part(self, offset: int, dropped: int = 0) -> bytes:
         """A part of the IMA list, if it goes on for longer than evidence.

@@ -35,7 +35,7 @@ from korora_nova.attester.check import (
 from korora_nova.attester.check import tpm as tpm_checks
 from korora_nova.attester.check.outcome import Result, bad, result, warn
 from korora_nova.attester.check.sources import Source
-from korora_nova.rats import evidence
+from korora_nova.rats import eventlog, evidence
 from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.rats.tpm2 import objects
 from korora_nova.tpm import inspection
@@ -88,6 +88,7 @@ class Host:
         self.handles = self._of_tpm(inspection.handles)
         self.banks = self._of_tpm(inspection.banks)
         self.pcrs = self._of_tpm(inspection.pcrs)
+        self.sha1 = self._of_tpm(inspection.pcrs_sha1)
         self.tpm_clock = self._of_tpm(inspection.clock)
         self.cert = self._of_tpm(inspection.certificate_of_ek)
         self.ek = self._of_tpm(
@@ -208,6 +209,8 @@ def _of_logs(host: Host) -> dict[str, Check]:
             pcrs=host.newest_pcrs(),
             listed=host.ima,
             violations=sources.number(f'{IMA}/violations'),
+            sha1=host.sha1.get(),
+            booted=eventlog.Booted(host.uefi.get()),
         ),
     }
 

@@ -12,15 +12,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from korora_nova import errors
 from korora_nova.rats import eventlog, ima
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.finding import Finding
+from korora_nova.rats.listed import NOTHING, Known, Listed, Seen
 from korora_nova.rats.policy import BoundPolicy, Judgement
 from korora_nova.rats.quote.verify import (
     Clock,
@@ -34,6 +33,8 @@ from korora_nova.rats.words import Tier
 
 __all__ = [
     'Appraisal',
+    'Known',
+    'Seen',
     'VerifiedState',
     'appraise',
 ]
@@ -41,92 +42,6 @@ __all__ = [
 _R = errors.Reason
 #: Guesses where a list goes on that was trimmed, and came in parts.
 _LONG_LISTS = 4
-
-
-def _nothing(offset: int) -> Iterable[bytes]:
-    """Nothing is known of a list."""
-    raise errors.Conflict(_R.IMA_CONTINUITY)
-
-
-class Seen(NamedTuple):
-    """Of the same boot, what was appraised of a list that may go on.
-
-    :param offset: where it ends, and there ``state`` is, if it can be read.
-    :param tail: what is before that, up to ``ima.TAIL`` bytes.
-    :param parts: gives the list from an offset on, up to the end.
-    """
-
-    offset: int
-    state: ima.State | None
-    tail: bytes
-    parts: Callable[[int], Iterable[bytes]]
-
-
-class Known(NamedTuple):
-    """What is known of a host's list, if not all of it comes with evidence.
-
-    :param state: where an appraisal ended; None if all of the list comes.
-    :param parts: gives the list from an offset on, up to where the evidence
-        goes on.
-    :param seen: of the boot with a resetCount, if the kernel has dropped the
-        beginning of the list.
-    :raises Conflict: ``parts``; IMA_CONTINUITY, it is not known.
-    """
-
-    state: ima.State | None = None
-    parts: Callable[[int], Iterable[bytes]] = _nothing
-    seen: Callable[[int], Seen | None] = lambda reset_count: None
-
-
-_NOTHING = Known()
-
-
-class Listed(NamedTuple):
-    """A list as it comes, or in its place after what was seen of it.
-
-    :param log: ``offset`` bytes of the list precede it.
-    :param dropped: bytes of the list before what the kernel still shows.
-    :param lost: what it has dropped was not seen.
-    :param first: values of registers before IMA extends them.
-    """
-
-    log: bytes
-    offset: int
-    known: Known
-    first: ima.First
-    dropped: int = 0
-    lost: bool = False
-
-    def parts(self) -> Iterable[bytes]:
-        """The list from its beginning, or from where the kernel's begins."""
-        if self.offset:
-            yield from self.known.parts(0)
-        yield self.log
-
-    def after(self, place: int, seen: Seen) -> Listed:
-        """What follows ``place``, as what follows what was seen."""
-        rest = max(0, self.offset - place)
-        earlier = self.known.parts
-
-        def parts(start: int) -> Iterator[bytes]:
-            yield from seen.parts(start)
-            if rest:
-                yield from _skip(place, earlier(0))
-
-        return Listed(
-            self.log[max(0, place - self.offset) :],
-            seen.offset + rest,
-            Known(seen.state, parts),
-            self.first,
-            seen.offset - place,
-        )
-
-
-def _skip(size: int, parts: Iterable[bytes]) -> Iterator[bytes]:
-    for part in parts:
-        if size < len(part):
-            yield part[size:]
-        size = max(0, size - len(part))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +90,7 @@ def appraise(
     body: bytes,
     policies: Sequence[BoundPolicy],
     last_clock: Clock | None,
-    known: Known = _NOTHING,
+    known: Known = NOTHING,
     memos: ima.Memos | None = None,
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
@@ -200,12 +115,16 @@ def appraise(
     listed = _listed(signed, evidence, known)
     quote = _quote(signed, evidence, listed)
     _check_clock(quote.clock, last_clock)
-    state = _state(quote, evidence, {})
-    judged = [bound.judge(state) for bound in policies]
-    measured, fault = _measure(listed, quote, judged, memos)
-    if measured and measured.state.others:
-        state = _state(quote, evidence, measured.state.others)
+    before = _before_ima(listed.known.state)
+    for _ in range(2):
+        state = _state(quote, evidence, before)
         judged = [bound.judge(state) for bound in policies]
+        measured, fault = _measure(listed, quote, judged, memos)
+        found = _before_ima(measured.state) if measured else before
+        if found == before:
+            break
+        # Its list is the first to have entries for a register.
+        before = found
     state = dataclasses.replace(state, ima_fault=fault)
     findings = [*state.faults()]
     if not policies:
@@ -223,7 +142,7 @@ def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
         evidence.ima_log,
         evidence.ima_offset,
         known,
-        _Booted(evidence.uefi_log),
+        eventlog.Booted(evidence.uefi_log),
     )
     first = next(filter(None, listed.parts()), b'') if not known.state else b''
     if known.state or (first and ima.begins(first)):
@@ -255,9 +174,9 @@ def _quote(
 
     IMA extends that one between reading and quoting, and the others rest.
     """
-    read = evidence.quote.pcrs
+    sent, read = evidence.quote, evidence.quote.pcrs
     try:
-        return signed.over({BANK: read})
+        return signed.over(sent.banks(read))
     except errors.EvidenceError as exc:
         if exc.reason != _R.QUOTE_DIGEST or not any(
             read.get(ima.IMA_PCR, b'')
@@ -269,7 +188,7 @@ def _quote(
         moved = ima.locate(
             listed.log,
             read,
-            lambda values: signed.over({BANK: {**read, **values}}),
+            lambda values: signed.over(sent.banks({**read, **values})),
             state=state,
             earlier=earlier,
             first=listed.first,
@@ -277,7 +196,7 @@ def _quote(
     except errors.EvidenceError:
         # Whoever sent it: no value is proved, and nothing may be recorded.
         raise first from None
-    return signed.over({BANK: {**read, **moved}})
+    return signed.over(sent.banks({**read, **moved}))
 
 
 def _check_clock(clock: Clock, last: Clock | None) -> None:
@@ -302,40 +221,27 @@ def _check_clock(clock: Clock, last: Clock | None) -> None:
         )
 
 
-class _Booted:
-    """Values of registers after the boot, as the event log says them."""
-
-    def __init__(self, log: bytes) -> None:
-        self._log = log
-
-    def __call__(self, index: int) -> bytes:
-        return self._values.get(index, bytes(32))
-
-    @functools.cached_property
-    def _values(self) -> Mapping[int, bytes]:
-        try:
-            return eventlog.parse(self._log).replay(BANK)
-        except errors.EvidenceError:
-            return {}
+def _before_ima(state: ima.State | None) -> dict[int, bytes]:
+    """What was in registers that IMA extends besides its own."""
+    others = state.others if state else {}
+    return {
+        index: bytes.fromhex(start) for index, (start, _) in others.items()
+    }
 
 
 def _state(
     quote: VerifiedQuote,
     evidence: Evidence,
-    others: Mapping[int, tuple[str, str]],
+    before: Mapping[int, bytes],
 ) -> VerifiedState:
     """What policies look at.
 
-    :param others: registers that IMA extends besides its own. Its list shows
-        what was in them before, and that is what policies compare.
+    :param before: of registers that IMA extends besides its own: its list
+        shows what was in them, and that is what policies compare.
     """
-    before = {
-        index: bytes.fromhex(start) for index, (start, _) in others.items()
-    }
     pcrs = {**quote.pcrs, **before}
-    state = VerifiedState(
-        {**quote.banks, BANK: pcrs}, quote.clock, quote.firmware_version
-    )
+    # The SHA-1 bank is for the boot aggregate, and for nothing else.
+    state = VerifiedState({BANK: pcrs}, quote.clock, quote.firmware_version)
     try:
         log = eventlog.parse(evidence.uefi_log).compare(
             {

@@ -25,7 +25,7 @@ MAX_IMA_READ = 32 << 20
 MAX_SYSTEMD_LOG = userspace.MAX_BYTES
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
-_OPTIONAL = frozenset(('ima_offset', 'systemd_log'))
+_OPTIONAL = frozenset(('ima_offset', 'pcrs_sha1', 'systemd_log'))
 #: What a host may have sent before, bytes: all of it is kept, so that it can
 #: be judged again. A list of a million entries has some 110 MB.
 MAX_IMA_OFFSET = 1 << 30
@@ -74,6 +74,16 @@ class Evidence:
             },
             'uefi_log': _b64(self.uefi_log),
             'ima_log': _b64(self.ima_log),
+            **(
+                {
+                    'pcrs_sha1': {
+                        str(index): value.hex()
+                        for index, value in sorted(quote.sha1.items())
+                    }
+                }
+                if quote.sha1
+                else {}
+            ),
             **({'ima_offset': self.ima_offset} if self.ima_offset else {}),
             **(
                 {'systemd_log': _b64(self.systemd_log)}
@@ -97,6 +107,7 @@ class Evidence:
             _bytes(document, 'attest', objects.MAX_STRUCTURE),
             _bytes(document, 'signature', objects.MAX_STRUCTURE),
             pcrs_from_json(document['pcrs']),
+            pcrs_from_json(document.get('pcrs_sha1', {}), 'pcrs_sha1', 20),
         )
         return cls(
             quote,
@@ -109,25 +120,28 @@ class Evidence:
         )
 
 
-def pcrs_from_json(document: object) -> dict[int, bytes]:
-    """Read PCR values: an object of decimal index to 64 hex digits.
+def pcrs_from_json(
+    document: object, field: str = 'pcrs', size: int = 32
+) -> dict[int, bytes]:
+    """Read PCR values: an object of decimal index to hex digits.
 
-    :raises Invalid: INVALID_REQUEST.
+    :param size: of a value, bytes.
+    :raises Invalid: INVALID_REQUEST, naming the field.
     """
     if not isinstance(document, Mapping) or len(document) > 24:
-        raise _invalid('pcrs')
+        raise _invalid(field)
     values: dict[int, bytes] = {}
     for index, value in document.items():
         if (
             index not in _INDICES
             or not isinstance(value, str)
-            or (len(value) != 64)
+            or (len(value) != 2 * size)
         ):
-            raise _invalid('pcrs')
+            raise _invalid(field)
         try:
             values[_INDICES[index]] = binascii.unhexlify(value)
         except ValueError:
-            raise _invalid('pcrs') from None
+            raise _invalid(field) from None
     return values
 
 

@@ -140,6 +140,15 @@ def pcrs(tpm: Tpm) -> Mapping[int, bytes]:
         return keys.read_pcrs(operation)
 
 
+def pcrs_sha1(tpm: Tpm) -> Mapping[int, bytes]:
+    """Those of the SHA-1 bank that boot aggregates need; empty if it is off.
+
+    :raises Unavailable: TPM_UNAVAILABLE.
+    """
+    with tpm.operation() as operation:
+        return keys.read_sha1(operation)
+
+
 def clock(tpm: Tpm) -> Clock:
     """The TPM's clock and counters.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tpm2_pytss import TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP
@@ -269,6 +269,18 @@ def activate_credential(
     return proof
 
 
+def read_sha1(operation: Operation) -> dict[int, bytes]:
+    """The SHA-1 bank as far as boot aggregates need it; empty if it is off."""
+    marshalled = tpm2_policy.selection((), tpm2_policy.PCRS_SHA1)
+    _counter, _selection, digests = operation.esys.pcr_read(
+        TPML_PCR_SELECTION.unmarshal(marshalled)[0]
+    )
+    got = [bytes(digest) for digest in digests]
+    if len(got) != len(tpm2_policy.PCRS_SHA1):
+        return {}
+    return dict(zip(tpm2_policy.PCRS_SHA1, got, strict=True))
+
+
 def read_pcrs(operation: Operation) -> dict[int, bytes]:
     """SHA-256 values of the quoted PCRs: two commands."""
     values: dict[int, bytes] = {}
@@ -288,9 +300,11 @@ def read_pcrs(operation: Operation) -> dict[int, bytes]:
     return values
 
 
-def pcr_selection(pcrs: list[int] | tuple[int, ...]) -> TPML_PCR_SELECTION:
-    """TPML_PCR_SELECTION of the SHA-256 bank."""
-    marshalled = tpm2_policy.selection(pcrs)
+def pcr_selection(
+    pcrs: Iterable[int], sha1: Iterable[int] = ()
+) -> TPML_PCR_SELECTION:
+    """TPML_PCR_SELECTION of the SHA-256 bank, and of the SHA-1 bank."""
+    marshalled = tpm2_policy.selection(pcrs, sha1)
     return TPML_PCR_SELECTION.unmarshal(marshalled)[0]
 
 
@@ -299,6 +313,7 @@ def quote(
     identity: Identity,
     qualifying: bytes,
     known: Mapping[int, bytes] | None = None,
+    sha1: bool = False,
 ) -> Quote:
     """Read PCR 0-15 and quote them.
 
@@ -308,9 +323,12 @@ def quote(
     :param qualifying: 32 bytes, never chosen by a peer.
     :param known: values of a moment ago: if the quote is over them, they are
         not read again, and it is one command instead of three.
+    :param sha1: also what a boot aggregate of the SHA-1 bank needs, if that
+        bank is on; one command more.
     """
     ak = identity.ak(operation)
-    selection = pcr_selection(tuple(tpm2_policy.PCRS_QUOTED))
+    old = read_sha1(operation) if sha1 else {}
+    selection = pcr_selection(tpm2_policy.PCRS_QUOTED, tuple(old))
     # What is known may be older than what the service has seen of the list.
     fresh = known is None
     before = read_pcrs(operation) if known is None else known
@@ -319,27 +337,31 @@ def quote(
             sign_handle=ak, pcr_select=selection, qualifying_data=qualifying
         )
         attest = bytes(quoted.attestationData)
-        found = Quote(attest, bytes(signature.marshal()), before)
-        if _is_over(attest, before):
+        found = Quote(attest, bytes(signature.marshal()), before, old)
+        if _is_over(attest, before, old):
             return found
         after = read_pcrs(operation)
-        if _is_over(attest, after):
+        if _is_over(attest, after, old):
             return dataclasses.replace(found, pcrs=after)
         if fresh and all(
             after[index] == before[index] for index in tpm2_policy.PCRS_POLICY
         ):
             return found
         before, fresh = after, True
+        old = read_sha1(operation) if sha1 else {}
     raise errors.Unavailable(
         errors.Reason.TPM_UNAVAILABLE,
         'The PCRs change faster than they can be quoted.',
     )
 
 
-def _is_over(attest: bytes, values: Mapping[int, bytes]) -> bool:
+def _is_over(
+    attest: bytes, values: Mapping[int, bytes], sha1: Mapping[int, bytes]
+) -> bool:
     """Whether a TPMS_ATTEST is a quote over these values."""
+    found = [bank[index] for bank in (values, sha1) for index in sorted(bank)]
     # TPMS_QUOTE_INFO ends with the pcrDigest (TPM 2.0 Part 2, 10.12.4)
-    return attest.endswith(tpm2_policy.pcr_digest(values, values))
+    return attest.endswith(hashlib.sha256(b''.join(found)).digest())
 
 
 def authenticate(

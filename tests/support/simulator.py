@@ -144,6 +144,7 @@ class SimTpm:
 
     def _start(self) -> None:
         self.pcrs = {index: bytes(32) for index in range(24)}
+        self.sha1: dict[int, bytes] = {}
         for index in range(17, 23):
             self.pcrs[index] = b'\xff' * 32
 
@@ -197,11 +198,17 @@ class SimTpm:
     def quote(
         self, qualifying: bytes, pcrs: tuple[int, ...] = QUOTED
     ) -> quote.Quote:
-        """TPM2_Quote and TPM2_PCR_Read."""
+        """TPM2_Quote and TPM2_PCR_Read; also of ``sha1``, if it is on."""
         values = {index: self.pcrs[index] for index in pcrs}
-        digest = hashlib.sha256(b''.join(values.values())).digest()
-        attest = self.attest(qualifying, pcr_selection(pcrs) + sized(digest))
-        return quote.Quote(attest, self.sign(attest), values)
+        digest = hashlib.sha256(
+            b''.join((*values.values(), *self.sha1.values()))
+        ).digest()
+        selected = pcr_selection(pcrs)
+        if self.sha1:
+            more = pcr_selection(tuple(self.sha1), alg=4)[4:]
+            selected = struct.pack('>I', 2) + selected[4:] + more
+        attest = self.attest(qualifying, selected + sized(digest))
+        return quote.Quote(attest, self.sign(attest), values, dict(self.sha1))
 
     def create_msk(
         self,

@@ -145,12 +145,18 @@ def _of_rules(active: str | None) -> Iterator[Problem]:
 
 
 def ima_list(
-    listed: ima.Parts, pcrs: Mapping[int, bytes], violations: int | None
+    listed: ima.Parts,
+    pcrs: Mapping[int, bytes],
+    violations: int | None,
+    sha1: Mapping[int, bytes] | None = None,
+    booted: ima.First | None = None,
 ) -> Result:
     """Whether the measurement list replays to PCR 10, and its size.
 
     :param listed: read after the registers were.
     :param violations: as the kernel counts them; None: that is not known.
+    :param sha1: of that bank, if it is on.
+    :param booted: values of registers after the boot.
     """
     problems = []
     entries = length = 0
@@ -164,7 +170,14 @@ def ima_list(
         )
         return result('ima-list', '', problems)
     try:
-        state = ima.measure(b'', pcrs, (), earlier=listed).state
+        state = ima.measure(
+            b'',
+            pcrs,
+            (),
+            banks={'sha1': sha1} if sha1 else {},
+            earlier=listed,
+            first=booted,
+        ).state
         entries, length = state.entries, state.bytes
     except errors.EvidenceError as exc:
         problems.append(

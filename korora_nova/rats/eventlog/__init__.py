@@ -37,6 +37,7 @@ from korora_nova.rats.eventlog.boot import (
     SignatureDatabase,
     SignatureEntry,
 )
+from korora_nova.rats.eventlog.booted import Booted
 from korora_nova.rats.eventlog.check import status
 from korora_nova.rats.eventlog.document import (
     boot_from_json,
@@ -72,6 +73,7 @@ __all__ = [
     'Authority',
     'BootOption',
     'BootState',
+    'Booted',
     'CommandLine',
     'Component',
     'Difference',

@@ -43,7 +43,7 @@ from korora_nova.rats.ima.rules import (
 )
 from korora_nova.rats.ima.state import State, Tally
 from korora_nova.rats.ima.templates import MAX_TEMPLATE_DATA, Entry
-from korora_nova.rats.ima.trimmed import TAIL, begins, places
+from korora_nova.rats.ima.trimmed import TAIL, aggregate_hash, begins, places
 
 __all__ = [
     'BOOT_AGGREGATE',
@@ -63,6 +63,7 @@ __all__ = [
     'State',
     'TAIL',
     'Tally',
+    'aggregate_hash',
     'begins',
     'entries',
     'leads',

@@ -139,6 +139,8 @@ def measure(
         covered = _whole(parts, target, judging, form, template_hash)
     else:
         covered = _suffix(parts, target, judging, state)
+    measured = _measured(covered, rules, state, parts)
+    _tail(covered, state, pcrs)
     others = covered.others.values
     before = {other: start for other, (start, _) in others.items()}
     aggregate.check(
@@ -146,8 +148,6 @@ def measure(
         {**(banks or {}), bank: {**pcrs, **before}},
         lambda digest: _listed(rules, digest),
     )
-    measured = _measured(covered, rules, state, parts)
-    _tail(covered, state, pcrs)
     return measured
 
 

@@ -9,7 +9,7 @@ before them has changed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import jsonschema
 
@@ -251,7 +251,11 @@ class State:
             or not isinstance(document, dict)
             or any(
                 len(value) != 2 * HASHES[document['bank']]
-                for value in _values(document)
+                for values in (
+                    [document['pcr']],
+                    *document.get('others', {}).values(),
+                )
+                for value in values
             )
         ):
             raise errors.Invalid(
@@ -274,12 +278,6 @@ class State:
             fields[name] = int(fields[name])
         del fields['version']
         return cls(**fields)
-
-
-def _values(document: schemas.Json) -> Iterator[str]:
-    yield document['pcr']
-    for values in document.get('others', {}).values():
-        yield from values
 
 
 def _tally_to_json(tally: Tally) -> dict[str, object]:

@@ -9,6 +9,7 @@ from the bytes before it, and proved by the replay.
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from korora_nova.rats.ima import records
 from korora_nova.rats.ima.buffer import Parts
 from korora_nova.rats.ima.replay import entry_of
 from korora_nova.rats.ima.rules import BOOT_AGGREGATES
+from korora_nova.rats.ima.templates import Entry
 
 #: How much of what was seen is looked for, bytes.
 TAIL = 4096
@@ -31,14 +33,26 @@ def begins(log: bytes) -> bool:
 
     :param log: its first entry, and what follows.
     """
+    first = _first(log)
+    return first is None or not first.path or first.path in BOOT_AGGREGATES
+
+
+def aggregate_hash(log: bytes) -> str:
+    """The hash of the boot aggregate that a list begins with; '' if none."""
+    first = _first(log)
+    if first is None or not begins(log):
+        return ''
+    return first.digest.rpartition(':')[0]
+
+
+def _first(log: bytes) -> Entry | None:
+    """The first entry; None: it has another fault."""
     try:
         form = records.detect_form(log)
         read = records.READERS[form]
-        record = read(log, 0, records.detect_hash(log, form))
-        path = entry_of(record, 0).path
+        return entry_of(read(log, 0, records.detect_hash(log, form)), 0)
     except errors.EvidenceError:
-        return True  # another fault
-    return not path or path in BOOT_AGGREGATES
+        return None
 
 
 def places(tail: bytes, parts: Parts) -> Iterator[int]:
@@ -46,9 +60,8 @@ def places(tail: bytes, parts: Parts) -> Iterator[int]:
 
     Violations may repeat the same bytes, so there can be several.
     """
-    found = itertools.chain(
-        sorted(_ends(tail, parts), reverse=True), _overlaps(tail, parts), (0,)
-    )
+    last = collections.deque(_ends(tail, parts), MAX_PLACES)
+    found = itertools.chain(reversed(last), _overlaps(tail, parts), (0,))
     yield from itertools.islice(found, MAX_PLACES)
 
 

@@ -89,10 +89,10 @@ ADVICE: Mapping[str, str] = {
     'compromised',
     _R.IMA_BOOT_AGGREGATE: 'reboot {host}; its kernel must find the TPM '
     'before IMA starts',
-    # Of a bank that agents do not quote.
+    # Of a bank that was not quoted.
     f'{_R.IMA_BOOT_AGGREGATE}/bank': "add ima_hash=sha256 to {host}'s kernel "
     'command line and reboot it; its boot aggregate is then one of the '
-    'SHA-256 bank',
+    'SHA-256 bank. Of the SHA-1 bank, newer agents quote what it needs',
     _R.SITE_RULE: _EDIT,
 }
 

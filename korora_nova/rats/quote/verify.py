@@ -52,11 +52,17 @@ class Quote:
     :param signature: TPMT_SIGNATURE.
     :param pcrs: SHA-256 bank, index to 32 bytes. PCR 10 may have been read
         before the quote: IMA extends it at any time.
+    :param sha1: SHA-1 bank, for IMA's boot aggregate alone; mostly empty.
     """
 
     attest: bytes
     signature: bytes
     pcrs: Values
+    sha1: Values = dataclasses.field(default_factory=dict)
+
+    def banks(self, pcrs: Values) -> Banks:
+        """What it is over, with these values of the SHA-256 bank."""
+        return {'sha256': pcrs, **({'sha1': self.sha1} if self.sha1 else {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,12 +183,13 @@ def verify_quote(
     pcrs: tuple[int, ...] = tpm2_policy.PCRS_QUOTED,
 ) -> VerifiedQuote:
     """Verify a quote of this project's agent: as :func:`verify`, by an AK
-    of its profile, over exactly these PCRs of the SHA-256 bank.
+    of its profile, over exactly these PCRs of the SHA-256 bank; and PCRs 0-7
+    of the SHA-1 bank, if their values came.
 
     :raises EvidenceError: AK_ATTRIBUTES, QUOTE_*.
     """
     return verify_signed(quote, ak, qualifying, pcrs).over(
-        {'sha256': quote.pcrs}
+        quote.banks(quote.pcrs)
     )
 
 
@@ -202,7 +209,10 @@ def verify_signed(
         quote.signature,
         attestation_key.of_public(ak),
         qualifying,
-        {'sha256': pcrs},
+        {
+            'sha256': pcrs,
+            'sha1': tpm2_policy.PCRS_SHA1 if quote.sha1 else (),
+        },
     )
 
 

@@ -20,6 +20,10 @@ PCRS_QUOTED = tuple(range(16))
 #: out because IMA extends it all the time.
 PCRS_POLICY = tuple(index for index in PCRS_QUOTED if index != 10)
 
+#: PCRs of the SHA-1 bank that a boot aggregate of that bank is made of.
+PCRS_SHA1 = tuple(range(8))
+
+ALG_SHA1 = 0x0004
 ALG_SHA256 = 0x000B
 
 # Command codes, part 2 section 6.5.2.
@@ -43,20 +47,27 @@ def _hash(*parts: bytes) -> bytes:
     return hashlib.sha256(b''.join(parts)).digest()
 
 
-def selection(pcrs: Iterable[int]) -> bytes:
-    """Marshal a TPML_PCR_SELECTION: one bank, SHA-256, three select bytes.
+def selection(pcrs: Iterable[int], sha1: Iterable[int] = ()) -> bytes:
+    """Marshal a TPML_PCR_SELECTION: SHA-256, and SHA-1 if told.
 
-    Part 2 section 10.9.7: u32 count | u16 hash | u8 size | bitmap, in which
-    PCR n is bit n%8 of byte n//8.
+    Part 2 section 10.9.7: u32 count, and for each bank u16 hash | u8 size |
+    bitmap, in which PCR n is bit n%8 of byte n//8.
 
     :raises ValueError: for an index outside 0-23.
     """
+    banks = [_bank(ALG_SHA256, pcrs)]
+    if sha1 := tuple(sha1):
+        banks.append(_bank(ALG_SHA1, sha1))
+    return struct.pack('>I', len(banks)) + b''.join(banks)
+
+
+def _bank(algorithm: int, pcrs: Iterable[int]) -> bytes:
     bitmap = bytearray(3)
     for index in pcrs:
         if not 0 <= index <= 23:
             raise ValueError(f'no such PCR: {index}')
         bitmap[index // 8] |= 1 << index % 8
-    return struct.pack('>IHB', 1, ALG_SHA256, 3) + bytes(bitmap)
+    return struct.pack('>HB', algorithm, 3) + bytes(bitmap)
 
 
 def pcr_digest(pcrs: Mapping[int, bytes], which: Iterable[int]) -> bytes:

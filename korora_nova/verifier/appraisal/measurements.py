@@ -26,6 +26,7 @@ from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.rats import appraise, ima, reference
 from korora_nova.rats.evidence import Evidence
+from korora_nova.rats.listed import Listed
 from korora_nova.rats.state import VerifiedState
 from korora_nova.verifier.appraisal import packed, segments, uploads
 from korora_nova.verifier.db import models
@@ -242,7 +243,7 @@ def fresh(
     )
 
 
-def _covered(listed: appraise.Listed, state: ListState | None) -> bytes:
+def _covered(listed: Listed, state: ListState | None) -> bytes:
     """What of a list was covered by the quote, compressed."""
     if state is None:
         return b''

@@ -11,6 +11,7 @@ from unittest import mock
 import fixtures
 from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR
+from tpm2_pytss.types import TPML_PCR_SELECTION
 
 from korora_nova import errors
 from korora_nova.rats import endorsement
@@ -168,6 +169,39 @@ class QuoteTest(base.TpmTestCase):
                 self.assertEqual(commands, operation.commands)
             verified = rats_quote.verify_quote(quote, ak, NONCE)
             self.assertEqual(moved, verified.pcrs[10] != known[10])
+
+    def test_bank_of_sha1(self) -> None:
+        """Quoted beside if it is on; what it says is the TPM's."""
+        machine = self.machine()
+        ak = objects.parse_public(machine.identity.ak_public)
+        with machine.tpm.operation() as operation:
+            quote = keys.quote(operation, machine.identity, NONCE, sha1=True)
+            self.assertEqual(4, operation.commands)
+        self.assertEqual({}, quote.sha1)
+        rats_quote.verify_quote(quote, ak, NONCE)
+        with ESAPI(machine.hardware.tcti) as esapi:
+            esapi.pcr_allocate(TPML_PCR_SELECTION.parse('sha1:all+sha256:all'))
+        machine.hardware.reboot()
+        with ESAPI(machine.hardware.tcti) as esapi:
+            esapi.pcr_event(pcr_handle=ESYS_TR.PCR4, event_data=b'kernel')
+        with machine.tpm.operation() as operation:
+            quote = keys.quote(operation, machine.identity, NONCE, sha1=True)
+        verified = rats_quote.verify_quote(quote, ak, NONCE)
+        event = hashlib.sha1(b'kernel').digest()
+        self.assertEqual(
+            hashlib.sha1(bytes(20) + event).digest(),
+            verified.banks['sha1'][4],
+        )
+        known = quote.pcrs
+        with machine.tpm.operation() as operation:
+            quote = keys.quote(
+                operation, machine.identity, NONCE, known, sha1=True
+            )
+            self.assertEqual(2, operation.commands)
+            plain = keys.quote(operation, machine.identity, NONCE)
+        rats_quote.verify_quote(quote, ak, NONCE)
+        rats_quote.verify_quote(plain, ak, NONCE)
+        self.assertEqual({}, plain.sha1)
 
     def test_counters_tell_reset_from_resume(self) -> None:
         machine = self.machine()

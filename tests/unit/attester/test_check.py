@@ -197,6 +197,11 @@ class LogsTest(CheckTest):
         ):
             found = logs.ima_list(lambda: (listed,), pcrs, violations)  # noqa: B023
             self.assertSays(found, level, word)
+        old = vectors.load('ima/hash-sha1')
+        listed, banks = old.files[vectors.IMA], old.pcrs
+        for sha1, level in (({}, Level.BAD), (banks['sha1'], Level.OK)):
+            found = logs.ima_list(lambda: (listed,), banks['sha256'], 0, sha1)
+            self.assertSays(found, level)
         name = b'boot_aggregate\0' + bytes(4)  # and no signature
         less = self.ima[self.ima.index(name) + len(name) :]
         found = logs.ima_list(lambda: (less,), self.pcrs, 0)

@@ -13,6 +13,7 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import collect
+from tests.support import ima_lists
 
 
 class CollectTest(testtools.TestCase):
@@ -53,6 +54,38 @@ class CollectTest(testtools.TestCase):
         path.unlink()
         path.mkdir()
         self.assertEqual(b'', collector.read().systemd)
+
+    def test_hash_of_the_boot_aggregate(self) -> None:
+        path = self.directory / 'ima'
+        self.assertFalse(self.collector.sha1())
+        for aggregate in ('sha1', 'sha256', 'sha384'):
+            made = ima_lists.List(aggregate=aggregate)
+            first = len(made.binary)
+            made.file('/usr/bin/a')
+            path.write_bytes(made.binary)
+            self.assertEqual(aggregate == 'sha1', self.collector.sha1())
+            # Nobody can tell from what is left.
+            path.write_bytes(made.binary[first:])
+            self.assertTrue(self.collector.sha1())
+        path.write_bytes(b'no list')
+        self.assertFalse(self.collector.sha1())
+
+    def test_what_was_dropped(self) -> None:
+        """Offsets are those of the whole list."""
+        (self.directory / 'ima').write_bytes(b'56789')
+        for offset, dropped, content in (
+            (5, 5, b'56789'),
+            (7, 5, b'789'),
+            (10, 5, b''),
+        ):
+            logs = self.collector.read(offset, dropped)
+            self.assertEqual((content, offset), (logs.ima, logs.ima_offset))
+        # It became shorter: all that is left, as if nothing was known
+        logs = self.collector.read(11, 5)
+        self.assertEqual((b'56789', 0), (logs.ima, logs.ima_offset))
+        with mock.patch.object(collect.evidence, 'MAX_IMA_LOG', 2):
+            self.assertEqual(b'67', self.collector.part(6, 5))
+            self.assertEqual(b'', self.collector.part(8, 5))
 
     def test_too_long(self) -> None:
         (self.directory / 'uefi').write_bytes(b'12345')

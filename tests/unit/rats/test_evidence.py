@@ -66,6 +66,24 @@ class EvidenceTest(unittest.TestCase):
         for bad in (None, 7, '!', []):
             self.refused({**self.document, 'systemd_log': bad})
 
+    def test_bank_of_sha1(self):
+        host = sim.SimHost()
+        host.tpm.sha1 = {index: bytes([index]) * 20 for index in range(8)}
+        document = host.attest(b'c' * 32).to_json()
+        parsed = evidence.Evidence.from_json(document)
+        self.assertEqual(host.tpm.sha1, parsed.quote.sha1)
+        self.assertEqual(document, parsed.to_json())
+        for bad in (
+            {'0': '00' * 32},
+            {'24': '00' * 20},
+            {'0': None},
+            [],
+            None,
+        ):
+            self.refused({**document, 'pcrs_sha1': bad})
+        parsed = evidence.Evidence.from_json(self.document)
+        self.assertEqual({}, parsed.quote.sha1)
+
     def test_caps(self):
         for field, limit in (
             ('uefi_log', evidence.MAX_UEFI_LOG),

@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import unittest
 
-from tests.field import clause1, clause6
+from tests.field import clause1, clause2, clause3, clause5, clause6
+
+CLAUSES = {
+    1: clause1.CASES,
+    2: clause2.CASES,
+    3: clause3.CASES,
+    5: clause5.CASES,
+    6: clause6.CASES,
+}
 
 
 class FieldTest(unittest.TestCase):
     def test_each_case(self) -> None:
-        for case in (*clause1.CASES, *clause6.CASES):
-            with self.subTest(f'{case.id}: {case.what}'):
-                case.check()
+        for cases in CLAUSES.values():
+            for case in cases:
+                with self.subTest(f'{case.id}: {case.what}'):
+                    case.check()
 
     def test_cases(self) -> None:
-        for cases, clause in ((clause1.CASES, 1), (clause6.CASES, 6)):
+        for clause, cases in CLAUSES.items():
             self.assertGreaterEqual(len(cases), 4)
             self.assertEqual(len(cases), len({case.id for case in cases}))
             for case in cases:

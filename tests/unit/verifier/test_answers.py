@@ -141,7 +141,7 @@ class TestJson(testtools.TestCase):
 class TestFindings(testtools.TestCase):
     def found(self, *reasons: Finding) -> tuple[Finding, ...]:
         return results.findings(
-            Appraisal('contraindicated', reasons, None, None, None)
+            Appraisal('contraindicated', reasons, None, None, None, None)
         )
 
     def test_size_is_bounded(self) -> None:

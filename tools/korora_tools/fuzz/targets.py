@@ -103,8 +103,11 @@ def rules() -> list[ima.Rules]:
 
 
 def _ima(data: bytes, form: str) -> None:
+    ima.begins(data)
+    ima.aggregate_hash(data)
+    list(ima.places(data[: ima.TAIL], lambda: (data,)))
     ima.parse(data, form=form)
-    pcr, at = bytes(32), 0
+    pcrs, at = dict.fromkeys(range(24), bytes(32)), 0
     while at < len(data):
         record = records.READERS[form](
             data, at, records.detect_hash(data, form)
@@ -114,9 +117,9 @@ def _ima(data: bytes, form: str) -> None:
             if record.violation
             else hashlib.sha256(record.hashed).digest()
         )
-        pcr, at = hashlib.sha256(pcr + extension).digest(), record.end
-    pcrs = {index: bytes(32) for index in range(10)}
-    measured = ima.measure(data, {**pcrs, 10: pcr}, rules())
+        value = hashlib.sha256(pcrs[record.pcr] + extension).digest()
+        pcrs[record.pcr], at = value, record.end
+    measured = ima.measure(data, pcrs, rules())
     list(measured.files())
     _kept(measured.state, ima.State.to_json, ima.State.from_json)
 

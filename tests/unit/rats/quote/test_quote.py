@@ -45,6 +45,28 @@ class QuoteTest(unittest.TestCase):
             verified.quoted_pcr_digest,
         )
 
+    def test_bank_of_sha1(self):
+        """It is quoted beside, for boot aggregates."""
+        sha1 = {index: bytes([index]) * 20 for index in range(8)}
+        self.tpm.sha1 = sha1
+        good = self.tpm.quote(NONCE)
+        verified = quote.verify_quote(good, self.ak, NONCE)
+        self.assertEqual(sha1, verified.banks['sha1'])
+        for reason, other in (
+            ('QUOTE_DIGEST', {**sha1, 3: b'x' * 20}),
+            ('QUOTE_DIGEST', {**sha1, 3: b'x' * 19}),
+            ('QUOTE_SELECTION', {**sha1, 8: bytes(20)}),
+            ('QUOTE_SELECTION', {0: sha1[0]}),
+            ('QUOTE_SELECTION', {}),
+        ):
+            self.refused(reason, dataclasses.replace(good, sha1=other))
+        self.tpm.sha1 = {}
+        plain = self.tpm.quote(NONCE)
+        self.refused('QUOTE_SELECTION', dataclasses.replace(plain, sha1=sha1))
+        # Other registers of that bank are of no use.
+        self.tpm.sha1 = {index: bytes(20) for index in range(16)}
+        self.refused('QUOTE_SELECTION', self.tpm.quote(NONCE))
+
     def test_replay_under_another_nonce(self):
         for nonce in (b'm' * 32, b'', NONCE[:-1], NONCE + b'\0'):
             self.refused('QUOTE_NONCE', self.tpm.quote(NONCE), nonce=nonce)
