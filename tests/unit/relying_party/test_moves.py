@@ -443,6 +443,18 @@ class TestVtpmState(testtools.TestCase):
             self.assertEqual('state', self.read())
         self.assertEqual([], os.listdir(os.path.join(self.base, 'swtpm')))
 
+    def test_nova_failed_after_the_copy(self):
+        """Its directory still has the name for the way."""
+        going = os.path.join(f'{self.base}_resize', 'swtpm')
+        self.write(going)
+        self.addCleanup(shutil.rmtree, f'{self.base}_resize')
+        self.bring_back()
+        self.assertEqual('state', self.read())
+        # What a resize on the same host leaves is the older one.
+        self.write(going, 'old')
+        self.bring_back()
+        self.assertEqual('state', self.read())
+
     def test_never_moved(self):
         self.write(self.place)
         self.bring_back()
