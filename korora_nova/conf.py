@@ -209,7 +209,8 @@ HANDOVER_OPTS: list[cfg.Opt] = [
         'rpc_timeout',
         default=20,
         min=1,
-        help='Seconds that a destination waits for the key from the source.',
+        help='Seconds that a destination waits for the key from the source. '
+        'Before a cold migration the source waits twice as long for that.',
     ),
 ]
 

@@ -38,7 +38,7 @@ def kind(
 
     Its ``version`` is the document's; that of the format is in ``typ``.
 
-    :param optional: claims that are left out while they have their default.
+    :param optional: see :attr:`Document.OPTIONAL`.
     """
     return tokens.Kind(
         typ,
@@ -54,6 +54,7 @@ class Document:
     """What every document says.
 
     :cvar KIND: of its token.
+    :cvar OPTIONAL: claims that are left out while they have their default.
     :cvar INVALID: reason id if one does not verify.
     :param incarnation: of the ledger.
     :param version: 1, 2, ... without gap, of this server.
@@ -62,6 +63,7 @@ class Document:
     """
 
     KIND: ClassVar[tokens.Kind]
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()
     INVALID: ClassVar[str]
 
     cloud: str
@@ -127,12 +129,11 @@ class Verified(Generic[D]):
 
 def sign(document: Document, key: keys.SigningKey) -> str:
     """Sign with the custody key; returns a JWT."""
-    required: list[str] = document.KIND.schema['required']
     claims = {
         field.name: value
         for field in dataclasses.fields(document)
         if (value := getattr(document, field.name)) != field.default
-        or field.name in required
+        or field.name not in document.OPTIONAL
     }
     claims['iat'] = claims.pop('issued')
     return tokens.sign(claims, key, document.KIND, document.cloud)

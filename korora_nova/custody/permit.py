@@ -44,6 +44,7 @@ class Permit(documents.Document):
     :param kind: what Nova does meanwhile.
     """
 
+    OPTIONAL = ('kind',)
     KIND = documents.kind(
         'korora-permit+jwt',
         {
@@ -65,7 +66,7 @@ class Permit(documents.Document):
             'approval_kid': schemas.hex_string(8),
             'kind': MOVE,
         },
-        optional=('kind',),
+        OPTIONAL,
     )
     INVALID = errors.Reason.PERMIT_INVALID
 

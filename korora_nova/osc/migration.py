@@ -11,6 +11,7 @@ COLUMNS = {
     'Server': 'instance',
     'Source': 'source',
     'Destination': 'dest',
+    'Kind': 'kind',
     'Status': 'status',
     'Source Says': 'source_word',
     'Destination Says': 'dest_word',

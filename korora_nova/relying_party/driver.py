@@ -521,9 +521,9 @@ def _replaced(
     name: str,
     position: int,
     value: object,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+) -> tuple[tuple[object, ...], dict[str, object]]:
     """The arguments with another value for one of them."""
     if len(args) > position:
         return (*args[:position], value, *args[position + 1 :]), {**kwargs}

@@ -56,8 +56,9 @@ def vtpm(flavor: Any, image_meta: Any) -> tuple[object, ...]:
         specs.get(name) or props.get(name.replace(':', '_'))
         for name in ('hw:tpm_version', 'hw:tpm_model')
     )
-    # Nova's default, nova.virt.hardware.get_vtpm_constraint
-    return version, model or 'tpm-tis', specs.get('hw:tpm_secret_security')
+    # Nova's defaults: get_vtpm_constraint, get_instance_tpm_secret_security
+    security = specs.get('hw:tpm_secret_security')
+    return version, model or 'tpm-tis', security or 'user'
 
 
 def has_vtpm(migrate_data: Any) -> bool:

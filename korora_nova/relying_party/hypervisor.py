@@ -80,19 +80,24 @@ class Hypervisor:
         :raises CustodyError: VTPM_STATE_TWICE.
         :raises Exception: whatever Nova fails with.
         """
-        saved = os.path.join(
-            libvirt_utils.get_instance_path(instance), 'swtpm', instance.uuid
-        )
+        base = libvirt_utils.get_instance_path(instance)
         place = os.path.join(libvirt_utils.VTPM_DIR, instance.uuid)
-        if not os.path.exists(saved):
-            return
+        moved, going = (
+            os.path.join(directory, 'swtpm', instance.uuid)
+            for directory in (base, f'{base}_resize')
+        )
         if os.path.exists(place):
-            raise errors.CustodyError(
-                errors.Reason.VTPM_STATE_TWICE,
-                details={'newer': saved, 'older': place},
-            )
-        libvirt_utils.restore_vtpm_dir(saved)
-        LOG.info('Brought the state of the vTPM back', instance=instance)
+            if os.path.exists(moved):
+                raise errors.CustodyError(
+                    errors.Reason.VTPM_STATE_TWICE,
+                    details={'newer': moved, 'older': place},
+                )
+            return
+        for saved in (moved, going):
+            if os.path.exists(saved):
+                libvirt_utils.restore_vtpm_dir(saved)
+                LOG.info('Brought the vTPM state back', instance=instance)
+                return
 
     def has_secret(self, instance: Any) -> bool:
         """Whether the server's vTPM secret is defined."""

@@ -3,8 +3,8 @@
 
 Compared again and again, a few servers each time. Two things are mended. The
 key of a server that Nova says is deleted is forgotten, which a delete while
-agent or host were down has left. And a cold migration that nobody said has
-failed is over when Nova has the server here, and does nothing with it. All
+agent or host were down has left. And a cold migration of which nobody said how
+it ended is over when Nova has the server here, and does nothing with it. All
 else is told once and left to those who can decide it. Nova that does not
 answer changes nothing, and neither does what it does not know: a host sees
 one cell of it only.
@@ -41,11 +41,6 @@ _SETTLED = (
     VaultState.HELD,
     VaultState.RELINQUISHED,
     VaultState.FORGOTTEN,
-)
-_LEAVING = (
-    VaultState.OUTGOING,
-    VaultState.STARTING,
-    VaultState.MOVING,
 )
 _HAS_RUN = (
     vm_states.ACTIVE,
@@ -196,10 +191,9 @@ class Reconciler:
             for server in _settled(keys)
         }
         for key in keys:
-            if key.state in _LEAVING:
-                checks[key.instance] = functools.partial(
-                    self._check_leaving, key
-                )
+            check = _UNDER_WAY.get(key.state)
+            if check is not None:
+                checks[key.instance] = functools.partial(check, self, key)
         known = {key.instance for key in keys}
         for instance in self._nova.servers_of(self._host()):
             if instance.uuid not in known and self._needs_key(instance):
@@ -228,16 +222,34 @@ class Reconciler:
     def _check_leaving(self, key: answers.HeldKey) -> None:
         """A key that is handed over, and maybe nobody goes on with it."""
         instance = self._nova.look_up(key.instance)
-        if (
-            instance is not None
-            and not instance.deleted
+        if instance is not None and (
+            self._hypervisor.is_off(instance)
+            if instance.deleted
+            else self._is_idle_here(instance)
+        ):
+            self._end(self._gate.agent().stays, key)
+
+    def _check_arriving(self, key: answers.HeldKey) -> None:
+        """A key that has come, and maybe nobody said that the server did."""
+        instance = self._nova.look_up(key.instance)
+        if instance is not None and self._is_idle_here(instance):
+            self._end(self._gate.agent().activated, key)
+
+    def _is_idle_here(self, instance: Any) -> bool:
+        return (
+            not instance.deleted
             and instance.host == self._host()
             and instance.task_state is None
-        ):
-            try:
-                self._gate.agent().stays(key.instance, key.migration)
-            except errors.Forbidden:
-                pass  # a stream: the agent sees by itself how it ends
+        )
+
+    def _end(
+        self, tell: Callable[[str, str], object], key: answers.HeldKey
+    ) -> None:
+        """Tell how a cold migration ended."""
+        try:
+            tell(key.instance, key.migration)
+        except errors.Forbidden:
+            pass  # a stream: the agent sees by itself how it ends
 
     def _is_busy(self, instance: Any) -> bool:
         return instance.task_state is not None or self._nova.is_moving(
@@ -290,3 +302,12 @@ def _settled(keys: Iterable[answers.HeldKey]) -> list[str]:
         for server, found in states.items()
         if VaultState.HELD in found and found <= set(_SETTLED)
     ]
+
+
+#: State of a key -> what is looked at then.
+_UNDER_WAY: dict[str, Callable[[Reconciler, answers.HeldKey], None]] = {
+    VaultState.OUTGOING: Reconciler._check_leaving,
+    VaultState.STARTING: Reconciler._check_leaving,
+    VaultState.MOVING: Reconciler._check_leaving,
+    VaultState.INCOMING: Reconciler._check_arriving,
+}

@@ -186,6 +186,7 @@ def _view(
         'instance': row.instance,
         'source': row.source,
         'dest': row.dest,
+        'kind': row.kind,
         'status': decision.shown_state(
             MigrationState(row.status), row.contradicted_at, now
         ),

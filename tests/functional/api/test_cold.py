@@ -60,6 +60,7 @@ class TestKind(ColdTestCase):
         given = self.permitted('live', 'live')
         self.assertEqual(Move.LIVE, given.content.kind)
         self.assertNotIn('kind', claims_of(given.token))
+        self.assertEqual('live', self.admin.get_migration(MIGRATION)['kind'])
 
     def test_both_ends_mean_the_same(self):
         self.in_nova()
@@ -117,6 +118,7 @@ class TestDecision(ColdTestCase):
         self.moving()
         self.assertTrue(self.dest.state(MIGRATION, 'activated'))
         self.assertEqual((None, 'activated', 'committed'), self.words())
+        self.assertEqual('cold', self.admin.get_migration(MIGRATION)['kind'])
 
     def test_a_boot_says_nothing(self):
         """Nova goes on after it, at either end."""

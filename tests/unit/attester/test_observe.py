@@ -9,6 +9,7 @@ import testtools
 
 from korora_nova.attester import boot, libvirt_secret, observe
 from korora_nova.attester.vault import Record
+from korora_nova.custody.moves import Move
 from korora_nova.custody.words import Statement, VaultState
 from tests.unit.attester import test_outcome as records
 
@@ -146,6 +147,38 @@ class ObserveTest(testtools.TestCase):
     def test_ended_by_its_deletion(self) -> None:
         record = self.source(_V.MOVING, forget=True)
         self.assert_words(record, (0, _S.ENDED_HERE))
+
+    def test_cold_source_sees_nothing(self) -> None:
+        """Off, or still stopping: Nova says how it ends, or a start."""
+        record = self.source(_V.MOVING, kind=Move.COLD)
+        for self.domain in (NONE, RUNNING):
+            self.assert_words(record, (0, None), (10**6, None))
+        for self.domain, word in ((NONE, _S.ENDED_HERE), (RUNNING, _S.KEPT)):
+            self.assertEqual(word, self.observer.word(record, now=True))
+        self.domain = NONE
+        forgotten = self.source(_V.MOVING, kind=Move.COLD, forget=True)
+        self.assert_words(forgotten, (0, _S.ENDED_HERE))
+        self.boot = 'another'
+        self.assert_words(record, (0, None), (10**6, None))
+
+    def test_cold_that_is_not_started(self) -> None:
+        """Nobody copies before the start: as for a stream."""
+        for state in (_V.OUTGOING, _V.STARTING):
+            self.assert_words(
+                self.source(state, kind=Move.REVERT),
+                (0, None),
+                (observe.OUTGOING_EXPIRY + 1, _S.NEVER_STARTED),
+            )
+
+    def test_cold_destination_waits(self) -> None:
+        record = self.dest(kind=Move.COLD)
+        self.assert_words(record, (0, None), (10**6, None))
+        self.boot = 'another'
+        self.assert_words(record, (0, None), (10**6, None))
+        self.domain = RUNNING
+        self.assert_words(
+            record, (0, None), (observe.ARRIVAL_GRACE, _S.ACTIVATED)
+        )
 
     def test_completed_stays_completed(self) -> None:
         record = self.source(_V.MOVING, statement=_S.STREAM_COMPLETED)

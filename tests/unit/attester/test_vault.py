@@ -15,6 +15,7 @@ import testtools
 from korora_nova import errors, faultpoints
 from korora_nova.attester import files, vault
 from korora_nova.custody import grant
+from korora_nova.custody.moves import Move
 from korora_nova.custody.words import Statement, VaultState
 from tests.support import documents as docs
 
@@ -87,6 +88,15 @@ class VaultTest(testtools.TestCase):
             for word in (None, *Statement):
                 kept = self.vault.put(record(state=state, statement=word))
                 self.assertEqual(kept, self.vault.get(INSTANCE, 3))
+
+    def test_kind(self) -> None:
+        """What a live migration leaves is read by older agents."""
+        for kind in Move:
+            kept = self.vault.put(record(kind=kind))
+            self.assertEqual(kept, self.vault.get(INSTANCE, 3))
+            self.assertEqual(kind != Move.LIVE, 'kind' in kept.to_json())
+            self.assertEqual(kind != Move.LIVE, kept.is_cold)
+            self.assertFalse(kept.settled().is_cold)
 
     def test_no_statement_is_empty_text(self) -> None:
         document = record().to_json()

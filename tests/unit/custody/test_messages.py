@@ -8,7 +8,7 @@ import jsonschema
 from hypothesis import strategies as st
 
 from korora_nova import errors
-from korora_nova.custody import bodies, exchange, messages, words
+from korora_nova.custody import bodies, exchange, messages, moves, words
 from tests.support import documents
 
 B64 = 'AAAA'
@@ -103,6 +103,19 @@ class MessagesTest(unittest.TestCase):
             (key,) = approve.keys
             self.assertEqual((documents.INSTANCE, 3, 'ab' * 8), key)
             self.assertIs(int, type(key.epoch))
+
+    def test_kind_of_a_hand_over(self):
+        """A live one is as it was before there were others."""
+        for purpose in ('receive', 'send'):
+            body, good = bodies.BODIES[purpose], GOOD[purpose]
+            self.assertIs(moves.Move.LIVE, body.from_json(good).kind)
+            for kind in (moves.Move.COLD, moves.Move.REVERT):
+                named = {**good, 'kind': str(kind)}
+                read = body.from_json(named)
+                self.assertIs(kind, read.kind)
+                self.assertEqual(messages.dumps(named), messages.dumps(read))
+            for wrong in ('live', 'warm', None, 1):
+                self.refused({**good, 'kind': wrong}, body.SCHEMA)
 
     def test_reading_changes_no_document(self):
         document = dict(GOOD['receive'])

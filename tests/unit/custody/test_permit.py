@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import unittest
 
+import jwt
+
 from korora_nova import errors
 from korora_nova.custody import documents as sealed
-from korora_nova.custody import ledger, permit
+from korora_nova.custody import ledger, moves, permit
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from tests.support import documents
 
@@ -30,6 +32,17 @@ class PermitTest(unittest.TestCase):
         verified = self.verify(incarnation=documents.INCARNATION)
         self.assertEqual(documents.a_permit(), verified.content)
         self.assertEqual(64, len(verified.hash))
+
+    def test_kind(self):
+        """That of a live migration is read by older agents."""
+        for kind in moves.Move:
+            verified = self.verify(kind=kind)
+            self.assertIs(kind, verified.content.kind)
+            claims = jwt.decode(
+                verified.token, options={'verify_signature': False}
+            )
+            self.assertEqual(kind != moves.Move.LIVE, 'kind' in claims)
+        self.refused('PERMIT_INVALID', self.verify, kind='warm')
 
     def test_row(self):
         """Who holds the key stays; its version is the new epoch."""

@@ -4,7 +4,7 @@ import unittest
 import jsonschema
 
 from korora_nova import errors
-from korora_nova.custody import transfer
+from korora_nova.custody import moves, transfer
 from korora_nova.rats.quote.verify import Quote
 from tests.support import documents
 
@@ -15,6 +15,13 @@ WRAP = {
     'instance': documents.INSTANCE,
     'msk_public': B64,
     'dest': 'h2',
+}
+PREPARE = {
+    'version': 1,
+    'migration': documents.MIGRATION,
+    'instance': documents.INSTANCE,
+    'source': 'h1',
+    'kind': 'cold',
 }
 TRANSFER = {
     'version': 1,
@@ -44,7 +51,11 @@ def broken(good):
 
 class TransferTest(unittest.TestCase):
     def test_schemas_are_schemas(self):
-        for kind in (transfer.WrapRequest, transfer.Transfer):
+        for kind in (
+            transfer.WrapRequest,
+            transfer.PrepareRequest,
+            transfer.Transfer,
+        ):
             jsonschema.Draft202012Validator.check_schema(kind.SCHEMA)
 
     def test_request(self):
@@ -56,6 +67,14 @@ class TransferTest(unittest.TestCase):
             with self.assertRaises(errors.Invalid) as caught:
                 transfer.WrapRequest.from_json(document)
             self.assertEqual('INVALID_REQUEST', caught.exception.reason)
+
+    def test_prepare(self):
+        read = transfer.PrepareRequest.from_json(PREPARE)
+        self.assertEqual(PREPARE, read.to_json())
+        self.assertIs(moves.Move.COLD, read.kind)
+        for document in (None, *broken(PREPARE), {**PREPARE, 'kind': 'live'}):
+            with self.assertRaises(errors.Invalid):
+                transfer.PrepareRequest.from_json(document)
 
     def test_transfer(self):
         read = transfer.Transfer.from_json(TRANSFER)

@@ -40,6 +40,7 @@ MIGRATION = {
     'instance': '9a',
     'source': 'h1',
     'dest': 'h2',
+    'kind': 'cold',
     'status': 'moving',
     'source_word': 'kept',
     'dest_word': None,
@@ -333,6 +334,7 @@ class TestMigration(CommandTest):
         shown = self.run_json(migration.ListMigration)[0]
         self.assertEqual('moving', shown['Status'])
         self.assertEqual('kept', shown['Source Says'])
+        self.assertEqual('cold', shown['Kind'])
         self.assertEqual('1970-01-01T00:01:00Z', shown['Created At'])
 
     def test_show(self) -> None:

@@ -341,6 +341,7 @@ class TestLeftOver(Base):
             {'host': 'h2'},
             {'deleted': True},
         ):
+            self.h1.libvirt.alive = 'deleted' in changes
             with mock.patch.multiple(self.instance, **changes):
                 self.h1.instances[compute.UUID] = self.instance
                 self.look()
@@ -348,6 +349,27 @@ class TestLeftOver(Base):
         self.h1.instances.clear()
         self.look()
         self.assertEqual(['moving', 'incoming'], self.states())
+
+    def test_deleted_where_it_went(self):
+        self.leave()
+        self.instance.deleted = True
+        self.h1.instances[compute.UUID] = self.instance
+        self.look()
+        self.assertEqual(['held', 'none'], self.states())
+        self.look()
+        self.assertEqual(['none', 'none'], self.states())
+
+    def test_arrived(self):
+        """A stopped server, and the agent was away when Nova finished."""
+        self.leave()
+        self.instance.host = 'h2'
+        self.h2.instances[compute.UUID] = self.instance
+        self.instance.task_state = task_states.RESIZE_FINISH
+        self.assertTrue(self.h2.reconciler.step())
+        self.assertEqual(['moving', 'incoming'], self.states())
+        self.instance.task_state = None
+        self.assertTrue(self.h2.reconciler.step())
+        self.assertEqual(['relinquished', 'held'], self.states())
 
     def test_streams_are_the_agents(self):
         self.h1.agent.call('announce', instance=compute.UUID)
@@ -359,8 +381,11 @@ class TestLeftOver(Base):
             address='h2',
             tls_name='',
         )
-        self.h1.instances[compute.UUID] = self.instance
-        self.look()
+        for host in (self.h1, self.h2):
+            self.instance.host = host.name
+            host.instances[compute.UUID] = self.instance
+            host.agent.runs = lambda instance: False
+            self.assertTrue(host.reconciler.step())
         self.assertEqual(['outgoing', 'incoming'], self.states())
         self.assertNotIn('WARNING', self.log.output)
 
@@ -417,6 +442,18 @@ class TestVtpmState(testtools.TestCase):
             self.bring_back()
             self.assertEqual('state', self.read())
         self.assertEqual([], os.listdir(os.path.join(self.base, 'swtpm')))
+
+    def test_nova_failed_after_the_copy(self):
+        """Its directory still has the name for the way."""
+        going = os.path.join(f'{self.base}_resize', 'swtpm')
+        self.write(going)
+        self.addCleanup(shutil.rmtree, f'{self.base}_resize')
+        self.bring_back()
+        self.assertEqual('state', self.read())
+        # What a resize on the same host leaves is the older one.
+        self.write(going, 'old')
+        self.bring_back()
+        self.assertEqual('state', self.read())
 
     def test_never_moved(self):
         self.write(self.place)

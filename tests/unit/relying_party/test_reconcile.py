@@ -93,9 +93,14 @@ class TestKeys(Base):
 
     def test_under_way(self):
         """Whose key it is has to be decided first."""
-        for state in ('incoming', 'outgoing', 'starting', 'moving', 'new'):
+        for state in ('receiving', 'claiming', 'new'):
             self.key(state, deleted=True)
             self.key(state, host='h2')
+        self.assert_nothing_done()
+        self.assertEqual([], self.h1.looked_up)
+        for state in ('incoming', 'outgoing', 'starting', 'moving'):
+            self.key(state, host='h2')
+            self.key(state, task_state='migrating')
         self.assert_nothing_done()
         self.assertEqual('', self.log.output)
 

@@ -37,7 +37,7 @@ EXCLUDED = {
     ),
     'test_vtpm_live_migration_opt_in_via_resize_host': (
         'resizes a server to a protected flavor, which is refused '
-        '(COLD_MIGRATION_UNSUPPORTED)'
+        '(COLD_VTPM_CHANGED)'
     ),
     'test_vtpm_creation_after_virtqemud_restart': (
         'restarts virtqemud; DevStack on Debian runs libvirtd'

@@ -157,7 +157,7 @@ ATTACKS: tuple[Attack, ...] = (
         _UNIT + 'verifier.test_nova_record.TestMigration.'
         'test_a_stale_one_beside_it',
         'verifier/nova_record.py:check_record',
-        "if isinstance(one, dict) and one.get('uuid') == migration",
+        'if isinstance(one, dict) and _is_named(one, migration, kind)',
         'if isinstance(one, dict)',
     ),
     _of(
