@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from oslo_log import log as logging
@@ -27,7 +27,8 @@ from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.result import VerifiedResult, verify_result
-from korora_nova.tpm import keys
+from korora_nova.rats.tpm2 import objects
+from korora_nova.tpm import endorsement, keys
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Client(Protocol):
         ek_public: str,
         ak_public: str,
         srk_public: str,
+        ek_chain: Sequence[str] = (),
     ) -> Json: ...
 
     def prove(self, host: str, proof: str) -> Json: ...
@@ -103,6 +105,34 @@ class Answered(Generic[S]):
         return self.answer.served
 
 
+class Counters:
+    """Whether the TPM began anew while this process, so the kernel, ran on.
+
+    After a suspend to memory it goes on where it was. After hibernation
+    firmware has started it anew, and the lists of this kernel explain its
+    registers no more.
+    """
+
+    def __init__(self) -> None:
+        self._seen: bytes | None = None
+
+    def note(self, quote: Quote) -> None:
+        """Look at the counters of a new quote; say if they moved."""
+        clock = objects.parse_attest(quote.attest).clock
+        before, self._seen = self._seen, clock.reset_restart
+        if before in (None, self._seen):
+            return
+        LOG.error(
+            'The TPM was started again while this kernel ran on (%d resets, '
+            '%d restarts). If the host was hibernated, its registers have '
+            'begun anew and its logs explain them no more: reboot it, and '
+            'let hypervisors not hibernate (systemctl mask hibernate.target '
+            'hybrid-sleep.target). After a suspend to memory nothing is lost',
+            clock.reset_count,
+            clock.restart_count,
+        )
+
+
 class Attester:
     """The host's voice: every call is a fresh quote with its purpose."""
 
@@ -113,16 +143,20 @@ class Attester:
         client: Client,
         collector: Collector,
         trusted: TrustedKeys,
+        ek_certificate: str | None = None,
     ) -> None:
+        """:param ek_certificate: name of a file; None: as the TPM has it."""
         self.host = host
         self.tpm = tpm
         self.client = client
         self.trusted = trusted
         self._collector = collector
+        self._ek_certificate = ek_certificate
         self._provisioning = threading.Lock()
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
         self.incarnation = ''
+        self._counters = Counters()
         # How much of the IMA list the service has seen; 0: nothing
         self._ima_offset = 0
 
@@ -134,10 +168,30 @@ class Attester:
         """
         with self._provisioning:
             if self._identity is None:
-                self.tpm.reclaim()
-                with self.tpm.operation() as operation:
-                    self._identity = keys.provision(operation)
+                self._identity = self._provisioned()
             return self._identity
+
+    def _provisioned(self) -> keys.Identity:
+        supplied = (
+            endorsement.read(self._ek_certificate)
+            if self._ek_certificate
+            else ()
+        )
+        self.tpm.reclaim()
+        with self.tpm.operation() as operation:
+            identity = keys.provision(operation, supplied)
+        if not identity.ek_cert:
+            LOG.warning(
+                'The TPM has no EK certificate: an operator has to vouch for '
+                'it, or to supply one as [attester] ek_certificate'
+            )
+        elif not identity.ek_fits:
+            LOG.warning(
+                'The EK certificate in the TPM is not of its EK. An upgrade '
+                "of the TPM's firmware may have replaced the EK: get the new "
+                'certificate from its maker for [attester] ek_certificate'
+            )
+        return identity
 
     def challenge(
         self, challenge_class: ChallengeClass = ChallengeClass.ON_DEMAND
@@ -242,6 +296,7 @@ class Attester:
         offset = 0 if whole else self._ima_offset
         with self.tpm.operation() as operation:
             quote = keys.quote(operation, identity, qualifying, pcrs)
+        self._counters.note(quote)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(offset)
         proof = evidence.Evidence(

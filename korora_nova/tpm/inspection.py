@@ -158,19 +158,21 @@ def pcrs(tpm: Tpm) -> Mapping[int, bytes]:
         return keys.read_pcrs(operation)
 
 
-def clock(tpm: Tpm) -> Clock:
-    """The TPM's clock and counters.
+def clock(tpm: Tpm) -> tuple[Clock, float]:
+    """The TPM's clock and counters, and the seconds since it was started.
 
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
-        info = operation.esys.read_clock().clockInfo
-        return Clock(
+        found = operation.esys.read_clock()
+        info = found.clockInfo
+        counters = Clock(
             int(info.clock),
             int(info.resetCount),
             int(info.restartCount),
             bool(info.safe),
         )
+        return counters, int(found.time) / 1000
 
 
 def handles(tpm: Tpm) -> Mapping[str, Place]:

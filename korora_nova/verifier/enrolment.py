@@ -64,13 +64,16 @@ class Keys:
         :raises Invalid: INVALID_REQUEST, a field is not base64.
         :raises EvidenceError: a key is malformed.
         """
+        ek, ak, srk = (
+            decode.public_field(document[name], name)
+            for name in ('ek_public', 'ak_public', 'srk_public')
+        )
         return cls(
             messages.base64_field(document['ek_cert'], 'ek_cert'),
-            *(
-                decode.public_field(document[name], name)
-                for name in ('ek_public', 'ak_public', 'srk_public')
-            ),
-            chain=[
+            ek,
+            ak,
+            srk,
+            [
                 messages.base64_field(one, 'ek_chain')
                 for one in document.get('ek_chain', ())
             ],

@@ -79,7 +79,8 @@ ADVICE: Mapping[str, str] = {
     'writes to the file, then reboot {host}; to admit it, ' + _EDIT,
     _R.IMA_KEXEC: 'reboot {host} through its firmware',
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
-    _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
+    _R.IMA_LOG_REPLAY: 'find out what extends PCR 10, or whether {host} was '
+    'hibernated, which starts the registers anew; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
     _R.IMA_TEMPLATE: 'boot {host} with ima_template=ima-ng, or one of those '
     'that the policy names',

@@ -108,7 +108,10 @@ _EK_NEED = _FIXED | structure.RESTRICTED | structure.DECRYPT
 _EK_SYMMETRIC = (structure.AES_128_CFB, structure.AES_256_CFB)
 _EK_BITS = (2048, 3072, 4096)
 _EK_CURVES = (structure.CURVE_P256, structure.CURVE_P384)
-_EK_HASHES = {ALG_SHA256: hashes.SHA256, ALG_SHA384: hashes.SHA384}
+_EK_HASHES: dict[int, type[hashes.HashAlgorithm]] = {
+    ALG_SHA256: hashes.SHA256,
+    ALG_SHA384: hashes.SHA384,
+}
 
 _R = errors.Reason
 #: Longest secret that every TPM's ActivateCredential takes, bytes.
@@ -285,9 +288,10 @@ def make_credential(
     check_ek(ek)
     if not 0 < len(secret) <= MAX_CREDENTIAL:
         raise ValueError('a credential has 1 to 32 bytes')
-    key, hash_name = ek.key, _EK_HASHES[ek.name_alg].name
+    key, algorithm = ek.key, _EK_HASHES[ek.name_alg]()
+    hash_name = algorithm.name
     if isinstance(key, rsa.RSAPublicKey):
-        seed, encrypted = _rsa_seed(key, _EK_HASHES[ek.name_alg](), random)
+        seed, encrypted = _rsa_seed(key, algorithm, random)
     else:
         seed, encrypted = _ecc_seed(key, hash_name)
     assert ek.symmetric is not None
@@ -296,7 +300,7 @@ def make_credential(
         _kdfa(hash_name, seed, b'STORAGE', name, bits // 8),
         structure.sized(secret),
     )
-    size = _EK_HASHES[ek.name_alg].digest_size
+    size = algorithm.digest_size
     mac = hmac.digest(
         _kdfa(hash_name, seed, b'INTEGRITY', b'', size),
         identity + name,
