@@ -71,14 +71,18 @@ def explain(code: int, command: Command) -> str | None:
     if plain in PASSWORDS:
         return _password(command)
     if plain == HIERARCHY:
-        which = command.hierarchy or 'needed'
-        return (
-            f'the {which} hierarchy is disabled; enable the TPM and its '
-            f"hierarchies in the host's firmware setup, and reboot"
-        )
+        return off(command.hierarchy or 'needed')
     if plain == NV_SPACE:
         return _full(command)
     return _TEXTS.get(plain) if plain is not None else None
+
+
+def off(hierarchy: str) -> str:
+    """What to do about a hierarchy that is switched off."""
+    return (
+        f'the {hierarchy} hierarchy is disabled; enable the TPM and its '
+        "hierarchies in the host's firmware setup, and reboot"
+    )
 
 
 def _password(command: Command) -> str:

@@ -228,7 +228,7 @@ class Tpm:
             (ESYS_TR.ENDORSEMENT, known.endorsement),
         ):
             if len(value):
-                esys.tr_set_auth(handle, value.reveal())
+                esys.tr_set_auth(esys_handle=handle, auth_value=value.reveal())
 
     def reclaim(self) -> int:
         """Flush what an earlier life of this process left; return how much.

@@ -12,16 +12,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tpm2_pytss.constants import (
-    TPM2_CAP,
-    TPM2_PT,
-    TPMA_PERMANENT,
-    TPMA_STARTUP,
-)
+from tpm2_pytss.constants import TPM2_CAP, TPM2_PT, TPMA_PERMANENT
 
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.tpm2 import algorithms
-from korora_nova.tpm import endorsement, keys, nv, persistent, templates
+from korora_nova.tpm import (
+    endorsement,
+    hierarchies,
+    keys,
+    nv,
+    persistent,
+    templates,
+)
 from korora_nova.tpm.device import Operation, Tpm
 
 #: What is at the handles of a key of the agent.
@@ -92,8 +94,8 @@ def properties(tpm: Tpm) -> Properties:
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
-        fixed = _numbers(operation, _FIXED)
-        variable = _numbers(operation, int(TPM2_PT.PERMANENT))
+        fixed = hierarchies.numbers(operation, _FIXED)
+        variable = hierarchies.numbers(operation, int(TPM2_PT.PERMANENT))
     permanent = variable.get(int(TPM2_PT.PERMANENT), 0)
     startup = variable.get(int(TPM2_PT.STARTUP_CLEAR), 0)
     letters = fixed.get(int(TPM2_PT.MANUFACTURER), 0).to_bytes(4, 'big')
@@ -111,14 +113,7 @@ def properties(tpm: Tpm) -> Properties:
             )
             if permanent & int(bit)
         ),
-        tuple(
-            name
-            for name, bit in (
-                ('owner', TPMA_STARTUP.CLEAR_SHENABLE),
-                ('endorsement', TPMA_STARTUP.CLEAR_EHENABLE),
-            )
-            if not startup & int(bit)
-        ),
+        hierarchies.disabled(startup),
         bool(permanent & int(TPMA_PERMANENT.INLOCKOUT)),
         variable.get(_PERSISTENT_AVAILABLE, 0),
     )
@@ -225,19 +220,6 @@ def _index(
     index = found.kind.certificate
     empty = not found.certificate and nv.exists(operation, index)
     return f'the NV index 0x{index:08x}' + (' (never written)' * empty)
-
-
-def _numbers(operation: Operation, first: int) -> dict[int, int]:
-    _more, data = operation.esys.get_capability(
-        capability=TPM2_CAP.TPM_PROPERTIES,
-        prop=first,
-        property_count=_PER_QUERY,
-    )
-    listed = data.data.tpmProperties
-    return {
-        int(item.property): int(item.value)
-        for item in listed.tpmProperty[: int(listed.count)]
-    }
 
 
 def _place(operation: Operation, places: Sequence[int], ours: bool) -> Place:

@@ -28,7 +28,13 @@ from tpm2_pytss.types import (
 from korora_nova import errors
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.tpm2 import policy as tpm2_policy
-from korora_nova.tpm import device, endorsement, persistent, templates
+from korora_nova.tpm import (
+    device,
+    endorsement,
+    hierarchies,
+    persistent,
+    templates,
+)
 from korora_nova.tpm.device import Operation
 from korora_nova.tpm.persistent import Key
 
@@ -97,6 +103,7 @@ def provision(
     :raises errors.Unavailable: TPM_UNAVAILABLE when all handles of a key are
         taken by keys that are not ours: never evicted here.
     """
+    hierarchies.require(operation)
     aks = attestation_keys(operation)
     endorsed = endorsement.find(operation, supplied, *aks[:1])
     ek = endorsed.key
