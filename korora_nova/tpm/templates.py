@@ -203,6 +203,8 @@ def sealed(policy: bytes) -> TPM2B_PUBLIC:
 
 def same_template(public: TPM2B_PUBLIC, template: TPM2B_PUBLIC) -> bool:
     """Whether a key was made from ``template``: all but its unique part."""
+    if public.publicArea.type != template.publicArea.type:
+        return False
     blank = TPM2B_PUBLIC.unmarshal(public.marshal())[0]
     blank.publicArea.unique = template.publicArea.unique
     return bytes(blank.marshal()) == bytes(template.marshal())

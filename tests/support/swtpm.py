@@ -315,13 +315,15 @@ class SwTpm:
                 in_public=area,
                 primary_handle=constants.ESYS_TR.OWNER,
             )[0]
-            for handle in handles:
-                esapi.evict_control(
-                    auth=constants.ESYS_TR.OWNER,
-                    object_handle=made,
-                    persistent_handle=handle,
-                )
-            esapi.flush_context(made)
+            try:
+                for handle in handles:
+                    esapi.evict_control(
+                        auth=constants.ESYS_TR.OWNER,
+                        object_handle=made,
+                        persistent_handle=handle,
+                    )
+            finally:
+                esapi.flush_context(made)
 
     def transient_objects(self) -> int:
         """How many transient objects and sessions occupy the TPM."""
