@@ -2,7 +2,6 @@
 """Rows 1 and 2 of the protocol: a host's name and its TPM, bound once."""
 
 import base64
-import datetime
 import hashlib
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -249,17 +248,15 @@ class TestEndorsement(base.ApiTestCase):
         vendor = self.korora.vendor
         maker = makers.Authority('maker')
         maker.key, maker.name = vendor.key, vendor.name
-        until = datetime.datetime.fromtimestamp(
-            service.START + 86400, datetime.timezone.utc
-        )
-        middle = makers.Authority('middle', maker, until=until)
+        self.korora.clock.advance(makers.NOW.timestamp() - service.START)
+        middle = makers.Authority('middle', maker)
         host = self.stranger('h1')
-        host.ek_cert = middle.certify(host.ek.public_key(), until=until)
+        host.ek_cert = middle.certify(host.ek.public_key())
         with self.refused('EK_CHAIN'):
             host.ask_credential()
         host.ask_credential(ek_chain=[agent.b64(middle.der)])
-        own = makers.Authority('own', until=until)
-        host.ek_cert = own.certify(host.ek.public_key(), until=until)
+        own = makers.Authority('own')
+        host.ek_cert = own.certify(host.ek.public_key())
         with self.refused('EK_CHAIN'):
             host.ask_credential(ek_chain=[agent.b64(own.der)])
 
