@@ -65,18 +65,19 @@ def places(kind: Kind) -> tuple[int, int]:
 def find(
     operation: Operation,
     supplied: Sequence[bytes] = (),
-    child: Key | None = None,
+    children: Sequence[Key] = (),
 ) -> Endorsement:
     """The EK to use; made as a transient key if it is not persistent.
 
-    The parent of ``child`` comes first, so that a host stays the one that
-    was enrolled; then the key that a certificate fits; then template L-1.
+    The parent of one of ``children`` comes first, so that a host stays the
+    one that was enrolled; then the key that a certificate fits; then
+    template L-1.
 
     :param supplied: DER of the certificate and those above it, from a file.
-    :param child: the attestation key, if there is one.
+    :param children: what may be the attestation key.
     :raises Unavailable: TPM_UNAVAILABLE, also if a file is of another TPM.
     """
-    parent = _parent(operation, child) if child is not None else None
+    parent = _parent(operation, children)
     if parent is not None:
         return _endorsed(operation, parent, _kind(parent.public), supplied)
     certificates = (
@@ -168,12 +169,14 @@ def authorised(operation: Operation, ek: bytes) -> Iterator[ESYS_TR]:
     operation.disown(session)
 
 
-def _parent(operation: Operation, child: Key) -> Key | None:
+def _parent(operation: Operation, children: Sequence[Key]) -> Key | None:
+    if not children:
+        return None
     for at in nv.handles(
         operation, persistent.ENDORSEMENT[0], persistent.ENDORSEMENT[-1]
     ):
         key = persistent.read(operation, at)
-        if key.is_parent_of(child):
+        if any(map(key.is_parent_of, children)):
             return key
     return None
 

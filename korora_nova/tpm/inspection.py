@@ -176,8 +176,9 @@ def handles(tpm: Tpm) -> Mapping[str, Place]:
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
+        hierarchies.require(operation)
         aks = keys.attestation_keys(operation)
-        found = endorsement.find(operation, (), *aks[:1])
+        found = endorsement.find(operation, (), aks)
         places = endorsement.places(found.kind)
         srk = persistent.of_template(
             operation, keys.SRK_PLACES, templates.srk()
@@ -200,8 +201,9 @@ def endorsed(tpm: Tpm, supplied: Sequence[bytes] = ()) -> Endorsed:
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
+        hierarchies.require(operation)
         aks = keys.attestation_keys(operation)
-        found = endorsement.find(operation, supplied, *aks[:1])
+        found = endorsement.find(operation, supplied, aks)
         return Endorsed(
             bytes(found.key.public.marshal()),
             found.kind.id,

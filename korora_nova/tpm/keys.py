@@ -41,7 +41,6 @@ from korora_nova.tpm.persistent import Key
 EK_HANDLE = 0x81010001
 AK_HANDLE = 0x81010020
 SRK_HANDLE = 0x81000010
-EK_CERT_INDEX = 0x01C00002
 #: Handles of each key, the spare one last.
 AK_PLACES = (AK_HANDLE, 0x81010022)
 SRK_PLACES = (SRK_HANDLE, 0x81000011)
@@ -105,7 +104,7 @@ def provision(
     """
     hierarchies.require(operation)
     aks = attestation_keys(operation)
-    endorsed = endorsement.find(operation, supplied, *aks[:1])
+    endorsed = endorsement.find(operation, supplied, aks)
     ek = endorsed.key
     if not ek.at:
         ek = persistent.persist(
