@@ -87,11 +87,10 @@ class Host:
         self.properties = Source(
             'the TPM', lambda: inspection.properties(self.tpm)
         )
-        self.handles = self._of_tpm(inspection.handles)
         self.banks = self._of_tpm(inspection.banks)
         self.pcrs = self._of_tpm(inspection.pcrs)
         self.tpm_clock = self._of_tpm(inspection.clock)
-        self.endorsed = self._of_tpm(self._endorsed)
+        self.keys = self._of_tpm(self._keys)
         self.uefi = Source(
             'the event log', lambda: sources.content(agent.uefi_log)
         )
@@ -127,9 +126,11 @@ class Host:
         ]
         return found
 
-    def _endorsed(self, tpm: Tpm) -> inspection.Endorsed:
+    def _keys(self, tpm: Tpm) -> inspection.Keys:
         name = self.agent.ek_certificate
-        return inspection.endorsed(tpm, endorsement.read(name) if name else ())
+        return inspection.found_keys(
+            tpm, endorsement.read(name) if name else ()
+        )
 
     def uptime(self) -> float:
         """Seconds since the TPM should be on; 0 for one of software."""
@@ -141,7 +142,7 @@ class Host:
         if self.unread is not None:
             raise self.unread
         return tpm_checks.tpm_state(
-            self.properties.get(), self.handles.get(), self.given
+            self.properties.get(), self.keys.get().places, self.given
         )
 
     def _of_tpm(self, read: Callable[[Tpm], T]) -> Source[T]:
@@ -209,17 +210,17 @@ def _of_tpm(host: Host) -> dict[str, Check]:
         'tpm': lambda: tpm_checks.tpm(host.properties.get()),
         'tpm-state': host.state,
         'tpm-keys': lambda: tpm_checks.tpm_keys(
-            host.handles.get(), host.properties.get().room
+            host.keys.get().places, host.properties.get().room
         ),
         'tpm-clock': lambda: tpm_checks.tpm_clock(
             *host.tpm_clock.get(), host.uptime()
         ),
         'pcr-banks': lambda: tpm_checks.pcr_banks(host.banks.get()),
         'ek-certificate': lambda: tpm_checks.ek_certificate(
-            host.endorsed.get(), now()
+            host.keys.get().endorsed, now()
         ),
         'ek-chain': lambda: tpm_checks.ek_chain(
-            host.endorsed.get(), host.endorsers(), now()
+            host.keys.get().endorsed, host.endorsers(), now()
         ),
     }
 

@@ -80,11 +80,9 @@ def find(
     parent = _parent(operation, children)
     if parent is not None:
         return _endorsed(operation, parent, _kind(parent.public), supplied)
-    certificates = (
-        _of_file(supplied) if supplied else _of_memory(operation)
-    ) or {kinds.L_1: b''}
+    certificates = _of_file(supplied) if supplied else _of_memory(operation)
     first: Endorsement | None = None
-    for kind, cert in certificates.items():
+    for kind, cert in certificates:
         for key in _keys(operation, kind, cert):
             found = _endorsed(operation, key, kind, supplied, cert)
             if found.fits or not cert:
@@ -193,10 +191,12 @@ def _kind(public: TPM2B_PUBLIC) -> Kind:
     return (exact or same or [kinds.L_1])[0]
 
 
-def _of_file(supplied: Sequence[bytes]) -> dict[Kind, bytes]:
+def _of_file(supplied: Sequence[bytes]) -> Iterator[tuple[Kind, bytes]]:
     """The kinds of keys that a certificate may be for."""
     leaf = certificate.load(supplied[0])
-    return {kind: leaf.der for kind in kinds.KINDS if _may_be(leaf, kind)}
+    for kind in kinds.KINDS:
+        if _may_be(leaf, kind):
+            yield kind, leaf.der
 
 
 def _may_be(leaf: Certificate, kind: Kind) -> bool:
@@ -211,25 +211,32 @@ def _may_be(leaf: Certificate, kind: Kind) -> bool:
     )
 
 
-def _of_memory(operation: Operation) -> dict[Kind, bytes]:
-    """Certificates in NV memory.
+def _of_memory(operation: Operation) -> Iterator[tuple[Kind, bytes]]:
+    """Certificates in NV memory; without any, L-1 and nothing.
 
     What cannot be read matters only if there is no other.
     """
-    found: dict[Kind, bytes] = {}
+    there = nv.handles(
+        operation, kinds.CERTIFICATES[0], kinds.CERTIFICATES[-1]
+    )
     unread: list[Kind] = []
+    empty = True
     for kind in kinds.KINDS:
+        if kind.certificate not in there:
+            continue
         try:
-            cert = nv.read(operation, kind.certificate)
+            cert = nv.content(operation, kind.certificate)
         except (errors.Unavailable, TSS2_Exception):
             unread.append(kind)
             continue
         if cert:
-            found[kind] = cert[: certificate.size(cert) or len(cert)]
-    if not found and unread:
+            empty = False
+            yield kind, cert[: certificate.size(cert) or len(cert)]
+    if empty and unread:
         # Once more, so that it is the last command that failed.
-        nv.read(operation, unread[0].certificate)
-    return found
+        nv.content(operation, unread[0].certificate)
+    if empty:
+        yield kinds.L_1, b''
 
 
 def _keys(operation: Operation, kind: Kind, cert: bytes) -> Iterator[Key]:

@@ -25,6 +25,7 @@ from korora_nova.tpm import (
     templates,
 )
 from korora_nova.tpm.device import Operation, Tpm
+from korora_nova.tpm.persistent import Key
 
 #: What is at the handles of a key of the agent.
 FREE, OURS, FOREIGN = 'free', 'ours', 'foreign'
@@ -64,6 +65,17 @@ class Endorsed:
     certificate: bytes
     chain: Sequence[bytes]
     place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The keys of the agent.
+
+    :param places: of EK, SRK and AK.
+    """
+
+    endorsed: Endorsed
+    places: Mapping[str, Place]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,32 +182,8 @@ def clock(tpm: Tpm) -> tuple[Clock, float]:
         return counters, int(found.time) / 1000
 
 
-def handles(tpm: Tpm) -> Mapping[str, Place]:
-    """Where EK, SRK and AK are, or where there is room for them.
-
-    :raises Unavailable: TPM_UNAVAILABLE.
-    """
-    with tpm.operation() as operation:
-        hierarchies.require(operation)
-        aks = keys.attestation_keys(operation)
-        found = endorsement.find(operation, (), aks)
-        places = endorsement.places(found.kind)
-        srk = persistent.of_template(
-            operation, keys.SRK_PLACES, templates.srk()
-        )
-        return {
-            'EK': _place(operation, places, bool(found.key.at)),
-            'SRK': _place(operation, keys.SRK_PLACES, any(srk)),
-            'AK': _place(
-                operation,
-                keys.AK_PLACES,
-                any(map(found.key.is_parent_of, aks)),
-            ),
-        }
-
-
-def endorsed(tpm: Tpm, supplied: Sequence[bytes] = ()) -> Endorsed:
-    """The EK and its certificate; made if it is not persistent.
+def found_keys(tpm: Tpm, supplied: Sequence[bytes] = ()) -> Keys:
+    """The agent's keys; the EK is made if it is not persistent.
 
     :param supplied: see :func:`korora_nova.tpm.keys.provision`.
     :raises Unavailable: TPM_UNAVAILABLE.
@@ -204,13 +192,33 @@ def endorsed(tpm: Tpm, supplied: Sequence[bytes] = ()) -> Endorsed:
         hierarchies.require(operation)
         aks = keys.attestation_keys(operation)
         found = endorsement.find(operation, supplied, aks)
-        return Endorsed(
-            bytes(found.key.public.marshal()),
-            found.kind.id,
-            found.certificate,
-            found.chain,
-            _index(operation, found, supplied),
+        return Keys(
+            Endorsed(
+                bytes(found.key.public.marshal()),
+                found.kind.id,
+                found.certificate,
+                found.chain,
+                _index(operation, found, supplied),
+            ),
+            _places(operation, found, aks),
         )
+
+
+def _places(
+    operation: Operation, found: endorsement.Endorsement, aks: Sequence[Key]
+) -> Mapping[str, Place]:
+    srk = persistent.of_template(operation, keys.SRK_PLACES, templates.srk())
+    return {
+        'EK': _place(
+            operation, endorsement.places(found.kind), bool(found.key.at)
+        ),
+        'SRK': _place(operation, keys.SRK_PLACES, any(srk)),
+        'AK': _place(
+            operation,
+            keys.AK_PLACES,
+            any(map(found.key.is_parent_of, aks)),
+        ),
+    }
 
 
 def _index(

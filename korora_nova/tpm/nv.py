@@ -25,7 +25,9 @@ def handles(operation: Operation, first: int, last: int) -> list[int]:
     more, begin = True, first
     while more and begin <= last:
         more, data = operation.esys.get_capability(
-            capability=TPM2_CAP.HANDLES, prop=begin, property_count=_PER_QUERY
+            capability=TPM2_CAP.HANDLES,
+            prop=begin,
+            property_count=min(_PER_QUERY, last - begin + 1),
         )
         # data owns the memory that its handles point into
         listed = [int(one) for one in data.data.handles]
@@ -42,15 +44,18 @@ def read(operation: Operation, index: int) -> bytes | None:
     :returns: None if there is no such index; empty if it was never written.
     :raises Unavailable: TPM_UNAVAILABLE, nobody here may read it.
     """
-    if not exists(operation, index):
-        return None
+    return content(operation, index) if exists(operation, index) else None
+
+
+def content(operation: Operation, index: int) -> bytes:
+    """The same of an index that is there."""
     esys = operation.esys
     handle = esys.tr_from_tpmpublic(index)
     public, _name = esys.nv_read_public(handle)
     attributes = int(public.nvPublic.attributes)
     if not attributes & int(TPMA_NV.WRITTEN):
         return b''
-    return _content(
+    return _read(
         operation,
         handle,
         int(public.nvPublic.dataSize),
@@ -75,7 +80,7 @@ def _readers(index: int, handle: ESYS_TR, attributes: int) -> list[ESYS_TR]:
     return found
 
 
-def _content(
+def _read(
     operation: Operation, handle: ESYS_TR, size: int, readers: list[ESYS_TR]
 ) -> bytes:
     reader, *others = readers
@@ -93,6 +98,6 @@ def _content(
     except TSS2_Exception as exc:
         refused = causes.reduced(exc.rc)
         if others and refused in (*causes.PASSWORDS, causes.LOCKOUT):
-            return _content(operation, handle, size, others)
+            return _read(operation, handle, size, others)
         raise
     return content

@@ -16,6 +16,8 @@ from korora_nova.rats.tpm2.algorithms import ALG_SHA256, ALG_SHA384
 
 #: First and last NV index of a maker's intermediate certificates (2.2.1.5.2).
 CHAIN_FIRST, CHAIN_LAST = 0x01C00100, 0x01C001FF
+#: NV indices of certificates, nonces and templates of EKs.
+CERTIFICATES = range(0x01C00002, 0x01C00100)
 
 _CC_POLICY_OR = 0x00000171
 #: PolicySecret(TPM_RH_ENDORSEMENT), B.6.2, by nameAlg.

@@ -170,8 +170,8 @@ class CheckTest(testtools.TestCase):
             )
         before = self.content()
         tpm = device.Tpm(self.hardware.tcti)
-        self.assertEqual('free', inspection.handles(tpm)['EK'].what)
-        made = inspection.endorsed(tpm).public
+        self.assertEqual('free', inspection.found_keys(tpm).places['EK'].what)
+        made = inspection.found_keys(tpm).endorsed.public
         self.assertEqual(before, self.content())
         self.assertEqual(2, tpm.count['flushcontext'])
         with tpm.operation() as operation:
@@ -180,10 +180,10 @@ class CheckTest(testtools.TestCase):
             dict.fromkeys(('EK', 'SRK', 'AK'), 'ours'),
             {
                 name: place.what
-                for name, place in inspection.handles(tpm).items()
+                for name, place in inspection.found_keys(tpm).places.items()
             },
         )
-        self.assertEqual(made, inspection.endorsed(tpm).public)
+        self.assertEqual(made, inspection.found_keys(tpm).endorsed.public)
 
     def taken(self, *places: int) -> dict[str, str]:
         """What is said if keys of others are there."""

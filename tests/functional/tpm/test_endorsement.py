@@ -96,7 +96,7 @@ class EndorsementTest(base.TpmTestCase):
             swtpm.factory().endorsers(),
             datetime.datetime.now(datetime.timezone.utc),
         )
-        self.assertEqual('H-3', inspection.endorsed(self.tpm).kind)
+        self.assertEqual('H-3', inspection.found_keys(self.tpm).endorsed.kind)
 
     def test_each_kind(self) -> None:
         """A certificate at the index of a kind has its key used."""
@@ -111,12 +111,14 @@ class EndorsementTest(base.TpmTestCase):
             self.assertEqual(made.raw, identity.ek_public, name)
             self.assertTrue(identity.ek_fits)
             self.verify(identity, self.root)
-            found = inspection.endorsed(self.tpm)
+            found = inspection.found_keys(self.tpm).endorsed
             self.assertEqual(
                 (name, f'the NV index 0x{kind.certificate:08x}'),
                 (found.kind, found.place),
             )
-            self.assertEqual('ours', inspection.handles(self.tpm)['AK'].what)
+            self.assertEqual(
+                'ours', inspection.found_keys(self.tpm).places['AK'].what
+            )
             self.hardware.nv_remove(kind.certificate)
             self.hardware.evict(keys.AK_HANDLE, kind.handle)
 

@@ -104,7 +104,7 @@ class StatesTest(base.TpmTestCase):
         self.hardware.nv_write(CERT, None)
         self.hardware.nv_remove(0x01C00016)
         self.assertEqual(b'', self.provision().ek_cert)
-        found = inspection.endorsed(device.Tpm(self.hardware.tcti))
+        found = inspection.found_keys(device.Tpm(self.hardware.tcti)).endorsed
         self.assertEqual(
             'the NV index 0x01c00002 (never written)', found.place
         )
