@@ -26,6 +26,7 @@ NEEDS_SETUP = True
 #: Situations, and those of each clause, that there must be.
 CASES, PER_CLAUSE, CLAUSES = 25, 2, range(1, 8)
 
+#: What becomes an object of the report.
 Row = dict[str, Any]
 
 
@@ -40,7 +41,7 @@ def add_options(to: argparse.ArgumentParser) -> None:
 def prove(options: argparse.Namespace) -> tuple[Any, bool]:
     started = time.monotonic()
     cases, wrong = field_cases(situations(options.without_tpm))
-    report = {
+    report: Row = {
         'hosts': hosts(),
         'field_cases': cases,
         'advice': advice(),
