@@ -69,9 +69,10 @@ class Host:
 
     def about(self) -> str:
         return (
-            f'built from the recorded boot tests/vectors/{self.vector} with '
-            'another command line and a list with a day of rotated logs; not '
-            'booted'
+            f'built from a boot of Debian that was recorded in QEMU '
+            f'(tests/vectors/{self.vector}), with another command line, the '
+            "starter's IMA policy and a day of rotated logs in its list; "
+            'this host was not booted'
         )
 
 

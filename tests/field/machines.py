@@ -85,6 +85,7 @@ def _p384() -> None:
 
 def _nonce() -> None:
     with tpm() as hardware:
+        hardware.nv_remove(ECC_CERT)
         certified(hardware, b'nonce')
         assert not enrolled(hardware).ek_fits
         hardware.evict(keys.AK_HANDLE)

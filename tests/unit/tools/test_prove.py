@@ -55,7 +55,7 @@ class FieldTest(ProveTestCase):
         self.assertEqual({'built'}, {row['source'] for row in report['hosts']})
         for row in report['hosts']:
             self.assertTrue(row['affirming'] and row['tampered_refused'])
-            self.assertIn('not booted', row['how'])
+            self.assertIn('was not booted', row['how'])
         cases, advices = report['field_cases'], report['advice']
         self.assertEqual(cases['n'], cases['right'])
         self.assertGreaterEqual(cases['n'], field.CASES)
