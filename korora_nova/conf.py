@@ -136,6 +136,23 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         help='How to reach the TPM: a TCTI string of the TPM2 Software Stack.',
     ),
     cfg.StrOpt(
+        'owner_auth',
+        help='File with the password of the owner hierarchy of the TPM: one '
+        'line, or "hex:" and digits; mode 0600. Default: the systemd '
+        'credential korora.owner-auth; none if there is none.',
+    ),
+    cfg.StrOpt(
+        'endorsement_auth',
+        help='The same for the endorsement hierarchy. Default: the systemd '
+        'credential korora.endorsement-auth; none if there is none.',
+    ),
+    cfg.StrOpt(
+        'ek_certificate',
+        help='File with the certificate of the endorsement key, DER or PEM, '
+        'in PEM perhaps with those above it, for a TPM without one or with '
+        'one that is out of date. Default: what the TPM has in NV memory.',
+    ),
+    cfg.StrOpt(
         'uefi_log',
         default='/sys/kernel/security/tpm0/binary_bios_measurements',
         help='UEFI event log of this boot.',

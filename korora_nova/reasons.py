@@ -87,6 +87,13 @@ class Reason:
         'Conflict',
         'This host has another TPM, or this TPM another host.',
     )
+    IDENTITY_UNCERTIFIED = Id(
+        'Conflict',
+        'No TPM maker vouches for the endorsement key of this host: it may be '
+        'that of a program, which can be copied together with all it '
+        'protects. If you read the hash at the machine itself, and accept '
+        'that, approve it with --uncertified.',
+    )
     CREDENTIAL_WRONG = Id(
         'Forbidden', 'The TPM did not prove that it holds the keys it enrols.'
     )

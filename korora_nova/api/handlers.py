@@ -80,7 +80,11 @@ def approve_host(call: Call) -> Answer:
     """PUT /v1/hosts/{host}/approval"""
     document = call.read(schemas.APPROVE_HOST)
     return hosts.approve(
-        call.service, call.path['host'], document['ek_hash'], call.actor
+        call.service,
+        call.path['host'],
+        document['ek_hash'],
+        call.actor,
+        uncertified=document.get('uncertified', False),
     )
 
 
@@ -114,7 +118,7 @@ def evict_host(call: Call) -> Answer:
 
 def enrol(call: Call) -> Answer:
     """POST /v1/hosts/{host}/enrolment"""
-    document = call.read(schemas.ENROL)
+    document = call.read(schemas.ENROL, schemas.ENROL_LIMIT)
     return enrolment.enrol(
         call.service, call.path['host'], enrolment.Keys.from_json(document)
     )

@@ -5,7 +5,7 @@ Those of evidence are in ``custody.exchange`` and ``custody.bodies``.
 """
 
 from korora_nova.custody.words import ChallengeClass
-from korora_nova.rats import evidence, schemas
+from korora_nova.rats import endorsement, evidence, schemas
 from korora_nova.verifier.appraisal import learning
 
 # What an agent says about its own host.
@@ -13,12 +13,21 @@ from korora_nova.verifier.appraisal import learning
 ENROL = schemas.closed(
     {
         'version': schemas.VERSION,
+        # empty: the TPM has none
         'ek_cert': schemas.base64_string(8192),
         'ek_public': schemas.base64_string(1024),
         'ak_public': schemas.base64_string(1024),
         'srk_public': schemas.base64_string(1024),
-    }
+        'ek_chain': {
+            'type': 'array',
+            'maxItems': endorsement.MAX_CHAIN,
+            'items': schemas.base64_string(8192),
+        },
+    },
+    optional=('ek_chain',),
 )
+#: With as many certificates as there may be, bytes.
+ENROL_LIMIT = 256 * 1024
 
 PROVE = schemas.closed(
     {'version': schemas.VERSION, 'proof': schemas.base64_string(64)}
@@ -39,7 +48,10 @@ EVIDENCE_VALUES = 1 << 16
 
 # What operators decide.
 
-APPROVE_HOST = schemas.closed({'ek_hash': schemas.DIGEST})
+APPROVE_HOST = schemas.closed(
+    {'ek_hash': schemas.DIGEST, 'uncertified': {'type': 'boolean'}},
+    optional=('uncertified',),
+)
 
 CREATE_REFERENCE = schemas.closed({'name': schemas.HOST, 'host': schemas.HOST})
 

@@ -43,6 +43,7 @@ from korora_nova.custody.transfer import (
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
 from korora_nova.rats.words import Tier
+from korora_nova.tpm import authorisation
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
@@ -80,10 +81,16 @@ class Agent:
         self.host = options.host or socket.gethostname()
         self.attester = Attester(
             self.host,
-            Tpm(options.tcti),
+            Tpm(
+                options.tcti,
+                authorisation.load(
+                    options.owner_auth, options.endorsement_auth
+                ),
+            ),
             client,
             Collector(options.uefi_log, options.ima_log, options.systemd_log),
             TrustedKeys(options.trusted_keys),
+            options.ek_certificate,
         )
         state = pathlib.Path(options.state_dir)
         self.vault = Vault(state / 'vault')

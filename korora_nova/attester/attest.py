@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from oslo_log import log as logging
@@ -28,7 +28,8 @@ from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.result import VerifiedResult, verify_result
-from korora_nova.tpm import keys
+from korora_nova.rats.tpm2 import objects
+from korora_nova.tpm import endorsement, keys
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Client(Protocol):
         ek_public: str,
         ak_public: str,
         srk_public: str,
+        ek_chain: Sequence[str] = (),
     ) -> Json: ...
 
     def prove(self, host: str, proof: str) -> Json: ...
@@ -119,6 +121,34 @@ class _Place(NamedTuple):
 _BEGINNING = _Place(0)
 
 
+class Counters:
+    """Whether the TPM began anew while this process, so the kernel, ran on.
+
+    After a suspend to memory it goes on where it was. After hibernation
+    firmware has started it anew, and the lists of this kernel explain its
+    registers no more.
+    """
+
+    def __init__(self) -> None:
+        self._seen: bytes | None = None
+
+    def note(self, quote: Quote) -> None:
+        """Look at the counters of a new quote; say if they moved."""
+        clock = objects.parse_attest(quote.attest).clock
+        before, self._seen = self._seen, clock.reset_restart
+        if before in (None, self._seen):
+            return
+        LOG.error(
+            'The TPM was started again while this kernel ran on (%d resets, '
+            '%d restarts). If the host was hibernated, its registers have '
+            'begun anew and its logs explain them no more: reboot it, and '
+            'let hypervisors not hibernate (systemctl mask hibernate.target '
+            'hybrid-sleep.target). After a suspend to memory nothing is lost',
+            clock.reset_count,
+            clock.restart_count,
+        )
+
+
 class Attester:
     """The host's voice: every call is a fresh quote with its purpose."""
 
@@ -129,16 +159,20 @@ class Attester:
         client: Client,
         collector: Collector,
         trusted: TrustedKeys,
+        ek_certificate: str | None = None,
     ) -> None:
+        """:param ek_certificate: name of a file; None: as the TPM has it."""
         self.host = host
         self.tpm = tpm
         self.client = client
         self.trusted = trusted
         self._collector = collector
+        self._ek_certificate = ek_certificate
         self._provisioning = threading.Lock()
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
         self.incarnation = ''
+        self._counters = Counters()
         self._place = _BEGINNING
 
     @property
@@ -149,10 +183,30 @@ class Attester:
         """
         with self._provisioning:
             if self._identity is None:
-                self.tpm.reclaim()
-                with self.tpm.operation() as operation:
-                    self._identity = keys.provision(operation)
+                self._identity = self._provisioned()
             return self._identity
+
+    def _provisioned(self) -> keys.Identity:
+        supplied = (
+            endorsement.read(self._ek_certificate)
+            if self._ek_certificate
+            else ()
+        )
+        self.tpm.reclaim()
+        with self.tpm.operation() as operation:
+            identity = keys.provision(operation, supplied)
+        if not identity.ek_cert:
+            LOG.warning(
+                'The TPM has no EK certificate: an operator has to vouch for '
+                'it, or to supply one as [attester] ek_certificate'
+            )
+        elif not identity.ek_fits:
+            LOG.warning(
+                'The EK certificate in the TPM is not of its EK. An upgrade '
+                "of the TPM's firmware may have replaced the EK: get the new "
+                'certificate from its maker for [attester] ek_certificate'
+            )
+        return identity
 
     def challenge(
         self, challenge_class: ChallengeClass = ChallengeClass.ON_DEMAND
@@ -255,6 +309,7 @@ class Attester:
             # That takes its time, and so challenge and values are old
             challenge, pcrs = self.challenge(challenge.challenge_class), None
         quote, text = self._quote(challenge, body, pcrs)
+        self._counters.note(quote)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(*place)
         proof = evidence.Evidence(

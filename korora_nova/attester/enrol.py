@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections.abc import Sequence
 
 from oslo_log import log as logging
 
@@ -36,18 +38,42 @@ def ensure(attester: Attester) -> str:
         APPROVED,
     ):
         return status
-    return _enrol(attester)
+    try:
+        return _enrol(attester)
+    except errors.Conflict as exc:
+        if exc.reason != errors.Reason.IDENTITY_CONFLICT or not known:
+            raise
+        raise errors.Conflict(
+            exc.reason, _changed(identity, str(known.get('ek_hash', '')))
+        ) from None
+
+
+def _changed(identity: keys.Identity, known: str) -> str:
+    """What may have happened to a TPM that the service knows otherwise.
+
+    :param known: the EK hash that the service has.
+    """
+    mine = hashlib.sha256(identity.ek_cert).hexdigest()
+    if identity.ek_cert and mine == known:
+        return (
+            'The TPM has the EK that the service knows, but not its other '
+            'keys: it was cleared, and what was sealed in it is lost. Empty '
+            'or evict the host, delete it in the service, remove its '
+            'state_dir, and let it enrol again.'
+        )
+    return (
+        f'The service knows this host with another EK (ek_hash {known}). TPM '
+        "or main board were replaced, or an upgrade of the TPM's firmware "
+        'has changed its EK and with it all keys; or the EK has its '
+        'certificate only now. If that is right, empty or evict the host, '
+        'delete it in the service, remove its state_dir, and let it enrol '
+        'again.'
+    )
 
 
 def _enrol(attester: Attester) -> str:
     identity = attester.identity
-    offer = attester.client.enrol(
-        attester.host,
-        ek_cert=b64(identity.ek_cert),
-        ek_public=b64(identity.ek_public),
-        ak_public=b64(identity.ak_public),
-        srk_public=b64(identity.srk_public),
-    )
+    offer = _offer(attester, identity.ek_chain)
     credential, secret = _blob(offer, 'credential'), _blob(offer, 'secret')
     with attester.tpm.operation() as operation:
         proof = keys.activate_credential(
@@ -57,6 +83,24 @@ def _enrol(attester: Attester) -> str:
     status = str(answer.get('status', ''))
     LOG.info('Enrolled as %s: %s', attester.host, status)
     return status
+
+
+def _offer(attester: Attester, chain: Sequence[bytes]) -> Json:
+    identity = attester.identity
+    try:
+        return attester.client.enrol(
+            attester.host,
+            ek_cert=b64(identity.ek_cert),
+            ek_public=b64(identity.ek_public),
+            ak_public=b64(identity.ak_public),
+            srk_public=b64(identity.srk_public),
+            ek_chain=[b64(one) for one in chain],
+        )
+    except errors.Invalid:
+        if not chain:
+            raise
+        # A service of an earlier release knows no chain.
+        return _offer(attester, ())
 
 
 def _blob(offer: Json, field: str) -> bytes:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib import parse as urls
 
 from korora_nova.client.http import (
@@ -46,9 +46,12 @@ class HostCalls(Calls):
         ek_public: str,
         ak_public: str,
         srk_public: str,
+        ek_chain: Sequence[str] = (),
     ) -> Answer:
         """Ask for a credential; all values base64.
 
+        :param ek_cert: empty if the TPM has no certificate.
+        :param ek_chain: intermediate certificates that it has.
         :returns: ``credential``, ``secret`` (base64), ``expires_in`` (s).
         :raises Conflict: IDENTITY_CONFLICT.
         """
@@ -61,6 +64,7 @@ class HostCalls(Calls):
                 'ek_public': ek_public,
                 'ak_public': ak_public,
                 'srk_public': srk_public,
+                **({'ek_chain': list(ek_chain)} if ek_chain else {}),
             },
         )
 
@@ -99,9 +103,21 @@ class HostCalls(Calls):
     def get_host(self, host: str) -> Answer:
         return self._get(path('hosts', host))
 
-    def approve_host(self, host: str, ek_hash: str) -> Answer:
+    def approve_host(
+        self, host: str, ek_hash: str, *, uncertified: bool = False
+    ) -> Answer:
+        """Approve the TPM of a host.
+
+        :param uncertified: although no maker vouches for its EK.
+        :raises Conflict: IDENTITY_CONFLICT; IDENTITY_UNCERTIFIED.
+        """
         return self._send(
-            'PUT', path('hosts', host, 'approval'), {'ek_hash': ek_hash}
+            'PUT',
+            path('hosts', host, 'approval'),
+            {
+                'ek_hash': ek_hash,
+                **({'uncertified': True} if uncertified else {}),
+            },
         )
 
     def delete_host(self, host: str, *, force: bool = False) -> None:

@@ -17,6 +17,7 @@ import os
 import pwd
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -37,8 +38,8 @@ from korora_nova.attester.check.outcome import Result, bad, result, warn
 from korora_nova.attester.check.sources import Source
 from korora_nova.rats import eventlog, evidence
 from korora_nova.rats.signed.keys import KeyRing
-from korora_nova.rats.tpm2 import objects
-from korora_nova.tpm import inspection
+from korora_nova.tpm import endorsement, inspection
+from korora_nova.tpm.authorisation import Authorisation, load
 from korora_nova.tpm.device import Tpm
 from korora_nova.verifier import service
 
@@ -81,19 +82,17 @@ class Host:
         self.conf = conf
         self.config_file = config_file
         agent = self.agent = conf[options.ATTESTER]
-        self.tpm = Tpm(agent.tcti)
+        # What cannot be read is said by tpm-state.
+        self.unread: errors.KororaError | None = None
+        self.tpm = Tpm(agent.tcti, self._authorisation())
         self.properties = Source(
             'the TPM', lambda: inspection.properties(self.tpm)
         )
-        self.handles = self._of_tpm(inspection.handles)
         self.banks = self._of_tpm(inspection.banks)
         self.pcrs = self._of_tpm(inspection.pcrs)
         self.sha1 = self._of_tpm(inspection.pcrs_sha1)
         self.tpm_clock = self._of_tpm(inspection.clock)
-        self.cert = self._of_tpm(inspection.certificate_of_ek)
-        self.ek = self._of_tpm(
-            lambda tpm: objects.parse_public(inspection.endorsement_key(tpm))
-        )
+        self.keys = self._of_tpm(self._keys)
         self.uefi = Source(
             'the event log', lambda: sources.content(agent.uefi_log)
         )
@@ -107,6 +106,42 @@ class Host:
         self.client = Source(
             'the service',
             lambda: client.from_conf(conf, options.SERVICE_AUTH),
+        )
+
+    def _authorisation(self) -> Authorisation:
+        agent = self.agent
+        try:
+            found = load(agent.owner_auth, agent.endorsement_auth)
+        except errors.KororaError as exc:
+            self.unread = exc
+            found = Authorisation()
+        self.given = [
+            name
+            for name, value in (
+                ('owner', found.owner),
+                ('endorsement', found.endorsement),
+            )
+            if len(value)
+        ]
+        return found
+
+    def _keys(self, tpm: Tpm) -> inspection.Keys:
+        name = self.agent.ek_certificate
+        return inspection.found_keys(
+            tpm, endorsement.read(name) if name else ()
+        )
+
+    def uptime(self) -> float:
+        """Seconds since the TPM should be on; 0 for one of software."""
+        own = self.agent.tcti.startswith('device:')
+        return time.clock_gettime(time.CLOCK_BOOTTIME) if own else 0.0
+
+    def state(self) -> Result:
+        """Of the TPM, but the passwords if they cannot be read."""
+        if self.unread is not None:
+            raise self.unread
+        return tpm_checks.tpm_state(
+            self.properties.get(), self.keys.get().places, self.given
         )
 
     def _of_tpm(self, read: Callable[[Tpm], T]) -> Source[T]:
@@ -176,19 +211,19 @@ def _of_tpm(host: Host) -> dict[str, Check]:
     now = sources.utcnow
     return {
         'tpm': lambda: tpm_checks.tpm(host.properties.get()),
-        'tpm-state': lambda: tpm_checks.tpm_state(
-            host.properties.get(), host.handles.get()
-        ),
+        'tpm-state': host.state,
         'tpm-keys': lambda: tpm_checks.tpm_keys(
-            host.handles.get(), host.properties.get().room
+            host.keys.get().places, host.properties.get().room
         ),
-        'tpm-clock': lambda: tpm_checks.tpm_clock(host.tpm_clock.get()),
+        'tpm-clock': lambda: tpm_checks.tpm_clock(
+            *host.tpm_clock.get(), host.uptime()
+        ),
         'pcr-banks': lambda: tpm_checks.pcr_banks(host.banks.get()),
         'ek-certificate': lambda: tpm_checks.ek_certificate(
-            host.cert.get(), host.ek.get(), now()
+            host.keys.get().endorsed, now()
         ),
         'ek-chain': lambda: tpm_checks.ek_chain(
-            host.cert.get(), host.ek.get(), host.endorsers(), now()
+            host.keys.get().endorsed, host.endorsers(), now()
         ),
     }
 

@@ -77,14 +77,31 @@ class ApproveHost(_OneHost, base.ShowOne):
         parser.add_argument(
             'ek_hash',
             metavar='<ek-hash>',
-            help="SHA-256 of the EK certificate's DER form, in hex",
+            help="SHA-256 of the EK certificate's DER form, in hex; of the "
+            "EK's name if the TPM has no certificate",
+        )
+        parser.add_argument(
+            '--uncertified',
+            action='store_true',
+            help=(
+                'Approve an EK without a certificate: no maker says that the '
+                'key is in a TPM. A program that pretends to be one passes '
+                'as well, and whoever copies it has the keys of all servers '
+                'there. Only for a hash that you read at the machine itself'
+            ),
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
         host = self.attestation.approve_host(
-            parsed_args.host, parsed_args.ek_hash
+            parsed_args.host,
+            parsed_args.ek_hash,
+            uncertified=parsed_args.uncertified,
         )
+        if host.get('certified') is False:
+            steps.say(
+                f'No TPM maker vouches for {parsed_args.host}: only you do.'
+            )
         return base.record(_readable(host))
 
 

@@ -2,11 +2,12 @@
 """``openstack attestation policy ...``: the rules that hosts must obey."""
 
 import argparse
+import typing
 
 from osc_lib import exceptions
 
-from korora_nova import client
-from korora_nova.osc import base, documents
+from korora_nova import client, starters
+from korora_nova.osc import base, documents, fleet, proposal
 
 COLUMNS = {
     'Name': 'name',
@@ -36,40 +37,103 @@ def _readable(policy: client.Answer) -> dict[str, object]:
     return shown
 
 
-def _add_file(parser: argparse.ArgumentParser) -> None:
+def _add_file(parser: typing.Any, *, required: bool = True) -> None:
     parser.add_argument(
         '--file',
         metavar='<file>',
-        required=True,
+        required=required,
         help='File with the policy, YAML or JSON; - for standard input',
     )
 
 
 class CreatePolicy(base.ShowOne):
-    """Create a policy from a file.
+    """Create a policy from a file, or from a starter and golden hosts.
 
     The hosts that its "hosts" name (all hosts, if it has none) are judged by
     it from their next attestation on, within a minute or so, and no longer by
-    the built-in policy "exact". Try it first: create it with only a test host
-    in "hosts", look at "policy diff", then add the others.
+    the built-in policy "exact".
+
+    With "--starter" or "--learn" it is tried on the fleet first. What differs
+    between the golden hosts and which hosts would fall is shown, and it is
+    created only when that is confirmed. Each golden host becomes a reference
+    NAME-HOST; a host may have any of the values that one of them has.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_file(parser)
         parser.add_argument(
             'name',
             metavar='<name>',
             nargs='?',
             help='Name of the policy, instead of the one in the file',
         )
+        source = parser.add_mutually_exclusive_group(required=True)
+        _add_file(source, required=False)
+        source.add_argument(
+            '--starter',
+            metavar='<starter>',
+            choices=starters.names(),
+            help='Begin with the policy for a distribution: '
+            + ', '.join(starters.names()),
+        )
+        parser.add_argument(
+            '--learn',
+            metavar='<host>',
+            nargs='+',
+            action='extend',
+            default=[],
+            help='Hosts that are as all should be, checked by hand',
+        )
+        parser.add_argument(
+            '--untrusted',
+            action='store_true',
+            help='Learn from them although they are not affirming',
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='Say what it would do, and create nothing',
+        )
+        parser.add_argument(
+            '--yes', action='store_true', help='Do not ask for confirmation'
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
-        document = documents.read(parsed_args.file)
-        if parsed_args.name:
-            document['name'] = parsed_args.name
-        return base.record(_readable(self.attestation.create_policy(document)))
+        document = _document(parsed_args)
+        learn = list(dict.fromkeys(parsed_args.learn))
+        asks = bool(learn or parsed_args.starter) and not parsed_args.yes
+        learned: list[proposal.Learned] = []
+        if parsed_args.dry_run or asks:
+            answers = fleet.pages(
+                lambda marker: self.attestation.propose_policy(
+                    document, learn, marker=marker
+                )
+            )
+            if parsed_args.dry_run:
+                return proposal.record(document, answers)
+            learned = proposal.golden(answers[0], parsed_args.untrusted)
+            proposal.confirm(document, answers)
+        elif learn:
+            first = self.attestation.propose_policy(document, learn)
+            learned = proposal.golden(first, parsed_args.untrusted)
+        return base.record(
+            _readable(
+                self.attestation.create_policy(
+                    document, list(map(vars, learned))
+                )
+            )
+        )
+
+
+def _document(parsed_args: argparse.Namespace) -> documents.Document:
+    name = parsed_args.file
+    if parsed_args.starter:
+        name = str(starters.find(parsed_args.starter) / 'appraisal.yaml')
+    document = documents.read(name)
+    if parsed_args.name:
+        document['name'] = parsed_args.name
+    return document
 
 
 class SetPolicy(base.ShowOne):
@@ -176,4 +240,44 @@ class DiffPolicy(_OnePolicy, base.Lister):
                 {**one, **{name: base.Text(one[name]) for name in SENTENCES}}
                 for one in answer['differences']
             ],
+        )
+
+
+class CheckPolicy(_OnePolicy, base.ShowOne):
+    """Say which hosts would fall under a policy, and why.
+
+    The policy is tried on the last evidence of the hosts that its "hosts"
+    name; nothing changes, and no host is asked. Exit code 0: no host that is
+    trusted now would fall; 2: some would, or it is not known of some; 1: it
+    could not be tried.
+    """
+
+    _exit_code = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all',
+            action='store_true',
+            help='Try it on all hosts, not only on those that it names',
+        )
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        return super().run(parsed_args) or self._exit_code
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
+        answers = fleet.pages(
+            lambda marker: self.attestation.check_policy(
+                parsed_args.name, everyone=parsed_args.all, marker=marker
+            )
+        )
+        found = fleet.Fleet.of(answers)
+        self._exit_code = 2 if found.would_fall or found.unknown else 0
+        return base.record(
+            {
+                'name': answers[0].get('policy'),
+                'revision': answers[0].get('revision'),
+                **found.record(),
+            }
         )

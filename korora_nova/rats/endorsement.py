@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from cryptography import x509
@@ -32,6 +33,8 @@ from korora_nova.rats.x509.path import shown
 EKU_EK = x509.ObjectIdentifier('2.23.133.8.1')
 #: Most paths that are judged before a certificate is refused.
 MAX_PATHS = 32
+#: Most intermediates that a host may offer.
+MAX_CHAIN = 16
 #: Shortest digest that an EK certificate may be signed over, bytes.
 MIN_DIGEST = 32
 
@@ -65,9 +68,12 @@ class Endorsers:
     broken: tuple[str, ...] = ()
     marked: frozenset[Certificate] = frozenset()
 
-    def search(self) -> certpath.Search:
-        """To find paths among these certificates, once."""
-        return certpath.Search(self.certificates, self.marked)
+    def search(self, offered: Sequence[Certificate] = ()) -> certpath.Search:
+        """To find paths among these certificates, once.
+
+        :param offered: intermediates of the host's TPM.
+        """
+        return certpath.Search(self.certificates, self.marked, offered)
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> Endorsers:
@@ -138,6 +144,7 @@ def verify_ek(
     ek: objects.Public,
     endorsers: Endorsers,
     now: datetime.datetime,
+    chain: Sequence[bytes] = (),
 ) -> bytes:
     """Verify that a trusted maker certified this endorsement key.
 
@@ -149,6 +156,8 @@ def verify_ek(
 
     :param cert_der: may be padded as NV indices are, with 00 or ff.
     :param now: aware datetime.
+    :param chain: DER of intermediates that the TPM has; they only help to
+        find the way, and what cannot be read is left out.
     :returns: the certificate without padding.
     :raises EvidenceError: EK_MISMATCH, EK_EKU, EK_CHAIN, EK_VALIDITY,
         EK_REVOKED, EK_CRL; of several paths, what is wrong with the first.
@@ -156,7 +165,7 @@ def verify_ek(
     objects.check_ek(ek)
     try:
         leaf = certificate.load(cert_der)
-        same = _same_key(leaf, ek)
+        same = same_key(leaf, ek)
         extensions = leaf.x509.extensions
     except BROKEN:
         raise errors.EvidenceError(
@@ -165,12 +174,15 @@ def verify_ek(
     if not same:
         raise errors.EvidenceError(
             _R.EK_MISMATCH,
-            'The EK certificate is of another key.',
+            'The EK certificate is of another key. If the firmware of the '
+            'TPM was updated, its EK may be a new one that its maker '
+            'certifies anew.',
             place='ek_cert',
         )
     _check_leaf(extensions)
     try:
-        _check_paths(leaf, endorsers, now)
+        offered = [one for one in map(_certificate, chain) if one is not None]
+        _check_paths(leaf, endorsers, endorsers.search(offered), now)
     except BROKEN as exc:
         raise errors.EvidenceError(
             _R.EK_CHAIN,
@@ -181,7 +193,41 @@ def verify_ek(
     return leaf.der
 
 
-def _same_key(leaf: Certificate, ek: objects.Public) -> bool:
+def uncertified_hash(ek: objects.Public) -> str:
+    """What stands for a key without a certificate: SHA-256 of its name.
+
+    :returns: hex.
+    """
+    return hashlib.sha256(ek.name).hexdigest()
+
+
+def chain(data: Sequence[bytes]) -> list[bytes]:
+    """Certificates in the NV indices of a TPM, in their order.
+
+    One may go on in the next index; between two there may be padding
+    (2.2.1.5.2 of the EK credential profile).
+
+    :param data: content of the indices, ascending.
+    :returns: DER of what looks like a certificate, :data:`MAX_CHAIN` at most.
+    """
+    found: list[bytes] = []
+    rest = b''.join(data)
+    while len(found) < MAX_CHAIN:
+        rest = rest.lstrip(b'\x00\xff')
+        size = certificate.size(rest)
+        if not 0 < size <= min(len(rest), certificate.MAX_CERTIFICATE):
+            break
+        found.append(rest[:size])
+        rest = rest[size:]
+    return found
+
+
+def same_key(leaf: Certificate, ek: objects.Public) -> bool:
+    """Whether a certificate is for this key.
+
+    :raises ValueError: or another of ``BROKEN``: its key cannot be read.
+    :raises EvidenceError: the public area holds no key.
+    """
     key = ek.key
     if leaf.x509.public_key_algorithm_oid != _RSAES_OAEP:
         return certificate.spki(leaf.x509.public_key()) == certificate.spki(
@@ -221,7 +267,10 @@ def _check_leaf(extensions: x509.Extensions) -> None:
 
 
 def _check_paths(
-    leaf: Certificate, endorsers: Endorsers, now: datetime.datetime
+    leaf: Certificate,
+    endorsers: Endorsers,
+    search: certpath.Search,
+    now: datetime.datetime,
 ) -> None:
     certpath.understood(leaf)
     algorithm = leaf.x509.signature_hash_algorithm
@@ -232,7 +281,7 @@ def _check_paths(
             'The EK certificate is signed with a weak hash algorithm.',
             place='ek_cert',
         )
-    find_path(leaf, endorsers, endorsers.search(), now)
+    find_path(leaf, endorsers, search, now)
 
 
 def find_path(

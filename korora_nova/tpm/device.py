@@ -14,13 +14,15 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tpm2_pytss import ESAPI, TCTI, TCTILdr, TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP, TPM2_CC
 from tpm2_pytss.TCTI import PyTCTI
 
 from korora_nova import errors
+from korora_nova.tpm import causes
+from korora_nova.tpm.authorisation import Authorisation
 
 # TPM 2.0 Part 2, 6.6.2: response codes and their layers (TSS 2.0 overview)
 _LAYER_MASK = 0x00FF0000
@@ -51,13 +53,19 @@ def is_refusal(error: TSS2_Exception) -> bool:
     return bool(code & _FMT1) or (code & _WARNING) != _WARNING
 
 
-def unavailable(error: TSS2_Exception, tcti: str) -> errors.Unavailable:
-    """The error for a TPM that does not work, with where it is and why."""
+def unavailable(
+    error: TSS2_Exception, tcti: str, last: causes.Command
+) -> errors.Unavailable:
+    """The error for a TPM that does not work, with where it is and why.
+
+    :param last: the command that failed.
+    """
     # The text of the stack is a function of the code, so no secret (I1)
+    why = _obstacle(tcti) or causes.explain(error.rc, last) or error
     return errors.Unavailable(
         errors.Reason.TPM_UNAVAILABLE,
         f'The TPM of this host, [attester] tcti = {tcti}, does not answer '
-        f'as it should: {_obstacle(tcti) or error}.',
+        f'as it should: {why}.',
         details={'tcti': tcti, 'rc': f'0x{error.rc:08x}'},
     )
 
@@ -82,14 +90,14 @@ class _CountingTcti(PyTCTI):  # type: ignore[misc]
         super().__init__()
         self._inner = inner
         self._count = count
+        self.last = causes.Command()
 
     def do_transmit(self, command: bytes) -> None:
-        # TPMS_COMMAND_HEADER: tag u16 | size u32 | command code u32
-        code = int.from_bytes(command[6:10], 'big')
+        self.last = causes.Command.of(command)
         try:
-            name = str(TPM2_CC(code))
+            name = str(TPM2_CC(self.last.code))
         except ValueError:
-            name = f'0x{code:x}'
+            name = f'0x{self.last.code:x}'
         self._count[name] += 1
         self._inner.transmit(command)
 
@@ -138,10 +146,15 @@ class Tpm:
     """The TPM that a TCTI string names, such as ``device:/dev/tpmrm0``.
 
     ``count`` holds the commands sent by name since the object was made.
+
+    :param authorisation: passwords of its hierarchies.
     """
 
-    def __init__(self, tcti: str) -> None:
+    def __init__(
+        self, tcti: str, authorisation: Authorisation | None = None
+    ) -> None:
         self.tcti = tcti
+        self._authorisation = authorisation or Authorisation()
         self.count: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
         self._tallies = threading.local()
@@ -168,11 +181,17 @@ class Tpm:
         """
         with self._lock:
             count: collections.Counter[str] = collections.Counter()
+            failed = causes.Command()
+
+            def note(command: causes.Command) -> None:
+                nonlocal failed
+                failed = command
+
             try:
-                with self._connect(count) as operation:
+                with self._connect(count, note) as operation:
                     yield operation
             except TSS2_Exception as exc:
-                raise unavailable(exc, self.tcti) from None
+                raise unavailable(exc, self.tcti, failed) from None
             finally:
                 self.count.update(count)
                 tally = getattr(self._tallies, 'count', None)
@@ -180,18 +199,36 @@ class Tpm:
                     tally.update(count)
 
     @contextlib.contextmanager
-    def _connect(self, count: collections.Counter[str]) -> Iterator[Operation]:
+    def _connect(
+        self,
+        count: collections.Counter[str],
+        failed: Callable[[causes.Command], None],
+    ) -> Iterator[Operation]:
+        """:param failed: told the last command before what is loaded goes."""
         inner = TCTILdr.parse(self.tcti)
         try:
-            esys = ESAPI(_CountingTcti(inner, count))
+            tcti = _CountingTcti(inner, count)
+            esys = ESAPI(tcti)
+            self._authorise(esys)
             operation = Operation(esys, count)
             try:
                 yield operation
             finally:
+                failed(tcti.last)
                 operation.close()
                 esys.close()
         finally:
             inner.close()
+
+    def _authorise(self, esys: ESAPI) -> None:
+        """Use the passwords; this sends no command."""
+        known = self._authorisation
+        for handle, value in (
+            (ESYS_TR.OWNER, known.owner),
+            (ESYS_TR.ENDORSEMENT, known.endorsement),
+        ):
+            if len(value):
+                esys.tr_set_auth(esys_handle=handle, auth_value=value.reveal())
 
     def reclaim(self) -> int:
         """Flush what an earlier life of this process left; return how much.

@@ -2,48 +2,80 @@
 """What a TPM says of itself, by commands that change nothing in it.
 
 Nothing is written to NV memory, nothing made persistent, and no password but
-the empty one is tried. The endorsement key is made anew, as a transient
-object that is flushed with the operation, if the TPM does not have it yet.
+those that are configured is tried. The endorsement key is made anew, as a
+transient object that is flushed with the operation, if the TPM does not have
+it yet.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from tpm2_pytss import TSS2_Exception
-from tpm2_pytss.constants import (
-    ESYS_TR,
-    TPM2_CAP,
-    TPM2_PT,
-    TPMA_NV,
-    TPMA_PERMANENT,
-    TPMA_STARTUP,
-)
-from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
+from tpm2_pytss.constants import TPM2_CAP, TPM2_PT, TPMA_PERMANENT
 
-from korora_nova import errors
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.tpm2 import algorithms
-from korora_nova.rats.x509 import certificate
-from korora_nova.tpm import keys, templates
+from korora_nova.tpm import (
+    endorsement,
+    hierarchies,
+    keys,
+    nv,
+    persistent,
+    templates,
+)
 from korora_nova.tpm.device import Operation, Tpm
+from korora_nova.tpm.persistent import Key
 
-#: What is at a handle that the agent uses.
+#: What is at the handles of a key of the agent.
 FREE, OURS, FOREIGN = 'free', 'ours', 'foreign'
-#: Handles of the agent's keys, by the names that operators know.
-HANDLES = {
-    'EK': keys.EK_HANDLE,
-    'SRK': keys.SRK_HANDLE,
-    'AK': keys.AK_HANDLE,
-}
 
 # TPM 2.0 Part 2, 6.13: PT_FIXED and PT_VAR; tpm2-pytss names few of them
 _FIXED = 0x100
 _FIRMWARE = (_FIXED + 11, _FIXED + 12)
 _PERSISTENT_AVAILABLE = 0x209
 _PER_QUERY = 64
-_NV_READ_BYTES = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a key of the agent is or could be.
+
+    :param what: FREE, OURS, or FOREIGN: all are taken by other keys.
+    :param handles: persistent handles.
+    """
+
+    what: str
+    handles: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Endorsed:
+    """An EK and who vouches for it; nothing is verified.
+
+    :param public: TPM2B_PUBLIC.
+    :param kind: name of its template, such as L-1.
+    :param certificate: DER, empty if there is none.
+    :param chain: DER of certificates above it.
+    :param place: where the certificate is, or should be.
+    """
+
+    public: bytes
+    kind: str
+    certificate: bytes
+    chain: Sequence[bytes]
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The keys of the agent.
+
+    :param places: of EK, SRK and AK.
+    """
+
+    endorsed: Endorsed
+    places: Mapping[str, Place]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +106,8 @@ def properties(tpm: Tpm) -> Properties:
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
-        fixed = _numbers(operation, _FIXED)
-        variable = _numbers(operation, int(TPM2_PT.PERMANENT))
+        fixed = hierarchies.numbers(operation, _FIXED)
+        variable = hierarchies.numbers(operation, int(TPM2_PT.PERMANENT))
     permanent = variable.get(int(TPM2_PT.PERMANENT), 0)
     startup = variable.get(int(TPM2_PT.STARTUP_CLEAR), 0)
     letters = fixed.get(int(TPM2_PT.MANUFACTURER), 0).to_bytes(4, 'big')
@@ -93,14 +125,7 @@ def properties(tpm: Tpm) -> Properties:
             )
             if permanent & int(bit)
         ),
-        tuple(
-            name
-            for name, bit in (
-                ('owner', TPMA_STARTUP.CLEAR_SHENABLE),
-                ('endorsement', TPMA_STARTUP.CLEAR_EHENABLE),
-            )
-            if not startup & int(bit)
-        ),
+        hierarchies.disabled(startup),
         bool(permanent & int(TPMA_PERMANENT.INLOCKOUT)),
         variable.get(_PERSISTENT_AVAILABLE, 0),
     )
@@ -149,115 +174,76 @@ def pcrs_sha1(tpm: Tpm) -> Mapping[int, bytes]:
         return keys.read_sha1(operation)
 
 
-def clock(tpm: Tpm) -> Clock:
-    """The TPM's clock and counters.
+def clock(tpm: Tpm) -> tuple[Clock, float]:
+    """The TPM's clock and counters, and the seconds since it was started.
 
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
-        info = operation.esys.read_clock().clockInfo
-        return Clock(
+        found = operation.esys.read_clock()
+        info = found.clockInfo
+        counters = Clock(
             int(info.clock),
             int(info.resetCount),
             int(info.restartCount),
             bool(info.safe),
         )
+        return counters, int(found.time) / 1000
 
 
-def handles(tpm: Tpm) -> Mapping[str, str]:
-    """What is at each of :data:`HANDLES`: FREE, OURS or FOREIGN.
+def found_keys(tpm: Tpm, supplied: Sequence[bytes] = ()) -> Keys:
+    """The agent's keys; the EK is made if it is not persistent.
 
-    :raises Unavailable: TPM_UNAVAILABLE.
-    """
-    made = {
-        'EK': templates.ek(),
-        'SRK': templates.srk(),
-        'AK': templates.ak(),
-    }
-    with tpm.operation() as operation:
-        return {
-            name: _owner(operation, handle, made[name])
-            for name, handle in HANDLES.items()
-        }
-
-
-def certificate_of_ek(tpm: Tpm) -> bytes | None:
-    """The EK certificate as it is in NV memory, without what pads it.
-
-    :returns: None if the TPM has none; empty if its index was not written.
-    :raises Unavailable: TPM_UNAVAILABLE, it cannot be read.
-    """
-    with tpm.operation() as operation:
-        if not _exists(operation, keys.EK_CERT_INDEX):
-            return None
-        esys = operation.esys
-        index = esys.tr_from_tpmpublic(keys.EK_CERT_INDEX)
-        public, _name = esys.nv_read_public(index)
-        attributes = int(public.nvPublic.attributes)
-        if not attributes & int(TPMA_NV.WRITTEN):
-            return b''
-        if not attributes & int(TPMA_NV.AUTHREAD):
-            raise errors.Unavailable(
-                errors.Reason.TPM_UNAVAILABLE,
-                'The NV index 0x01c00002 of the EK certificate can be read '
-                'only by the owner of the TPM.',
-            )
-        content = b''
-        size = int(public.nvPublic.dataSize)
-        while len(content) < size:
-            want = min(_NV_READ_BYTES, size - len(content))
-            content += bytes(
-                esys.nv_read(nv_index=index, size=want, offset=len(content))
-            )
-    return content[: certificate.size(content) or len(content)]
-
-
-def endorsement_key(tpm: Tpm) -> bytes:
-    """The public part of the EK, TPM2B_PUBLIC; made if it is not there.
-
+    :param supplied: see :func:`korora_nova.tpm.keys.provision`.
     :raises Unavailable: TPM_UNAVAILABLE.
     """
     with tpm.operation() as operation:
-        esys = operation.esys
-        if _exists(operation, keys.EK_HANDLE):
-            found = esys.tr_from_tpmpublic(keys.EK_HANDLE)
-            return bytes(esys.read_public(found)[0].marshal())
-        created = esys.create_primary(
-            in_sensitive=TPM2B_SENSITIVE_CREATE(),
-            in_public=templates.ek(),
-            primary_handle=ESYS_TR.ENDORSEMENT,
+        hierarchies.require(operation)
+        aks = keys.attestation_keys(operation)
+        found = endorsement.find(operation, supplied, aks)
+        return Keys(
+            Endorsed(
+                bytes(found.key.public.marshal()),
+                found.kind.id,
+                found.certificate,
+                found.chain,
+                _index(operation, found, supplied),
+            ),
+            _places(operation, found, aks),
         )
-        operation.own(created[0])
-        return bytes(created[1].marshal())
 
 
-def _numbers(operation: Operation, first: int) -> dict[int, int]:
-    _more, data = operation.esys.get_capability(
-        capability=TPM2_CAP.TPM_PROPERTIES,
-        prop=first,
-        property_count=_PER_QUERY,
-    )
-    listed = data.data.tpmProperties
+def _places(
+    operation: Operation, found: endorsement.Endorsement, aks: Sequence[Key]
+) -> Mapping[str, Place]:
+    srk = persistent.of_template(operation, keys.SRK_PLACES, templates.srk())
     return {
-        int(item.property): int(item.value)
-        for item in listed.tpmProperty[: int(listed.count)]
+        'EK': _place(
+            operation, endorsement.places(found.kind), bool(found.key.at)
+        ),
+        'SRK': _place(operation, keys.SRK_PLACES, any(srk)),
+        'AK': _place(
+            operation,
+            keys.AK_PLACES,
+            any(map(found.key.is_parent_of, aks)),
+        ),
     }
 
 
-def _exists(operation: Operation, handle: int) -> bool:
-    _more, data = operation.esys.get_capability(
-        capability=TPM2_CAP.HANDLES, prop=handle, property_count=1
+def _index(
+    operation: Operation, found: endorsement.Endorsement, supplied: object
+) -> str:
+    """What an operator calls the place of the certificate."""
+    if supplied:
+        return 'the file of [attester] ek_certificate'
+    index = found.kind.certificate
+    empty = not found.certificate and nv.exists(operation, index)
+    return f'the NV index 0x{index:08x}' + (' (never written)' * empty)
+
+
+def _place(operation: Operation, places: Sequence[int], ours: bool) -> Place:
+    if ours:
+        return Place(OURS, places)
+    return Place(
+        FREE if persistent.free(operation, places) else FOREIGN, places
     )
-    # data owns the memory that its handles point into
-    return handle in [int(one) for one in data.data.handles]
-
-
-def _owner(operation: Operation, handle: int, template: TPM2B_PUBLIC) -> str:
-    if not _exists(operation, handle):
-        return FREE
-    try:
-        found = operation.esys.tr_from_tpmpublic(handle)
-        public, _name, _qualified = operation.esys.read_public(found)
-    except TSS2_Exception:
-        return FOREIGN
-    return OURS if templates.same_template(public, template) else FOREIGN

@@ -2,25 +2,26 @@
 """The keys that a host is known by, and what they sign.
 
 ========  ============  ======================================================
-EK        0x81010001    endorsement key (RSA 2048), certificate in NV
-                        0x01c00002
+EK        0x81010001    endorsement key, of the kind that the TPM's maker has
+                        certified; template L-1 (RSA 2048) has this handle
 AK        0x81010020    attestation key, child of the EK
 SRK       0x81000010    storage root key, parent of everything sealed
 ========  ============  ======================================================
+
+If another key is at one of them, the spare handle is used.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tpm2_pytss import TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP
+from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import (
     TPM2B_ENCRYPTED_SECRET,
     TPM2B_ID_OBJECT,
-    TPM2B_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
     TPML_PCR_SELECTION,
 )
@@ -28,16 +29,23 @@ from tpm2_pytss.types import (
 from korora_nova import errors
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.tpm2 import policy as tpm2_policy
-from korora_nova.rats.x509 import certificate
-from korora_nova.tpm import device, templates
+from korora_nova.tpm import (
+    device,
+    endorsement,
+    hierarchies,
+    persistent,
+    templates,
+)
 from korora_nova.tpm.device import Operation
+from korora_nova.tpm.persistent import Key
 
 EK_HANDLE = 0x81010001
 AK_HANDLE = 0x81010020
 SRK_HANDLE = 0x81000010
-EK_CERT_INDEX = 0x01C00002
+#: Handles of each key, the spare one last.
+AK_PLACES = (AK_HANDLE, 0x81010022)
+SRK_PLACES = (SRK_HANDLE, 0x81000011)
 
-_NV_READ_BYTES = 512
 _QUOTE_ATTEMPTS = 8
 _PCRS_PER_READ = 8
 
@@ -48,9 +56,15 @@ class Identity:
 
     ``*_tr`` are tpm2-tss handles in serialized form: later operations
     salt their sessions with, and address, exactly the keys seen here.
+
+    :param ek_cert: DER, empty if there is none; ``ek_chain``: certificates
+        above it that the host has.
+    :param ek_fits: whether the certificate is of this key.
     """
 
     ek_cert: bytes
+    ek_chain: tuple[bytes, ...]
+    ek_fits: bool
     ek_public: bytes
     ak_public: bytes
     srk_public: bytes
@@ -74,36 +88,42 @@ class Identity:
         return operation.esys.tr_deserialize(self.srk_tr)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Key:
-    handle: ESYS_TR
-    public: TPM2B_PUBLIC
-    qualified_name: bytes
-
-    @property
-    def name(self) -> bytes:
-        return bytes(self.public.get_name())
+def attestation_keys(operation: Operation) -> list[Key]:
+    """The keys that may be our attestation key; whose child is not said."""
+    return list(persistent.of_template(operation, AK_PLACES, templates.ak()))
 
 
-def provision(operation: Operation) -> Identity:
+def provision(
+    operation: Operation, supplied: Sequence[bytes] = ()
+) -> Identity:
     """Find the host's keys in the TPM, and create those it lacks.
 
-    :raises errors.Unavailable: TPM_UNAVAILABLE when a handle is taken by a
-        key that is not ours: never evicted here, an operator decides.
+    :param supplied: DER of the EK certificate and those above it, from a
+        file.
+    :raises errors.Unavailable: TPM_UNAVAILABLE when all handles of a key are
+        taken by keys that are not ours: never evicted here.
     """
-    ek = _present(operation, EK_HANDLE, templates.ek()) or _create_primary(
-        operation, EK_HANDLE, templates.ek(), ESYS_TR.ENDORSEMENT
+    hierarchies.require(operation)
+    aks = attestation_keys(operation)
+    endorsed = endorsement.find(operation, supplied, aks)
+    ek = endorsed.key
+    if not ek.at:
+        ek = persistent.persist(
+            operation, ek.handle, endorsement.places(endorsed.kind)
+        )
+    ak = next((one for one in aks if ek.is_parent_of(one)), None)
+    if ak is None:
+        ak = _create_ak(operation, ek)
+    srk = next(
+        persistent.of_template(operation, SRK_PLACES, templates.srk()), None
     )
-    srk = _present(operation, SRK_HANDLE, templates.srk()) or _create_primary(
-        operation, SRK_HANDLE, templates.srk(), ESYS_TR.OWNER
-    )
-    ak = _present(operation, AK_HANDLE, templates.ak()) or _create_ak(
-        operation, ek
-    )
-    _require_parent(ek, AK_HANDLE, ak)
+    if srk is None:
+        srk = _create_srk(operation)
     esys = operation.esys
     return Identity(
-        ek_cert=_read_ek_certificate(operation),
+        ek_cert=endorsed.certificate,
+        ek_chain=endorsed.chain,
+        ek_fits=endorsed.fits,
         ek_public=bytes(ek.public.marshal()),
         ak_public=bytes(ak.public.marshal()),
         srk_public=bytes(srk.public.marshal()),
@@ -116,119 +136,34 @@ def provision(operation: Operation) -> Identity:
     )
 
 
-def _handles(operation: Operation, first: int) -> set[int]:
-    _more, data = operation.esys.get_capability(
-        capability=TPM2_CAP.HANDLES, prop=first, property_count=64
-    )
-    # data owns the memory that its handles point into
-    return {int(handle) for handle in data.data.handles}
-
-
-def _read(operation: Operation, handle: int) -> _Key:
-    found = operation.esys.tr_from_tpmpublic(handle)
-    public, _name, qualified = operation.esys.read_public(found)
-    return _Key(found, public, bytes(qualified))
-
-
-def _present(
-    operation: Operation, handle: int, template: TPM2B_PUBLIC
-) -> _Key | None:
-    if handle not in _handles(operation, handle):
-        return None
-    key = _read(operation, handle)
-    if not templates.same_template(key.public, template):
-        raise _occupied(handle)
-    return key
-
-
-def _occupied(handle: int) -> errors.Unavailable:
-    return errors.Unavailable(
-        errors.Reason.TPM_UNAVAILABLE,
-        f'The TPM handle 0x{handle:08x} is taken by a key that is not '
-        'ours; evict it if nothing needs it.',
-        details={'handle': f'0x{handle:08x}'},
-    )
-
-
-def _require_parent(parent: _Key, handle: int, child: _Key) -> None:
-    # TPM 2.0 Part 1, 16.4: QN = H(QN of the parent || Name)
-    digest = hashlib.sha256(parent.qualified_name + child.name).digest()
-    if child.qualified_name != TPM2_ALG.SHA256.to_bytes(2, 'big') + digest:
-        raise _occupied(handle)
-
-
-def _persist(operation: Operation, loaded: ESYS_TR, handle: int) -> _Key:
-    operation.esys.evict_control(
-        auth=ESYS_TR.OWNER, object_handle=loaded, persistent_handle=handle
-    )
-    operation.flush(loaded)
-    return _read(operation, handle)
-
-
-def _create_primary(
-    operation: Operation,
-    handle: int,
-    template: TPM2B_PUBLIC,
-    hierarchy: ESYS_TR,
-) -> _Key:
+def _create_srk(operation: Operation) -> Key:
     created = operation.esys.create_primary(
         in_sensitive=TPM2B_SENSITIVE_CREATE(),
-        in_public=template,
-        primary_handle=hierarchy,
+        in_public=templates.srk(),
+        primary_handle=ESYS_TR.OWNER,
     )
-    return _persist(operation, operation.own(created[0]), handle)
+    return persistent.persist(operation, operation.own(created[0]), SRK_PLACES)
 
 
-def _ek_session(operation: Operation) -> ESYS_TR:
-    session = templates.plain_policy_session(operation)
-    operation.esys.policy_secret(
-        auth_handle=ESYS_TR.ENDORSEMENT,
-        policy_session=session,
-        nonce_tpm=b'',
-        cp_hash_a=b'',
-        policy_ref=b'',
-        expiration=0,
-    )
-    return session
-
-
-def _create_ak(operation: Operation, ek: _Key) -> _Key:
-    session = _ek_session(operation)
-    private, public, *_ = operation.esys.create(
-        parent_handle=ek.handle,
-        in_sensitive=TPM2B_SENSITIVE_CREATE(),
-        in_public=templates.ak(),
-        session1=session,
-    )
-    operation.disown(session)
-    session = _ek_session(operation)
-    loaded = operation.own(
-        operation.esys.load(
+def _create_ak(operation: Operation, ek: Key) -> Key:
+    public_ek = bytes(ek.public.marshal())
+    with endorsement.authorised(operation, public_ek) as session:
+        private, public, *_ = operation.esys.create(
             parent_handle=ek.handle,
-            in_private=private,
-            in_public=public,
+            in_sensitive=TPM2B_SENSITIVE_CREATE(),
+            in_public=templates.ak(),
             session1=session,
         )
-    )
-    operation.disown(session)
-    return _persist(operation, loaded, AK_HANDLE)
-
-
-def _read_ek_certificate(operation: Operation) -> bytes:
-    """The DER certificate without what pads its NV index; empty if none."""
-    if EK_CERT_INDEX not in _handles(operation, EK_CERT_INDEX):
-        return b''
-    esys = operation.esys
-    index = esys.tr_from_tpmpublic(EK_CERT_INDEX)
-    public, _name = esys.nv_read_public(index)
-    size = int(public.nvPublic.dataSize)
-    content = b''
-    while len(content) < size:
-        want = min(_NV_READ_BYTES, size - len(content))
-        content += bytes(
-            esys.nv_read(nv_index=index, size=want, offset=len(content))
+    with endorsement.authorised(operation, public_ek) as session:
+        loaded = operation.own(
+            operation.esys.load(
+                parent_handle=ek.handle,
+                in_private=private,
+                in_public=public,
+                session1=session,
+            )
         )
-    return content[: certificate.size(content) or len(content)]
+    return persistent.persist(operation, loaded, AK_PLACES)
 
 
 def activate_credential(
@@ -247,17 +182,17 @@ def activate_credential(
         encrypted, tail = TPM2B_ENCRYPTED_SECRET.unmarshal(secret)
         if rest != len(credential) or tail != len(secret):
             raise errors.Forbidden(errors.Reason.CREDENTIAL_WRONG)
-        session = _ek_session(operation)
-        proof = bytes(
-            esys.activate_credential(
-                activate_handle=identity.ak(operation),
-                key_handle=identity.ek(operation),
-                credential_blob=blob,
-                secret=encrypted,
-                session1=ESYS_TR.PASSWORD,
-                session2=session,
+        with endorsement.authorised(operation, identity.ek_public) as session:
+            proof = bytes(
+                esys.activate_credential(
+                    activate_handle=identity.ak(operation),
+                    key_handle=identity.ek(operation),
+                    credential_blob=blob,
+                    secret=encrypted,
+                    session1=ESYS_TR.PASSWORD,
+                    session2=session,
+                )
             )
-        )
     except TSS2_Exception as exc:
         if not device.is_refusal(exc):
             raise
@@ -265,7 +200,6 @@ def activate_credential(
             errors.Reason.CREDENTIAL_WRONG,
             details={'rc': f'0x{exc.rc:08x}'},
         ) from None
-    operation.disown(session)
     return proof
 
 

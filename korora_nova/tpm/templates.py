@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key templates and sessions (SHA-256, P-256, AES-128-CFB throughout).
+"""Key templates and sessions (SHA-256, P-256, AES-128-CFB but for EKs).
 
-Sources: TPM 2.0 Library Part 2; TCG EK Credential Profile 2.5, template L-1;
-TCG TPM v2.0 Provisioning Guidance 7.5.1 for the storage root key.
+Sources: TPM 2.0 Library Part 2; TCG EK Credential Profile 2.5; TCG TPM v2.0
+Provisioning Guidance 7.5.1 for the storage root key.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from tpm2_pytss.types import (
     TPMU_SYM_MODE,
 )
 
-from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.tpm2 import templates
+from korora_nova.rats.tpm2.templates import Kind
 from korora_nova.tpm.device import Operation
 
 P256_BYTES = 32
-RSA2048_BYTES = 256
 
 _FIXED = (
     TPMA_OBJECT.FIXEDTPM
@@ -63,13 +63,6 @@ _SIGNING = (
     | TPMA_OBJECT.RESTRICTED
     | TPMA_OBJECT.SIGN_ENCRYPT
 )
-_EK = (
-    _FIXED
-    | TPMA_OBJECT.ADMINWITHPOLICY
-    | TPMA_OBJECT.RESTRICTED
-    | TPMA_OBJECT.DECRYPT
-)
-
 SEALED_AT_REST = (
     TPMA_OBJECT.FIXEDTPM
     | TPMA_OBJECT.FIXEDPARENT
@@ -85,10 +78,10 @@ NO_SIG_SCHEME = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
 NO_PCRS = TPML_PCR_SELECTION()
 
 
-def _aes128cfb() -> TPMT_SYM_DEF_OBJECT:
+def _aes_cfb(bits: int = 128) -> TPMT_SYM_DEF_OBJECT:
     return TPMT_SYM_DEF_OBJECT(
         algorithm=TPM2_ALG.AES,
-        keyBits=TPMU_SYM_KEY_BITS(aes=128),
+        keyBits=TPMU_SYM_KEY_BITS(aes=bits),
         mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB),
     )
 
@@ -128,7 +121,7 @@ def _p256(
 
 def srk() -> TPM2B_PUBLIC:
     """Storage root key: a primary of the owner hierarchy."""
-    return _p256(_STORAGE, _aes128cfb(), _NO_ECC_SCHEME, bytes(P256_BYTES))
+    return _p256(_STORAGE, _aes_cfb(), _NO_ECC_SCHEME, bytes(P256_BYTES))
 
 
 def ak() -> TPM2B_PUBLIC:
@@ -138,26 +131,55 @@ def ak() -> TPM2B_PUBLIC:
 
 def msk() -> TPM2B_PUBLIC:
     """Migration storage key: an SRK child that dies at a TPM reset."""
-    return _p256(_STORAGE | TPMA_OBJECT.STCLEAR, _aes128cfb(), _NO_ECC_SCHEME)
+    return _p256(_STORAGE | TPMA_OBJECT.STCLEAR, _aes_cfb(), _NO_ECC_SCHEME)
 
 
-def ek() -> TPM2B_PUBLIC:
-    """Endorsement key, template L-1 (RSA 2048)."""
+def ek(kind: Kind = templates.L_1) -> TPM2B_PUBLIC:
+    """Endorsement key of a default template.
+
+    Its unique field is of zeros in the low range, and empty in the high one.
+    """
     return TPM2B_PUBLIC(
         publicArea=TPMT_PUBLIC(
-            type=TPM2_ALG.RSA,
-            nameAlg=TPM2_ALG.SHA256,
-            objectAttributes=_EK,
-            authPolicy=objects.EK_POLICY,
-            parameters=TPMU_PUBLIC_PARMS(
-                rsaDetail=TPMS_RSA_PARMS(
-                    symmetric=_aes128cfb(),
-                    scheme=TPMT_RSA_SCHEME(scheme=TPM2_ALG.NULL),
-                    keyBits=RSA2048_BYTES * 8,
-                    exponent=0,
-                )
-            ),
-            unique=TPMU_PUBLIC_ID(rsa=bytes(RSA2048_BYTES)),
+            type=kind.type,
+            nameAlg=kind.name_alg,
+            objectAttributes=kind.attributes,
+            authPolicy=kind.policy,
+            parameters=_ek_rsa(kind) if kind.bits else _ek_ecc(kind),
+            unique=TPMU_PUBLIC_ID() if kind.high else ek_unique(kind, b''),
+        )
+    )
+
+
+def ek_unique(kind: Kind, nonce: bytes) -> TPMU_PUBLIC_ID:
+    """The unique field that begins with a nonce (2.2.1.6 of the profile)."""
+    if kind.bits:
+        return TPMU_PUBLIC_ID(rsa=nonce.ljust(kind.bits // 8, b'\0'))
+    return TPMU_PUBLIC_ID(
+        ecc=TPMS_ECC_POINT(
+            x=nonce.ljust(P256_BYTES, b'\0'), y=bytes(P256_BYTES)
+        )
+    )
+
+
+def _ek_rsa(kind: Kind) -> TPMU_PUBLIC_PARMS:
+    return TPMU_PUBLIC_PARMS(
+        rsaDetail=TPMS_RSA_PARMS(
+            symmetric=_aes_cfb(kind.symmetric_bits),
+            scheme=TPMT_RSA_SCHEME(scheme=TPM2_ALG.NULL),
+            keyBits=kind.bits,
+            exponent=0,
+        )
+    )
+
+
+def _ek_ecc(kind: Kind) -> TPMU_PUBLIC_PARMS:
+    return TPMU_PUBLIC_PARMS(
+        eccDetail=TPMS_ECC_PARMS(
+            symmetric=_aes_cfb(kind.symmetric_bits),
+            scheme=_NO_ECC_SCHEME,
+            curveID=kind.curve,
+            kdf=_NO_KDF,
         )
     )
 
@@ -181,6 +203,8 @@ def sealed(policy: bytes) -> TPM2B_PUBLIC:
 
 def same_template(public: TPM2B_PUBLIC, template: TPM2B_PUBLIC) -> bool:
     """Whether a key was made from ``template``: all but its unique part."""
+    if public.publicArea.type != template.publicArea.type:
+        return False
     blank = TPM2B_PUBLIC.unmarshal(public.marshal())[0]
     blank.publicArea.unique = template.publicArea.unique
     return bytes(blank.marshal()) == bytes(template.marshal())
@@ -192,6 +216,7 @@ def _session(
     salt_key: ESYS_TR,
     symmetric: TPMT_SYM_DEF,
     attributes: TPMA_SESSION,
+    auth_hash: int = TPM2_ALG.SHA256,
 ) -> ESYS_TR:
     session = operation.own(
         operation.esys.start_auth_session(
@@ -199,7 +224,7 @@ def _session(
             bind=ESYS_TR.NONE,
             session_type=kind,
             symmetric=symmetric,
-            auth_hash=TPM2_ALG.SHA256,
+            auth_hash=auth_hash,
         )
     )
     operation.esys.trsess_set_attributes(
@@ -216,10 +241,14 @@ def _aes_session() -> TPMT_SYM_DEF:
     )
 
 
-def plain_policy_session(operation: Operation) -> ESYS_TR:
+def plain_policy_session(
+    operation: Operation, auth_hash: int = TPM2_ALG.SHA256
+) -> ESYS_TR:
     """Policy session for a command that carries no secret.
 
     It ends with the command that it authorises, if that succeeds.
+
+    :param auth_hash: nameAlg of what it authorises.
     """
     return _session(
         operation,
@@ -227,6 +256,7 @@ def plain_policy_session(operation: Operation) -> ESYS_TR:
         ESYS_TR.NONE,
         TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL),
         TPMA_SESSION(0),
+        auth_hash,
     )
 
 

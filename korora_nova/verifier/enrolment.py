@@ -7,6 +7,8 @@
 2. It returns the secret inside.  Only now is anything recorded about the
    host, so a name cannot be taken by somebody without the TPM.
 3. The host waits for an operator, unless its EK was approved beforehand.
+   Without a certificate it waits in any case, until somebody says that a
+   maker's word is not needed.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import datetime
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,13 +47,15 @@ REMEMBERED = 8
 class Keys:
     """What an agent says that the keys of its TPM are; nothing is proven.
 
-    :param ek_cert: DER, perhaps padded as NV indices are.
+    :param ek_cert: DER, perhaps padded as NV indices are; empty: none.
+    :param chain: DER of intermediates that the TPM has.
     """
 
     ek_cert: bytes
     ek: objects.Public
     ak: objects.Public
     srk: objects.Public
+    chain: Sequence[bytes] = ()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Keys:
@@ -60,18 +64,29 @@ class Keys:
         :raises Invalid: INVALID_REQUEST, a field is not base64.
         :raises EvidenceError: a key is malformed.
         """
+        ek, ak, srk = (
+            decode.public_field(document[name], name)
+            for name in ('ek_public', 'ak_public', 'srk_public')
+        )
         return cls(
             messages.base64_field(document['ek_cert'], 'ek_cert'),
-            *(
-                decode.public_field(document[name], name)
-                for name in ('ek_public', 'ak_public', 'srk_public')
-            ),
+            ek,
+            ak,
+            srk,
+            [
+                messages.base64_field(one, 'ek_chain')
+                for one in document.get('ek_chain', ())
+            ],
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """One TPM, as columns of ``hosts`` and ``enrolments``; names in hex."""
+    """One TPM, as columns of ``hosts`` and ``enrolments``; names in hex.
+
+    ``ek_hash`` is of the certificate; without one, of the EK's name. An
+    ``ek_name`` of SHA-384 is 000c and its SHA-256, to fit into the column.
+    """
 
     ek_hash: str
     ek_name: str
@@ -149,16 +164,26 @@ def _verify(service: Service, keys: Keys) -> Identity:
     now = datetime.datetime.fromtimestamp(
         service.clock(), datetime.timezone.utc
     )
-    certificate = endorsement.verify_ek(
-        keys.ek_cert, keys.ek, service.endorsers(), now
-    )
+    if keys.ek_cert:
+        certificate = endorsement.verify_ek(
+            keys.ek_cert, keys.ek, service.endorsers(), now, keys.chain
+        )
+        ek_hash = hashlib.sha256(certificate).hexdigest()
+    else:
+        ek_hash = endorsement.uncertified_hash(keys.ek)
     return Identity(
-        ek_hash=hashlib.sha256(certificate).hexdigest(),
-        ek_name=keys.ek.name.hex(),
+        ek_hash=ek_hash,
+        ek_name=_ek_name(keys.ek),
         ak_public=keys.ak.raw,
         ak_name=keys.ak.name.hex(),
         srk_name=keys.srk.name.hex(),
     )
+
+
+def _ek_name(ek: objects.Public) -> str:
+    if ek.name_alg == objects.ALG_SHA256:
+        return ek.name.hex()
+    return f'{ek.name_alg:04x}{endorsement.uncertified_hash(ek)}'
 
 
 @api.retried
@@ -289,6 +314,7 @@ def _bind(
     if row.ak_name is None:
         for name, value in identity.columns.items():
             setattr(row, name, value)
+        row.approved = bool(row.approved) and not hosts.uncertified(row)
         row.enrolled_at = service.clock()
         results.next_seq(session)
         audit.record(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -17,12 +18,17 @@ from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
+#: How the name of a key begins, with SHA-256 as its nameAlg.
+_SHA256 = '000b'
+
 
 @dataclasses.dataclass(frozen=True)
 class Host:
     """A host as operators see it.
 
     :param status: see :func:`status`.
+    :param certified: whether a TPM maker vouches for its EK; None if it has
+        not enrolled.
     :param enrolled_at: when its TPM was proven, seconds since 1970;
         ``evicted_at`` when it was given up.
     :param last_attested: likewise; ``tier`` and ``reasons`` are those that
@@ -34,6 +40,7 @@ class Host:
     name: str
     status: str
     ek_hash: str
+    certified: bool | None
     ak_name: str | None
     srk_name: str | None
     enrolled_at: float | None
@@ -52,6 +59,7 @@ class Host:
             name=row.name,
             status=status(row),
             ek_hash=row.ek_hash,
+            certified=None if row.ek_name is None else not uncertified(row),
             ak_name=row.ak_name,
             srk_name=row.srk_name,
             enrolled_at=row.enrolled_at,
@@ -89,6 +97,17 @@ def status(row: models.Host) -> str:
     return 'approved' if row.approved else 'pending'
 
 
+def uncertified(row: models.Host) -> bool:
+    """Whether the EK was enrolled without a certificate.
+
+    Its hash is then that of its name, see ``enrolment.Identity``.
+    """
+    name = row.ek_name or ''
+    if name.startswith(_SHA256):
+        return row.ek_hash == hashlib.sha256(bytes.fromhex(name)).hexdigest()
+    return row.ek_hash == name[len(_SHA256) :]
+
+
 def list_hosts(service: Service) -> list[Host]:
     """All hosts, by name."""
     with service.db.read() as session:
@@ -111,24 +130,32 @@ def show(service: Service, name: str) -> JudgedHost:
 
 
 def approve(
-    service: Service, name: str, ek_hash: str, actor: str
+    service: Service,
+    name: str,
+    ek_hash: str,
+    actor: str,
+    *,
+    uncertified: bool = False,
 ) -> JudgedHost:
     """Approve the TPM with this EK certificate as this host.
 
     One that was evicted may attest again; its keys stay taken.
 
+    :param uncertified: the operator vouches for an EK without certificate.
     :raises Conflict: IDENTITY_CONFLICT, the host has another TPM or the
-        TPM is another host's.
+        TPM is another host's; IDENTITY_UNCERTIFIED.
     """
     try:
-        _approve(service, name, ek_hash, actor)
+        _approve(service, name, ek_hash, actor, uncertified)
     except db_exc.DBDuplicateEntry:
         raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT) from None
     return show(service, name)
 
 
 @api.retried
-def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
+def _approve(
+    service: Service, name: str, ek_hash: str, actor: str, vouched: bool
+) -> None:
     with service.db.write() as session:
         row = session.get(models.Host, name)
         if row is None:
@@ -136,6 +163,8 @@ def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
             session.flush()
         elif row.ek_hash != ek_hash:
             raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
+        elif uncertified(row) and not vouched:
+            raise errors.Conflict(errors.Reason.IDENTITY_UNCERTIFIED)
         else:
             row.approved = True
             if row.evicted_at is not None:
@@ -147,7 +176,7 @@ def _approve(service: Service, name: str, ek_hash: str, actor: str) -> None:
             actor=actor,
             action='approved',
             subject=name,
-            note=ek_hash,
+            note=f'{ek_hash} without certificate' if vouched else ek_hash,
         )
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pathlib
 from collections.abc import Callable
 
 
@@ -22,3 +24,15 @@ class Case:
     source: str
     what: str
     check: Callable[[], None]
+
+
+def cases() -> list[Case]:
+    """Those of all modules ``clauseN`` beside this one, which need no TPM."""
+    names = sorted(
+        path.stem for path in pathlib.Path(__file__).parent.glob('clause*.py')
+    )
+    return [
+        case
+        for name in names
+        for case in importlib.import_module(f'{__name__}.{name}').CASES
+    ]

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import json
 import pathlib
 import struct
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.quote import verify as quote
+from korora_nova.rats.tpm2 import templates
 
 VECTORS = pathlib.Path(__file__).parent.parent / 'vectors'
 
@@ -54,6 +58,7 @@ def ecc_public(
 ) -> bytes:
     """TPM2B_PUBLIC of a P-256 key."""
     point = key.public_numbers()
+    size = (key.curve.key_size + 7) // 8
     return sized(
         struct.pack('>HHI', 0x23, name_alg, attributes)
         + sized(policy)
@@ -61,9 +66,67 @@ def ecc_public(
         + scheme
         + struct.pack('>H', curve)
         + kdf
-        + sized(point.x.to_bytes(32, 'big'))
-        + sized(point.y.to_bytes(32, 'big'))
+        + sized(point.x.to_bytes(size, 'big'))
+        + sized(point.y.to_bytes(size, 'big'))
     )
+
+
+def ecc_ek(key: ec.EllipticCurvePublicKey, **changed: Any) -> bytes:
+    """TPM2B_PUBLIC of an endorsement key on P-256 (L-2) or P-384 (H-3)."""
+    large = key.curve.key_size == 384
+    name_alg = 0x0C if large else 0x0B
+    fields = {
+        'attributes': EK_ATTRIBUTES | (0x40 if large else 0),
+        'symmetric': struct.pack('>HHH', 6, 256 if large else 128, 0x43),
+        'policy': (
+            templates.policy_b(name_alg)
+            if large
+            else templates.POLICY_A[name_alg]
+        ),
+        'name_alg': name_alg,
+        'curve': 4 if large else 3,
+    }
+    return ecc_public(key, **{**fields, **changed})
+
+
+def activate_ecc(
+    ek: ec.EllipticCurvePrivateKey,
+    name: bytes,
+    blob: bytes,
+    encrypted: bytes,
+    hash_name: str,
+) -> bytes:
+    """TPM2_ActivateCredential in software with an ECC endorsement key.
+
+    :raises ValueError: the credential is for another TPM or object.
+    """
+    size = (ek.curve.key_size + 7) // 8
+    data = encrypted[2:]
+    x, y = data[2 : 2 + size], data[4 + size :]
+    other = ec.EllipticCurvePublicNumbers(
+        int.from_bytes(x, 'big'), int.from_bytes(y, 'big'), ek.curve
+    ).public_key()
+    mine = ek.public_key().public_numbers().x.to_bytes(size, 'big')
+    seed = hashlib.new(
+        hash_name,
+        b'\0\0\0\1' + ek.exchange(ec.ECDH(), other) + b'IDENTITY\0' + x + mine,
+    ).digest()
+
+    def kdfa(label: bytes, context: bytes, bits: int) -> bytes:
+        data = b'\0\0\0\1' + label + b'\0' + context
+        data += struct.pack('>I', bits)
+        return hmac.digest(seed, data, hash_name)[: bits // 8]
+
+    (length,) = struct.unpack_from('>H', blob, 2)
+    mac, identity = blob[4 : 4 + length], blob[4 + length :]
+    key = kdfa(b'INTEGRITY', b'', len(seed) * 8)
+    if hmac.digest(key, identity + name, hash_name) != mac:
+        raise ValueError('integrity')
+    bits = 128 if hash_name == 'sha256' else 256
+    cipher = Cipher(
+        algorithms.AES(kdfa(b'STORAGE', name, bits)), modes.CFB(bytes(16))
+    ).decryptor()
+    return (cipher.update(identity) + cipher.finalize())[2:]
 
 
 def rsa_public(

@@ -222,6 +222,109 @@ class SwTpm:
                 digests=values,
             )
 
+    def nv_write(
+        self,
+        index: int,
+        data: bytes | None,
+        attributes: int | None = None,
+        size: int = 0,
+    ) -> None:
+        """Have an NV index as a maker does, in the place of another one.
+
+        :param data: None: it is defined, and never written.
+        :param attributes: TPMA_NV; default: anybody may read it.
+        """
+        self.nv_remove(index)
+        nv = constants.TPMA_NV
+        chosen = (
+            nv.AUTHREAD | nv.OWNERREAD if attributes is None else attributes
+        )
+        area = types.TPMS_NV_PUBLIC(
+            nvIndex=index,
+            nameAlg=constants.TPM2_ALG.SHA256,
+            attributes=chosen
+            | nv.PPWRITE
+            | nv.PPREAD
+            | nv.NO_DA
+            | nv.PLATFORMCREATE,
+            dataSize=size or len(data or b'') or 512,
+        )
+        with ESAPI(self.tcti) as esapi:
+            handle = esapi.nv_define_space(
+                auth=b'',
+                public_info=types.TPM2B_NV_PUBLIC(area),
+                auth_handle=constants.ESYS_TR.PLATFORM,
+            )
+            for start in range(0, len(data or b''), 512):
+                esapi.nv_write(
+                    nv_index=handle,
+                    data=(data or b'')[start : start + 512],
+                    offset=start,
+                    auth_handle=constants.ESYS_TR.PLATFORM,
+                )
+
+    def nv_remove(self, index: int) -> None:
+        """Have no such NV index."""
+        with ESAPI(self.tcti) as esapi:
+            _more, data = esapi.get_capability(
+                capability=constants.TPM2_CAP.HANDLES,
+                prop=index,
+                property_count=1,
+            )
+            if index in [int(one) for one in data.data.handles]:
+                esapi.nv_undefine_space(
+                    nv_index=esapi.tr_from_tpmpublic(index),
+                    auth_handle=constants.ESYS_TR.PLATFORM,
+                )
+
+    def password(self, hierarchy: str, value: bytes) -> None:
+        """Give a hierarchy that has no password one."""
+        with ESAPI(self.tcti) as esapi:
+            esapi.hierarchy_change_auth(
+                auth_handle=getattr(constants.ESYS_TR, hierarchy.upper()),
+                new_auth=value,
+            )
+
+    def evict(self, *handles: int) -> None:
+        """Have no keys at these persistent handles."""
+        with ESAPI(self.tcti) as esapi:
+            _more, data = esapi.get_capability(
+                capability=constants.TPM2_CAP.HANDLES,
+                prop=0x81000000,
+                property_count=254,
+            )
+            there = [int(one) for one in data.data.handles]
+            for handle in set(handles).intersection(there):
+                esapi.evict_control(
+                    auth=constants.ESYS_TR.OWNER,
+                    object_handle=esapi.tr_from_tpmpublic(handle),
+                    persistent_handle=handle,
+                )
+
+    def occupy(self, *handles: int) -> None:
+        """Have a key of somebody else at these persistent handles."""
+        area = types.TPM2B_PUBLIC.parse(
+            'ecc:ecdsa',
+            objectAttributes='fixedtpm|fixedparent|sensitivedataorigin|'
+            'userwithauth|sign',
+            nameAlg='sha256',
+        )
+        with ESAPI(self.tcti) as esapi:
+            made = esapi.create_primary(
+                in_sensitive=None,
+                in_public=area,
+                primary_handle=constants.ESYS_TR.OWNER,
+            )[0]
+            try:
+                for handle in handles:
+                    esapi.evict_control(
+                        auth=constants.ESYS_TR.OWNER,
+                        object_handle=made,
+                        persistent_handle=handle,
+                    )
+            finally:
+                esapi.flush_context(made)
+
     def transient_objects(self) -> int:
         """How many transient objects and sessions occupy the TPM."""
         found = 0

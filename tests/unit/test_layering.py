@@ -38,7 +38,8 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'api': PURE | {'conf', 'verifier'},
     'wsgi': PURE | {'conf', 'verifier', 'api'},
     'relying_party': PURE | {'conf', 'client', 'attester.socket_client'},
-    'osc': PURE | {'client'},
+    'starters': frozenset(),
+    'osc': PURE | {'client', 'starters'},
     'cmd': PURE | {'conf', 'client', 'tpm', 'attester', 'verifier', 'api'},
     # the door nova loads the driver through
     'nova.virt.korora': frozenset({'relying_party.driver'}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from korora_nova import errors
 from korora_nova.attester.check.outcome import (
@@ -21,7 +21,14 @@ from korora_nova.rats.signed.result import MAX_SKEW
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.rats.x509 import certificate, path
-from korora_nova.tpm.inspection import FOREIGN, FREE, HANDLES, Properties
+from korora_nova.tpm.inspection import (
+    FOREIGN,
+    FREE,
+    Endorsed,
+    Place,
+    Properties,
+)
+from korora_nova.tpm.persistent import whose
 
 _R = errors.Reason
 #: About the certificates above the EK's, not about it.
@@ -29,6 +36,8 @@ _OF_CHAIN = (_R.EK_CHAIN, _R.EK_VALIDITY, _R.EK_REVOKED, _R.EK_CRL)
 #: Difference of two clocks that is still called the same, seconds.
 _SMALL = 5.0
 _FIRMWARE = "the host's firmware setup"
+#: Seconds by which firmware may be slower than the kernel's clock says.
+_STARTED = 120.0
 
 
 def tpm(found: Properties) -> Result:
@@ -41,32 +50,45 @@ def tpm(found: Properties) -> Result:
     )
 
 
-def tpm_state(found: Properties, handles: Mapping[str, str]) -> Result:
-    """Passwords, hierarchies and lock-out that keep the agent from work."""
+def tpm_state(
+    found: Properties,
+    places: Mapping[str, Place],
+    given: Collection[str] = (),
+) -> Result:
+    """Passwords, hierarchies and lock-out that keep the agent from work.
+
+    :param given: hierarchies of which the agent has the password.
+    """
+    used = [name for name in found.passwords if name in given]
+    makes_keys = any(place.what == FREE for place in places.values())
     return result(
         'tpm-state',
-        'no passwords, hierarchies enabled, no lock-out',
-        _states(found, FREE in handles.values()),
+        (
+            f'passwords of {", ".join(used)} configured'
+            if used
+            else 'no passwords'
+        )
+        + ', hierarchies enabled, no lock-out',
+        _states(found, makes_keys, given),
     )
 
 
-def _states(found: Properties, makes_keys: bool) -> Iterator[Problem]:
+def _states(
+    found: Properties, makes_keys: bool, given: Collection[str]
+) -> Iterator[Problem]:
+    needed = ['endorsement', *(['owner'] if makes_keys else [])]
     for name in found.disabled:
         yield bad(
             f'the {name} hierarchy is disabled', f'enable it in {_FIRMWARE}'
         )
-    if 'endorsement' in found.passwords:
-        yield bad(
-            'the endorsement hierarchy has a password',
-            'take it away: tpm2_changeauth -c e -p PASSWORD',
-        )
-    if 'owner' in found.passwords and makes_keys:
-        yield bad(
-            'the owner hierarchy has a password, and keys are still to be '
-            'made persistent',
-            'take it away until the agent has enrolled: tpm2_changeauth '
-            '-c o -p PASSWORD',
-        )
+    for name in needed:
+        if name in found.passwords and name not in given:
+            yield bad(
+                f'the {name} hierarchy has a password, which the agent needs',
+                f'put it into the file of [attester] {name}_auth or into the '
+                f'systemd credential korora.{name}-auth, or take it away: '
+                f'tpm2_changeauth -c {name[0]} -p PASSWORD',
+            )
     if found.in_lockout:
         yield warn(
             'the TPM is in lock-out after wrong passwords; the keys of the '
@@ -75,32 +97,37 @@ def _states(found: Properties, makes_keys: bool) -> Iterator[Problem]:
         )
 
 
-def tpm_keys(handles: Mapping[str, str], room: int) -> Result:
+def tpm_keys(places: Mapping[str, Place], room: int) -> Result:
     """Whether the handles of the agent's keys are free, or have them.
 
     :param room: persistent objects that still fit.
     """
-    taken = [name for name, what in handles.items() if what == FOREIGN]
-    free = [name for name, what in handles.items() if what == FREE]
+    free = [name for name, place in places.items() if place.what == FREE]
     problems = [
         bad(
-            f'{name}: {HANDLES[name]:#x} is taken by another key',
-            'find out whose key it is; evict it only if nothing needs it, '
-            'and never one of the vendor',
+            f'{name}: {_shown(place.handles)} are taken by other keys',
+            whose(place.handles),
         )
-        for name in taken
+        for name, place in places.items()
+        if place.what == FOREIGN
     ]
     if len(free) > room:
         problems.append(
             bad(
                 f'the TPM has room for {room} more persistent keys, '
                 f'{len(free)} are needed',
-                'list what is there with tpm2_getcap handles-persistent, and '
-                'evict what nothing needs',
+                'list what is there with tpm2_getcap handles-persistent; '
+                'evict what your own applications need no more, and nothing '
+                'at 0x81010000 to 0x8101ffff or 0x81800000 to 0x81ffffff, '
+                'which may be of the maker',
             )
         )
     good = f'{", ".join(free)} to be made' if free else 'EK, SRK and AK there'
     return result('tpm-keys', good, problems)
+
+
+def _shown(handles: Sequence[int]) -> str:
+    return ' and '.join(f'{one:#x}' for one in handles)
 
 
 def pcr_banks(banks: Mapping[str, tuple[int, ...]]) -> Result:
@@ -121,8 +148,12 @@ def pcr_banks(banks: Mapping[str, tuple[int, ...]]) -> Result:
     return result('pcr-banks', f'sha256 complete; on: {names}', problems)
 
 
-def tpm_clock(clock: Clock) -> Result:
-    """Whether the TPM vouches for its clock and counters."""
+def tpm_clock(clock: Clock, since: float = 0.0, uptime: float = 0.0) -> Result:
+    """Whether the TPM vouches for its clock and counters.
+
+    :param since: seconds since the TPM was started.
+    :param uptime: seconds since this kernel was started.
+    """
     counters = (
         f'{clock.reset_count} resets, {clock.restart_count} restarts, '
         f'{clock.clock_ms // 3_600_000} hours of power'
@@ -137,32 +168,45 @@ def tpm_clock(clock: Clock) -> Result:
                 'so, look for losses of power',
             )
         )
+    if uptime - since > _STARTED:
+        problems.append(
+            warn(
+                f'the TPM was started {uptime - since:.0f} s after this '
+                'kernel: the host was suspended',
+                'after a suspend to memory nothing is lost; after '
+                'hibernation the registers have begun anew, and logs explain '
+                'them no more (ima-list is bad): reboot, and let hypervisors '
+                'not hibernate: systemctl mask hibernate.target',
+            )
+        )
     return result('tpm-clock', counters, problems)
 
 
-def ek_certificate(
-    cert: bytes | None, ek: objects.Public, now: datetime.datetime
-) -> Result:
-    """Whether there is a certificate, of this key, of the right kind.
-
-    :param cert: None: there is no NV index; empty: it was never written.
-    """
+def ek_certificate(found: Endorsed, now: datetime.datetime) -> Result:
+    """Whether there is a certificate, of this key, of the right kind."""
     check = 'ek-certificate'
-    if not cert:
-        why = 'has no EK certificate' if cert is None else 'was never written'
+    ek = objects.parse_public(found.public)
+    if not found.certificate:
         return result(
             check,
             '',
             [
-                bad(
-                    f'the NV index 0x01c00002 {why}',
+                warn(
+                    f'no EK certificate: there is none in {found.place}; '
+                    f'ek_hash {endorsement.uncertified_hash(ek)}, of the '
+                    "EK's name",
                     "get the certificate from the TPM's maker, or update the "
-                    'firmware of the TPM; without it the host cannot enrol',
+                    'firmware of the TPM, and name its file in [attester] '
+                    'ek_certificate. Without it the host is approved only '
+                    'with --uncertified: then only you vouch that the key is '
+                    'in a TPM',
                 )
             ],
         )
     try:
-        endorsement.verify_ek(cert, ek, endorsement.Endorsers(), now)
+        endorsement.verify_ek(
+            found.certificate, ek, endorsement.Endorsers(), now
+        )
     except errors.EvidenceError as exc:
         # Without anchors there is no path; that is for ek-chain to say.
         if exc.reason not in _OF_CHAIN:
@@ -172,22 +216,23 @@ def ek_certificate(
                 [
                     bad(
                         f'[{exc.reason}] {exc.message}',
-                        'was the TPM replaced, or its firmware updated? Ask '
-                        'its maker for the right certificate',
+                        'was the TPM replaced, or its firmware updated? Get '
+                        'the right certificate from its maker, and name its '
+                        'file in [attester] ek_certificate',
                     )
                 ],
             )
-    loaded = certificate.load(cert)
+    loaded = certificate.load(found.certificate)
     return result(
         check,
-        f'of this EK, issued by {path.shown(loaded.x509.issuer)}; ek_hash '
+        f'of this EK ({found.kind}), from {found.place}, issued by '
+        f'{path.shown(loaded.x509.issuer)}; ek_hash '
         f'{hashlib.sha256(loaded.der).hexdigest()}',
     )
 
 
 def ek_chain(
-    cert: bytes | None,
-    ek: objects.Public,
+    found: Endorsed,
     files: Mapping[str, bytes] | None,
     now: datetime.datetime,
 ) -> Result:
@@ -197,9 +242,9 @@ def ek_chain(
         service has them; None: there are none on this host.
     """
     check = 'ek-chain'
-    if not cert:
+    if not found.certificate:
         return result(check, '', [warn('there is no certificate to verify')])
-    issuer = path.shown(certificate.load(cert).x509.issuer)
+    issuer = path.shown(certificate.load(found.certificate).x509.issuer)
     if files is None:
         return result(
             check,
@@ -214,7 +259,13 @@ def ek_chain(
             ],
         )
     try:
-        endorsement.verify_ek(cert, ek, endorsement.Endorsers.read(files), now)
+        endorsement.verify_ek(
+            found.certificate,
+            objects.parse_public(found.public),
+            endorsement.Endorsers.read(files),
+            now,
+            found.chain,
+        )
     except errors.EvidenceError as exc:
         return result(
             check,
@@ -228,7 +279,8 @@ def ek_chain(
                 )
             ],
         )
-    return result(check, f'leads from {issuer} to an anchor')
+    own = f', over {len(found.chain)} of its own' if found.chain else ''
+    return result(check, f'leads from {issuer} to an anchor{own}')
 
 
 def clock(offset: float | None, whose: str) -> Result:

@@ -81,7 +81,8 @@ ADVICE: Mapping[str, str] = {
     _R.IMA_LOG_MISSING: 'boot {host} with ima_policy=tcb',
     _R.IMA_LOG_TRIMMED: 'reboot {host}, and let nothing trim its IMA list '
     'before the agent has attested what is trimmed',
-    _R.IMA_LOG_REPLAY: 'find out what extends PCR 10; reboot {host}',
+    _R.IMA_LOG_REPLAY: 'find out what extends PCR 10, or whether {host} was '
+    'hibernated, which starts the registers anew; reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
     _R.IMA_TEMPLATE: 'boot {host} with ima_template=ima-ng, or one of those '
     'that the policy names',

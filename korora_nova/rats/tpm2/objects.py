@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova import errors
 from korora_nova.rats.tpm2 import structure
-from korora_nova.rats.tpm2.algorithms import ALG_SHA256
+from korora_nova.rats.tpm2.algorithms import ALG_SHA256, ALG_SHA384
 from korora_nova.rats.tpm2.attest import (
     Attest,
     Clock,
@@ -103,17 +103,15 @@ AK_ATTRIBUTES = (
 EXTERNAL_ATTRIBUTES = structure.USER_WITH_AUTH | structure.SIGN
 #: Transit objects: opened by policy only.
 TRANSIT_ATTRIBUTES = structure.ADMIN_WITH_POLICY | structure.NO_DA
-# EK credential profile 2.x, template L-1 (B.3.3).
-_EK_ATTRIBUTES = (
-    _FIXED
-    | structure.ADMIN_WITH_POLICY
-    | structure.RESTRICTED
-    | structure.DECRYPT
-)
-#: PolicySecret(TPM_RH_ENDORSEMENT), EK credential profile B.6.2.
-EK_POLICY = bytes.fromhex(
-    '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa'
-)
+# What every endorsement key is, whatever its template.
+_EK_NEED = _FIXED | structure.RESTRICTED | structure.DECRYPT
+_EK_SYMMETRIC = (structure.AES_128_CFB, structure.AES_256_CFB)
+_EK_BITS = (2048, 3072, 4096)
+_EK_CURVES = (structure.CURVE_P256, structure.CURVE_P384)
+_EK_HASHES: dict[int, type[hashes.HashAlgorithm]] = {
+    ALG_SHA256: hashes.SHA256,
+    ALG_SHA384: hashes.SHA384,
+}
 
 _R = errors.Reason
 #: Longest secret that every TPM's ActivateCredential takes, bytes.
@@ -160,27 +158,35 @@ def check_msk(public: structure.Public) -> None:
 
 
 def check_ek(public: structure.Public) -> None:
-    """Insist on the RSA-2048 endorsement key of template L-1.
+    """Insist on an endorsement key: restricted, and of the TPM for good.
+
+    The templates of the EK credential profile are such keys, and so is what
+    a maker's own template in NV memory may make; its policy is the maker's.
 
     :raises EvidenceError: EK_MISMATCH.
     """
+    size = (
+        public.key_bits in _EK_BITS and public.exponent in (0, 65537)
+        if public.type == structure.ALG_RSA
+        else public.type == structure.ALG_ECC
+        and public.curve in _EK_CURVES
+        and public.kdf == structure.NULL
+    )
     ok = (
-        public.type == structure.ALG_RSA
-        and public.key_bits == 2048
-        and public.name_alg == ALG_SHA256
-        and public.exponent in (0, 65537)
-        and public.attributes == _EK_ATTRIBUTES
-        and public.auth_policy == EK_POLICY
-        and public.symmetric == structure.AES_128_CFB
+        size
+        and public.name_alg in _EK_HASHES
+        and public.attributes & (_EK_NEED | structure.SIGN) == _EK_NEED
+        and public.symmetric in _EK_SYMMETRIC
         and public.scheme == structure.NULL
     )
     if not ok:
         raise errors.EvidenceError(
             _R.EK_MISMATCH,
-            'The endorsement key is not an RSA-2048 key of template L-1.',
+            'The endorsement key is not of a supported kind: RSA of 2048, '
+            '3072 or 4096 bits, or ECC on P-256 or P-384; a restricted '
+            'decryption key that never leaves its TPM.',
         )
-    if not isinstance(_is_key(public, _R.EK_MISMATCH), rsa.RSAPublicKey):
-        raise errors.EvidenceError(_R.EK_MISMATCH)
+    _is_key(public, _R.EK_MISMATCH)
 
 
 def check_transit(public: structure.Public, policy: bytes) -> None:
@@ -270,9 +276,9 @@ def make_credential(
     secret: bytes,
     random: Callable[[int], bytes] = os.urandom,
 ) -> tuple[bytes, bytes]:
-    """TPM2_MakeCredential in software (part 1 sections 24 and B.10.4).
+    """TPM2_MakeCredential in software (part 1 sections 24, B.10.4, C.6.4).
 
-    :param ek: RSA-2048 endorsement key of template L-1.
+    :param ek: endorsement key.
     :param name: TPM name of the object that must be in the same TPM.
     :param secret: at most 32 bytes.
     :returns: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET.
@@ -282,28 +288,69 @@ def make_credential(
     check_ek(ek)
     if not 0 < len(secret) <= MAX_CREDENTIAL:
         raise ValueError('a credential has 1 to 32 bytes')
-    key = ek.key
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise errors.EvidenceError(_R.EK_MISMATCH)
-    seed = random(32)
-    encrypted_seed = key.encrypt(
-        seed,
-        padding.OAEP(
-            padding.MGF1(hashes.SHA256()), hashes.SHA256(), b'IDENTITY\0'
-        ),
+    key, algorithm = ek.key, _EK_HASHES[ek.name_alg]()
+    hash_name = algorithm.name
+    if isinstance(key, rsa.RSAPublicKey):
+        seed, encrypted = _rsa_seed(key, algorithm, random)
+    else:
+        seed, encrypted = _ecc_seed(key, hash_name)
+    assert ek.symmetric is not None
+    bits = ek.symmetric.details[0]
+    identity = _cfb(
+        _kdfa(hash_name, seed, b'STORAGE', name, bits // 8),
+        structure.sized(secret),
     )
-    identity = _cfb(_kdfa(seed, b'STORAGE', name, 16), structure.sized(secret))
+    size = algorithm.digest_size
     mac = hmac.digest(
-        _kdfa(seed, b'INTEGRITY', b'', 32), identity + name, 'sha256'
+        _kdfa(hash_name, seed, b'INTEGRITY', b'', size),
+        identity + name,
+        hash_name,
     )
     return (
         structure.sized(structure.sized(mac) + identity),
-        structure.sized(encrypted_seed),
+        structure.sized(encrypted),
     )
 
 
-def _kdfa(key: bytes, label: bytes, context: bytes, size: int) -> bytes:
-    """KDFa of part 1 section 11.4.10.2 with SHA-256; at most one block."""
+def _rsa_seed(
+    key: rsa.RSAPublicKey,
+    algorithm: hashes.HashAlgorithm,
+    random: Callable[[int], bytes],
+) -> tuple[bytes, bytes]:
+    """A seed, and what the TPM finds it in: OAEP, B.10.4."""
+    seed = random(algorithm.digest_size)
+    oaep = padding.OAEP(padding.MGF1(algorithm), algorithm, b'IDENTITY\0')
+    return seed, key.encrypt(seed, oaep)
+
+
+def _ecc_seed(
+    key: ec.EllipticCurvePublicKey, hash_name: str
+) -> tuple[bytes, bytes]:
+    """The same for ECC: one-pass ECDH, C.6.4; TPMS_ECC_POINT."""
+    size = (key.curve.key_size + 7) // 8
+    own = ec.generate_private_key(key.curve)
+    shared = own.exchange(ec.ECDH(), key)
+    mine, theirs = own.public_key().public_numbers(), key.public_numbers()
+    # KDFe, 11.4.10.3: H(counter || Z || label || PartyUInfo || PartyVInfo)
+    seed = hashlib.new(
+        hash_name,
+        struct.pack('>I', 1)
+        + shared
+        + b'IDENTITY\0'
+        + mine.x.to_bytes(size, 'big')
+        + theirs.x.to_bytes(size, 'big'),
+    ).digest()
+    point = b''.join(
+        structure.sized(number.to_bytes(size, 'big'))
+        for number in (mine.x, mine.y)
+    )
+    return seed, point
+
+
+def _kdfa(
+    hash_name: str, key: bytes, label: bytes, context: bytes, size: int
+) -> bytes:
+    """KDFa of part 1 section 11.4.10.2; at most one block."""
     return hmac.digest(
         key,
         struct.pack('>I', 1)
@@ -311,7 +358,7 @@ def _kdfa(key: bytes, label: bytes, context: bytes, size: int) -> bytes:
         + b'\0'
         + context
         + struct.pack('>I', size * 8),
-        hashlib.sha256,
+        hash_name,
     )[:size]
 
 

@@ -51,7 +51,8 @@ SIGN = 1 << 18
 #: Largest structure read, bytes.
 MAX_STRUCTURE = 4096
 
-_CURVES: dict[int, type[ec.EllipticCurve]] = {
+#: TPM_ECC_CURVE -> class of ``cryptography``.
+CURVES: dict[int, type[ec.EllipticCurve]] = {
     CURVE_P256: ec.SECP256R1,
     CURVE_P384: ec.SECP384R1,
 }
@@ -144,6 +145,7 @@ class Scheme:
 
 NULL = Scheme(ALG_NULL)
 AES_128_CFB = Scheme(ALG_AES, (128, ALG_CFB))
+AES_256_CFB = Scheme(ALG_AES, (256, ALG_CFB))
 ECDSA_SHA256 = Scheme(ALG_ECDSA, (ALG_SHA256,))
 
 
@@ -192,9 +194,9 @@ class Public:
                 return rsa.RSAPublicNumbers(
                     self.exponent or 65537, numbers[0]
                 ).public_key()
-            if self.type == ALG_ECC and self.curve in _CURVES:
+            if self.type == ALG_ECC and self.curve in CURVES:
                 return ec.EllipticCurvePublicNumbers(
-                    numbers[0], numbers[1], _CURVES[self.curve]()
+                    numbers[0], numbers[1], CURVES[self.curve]()
                 ).public_key()
         except ValueError:
             raise malformed('public: not a key') from None

@@ -76,13 +76,18 @@ class Search:
         self,
         certificates: Sequence[Certificate],
         marked: Collection[Certificate] = (),
+        offered: Sequence[Certificate] = (),
     ) -> None:
-        """:param marked: those of them that an operator calls anchors."""
+        """:param marked: those of them that an operator calls anchors.
+        :param offered: what the host gave: never anchors, and nobody's
+            revocation lists are verified with them.
+        """
         self._by_subject: dict[Hashable, list[Certificate]] = {}
         for cert in certificates:
             self._by_subject.setdefault(
                 names.comparable(cert.x509.subject), []
             ).append(cert)
+        self._offered = [one for one in offered if one not in certificates]
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._marked = frozenset(marked)
         self._ends: list[Path] = []
@@ -97,24 +102,40 @@ class Search:
         if len(path) >= MAX_PATH or not self._left:
             return
         self._left -= 1
+        last = path[-1]
+        if len(path) > 1 and self._marked_end(last):
+            yield path
+            return
         issuers = [
             issuer
-            for issuer in self.named(path[-1].x509.issuer)
-            if issuer not in path
-            and self._issued(path[-1], issuer, len(path) - 1)
+            for issuer in (
+                *self.named(last.x509.issuer),
+                *self._offered_named(last.x509.issuer),
+            )
+            if issuer not in path and self._issued(last, issuer, len(path) - 1)
         ]
-        if not issuers and len(path) > 1 and self._marked_end(path[-1]):
-            yield path
-        elif not issuers:
+        if not issuers:
             self._ends.append(path)
         for issuer in issuers:
-            longer = (*path, issuer)
-            if names.match(issuer.x509.issuer, issuer.x509.subject) and (
-                self.signed(issuer, issuer)
-            ):
-                yield longer
-            else:
-                yield from self.paths(longer)
+            yield from self._through((*path, issuer))
+
+    def _through(self, path: Path) -> Iterator[Path]:
+        """The same for a path whose last certificate may be a root."""
+        last = path[-1]
+        itself = names.match(last.x509.issuer, last.x509.subject) and (
+            self.signed(last, last)
+        )
+        if not itself:
+            yield from self.paths(path)
+        elif last not in self._offered:
+            yield path
+        else:
+            self._ends.append(path)
+
+    def _offered_named(self, name: x509.Name) -> list[Certificate]:
+        return [
+            one for one in self._offered if names.match(one.x509.subject, name)
+        ]
 
     def named(self, name: x509.Name) -> Sequence[Certificate]:
         """The certificates of this subject."""
@@ -164,6 +185,17 @@ class Search:
             )
         last = path[-1].x509
         issuer, subject = shown(last.issuer), shown(last.subject)
+        if path[-1] in self._offered and names.match(
+            last.issuer, last.subject
+        ):
+            return errors.EvidenceError(
+                errors.Reason.EK_CHAIN,
+                'The EK certificate chains to a root that only the TPM '
+                f'itself names: {subject}. Trust it, if it is the root of a '
+                'maker that you trust.',
+                place='ek_cert',
+                details={'want': issuer, 'got': 'a root in the TPM'},
+            )
         count = len(self.named(last.issuer))
         got = (
             f'{count} of that name, none of which signed it as an authority'

@@ -104,6 +104,7 @@ class TestBodies(BadInputTestCase):
 
     #: What has a body that may be large: one that is too large.
     LARGE = {
+        'enrolment': (256 << 10) + 1,
         'evidence': 60 << 20,
         'documents': 60 << 20,
         'policies': (128 << 20) + 1,
@@ -372,25 +373,38 @@ class TestFields(BadInputTestCase):
             yield _replaced(document, path, _ABSENT)
         yield {**document, 'unknown': 1}
 
-    def test_enrolment(self):
+    def enrolment(self):
         host = self.stranger('h1')
-        document = {
+        return {
             'version': 1,
             'ek_cert': agent.b64(host.ek_cert),
             'ek_public': agent.b64(host.ek_public),
             'ak_public': agent.b64(host.tpm.ak_public),
             'srk_public': agent.b64(host.tpm.srk_public),
         }
+
+    def enrol(self, document):
+        return self.post(
+            '/v1/hosts/h1/enrolment',
+            body=_dumps(document),
+            content_type='application/json',
+        )
+
+    def test_enrolment(self):
+        document = self.enrolment()
         for mutated in self.mutations(document):
-            if mutated == document:
+            # Without a certificate a host waits for somebody to vouch for it.
+            if mutated == document or mutated.get('ek_cert') == '':
                 continue
-            self.assert_refused(
-                self.post(
-                    '/v1/hosts/h1/enrolment',
-                    body=_dumps(mutated),
-                    content_type='application/json',
-                )
-            )
+            self.assert_refused(self.enrol(mutated))
+
+    def test_certificates_that_a_host_offers(self):
+        """They may be anything of their form, and only help."""
+        document = self.enrolment()
+        for value in (*STRANGE, *([one] for one in STRANGE)):
+            answer = self.enrol({**document, 'ek_chain': value})
+            if answer.status_code != 200:
+                self.assert_refused(answer)
 
     def test_evidence(self):
         host = self.host('h1')

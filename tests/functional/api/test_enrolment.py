@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows 1 and 2 of the protocol: a host's name and its TPM, bound once."""
 
+import base64
+import hashlib
+
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.functional.api import base
-from tests.support import agent, service, simulator
+from tests.support import agent, makers, service, simulator
 
 
 class TestEnrolment(base.ApiTestCase):
@@ -145,6 +148,123 @@ class TestEnrolment(base.ApiTestCase):
             host.ask_credential(ek_public=agent.b64(host.tpm.ak_public))
         with self.refused('QUOTE_MALFORMED'):
             host.ask_credential(ak_public=agent.b64(b'\0\x01x'))
+
+
+class TestEndorsement(base.ApiTestCase):
+    """Endorsement keys of other kinds, and without a certificate."""
+
+    def uncertified(self, name='h1'):
+        host = self.stranger(name)
+        host.ek_cert = b''
+        ek_name = simulator.name_of(host.ek_public)
+        return host, hashlib.sha256(ek_name).hexdigest()
+
+    def test_no_certificate(self):
+        host, ek_hash = self.uncertified()
+        self.assertEqual('pending', host.enrol())
+        shown = self.admin.get_host('h1')
+        self.assertEqual(
+            (ek_hash, False), (shown['ek_hash'], shown['certified'])
+        )
+        with self.refused('IDENTITY_UNCERTIFIED'):
+            self.admin.approve_host('h1', ek_hash)
+        with self.refused('HOST_PENDING'):
+            host.challenge()
+        with self.refused('IDENTITY_CONFLICT'):
+            self.admin.approve_host('h1', 'ab' * 32, uncertified=True)
+        shown = self.admin.approve_host('h1', ek_hash, uncertified=True)
+        self.assertEqual('approved', shown['status'])
+        host.attest_now()
+        self.assertEqual('approved', host.enrol())
+        # After an eviction, too, somebody has to say so.
+        self.admin.evict_host('h1', 'gone')
+        with self.refused('IDENTITY_UNCERTIFIED'):
+            self.admin.approve_host('h1', ek_hash)
+
+    def test_no_certificate_is_never_approved_beforehand(self):
+        host, ek_hash = self.uncertified()
+        self.admin.approve_host('h1', ek_hash, uncertified=True)
+        self.assertEqual('pending', host.enrol())
+        with self.refused('HOST_PENDING'):
+            host.challenge()
+
+    def test_a_certified_host_cannot_do_without(self):
+        self.host('h1')
+        again, _ = self.uncertified()
+        with self.refused('IDENTITY_CONFLICT'):
+            again.ask_credential()
+        with self.refused('IDENTITY_CONFLICT'):
+            self.uncertified('h2')[0].ask_credential(
+                ek_public=agent.b64(again.ek_public)
+            )
+
+    def test_vouching_for_a_certified_host_changes_nothing(self):
+        host = self.stranger('h1')
+        host.enrol()
+        self.assertIs(
+            None, self.admin.approve_host('h0', 'ab' * 32)['certified']
+        )
+        shown = self.admin.approve_host('h1', host.ek_hash, uncertified=True)
+        self.assertIs(True, shown['certified'])
+
+    def test_ecc(self):
+        """P-256 and P-384, the latter with a name of SHA-384."""
+        for curve, hash_name in (
+            (ec.SECP256R1(), 'sha256'),
+            (ec.SECP384R1(), 'sha384'),
+        ):
+            for certified in (True, False):
+                name = f'{hash_name}-{certified}'
+                key = ec.generate_private_key(curve)
+                host = self.stranger(name)
+                host.ek_public = simulator.ecc_ek(key.public_key())
+                host.ek_cert = (
+                    self.korora.vendor.certify(key.public_key())
+                    if certified
+                    else b''
+                )
+                answer = host.ask_credential()
+                proof = simulator.activate_ecc(
+                    key,
+                    host.tpm.ak_name,
+                    base64.b64decode(answer['credential']),
+                    base64.b64decode(answer['secret']),
+                    hash_name,
+                )
+                host.api.prove(name, agent.b64(proof))
+                shown = self.admin.get_host(name)
+                self.assertEqual(certified, shown['certified'])
+                shown = self.admin.approve_host(
+                    name, shown['ek_hash'], uncertified=not certified
+                )
+                self.assertEqual('approved', shown['status'])
+                host.attest_now()
+                with self.refused('IDENTITY_CONFLICT'):
+                    host.name = 'other'
+                    host.ask_credential()
+
+    def test_intermediates_of_the_tpm(self):
+        """They lead to a root of the operator's, and are none."""
+        vendor = self.korora.vendor
+        maker = makers.Authority('maker')
+        maker.key, maker.name = vendor.key, vendor.name
+        self.korora.clock.advance(makers.NOW.timestamp() - service.START)
+        middle = makers.Authority('middle', maker)
+        host = self.stranger('h1')
+        host.ek_cert = middle.certify(host.ek.public_key())
+        with self.refused('EK_CHAIN'):
+            host.ask_credential()
+        host.ask_credential(ek_chain=[agent.b64(middle.der)])
+        own = makers.Authority('own')
+        host.ek_cert = own.certify(host.ek.public_key())
+        with self.refused('EK_CHAIN'):
+            host.ask_credential(ek_chain=[agent.b64(own.der)])
+
+    def test_too_many_intermediates(self):
+        host = self.stranger('h1')
+        with self.refused('INVALID_REQUEST'):
+            host.ask_credential(ek_chain=[agent.b64(b'x')] * 17)
+        host.ask_credential(ek_chain=[agent.b64(b'x')] * 16)
 
 
 class TestHosts(base.ApiTestCase):

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies before they count: tried on the fleet, learned from hosts."""
 
+import io
+import json
+import pathlib
+import types
 from unittest import mock
 
+import fixtures
 import sqlalchemy as sa
 
+from korora_nova.osc import policy as osc
 from korora_nova.verifier.appraisal import rehearsal
 from korora_nova.verifier.db import models
 from tests.functional.api import base
@@ -193,6 +199,42 @@ class RehearsalTest(base.ApiTestCase):
         for host in (one, two):
             host.attest_now()
             self.assertEqual('affirming', self.tier(host.name))
+
+    def command(self, command: type, *argv: str, code: int = 0):
+        """A command of the plugin, on this service."""
+        out = io.StringIO()
+        manager = types.SimpleNamespace(attestation=self.admin)
+        app = types.SimpleNamespace(
+            client_manager=manager, stdout=out, options=None
+        )
+        made = command(app, None)
+        options = made.get_parser('x').parse_args([*argv, '-f', 'json'])
+        self.assertEqual(code, made.run(options))
+        return json.loads(out.getvalue())
+
+    def test_commands(self) -> None:
+        one, two = self.stranger('h1'), self.stranger('h2')
+        for host in (one, two):
+            host.join(self.admin)
+            host.attest_now()
+        path = self.useFixture(fixtures.TempDir()).join('files.json')
+        pathlib.Path(path).write_text(json.dumps(FILES))
+        argv = ('--file', path, '--learn', 'h1')
+        shown = self.command(osc.CreatePolicy, *argv, '--dry-run')
+        self.assertEqual(
+            (2, 2, []),
+            (shown['hosts'], shown['satisfied'], shown['would_fall']),
+        )
+        self.assertEqual([], self.admin.list_policies())
+        self.command(osc.CreatePolicy, *argv, '--yes')
+        for host in (one, two):
+            host.attest_now()
+        shown = self.command(osc.CheckPolicy, 'files')
+        self.assertEqual((2, 2), (shown['hosts'], shown['satisfied']))
+        self.admin.create_policy({**OFF, 'hosts': ['other']})
+        shown = self.command(osc.CheckPolicy, 'secure', '--all', code=2)
+        self.assertEqual(['h1', 'h2'], shown['would_fall'])
+        self.assertEqual({'SECURE_BOOT_OFF': ['h1', 'h2']}, shown['reasons'])
 
     def wanted(self, answer, **more: object) -> list[dict[str, object]]:
         return [

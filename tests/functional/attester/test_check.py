@@ -170,31 +170,69 @@ class CheckTest(testtools.TestCase):
             )
         before = self.content()
         tpm = device.Tpm(self.hardware.tcti)
-        self.assertEqual('free', inspection.handles(tpm)['EK'])
-        made = inspection.endorsement_key(tpm)
+        self.assertEqual('free', inspection.found_keys(tpm).places['EK'].what)
+        made = inspection.found_keys(tpm).endorsed.public
         self.assertEqual(before, self.content())
-        self.assertEqual(1, tpm.count['flushcontext'])
+        self.assertEqual(2, tpm.count['flushcontext'])
         with tpm.operation() as operation:
             self.assertEqual(made, keys.provision(operation).ek_public)
         self.assertEqual(
             dict.fromkeys(('EK', 'SRK', 'AK'), 'ours'),
-            inspection.handles(tpm),
+            {
+                name: place.what
+                for name, place in inspection.found_keys(tpm).places.items()
+            },
         )
-        self.assertEqual(made, inspection.endorsement_key(tpm))
+        self.assertEqual(made, inspection.found_keys(tpm).endorsed.public)
 
-    def test_a_handle_that_is_taken(self) -> None:
+    def taken(self, *places: int) -> dict[str, str]:
+        """What is said if keys of others are there."""
         with ESAPI(self.hardware.tcti) as esapi:
             made = esapi.create_primary(
                 in_sensitive=None,
                 in_public=templates.srk(),
                 primary_handle=ESYS_TR.OWNER,
             )[0]
-            esapi.evict_control(
-                auth=ESYS_TR.OWNER,
-                object_handle=made,
-                persistent_handle=keys.AK_HANDLE,
-            )
+            for place in places:
+                esapi.evict_control(
+                    auth=ESYS_TR.OWNER,
+                    object_handle=made,
+                    persistent_handle=place,
+                )
             esapi.flush_context(made)
+        return self.check()[1]['tpm-keys']
+
+    def test_a_handle_that_is_taken(self) -> None:
+        """The spare one is used."""
+        found = self.taken(keys.AK_HANDLE)
+        self.assertEqual('ok', found['level'], found)
+
+    def test_both_handles_are_taken(self) -> None:
+        found = self.taken(*keys.AK_PLACES)
+        self.assertEqual('bad', found['level'])
+        self.assertIn('AK: 0x81010020 and 0x81010022', found['text'])
+        self.assertNotIn('evict', found['advice'])
+
+    def test_a_password_from_a_credential(self) -> None:
+        with ESAPI(self.hardware.tcti) as esapi:
+            esapi.hierarchy_change_auth(
+                auth_handle=ESYS_TR.OWNER, new_auth=b'secret'
+            )
         _, found = self.check()
-        self.assertEqual('bad', found['tpm-keys']['level'])
-        self.assertIn('AK: 0x81010020 is taken', found['tpm-keys']['text'])
+        self.assertEqual('bad', found['tpm-state']['level'])
+        secret = self.directory / 'auth'
+        secret.write_text('secret\n')
+        text = self.config.read_text()
+        for name, level, word in (
+            (secret, 'ok', 'configured'),
+            (self.directory / 'none', 'bad', 'No such file'),
+        ):
+            self.config.write_text(
+                text.replace(
+                    '[service_auth]', f'owner_auth = {name}\n[service_auth]'
+                )
+            )
+            _, found = self.check()
+            self.assertEqual(level, found['tpm-state']['level'], found)
+            self.assertIn(word, found['tpm-state']['text'])
+            self.assertNotIn('secret', json.dumps(self.said))

@@ -26,14 +26,22 @@ from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.signed import keys
 from korora_nova.relying_party import drift
-from korora_nova.tpm.inspection import Properties
-from tests.support import vectors
+from korora_nova.tpm.inspection import Endorsed, Place, Properties
+from tests.support import makers, vectors
+from tests.support import simulator as sim
+from tests.unit.rats.x509.base import EK
 
 HOST = 'host/debian-12'
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)
 GOOD = Properties('IFX', 0x10, 159, (), (), False, 7)
-FRESH = {'EK': 'free', 'SRK': 'free', 'AK': 'free'}
-USED = {'EK': 'ours', 'SRK': 'ours', 'AK': 'ours'}
+PLACES = {
+    'EK': (0x81010001, 0x81010021),
+    'SRK': (0x81000010, 0x81000011),
+    'AK': (0x81010020, 0x81010022),
+}
+FRESH = {name: Place('free', at) for name, at in PLACES.items()}
+USED = {name: Place('ours', at) for name, at in PLACES.items()}
+TAKEN = {name: Place('foreign', at) for name, at in PLACES.items()}
 AGENT = settings.AgentSettings(
     'h1', '192.0.2.1', 'h1', '/run/a', '/etc/k', ('nova',), True, 0o600
 )
@@ -70,22 +78,39 @@ class TpmTest(CheckTest):
             (Level.OK, USED, {'passwords': ('owner', 'lockout')}, ''),
             (Level.BAD, FRESH, {'passwords': ('owner',)}, 'owner'),
             (Level.BAD, USED, {'passwords': ('endorsement',)}, '-c e'),
+            (Level.BAD, USED, {'passwords': ('endorsement',)}, 'korora.'),
             (Level.BAD, USED, {'disabled': ('endorsement',)}, 'disabled'),
             (Level.WARN, USED, {'in_lockout': True}, 'lock-out'),
         ):
             found = dataclasses.replace(GOOD, **changes)
             self.assertSays(tpm_checks.tpm_state(found, handles), level, word)
 
+    def test_passwords_that_the_agent_has(self):
+        both = ('owner', 'endorsement')
+        found = dataclasses.replace(GOOD, passwords=both)
+        for given, level in (
+            (both, Level.OK),
+            (('owner',), Level.BAD),
+            (('endorsement',), Level.BAD),
+        ):
+            self.assertSays(
+                tpm_checks.tpm_state(found, FRESH, given), level, 'password'
+            )
+
     def test_keys(self):
         self.assertSays(tpm_checks.tpm_keys(FRESH, 3), Level.OK, 'to be made')
         self.assertSays(tpm_checks.tpm_keys(USED, 0), Level.OK)
         self.assertSays(tpm_checks.tpm_keys(FRESH, 2), Level.BAD, 'room')
         self.assertSays(
-            tpm_checks.tpm_keys({**USED, 'AK': 'foreign'}, 3),
+            tpm_checks.tpm_keys({**USED, 'SRK': TAKEN['SRK']}, 3),
             Level.BAD,
-            '0x81010020',
-            'never one of the vendor',
+            '0x81000010 and 0x81000011',
+            'evict one',
         )
+        for name in ('EK', 'AK'):
+            found = tpm_checks.tpm_keys({**USED, name: TAKEN[name]}, 3)
+            self.assertSays(found, Level.BAD, 'maker', 'leave it')
+            self.assertNotIn('evict', found.advice)
 
     def test_banks(self):
         for level, banks in (
@@ -104,6 +129,16 @@ class TpmTest(CheckTest):
             'TPM_CLOCK_UNSAFE',
         )
 
+    def test_a_host_that_was_suspended(self):
+        clock = Clock(1, 2, 3, True)
+        self.assertSays(tpm_checks.tpm_clock(clock, 500, 480), Level.OK)
+        self.assertSays(
+            tpm_checks.tpm_clock(clock, 60, 86_400),
+            Level.WARN,
+            'hibernation',
+            'reboot',
+        )
+
     def test_clock(self):
         for level, offset in (
             (Level.OK, 1.0),
@@ -114,11 +149,43 @@ class TpmTest(CheckTest):
             self.assertSays(tpm_checks.clock(offset, 'Keystone'), level)
 
     def test_no_certificate(self):
-        for cert, word in ((None, 'has no'), (b'', 'never written')):
-            found = tpm_checks.ek_certificate(cert, None, NOW)
-            self.assertSays(found, Level.BAD, word)
+        ek = sim.rsa_public(EK.public_key())
+        found = Endorsed(ek, 'L-1', b'', (), 'the NV index 0x01c00002')
+        self.assertSays(
+            tpm_checks.ek_certificate(found, NOW),
+            Level.WARN,
+            '0x01c00002',
+            hashlib.sha256(sim.name_of(ek)).hexdigest(),
+            '--uncertified',
+        )
+        self.assertSays(tpm_checks.ek_chain(found, {}, NOW), Level.WARN)
+
+    def test_certificate_of_another_key(self):
+        other = ec.generate_private_key(ec.SECP256R1()).public_key()
+        root = makers.Authority('root')
+        found = Endorsed(
+            sim.ecc_ek(other),
+            'L-2',
+            root.certify(EK.public_key()),
+            (),
+            'the NV index 0x01c0000a',
+        )
+        self.assertSays(
+            tpm_checks.ek_certificate(found, NOW),
+            Level.BAD,
+            'EK_MISMATCH',
+            '[attester] ek_certificate',
+        )
+
+    def test_chain_of_the_tpm_s_own(self):
+        root = makers.Authority('root')
+        middle = makers.Authority('middle', root)
+        ek = sim.rsa_public(EK.public_key())
+        cert = middle.certify(EK.public_key())
+        for chain, level in (((middle.der,), Level.OK), ((), Level.BAD)):
+            found = Endorsed(ek, 'L-1', cert, chain, 'there')
             self.assertSays(
-                tpm_checks.ek_chain(cert, None, {}, NOW), Level.WARN
+                tpm_checks.ek_chain(found, {'root.pem': root.pem}, NOW), level
             )
 
 

@@ -43,12 +43,13 @@ class CommandTest(testtools.TestCase):
                 method, URL + path, json=body, status_code=code
             )
 
-    def run_command(self, command: type, *argv: str) -> str:
+    def run_command(self, command: type, *argv: str, code: int = 0) -> str:
         """Parse and run; returns what was printed."""
         made = command(self.app, None)
         options = made.get_parser('attestation').parse_args(list(argv))
-        self.assertEqual(0, made.run(options))
+        self.assertEqual(code, made.run(options))
         return self.app.stdout.getvalue()
 
-    def run_json(self, command: type, *argv: str) -> typing.Any:
-        return json.loads(self.run_command(command, *argv, '-f', 'json'))
+    def run_json(self, command: type, *argv: str, code: int = 0) -> typing.Any:
+        printed = self.run_command(command, *argv, '-f', 'json', code=code)
+        return json.loads(printed)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
+import io
 import time
 
+import fixtures
 import jwt
 import requests
 from osc_lib import exceptions
@@ -123,6 +125,28 @@ class TestHost(CommandTest):
         self.assertEqual('', self.http.last_request.query)
         self.run_command(host.DeleteHost, 'h1', '--force')
         self.assertEqual('force=true', self.http.last_request.query)
+
+
+class TestUncertified(CommandTest):
+    def test_what_is_lost_is_said(self) -> None:
+        said = io.StringIO()
+        self.useFixture(fixtures.MonkeyPatch('sys.stderr', said))
+        self.answer(
+            'PUT', '/v1/hosts/h1/approval', {**HOST, 'certified': False}
+        )
+        self.run_json(host.ApproveHost, 'h1', 'ab' * 32, '--uncertified')
+        self.assertEqual(
+            {'ek_hash': 'ab' * 32, 'uncertified': True},
+            self.http.last_request.json(),
+        )
+        self.assertIn('No TPM maker vouches for h1', said.getvalue())
+
+    def test_others_are_approved_as_ever(self) -> None:
+        self.answer(
+            'PUT', '/v1/hosts/h1/approval', {**HOST, 'certified': True}
+        )
+        self.run_json(host.ApproveHost, 'h1', 'ab' * 32)
+        self.assertEqual({'ek_hash': 'ab' * 32}, self.http.last_request.json())
 
 
 class TestErrors(CommandTest):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 import unittest
 from unittest import mock
 
@@ -28,12 +29,13 @@ class EndorsementTest(unittest.TestCase):
         cls.cert = cls.root.certify()
         cls.endorsers = read([cls.root.pem, cls.middle.pem])
 
-    def verify(self, cert, roots=None, ek=None, now=NOW):
+    def verify(self, cert, roots=None, ek=None, now=NOW, chain=()):
         return endorsement.verify_ek(
             cert,
             ek or self.ek,
             self.endorsers if roots is None else read(roots),
             now,
+            chain,
         )
 
     def refused(self, reason, *args, **kwargs):
@@ -242,6 +244,104 @@ class EndorsementTest(unittest.TestCase):
         search = certpath.Search(read(files).certificates)
         leaf = certificate.load(many[0].certify())
         self.assertEqual([], list(search.paths((leaf,))))
+
+    # Certificates that the host offers
+
+    def test_offered_intermediates(self):
+        leaf = self.middle.certify()
+        self.refused('EK_CHAIN', leaf, [self.root.pem])
+        self.verify(leaf, [self.root.pem], chain=[self.middle.der])
+        self.verify(
+            leaf,
+            [self.root.pem],
+            chain=[b'rubbish', b'', self.root.der, self.middle.der],
+        )
+
+    def test_offered_roots_are_no_anchors(self):
+        mine = Authority('mine')
+        below = Authority('below', mine)
+        for leaf, chain in (
+            (mine.certify(), [mine.der]),
+            (below.certify(), [below.der, mine.der]),
+        ):
+            found = self.refused(
+                'EK_CHAIN', leaf, [self.root.pem], chain=chain
+            )
+            self.assertIn('only the TPM itself names', found.message)
+        # The operator's copy of the same certificate is one.
+        self.verify(mine.certify(), [mine.pem], chain=[mine.der])
+
+    def test_offered_certificates_obey_the_same_rules(self):
+        for bad in (
+            Authority('m', self.root, ca=False),
+            Authority('m', self.root, sign=False),
+            Authority('m', self.root, until=NOW - DAY / 2),
+        ):
+            with self.assertRaises(errors.EvidenceError):
+                self.verify(bad.certify(), [self.root.pem], chain=[bad.der])
+        short = Authority('short', path=0)
+        middle = Authority('m', short)
+        lowest = Authority('l', middle)
+        self.refused(
+            'EK_CHAIN',
+            lowest.certify(),
+            [short.pem],
+            chain=[middle.der, lowest.der],
+        )
+
+    def test_a_marked_anchor_stays_one(self):
+        """Although the TPM has the certificate of its issuer."""
+        leaf = self.middle.certify()
+        files = {'m.anchor.pem': self.middle.pem}
+        self.verify(leaf, files)
+        self.verify(leaf, files, chain=[self.root.der])
+
+    def test_revocation_lists_are_the_operator_s(self):
+        """A key that the TPM offers under the issuer's name hides none."""
+        other = Authority('root')
+        forged = self.root.crl(signer=other)
+        files = {'root.pem': self.root.pem, 'list.crl': forged}
+        leaf = self.root.certify()
+        self.refused('EK_CRL', leaf, files)
+        self.refused('EK_CRL', leaf, files, chain=[other.der])
+        revoked = self.root.crl(
+            x509.load_der_x509_certificate(self.middle.der)
+        )
+        self.refused(
+            'EK_REVOKED',
+            self.middle.certify(),
+            {'root.pem': self.root.pem, 'list.crl': revoked},
+            chain=[self.middle.der],
+        )
+
+    def test_chain_of_nv_indices(self):
+        one, two = self.root.der, self.middle.der
+        for data, found in (
+            ([], []),
+            ([b''], []),
+            ([one], [one]),
+            ([one + two], [one, two]),
+            ([one[:7], one[7:] + two], [one, two]),
+            ([one + bytes(9), b'\xff' * 9 + two], [one, two]),
+            ([one, b'rubbish', two], [one]),
+            ([one + two[:-1]], [one]),
+            ([b'\x30\x80'], []),
+            ([one] * 17, [one] * 16),
+        ):
+            self.assertEqual(found, endorsement.chain(data))
+
+    def test_hash_of_a_key_without_certificate(self):
+        self.assertEqual(
+            hashlib.sha256(self.ek.name).hexdigest(),
+            endorsement.uncertified_hash(self.ek),
+        )
+
+    def test_ecc_keys(self):
+        for curve in (ec.SECP256R1(), ec.SECP384R1()):
+            key = ec.generate_private_key(curve).public_key()
+            ek = objects.parse_public(sim.ecc_ek(key))
+            self.verify(self.root.certify(key=key), ek=ek)
+            self.refused('EK_MISMATCH', self.root.certify(), ek=ek)
 
     def test_unknown_critical_extension(self):
         odd = x509.UnrecognizedExtension(

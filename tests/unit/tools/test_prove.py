@@ -11,9 +11,10 @@ import unittest
 from unittest import mock
 
 from korora_tools import checkout
-from korora_tools.prove import cli, open_faults
+from korora_tools.prove import cli, field, open_faults
 from korora_tools.structure import figures
 from korora_tools.test import stream, suites
+from tests.field import Case
 from tests.support import faults as marks
 
 
@@ -45,6 +46,60 @@ class ClaimsTest(unittest.TestCase):
             self.assertIsInstance(claim.NEEDS_SETUP, bool)
             claim.add_options(argparse.ArgumentParser())
             self.assertTrue(callable(claim.prove))
+
+
+class FieldTest(ProveTestCase):
+    def test_says_what_is_built_and_what_is_not_shown(self):
+        code, text, report = self.prove('field', '--without-tpm')
+        self.assertEqual({}, report['wrong'])
+        self.assertEqual({'built'}, {row['source'] for row in report['hosts']})
+        for row in report['hosts']:
+            self.assertTrue(row['affirming'] and row['tampered_refused'])
+            self.assertIn('was not booted', row['how'])
+        cases, advices = report['field_cases'], report['advice']
+        self.assertEqual(cases['n'], cases['right'])
+        self.assertGreaterEqual(cases['n'], field.CASES)
+        self.assertEqual(advices['reasons'], advices['helps'])
+        # It does not hold as long as something is missing.
+        self.assertEqual(1, code)
+        self.assertIn('No host is "recorded"', report['not_shown'][0])
+        self.assertIn(report['not_shown'][0], text)
+
+    def test_what_is_wrong_is_counted(self):
+        def fails():
+            raise AssertionError('want x, got y')
+
+        case = Case('4-99', 4, 'https://example.org', 'something', fails)
+        found, wrong = field.field_cases([case])
+        self.assertEqual((1, 0), (found['n'], found['right']))
+        self.assertIn('want x, got y', wrong['4-99'])
+        self.assertFalse(
+            field.holds(
+                {
+                    'hosts': [],
+                    'field_cases': found,
+                    'advice': {'reasons': 1, 'tried': 1, 'helps': 1},
+                    'not_shown': [],
+                }
+            )
+        )
+
+    def test_a_host_that_passes_although_it_was_tampered_with(self):
+        report = {
+            'hosts': [{'affirming': True, 'tampered_refused': True}],
+            'field_cases': {'n': 25, 'right': 25},
+            'advice': {'reasons': 1, 'tried': 1, 'helps': 1},
+            'not_shown': [],
+        }
+        self.assertTrue(field.holds(report))
+        for change in (
+            {'hosts': [{'affirming': True, 'tampered_refused': False}]},
+            {'hosts': [{'affirming': False, 'tampered_refused': True}]},
+            {'field_cases': {'n': 24, 'right': 24}},
+            {'advice': {'reasons': 2, 'tried': 1, 'helps': 1}},
+            {'not_shown': ['x']},
+        ):
+            self.assertFalse(field.holds({**report, **change}))
 
 
 class StructureTest(ProveTestCase):

@@ -12,6 +12,7 @@ from korora_tools import command
 #: The claims, and the module that shows each.
 CLAIMS = {
     'faults': 'korora_tools.prove.faults',
+    'field': 'korora_tools.prove.field',
     'life': 'korora_tools.prove.life',
     'model': 'korora_tools.prove.model',
     'open-faults': 'korora_tools.prove.open_faults',

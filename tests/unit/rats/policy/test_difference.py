@@ -305,7 +305,8 @@ class DifferenceTest(unittest.TestCase):
             (
                 '',
                 'It does not replay',
-                'find out what extends PCR 10; reboot h3',
+                'find out what extends PCR 10, or whether h3 was hibernated, '
+                'which starts the registers anew; reboot h3',
             ),
             (found.rule, found.what, found.advice),
         )

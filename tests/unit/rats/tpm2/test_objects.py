@@ -194,12 +194,29 @@ class KindsTest(unittest.TestCase):
     def test_ek(self):
         good = sim.rsa_public(self.ek.public_key())
         objects.check_ek(objects.parse_public(good))
+        large = ec.generate_private_key(ec.SECP384R1()).public_key()
+        for fine in (
+            # the maker's own policy, of a template in NV memory
+            sim.rsa_public(self.ek.public_key(), policy=bytes(32)),
+            sim.ecc_ek(self.key),
+            sim.ecc_ek(large),
+        ):
+            objects.check_ek(objects.parse_public(fine))
+        for bit in (1, 4, 5, 16, 17, 18):
+            wrong = sim.EK_ATTRIBUTES ^ 1 << bit
+            self.refused(
+                'EK_MISMATCH',
+                objects.check_ek,
+                sim.rsa_public(self.ek.public_key(), wrong),
+            )
         for bad in (
             sim.rsa_public(self.ek.public_key(), 0),
-            sim.rsa_public(self.ek.public_key(), policy=bytes(32)),
-            sim.ecc_public(
-                self.key, sim.EK_ATTRIBUTES, symmetric=sim.AES_128_CFB
-            ),
+            sim.ecc_public(self.key, sim.EK_ATTRIBUTES),
+            sim.ecc_ek(self.key, scheme=sim.ECDSA_SHA256),
+            sim.ecc_ek(self.key, kdf=struct.pack('>HH', 0x20, 0x0B)),
+            sim.ecc_ek(self.key, curve=5),
+            sim.ecc_ek(self.key, name_alg=0x0D),
+            sim.ecc_ek(self.key, curve=4),  # no point of it
         ):
             self.refused('EK_MISMATCH', objects.check_ek, bad)
 
@@ -248,6 +265,24 @@ class MakeCredentialTest(unittest.TestCase):
         super().setUp()
         self.key = rsa.generate_private_key(65537, 2048)
         self.ek = objects.parse_public(sim.rsa_public(self.key.public_key()))
+
+    def test_ecc_keys(self):
+        """What a TPM finds with its private key: C.6.4."""
+        name, secret = b'\0\x0b' + bytes(32), bytes(range(32))
+        for curve, hash_name in (
+            (ec.SECP256R1(), 'sha256'),
+            (ec.SECP384R1(), 'sha384'),
+        ):
+            key = ec.generate_private_key(curve)
+            ek = objects.parse_public(sim.ecc_ek(key.public_key()))
+            blob, encrypted = objects.make_credential(ek, name, secret)
+            self.assertEqual(
+                secret,
+                sim.activate_ecc(key, name, blob, encrypted, hash_name),
+            )
+            self.assertNotEqual(
+                encrypted, objects.make_credential(ek, name, secret)[1]
+            )
 
     def test_refuses_other_keys_and_sizes(self):
         ak = objects.parse_public(sim.SimTpm().ak_public)
