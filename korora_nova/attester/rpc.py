@@ -169,13 +169,21 @@ class Bus:
             answer = client.call({}, method, **request.to_json())
         except bus_errors.MessagingException as exc:
             raise _failed(host, exc) from None
-        reported = answer.get('error') if isinstance(answer, dict) else None
-        if isinstance(reported, dict):
-            raise errors.from_reason(
-                str(reported.get('reason'))[:64],
-                str(reported.get('message'))[:1024],
-            )
-        return answer
+        return answered(answer)
+
+
+def answered(answer: object) -> object:
+    """What another agent answered, unless that is a refusal.
+
+    :raises KororaError: its refusal, by its reason.
+    """
+    reported = answer.get('error') if isinstance(answer, dict) else None
+    if isinstance(reported, dict):
+        raise errors.from_reason(
+            str(reported.get('reason'))[:64],
+            str(reported.get('message'))[:1024],
+        )
+    return answer
 
 
 def _failed(

@@ -17,7 +17,12 @@ import requests
 
 from korora_nova import errors
 from korora_nova.attester import rpc
-from korora_nova.custody.transfer import Transfer, WrapRequest
+from korora_nova.custody import messages
+from korora_nova.custody.transfer import (
+    PrepareRequest,
+    Transfer,
+    WrapRequest,
+)
 from tests.support import service
 
 
@@ -92,7 +97,8 @@ class Bus:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 asked = json.loads(self.rfile.readline())
-                answer = endpoint.wrap({}, **asked)
+                method, request = asked
+                answer = getattr(endpoint, method)({}, **request)
                 self.wfile.write(json.dumps(answer).encode() + b'\n')
 
         class Server(
@@ -107,16 +113,24 @@ class Bus:
         pass
 
     def ask(self, source: str, request: WrapRequest) -> Transfer:
+        return Transfer.from_json(self._call(source, 'wrap', request))
+
+    def prepare(self, dest: str, request: PrepareRequest) -> None:
+        self._call(dest, 'prepare', request)
+
+    def _call(
+        self, host: str, method: str, request: messages.Message
+    ) -> object:
+        asked = json.dumps([method, request.to_json()]).encode() + b'\n'
         try:
             with socket.socket(socket.AF_UNIX) as call:
-                call.settimeout(self._timeout)
-                call.connect(str(self.directory / source))
-                call.sendall(json.dumps(request.to_json()).encode() + b'\n')
+                call.settimeout(2 * self._timeout)
+                call.connect(str(self.directory / host))
+                call.sendall(asked)
                 with call.makefile('rb') as answers:
-                    answer = answers.readline()
-            document = json.loads(answer)
+                    answer = json.loads(answers.readline())
         except (OSError, ValueError) as exc:
             raise errors.Unavailable(
                 errors.Reason.BUS_UNAVAILABLE, type(exc).__name__
             ) from None
-        return rpc._transfer(document)
+        return rpc.answered(answer)

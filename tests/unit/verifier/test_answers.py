@@ -18,6 +18,7 @@ HOST = hosts.Host(
     name='h1',
     status='approved',
     ek_hash='ab',
+    certified=True,
     ak_name='cd',
     srk_name=None,
     enrolled_at=1.5,
