@@ -36,10 +36,7 @@ from korora_nova.custody import answers
 from korora_nova.custody import operations as ops
 from korora_nova.custody.exchange import Heard
 from korora_nova.custody.moves import Move
-from korora_nova.custody.transfer import (
-    PrepareRequest,
-    WrapRequest,
-)
+from korora_nova.custody.transfer import PrepareRequest, WrapRequest
 from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.signed.result import VerifiedResult
 from korora_nova.rats.words import Tier

@@ -100,16 +100,19 @@ class Statements:
     def stays(self, instance: str, migration: str) -> Noted:
         """Nova has given up a cold migration on its source.
 
-        :raises Forbidden: STATEMENT_NOT_ALLOWED, it is none.
+        :raises Forbidden: STATEMENT_NOT_ALLOWED, it is none, or not its
+            source.
         """
         record = self._host.vault.of_migration(instance, migration)
         if record is None:
             return Noted(False)
-        if record.state == VaultState.MOVING and record.is_cold:
-            self._settler.look(record)
-            self._settler.kick(instance)
-            return Noted(True)
-        return self.state(Statement.NEVER_STARTED, instance, migration)
+        if not record.is_cold:
+            raise errors.Forbidden(errors.Reason.STATEMENT_NOT_ALLOWED)
+        if record.state != VaultState.MOVING:
+            return self.state(Statement.NEVER_STARTED, instance, migration)
+        self._settler.look(record)
+        self._settler.kick(instance)
+        return Noted(True)
 
     def arrive(self, instance: str) -> None:
         """A server is started here: if a cold migration brings it, by now."""
