@@ -71,7 +71,7 @@ class TestJson(testtools.TestCase):
     def test_host(self) -> None:
         text = (
             '{"name":"h1","status":"approved","ek_hash":"ab",'
-            '"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
+            '"certified":true,"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
             '"last_attested":null,"evicted_at":null,"tier":"affirming",'
             '"reasons":[],"enforcing":true,"enforcer":null'
         )

@@ -13,12 +13,13 @@ import argparse
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from korora_tools import checkout, ui
 from korora_tools.demo import cli as demo
-from korora_tools.prove.life import operations
-from korora_tools.test import suites
+
+if TYPE_CHECKING:
+    from korora_tools.prove.life import operations
 
 ABOUT = "Nova's operations do with protected servers what they should"
 NEEDS_SETUP = True
@@ -106,6 +107,8 @@ def _load(options: argparse.Namespace) -> tuple[Json, list[str]]:
 
 def _handovers(options: argparse.Namespace) -> tuple[Json, list[str]]:
     """On software TPMs, agents, service and MariaDB, without a cloud."""
+    from korora_tools.test import suites
+
     with ui.step(f'{options.handovers} hand-overs on one TPM'):
         done = subprocess.run(
             [
