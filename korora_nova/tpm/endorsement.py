@@ -70,8 +70,8 @@ def find(
     """The EK to use; made as a transient key if it is not persistent.
 
     The parent of one of ``children`` comes first, so that a host stays the
-    one that was enrolled; then the key that a certificate fits; then
-    template L-1.
+    one that was enrolled, unless the file is of another key; then the key
+    that a certificate fits; then template L-1.
 
     :param supplied: DER of the certificate and those above it, from a file.
     :param children: what may be the attestation key.
@@ -79,7 +79,9 @@ def find(
     """
     parent = _parent(operation, children)
     if parent is not None:
-        return _endorsed(operation, parent, _kind(parent.public), supplied)
+        found = _endorsed(operation, parent, _kind(parent.public), supplied)
+        if found.fits or not supplied:
+            return found
     certificates = _of_file(supplied) if supplied else _of_memory(operation)
     first: Endorsement | None = None
     for kind, cert in certificates:
@@ -303,7 +305,7 @@ def _endorsed(
         key,
         kind,
         cert,
-        (*above, *(chain(operation) if cert else ())),
+        (*above, *(chain(operation) if cert else ()))[: endorsement.MAX_CHAIN],
         bool(cert) and _fits(cert, key),
     )
 

@@ -284,6 +284,22 @@ class EndorsementTest(base.TpmTestCase):
                 self.assertEqual(made.raw, identity.ek_public)
             self.hardware.evict(keys.AK_HANDLE)
 
+    def test_a_file_of_another_key_than_that_in_use(self) -> None:
+        """Who names a file means it; its key comes with another AK."""
+        self.without_certificates()
+        first = self.provision()
+        made = self.make(templates.ek(KIND['H-3']))
+        second = self.provision(self.root.certify(made.key))
+        self.assertEqual(made.raw, second.ek_public)
+        self.assertNotEqual(first.ak_name, second.ak_name)
+        self.assertEqual(first.srk_name, second.srk_name)
+
+    def test_a_chain_is_no_longer_than_the_service_reads(self) -> None:
+        made = self.make(templates.ek())
+        above = [self.root.der] * 20
+        identity = self.provision(self.root.certify(made.key), *above)
+        self.assertEqual(rats.MAX_CHAIN, len(identity.ek_chain))
+
     def test_file_of_another_tpm(self) -> None:
         other = swtpm.SwTpm('B')
         other.start()
