@@ -41,7 +41,6 @@ from nova.virt.libvirt import guest as libvirt_guest
 
 from korora_nova import conf, errors
 from korora_nova.attester.socket_client import AgentClient
-from korora_nova.custody.moves import way_back
 from korora_nova.relying_party import drift, escrow, nova_calls, refusal
 from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
@@ -289,7 +288,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._korora.moves.finishing(
                 context,
                 instance,
-                str(migration.uuid),
+                migration,
                 launch=_given('power_on', 6, True, args, kwargs),
             ) as launch,
         ):
@@ -305,7 +304,6 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
         nova-compute reverts by itself what was interrupted when it starts.
         """
-        migration = _given('migration', 1, None, args, kwargs)
         with (
             self._korora.retries.noted(instance, spare=False),
             refusal.told(refusal.REVERT_MIGRATION, instance),
@@ -313,7 +311,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._korora.moves.finishing(
                 context,
                 instance,
-                way_back(str(migration.uuid)),
+                _given('migration', 1, None, args, kwargs),
+                reverts=True,
                 launch=_given('power_on', 3, True, args, kwargs),
             ) as launch,
         ):

@@ -205,19 +205,29 @@ class Moves:
 
     @contextlib.contextmanager
     def finishing(
-        self, context: Any, instance: Any, handover: str, *, launch: bool
+        self,
+        context: Any,
+        instance: Any,
+        migration: Any,
+        *,
+        launch: bool,
+        reverts: bool = False,
     ) -> Iterator[bool]:
         """Nova finishes a move here: the key is this host's from now on.
 
         A start that is refused does not end the move: all is put in place,
         so that a hard reboot is enough later.
 
-        :param handover: its id; one that is not known here is none.
+        :param migration: ``nova.objects.Migration``; one of which the agent
+            knows no hand-over is none.
         :param launch: whether Nova wants to start the guest.
+        :param reverts: it goes back.
         :returns: whether to start it.
         :raises KororaError: it was not started, but everything else is done.
         """
         if self._servers.might_have_custody(instance):
+            known = str(migration.uuid)
+            handover = way_back(known) if reverts else known
             tell(self._gate.agent().activated, instance, handover)
         refused = None
         with contextlib.ExitStack() as start:
@@ -238,8 +248,9 @@ class Moves:
 
         It asks what vTPM the old flavor has, which is not set yet.
         """
-        if instance.old_flavor is not None or not (
-            self._servers.might_have_custody(instance)
+        if (
+            not self._servers.might_have_custody(instance)
+            or instance.old_flavor is not None
         ):
             yield
             return

@@ -37,9 +37,9 @@ class Base(compute.Base):
             if fails is not None:
                 raise fails
 
-    def finish(self, host, handover=compute.MIGRATION, launch=True):
+    def finish(self, host, launch=True, **reverts):
         with host.moves.finishing(
-            None, self.instance, handover, launch=launch
+            None, self.instance, self.h1.cold, launch=launch, **reverts
         ) as launched:
             return launched
 
@@ -208,7 +208,7 @@ class TestFinishing(Base):
 
         def finish():
             with self.h2.moves.finishing(
-                None, self.instance, compute.MIGRATION, launch=True
+                None, self.instance, self.h1.cold, launch=True
             ) as launch:
                 done.append(launch)
 
@@ -227,9 +227,7 @@ class TestFinishing(Base):
     def test_plain_server_asks_nobody(self):
         plain = compute.Instance(uuid=compute.SECRET)
         self.h2.agent.alive = False
-        with self.h2.moves.finishing(
-            None, plain, compute.MIGRATION, launch=True
-        ) as launch:
+        with self.h2.moves.finishing(None, plain, None, launch=True) as launch:
             self.assertTrue(launch)
 
     def test_revert_of_a_crash(self):
@@ -237,7 +235,7 @@ class TestFinishing(Base):
         self.leave()
         with self.h1.moves.reverting_crash(self.instance):
             self.assertIs(self.instance.flavor, self.instance.old_flavor)
-            self.assertTrue(self.finish(self.h1, BACK))
+            self.assertTrue(self.finish(self.h1, reverts=True))
         self.assertIsNone(self.instance.old_flavor)
         self.assertEqual(['held', 'none'], self.states())
         old = self.instance.old_flavor = object()
@@ -273,7 +271,7 @@ class TestGoingBack(Base):
             (asked['migration'], asked['dest'], asked['kind']),
         )
         self.instance.host = 'h1'
-        self.assertTrue(self.finish(self.h1, BACK))
+        self.assertTrue(self.finish(self.h1, reverts=True))
         self.assertEqual(['held', 'relinquished'], self.states())
 
     def test_refused(self):
