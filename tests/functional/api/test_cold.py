@@ -35,7 +35,7 @@ class ColdTestCase(base.ApiTestCase):
         )
         return self.source.read(answer['permit'])
 
-    def moving(self):
+    def moved_off(self):
         self.in_nova(Move.COLD)
         given = self.permitted()
         self.dest.sealed(given)
@@ -97,7 +97,7 @@ class TestKind(ColdTestCase):
 
     def test_way_back(self):
         """Nova's record is the same, the hand-over another one."""
-        self.moving()
+        self.moved_off()
         self.dest.state(MIGRATION, 'activated')
         back = way_back(MIGRATION)
         self.korora.nova.migrations.add(
@@ -115,14 +115,14 @@ class TestKind(ColdTestCase):
 
 class TestDecision(ColdTestCase):
     def test_arrival_alone_commits(self):
-        self.moving()
+        self.moved_off()
         self.assertTrue(self.dest.state(MIGRATION, 'activated'))
         self.assertEqual((None, 'activated', 'committed'), self.words())
         self.assertEqual('cold', self.admin.get_migration(MIGRATION)['kind'])
 
     def test_a_boot_says_nothing(self):
         """Nova goes on after it, at either end."""
-        self.moving()
+        self.moved_off()
         for host in (self.source, self.dest):
             host.reboot()
             host.attest_now()
@@ -131,7 +131,7 @@ class TestDecision(ColdTestCase):
         self.assertEqual('h2', self.admin.get_server(SERVER)['holder'])
 
     def test_stays(self):
-        self.moving()
+        self.moved_off()
         self.source.state(MIGRATION, 'ended_here')
         self.assertEqual('moving', self.words()[2])
         self.dest.state(MIGRATION, 'no_domain')
@@ -140,7 +140,7 @@ class TestDecision(ColdTestCase):
 
     def test_kind_is_restored(self):
         """The database lost the hand-over; its permit has the kind."""
-        self.moving()
+        self.moved_off()
         with self.korora.service.db.write() as session:
             session.delete(session.get(models.Migration, MIGRATION))
         self.source.present(

@@ -231,7 +231,9 @@ class DeviationsTest(unittest.TestCase):
                     self.refused(reason, self.leaf, crl=data)
                 else:
                     self.verify(self.leaf, crl=data)
-            self.refused('EK_CRL', self.leaf, crl=odd[:-1] + b'\0')
+            self.refused(
+                'EK_CRL', self.leaf, crl=odd[:-1] + bytes([odd[-1] ^ 1])
+            )
             self.refused(
                 'EK_CRL',
                 self.leaf,
