@@ -94,7 +94,7 @@ class FakeNova:
         kind: Move,
     ) -> None:
         self._answer()
-        named = (migration, instance, source, dest)
+        named: tuple[str, ...] = (migration, instance, source, dest)
         if kind != Move.LIVE:
             named = (*named, kind)
         if named not in self.migrations:
