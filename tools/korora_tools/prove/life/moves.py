@@ -305,7 +305,7 @@ def cold_without_service(s: Stage) -> str:
 
 @operation(
     "cold migration without the destination's agent",
-    f'failed AGENT_UNAVAILABLE; {SAME}',
+    f'failed BUS_UNAVAILABLE; {SAME}',
     COLD,
 )
 def cold_without_agent(s: Stage) -> str:
