@@ -18,7 +18,7 @@ from korora_tools import ui
 from korora_tools.demo import continuity
 from korora_tools.demo import world as w
 from korora_tools.demo.migration import REASON
-from korora_tools.lab import client, onboard, paths, processes
+from korora_tools.lab import client, onboard, paths
 from korora_tools.prove.faults import operator
 from korora_tools.prove.faults.victims import VICTIMS
 
@@ -138,8 +138,8 @@ class Stage:
         answer = self.world.nova.post(
             f'/servers/{self.server}/action',
             json={what: body},
-            microversion=microversion,
             raise_exc=False,
+            **({'microversion': microversion} if microversion else {}),
         )
         if answer.status_code >= 300:
             return f'refused {answer.status_code}; {self.seen()}'
@@ -222,7 +222,8 @@ class Stage:
         if self.stock:
             yield
             return
-        processes.stop(self.lab, [host + '/korora-agent'])
+        # TERM would let it end what it is at, and answer meanwhile
+        _BY_NAME['korora-agent of source'].hit(self.lab, host, self.server)
         try:
             yield
         finally:
