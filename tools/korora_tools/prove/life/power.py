@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 
+from korora_tools import ui
 from korora_tools.lab import paths, processes
 from korora_tools.prove.life.operations import (
     BAD_LIFE,
@@ -321,8 +323,14 @@ def soft_deletes(s: Stage) -> Iterator[None]:
         _restart_api(s)
 
 
+def _is_free() -> bool:
+    with socket.socket() as one:
+        return one.connect_ex((paths.CTL_IP, paths.PORTS['nova'])) != 0
+
+
 def _restart_api(s: Stage) -> None:
     processes.stop(s.lab, ['nova'])
+    ui.wait("the API's port to be free", _is_free, 30)
     processes.restart(s.lab, 'nova')
     processes.wait_for(
         s.lab, 'nova', processes.answering(paths.url('nova', '/')), 60
