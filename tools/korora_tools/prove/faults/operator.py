@@ -65,12 +65,6 @@ def place_key(world: w.World, server: str) -> bool:
     return True
 
 
-def take_key(server: str) -> None:
-    """Let a stopped server's key be sealed anew at its next start."""
-    service = AttestationClient(client.adapter_for('attestation'))
-    service.reissue_server(server, WHY, fenced=WHY)
-
-
 def is_elsewhere(world: w.World, server: str, running: Sequence[str]) -> bool:
     """Whether Nova has lost the end of a stream, as stock Nova does.
 

@@ -124,8 +124,8 @@ GROUPS = (
         'Error 400; the server is as it was before.',
     ),
     Group(
-        'key placed anew by an operator',
-        ('key placed anew', 'host replaced'),
+        'the host is replaced, its keys are evicted',
+        ('host replaced',),
         'That the old holder cannot run the server any more.',
         'The host of the next start, which needs the token of somebody who '
         "may read the server's secret.",

@@ -350,12 +350,3 @@ def evacuate(s: Stage) -> str:
                 f'/os-services/{service}', json={'forced_down': False}
             )
     return found
-
-
-@operation('key placed anew', f'{OFF} > {SAME}', BAD_LIFE)
-def reissued(s: Stage) -> str:
-    """Stopped; the operator takes the key from its holder; started."""
-    first = s.act('os-stop')
-    if s.protected:
-        operator.take_key(s.server)
-    return f'{first} > {s.act("os-start")}'

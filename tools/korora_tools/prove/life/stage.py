@@ -26,6 +26,8 @@ Json = dict[str, Any]
 
 #: Seconds for Nova to come to the end of one request.
 PATIENCE = 150.0
+#: Seconds without a task after which Nova has forgotten a migration.
+IDLE = 15.0
 #: Seconds for a guest to start and to unseal.
 GUEST = 150.0
 SETTLE = 60.0
@@ -155,15 +157,26 @@ class Stage:
         return f'{failed}; {self.seen()}' if failed else self.seen()
 
     def idle(self, timeout: float = PATIENCE) -> None:
-        """Wait until Nova does nothing more with the server."""
-        ui.wait('Nova to end what it does', self._is_idle, timeout, 0.3)
+        """Wait until Nova does nothing more with the server.
 
-    def _is_idle(self) -> bool:
-        found = self.world.server(self.server)
-        return found['OS-EXT-STS:task_state'] is None and all(
-            record['status'] in _RESTING
-            for record in self.world.migrations(self.server)[:1]
-        )
+        A crash may leave a migration's record as it is for ever.
+        """
+        idle_since = 0.0
+
+        def ready() -> bool:
+            nonlocal idle_since
+            found = self.world.server(self.server)
+            if found['OS-EXT-STS:task_state'] is not None:
+                idle_since = 0.0
+                return False
+            idle_since = idle_since or time.monotonic()
+            records = self.world.migrations(self.server)[:1]
+            return (
+                all(record['status'] in _RESTING for record in records)
+                or time.monotonic() - idle_since > IDLE
+            )
+
+        ui.wait('Nova to end what it does', ready, timeout, 0.3)
 
     def _failure(self) -> str:
         """Of the latest request: ``failed``, and Kororā's reason if any."""
