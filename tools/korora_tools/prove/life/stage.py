@@ -37,6 +37,8 @@ UNTRUSTED = 'h3'
 KINDS = {'vtpm': 'vtpm', 'plain': 'plain'}
 #: Statuses of a migration's record at which Nova does no more by itself.
 _RESTING = client.ENDED | {'finished', 'confirmed', 'reverted'}
+#: What the guest prints for a word that its vTPM does not give.
+UNSEALED_NOT = 'FAIL'
 _SEALED = re.compile(r'TICK n=\d+ .* sealed=(\S+)')
 _BY_NAME = {victim.name: victim for victim in VICTIMS}
 
@@ -96,6 +98,8 @@ class Stage:
             if made['status'] != 'ACTIVE':
                 raise NoServer(f'{made["status"]} {made.get("fault")}')
             self.word = self._sealed_word(whole=True)
+            if self.word == UNSEALED_NOT:
+                raise NoServer('its guest cannot seal to its vTPM')
         self.home = self.world.host(self.server)
 
     def _usable(self) -> bool:
