@@ -23,7 +23,8 @@ from korora_nova import errors
 from korora_tools import ui
 from korora_tools.demo import continuity
 from korora_tools.demo import world as w
-from korora_tools.lab import client, onboard, paths
+from korora_tools.lab import client, paths
+from korora_tools.prove import cloud
 from korora_tools.prove.faults import operator, silence
 from korora_tools.prove.faults.victims import VICTIMS, Victim, processes_of
 
@@ -33,8 +34,6 @@ SPAN = 4.0
 AWAY = (0.2, 8.0)
 #: Seconds for Nova to end what it was at, for agents to settle.
 NOVA = 150.0
-#: Seconds without a task after which Nova has forgotten a migration.
-IDLE = 15.0
 SOON = 75.0
 SETTLE = 150.0
 #: Of a round that the emulator's own crash spoilt.
@@ -227,7 +226,7 @@ class Rounds:
                 if server['OS-EXT-STS:task_state'] is None:
                     idle = idle or time.monotonic()
                     if self._migrations_ended() or (
-                        time.monotonic() - idle > IDLE
+                        time.monotonic() - idle > cloud.IDLE
                     ):
                         return
                 else:
@@ -253,9 +252,9 @@ class Rounds:
 
     def _heal(self, one: Round, row: Json) -> None:
         """All services are there again, and all is settled."""
-        self._await_services()
+        cloud.await_services(self.world, paths.HOSTS)
         for host in HOSTS:
-            self._await_trust(host)
+            cloud.await_trust(self.world, host)
         row['settled'] = self._settles(SOON)
         server = self.world.server(self.server)
         if server['status'] == 'ERROR':
@@ -273,31 +272,6 @@ class Rounds:
         elif operator.is_elsewhere(self.world, self.server, running):
             row['operated'] = True
             operator.correct_nova(self.lab, self.server, running[0])
-
-    def _await_services(self) -> None:
-        def up() -> bool:
-            try:
-                found = self.world.nova.get('/os-services').json()['services']
-            except ks_exc.ClientException:
-                return False
-            # Without libvirt, nova-compute takes itself out for a while
-            return all(
-                (service['state'], service['status']) == ('up', 'enabled')
-                for service in found
-            )
-
-        ui.wait("Nova's services", up, 180, 0.5)
-
-    def _await_trust(self, host: str) -> None:
-        ui.wait(
-            f'{host} to be trusted',
-            lambda: (
-                onboard.attest(self.lab, host) == 'affirming'
-                and self.world.attestation(f'/v1/hosts/{host}')['enforcing']
-            ),
-            120,
-            0.5,
-        )
 
     def _settles(self, seconds: float) -> bool:
         """Whether one host holds the key and nothing is pending, in time.
@@ -321,14 +295,7 @@ class Rounds:
 
     def _keys(self) -> dict[str, list[str]]:
         """What each host has of the server's key."""
-        return {
-            host: [
-                key['state']
-                for key in self.world.agent(host, 'status')['keys']
-                if key['instance'] == self.server
-            ]
-            for host in HOSTS
-        }
+        return cloud.keys_of(self.world, self.server, HOSTS)
 
     def _start(self) -> None:
         """The guest is dead: its user starts it again."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
@@ -18,7 +17,8 @@ from korora_tools import ui
 from korora_tools.demo import continuity
 from korora_tools.demo import world as w
 from korora_tools.demo.migration import REASON
-from korora_tools.lab import client, onboard, paths
+from korora_tools.lab import client, paths
+from korora_tools.prove import cloud
 from korora_tools.prove.faults import operator
 from korora_tools.prove.faults.victims import VICTIMS
 
@@ -26,8 +26,6 @@ Json = dict[str, Any]
 
 #: Seconds for Nova to come to the end of one request.
 PATIENCE = 150.0
-#: Seconds without a task after which Nova has forgotten a migration.
-IDLE = 15.0
 #: Seconds for a guest to start and to unseal.
 GUEST = 150.0
 SETTLE = 60.0
@@ -161,10 +159,7 @@ class Stage:
         return f'{failed}; {self.seen()}' if failed else self.seen()
 
     def idle(self, timeout: float = PATIENCE) -> None:
-        """Wait until Nova does nothing more with the server.
-
-        A crash may leave a migration's record as it is for ever.
-        """
+        """Wait until Nova does nothing more with the server."""
         idle_since = 0.0
 
         def ready() -> bool:
@@ -177,7 +172,7 @@ class Stage:
             records = self.world.migrations(self.server)[:1]
             return (
                 all(record['status'] in _RESTING for record in records)
-                or time.monotonic() - idle_since > IDLE
+                or time.monotonic() - idle_since > cloud.IDLE
             )
 
         ui.wait('Nova to end what it does', ready, timeout, 0.3)
@@ -285,34 +280,10 @@ class Stage:
 
     def calm(self) -> None:
         """All services are up, and the hosts trusted."""
-
-        def up() -> bool:
-            try:
-                found = self.world.nova.get('/os-services').json()['services']
-            except ks_exc.ClientException:
-                return False
-            return all(
-                one['state'] == 'up'
-                for one in found
-                if not one.get('forced_down')
-            )
-
-        ui.wait("Nova's services", up, 120, 0.5)
-        if self.stock:
-            return
-        for host in TRUSTED:
-            ui.wait(
-                f'{host} to be trusted',
-                functools.partial(self._trusted, host),
-                120,
-                0.5,
-            )
-
-    def _trusted(self, host: str) -> bool:
-        return (
-            onboard.attest(self.lab, host) == 'affirming'
-            and self.world.attestation(f'/v1/hosts/{host}')['enforcing']
-        )
+        cloud.await_services(self.world, TRUSTED)
+        if not self.stock:
+            for host in TRUSTED:
+                cloud.await_trust(self.world, host)
 
     # -- what must be true afterwards -------------------------------------
 
@@ -387,23 +358,14 @@ class Stage:
         row = self.world.attestation(f'/v1/servers/{self.server}')
         if row['pending'] or row['holder'] != host:
             return f'ledger: {row["holder"]}, pending {row["pending"]}'
-        keys = self.keys_of(self.server)
+        keys = self._keys(self.server)
         if keys != {host: ['held']}:
             return f'keys: {keys}, Nova: {host}'
         return ''
 
-    def keys_of(
-        self, server: str, hosts: Collection[str] = TRUSTED
-    ) -> dict[str, list[str]]:
+    def _keys(self, server: str) -> dict[str, list[str]]:
         """Hosts that have something of a server's key, and its states."""
-        found = {
-            host: [
-                key['state']
-                for key in self.world.agent(host, 'status')['keys']
-                if key['instance'] == server
-            ]
-            for host in hosts
-        }
+        found = cloud.keys_of(self.world, server, TRUSTED)
         return {host: keys for host, keys in found.items() if keys}
 
     def left(self, server: str) -> str:
@@ -428,7 +390,7 @@ class Stage:
             )
         ]
         if not self.stock and self.protected:
-            found += [f'key on {host}' for host in self.keys_of(server)]
+            found += [f'key on {host}' for host in self._keys(server)]
         return ', '.join(found)
 
     def flavor(self, size: str) -> str:
