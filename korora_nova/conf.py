@@ -27,6 +27,8 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from korora_nova.custody.words import StreamTls
+
 KORORA = 'korora'
 ATTESTER = 'attester'
 HANDOVER = 'handover'
@@ -210,8 +212,17 @@ ATTESTER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'tls_name',
         help='Name in the TLS certificate with which this host receives '
-        'live migrations, if Nova uses native TLS. Default: the name '
+        'live migrations, if that is one of the site. Default: the name '
         'of this host.',
+    ),
+    cfg.StrOpt(
+        'migration_tls_dir',
+        help='Where the agent has QEMU find key and certificate of this host '
+        'for live migrations: the same as migrate_tls_x509_cert_dir in '
+        "libvirt's qemu.conf. It becomes a symbolic link, and what is there "
+        'and is no link of the agent stays as it is. Choose a path below '
+        '/etc/pki/qemu, such as /etc/pki/qemu/korora: AppArmor lets QEMU read '
+        'there. Default: this host has no such certificate.',
     ),
 ]
 
@@ -307,6 +318,39 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         min=1,
         help='Seconds, on the clock of the TPM of the destination, within '
         'which a transferred key can be unsealed.',
+    ),
+    cfg.StrOpt(
+        'migration_tls',
+        default=str(StreamTls.TRANSITION),
+        choices=[
+            (
+                str(StreamTls.ATTESTED),
+                'with TLS, and only to the key that the destination attested: '
+                'both hosts need [attester] migration_tls_dir',
+            ),
+            (
+                str(StreamTls.SITE),
+                'with TLS, to the name that the destination attested, by '
+                'certificates of the site: whoever has one of that name '
+                'passes for the destination',
+            ),
+            (
+                str(StreamTls.TRANSITION),
+                'like attested between hosts that have certificates for it, '
+                'else as [libvirt] live_migration_with_native_tls of both '
+                'hosts says, perhaps in clear; will be removed',
+            ),
+        ],
+        help='How protected servers are streamed in a live migration.',
+    ),
+    cfg.FloatOpt(
+        'certificate_ttl',
+        default=14400,
+        min=1800,
+        max=30 * 86400,
+        help='Seconds for which a certificate for streams is valid. Agents '
+        'renew it when half of that is left, and stream no more when ten '
+        'minutes are left.',
     ),
 ]
 

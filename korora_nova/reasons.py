@@ -489,6 +489,24 @@ class Reason:
         'CustodyError',
         'Nova and the agents name different addresses for the migration.',
     )
+    CERTIFICATE_MISSING = Id(
+        'CustodyError',
+        'A host of the migration has no certificate for its stream that '
+        'counts; the log of its agent and "korora-agent check" there say why.',
+    )
+    CERTIFICATE_INVALID = Id(
+        'EvidenceError', 'The certificate is not one for the key of this host.'
+    )
+    CERTIFICATE_KEY_TAKEN = Id(
+        'Conflict',
+        'Another host has certificates for the same key; the agent makes '
+        'another one.',
+    )
+    CERTIFICATE_AUTHORITY_MISSING = Id(
+        'Unavailable',
+        'The service has no key that signs certificates of streams; make one '
+        'with "korora-manage keys create tls".',
+    )
     POSTCOPY_FORBIDDEN = Id(
         'CustodyError', 'Post-copy cannot be used with a protected server.'
     )

@@ -30,6 +30,7 @@ from korora_nova.attester.sealing import AtRest
 from korora_nova.attester.settle import Settler
 from korora_nova.attester.source import Announcements, Source
 from korora_nova.attester.statements import Statements
+from korora_nova.attester.streams import Streams
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
 from korora_nova.custody import answers
@@ -54,6 +55,13 @@ _SHOWN: dict[VaultState, str] = {
     VaultState.FORGOTTEN: VaultState.RELINQUISHED,
 }
 
+
+#: States of keys that a permit is about.
+_STREAMING = (
+    *vault.AS_SOURCE,
+    VaultState.RECEIVING,
+    VaultState.INCOMING,
+)
 
 #: Seconds for nova-compute to say that it enforces, before an agent that was
 #: started again would attest that it does not.
@@ -98,7 +106,17 @@ class Agent:
         self.enforcement = Enforcement(
             options.enforcer_timeout, lambda: self.attestation.kick()
         )
-        self.reports = Reports(parts, self.enforcement.current)
+        self.streams = Streams(
+            state / 'streams',
+            options.migration_tls_dir,
+            self.host,
+            parts.ring,
+            hypervisor.qemu,
+            self._streaming,
+        )
+        self.reports = Reports(
+            parts, self.enforcement.current, self.streams.said
+        )
         self.settler = Settler(parts, self.reports)
         self.statements = Statements(parts, self.settler)
         self.attestation = Attestation(
@@ -113,6 +131,7 @@ class Agent:
             self._last,
             self.settler.kick,
             self.bus.prepare if self.bus is not None else _no_bus,
+            self.streams,
         )
         self.destination = Destination(
             parts,
@@ -122,6 +141,7 @@ class Agent:
             self.settler.resolve,
             options.address or self.host,
             options.tls_name,
+            self.streams,
         )
         self.server = server.Server(
             options.socket,
@@ -287,7 +307,10 @@ class Agent:
 
         It is at no other one then: what an earlier one has left, when
         nova-compute crashed in the middle, is settled now.
+
+        :raises CustodyError: CERTIFICATE_MISSING.
         """
+        self.streams.require()
         self.source.announce(request.instance)
         record = self.vault.current(request.instance)
         if record is not None and record.state in vault.AS_SOURCE:
@@ -325,7 +348,12 @@ class Agent:
             LOG.warning('%s: not settled: %s', instance, exc)
 
     def check_address(self, request: ops.CheckAddress) -> answers.Done:
+        """Whether a source's stream could find this host, and trust it.
+
+        :raises CustodyError: ADDRESS_MISMATCH, CERTIFICATE_MISSING.
+        """
         self.destination.check_address(request.address)
+        self.streams.require()
         return answers.Done()
 
     def receive(self, request: ops.Receive) -> answers.Received:
@@ -362,10 +390,15 @@ class Agent:
     def forget(self, request: ops.Forget) -> answers.Noted:
         return self.statements.forget(request.instance, request.wait or 0.0)
 
+    def _streaming(self) -> bool:
+        """Whether a permit from or to this host is open."""
+        return any(record.state in _STREAMING for record in self.vault.all())
+
     def _hear(self, heard: Heard) -> None:
         """What the service answered to a report; worked off elsewhere."""
         self.reports.hear(heard)
         self.rest.hear(heard.approval_kid)
+        self.streams.hear(heard.streams)
         if heard.wanted or heard.news:
             self.settler.wake()
 

@@ -15,6 +15,7 @@ from korora_nova.attester import outcome, sealing
 from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
+from korora_nova.attester.streams import Streams
 from korora_nova.attester.vault import Record
 from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
@@ -26,8 +27,9 @@ from korora_nova.custody.transfer import (
     Transfer,
     WrapRequest,
 )
-from korora_nova.custody.words import VaultState
+from korora_nova.custody.words import StreamTls, VaultState
 from korora_nova.rats import evidence
+from korora_nova.rats.x509 import stream
 from korora_nova.tpm import handover
 
 LOG = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ class Destination:
 
     :param address: name or address at which this host receives migrations;
         what its own Nova tells sources must agree.
-    :param tls_name: name in this host's certificate, if configured.
+    :param tls_name: name in this host's certificate of the site, if
+        configured.
+    :param streams: what is known of its certificate of ours.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Destination:
         relinquish: Callable[[str, str], None],
         resolve: Callable[[str], Record | None],
         address: str,
-        tls_name: str | None = None,
+        tls_name: str | None,
+        streams: Streams,
     ) -> None:
         self._host = host
         self._ask = ask
@@ -74,6 +79,7 @@ class Destination:
         self._resolve = resolve
         self._address = address
         self._tls_name = tls_name
+        self._streams = streams
         self._slots = threading.BoundedSemaphore(PREPARED_AT_ONCE)
 
     def prepare(self, asked: PrepareRequest) -> None:
@@ -166,8 +172,10 @@ class Destination:
         tls_name: str | None,
     ) -> _Plan:
         self.check_address(address)
-        name = (self._tls_name or tls_name) if tls_name else ''
-        return _Plan(migration, instance, source, address, name or '')
+        name = tls_name or ''
+        if name or self._streams.mode is StreamTls.SITE:
+            name = self._tls_name or name or self._host.name
+        return _Plan(migration, instance, source, address, name)
 
     def _settle(self, plan: _Plan) -> None:
         """What an earlier hand-over left is settled, if it can be."""
@@ -304,10 +312,10 @@ class Destination:
             kind=plan.kind,
         )
         content = permit.content
-        if (content.address, content.tls_name) != (
-            plan.address,
-            plan.tls_name,
-        ):
+        name = plan.tls_name
+        if stream.is_name(content.tls_name):
+            name = self._streams.require_name()
+        if (content.address, content.tls_name) != (plan.address, name):
             raise errors.CustodyError(errors.Reason.ADDRESS_MISMATCH)
         sealing.approval_key(self._host, content.approval_kid)
         try:

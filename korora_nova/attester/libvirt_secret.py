@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from xml.etree import ElementTree
 from xml.sax import saxutils
 
 import libvirt
@@ -51,6 +52,17 @@ _MOVES = (
 )
 
 
+class Qemu(NamedTuple):
+    """How this host runs QEMU.
+
+    :param uid: of its user.
+    :param version: 7002022 is 7.2.22.
+    """
+
+    uid: int
+    version: int
+
+
 class Hypervisor(Protocol):
     """What the agent needs of libvirt."""
 
@@ -65,6 +77,9 @@ class Hypervisor(Protocol):
 
     def has_job(self, instance: str) -> bool:
         """Whether a migration job moves its domain now, from here or to it."""
+
+    def qemu(self) -> Qemu:
+        """Who reads the files of streams."""
 
 
 class Libvirt:
@@ -118,6 +133,11 @@ class Libvirt:
                     return False
                 raise
 
+    def qemu(self) -> Qemu:
+        with self._connected() as connection:
+            text = connection.getCapabilities()
+            return Qemu(_uid(text), connection.getVersion())
+
     def _undefine(self, connection: Any, uuid: str, instance: str) -> None:
         """Remove what is this instance's; its uuid may have been another.
 
@@ -162,6 +182,18 @@ class Libvirt:
                 self._connection = None
             self._connection = libvirt.open(self._uri)
             return self._connection
+
+
+def _uid(capabilities: str) -> int:
+    """QEMU's user, of libvirt's capabilities; root's if it does not say."""
+    labels = ElementTree.fromstring(capabilities).findall(
+        "./host/secmodel[model='dac']/baselabel"
+    )
+    for label in labels:
+        user = (label.text or '').partition(':')[0].removeprefix('+')
+        if user.isascii() and user.isdigit():
+            return int(user)
+    return 0
 
 
 def _moves(domain: Any) -> bool:

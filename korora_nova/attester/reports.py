@@ -38,13 +38,18 @@ class Reports:
     """Pages of what is known, documents to present, and news.
 
     :param enforcer: returns what is known of this host's nova-compute.
+    :param tls: returns what is said of this host's certificate.
     """
 
     def __init__(
-        self, host: Host, enforcer: Callable[[], bodies.Enforcer | None]
+        self,
+        host: Host,
+        enforcer: Callable[[], bodies.Enforcer | None],
+        tls: Callable[[], bodies.Tls | None] = lambda: None,
     ) -> None:
         self._host = host
         self._enforcer = enforcer
+        self._tls = tls
         self._lock = threading.Lock()
         self._told = ''  # the server up to which the last page went
         self._wanted: collections.OrderedDict[str, None] = (
@@ -54,7 +59,9 @@ class Reports:
 
     def page(self) -> bodies.Attest:
         """The next page; after the last one the first."""
-        page = bodies.Attest.page(self.known(), self._told, self._enforcer())
+        page = bodies.Attest.page(
+            self.known(), self._told, self._enforcer(), self._tls()
+        )
         self._told = page.upto
         return page
 

@@ -17,6 +17,7 @@ from korora_nova.attester import boot, sealing
 from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
+from korora_nova.attester.streams import Streams
 from korora_nova.attester.vault import Record
 from korora_nova.custody import answers, bodies, envelope, transcript
 from korora_nova.custody import permit as permits
@@ -34,6 +35,7 @@ from korora_nova.custody.words import Statement, VaultState
 from korora_nova.rats.quote.verify import Quote, verify_quote
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2.policy import PCRS_POLICY
+from korora_nova.rats.x509 import stream
 from korora_nova.tpm import handover, keys
 
 LOG = logging.getLogger(__name__)
@@ -146,12 +148,14 @@ class Source:
         last: LastHandover,
         kick: Callable[[str], None],
         ask: AskDest,
+        streams: Streams,
     ) -> None:
         self._host = host
         self._announcements = announcements
         self._last = last
         self._kick = kick
         self._ask_dest = ask
+        self._streams = streams
         self._answers: collections.OrderedDict[str, Answered[Permitted]] = (
             collections.OrderedDict()
         )
@@ -363,20 +367,25 @@ class Source:
 
         Said again until libvirt was called, it is the same start.
 
+        :param tls_name: set if the stream will use TLS should the permit
+            have a name for it.
         :raises CustodyError: PERMIT_MISMATCH, ADDRESS_MISMATCH,
-            VAULT_STATE (spent).
+            CERTIFICATE_MISSING, VAULT_STATE (spent).
         :raises Conflict: MIGRATION_SPENT, decided already.
         :raises Untrusted: the destination is not trusted now.
         """
-        permit = self._begin(
-            instance,
-            migration,
-            lambda permit: permit.check_stream(
+
+        def check(permit: VerifiedPermit) -> None:
+            name = permit.content.tls_name
+            permit.check_stream(
                 dest=dest,
                 address=address,
-                tls_name=permit.content.tls_name if tls_name else None,
-            ),
-        )
+                tls_name=name if tls_name else None,
+            )
+            if stream.is_name(name):
+                self._streams.require_name()
+
+        permit = self._begin(instance, migration, check)
         return answers.Started(permit.content.address, permit.content.tls_name)
 
     def _begin(

@@ -47,7 +47,8 @@ def create(conf: cfg.ConfigOpts) -> None:
                 continue
             made = store.create(one)
             state = State.VERIFY_ONLY if listed else State.ACTIVE
-            ring = ring.having(keys.Pinned(one, made.kid, made.public, state))
+            entry = keys.Pinned.of(one, made, ring.cloud, time.time())
+            ring = ring.having(dataclasses.replace(entry, state=state))
             # At once: the store may have no room for the next one.
             ring.save(path)
             print(f'The {one} key {made.kid} is {state}.')
@@ -217,7 +218,10 @@ def add_parsers(verbs: Any) -> None:
         parser.set_defaults(action=action)
         if action is create:
             parser.add_argument(
-                'use', nargs='?', choices=keys.USES, help='of the one to add'
+                'use',
+                nargs='?',
+                choices=keys.ALL_USES,
+                help='of the one to add',
             )
         elif action is not status:
             parser.add_argument('kid', metavar='KEY', help='its id')

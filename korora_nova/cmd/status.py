@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -12,7 +13,8 @@ from oslo_upgradecheck import common_checks, upgradecheck
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api import rules
-from korora_nova.verifier import enforcement, keystore
+from korora_nova.custody.words import StreamTls
+from korora_nova.verifier import certificates, enforcement, keystore
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, migration
@@ -86,6 +88,35 @@ class Checks(upgradecheck.UpgradeCommands):
             'is true, no server that needs trust starts or migrates there.',
         )
 
+    def streams(self) -> upgradecheck.Result:
+        """Every host can stream as [verifier] migration_tls wants it."""
+        try:
+            ring = keystore.Keys(self._conf).ring
+            with api.available(), api.Database(self._conf).read() as session:
+                lacking = certificates.lacking(session, ring, time.time())
+        except errors.KororaError as exc:
+            return upgradecheck.Result(_FAILURE, str(exc))
+        mode = StreamTls(self._conf[options.VERIFIER].migration_tls)
+        if mode is StreamTls.TRANSITION:
+            return upgradecheck.Result(
+                _SUCCESS,
+                'While [verifier] migration_tls is "transition", protected '
+                'servers may be streamed in clear between hosts without '
+                f'certificate: {", ".join(lacking) or "none"}.',
+            )
+        if mode is StreamTls.SITE or (ring.streams and not lacking):
+            return upgradecheck.Result(_SUCCESS)
+        return upgradecheck.Result(
+            _WARNING,
+            'No protected server can be streamed from or to '
+            + (
+                f'{", ".join(lacking)}, which have no certificate for it.'
+                if ring.streams
+                else 'any host: "korora-manage keys create tls" makes the key '
+                'that signs certificates.'
+            ),
+        )
+
     def policy(self) -> upgradecheck.Result:
         """The operator's rules can be read and name rules that exist."""
         problems = rules.Enforcer(self._conf).problems()
@@ -102,6 +133,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Signing keys', keys),
         ('Anchor', anchor),
         ('Enforcement on hosts', enforcers),
+        ('Certificates of streams', streams),
         ('Policy file', policy),
         ('Policy file format', policy_format),
     )

@@ -12,6 +12,7 @@ from korora_nova.custody import decision, messages
 from korora_nova.custody.moves import MOVE, Move
 from korora_nova.custody.words import Statement
 from korora_nova.rats import schemas
+from korora_nova.rats.x509 import stream
 
 #: Servers in one report, and documents in one presentation.
 PAGE = 1024
@@ -47,6 +48,17 @@ ENFORCER: schemas.Schema = {
     'version': schemas.text(64),
     'drift': schemas.text(1024, 0),
     'seen': {'type': 'integer', 'minimum': 0, 'maximum': 86400},
+}
+
+
+#: Fields of :class:`Tls`, as JSON Schema.
+TLS: schemas.Schema = {
+    'request': schemas.base64_string(stream.MAX_REQUEST),
+    'serial': {
+        'type': 'string',
+        'maxLength': 40,
+        'pattern': '^[0-9a-f]*' + schemas.END,
+    },
 }
 
 
@@ -88,6 +100,17 @@ class Enforcer(NamedTuple):
     seen: int
 
 
+class Tls(NamedTuple):
+    """What a host wants to stream with, and what it has.
+
+    :param request: ``x509.stream.request``, base64.
+    :param serial: hex, of the certificate that it has; '' if it has none.
+    """
+
+    request: str
+    serial: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Body(messages.Message):
     """The body of an attestation with one purpose.
@@ -106,6 +129,7 @@ class Attest(Body):
         come after ``after``, up to and with ``upto``. Both are empty without
         bound, so that one report of a host with few servers has them all.
     :param enforcer: None if nova-compute was not heard from for a while.
+    :param tls: None if this host wants no certificate for its streams.
     """
 
     PURPOSE = 'attest'
@@ -116,14 +140,16 @@ class Attest(Body):
             'after': _BOUND,
             'upto': _BOUND,
             'enforcer': schemas.closed(ENFORCER),
+            'tls': schemas.closed(TLS),
         },
-        optional=('after', 'upto', 'enforcer'),
+        optional=('after', 'upto', 'enforcer', 'tls'),
     )
 
     known: tuple[Known, ...]
     after: str = ''
     upto: str = ''
     enforcer: Enforcer | None = None
+    tls: Tls | None = None
 
     @classmethod
     def page(
@@ -131,6 +157,7 @@ class Attest(Body):
         known: Iterable[Known],
         after: str,
         enforcer: Enforcer | None = None,
+        tls: Tls | None = None,
     ) -> Attest:
         """The report of the first servers after one; all, if they fit.
 
@@ -138,7 +165,7 @@ class Attest(Body):
         """
         rest = sorted(one for one in known if one.instance > after)
         upto = rest[PAGE - 1].instance if len(rest) > PAGE else ''
-        return cls(tuple(rest[:PAGE]), after, upto, enforcer)
+        return cls(tuple(rest[:PAGE]), after, upto, enforcer, tls)
 
     def covers(self, instance: str) -> bool:
         """Whether the page says something about a server."""
@@ -156,7 +183,9 @@ class Attest(Body):
         document = super().to_json()
         if self.enforcer is not None:
             document['enforcer'] = self.enforcer._asdict()
-        for name in ('after', 'upto', 'enforcer'):
+        if self.tls is not None:
+            document['tls'] = self.tls._asdict()
+        for name in ('after', 'upto', 'enforcer', 'tls'):
             if not document[name]:
                 del document[name]
         return document
@@ -174,6 +203,7 @@ class Attest(Body):
             fields.get('after', ''),
             fields.get('upto', ''),
             _enforcer(fields.get('enforcer')),
+            Tls(**fields['tls']) if 'tls' in fields else None,
         )
         if not all(page.covers(one.instance) for one in page.known):
             raise errors.Invalid(

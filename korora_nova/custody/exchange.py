@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from korora_nova import errors
 from korora_nova.custody import bodies, messages
 from korora_nova.custody.approval import Approval
-from korora_nova.custody.words import ChallengeClass
+from korora_nova.custody.words import ChallengeClass, StreamTls
 from korora_nova.rats import schemas
 from korora_nova.rats.evidence import MAX_IMA_OFFSET
 
@@ -136,6 +136,44 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True)
+class Streams:
+    """How protected servers are streamed, and what a host needs for it.
+
+    :param certificate: PEM; '' if none is due.
+    :param refused: reason id, why there is none; '' if there is no reason.
+    """
+
+    mode: StreamTls = StreamTls.TRANSITION
+    certificate: str = ''
+    refused: str = ''
+
+    def to_json(self) -> dict[str, object]:
+        """The object; without what is empty."""
+        return {key: value for key, value in vars(self).items() if value}
+
+    @classmethod
+    def from_json(cls, document: object) -> Streams:
+        """Read what :meth:`to_json` made; services of before say nothing.
+
+        :raises Unavailable: SERVICE_UNAVAILABLE, it is malformed.
+        """
+        if document is None:
+            return cls()
+        if not isinstance(document, dict):
+            raise malformed_answer('streams')
+        try:
+            mode = StreamTls(_field(document, 'mode', str))
+        except ValueError:
+            raise malformed_answer('mode') from None
+        texts = {'certificate': '', 'refused': '', **document}
+        return cls(
+            mode,
+            _field(texts, 'certificate', str),
+            _field(texts, 'refused', str),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Heard(Served):
     """The report was heard.
 
@@ -147,12 +185,14 @@ class Heard(Served):
     approval_kid: str
     wanted: tuple[str, ...] = ()
     news: tuple[str, ...] = ()
+    streams: Streams = Streams()
 
     def to_json(self) -> dict[str, object]:
         return {
             'approval_kid': self.approval_kid,
             'wanted': list(self.wanted),
             'news': list(self.news),
+            'streams': self.streams.to_json(),
         }
 
     @classmethod
@@ -162,6 +202,7 @@ class Heard(Served):
             _field(document, 'approval_kid', str),
             _texts(document, 'wanted'),
             _texts(document, 'news'),
+            Streams.from_json(document.get('streams')),
         )
 
 

@@ -75,3 +75,14 @@ class VaultState(Word):
     INCOMING = 'incoming'
     RELINQUISHED = 'relinquished'
     FORGOTTEN = 'forgotten'
+
+
+class StreamTls(Word):
+    """How streams of protected servers are encrypted: for whom."""
+
+    #: For the key that the destination attested, by our certificate.
+    ATTESTED = 'attested'
+    #: For the name that the destination attested, by the site's.
+    SITE = 'site'
+    #: As attested between hosts that can, else as Nova is configured.
+    TRANSITION = 'transition'

@@ -29,6 +29,7 @@ def _readable(host: client.Answer) -> dict[str, object]:
         **host,
         **{name: base.when(host.get(name)) for name in STAMPS},
         'enforcer': _enforcer(host.get('enforcer')),
+        'certificate': _certificate(host.get('certificate')),
     }
 
 
@@ -38,6 +39,13 @@ def _enforcer(said: object) -> str | None:
         return None
     found = f'{said.get("driver")} {said.get("version")}'
     return f'{found}: {said["drift"]}' if said.get('drift') else found
+
+
+def _certificate(known: object) -> str | None:
+    """The certificate with which the host streams, and its end."""
+    if not isinstance(known, dict):
+        return None
+    return f'{known.get("name")} until {base.when(known.get("until"))}'
 
 
 class ListHost(base.Lister):

@@ -13,7 +13,7 @@ from oslo_db import exception as db_exc
 from korora_nova import errors
 from korora_nova.rats.signed import result
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, enforcement, results
+from korora_nova.verifier import audit, certificates, enforcement, results
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -35,6 +35,7 @@ class Host:
         count now.
     :param enforcing: whether a result that is valid now says that it
         enforces; ``enforcer`` is what it attested last of its nova-compute.
+    :param certificate: that was signed last for its streams; None: none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Host:
     reasons: Sequence[str]
     enforcing: bool
     enforcer: Mapping[str, object] | None
+    certificate: Mapping[str, object] | None
 
     @classmethod
     def of(cls, service: Service, row: models.Host) -> Host:
@@ -71,6 +73,7 @@ class Host:
             and row.evicted_at is None
             and not heard.missing(service),
             enforcer=heard.to_json(),
+            certificate=certificates.shown(row),
         )
 
     def to_json(self) -> dict[str, object]:

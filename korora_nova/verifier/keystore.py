@@ -38,7 +38,7 @@ class KeyStore(Protocol):
     def __init__(self, conf: cfg.ConfigOpts) -> None: ...
 
     def signing_key(self, use: str, kid: str) -> keys.SigningKey:
-        """The private key of this use, of ``keys.USES``, and id.
+        """The private key of this use, of ``keys.ALL_USES``, and id.
 
         The key may stay in hardware: ``SigningKey.private`` is whatever
         implements ``cryptography``'s interface.
@@ -57,6 +57,7 @@ class KeyStore(Protocol):
 class Signers:
     """The private keys that sign what is new, one per use.
 
+    :param tls: None in a cloud that signs no certificates.
     :param ring: of which they are the active keys.
     :param store: has them, and other approval keys, which are looked up
         when they are first needed.
@@ -65,6 +66,7 @@ class Signers:
     result: keys.SigningKey
     custody: keys.SigningKey
     approval: keys.SigningKey
+    tls: keys.SigningKey | None
     ring: keys.KeyRing
     store: Store
     _others: dict[str, keys.SigningKey] = dataclasses.field(
@@ -188,7 +190,9 @@ def load_signers(store: Store, ring: keys.KeyRing) -> Signers:
     result, custody, approval = (
         store.signing_key(use, ring.active(use).kid) for use in keys.USES
     )
-    return Signers(result, custody, approval, ring, store)
+    streams = ring.streams
+    tls = store.signing_key(keys.TLS, streams.kid) if streams else None
+    return Signers(result, custody, approval, tls, ring, store)
 
 
 def _find(name: str) -> Any:

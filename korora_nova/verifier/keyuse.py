@@ -34,6 +34,7 @@ class Need:
     :ivar newest: servers whose newest document it signed.
     :ivar documents: how many it signed.
     :ivar results: hosts whose result it signed, unless that has expired.
+    :ivar streams: hosts whose newest certificate it signed, likewise.
     """
 
     resting: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -42,6 +43,7 @@ class Need:
     newest: list[str] = dataclasses.field(default_factory=list)
     documents: int = 0
     results: list[str] = dataclasses.field(default_factory=list)
+    streams: list[str] = dataclasses.field(default_factory=list)
 
     def now(self) -> list[str]:
         """What would stop if nothing counted that it signs or signed."""
@@ -67,6 +69,8 @@ class Need:
             told.append(f'{self.documents} documents are signed with it')
         if self.results:
             told.append(f'it signed the results of {_some(self.results)}')
+        if self.streams:
+            told.append(f'it signed the certificates of {_some(self.streams)}')
         return told
 
 
@@ -99,6 +103,7 @@ def needs(
         for host, kid in _results(session, now):
             if kid in found:
                 found[kid].results.append(host)
+        _find_streams(session, found, now)
     return found
 
 
@@ -195,6 +200,20 @@ def _results(session: orm.Session, now: float) -> Iterator[tuple[str, str]]:
         .order_by(table.name)
     ):
         yield host, tokens.signed_with(token)
+
+
+def _find_streams(
+    session: orm.Session, found: dict[str, Need], now: float
+) -> None:
+    """Hosts whose certificate still counts, with the key that signed it."""
+    table = models.Host
+    for host, kid in session.execute(
+        sa.select(table.name, table.tls_authority)
+        .where(table.tls_until > now, table.evicted_at.is_(None))
+        .order_by(table.name)
+    ):
+        if kid in found:
+            found[kid].streams.append(host)
 
 
 def _some(names: list[str]) -> str:

@@ -42,6 +42,8 @@ class Settings:
     permit_deadline: float
     ek_roots: str
     require_enforcer: bool
+    migration_tls: str
+    certificate_ttl: float
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:

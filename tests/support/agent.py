@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterable
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from korora_nova import client
@@ -21,6 +21,7 @@ from korora_nova.custody import bodies, chain, transcript
 from korora_nova.custody.chain import AnyVerified
 from korora_nova.rats import evidence
 from korora_nova.rats.signed import keys
+from korora_nova.rats.x509 import stream
 from tests.support import simulator
 
 #: What a destination's copy is sealed in, unless a test says otherwise.
@@ -99,6 +100,7 @@ class SimAgent(simulator.SimHost):
     :ivar offset: where the lists that it sends begin.
     :ivar dropped: how much of the list its kernel has dropped.
     :ivar enforcer: what it attests of its nova-compute; None for nothing.
+    :ivar tls: what it says of its certificate; None for nothing.
     :ivar documents: all that it was given, by digest; ``newest`` by server.
     """
 
@@ -114,6 +116,8 @@ class SimAgent(simulator.SimHost):
         super().__init__(name, vector)
         self.offset = self.dropped = 0
         self.enforcer: bodies.Enforcer | None = ENFORCER
+        self.tls: bodies.Tls | None = None
+        self.tls_key = ec.generate_private_key(ec.SECP256R1())
         self.ring: keys.KeyRing | None = None
         self.documents: dict[str, AnyVerified] = {}
         self.newest: dict[str, AnyVerified] = {}
@@ -197,6 +201,8 @@ class SimAgent(simulator.SimHost):
         """Attest with a purpose; fields of the body by keyword."""
         if purpose == 'attest' and self.enforcer is not None:
             body.setdefault('enforcer', self.enforcer._asdict())
+        if purpose == 'attest' and self.tls is not None:
+            body.setdefault('tls', self.tls._asdict())
         text = json.dumps({'version': 1, **body})
         return self.api.evidence(
             self.name,
@@ -223,6 +229,27 @@ class SimAgent(simulator.SimHost):
         return answer
 
     # Purposes
+
+    def certify(
+        self, private: ec.EllipticCurvePrivateKey | None = None
+    ) -> dict:
+        """Ask for a certificate with the next attestation, and note it.
+
+        :param private: default: the one it had last.
+        """
+        self.tls_key = private or self.tls_key
+        serial = self.tls.serial if self.tls is not None else ''
+        request = stream.request(self.tls_key, self.name)
+        self.tls = bodies.Tls(b64(request), serial)
+        streams = self.attest_now()['streams']
+        if 'certificate' in streams:
+            read = stream.read(
+                streams['certificate'].encode(),
+                self.tls_key.public_key(),
+                keys.KeyRing.load(dict(self.api.keys())).authorities.values(),
+            )
+            self.tls = self.tls._replace(serial=read.serial)
+        return streams
 
     def claim(self, instance: str, key: str | None = None) -> AnyVerified:
         """Claim a key, by default one that was never claimed before."""

@@ -66,6 +66,10 @@ class FakeLibvirt:
         self._reach()
         return instance in self.jobs
 
+    def qemu(self) -> libvirt_secret.Qemu:
+        self._reach()
+        return libvirt_secret.Qemu(os.getuid(), 7002022)
+
 
 class LiveKorora(service.KororaFixture):
     """The service on the clock of this machine; knows swtpm's makers."""

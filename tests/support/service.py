@@ -197,14 +197,21 @@ class VendorCa:
         return made.public_bytes(serialization.Encoding.DER)
 
 
-def made_ring(directory: str) -> keys.KeyRing:
-    """Save three private keys and the ring that pins them."""
+def made_ring(directory: str, *, tls: bool = False) -> keys.KeyRing:
+    """Save three private keys and the ring that pins them.
+
+    :param tls: and one that signs certificates of streams.
+    """
     made = {}
     for use in keys.USES:
         key = keys.SigningKey.generate()
         key.save(os.path.join(directory, f'{use}-{key.kid}.pem'))
         made[use] = [key.public]
     ring = keys.KeyRing.build(CLOUD, **made)
+    if tls:
+        key = keys.SigningKey.generate()
+        key.save(os.path.join(directory, f'tls-{key.kid}.pem'))
+        ring = ring.having(keys.Pinned.of('tls', key, CLOUD, START))
     ring.save(os.path.join(directory, 'keys.json'))
     return ring
 
@@ -213,6 +220,7 @@ class KororaFixture(fixtures.Fixture):
     """The service over SQLite, with its anchor in a file of its own.
 
     :param anchor: options of ``[anchor]``.
+    :param tls: it signs certificates of streams.
     :param settings: options of ``[verifier]``.
     :ivar client: with every role; :meth:`client_as` for fewer.
     :ivar clock: the service's; move it instead of sleeping.
@@ -225,9 +233,11 @@ class KororaFixture(fixtures.Fixture):
         self,
         connection: str | None = None,
         anchor: dict[str, str] | None = None,
+        tls: bool = False,
         **settings,
     ) -> None:
         super().__init__()
+        self._tls = tls
         self._anchor = anchor
         self._connection = connection
         self._settings = settings
@@ -239,7 +249,7 @@ class KororaFixture(fixtures.Fixture):
         self.vendor = VendorCa()
         with open(os.path.join(self.directory, 'vendor.crt'), 'wb') as file:
             file.write(self.vendor.pem)
-        self.ring = made_ring(self.directory)
+        self.ring = made_ring(self.directory, tls=self._tls)
         self.keys_file = os.path.join(self.directory, 'keys.json')
         self.transport = WsgiTransport(None)
         self.conf = self._conf()

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signing keys of the service and the pinned ring of their public halves.
 
-Three uses, each with keys of its own: ``result`` (attestation results),
-``custody`` (documents) and ``approval`` (TPM policies). A key pinned for one
-use never verifies another; the ring refuses a key that is listed twice.
+Four uses, each with keys of its own: ``result`` (attestation results),
+``custody`` (documents), ``approval`` (TPM policies) and, in a cloud that has
+it, ``tls`` (certificates of hosts' streams). A key pinned for one use never
+verifies another; the ring refuses a key that is listed twice.
 
 keys.json::
 
     {"version": 1, "cloud": "<uuid>",
      "result": [{"kid": "<16 hex>", "pem": "...", "state": "active"}],
-     "custody": [...], "approval": [...]}
+     "custody": [...], "approval": [...],
+     "tls": [{"kid": ..., "pem": ..., "certificate": "..."}]}
 
 ``state`` is "active" if it is left out. One key of each use can be that:
 
@@ -34,6 +36,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -41,9 +44,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.words import Word
+from korora_nova.rats.x509 import stream
 from korora_nova.rats.x509.certificate import spki
 
+#: Uses of which each cloud has keys.
 USES = ('result', 'custody', 'approval')
+#: Signs the certificates with which hosts stream; agents of releases that do
+#: not know it refuse a file that has it.
+TLS = 'tls'
+ALL_USES = (*USES, TLS)
 
 
 class State(Word):
@@ -147,12 +156,26 @@ PublicKeys = Mapping[str, ec.EllipticCurvePublicKey]
 
 @dataclasses.dataclass(frozen=True)
 class Pinned:
-    """One entry of keys.json."""
+    """One entry of keys.json.
+
+    :param certificate: of a key for ``tls``, and of no other.
+    """
 
     use: str
     kid: str
     public: ec.EllipticCurvePublicKey
     state: State = State.ACTIVE
+    certificate: x509.Certificate | None = None
+
+    @classmethod
+    def of(cls, use: str, key: SigningKey, cloud: str, at: float) -> Pinned:
+        """The active entry of a key at hand; at: seconds since 1970."""
+        made = (
+            stream.authority(key.private, cloud, key.kid, at)
+            if use == TLS
+            else None
+        )
+        return cls(use, key.kid, key.public, certificate=made)
 
     def to_json(self) -> dict[str, str]:
         """The entry in its use's list."""
@@ -160,7 +183,12 @@ class Pinned:
             serialization.Encoding.PEM,
             serialization.PublicFormat.SubjectPublicKeyInfo,
         ).decode()
-        return {'kid': self.kid, 'pem': pem, 'state': str(self.state)}
+        entry = {'kid': self.kid, 'pem': pem, 'state': str(self.state)}
+        if self.certificate is not None:
+            entry['certificate'] = self.certificate.public_bytes(
+                serialization.Encoding.PEM
+            ).decode()
+        return entry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +232,23 @@ class KeyRing:
     def approval(self) -> PublicKeys:
         """Those that verify approvals."""
         return self._verifying('approval')
+
+    @functools.cached_property
+    def authorities(self) -> Mapping[str, x509.Certificate]:
+        """Those whose certificates of hosts count, by the ids of the keys."""
+        return {
+            key.kid: key.certificate
+            for key in self.pinned
+            if key.certificate is not None and key.state is not State.REVOKED
+        }
+
+    @property
+    def streams(self) -> Pinned | None:
+        """The key that signs certificates of hosts, if there is one."""
+        for key in self.pinned:
+            if key.use == TLS and key.state is State.ACTIVE:
+                return key
+        return None
 
     def _verifying(self, use: str) -> PublicKeys:
         return {
@@ -292,10 +337,13 @@ class KeyRing:
         if not isinstance(cloud, str) or not cloud:
             raise _bad('the trusted keys do not name their cloud')
         for name in data:
-            if name not in ('version', 'cloud', *USES):
+            if name not in ('version', 'cloud', *ALL_USES):
                 raise _bad('the trusted keys have a member of unknown name')
         listed = (_entries(data.get(use), use) for use in USES)
-        return cls(cloud, tuple(key for keys in listed for key in keys))
+        tls = _entries(data.get(TLS, []), TLS)
+        return cls(
+            cloud, tuple(key for keys in (*listed, tls) for key in keys)
+        )
 
     def to_json(self) -> dict[str, object]:
         """The content of keys.json."""
@@ -304,7 +352,8 @@ class KeyRing:
             document[use] = [
                 key.to_json() for key in self.pinned if key.use == use
             ]
-        return document
+        tls = [key.to_json() for key in self.pinned if key.use == TLS]
+        return {**document, TLS: tls} if tls else document
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write keys.json, public keys only, whole or not at all."""
@@ -339,7 +388,8 @@ def _entries(items: object, use: str) -> list[Pinned]:
 def _entry(item: object, use: str) -> Pinned:
     if not isinstance(item, dict) or not isinstance(item.get('pem'), str):
         raise _bad(f'an entry of {use!r} is not an object with a PEM')
-    if not set(item) <= {'kid', 'pem', 'state'}:
+    more = {'certificate'} if use == TLS else set()
+    if not set(item) <= {'kid', 'pem', 'state', *more}:
         raise _bad(f'an entry of {use!r} has a member of unknown name')
     key = _public(item['pem'], use)
     kid = key_id(key)
@@ -351,7 +401,15 @@ def _entry(item: object, use: str) -> Pinned:
         raise _bad(
             f'the key {kid} is in none of the states {", ".join(State)}'
         ) from None
-    return Pinned(use, kid, key, state)
+    try:
+        made = (
+            stream.read_authority(str(item.get('certificate')), key)
+            if use == TLS
+            else None
+        )
+    except ValueError as exc:
+        raise _bad(f'the certificate of the key {kid} is {exc}') from None
+    return Pinned(use, kid, key, state, made)
 
 
 def _public(pem: str, use: str) -> ec.EllipticCurvePublicKey:

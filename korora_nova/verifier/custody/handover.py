@@ -31,7 +31,7 @@ from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, enforcement, results
+from korora_nova.verifier import audit, certificates, enforcement, results
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
@@ -171,7 +171,12 @@ def _receive(
     rules.check_settled(rules.holds(row, body.source))
     enforcement.require(service, session.get(models.Host, body.source))
     known = session.get(models.Migration, body.migration)
+    dest = str(columns['dest'])
     receiving = {'status': MigrationState.RECEIVING, **columns}
+    if body.kind == Move.LIVE:
+        receiving['tls_name'] = certificates.name_for(
+            service, session, body.source, dest, body.tls_name
+        )
     if known is not None and instead and _is_open_to(known, columns['dest']):
         silent = {'source_word': None, 'dest_word': None}
         migrations.change(service, session, known, **receiving, **silent)
@@ -180,7 +185,7 @@ def _receive(
         # A storage key is made for one challenge, so this is another one.
         raise migrations.spent(known)
     now = service.clock()
-    _forget(session, str(columns['dest']), now - FORGOTTEN)
+    _forget(session, dest, now - FORGOTTEN)
     session.add(
         models.Migration(
             id=body.migration,
@@ -410,6 +415,8 @@ def _check_send(
                 details={'field': field},
             )
     _check_destination(service, session, asked)
+    if asked.kind == Move.LIVE:
+        certificates.recheck(service, session, asked)
     _check_age(service, attested.issued)
     _check_age(service, asked.dest_issued)
     held = rules.holds(row, attested.host)

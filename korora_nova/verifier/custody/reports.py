@@ -20,6 +20,7 @@ from korora_nova.custody.bodies import Attest, Known
 from korora_nova.custody.exchange import Heard
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.rats.words import Tier
+from korora_nova.verifier import certificates
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import documents, ledger
 from korora_nova.verifier.db import api, models
@@ -59,6 +60,7 @@ def hear(service: Service, attested: Attested, body: Attest) -> Heard:
         service.signers.approval.kid,
         compared.wanted[:ASKED],
         _news(service, compared.lacking),
+        certificates.renew(service, attested, body.tls),
     )
 
 

@@ -48,7 +48,8 @@ class Host(Base):
     ``evicted_at`` is when an operator gave it up with all its keys,
     ``prior_boot_at`` when it was last heard before its TPM's last reset.
     ``enforcer`` is what it attested last of its nova-compute, which spoke at
-    ``enforcer_at``.
+    ``enforcer_at``.  ``tls_*`` are of the certificate that was signed last
+    for its streams: name, serial number, end, and the key that signed.
     """
 
     __tablename__ = 'hosts'
@@ -91,6 +92,12 @@ class Host(Base):
         sa.JSON(none_as_null=True)
     )
     enforcer_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    tls_name: orm.Mapped[str | None] = orm.mapped_column(
+        sa.String(68), unique=True
+    )
+    tls_serial: orm.Mapped[str | None] = orm.mapped_column(sa.String(40))
+    tls_until: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    tls_authority: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
         sa.JSON, deferred=True

@@ -71,6 +71,19 @@ class TestCreate(KeysTestCase):
         self.assertEqual(3, len(self.ring.pinned))
         self.assertEqual(0o700, stat.S_IMODE(os.stat(self.private).st_mode))
 
+    def test_one_that_signs_certificates(self):
+        """Only by name: agents of earlier releases refuse the file then."""
+        self.assertIsNone(self.ring.streams)
+        self.run_keys('create', 'tls')
+        kid = self.ring.streams.kid
+        self.assertEqual(kid, self.key('tls', kid).kid)
+        self.assertEqual({kid}, set(self.ring.authorities))
+        names = self.ring.authorities[kid].subject.rfc4514_string()
+        self.assertIn(self.ring.cloud, names)
+        before = self.path.read_bytes()
+        self.run_keys('create')
+        self.assertEqual(before, self.path.read_bytes())
+
     def test_again_changes_nothing(self):
         before = self.path.read_bytes(), sorted(os.listdir(self.private))
         self.run_keys('create')
@@ -460,6 +473,63 @@ class TestRetire(NeededTestCase):
         output = self.run_keys('retire', old, code=1)
         self.assertIn('DATABASE_UNAVAILABLE', output)
         self.assertEqual(before, self.path.read_bytes())
+
+
+class TestCertificates(NeededTestCase):
+    """The life of the key that signs certificates of streams."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.run_keys('create', 'tls')
+        self.old = self.ring.streams.kid
+
+    def certified(self, kid: str, left: float) -> None:
+        with self.db.write() as session:
+            session.merge(
+                models.Host(
+                    name='h1',
+                    ek_hash='x',
+                    approved=True,
+                    tls_name='x',
+                    tls_until=time.time() + left,
+                    tls_authority=kid,
+                )
+            )
+
+    def test_replaced(self):
+        old, new = self.replaced('tls')
+        self.assertEqual(self.old, old)
+        self.assertEqual(new, self.ring.streams.kid)
+        # Hosts trust both while they renew.
+        self.assertEqual({old, new}, set(self.ring.authorities))
+        self.certified(old, 60)
+        output = self.run_keys('retire', old, code=1)
+        self.assertIn('it signed the certificates of h1', output)
+        self.certified(new, 60)
+        self.run_keys('retire', old)
+        self.assertEqual({new}, set(self.ring.authorities))
+
+    def test_what_has_ended_needs_none(self):
+        old, _ = self.replaced('tls')
+        self.certified(old, -1)
+        self.run_keys('retire', old)
+
+    def test_leaked(self):
+        """It waits for nobody: hosts renew by themselves."""
+        old, new = self.replaced('tls')
+        self.certified(old, 60)
+        self.run_keys('revoke', old)
+        self.assertEqual({new}, set(self.ring.authorities))
+
+    def test_lost(self):
+        """A new one is made and activated without the old one."""
+        (self.private / f'tls-{self.old}.pem').unlink()
+        self.replaced('tls')
+        self.run_keys('status')
+
+    def test_a_node_that_lacks_it(self):
+        (self.private / f'tls-{self.old}.pem').unlink()
+        self.assertIn('this node cannot sign', self.run_keys('status', code=1))
 
 
 class TestRevoke(NeededTestCase):

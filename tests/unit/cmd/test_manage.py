@@ -7,12 +7,14 @@ import io
 import json
 import os
 import pathlib
+import time
 
 import fixtures
 import testtools
 
 from korora_nova import conf as options
 from korora_nova.cmd import manage, status
+from korora_nova.rats.signed import keys
 from korora_nova.verifier.db import api, migration, models
 from tests.support import makers
 
@@ -34,6 +36,10 @@ ek_roots = {self.directory}
 policy_file = {self.directory}/policy.yaml
 """,
         )
+
+    def configure(self, text: str) -> None:
+        with open(self.config, 'a') as file:
+            file.write(text)
 
     def write(self, name: str, text: str) -> str:
         path = os.path.join(self.directory, name)
@@ -97,10 +103,6 @@ class TestManage(CommandTestCase):
         code, output = self.manage('audit', 'verify')
         self.assertEqual((1, True), (code, 'DATABASE_UNAVAILABLE' in output))
 
-    def configure(self, text: str) -> None:
-        with open(self.config, 'a') as file:
-            file.write(text)
-
     def test_no_anchor(self):
         self.manage('db', 'sync')
         code, output = self.manage('anchor', 'create')
@@ -160,7 +162,7 @@ class TestStatus(CommandTestCase):
         self.manage('keys', 'create')
         code, checks = self.check()
         self.assertEqual((0, {0}), (code, set(checks.values())))
-        self.assertEqual(6, len(checks))
+        self.assertEqual(7, len(checks))
 
     def test_anchor(self):
         self.manage('db', 'sync')
@@ -198,6 +200,30 @@ class TestStatus(CommandTestCase):
         self.assertEqual(1, code)
         self.assertIn('h1. While', ' '.join(output.split()).replace('| ', ''))
         self.assertEqual(1, self.check()[1]['Enforcement on hosts'])
+
+    def streams(self, mode: str) -> int:
+        self.configure(f'[verifier]\nmigration_tls = {mode}\n')
+        return self.check()[1]['Certificates of streams']
+
+    def test_certificates_of_streams(self):
+        self.manage('db', 'sync')
+        self.manage('keys', 'create')
+        for mode, result in (('attested', 1), ('site', 0), ('transition', 0)):
+            self.assertEqual(result, self.streams(mode), mode)
+        self.manage('keys', 'create', 'tls')
+        self.assertEqual(0, self.streams('attested'))
+        conf = options.parse([], [self.config])
+        fields = {'name': 'h1', 'ek_hash': 'x', 'ak_name': 'x'}
+        with api.Database(conf).write() as session:
+            session.add(models.Host(approved=True, **fields))
+        for mode, result in (('attested', 1), ('site', 0), ('transition', 0)):
+            self.assertEqual(result, self.streams(mode), mode)
+        kid = keys.KeyRing.load(f'{self.directory}/keys.json').streams.kid
+        with api.Database(conf).write() as session:
+            row = session.get(models.Host, 'h1')
+            row.tls_name, row.tls_authority = 'x', kid
+            row.tls_until = time.time() + 700
+        self.assertEqual(0, self.streams('attested'))
 
     def test_nothing_is_there(self):
         code, checks = self.check()

@@ -33,6 +33,7 @@ SERVED = {
         'approval_kid': 'ab' * 8,
         'wanted': [documents.INSTANCE],
         'news': ['a.b.c'],
+        'streams': {'mode': 'attested', 'certificate': 'PEM'},
     },
     exchange.Presented: {'news': []},
     exchange.Granted: {'grant': 'a.b.c'},
@@ -115,7 +116,8 @@ class AnswerTest(unittest.TestCase):
             for field in good:
                 if field == 'ima_offset':
                     continue
-                for value in (None, 7):
+                values = (7,) if field == 'streams' else (None, 7)
+                for value in values:
                     with self.assertRaises(errors.Unavailable) as caught:
                         exchange.Answer.from_json({**good, field: value}, kind)
                     self.assertEqual(
@@ -128,6 +130,20 @@ class AnswerTest(unittest.TestCase):
                 exchange.Heard.from_json(
                     {'approval_kid': '', 'wanted': [], **heard}
                 )
+
+    def test_streams(self):
+        heard = {'approval_kid': '', 'wanted': [], 'news': []}
+        read = exchange.Heard.from_json(heard)
+        self.assertEqual(exchange.Streams(), read.streams)
+        for streams in (
+            {},
+            [],
+            {'mode': 'other'},
+            {'mode': 'site', 'certificate': 1},
+            {'mode': 'site', 'refused': None},
+        ):
+            with self.assertRaises(errors.Unavailable):
+                exchange.Heard.from_json({**heard, 'streams': streams})
 
     def test_malformed_approvals(self):
         for given in ([{}], [None], [{**APPROVAL, 'epoch': 0}]):

@@ -100,6 +100,15 @@ class TestHost(CommandTest):
         self.assertEqual('1970-01-01T00:00:00Z', shown['enrolled_at'])
         self.assertEqual(HOST['ak_name'], shown['ak_name'])
         self.assertEqual('korora.Driver 1', shown['enforcer'])
+        self.assertIsNone(shown['certificate'])
+
+    def test_show_a_certificate(self) -> None:
+        known = {'name': 'x.korora.invalid', 'until': 60, 'serial': '1'}
+        self.answer('GET', '/v1/hosts/h1', {**HOST, 'certificate': known})
+        self.assertEqual(
+            'x.korora.invalid until 1970-01-01T00:01:00Z',
+            self.run_json(host.ShowHost, 'h1')['certificate'],
+        )
 
     def test_show_a_driver_that_refuses(self) -> None:
         said = {**HOST['enforcer'], 'drift': '[NOVA_DRIFT] spawn'}

@@ -28,6 +28,7 @@ HOST = hosts.Host(
     evicted_at=None,
     enforcing=True,
     enforcer=None,
+    certificate=None,
 )
 LISTED = policies.Listed(
     description='words',
@@ -73,7 +74,7 @@ class TestJson(testtools.TestCase):
             '{"name":"h1","status":"approved","ek_hash":"ab",'
             '"certified":true,"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
             '"last_attested":null,"evicted_at":null,"tier":"affirming",'
-            '"reasons":[],"enforcing":true,"enforcer":null'
+            '"reasons":[],"enforcing":true,"enforcer":null,"certificate":null'
         )
         self.assertJson(text + '}', HOST)
         self.assertJson(

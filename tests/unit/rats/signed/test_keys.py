@@ -235,3 +235,63 @@ class FullDiskTest(KeysTestCase):
         self.ring.save(link)
         self.assertTrue(link.is_symlink())
         self.assertEqual(0o640, stat.S_IMODE(os.stat(self.path).st_mode))
+
+
+class StreamsTest(KeysTestCase):
+    """Keys that sign certificates: a use that not every cloud has."""
+
+    def setUp(self):
+        super().setUp()
+        self.key = keys.SigningKey.generate()
+        self.entry = keys.Pinned.of('tls', self.key, 'cloud', 1767225600.0)
+
+    def loaded(self, *entries):
+        document = self.ring.having(*entries).to_json()
+        return keys.KeyRing.load(json.loads(json.dumps(document)))
+
+    def test_a_cloud_without(self):
+        """What agents of earlier releases read."""
+        self.assertNotIn('tls', self.ring.to_json())
+        ring = keys.KeyRing.load({**self.ring.to_json(), 'tls': []})
+        self.assertIsNone(ring.streams)
+        self.assertEqual({}, ring.authorities)
+
+    def test_round_trip(self):
+        ring = self.loaded(self.entry)
+        self.assertEqual(self.key.kid, ring.streams.kid)
+        self.assertEqual(
+            {self.key.kid: self.entry.certificate}, ring.authorities
+        )
+        self.assertEqual(ring.to_json(), self.loaded(self.entry).to_json())
+
+    def test_states(self):
+        other = keys.SigningKey.generate()
+        new = keys.Pinned.of('tls', other, 'cloud', 1767225600.0)
+        for state, counts in (
+            (keys.State.VERIFY_ONLY, {self.key.kid, other.kid}),
+            (keys.State.REVOKED, {other.kid}),
+        ):
+            ring = self.loaded(
+                dataclasses.replace(self.entry, state=state), new
+            )
+            self.assertEqual(other.kid, ring.streams.kid)
+            self.assertEqual(counts, set(ring.authorities))
+
+    def test_certificate_of_another_key(self):
+        other = keys.Pinned.of(
+            'tls', keys.SigningKey.generate(), 'cloud', 1767225600.0
+        )
+        document = self.ring.having(self.entry).to_json()
+        entry = document['tls'][0]
+        for certificate in (other.to_json()['certificate'], 'x', None):
+            entry['certificate'] = certificate
+            self.refused(document, 'certificate')
+        del entry['certificate']
+        self.refused(document, 'certificate')
+
+    def test_no_certificate_for_other_uses(self):
+        document = self.ring.to_json()
+        document['result'][0]['certificate'] = self.entry.to_json()[
+            'certificate'
+        ]
+        self.refused(document, 'unknown name')
