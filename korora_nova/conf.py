@@ -114,6 +114,16 @@ KORORA_OPTS: list[cfg.Opt] = [
         help='Protect every server that has a vTPM with secret security '
         '"host", not only those that ask for it.',
     ),
+    cfg.BoolOpt(
+        'require_authenticated_channel',
+        default=True,
+        help='Refuse live migrations of protected servers from this host '
+        "if Nova connects to the destination's libvirt without knowing who "
+        'it is: by [libvirt] live_migration_scheme = tcp, which is the '
+        'default, or by a live_migration_uri that is neither TLS nor SSH. '
+        'False while hosts are being prepared, and where libvirt has SASL on '
+        'TCP, which cannot be told from here.',
+    ),
 ]
 
 ATTESTER_OPTS: list[cfg.Opt] = [

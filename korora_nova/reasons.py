@@ -507,6 +507,22 @@ class Reason:
         'The service has no key that signs certificates of streams; make one '
         'with "korora-manage keys create tls".',
     )
+    STREAM_TUNNELLED = Id(
+        'CustodyError',
+        'A protected server is not streamed through a tunnel of libvirt; set '
+        '[libvirt] live_migration_tunnelled = false.',
+    )
+    STREAM_DISKS_UNNAMED = Id(
+        'CustodyError',
+        'QEMU before 7.0 does not compare the name of who gets the disks of a '
+        'protected server; update QEMU on this host, or share the disks.',
+    )
+    CHANNEL_UNAUTHENTICATED = Id(
+        'CustodyError',
+        "Nova connects to the destination's libvirt without knowing who it "
+        'is; set [libvirt] live_migration_scheme = tls, or a '
+        'live_migration_uri with qemu+tls or qemu+ssh.',
+    )
     POSTCOPY_FORBIDDEN = Id(
         'CustodyError', 'Post-copy cannot be used with a protected server.'
     )

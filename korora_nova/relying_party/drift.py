@@ -103,7 +103,9 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     '_resume_guest_after_snapshot': (
         'context live_snapshot original_power_state instance guest',
     ),
-    '_migrate_uri': ('',),  # static: of its one parameter none is left
+    # static: of their one parameter none is left
+    '_migrate_uri': ('',),
+    '_live_migration_uri': ('',),
     '_is_post_copy_enabled': ('migration_flags',),
     '_live_migration_operation': (
         'context instance dest block_migration migrate_data guest '

@@ -65,6 +65,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             nova_calls,
             escrow,
             f'{type(self).__module__}.{type(self).__qualname__}',
+            self._live_migration_uri,
         )
 
     def _make_agent(self, timeout: float) -> AgentClient:
@@ -349,6 +350,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 context, instance, dest_check_data, *args, **kwargs
             )
             if custody:
+                self._korora.outgoing.check_disks(data)
                 self._korora.outgoing.announce(instance)
         return data
 

@@ -86,6 +86,13 @@ def target_address(migrate_data: Any) -> str | None:
     return None
 
 
+def copies_disks(migrate_data: Any) -> bool:
+    """Whether disks are copied along with the memory, as far as it says."""
+    return migrate_data.obj_attr_is_set('block_migration') and bool(
+        migrate_data.block_migration
+    )
+
+
 def migration_of(migrate_data: Any) -> str | None:
     """UUID of the migration that the data is about, if it says so."""
     if (

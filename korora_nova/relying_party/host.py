@@ -37,6 +37,8 @@ class Hypervisor(keys.Hypervisor, moves.Hypervisor, Protocol):
 
     def is_off(self, instance: Any) -> bool: ...
 
+    def names_disks(self) -> bool: ...
+
 
 class Nova(retries.Nova, moves.Nova, Protocol):
     """What is needed of the module ``nova_calls``."""
@@ -60,6 +62,7 @@ class Host:
     :param agent: makes a client of the local agent that waits so many
         seconds for an answer.
     :param driver: name of the compute driver's class.
+    :param uri: what Nova connects to for a host's name or address.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Host:
         nova: Nova,
         escrow: keys.Escrow,
         driver: str,
+        uri: Callable[[str], str],
     ) -> None:
         #: In Nova; the start of nova-compute says it again.
         self.name: str = conf.host
@@ -119,7 +123,13 @@ class Host:
             lambda: self.name,
         )
         self.outgoing = Outgoing(
-            self.gate, self.servers, self.onboarding, conf, nova.is_name
+            self.gate,
+            self.servers,
+            self.onboarding,
+            conf,
+            nova.is_name,
+            uri,
+            hypervisor.names_disks,
         )
         self.incoming = Incoming(
             self.gate,

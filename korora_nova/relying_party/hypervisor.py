@@ -17,6 +17,9 @@ from korora_nova import errors
 
 LOG = logging.getLogger(__name__)
 
+#: QEMU from which on libvirt can set ``tls-hostname`` of a copied disk.
+NAMES_DISKS = (7, 0, 0)
+
 # A guest in one of these states is not started when the host boots.
 _ALIVE = (
     power_state.RUNNING,
@@ -55,6 +58,10 @@ class Hypervisor:
             return True
         except (exception.NovaException, libvirt_driver.libvirt.libvirtError):
             return False
+
+    def names_disks(self) -> bool:
+        """Whether QEMU, as a client of NBD, compares the server's name."""
+        return bool(self._host().has_min_version(hv_ver=NAMES_DISKS))
 
     def has_tpm(self, instance: Any) -> bool:
         """Whether this host's libvirt knows the server with a vTPM.

@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.relying_party import facts, refusal
+from korora_nova.relying_party import channel, facts, refusal
 from korora_nova.relying_party.gate import SOURCE_CHECK, Gate
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.servers import Servers, tell
@@ -52,6 +52,9 @@ class Outgoing:
     """Gates what this host sends.
 
     :param is_name: whether a text is a host name or address.
+    :param uri: what Nova connects to for a host's name or address.
+    :param names_disks: whether QEMU here compares the name of who gets a
+        copied disk.
     """
 
     def __init__(
@@ -61,12 +64,16 @@ class Outgoing:
         onboarding: Onboarding,
         conf: cfg.ConfigOpts,
         is_name: Callable[[str], bool],
+        uri: Callable[[str], str],
+        names_disks: Callable[[], bool],
     ) -> None:
         self._gate = gate
         self._servers = servers
         self._onboarding = onboarding
         self._conf = conf
         self._is_name = is_name
+        self._uri = uri
+        self._names_disks = names_disks
         #: Under way, by server.
         self._streams: dict[str, Stream] = {}
         #: Whether this thread watches one of them.
@@ -87,9 +94,28 @@ class Outgoing:
         if standing.custody:
             # A server without a key may leave a host that turned bad.
             self._gate.admit(standing)
+            self._check_way('destination')
             if standing.state == 'none':
                 self._onboarding.take(instance)
         return standing.custody
+
+    def _check_way(self, address: str) -> None:
+        """What no permit could make good.
+
+        :raises CustodyError: STREAM_TUNNELLED, CHANNEL_UNAUTHENTICATED.
+        """
+        if self._conf.libvirt.live_migration_tunnelled:
+            raise errors.CustodyError(errors.Reason.STREAM_TUNNELLED)
+        if self._conf.korora.require_authenticated_channel:
+            channel.check(self._uri(address))
+
+    def check_disks(self, migrate_data: Any) -> None:
+        """Nova has found out whether disks are copied.
+
+        :raises CustodyError: STREAM_DISKS_UNNAMED.
+        """
+        if facts.copies_disks(migrate_data) and not self._names_disks():
+            raise errors.CustodyError(errors.Reason.STREAM_DISKS_UNNAMED)
 
     def announce(self, instance: Any) -> None:
         """Nova's own checks passed: the agent may hand over the key.
@@ -177,17 +203,21 @@ class Outgoing:
                 'name nor an address.',
                 details={'nova': f'{dest} {address}'},
             )
-        tls = self._conf.libvirt.live_migration_with_native_tls
+        self._check_way(address)
+        self.check_disks(migrate_data)
         migration = str(migrate_data.migration.uuid)
         answer = self._gate.agent().start(
             instance.uuid,
             migration,
             dest=dest,
             address=address,
-            tls_name=dest if tls else None,
+            tls_name=dest,
         )
-        tls_name = (answer.tls_name or dest) if tls else None
-        return Stream(migration, address, tls_name)
+        # Whatever nova.conf says: it may only add.
+        tls = self._conf.libvirt.live_migration_with_native_tls
+        return Stream(
+            migration, address, answer.tls_name or (dest if tls else None)
+        )
 
     @contextlib.contextmanager
     def operation(self, instance: Any) -> Iterator[Stream | None]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from korora_nova import errors
+
 
 class StreamDomain:
     """A libvirt domain that adds to ``migrateToURI3``, and only there.
@@ -47,14 +49,18 @@ class StreamDomain:
         params: Any = None,
         flags: int = 0,
     ) -> Any:
-        """Never post-copy: it cannot be aborted. Where the permit says."""
+        """Never post-copy: it cannot be aborted. Where the permit says.
+
+        :raises CustodyError: STREAM_TUNNELLED, it goes where libvirt is.
+        """
+        if flags & self._libvirt.VIR_MIGRATE_TUNNELLED:
+            raise errors.CustodyError(errors.Reason.STREAM_TUNNELLED)
         if flags & self._libvirt.VIR_MIGRATE_POSTCOPY:
             flags &= ~self._libvirt.VIR_MIGRATE_POSTCOPY
             if self._converge:
                 flags |= self._libvirt.VIR_MIGRATE_AUTO_CONVERGE
         params = dict(params or {})
-        # A tunnel is part of the connection to the destination's libvirt.
-        if self._uri and not flags & self._libvirt.VIR_MIGRATE_TUNNELLED:
+        if self._uri:
             params['migrate_uri'] = self._uri
         if self._tls_name is not None:
             flags |= self._libvirt.VIR_MIGRATE_TLS

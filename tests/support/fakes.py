@@ -107,6 +107,7 @@ class FakeAgent(socket_client.AgentClient):
     :ivar fail: op -> error to raise instead of answering.
     :ivar alive: a dead agent answers nothing.
     :ivar address: [attester] address, or its default.
+    :ivar certificate: the name that the service signed; '' for none.
     :ivar enforcer: what the driver said of itself, and what hinders it.
     """
 
@@ -116,6 +117,7 @@ class FakeAgent(socket_client.AgentClient):
         self.host = host
         self.alive = True
         self.address = host
+        self.certificate = ''
         self.enforcer: tuple[str, str] | None = None
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.fail: dict[str, errors.KororaError] = {}
@@ -269,7 +271,11 @@ class FakeAgent(socket_client.AgentClient):
         record = sender.vault[instance]
         record.update(state='outgoing', migration=migration)
         self.cloud.moves[migration] = Move(
-            instance, source, self.host, address, tls_name
+            instance,
+            source,
+            self.host,
+            address,
+            self.certificate or tls_name,
         )
         self.cloud.ledger[instance]['pending'] = migration
         self.vault[instance] = dict(record, state='incoming')

@@ -88,9 +88,15 @@ class Machine:
     """One compute host: TPM, logs, agent, and a client of its socket."""
 
     def __init__(
-        self, name: str, korora: LiveKorora, directory: pathlib.Path
+        self,
+        name: str,
+        korora: LiveKorora,
+        directory: pathlib.Path,
+        *,
+        tls: bool = False,
     ) -> None:
         self.name = name
+        self.tls = tls
         self.korora = korora
         self.directory = directory / name
         self.directory.mkdir()
@@ -203,6 +209,9 @@ class Machine:
             'trusted_keys': self.korora.keys_file,
             'interval': 60,
             'address': ADDRESS.get(self.name),
+            'migration_tls_dir': str(self.directory / 'pki' / 'korora')
+            if self.tls
+            else None,
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(
@@ -252,6 +261,8 @@ class HostsTestCase(testtools.TestCase):
 
     HOSTS: tuple[str, ...] = ('h1', 'h2')
     SETTINGS: dict[str, Any] = {}
+    #: Hosts that want certificates for streams.
+    STREAMING: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         super().setUp()
@@ -270,7 +281,9 @@ class HostsTestCase(testtools.TestCase):
         self.passphrase = os.urandom(384).hex()[:512].encode()
 
     def machine(self, name: str) -> Machine:
-        made = Machine(name, self.korora, self.directory)
+        made = Machine(
+            name, self.korora, self.directory, tls=name in self.STREAMING
+        )
         self.addCleanup(made.scrap)
         made.join(self.admin)
         return made

@@ -33,6 +33,7 @@ class Qemu:
         endpoint: str,
     ) -> None:
         path = directory / f'{name}.sock'
+        path.unlink(missing_ok=True)
         machine = ['-machine', 'pc', '-accel', 'tcg', '-m', '16', '-S']
         plain = ['-nodefaults', '-display', 'none', '-no-user-config']
         incoming = ['-incoming', 'defer'] if endpoint == 'server' else []

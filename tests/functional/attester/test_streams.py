@@ -126,7 +126,13 @@ class TestStreams(testtools.TestCase):
             host._link / 'server-cert.pem', host._link / 'server-key.pem'
         )
         sender = qemu.Qemu(self.root, 's', self.s._link, 'client')
-        self.addCleanup(sender.stop)
+        try:
+            return self.sent(sender, host, context)
+        finally:
+            sender.stop()
+
+    def sent(self, sender, host, context: ssl.SSLContext) -> bytes:
+        """The first bytes of a stream to somebody who passes for a host."""
         name = stream.name_of(host._private().public_key())
         sender.prepare(**{'tls-hostname': name})
         with socket.create_server(('127.0.0.1', 0)) as listener:

@@ -134,6 +134,7 @@ class Base(libvirt_base.ServersTestBase):
         CONF.set_override('api_paste_config', PASTE, group='wsgi')
         self.addCleanup(CONF.clear_override, 'api_paste_config', group='wsgi')
         self.flags(swtpm_enabled=True, group='libvirt')
+        self.flags(live_migration_scheme='tls', group='libvirt')
         self.flags(
             supported_tpm_secret_security=['user', 'host', 'deployment'],
             group='libvirt',

@@ -126,6 +126,53 @@ class TestAllowed(Base):
         flags = [flags for _, _, flags in self.streams]
         self.assertEqual([0, postcopy], [flag & postcopy for flag in flags])
 
+    def named(self, server):
+        """Name and whether there is TLS, as libvirt is told."""
+        with mock.patch.object(
+            fakelibvirt,
+            'VIR_MIGRATE_PARAM_TLS_DESTINATION',
+            'tls.destination',
+            create=True,
+        ):
+            self.migrate(server)
+        _, params, flags = self.streams.pop()
+        return (
+            params.get('tls.destination'),
+            bool(flags & fakelibvirt.VIR_MIGRATE_TLS),
+        )
+
+    def test_tls_whatever_nova_conf_says(self):
+        """To the key of h2; plain servers are untouched (I9)."""
+        self.h2.certificate = 'x.korora.invalid'
+        self.assertEqual(
+            ('x.korora.invalid', True), self.named(self.protect())
+        )
+        self.assertEqual((None, False), self.named(self.create(host='h1')))
+
+    def test_plain_servers_with_tls_of_the_site(self):
+        """As stock Nova does it: without a name."""
+        self.flags(live_migration_with_native_tls=True, group='libvirt')
+        self.h2.certificate = 'x.korora.invalid'
+        self.assertEqual((None, True), self.named(self.create(host='h1')))
+
+    def test_channel_that_is_not_authenticated(self):
+        """Nova's default; a plain server does not mind."""
+        self.flags(live_migration_scheme=None, group='libvirt')
+        server = self.protect()
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'CHANNEL_UNAUTHENTICATED')
+        self.assertNotIn('receive', self.h2.ops())
+        self.migrate(self.create(host='h1'))
+        self.flags(require_authenticated_channel=False, group='korora')
+        self.retry(server)
+
+    def test_tunnel(self):
+        self.flags(live_migration_tunnelled=True, group='libvirt')
+        server = self.protect()
+        self.migrate(server, status='error')
+        self.assert_stays(server, 'STREAM_TUNNELLED')
+        self.assertNotIn('receive', self.h2.ops())
+
     def test_tls_names_the_destination(self):
         self.flags(live_migration_with_native_tls=True, group='libvirt')
         server = self.protect()
@@ -169,8 +216,8 @@ class TestAddress(Base):
         self.migrate(self.create(host='h1'))
         self.assertEqual(
             [
-                ('qemu+tcp://h2/system', 'tcp://h2'),
-                ('qemu+tcp://h2/system', None),
+                ('qemu+tls://h2/system', 'tcp://h2'),
+                ('qemu+tls://h2/system', None),
             ],
             self.uris(),
         )
@@ -181,7 +228,7 @@ class TestAddress(Base):
         self.h2.address = 'h2.storage'
         self.migrate(self.protect())
         self.assertEqual(
-            [('qemu+tcp://h2.storage/system', 'tcp://h2.storage')], self.uris()
+            [('qemu+tls://h2.storage/system', 'tcp://h2.storage')], self.uris()
         )
         self.assertEqual(
             'h2.storage', dict(self.h2.calls)['receive']['address']

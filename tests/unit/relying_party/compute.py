@@ -68,6 +68,7 @@ class Hypervisor:
         #: Readable, as stock Nova leaves it.
         self.stock = None
         self.tpm = False
+        self.names = True
         self.alive = False
         #: Servers whose vTPM's state was brought back; why it cannot be.
         self.brought_back = []
@@ -84,6 +85,9 @@ class Hypervisor:
 
     def has_tpm(self, instance):
         return self.tpm
+
+    def names_disks(self):
+        return self.names
 
     def bring_back_vtpm(self, instance):
         self.brought_back.append(instance.uuid)
@@ -116,12 +120,15 @@ class Host:
                 boot_retry=100,
                 reconcile_interval=0,
                 reconcile_batch=10,
+                require_authenticated_channel=True,
             ),
             libvirt=SimpleNamespace(
                 live_migration_inbound_addr=None,
                 live_migration_with_native_tls=False,
+                live_migration_tunnelled=False,
             ),
         )
+        self.uri = 'qemu+tls://%s/system'
         self.created = []
         #: The tenant's secret, or why it cannot be read.
         self.escrow = b'escrow'
@@ -146,6 +153,7 @@ class Host:
             self,
             self,
             'tests.Driver',
+            lambda dest: self.uri % dest,
         )
         self.gate = self.parts.gate
         self.servers = self.parts.servers

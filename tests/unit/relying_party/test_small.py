@@ -44,16 +44,16 @@ class TestStream(testtools.TestCase):
 
     def test_postcopy_is_cleared(self):
         guarded = stream.StreamDomain(self.domain, LIBVIRT, None)
-        guarded.migrateToURI3('uri', params={'a': 1}, flags=32768 | 5)
-        self.assertEqual(('uri', {'a': 1}, 5), self.domain.seen)
+        guarded.migrateToURI3('uri', params={'a': 1}, flags=32768 | 1)
+        self.assertEqual(('uri', {'a': 1}, 1), self.domain.seen)
 
     def test_auto_converge_where_postcopy_stood_in_for_it(self):
         for converge, flags, sent in (
-            (True, 32768 | 5, 8192 | 5),
-            (False, 32768 | 5, 5),
+            (True, 32768 | 1, 8192 | 1),
+            (False, 32768 | 1, 1),
             # Nova has decided that itself.
-            (True, 5, 5),
-            (True, 8192 | 5, 8192 | 5),
+            (True, 1, 1),
+            (True, 8192 | 1, 8192 | 1),
         ):
             stream.StreamDomain(
                 self.domain, LIBVIRT, None, converge=converge
@@ -74,9 +74,14 @@ class TestStream(testtools.TestCase):
             self.assertEqual(
                 ('uri', {'migrate_uri': 'tcp://h2'}, 1), self.domain.seen
             )
-        # Inside the tunnel there is no other way.
-        guarded.migrateToURI3('uri', params={}, flags=5)
-        self.assertEqual(('uri', {}, 5), self.domain.seen)
+
+    def test_never_through_a_tunnel(self):
+        guarded = stream.StreamDomain(self.domain, LIBVIRT, 'h2', 'tcp://h2')
+        error = self.assertRaises(
+            errors.CustodyError, guarded.migrateToURI3, 'uri', {}, 5
+        )
+        self.assertEqual('STREAM_TUNNELLED', error.reason)
+        self.assertFalse(hasattr(self.domain, 'seen'))
 
     def test_all_else_is_the_domain(self):
         self.assertEqual(

@@ -100,14 +100,30 @@ class TestAllowed(Base):
         self.source.completed(self.instance)
         self.assertEqual(4, len(self.h1.agent.ops()))
 
-    def test_tls_name_is_that_of_the_permit(self):
-        for host in (self.h1, self.h2):
+    def permit_names(self, name, *native):
+        """The TLS name of a stream; native: hosts whose nova.conf has it."""
+        for host in native:
             host.conf.libvirt.live_migration_with_native_tls = True
         self.prepare()
-        next(iter(self.cloud.moves.values())).tls_name = 'h2.example'
+        next(iter(self.cloud.moves.values())).tls_name = name
         self.send()
-        self.assertEqual('h2.example', self.said[0].tls_name)
         self.assertEqual('h2', dict(self.h1.agent.calls)['start']['tls_name'])
+        return self.said[0].tls_name
+
+    def test_tls_name_is_that_of_the_permit(self):
+        self.assertEqual(
+            'h2.example', self.permit_names('h2.example', self.h1, self.h2)
+        )
+
+    def test_tls_whatever_nova_conf_says(self):
+        """S5: neither end's configuration takes it away."""
+        self.assertEqual(
+            'x.korora.invalid', self.permit_names('x.korora.invalid')
+        )
+
+    def test_nova_conf_may_add_tls(self):
+        """A permit without name, of a service in transition."""
+        self.assertEqual('h2', self.permit_names('', self.h1))
 
     def test_watching(self):
         """By thread, while Nova watches a protected stream, and no more."""
@@ -219,6 +235,63 @@ class TestRefused(Base):
         self.assertEqual(1, self.log.output.count('cannot migrate to this'))
         self.h2.conf.libvirt.live_migration_inbound_addr = '192.0.2.7'
         self.dest.check(self.instance)
+
+    def check(self):
+        return self.source.check(self.instance, compute.MigrateData())
+
+    def test_tunnel(self):
+        self.prepare()
+        self.h1.conf.libvirt.live_migration_tunnelled = True
+        self.refused('STREAM_TUNNELLED', self.check)
+        self.send()
+        self.assertEqual(['recovered'], self.said)
+        self.assertNotIn('start', self.h1.agent.ops())
+        self.assert_holder('h1')
+
+    def test_channel(self):
+        self.prepare()
+        self.h1.uri = 'qemu+tcp://%s/system'
+        self.refused('CHANNEL_UNAUTHENTICATED', self.check)
+        self.send()
+        self.assertEqual(['recovered'], self.said)
+        self.assertNotIn('start', self.h1.agent.ops())
+        self.assert_holder('h1')
+        self.h1.conf.korora.require_authenticated_channel = False
+        self.check()
+
+    def test_channel_of_plain_servers(self):
+        """I9: Nova's default stays theirs."""
+        self.h1.uri = 'qemu+tcp://%s/system'
+        self.h1.conf.libvirt.live_migration_tunnelled = True
+        self.h1.agent.vault.clear()
+        plain = compute.Instance()
+        self.assertFalse(self.source.check(plain, compute.MigrateData()))
+        self.send(plain, data=compute.MigrateData())
+        self.assertEqual([None], self.said)
+
+    def test_disks_and_an_old_qemu(self):
+        self.prepare()
+        self.h1.libvirt.names = False
+        for copied, refused in ((True, True), (False, False), (None, False)):
+            data = compute.MigrateData(block_migration=copied)
+            if refused:
+                self.refused(
+                    'STREAM_DISKS_UNNAMED', self.source.check_disks, data
+                )
+            else:
+                self.source.check_disks(data)
+        self.source.check_disks(compute.MigrateData())
+        self.send(
+            data=compute.MigrateData(
+                target_connect_addr='h2',
+                vtpm_secret_uuid=None,
+                block_migration=True,
+            )
+        )
+        self.assertEqual(['recovered'], self.said)
+        self.assertNotIn('start', self.h1.agent.ops())
+        self.h1.libvirt.names = True
+        self.source.check_disks(compute.MigrateData(block_migration=True))
 
     def test_redirected_stream(self):
         self.prepare()

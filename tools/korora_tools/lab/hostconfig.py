@@ -90,6 +90,7 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         sections[section] = {'helper_command': helper}
     if not stock:
         sections['korora']['trusted_keys'] = '/etc/korora/keys.json'
+        sections['korora']['require_authenticated_channel'] = 'false'
     config.write(path, sections)
 
 
