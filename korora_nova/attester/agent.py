@@ -160,6 +160,7 @@ class Agent:
 
     def start(self) -> None:
         """Start; the socket answers at once, trust comes later."""
+        self.streams.prepare()
         self.server.start()
         self.attestation.start(HEARING)
         self.settler.start()

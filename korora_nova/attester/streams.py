@@ -9,6 +9,7 @@ logged, once, and tried again with the next attestation.
 from __future__ import annotations
 
 import base64
+import os
 import pathlib
 import textwrap
 import time
@@ -81,6 +82,16 @@ class Streams:
         self._request = b''
         self._complaint = ''
         self.mode = StreamTls.TRANSITION
+
+    def prepare(self) -> None:
+        """Make the directory: libvirtd does not start without it."""
+        if self._link is None:
+            return
+        try:
+            if not os.path.lexists(self._link):
+                tlsfiles.install(self._link, {}, os.geteuid())
+        except (OSError, tlsfiles.Foreign) as exc:
+            self._complain(exc)
 
     # What is said to the service, and heard of it
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import pathlib
 import pwd
 import socket
 import threading
@@ -32,10 +33,13 @@ from korora_nova.attester.check import (
     settings,
     software,
     sources,
+    stream_files,
 )
 from korora_nova.attester.check import tpm as tpm_checks
 from korora_nova.attester.check.outcome import Result, bad, result, warn
 from korora_nova.attester.check.sources import Source
+from korora_nova.attester.libvirt_secret import Qemu
+from korora_nova.attester.streams import Streams
 from korora_nova.rats import eventlog, evidence
 from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.tpm import endorsement, inspection
@@ -45,6 +49,7 @@ from korora_nova.verifier import service
 
 CONFIG_FILE = '/etc/korora/agent.conf'
 EK_ROOTS = '/etc/korora/ek-roots'
+QEMU_CONF = '/etc/libvirt/qemu.conf'
 IMA = '/sys/kernel/security/ima'
 
 CLI_OPTS = [
@@ -188,6 +193,18 @@ class Host:
             sources.mode(self.config_file),
         )
 
+    def stream_name(self) -> str:
+        """The name in the certificate that QEMU finds; '' if none counts."""
+        found = Streams(
+            pathlib.Path(self.agent.state_dir) / 'streams',
+            self.agent.migration_tls_dir,
+            self.name,
+            self.ring.get,
+            lambda: Qemu(0, 0),
+            lambda: True,
+        )
+        return found.name()
+
     def endorsers(self) -> Mapping[str, bytes] | None:
         directory = self.conf.ek_roots or EK_ROOTS
         if not self.conf.ek_roots and not os.path.isdir(directory):
@@ -270,6 +287,12 @@ def _of_node(host: Host) -> dict[str, Check]:
             agent.tls_name or host.name,
             host.nova.get().native_tls,
             sources.utcnow(),
+        ),
+        'streams': lambda: stream_files.streams(
+            agent.migration_tls_dir,
+            host.stream_name(),
+            sources.text(QEMU_CONF),
+            host.nova.get().native_tls,
         ),
         'trusted-keys': lambda: settings.trusted_keys(host.ring.get()),
         'service': lambda: reach.service(host.name, host.known()),

@@ -19,6 +19,7 @@ from korora_nova.attester.check import (
     settings,
     software,
     sources,
+    stream_files,
 )
 from korora_nova.attester.check import tpm as tpm_checks
 from korora_nova.attester.check.outcome import Level
@@ -384,6 +385,47 @@ class SettingsTest(CheckTest):
             self.assertSays(found, level)
         found = settings.certificates(files, 'h1', False, NOW)
         self.assertSays(found, Level.OK, 'none needed')
+
+    def test_streams(self):
+        link, name = '/etc/pki/qemu/korora', 'x.korora.invalid'
+        set_there = f'migrate_tls_x509_cert_dir = "{link}"\n'
+        for level, text, args in (
+            (Level.OK, name, (link, name, set_there, False)),
+            (Level.WARN, 'is not set', (None, '', set_there, False)),
+            (Level.WARN, 'no certificate', (link, '', set_there, False)),
+            (Level.WARN, 'cannot be read', (link, name, None, False)),
+            (Level.WARN, 'plain servers', (link, name, set_there, True)),
+            (Level.BAD, 'is not set,', (link, name, '', False)),
+            (Level.BAD, 'is not set,', (link, name, f'#{set_there}', False)),
+            (
+                Level.BAD,
+                'is /x,',
+                (link, name, 'migrate_tls_x509_cert_dir="/x"', False),
+            ),
+            (
+                Level.BAD,
+                'not to verify',
+                (
+                    link,
+                    name,
+                    set_there + 'default_tls_x509_verify = 0\n',
+                    False,
+                ),
+            ),
+            (
+                Level.OK,
+                name,
+                (
+                    link,
+                    name,
+                    set_there
+                    + 'default_tls_x509_verify = 0\n'
+                    + 'migrate_tls_x509_verify = 1\n',
+                    False,
+                ),
+            ),
+        ):
+            self.assertSays(stream_files.streams(*args), level, text)
 
     def test_state_directory(self):
         for level, mode, free in (

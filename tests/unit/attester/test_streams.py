@@ -405,6 +405,25 @@ class TestFiles(Base):
         self.attest()
         self.assertFalse((self.link / 'dh-params.pem').exists())
 
+    def test_there_before_any_certificate(self) -> None:
+        """libvirtd does not start if its directory is not there."""
+        self.agent.prepare()
+        before = os.readlink(self.link)
+        self.assertEqual([], os.listdir(self.link))
+        self.agent.prepare()
+        self.assertEqual(before, os.readlink(self.link))
+        self.assertEqual('', self.agent.name())
+        issued = self.attest()
+        self.assertEqual(issued.name, self.agent.name())
+        self.agent.prepare()
+        self.assertEqual(issued.name, self.agent.name())
+        self.started(None).prepare()
+
+    def test_no_place_to_prepare(self) -> None:
+        self.agent._link = pathlib.Path('/dev/null/korora')
+        self.agent.prepare()
+        self.assertIn('No certificate for streams', self.log.output)
+
     def test_what_others_made_stays(self) -> None:
         """A site's own files: nothing is touched, and it is said."""
         self.link.mkdir(parents=True)

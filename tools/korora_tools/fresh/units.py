@@ -39,6 +39,7 @@ DONE = frozenset(
         'PrivateTmp',
         'ProtectHome',
         'ProtectSystem',
+        'ReadWritePaths',
         'RuntimeDirectory',
         'StateDirectory',
         'StateDirectoryMode',
@@ -147,4 +148,11 @@ def _sandbox(service: dict[str, str]) -> list[str]:
             f'mount --rbind {path} {path}; mount -o remount,bind,ro {path}'
             for path in _READ_ONLY[kind].split()
         ]
+    for word in service.get('ReadWritePaths', '').split():
+        path = word.removeprefix('-')
+        skip = f'[ ! -d {path} ] || ' if word != path else ''
+        lines.append(
+            f'{skip}{{ mount --bind {path} {path}; '
+            f'mount -o remount,bind,rw {path}; }}'
+        )
     return lines
