@@ -48,6 +48,7 @@ class NovaSettings:
     """What of nova.conf concerns the agent; no secrets.
 
     :param files: those that were read.
+    :param channel: how it connects to another host's libvirt: an URI.
     """
 
     files: tuple[str, ...]
@@ -59,6 +60,7 @@ class NovaSettings:
     socket: str
     trusted_keys: str
     has_credentials: bool
+    channel: str = 'qemu+tls://'
 
 
 def agent_conf(agent: AgentSettings) -> Result:
@@ -133,6 +135,12 @@ def _nova(nova: NovaSettings, agent: AgentSettings) -> Iterator[Problem]:
             f'{agent.address} (ADDRESS_MISMATCH)',
             'set [libvirt] live_migration_inbound_addr and [attester] '
             'address to the same value',
+        )
+    if nova.channel.startswith('qemu+tcp:'):
+        yield warn(
+            'libvirt of another host is reached by plain TCP: no live '
+            'migrations of protected servers (CHANNEL_UNAUTHENTICATED)',
+            'set [libvirt] live_migration_scheme to ssh or tls',
         )
     if nova.socket != agent.socket:
         yield bad(

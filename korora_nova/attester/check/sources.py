@@ -162,6 +162,8 @@ def nova(files: tuple[str, ...] | None) -> NovaSettings:
             cfg.BoolOpt('swtpm_enabled', default=False),
             cfg.StrOpt('live_migration_inbound_addr', default=''),
             cfg.BoolOpt('live_migration_with_native_tls', default=False),
+            cfg.StrOpt('live_migration_scheme', default=''),
+            cfg.StrOpt('live_migration_uri', default=''),
         ],
         'libvirt',
     )
@@ -190,6 +192,8 @@ def nova(files: tuple[str, ...] | None) -> NovaSettings:
         conf.korora.agent_socket,
         conf.korora.trusted_keys,
         bool(conf.korora.auth_type or conf.korora.auth_section),
+        conf.libvirt.live_migration_uri
+        or f'qemu+{conf.libvirt.live_migration_scheme or "tcp"}://',
     )
 
 

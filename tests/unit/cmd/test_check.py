@@ -39,6 +39,7 @@ transport_url = rabbit://nova:hunter2@controller/
 [libvirt]
 swtpm_enabled = true
 live_migration_inbound_addr = h1
+live_migration_scheme = ssh
 [korora]
 auth_type = password
 password = hunter2
@@ -162,6 +163,20 @@ class CommandTest(testtools.TestCase):
         _, found, _ = self.run_json('--config-file', config)
         self.assertIn('ConfigFileParseError', found['nova-conf']['text'])
         self.assertEqual('warn', found['certificates']['level'])
+
+    def test_libvirt_by_plain_tcp(self):
+        """Nova's default, and one that is spelled out."""
+        config = self.file('agent.conf', CONFIG)
+        scheme = 'live_migration_scheme = ssh'
+        uri = 'live_migration_uri = qemu+{}://%s/system'
+        for line, level in (
+            ('', 'warn'),
+            (uri.format('tcp'), 'warn'),
+            (uri.format('ssh'), 'ok'),
+        ):
+            self.file('nova.conf', NOVA.replace(scheme, line))
+            _, found, _ = self.run_json('--config-file', config)
+            self.assertEqual(level, found['nova-conf']['level'], line)
 
     def test_an_url_that_is_malformed(self):
         config = self.file(
