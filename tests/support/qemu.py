@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from typing import Any
 
@@ -23,6 +24,7 @@ class Qemu:
     :param directory: of its monitor's socket.
     :param tls: of its certificates.
     :param endpoint: "server" where the migration ends, else "client".
+    :param more: arguments.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Qemu:
         name: str,
         tls: pathlib.Path,
         endpoint: str,
+        *more: str,
     ) -> None:
         path = directory / f'{name}.sock'
         path.unlink(missing_ok=True)
@@ -49,6 +52,7 @@ class Qemu:
                 'verify-peer=on',
                 '-qmp',
                 f'unix:{path},server=on,wait=off',
+                *more,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -97,7 +101,7 @@ class Qemu:
             )
             parameters = {**parameters, 'multifd-channels': channels}  # type: ignore[dict-item]
         self.run(
-            'migrate-set-parameters', **{'tls-creds': 'tls0'}, **parameters
+            'migrate-set-parameters', **{'tls-creds': 'tls0', **parameters}
         )
 
     def outcome(self) -> dict[str, Any]:
@@ -118,6 +122,46 @@ class Qemu:
         self.process.kill()
         _, error = self.process.communicate()
         return error
+
+
+class Wire:
+    """What lies between two hosts, and looks at what goes by.
+
+    :ivar seen: all bytes from S to D.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(('127.0.0.1', 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.seen = bytearray()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                source, _ = self._listener.accept()
+                dest = socket.create_connection(('127.0.0.1', self._to))
+                for pair in ((source, dest, self.seen), (dest, source, None)):
+                    threading.Thread(
+                        target=self._carry, args=pair, daemon=True
+                    ).start()
+
+    def _carry(
+        self,
+        source: socket.socket,
+        dest: socket.socket,
+        seen: bytearray | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if seen is not None:
+                    seen += data
+                dest.sendall(data)
+            dest.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.close()
 
 
 def free_port() -> int:

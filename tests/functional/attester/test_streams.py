@@ -116,6 +116,37 @@ class TestStreams(testtools.TestCase):
         )
         self.assertIn('expired', str(error))
 
+    def on_the_wire(self, *, tls: bool) -> int:
+        """How often what is in the guest's memory goes by."""
+        canary = os.urandom(16)
+        file = self.root / 'canary'
+        file.write_bytes(canary * 4096)
+        loaded = f'loader,file={file},addr=0x200000,force-raw=on'
+        dest = qemu.Qemu(self.root, 'd', self.d._link, 'server')
+        self.addCleanup(dest.stop)
+        source = qemu.Qemu(
+            self.root, 's', self.s._link, 'client', '-device', loaded
+        )
+        self.addCleanup(source.stop)
+        port = qemu.free_port()
+        wire = qemu.Wire(port)
+        self.addCleanup(wire.close)
+        named = {'tls-hostname': self.d.name()} if tls else {'tls-creds': ''}
+        dest.prepare(**({} if tls else {'tls-creds': ''}))
+        dest.run('migrate-incoming', uri=f'tcp:127.0.0.1:{port}')
+        source.prepare(**named)
+        source.run('migrate', uri=f'tcp:127.0.0.1:{wire.port}')
+        self.assertEqual('completed', source.outcome()['status'])
+        self.assertGreater(len(wire.seen), 4096)
+        return bytes(wire.seen).count(canary)
+
+    def test_nothing_on_the_wire(self) -> None:
+        """S1: who listens sees nothing, and sees all without TLS."""
+        self.assertEqual(0, self.on_the_wire(tls=True))
+
+    def test_all_on_the_wire_without(self) -> None:
+        self.assertLess(1000, self.on_the_wire(tls=False))
+
     def stolen(self, host) -> bytes:
         """What a thief of D's files gets who takes D's address.
 
