@@ -12,6 +12,7 @@ import base64
 import os
 import pathlib
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 
@@ -81,6 +82,8 @@ class Streams:
         self._key: ec.EllipticCurvePrivateKey | None = None
         self._request = b''
         self._complaint = ''
+        # Attestations end in several threads; one replaces files.
+        self._lock = threading.Lock()
         self.mode = StreamTls.TRANSITION
 
     def prepare(self) -> None:
@@ -88,7 +91,7 @@ class Streams:
         if self._link is None:
             return
         try:
-            if not os.path.lexists(self._link):
+            if not self._link.exists():
                 tlsfiles.install(self._link, {}, os.geteuid())
         except (OSError, tlsfiles.Foreign) as exc:
             self._complain(exc)
@@ -100,10 +103,11 @@ class Streams:
         if self._link is None:
             return None
         try:
-            private = self._private()
-            if not self._request:
-                self._request = stream.request(private, self._host)
-            issued = self._issued()
+            with self._lock:
+                private = self._private()
+                if not self._request:
+                    self._request = stream.request(private, self._host)
+                issued = self._issued()
         except (OSError, errors.KororaError) as exc:
             self._complain(exc)
             return None
@@ -117,13 +121,14 @@ class Streams:
         self.mode = heard.mode
         if self._link is None:
             return
-        try:
-            self._take(heard)
-            self._settle(self._link)
-        except (OSError, tlsfiles.Foreign, errors.KororaError) as exc:
-            self._complain(exc)
-        else:
-            self._complaint = ''
+        with self._lock:
+            try:
+                self._take(heard)
+                self._settle(self._link)
+            except (OSError, tlsfiles.Foreign, errors.KororaError) as exc:
+                self._complain(exc)
+            else:
+                self._complaint = ''
 
     def _take(self, heard: exchange.Streams) -> None:
         if heard.refused == errors.Reason.CERTIFICATE_KEY_TAKEN:

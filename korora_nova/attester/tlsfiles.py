@@ -34,16 +34,15 @@ class Foreign(Exception):
 
 
 def read(link: pathlib.Path) -> dict[str, bytes]:
-    """What QEMU finds now, by name; nothing if there is no link of ours.
+    """What QEMU finds now, by name; nothing if it finds no directory.
 
     :raises OSError: it cannot be read.
     :raises Foreign: it is no link of ours.
     """
-    target = _target(link)
-    if target is None:
+    if _target(link) is None or not link.exists():
         return {}
     found = {}
-    for path in sorted((link.parent / target).iterdir()):
+    for path in sorted(link.iterdir()):
         with path.open('rb') as stream:
             found[path.name] = stream.read(MAX_FILE)
     return found

@@ -6,7 +6,9 @@ import dataclasses
 import errno
 import os
 import pathlib
+import shutil
 import stat
+import threading
 import time
 from unittest import mock
 
@@ -418,6 +420,36 @@ class TestFiles(Base):
         self.agent.prepare()
         self.assertEqual(issued.name, self.agent.name())
         self.started(None).prepare()
+
+    def test_link_that_leads_nowhere(self) -> None:
+        """Somebody has tidied up."""
+        issued = self.attest()
+        shutil.rmtree(self.link.parent / os.readlink(self.link))
+        self.assertEqual('', self.agent.name())
+        self.agent.prepare()
+        self.assertTrue(self.link.is_dir())
+        shutil.rmtree(self.link.parent / os.readlink(self.link))
+        self.attest()
+        self.assertEqual(issued.name, self.agent.name())
+
+    def test_answers_at_once(self) -> None:
+        """Two attestations end at the same time."""
+        self.attest()
+        said = self.agent.said()
+        answers = [self.authority.sign(said, self.now) for _ in range(8)]
+        threads = [
+            threading.Thread(target=self.agent.hear, args=(heard,))
+            for heard in (
+                exchange.Streams(StreamTls.ATTESTED, one) for one in answers
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertNotEqual('', self.agent.name())
+        self.assertEqual(FILES, sorted(os.listdir(self.link)))
+        self.assertEqual(2, len(self.generations()))
 
     def test_no_place_to_prepare(self) -> None:
         self.agent._link = pathlib.Path('/dev/null/korora')
