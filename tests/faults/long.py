@@ -25,6 +25,8 @@ from tests.support import mariadb
 #: Hand-overs after which caches are full and memory should not grow.
 WARM = 100
 EVERY = 100
+#: Hand-overs between two steady attestations, some seconds.
+STEADY = 10
 MIB = 1 << 20
 PAGE = os.sysconf('SC_PAGE_SIZE')
 #: Transient objects, sessions loaded and saved.
@@ -66,6 +68,10 @@ def run(number: int) -> Row:
         warm: dict[str, int] = {}
         began = time.monotonic()
         for done in range(1, number + 1):
+            if done % STEADY == 0:
+                for machine in world.machines.values():
+                    machine.enforce()
+                    machine.step()
             if not life.migrate():
                 return {'handovers': done - 1, 'told': life.told[-5:]}
             if done == min(WARM, number):

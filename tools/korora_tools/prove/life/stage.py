@@ -29,6 +29,9 @@ PATIENCE = 150.0
 #: Seconds for a guest to start and to unseal.
 GUEST = 150.0
 SETTLE = 60.0
+#: Seconds until nova-compute has told an agent of the deletes that it missed,
+#: which it does with its resources, once in a minute.
+MISSED = 120.0
 TRUSTED = ('h1', 'h2')
 UNTRUSTED = 'h3'
 #: A protected server; one without requirement.
@@ -204,6 +207,11 @@ class Stage:
         place = {self.home: 'same', None: 'nowhere', UNTRUSTED: 'untrusted'}
         return f'{found["status"]} {place.get(host, "other")}'
 
+    def domain(self) -> str:
+        """libvirt's number of its domain: another one is another start."""
+        host = self.world.host(self.server)
+        return self.world.virsh(host, 'domid', self.server).strip()
+
     def await_task(self, *names: str, status: str = '') -> None:
         """Wait until Nova is in the middle of something."""
 
@@ -375,7 +383,7 @@ class Stage:
             return not self.leftovers(server)
 
         with contextlib.suppress(*TROUBLES):
-            ui.wait('the end of all that belonged to it', nothing, SETTLE, 1)
+            ui.wait('the end of all that belonged to it', nothing, MISSED, 1)
         return self.leftovers(server)
 
     def leftovers(self, server: str) -> str:
