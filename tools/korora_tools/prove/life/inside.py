@@ -16,6 +16,7 @@ from typing import Any
 from korora_tools import ui
 from korora_tools.demo import world as w
 from korora_tools.lab import paths
+from korora_tools.older_nova import RELEASE as OLDER
 from korora_tools.prove.life import series, table
 from korora_tools.prove.life.operations import Operation
 from korora_tools.prove.life.stage import (
@@ -31,8 +32,8 @@ REPEATS = 3
 NEWER = '34'
 #: Which release each host's nova-compute is of.
 MIXES = {
-    'mixed': {'h1': series.OLDER, 'h2': NEWER},
-    series.OLDER: {'h1': series.OLDER, 'h2': series.OLDER},
+    'mixed': {'h1': OLDER, 'h2': NEWER},
+    OLDER: {'h1': OLDER, 'h2': OLDER},
 }
 
 

@@ -169,6 +169,8 @@ def _crash(s: Stage, victim: str, host: str) -> str:
         s.world.start_migration(s.server, s.other)
         with s.crashed(victim, host):
             time.sleep(1)
+    # Nova leaves its disks at the other end, and refuses to go there again.
+    s.spoilt = True
     _rest(s)
     running = _places(s)
     if not running:

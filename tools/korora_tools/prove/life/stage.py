@@ -208,8 +208,13 @@ class Stage:
         return f'{found["status"]} {place.get(host, "other")}'
 
     def domain(self) -> str:
-        """libvirt's number of its domain: another one is another start."""
+        """libvirt's number of its domain: another one is another start.
+
+        ``-`` if it is off.
+        """
         host = self.world.host(self.server)
+        if self.server not in self.world.virsh(host, 'list', '--uuid'):
+            return '-'
         return self.world.virsh(host, 'domid', self.server).strip()
 
     def await_task(self, *names: str, status: str = '') -> None:
@@ -299,7 +304,8 @@ class Stage:
         """Bring the server to ACTIVE by what its status asks for."""
         for _ in range(4):
             status = self.world.server(self.server)['status']
-            if status == 'ACTIVE':
+            # Of a host that lost power Nova says so for minutes.
+            if status == 'ACTIVE' and self.domain() != '-':
                 return ''
             how = {
                 'SHUTOFF': 'os-start',

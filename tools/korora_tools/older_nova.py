@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The release of Nova before, in an environment of its own.
+
+All else is as in the project's: what differs is Nova's doing.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from korora_tools import checkout, environment, ui
+
+RELEASE = '33'
+_PIN = f'nova=={RELEASE}.0.0'
+
+
+def ensure() -> pathlib.Path:
+    """Make the environment, if need be, with what is here now; its Python."""
+    lines = checkout.CONSTRAINTS.read_text().splitlines()
+    pinned = [line for line in lines if not line.startswith('nova==')]
+    target = checkout.VENV / 'series' / f'nova-{RELEASE}'
+    target.parent.mkdir(parents=True, exist_ok=True)
+    listed = target.with_suffix('.txt')
+    listed.write_text('\n'.join([*pinned, _PIN, '']))
+    python = environment.ensure(target, listed, options=['--no-deps'])
+    with ui.step(f'install korora-nova beside Nova {RELEASE}'):
+        # Its entry points, and its part of Nova's package, come installed.
+        environment.install(
+            python,
+            '--no-deps',
+            '--no-build-isolation',
+            '--force-reinstall',
+            str(checkout.ROOT),
+        )
+    return python
