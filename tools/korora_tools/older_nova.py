@@ -14,15 +14,18 @@ RELEASE = '33'
 _PIN = f'nova=={RELEASE}.0.0'
 
 
+TARGET = checkout.VENV / 'series' / f'nova-{RELEASE}'
+BIN = TARGET / 'bin'
+
+
 def ensure() -> pathlib.Path:
     """Make the environment, if need be, with what is here now; its Python."""
     lines = checkout.CONSTRAINTS.read_text().splitlines()
     pinned = [line for line in lines if not line.startswith('nova==')]
-    target = checkout.VENV / 'series' / f'nova-{RELEASE}'
-    target.parent.mkdir(parents=True, exist_ok=True)
-    listed = target.with_suffix('.txt')
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    listed = TARGET.with_suffix('.txt')
     listed.write_text('\n'.join([*pinned, _PIN, '']))
-    python = environment.ensure(target, listed, options=['--no-deps'])
+    python = environment.ensure(TARGET, listed, options=['--no-deps'])
     with ui.step(f'install korora-nova beside Nova {RELEASE}'):
         # Its entry points, and its part of Nova's package, come installed.
         environment.install(

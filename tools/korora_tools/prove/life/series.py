@@ -18,14 +18,14 @@ def switch(world: w.World, hosts: dict[str, str]) -> None:
     With ``[upgrade_levels] compute = auto`` who starts asks which is oldest.
     """
     lab = world.lab
-    older = older_nova.ensure().parent
     computes = [f'{host}/nova-compute' for host in hosts]
     processes.stop(lab, [*computes, *_CONTROL])
     processes.restart(lab, 'nova-conductor')
     bootstrap.consumers('conductor')
     # The old one first, so that all others know of it
     for host in sorted(hosts, key=lambda host: hosts[host]):
-        place = older if hosts[host] == older_nova.RELEASE else checkout.BIN
+        old = hosts[host] == older_nova.RELEASE
+        place = older_nova.BIN if old else checkout.BIN
         path = hostconfig.nova_file(lab, host)
         path.write_text(_at(path.read_text(), place))
         processes.spawn(
