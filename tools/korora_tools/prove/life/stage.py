@@ -29,9 +29,6 @@ PATIENCE = 150.0
 #: Seconds for a guest to start and to unseal.
 GUEST = 150.0
 SETTLE = 60.0
-#: Seconds until nova-compute has told an agent of the deletes that it missed,
-#: which it does with its resources, once in a minute.
-MISSED = 120.0
 TRUSTED = ('h1', 'h2')
 UNTRUSTED = 'h3'
 #: A protected server; one without requirement.
@@ -273,14 +270,22 @@ class Stage:
     @contextlib.contextmanager
     def crashed(self, victim: str, host: str = '') -> Iterator[None]:
         """Something was killed, and comes back at the end."""
-        back = _BY_NAME[victim].hit(self.lab, host, self.server)
+        back = self.killed(victim, host)
         try:
             yield
         finally:
             back()
-            self.calm()
-            # What died may have left allocations, which fill a host
-            operator.audit_placement(self.lab)
+            self.recovered()
+
+    def killed(self, victim: str, host: str) -> Callable[[], None]:
+        """Kill something; returns what starts it."""
+        return _BY_NAME[victim].hit(self.lab, host, self.server)
+
+    def recovered(self) -> None:
+        """All is well, and what died has left nothing behind."""
+        self.calm()
+        # It may have left allocations, which fill a host
+        operator.audit_placement(self.lab)
 
     def tampered(self, host: str) -> None:
         """Its boot state changes; ``lab reboot`` mends it."""
@@ -389,7 +394,7 @@ class Stage:
             return not self.leftovers(server)
 
         with contextlib.suppress(*TROUBLES):
-            ui.wait('the end of all that belonged to it', nothing, MISSED, 1)
+            ui.wait('the end of all that belonged to it', nothing, SETTLE, 1)
         return self.leftovers(server)
 
     def leftovers(self, server: str) -> str:
