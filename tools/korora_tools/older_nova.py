@@ -11,6 +11,8 @@ import pathlib
 from korora_tools import checkout, environment, ui
 
 RELEASE = '33'
+#: nova/objects/service.py: SERVICE_VERSION of that release.
+SERVICE = 72
 _PIN = f'nova=={RELEASE}.0.0'
 
 

@@ -7,7 +7,7 @@ import pathlib
 
 from korora_tools import checkout, older_nova, ui
 from korora_tools.demo import world as w
-from korora_tools.lab import bootstrap, hostconfig, paths, processes
+from korora_tools.lab import bootstrap, database, hostconfig, paths, processes
 
 _CONTROL = ('nova', 'nova-scheduler', 'nova-conductor')
 
@@ -20,12 +20,12 @@ def switch(world: w.World, hosts: dict[str, str]) -> None:
     lab = world.lab
     computes = [f'{host}/nova-compute' for host in hosts]
     processes.stop(lab, [*computes, *_CONTROL])
+    _go_back(lab, [host for host in hosts if _is_old(hosts[host])])
     processes.restart(lab, 'nova-conductor')
     bootstrap.consumers('conductor')
     # The old one first, so that all others know of it
     for host in sorted(hosts, key=lambda host: hosts[host]):
-        old = hosts[host] == older_nova.RELEASE
-        place = older_nova.BIN if old else checkout.BIN
+        place = older_nova.BIN if _is_old(hosts[host]) else checkout.BIN
         path = hostconfig.nova_file(lab, host)
         path.write_text(_at(path.read_text(), place))
         processes.spawn(
@@ -44,6 +44,20 @@ def switch(world: w.World, hosts: dict[str, str]) -> None:
     )
     bootstrap.consumers('conductor', 'scheduler')
     ui.note(f'nova-compute: {hosts}')
+
+
+def _is_old(release: str) -> bool:
+    return release == older_nova.RELEASE
+
+
+def _go_back(lab: paths.Lab, hosts: list[str]) -> None:
+    """These hosts were not upgraded yet: Nova lets nobody downgrade."""
+    named = ', '.join(f"'{host}'" for host in hosts)
+    database.query(
+        lab,
+        f'UPDATE nova_cell1.services SET version = {older_nova.SERVICE} '
+        f"WHERE `binary` = 'nova-compute' AND host IN ({named})",
+    )
 
 
 def _at(text: str, place: pathlib.Path) -> str:
