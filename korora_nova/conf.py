@@ -200,6 +200,20 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         help='libvirt in which the agent defines the secrets of vTPMs.',
     ),
     cfg.StrOpt(
+        'vtpm_state_check',
+        default='off',
+        choices=[
+            ('off', 'nothing is compared'),
+            ('warn', 'a difference is logged'),
+            ('refuse', 'the server does not start'),
+        ],
+        help="Whether the state of a protected server's vTPM must be, at a "
+        'start, what it was when the guest had stopped on this host. An '
+        'agent of an earlier release cannot read the records of keys that '
+        'were noted with this on: turn it off, and restart the agent, before '
+        'a downgrade.',
+    ),
+    cfg.StrOpt(
         'address',
         help='Host name or address at which this host receives live '
         'migrations, exactly as its nova-compute has it: [libvirt] '

@@ -219,6 +219,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 live_snapshot, original_power_state
             ),
         ):
+            self._korora.starts.launching(instance)
             super()._resume_guest_after_snapshot(
                 context, live_snapshot, original_power_state, instance, guest
             )
@@ -238,6 +239,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         ):
             if launch and ticket.standing.custody:
                 self._hypervisor.bring_back_vtpm(instance)
+                self._korora.starts.launching(instance)
             return super()._create_guest(
                 context, xml, instance, *args, **kwargs
             )

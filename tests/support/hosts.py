@@ -83,6 +83,9 @@ class LiveKorora(service.KororaFixture):
 class Machine:
     """One compute host: TPM, logs, agent, and a client of its socket."""
 
+    #: ``[attester] vtpm_state_check``
+    VTPM_CHECK = 'off'
+
     def __init__(
         self, name: str, korora: LiveKorora, directory: pathlib.Path
     ) -> None:
@@ -137,6 +140,7 @@ class Machine:
         self.agent = Agent(
             self._conf(), self.korora.client_as('attester'), self.libvirt
         )
+        self.agent.stops._directory = self.swtpm
         self.agent.server.start()
         assert self.agent.bus is not None
         # The fake bus's would empty the queues of all agents of the process
@@ -164,6 +168,11 @@ class Machine:
     @property
     def socket(self) -> str:
         return str(self.directory / 'agent.sock')
+
+    @property
+    def swtpm(self) -> pathlib.Path:
+        """Where libvirt would have the states of vTPMs."""
+        return self.directory / 'swtpm'
 
     @property
     def state_dir(self) -> pathlib.Path:
@@ -199,6 +208,7 @@ class Machine:
             'trusted_keys': self.korora.keys_file,
             'interval': 60,
             'address': ADDRESS.get(self.name),
+            'vtpm_state_check': self.VTPM_CHECK,
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(
@@ -217,7 +227,8 @@ class Machine:
         self.agent.attestation.step()
 
     def settle(self) -> None:
-        """What the worker does, now."""
+        """What the workers do, now."""
+        self.agent.stops.look()
         self.agent.settler._retries.clear()
         self.agent.settler.sweep()
 

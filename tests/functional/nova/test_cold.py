@@ -530,6 +530,15 @@ class TestCrash(Base):
 
     def test_in_the_copy(self):
         server = self.protect()
+        launch = self.h1._launch
+        place = os.path.join(self.place, server['id'], 'state')
+
+        def compare(instance):
+            # Only then there is something to compare.
+            self.assertTrue(os.path.exists(place))
+            return launch(instance)
+
+        self.h1._launch = compare
         with self.killed(server, 'copy'):
             self.assertEqual('moving', self.h1.vault[server['id']]['state'])
             self.restart()
