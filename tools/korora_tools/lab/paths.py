@@ -93,8 +93,13 @@ class Lab:
 
     @property
     def shared(self) -> pathlib.Path:
-        """One directory of servers for all hosts, where storage is shared."""
+        """Where hosts mount what they share, see `gluster`."""
         return self.root / 'shared'
+
+    @property
+    def brick(self) -> pathlib.Path:
+        """What they share, as its server has it."""
+        return self.data / 'brick'
 
     @property
     def mode_file(self) -> pathlib.Path:
@@ -106,7 +111,7 @@ class Lab:
 
     def console(self, host: str, server: str) -> pathlib.Path:
         """The console log that a host's guest writes."""
-        place = self.shared
+        place = self.brick
         if not (place / server).exists():
             place = self.host(host) / 'instances'
         return place / server / 'console.log'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations where both hosts have one directory of servers, as with NFS.
+"""Operations where both hosts have one directory of servers.
 
 Nova then copies no disks in a live migration, and removes none where a
 server leaves. libvirt's state of the vTPM is each host's own all the same.
@@ -12,7 +12,13 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from korora_tools import ui
-from korora_tools.lab import bootstrap, hostconfig, paths, processes
+from korora_tools.lab import (
+    bootstrap,
+    gluster,
+    hostconfig,
+    paths,
+    processes,
+)
 from korora_tools.prove.life import ends, moves
 from korora_tools.prove.life.ends import GONE
 from korora_tools.prove.life.moves import MOVED, VERIFY
@@ -33,12 +39,13 @@ def directory(stages: Iterable[Stage]) -> Iterator[None]:
     """The hosts' nova-computes keep servers in one directory meanwhile."""
     stages = list(stages)
     lab = stages[0].lab
-    lab.shared.mkdir(exist_ok=True)
+    gluster.start(lab, TRUSTED)
     _use(stages, lab, lab.instances, lab.shared)
     try:
         yield
     finally:
         _use(stages, lab, lab.shared, lab.instances)
+        gluster.stop(lab, TRUSTED)
 
 
 def _use(
@@ -103,5 +110,5 @@ def delete(s: Stage) -> str:
     server = ends.new(s)
     s.world.migrate_by_api(server)
     s.world.delete(server)
-    left = ', its directory' if (s.lab.shared / server).exists() else ''
+    left = ', its directory' if (s.lab.brick / server).exists() else ''
     return ends.gone(s, server) + left
