@@ -203,13 +203,27 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         min=1,
         max=3600,
         help='Seconds of silence after which nova-compute of this host, '
-        'which tells every 5 seconds that it runs the driver of this '
+        'which tells every second that it runs the driver of this '
         'package, counts as gone.',
     ),
     cfg.StrOpt(
         'libvirt_uri',
         default='qemu:///system',
         help='libvirt in which the agent defines the secrets of vTPMs.',
+    ),
+    cfg.StrOpt(
+        'vtpm_state_check',
+        default='off',
+        choices=[
+            ('off', 'nothing is compared'),
+            ('warn', 'a difference is logged'),
+            ('refuse', 'the server does not start'),
+        ],
+        help="Whether the state of a protected server's vTPM must be, at a "
+        'start, what it was when the guest had stopped on this host. An '
+        'agent of an earlier release cannot read the records of keys that '
+        'were noted with this on: turn it off, and restart the agent, before '
+        'a downgrade.',
     ),
     cfg.StrOpt(
         'address',

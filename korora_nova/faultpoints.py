@@ -53,6 +53,7 @@ POINTS: Final = {
     'host.relinquished': 'no domain came, and none will',
     'host.forgotten': 'the server was deleted',
     'host.word': 'C8: a word that is to be told',
+    'host.vtpm': "the hash of a vTPM's state is noted, or removed",
     'host.erase': 'C9: a record goes',
     # The rest of a host's disk
     'host.document': 'a grant, permit, start or receipt is kept',

@@ -539,6 +539,16 @@ class Reason:
         'CustodyError',
         "There are two states of the server's vTPM on this host.",
     )
+    VTPM_STATE_CHANGED = Id(
+        'CustodyError',
+        "The state of the server's vTPM is not the one with which its guest "
+        'stopped on this host: put that one back, or accept this one.',
+    )
+    VTPM_STATE_UNREADABLE = Id(
+        'Unavailable',
+        "The state of the server's vTPM cannot be read on this host, so it "
+        'cannot be compared.',
+    )
     PEER_TOO_OLD = Id(
         'Unavailable',
         'The agent of the other host is too old to hand over a key for a '

@@ -16,6 +16,7 @@ from korora_nova import client as api_client
 from korora_nova import conf as korora_conf
 from korora_nova import errors
 from korora_nova.attester import server, vault
+from korora_nova.attester.accepted import Accepted
 from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.destination import Destination
@@ -29,7 +30,9 @@ from korora_nova.attester.rpc import Bus, Endpoint
 from korora_nova.attester.sealing import AtRest
 from korora_nova.attester.settle import Settler
 from korora_nova.attester.source import Announcements, Source
+from korora_nova.attester.starts import Starts
 from korora_nova.attester.statements import Statements
+from korora_nova.attester.stops import Stops
 from korora_nova.attester.streams import Streams
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
@@ -66,10 +69,6 @@ _STREAMING = (
 #: Seconds for nova-compute to say that it enforces, before an agent that was
 #: started again would attest that it does not.
 HEARING = 3.0
-
-#: Seconds that a start waits for the other end of a cold migration that was
-#: given up: longer than that waits until it looks.
-COLD_WAIT = 20.0
 
 
 class Agent:
@@ -124,6 +123,8 @@ class Agent:
         )
         self.rest = AtRest(parts, self.settler.resolve, self.settler.refresh)
         self.settler.afterwards.append(self.rest.reseal)
+        self.stops = Stops(parts, options.vtpm_state_check, Accepted(state))
+        self.starts = Starts(self.rest, self.statements, self.stops)
         self.bus = _bus(conf, handover, self.host)
         self.source = Source(
             parts,
@@ -164,6 +165,7 @@ class Agent:
         self.server.start()
         self.attestation.start(HEARING)
         self.settler.start()
+        self.stops.start()
         if self.bus is not None:
             self.bus.start(
                 Endpoint(self.source.wrap, self.destination.prepare)
@@ -173,6 +175,7 @@ class Agent:
         self.server.stop()
         self.attestation.stop()
         self.settler.stop()
+        self.stops.stop()
         if self.bus is not None:
             self.bus.stop()
 
@@ -186,6 +189,7 @@ class Agent:
             'protection': self.protection,
             'seal': self.seal,
             'open': self.open,
+            'launch': self.launch,
             'close': self.close,
             'announce': self.announce,
             'check_address': self.check_address,
@@ -284,23 +288,14 @@ class Agent:
             request.passphrase.wipe()
 
     def open(self, request: ops.Open) -> answers.Key:
-        """Give libvirt a passphrase: the server is started here.
+        return self.starts.open(request.instance)
 
-        A cold migration of it is over then, at whichever end.
-        """
-        self.statements.arrive(request.instance)
-        try:
-            return self.rest.open(request.instance)
-        except errors.Conflict as exc:
-            if (
-                exc.reason != errors.Reason.CUSTODY_PENDING
-                or not self.statements.await_cold(request.instance, COLD_WAIT)
-            ):
-                raise
-        return self.rest.open(request.instance)
+    def launch(self, request: ops.Launch) -> answers.Done:
+        self.stops.launch(request.instance)
+        return answers.Done()
 
     def close(self, request: ops.Close) -> answers.Done:
-        self.rest.close(request.instance)
+        self.starts.close(request.instance)
         return answers.Done()
 
     def announce(self, request: ops.Announce) -> answers.Done:

@@ -94,6 +94,13 @@ class AgentClient:
         """Let the agent give libvirt the passphrase."""
         return self._run(operations.Open(instance), answers.Key)
 
+    def launch(self, instance: str) -> None:
+        """The guest starts now, with its vTPM's state in place.
+
+        :raises errors.CustodyError: VTPM_STATE_CHANGED.
+        """
+        self._run(operations.Launch(instance), answers.Done)
+
     def close(self, instance: str) -> None:
         """Let it take the passphrase away again."""
         self._run(operations.Close(instance), answers.Done)

@@ -76,8 +76,9 @@ _SCHEMA = schemas.closed(
         'boot_id': schemas.text(64, 0),
         'since': {'type': 'number'},
         'kind': MOVE,
+        'vtpm_hash': schemas.hex_string(32),
     },
-    optional=('kind',),
+    optional=('kind', 'vtpm_hash'),
 )
 
 
@@ -98,6 +99,8 @@ class Record:
     :param since: CLOCK_BOOTTIME of the boot ``boot_id`` at the last change
         of state.
     :param kind: of the hand-over under way.
+    :param vtpm_hash: SHA-256, hex, of the vTPM's state since its guest stopped
+        here; '' if it was not noted, or the guest may have run since.
     """
 
     instance: str
@@ -120,6 +123,7 @@ class Record:
     boot_id: str = ''
     since: float = 0.0
     kind: Move = Move.LIVE
+    vtpm_hash: str = ''
 
     @property
     def is_cold(self) -> bool:
@@ -173,7 +177,8 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """JSON object; blobs in base64, no statement as empty text.
 
-        Older agents read it unless a cold hand-over is under way.
+        Older agents read it unless a cold hand-over is under way, or the
+        state of the vTPM was noted.
         """
         fields = dataclasses.asdict(self)
         for name in _BLOBS:
@@ -181,6 +186,8 @@ class Record:
         fields['statement'] = self.statement or ''
         if not self.is_cold:
             del fields['kind']
+        if not self.vtpm_hash:
+            del fields['vtpm_hash']
         return {'version': VERSION, **fields}
 
     @classmethod

@@ -5,6 +5,7 @@
 
     korora-agent [--config-file FILE]
     korora-agent check [-f json]        see :mod:`.check`
+    korora-agent accept-vtpm-state SERVER       see :mod:`.accept`
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def _run(args: Sequence[str]) -> int:
         from korora_nova.cmd import check
 
         return check.main(args[1:])
+    if args[:1] == ['accept-vtpm-state']:
+        from korora_nova.cmd import accept
+
+        return accept.main(args[1:])
     from korora_nova.attester import process
 
     return process.run(args)

@@ -15,6 +15,7 @@ Attest, Verdict         Appraised             every start, every stream
 Enforces                Done                  nova-compute, again and again
 Protection              Protected             every operation on a server
 Seal, Open              Key                   starts
+Launch                  Done                  a guest that is to start now
 Close                   Done                  the end of a start
 Announce, Start         Done, Started         the source of a migration
 CheckAddress, Receive   Done, Received        its destination
@@ -205,6 +206,13 @@ class Open(OfServer):
 
 
 @dataclasses.dataclass(frozen=True)
+class Launch(OfServer):
+    """The guest starts now: is its vTPM's state as it was?"""
+
+    OP = 'launch'
+
+
+@dataclasses.dataclass(frozen=True)
 class Close(OfServer):
     """Take the passphrase from libvirt."""
 
@@ -371,6 +379,7 @@ REQUESTS: dict[str, type[Request]] = {
         Protection,
         Seal,
         Open,
+        Launch,
         Close,
         Announce,
         CheckAddress,

@@ -220,6 +220,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 live_snapshot, original_power_state
             ),
         ):
+            self._korora.starts.launching(instance)
             super()._resume_guest_after_snapshot(
                 context, live_snapshot, original_power_state, instance, guest
             )
@@ -239,6 +240,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         ):
             if launch and ticket.standing.custody:
                 self._hypervisor.bring_back_vtpm(instance)
+                self._korora.starts.launching(instance)
             return super()._create_guest(
                 context, xml, instance, *args, **kwargs
             )
@@ -503,6 +505,15 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._korora.deletes.destroying(instance, whole=whole),
         ):
             super().destroy(context, instance, *args, **kwargs)
+
+    def _undefine_domain(
+        self, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """The last of a destroy: after a revert, libvirt keeps nothing."""
+        if self._korora.moves.is_returning(instance):
+            super()._undefine_domain(instance)
+        else:
+            super()._undefine_domain(instance, *args, **kwargs)
 
 
 def _given(

@@ -37,6 +37,9 @@ from korora_nova.secret import Secret
 QUICK = 5.0
 #: Of the 60 s that Nova gives the source's check, the way there needs some.
 SOURCE_CHECK = 45.0
+#: Times that the agent is asked before a guest starts, and seconds between.
+LAUNCHES = 3
+LAUNCH_AGAIN = 2.0
 #: For so long an agent that hangs is not asked about plain servers again.
 HUNG = 60.0
 
@@ -315,6 +318,23 @@ class Gate:
     def reopen(self, ticket: Ticket) -> None:
         """Open a key (again)."""
         ticket.secret_uuid = self._open(ticket.standing.server.uuid)
+
+    def launch(self, ticket: Ticket) -> None:
+        """The guest starts now: its vTPM's state is what it was, or refuse.
+
+        :raises CustodyError: VTPM_STATE_CHANGED.
+        """
+        for left in reversed(range(LAUNCHES)):
+            try:
+                self.agent().launch(ticket.standing.server.uuid)
+                return
+            except errors.Invalid:
+                return  # an older agent, which has noted nothing
+            except errors.Unavailable as exc:
+                # Nova has destroyed the guest: an agent may just start again.
+                if not left or exc.reason != errors.Reason.AGENT_UNAVAILABLE:
+                    raise
+            self._sleep(LAUNCH_AGAIN)
 
     def _open(self, instance: str) -> str:
         return self.agent().open(instance).secret_uuid

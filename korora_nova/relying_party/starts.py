@@ -136,6 +136,15 @@ class Starts:
             else:
                 self._tickets[key] = outer
 
+    def launching(self, instance: Any) -> None:
+        """The guest starts next; the state of its vTPM is in its place.
+
+        :raises KororaError: it must not start with that.
+        """
+        ticket = self._running(instance)
+        if ticket is not None and ticket.launch and ticket.standing.custody:
+            self._gate.launch(ticket)
+
     def _running(self, instance: Any) -> Ticket | None:
         """What is under way with a server in this thread."""
         return self._tickets.get((threading.get_ident(), instance.uuid))

@@ -18,7 +18,13 @@ from korora_nova.custody import operations
 
 R = errors.Reason
 #: Operations that change nothing for a server.
-QUESTIONS = ('protection', 'status', 'check_address', 'enforces')
+QUESTIONS = (
+    'protection',
+    'status',
+    'check_address',
+    'enforces',
+    'launch',
+)
 
 
 @dataclasses.dataclass
@@ -124,6 +130,7 @@ class FakeAgent(socket_client.AgentClient):
         self.vault: dict[str, dict[str, Any]] = {}
         self.announced: set[str] = set()
         self.opened: set[str] = set()
+        self.launched: list[str] = []
         self.define: Callable[[str, str, bytes], None] = (
             lambda instance, secret_uuid, value: None
         )
@@ -234,6 +241,10 @@ class FakeAgent(socket_client.AgentClient):
         record = self.vault[instance]
         self.opened.add(instance)
         self.define(instance, record['secret_uuid'], record['value'])
+
+    def _launch(self, instance: str) -> dict[str, Any]:
+        self.launched.append(instance)
+        return {}
 
     def _close(self, instance: str) -> dict[str, Any]:
         self.opened.discard(instance)

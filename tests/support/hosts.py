@@ -87,6 +87,9 @@ class LiveKorora(service.KororaFixture):
 class Machine:
     """One compute host: TPM, logs, agent, and a client of its socket."""
 
+    #: ``[attester] vtpm_state_check``
+    VTPM_CHECK = 'off'
+
     def __init__(
         self,
         name: str,
@@ -147,6 +150,7 @@ class Machine:
         self.agent = Agent(
             self._conf(), self.korora.client_as('attester'), self.libvirt
         )
+        self.agent.stops._directory = self.swtpm
         self.agent.server.start()
         assert self.agent.bus is not None
         # The fake bus's would empty the queues of all agents of the process
@@ -174,6 +178,11 @@ class Machine:
     @property
     def socket(self) -> str:
         return str(self.directory / 'agent.sock')
+
+    @property
+    def swtpm(self) -> pathlib.Path:
+        """Where libvirt would have the states of vTPMs."""
+        return self.directory / 'swtpm'
 
     @property
     def state_dir(self) -> pathlib.Path:
@@ -212,6 +221,7 @@ class Machine:
             'migration_tls_dir': str(self.directory / 'pki' / 'korora')
             if self.tls
             else None,
+            'vtpm_state_check': self.VTPM_CHECK,
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(
@@ -230,7 +240,8 @@ class Machine:
         self.agent.attestation.step()
 
     def settle(self) -> None:
-        """What the worker does, now."""
+        """What the workers do, now."""
+        self.agent.stops.look()
         self.agent.settler._retries.clear()
         self.agent.settler.sweep()
 

@@ -14,8 +14,7 @@ from unittest import mock
 import oslo_messaging
 
 from korora_nova import errors
-from korora_nova.attester import agent as agents
-from korora_nova.attester import boot, libvirt_secret, rpc
+from korora_nova.attester import boot, libvirt_secret, rpc, starts
 from korora_nova.custody.moves import Move
 from korora_nova.custody.transfer import PrepareRequest
 from tests.support import hosts
@@ -28,7 +27,7 @@ class ColdCase(hosts.HostsTestCase):
     def setUp(self) -> None:
         super().setUp()
         # Its worker, that would look meanwhile, does not run here.
-        patcher = mock.patch.object(agents, 'COLD_WAIT', 0.0)
+        patcher = mock.patch.object(starts, 'COLD_WAIT', 0.0)
         patcher.start()
         self.addCleanup(patcher.stop)
         self.create(self.h1)
@@ -235,7 +234,7 @@ class StaysTest(ColdCase):
         thread = threading.Thread(target=other_end)
         thread.start()
         self.addCleanup(thread.join)
-        with mock.patch.object(agents, 'COLD_WAIT', 20.0):
+        with mock.patch.object(starts, 'COLD_WAIT', 20.0):
             self.open(self.h1)
 
     def test_the_next_migration(self) -> None:

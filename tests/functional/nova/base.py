@@ -7,6 +7,7 @@ does not start, and is not received, without its secret. Agents are
 """
 
 import logging
+import pathlib
 import sysconfig
 import threading
 import time
@@ -143,7 +144,8 @@ class Base(libvirt_base.ServersTestBase):
             backend='tests.functional.nova.base.KeyManager',
             group='key_manager',
         )
-        self.flags(state_path=self.useFixture(fixtures.TempDir()).path)
+        self.states = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.flags(state_path=str(self.states))
         self.flags(boot_wait=0, group='korora')
         self.cloud = fakes.Cloud()
         self.key = keys.SigningKey.generate()
@@ -273,6 +275,13 @@ class Base(libvirt_base.ServersTestBase):
         return self.start_service('scheduler')
 
     # Hosts
+
+    def start_service(self, name, host=None, **kwargs):
+        if name == 'compute':  # each remembers its own servers
+            path = self.states / host
+            path.mkdir(exist_ok=True)
+            self.flags(state_path=str(path))
+        return super().start_service(name, host, **kwargs)
 
     def agent_of(self, driver):
         """The agent of a driver's host, tied to its libvirt."""

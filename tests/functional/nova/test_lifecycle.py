@@ -482,8 +482,10 @@ class TestStarts(Base):
                 )
             ),
         ):
+            self.h1.launched.clear()
             resume(*args)
             self.assertEqual(['open', 'close'], self.h1.ops())
+            self.assertEqual([server['id']], self.h1.launched)
             self.bad()
             self.assertRaises(exception.NovaException, resume, *args)
             with mock.patch.object(self.driver, 'suspend') as suspend:
@@ -497,6 +499,44 @@ class TestStarts(Base):
                 )
             suspend.assert_not_called()
         self.assert_closed()
+
+    def test_every_start_asks_for_the_state_of_the_vtpm(self):
+        server = self.protect()
+        self.flags(resume_guests_state_on_host_boot=True)
+        for start in (
+            lambda: self._stop_server(server) and self._start_server(server),
+            lambda: self._reboot_server(server, hard=True),
+            lambda: (
+                self._suspend_server(server) and self._resume_server(server)
+            ),
+            lambda: self.boot(server),
+        ):
+            self.h1.launched.clear()
+            start()
+            self.assert_running(server)
+            self.assertEqual([server['id']], self.h1.launched)
+
+    def test_another_state_of_the_vtpm(self):
+        """Refused in the last moment; the server is off, as it was."""
+        server = self.protect()
+        self._stop_server(server)
+        self.h1.fail['launch'] = errors.CustodyError('VTPM_STATE_CHANGED')
+        server = self.refuse_start(server)
+        self.assertEqual('SHUTOFF', server['status'])
+        self.assert_fault(server, 'VTPM_STATE_CHANGED')
+        self.assert_closed()
+        self.assertEqual('held', self.h1.vault[server['id']]['state'])
+        del self.h1.fail['launch']
+        self._start_server(server)
+        self.assert_running(server)
+        self.assert_closed()
+
+    def test_agent_that_knows_no_state_of_a_vtpm(self):
+        server = self.protect()
+        self._stop_server(server)
+        self.h1.fail['launch'] = errors.Invalid('INVALID_REQUEST')
+        self._start_server(server)
+        self.assert_running(server)
 
     def test_a_way_that_nobody_gated(self):
         """The last door: no guest is made past it."""

@@ -98,6 +98,19 @@ class VaultTest(testtools.TestCase):
             self.assertEqual(kind != Move.LIVE, kept.is_cold)
             self.assertFalse(kept.settled().is_cold)
 
+    def test_hash_of_a_vtpm(self) -> None:
+        """A record without one is read by older agents."""
+        self.assertNotIn('vtpm_hash', record().to_json())
+        noted = record(vtpm_hash='ab' * 32)
+        self.assertEqual(noted, self.vault.put(noted))
+        self.assertEqual(noted, self.vault.get(INSTANCE, 3))
+        for damaged in ('', 'AB' * 32, 'ab' * 31, None):
+            self.assertRaises(
+                errors.Invalid,
+                vault.Record.from_json,
+                {**noted.to_json(), 'vtpm_hash': damaged},
+            )
+
     def test_no_statement_is_empty_text(self) -> None:
         document = record().to_json()
         self.assertEqual('', document['statement'])

@@ -284,6 +284,54 @@ class TestBegin(Base):
             self.assertIsNone(ticket.secret_uuid)
 
 
+class TestLaunch(Base):
+    def setUp(self):
+        super().setUp()
+        self.hold()
+        self.ticket = self.gate.begin(self.standing(PLAIN))
+
+    def launched(self):
+        return [op for op, _ in self.agent.calls].count('launch')
+
+    def test_asks(self):
+        self.gate.launch(self.ticket)
+        self.assertEqual([UUID], self.agent.launched)
+
+    def test_refused(self):
+        for error in (
+            errors.CustodyError('VTPM_STATE_CHANGED'),
+            errors.Unavailable('VTPM_STATE_UNREADABLE'),
+            errors.Unavailable('INTERNAL'),
+        ):
+            self.agent.calls.clear()
+            self.agent.fail['launch'] = error
+            self.refused(error.reason, self.gate.launch, self.ticket)
+            self.assertEqual(1, self.launched())
+
+    def test_older_agent(self):
+        self.agent.fail['launch'] = errors.Invalid('INVALID_REQUEST')
+        self.gate.launch(self.ticket)
+        self.assertEqual([], self.agent.launched)
+
+    def test_agent_that_just_starts_again(self):
+        """Nova has destroyed the guest: not for so little."""
+        self.agent.fail['launch'] = errors.Unavailable('AGENT_UNAVAILABLE')
+        self.refused('AGENT_UNAVAILABLE', self.gate.launch, self.ticket)
+        self.assertEqual(
+            (gate.LAUNCHES, (gate.LAUNCHES - 1) * gate.LAUNCH_AGAIN),
+            (self.launched(), self.time),
+        )
+        pause = self.gate._sleep
+
+        def restart(seconds):
+            del self.agent.fail['launch']
+            pause(seconds)
+
+        self.gate._sleep = restart
+        self.gate.launch(self.ticket)
+        self.assertEqual([UUID], self.agent.launched)
+
+
 class TestMoves(Base):
     def test_secret_in_migrate_data(self):
         def check(what, has_secret, protect):

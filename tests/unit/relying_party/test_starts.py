@@ -194,6 +194,35 @@ class TestStarting(Base):
             self.assertTrue(ticket.standing.custody)
 
 
+class TestLaunching(Base):
+    def test_only_a_start_of_a_protected_server(self):
+        self.h1.starts.launching(self.instance)
+        self.protect()
+        with self.h1.starts.defining(self.instance):
+            self.h1.starts.launching(self.instance)
+        plain = compute.Instance(compute.TRUSTED)
+        plain.uuid = compute.SECRET
+        with self.h1.starts.starting(None, plain):
+            self.h1.starts.launching(plain)
+        self.assertEqual([], self.h1.agent.launched)
+        with self.h1.starts.starting(None, self.instance):
+            self.h1.starts.launching(self.instance)
+        self.assertEqual([compute.UUID], self.h1.agent.launched)
+
+    def test_refused_is_closed(self):
+        self.protect()
+        self.h1.agent.fail['launch'] = errors.CustodyError(
+            'VTPM_STATE_CHANGED'
+        )
+
+        def start():
+            with self.h1.starts.starting(None, self.instance):
+                self.h1.starts.launching(self.instance)
+
+        self.refused('VTPM_STATE_CHANGED', start)
+        self.assert_closed()
+
+
 class TestSupply(Base):
     def test_second_attempt_finds_the_key(self):
         self.protect()

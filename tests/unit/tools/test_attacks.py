@@ -17,7 +17,7 @@ class AttacksTest(unittest.TestCase):
     def test_all_have_a_row(self) -> None:
         self.assertEqual(
             [f'A{number}' for number in range(1, 13)]
-            + ['C1']
+            + ['C1', 'T11']
             + [f'T{number}' for number in range(39, 47)],
             [attack.id for attack in attacks.ATTACKS],
         )

@@ -14,7 +14,9 @@
  *   Copy       a record of a host's vault, and the agent that minds it.
  *   Nova       conductor, bus, both nova-computes and libvirt: starts, streams,
  *              fails, loses libvirt's Finish, dies in between, and calls S
- *              before D is ready.
+ *              before D is ready. The first migrations may be cold ones: the
+ *              guest is off while its disks are copied, then Nova goes on at D
+ *              or is back at S. A revert is a cold one from where it is.
  *   Faults     crashes, reboots, restorations, lost trust; counted down, so
  *              that every run ends.
  *   Liar       root of the host LIAR: says any word, asks for anything, holds
@@ -39,7 +41,10 @@
 #define SLOTS 1         /* records of a vault for this server */
 #endif
 #ifndef MIGS
-#define MIGS 1          /* live migrations that Nova starts */
+#define MIGS 1          /* migrations that Nova starts */
+#endif
+#ifndef COLDS
+#define COLDS 0         /* of these, the first ones, are cold */
 #endif
 #ifndef CRASHES
 #define CRASHES 0       /* of an agent, with what it was doing */
@@ -141,7 +146,7 @@
 /* the driver of a migration, on S */
 #define PREPARING 1
 #define CALLING 2       /* the agent agreed; libvirt is about to be called */
-#define STREAMING 3
+#define STREAMING 3     /* cold: the guest is off, and being copied */
 #define ORPHAN 4        /* the stream goes on without nova-compute */
 #define SUCCEEDED 5
 #define FAILED 6        /* or will not be called any more */
@@ -229,6 +234,7 @@ chan late = [1] of { byte, byte, byte, byte };
 #define keeps(h, x) ((has[h] >> (x)) & 1)
 #define honest(h) ((h) != LIAR)
 #define over(m) (drv[m] >= SUCCEEDED)
+#define cold(m) ((m) && (m) <= COLDS)
 #define version(x) doc[x].ver
 #define row doc[db.top]
 #define decided (row.kind == RECEIPT)
@@ -371,6 +377,23 @@ chan late = [1] of { byte, byte, byte, byte };
      (sword == NEVER_STARTED || sword == KEPT || sword == ENDED_HERE))))
 #define of_row(m) (row.mig == (m))
 
+/* In a cold migration S sees no guest, and may for hours: Nova says when it
+ * is over. */
+#ifdef MUTATE_COLD_SOURCE
+#define seen_to_end(m) (cold(m) && drv[m] >= STREAMING)
+#else
+#define seen_to_end(m) false
+#endif
+/* D waits for what S says, or Nova's next act here. */
+#define s_stays(m) (of_row(m) && sword && sword <= ENDED_HERE)
+#ifdef MUTATE_COLD_DEST
+#define gives_up(h, m) (!alive[m] || over(m))
+#else
+#define gives_up(h, m) (cold(m) -> s_stays(m) : !alive[m] || over(m))
+#endif
+#define nova_finishes(h, m) \
+    (cold(m) && drv[m] == SUCCEEDED && home == (h))
+
 /* C9 */
 #ifdef MUTATE_SOURCE_DOMAIN
 #define source_gone(h) true
@@ -468,7 +491,10 @@ inline audit(x) {
             assert(doc[x].out != ABORTED || !doc[x].begun ||
                 (doc[x].dw == NO_DOMAIN && doc[x].sw != SILENT));
             assert(doc[x].out != COMMITTED || !((doc[x].sw == KEPT ||
-                doc[x].sw == NEVER_STARTED) && doc[x].dw == ACTIVATED))
+                doc[x].sw == NEVER_STARTED) && doc[x].dw == ACTIVATED));
+            /* The key of a cold one goes where Nova goes on. */
+            assert(!cold(doc[x].mig) || LIAR != NOBODY ||
+                (doc[x].out == COMMITTED) == (drv[doc[x].mig] == SUCCEEDED))
         fi
     :: else
     fi;
@@ -689,6 +715,8 @@ inline end_state() {
         :: else -> break
         od;
         assert(o == 1 || row.resolved || row.holder == NOBODY);
+        assert(row.resolved || row.holder == NOBODY || !row.mig ||
+            !cold(row.mig) || row.holder == home);
         /* I6: the guest runs where its key is. */
         assert(row.resolved || row.holder == NOBODY ||
             dom[row.holder] == RUNNING || !trusted[row.holder])
@@ -795,8 +823,10 @@ proctype V() {
             :: !frozen && holds(h) && of_epoch(w) && settled && undisputed &&
                 affirming_now(h) && row.kind ->
                 assert(trusted[h]);                             /* I4 */
-                /* I3: the epochs that open only grow. */
-                assert(w > g_opened || (w == g_opened && h == g_opener));
+                /* I3: the epochs that open only grow. But an operator may
+                 * give a cold one back that has started at D: S lied. */
+                assert(w > g_opened || (w == g_opened && h == g_opener) ||
+                    cold(row.mig) && row.resolved);
                 g_opened = w; g_opener = h;
                 /* I13: nothing newer was ever told to anybody. */
                 assert(version(db.top) >= version(g_newest));
@@ -1019,14 +1049,14 @@ inline erase(x) {
         untold(m, sword, NEVER_STARTED) -> \
         acked[m] = NEVER_STARTED; ask(TELL, m, NEVER_STARTED) } \
     :: atomic { R.st == MOVING && R.mig == m && drv[m] == SUCCEEDED && \
-        dom[h] == 0 && unanswered(m, STREAM_COMPLETED) -> \
+        !cold(m) && dom[h] == 0 && unanswered(m, STREAM_COMPLETED) -> \
         ask(TELL, m, STREAM_COMPLETED) } \
     :: atomic { R.st == MOVING && R.mig == m && dom[h] == RUNNING && \
         over(m) && untold(m, sword, KEPT) -> \
         acked[m] = KEPT; ask(TELL, m, KEPT) } \
     :: atomic { (R.st == MOVING || R.st == HELD && disputed && \
         src[m] == h) && R.mig == m && dom[h] == 0 && \
-        (drv[m] == FAILED || drv[m] == UNKNOWN) && \
+        (drv[m] == FAILED || drv[m] == UNKNOWN || seen_to_end(m)) && \
         unanswered(m, ENDED_HERE) -> ask(TELL, m, ENDED_HERE) }
 
 /* The steps of a destination, of migration m. */
@@ -1039,8 +1069,9 @@ inline erase(x) {
     :: atomic { R.st == INCOMING && R.mig == m && alive[m] && ready && \
         db.sealed != m && row.kind == PERMIT && row.mig == m -> \
         ask(SEALED, m, 0) } \
-    :: atomic { (R.st == RECEIVING || R.st == INCOMING && dom[h] == 0) && \
-        R.mig == m && (!alive[m] || over(m)) -> \
+    :: atomic { R.mig == m && (R.st == RECEIVING && \
+        (!alive[m] || over(m)) || R.st == INCOMING && dom[h] == 0 && \
+        gives_up(h, m)) -> \
         alive[m] = false; secret[h] = 0; R.st = RELINQUISHED } \
     :: atomic { R.st == RELINQUISHED && R.mig == m && R.epoch == 0 && \
         (row.mig != m || decided) && over(m) -> R.st = NONE; R.mig = 0 } \
@@ -1049,8 +1080,8 @@ inline erase(x) {
         untold(m, dword, NO_DOMAIN) -> \
         ask(TELL, m, NO_DOMAIN) } \
     :: atomic { (R.st == INCOMING || R.st == HELD) && R.mig == m && \
-        dom[h] == RUNNING && dst[m] == h && row.kind != PERMIT && \
-        untold(m, dword, ACTIVATED) -> ask(TELL, m, ACTIVATED) }
+        (dom[h] == RUNNING || nova_finishes(h, m)) && dst[m] == h && \
+        row.kind != PERMIT && untold(m, dword, ACTIVATED) -> ask(TELL, m, ACTIVATED) }
 
 /* What a host would be told, or has to show. */
 #define lacking(h) ((db.docs & concern[h] & ~has[h]) && tells || \
@@ -1098,7 +1129,7 @@ end:
 
 #define NOVA(m) \
     :: atomic { drv[m] == 0 && (m == 1 || over(m - 1)) && !g_double && \
-        dom[home] == RUNNING -> \
+        (dom[home] == RUNNING || cold(m) && off) -> \
         src[m] = home; drv[m] = PREPARING; \
         if \
         :: home != S -> dst[m] = S \
@@ -1108,7 +1139,14 @@ end:
     /* A refusal, a time-out, a nova-compute that is killed. */ \
     :: atomic { drv[m] == PREPARING || drv[m] == CALLING -> \
         drv[m] = FAILED } \
-    :: atomic { drv[m] == CALLING -> \
+    :: atomic { cold(m) && drv[m] == CALLING -> \
+        dom[src[m]] = 0; drv[m] = STREAMING } \
+    :: atomic { cold(m) && drv[m] == STREAMING -> \
+        if \
+        :: drv[m] = SUCCEEDED; home = dst[m] \
+        :: drv[m] = FAILED \
+        fi } \
+    :: atomic { !cold(m) && drv[m] == CALLING -> \
         if \
         :: secret[dst[m]] == m && dom[dst[m]] == 0 && \
             dom[src[m]] == RUNNING -> \
@@ -1116,9 +1154,9 @@ end:
             runs_under(dst[m], row.de) \
         :: else -> drv[m] = FAILED \
         fi } \
-    :: atomic { drv[m] == STREAMING && crashes -> \
+    :: atomic { !cold(m) && drv[m] == STREAMING && crashes -> \
         crashes--; drv[m] = ORPHAN } \
-    :: atomic { drv[m] == STREAMING || drv[m] == ORPHAN -> \
+    :: atomic { !cold(m) && (drv[m] == STREAMING || drv[m] == ORPHAN) -> \
         if \
         :: dom[dst[m]] = RUNNING; dom[src[m]] = 0; \
             if \
@@ -1176,7 +1214,8 @@ end:
         :: else \
         fi; \
         if \
-        :: src[m] == h && drv[m] == SUCCEEDED -> drv[m] = UNKNOWN \
+        :: src[m] == h && drv[m] == SUCCEEDED && !cold(m) -> \
+            drv[m] = UNKNOWN \
         :: src[m] == h && !over(m) && drv[m] != STREAMING && \
             drv[m] != ORPHAN -> drv[m] = FAILED \
         :: drv[m] == STREAMING || drv[m] == ORPHAN -> drv[m] = UNKNOWN \

@@ -61,8 +61,19 @@ CONFIGURATIONS: dict[str, dict[str, int | str]] = {
     'two-finish': {'MIGS': 2, 'FINISHES': 1, 'OPERATORS': 1},
     'two-restore': {'MIGS': 2, 'RESTORES': 1},
     'third-host': {'MIGS': 2, 'HOSTS': 3},
+    'cold': {'COLDS': 1, 'CRASHES': 1, 'REBOOTS': 1, 'LOSSES': 1},
+    'cold-delays': {'COLDS': 1, 'DELAYS': 1, 'CRASHES': 1, 'DISTRUSTS': 1},
+    'cold-restore': {'COLDS': 1, 'RESTORES': 1, 'CRASHES': 1},
+    'cold-and-back': {'COLDS': 2, 'MIGS': 2, 'CRASHES': 1},
     'liar-destination': {'LIES': 3, 'LIAR': 'D', 'OPERATORS': 1},
     'liar-source': {'LIES': 3, 'LIAR': 'S', 'OPERATORS': 1},
+    'cold-liar-destination': {
+        'COLDS': 1,
+        'LIES': 2,
+        'LIAR': 'D',
+        'OPERATORS': 1,
+    },
+    'cold-liar-source': {'COLDS': 1, 'LIES': 2, 'LIAR': 'S', 'OPERATORS': 1},
 }
 PROPERTIES = (
     'I2: no key leaves S before both ends were appraised for this migration',
@@ -77,6 +88,7 @@ PROPERTIES = (
     'I16: no commit before the start, no abort after it but by both',
     'I16: no start before the key is at D; no key erased under its domain',
     'I17: one permit for each migration, no receipt twice',
+    'ADR 25: the key of a cold migration goes where Nova goes on, or back',
 )
 
 _ERRORS = re.compile(r'errors: (\d+)')

@@ -43,6 +43,8 @@ _CUSTODY = 'tests.functional.api.test_custody.'
 _OPEN = 'tests.unit.custody.test_ledger.LedgerTest.test_open'
 _TABLE = 'tests.unit.custody.test_decision.DecisionTest.'
 _ERASED = 'tests.unit.attester.test_outcome.ReceiptTest.'
+_OBSERVE = 'korora_nova/attester/observe.py'
+_OBSERVED = 'tests.unit.attester.test_observe.ObserveTest.'
 
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
@@ -262,6 +264,25 @@ MUTATIONS: tuple[Mutation, ...] = (
         'reboots',
         Patch(_DECISION, 'may_replace', 'return False', 'return True'),
         _CUSTODY + 'TestDisputes.test_final_words',
+    ),
+    Mutation(
+        'COLD_SOURCE',
+        'cold',
+        Patch(
+            _OBSERVE,
+            'Observer._of_source',
+            'if record.is_cold and not (now or record.forget):',
+            'if False:',
+        ),
+        _OBSERVED + 'test_cold_source_sees_nothing',
+    ),
+    Mutation(
+        'COLD_DEST',
+        'cold',
+        Patch(
+            _OBSERVE, 'Observer._of_dest', 'if record.is_cold:', 'if False:'
+        ),
+        _OBSERVED + 'test_cold_destination_waits',
     ),
     Mutation(
         'WORDS_OF_RECEIPT',

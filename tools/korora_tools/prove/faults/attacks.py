@@ -161,6 +161,14 @@ ATTACKS: tuple[Attack, ...] = (
         'if isinstance(one, dict)',
     ),
     _of(
+        'T11',
+        "an older file of a server's vTPM is put back",
+        _AGENT + 'test_vtpm_state.RollBackTest.test_state_of_a_backup',
+        'attester/stops.py:Stops._compare',
+        'if found == record.vtpm_hash:',
+        'if True:',
+    ),
+    _of(
         'T39',
         'a host reports absurd versions, and the database is MariaDB',
         _API + 'test_attacks_ledger.OverflowTest.test_epochs_have_a_cap',

@@ -15,8 +15,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from korora_tools import checkout, ui
+from korora_tools import checkout, older_nova, setup, ui
 from korora_tools.demo import cli as demo
+from korora_tools.lab import gluster
 
 if TYPE_CHECKING:
     from korora_tools.prove.life import operations
@@ -70,7 +71,13 @@ def prove(options: argparse.Namespace) -> tuple[Json, bool]:
 
 
 def _operations(options: argparse.Namespace) -> tuple[Json, list[str]]:
+    from korora_tools.prove.life import table
+
     more = [options.only] if options.only else []
+    # Inside the lab there is no network to fetch it.
+    older_nova.ensure()
+    if any(one.shared for one in table.chosen(options.only)):
+        setup.install(gluster.PACKAGES)
     with demo.lab():
         ours = demo.inside(_INSIDE, 'korora', *more)
     stock: Json = {}
