@@ -8,8 +8,8 @@ import unittest
 
 from korora_nova import faultpoints
 from korora_tools import checkout
-from korora_tools.prove.attack import catalogue, custody, stream
-from korora_tools.prove.faults import inside
+from korora_tools.prove.attack import catalogue, custody, inside, stream
+from korora_tools.prove.faults import inside as rounds
 from korora_tools.prove.faults.victims import VICTIMS
 from tests.faults import matrix, run
 
@@ -73,6 +73,15 @@ class CatalogueTest(unittest.TestCase):
                 with self.subTest(f'{attack.id} {test}'):
                     self.assertRegex(_docstrings(test), rf'\b{attack.id}\b')
 
+    def test_those_on_the_lab(self) -> None:
+        tried = [id for one in inside.chosen(False, '') for id in one.ids]
+        self.assertEqual(len(tried), len(set(tried)))
+        self.assertEqual(catalogue.ON_LAB, set(tried))
+        self.assertLess(
+            {id for one in inside.chosen(True, '') for id in one.ids},
+            catalogue.ON_LAB,
+        )
+
     def test_faults_has_no_table_of_its_own(self) -> None:
         self.assertLess(
             {attack.id for attack in custody.ATTACKS}, set(catalogue.BY_ID)
@@ -81,7 +90,7 @@ class CatalogueTest(unittest.TestCase):
 
 class RoundsTest(unittest.TestCase):
     def test_each_victim_is_hit(self) -> None:
-        planned = inside.plan(2 * len(VICTIMS), 1)
+        planned = rounds.plan(2 * len(VICTIMS), 1)
         self.assertEqual(
             {victim.name: 2 for victim in VICTIMS},
             {
@@ -89,8 +98,8 @@ class RoundsTest(unittest.TestCase):
                 for victim in VICTIMS
             },
         )
-        self.assertEqual(planned, inside.plan(2 * len(VICTIMS), 1))
-        self.assertNotEqual(planned, inside.plan(2 * len(VICTIMS), 2))
+        self.assertEqual(planned, rounds.plan(2 * len(VICTIMS), 1))
+        self.assertNotEqual(planned, rounds.plan(2 * len(VICTIMS), 2))
 
 
 class MatrixTest(unittest.TestCase):

@@ -24,3 +24,9 @@ ATTACKS: tuple[Attack, ...] = tuple(
     )
 )
 BY_ID = {attack.id: attack for attack in ATTACKS}
+
+#: Tried on the lab, too.
+ON_LAB = frozenset(
+    'S1 S4 S5 T1 T2 T3 T4 T5 T6 T9 T11 T13 T17 T18 T19 T21 T22 T27 T32 T33 '
+    'T38 T44 T47'.split()
+)

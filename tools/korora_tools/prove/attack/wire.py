@@ -74,12 +74,17 @@ def _count(flows: list[pathlib.Path], word: bytes) -> tuple[int, int]:
         f'{there}-{here}'
         for flow in flows
         for here, _, there in [flow.name.partition('-')]
-        if flow.open('rb').read(len(_NBD)) == _NBD
+        if _begins(flow) == _NBD
     }
     found = {True: 0, False: 0}
     for flow in flows:
         found[flow.name in disks] += canary.count_in_file(flow, (word,))
     return found[False], found[True]
+
+
+def _begins(flow: pathlib.Path) -> bytes:
+    with flow.open('rb') as data:
+        return data.read(len(_NBD))
 
 
 class Relay:
