@@ -133,6 +133,7 @@ class Copy:
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
     if source.exists():
         shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         processes.run(
             paths.Lab.default(),
             ['cp', '-a', str(source), str(target)],

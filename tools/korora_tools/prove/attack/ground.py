@@ -11,7 +11,7 @@ from typing import Any
 
 from korora_nova import errors
 from korora_tools import ui
-from korora_tools.demo import canary
+from korora_tools.demo import canary, migration
 from korora_tools.lab import bootstrap, hostconfig, onboard, paths, processes
 from korora_tools.prove.life.stage import TROUBLES, Stage
 
@@ -74,12 +74,17 @@ class Ground(Stage):
         self.calm()
 
     def move(self, host: str, **how: object) -> str:
-        """A live migration, to its end."""
-        return self.act(
+        """A live migration, to its end; if refused, why."""
+        marks = {
+            log: log.stat().st_size for log in self.lab.log.glob('nova-*.log')
+        }
+        seen = self.act(
             MOVE,
             {'host': host, 'block_migration': 'auto', **how},
             microversion='2.67' if 'force' in how else None,
         )
+        why = migration.logged_reason(self.server, marks)
+        return f'{seen}, {why}' if why and why not in seen else seen
 
     def attest(self, host: str) -> str:
         """Let the service know what a host is now."""
