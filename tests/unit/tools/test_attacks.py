@@ -74,11 +74,11 @@ class CatalogueTest(unittest.TestCase):
                     self.assertRegex(_docstrings(test), rf'\b{attack.id}\b')
 
     def test_those_on_the_lab(self) -> None:
-        tried = [id for one in inside.chosen(False, '') for id in one.ids]
+        tried = [id for one in inside.chosen(False, []) for id in one.ids]
         self.assertEqual(len(tried), len(set(tried)))
         self.assertEqual(catalogue.ON_LAB, set(tried))
         self.assertLess(
-            {id for one in inside.chosen(True, '') for id in one.ids},
+            {id for one in inside.chosen(True, []) for id in one.ids},
             catalogue.ON_LAB,
         )
 

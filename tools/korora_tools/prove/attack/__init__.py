@@ -28,7 +28,9 @@ def add_options(to: argparse.ArgumentParser) -> None:
         action='store_true',
         help='run the tests without the checks, too: they must fail',
     )
-    to.add_argument('--only', metavar='ID', help='an attack (T9), or memory')
+    to.add_argument(
+        '--only', metavar='ID,ID', help='these attacks (T9), or memory'
+    )
     for name, text in (
         ('tests', 'leave the tests out'),
         ('lab', 'leave the lab out'),
@@ -39,12 +41,13 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 def prove(options: argparse.Namespace) -> tuple[Any, bool]:
     tests: list[dict[str, Any]] = []
+    only = options.only.split(',') if options.only else []
     if not options.no_tests:
         tests = teeth.run(
             [
                 attack
                 for attack in catalogue.ATTACKS
-                if options.only in (None, attack.id)
+                if not only or attack.id in only
             ],
             teeth=options.teeth,
             whole=True,

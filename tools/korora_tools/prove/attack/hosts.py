@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
 from korora_nova import errors
-from korora_nova.secret import Secret
 from korora_tools.demo.stage import SETTLE
 from korora_tools.lab import client, database, net
 from korora_tools.prove.attack.ground import (
@@ -218,7 +218,7 @@ def squatting(g: Ground) -> Seen:
             'seal',
             instance=g.server,
             secret_uuid=g.world.server_secret(g.server),
-            passphrase=Secret(passphrase),
+            passphrase=base64.b64encode(passphrase).decode(),
         )
         said = 'sealed'
     except errors.KororaError as exc:
