@@ -24,6 +24,8 @@ _UNKNOWN = (
     'cp /bin/true /var/lib/libvirt/unknown && '
     'date +%s%N >>/var/lib/libvirt/unknown && /var/lib/libvirt/unknown'
 )
+#: Seconds for a nova-compute to start.
+_STARTED = 120.0
 _STREAM = 'tcp portrange 49152-49215'
 
 
@@ -109,18 +111,36 @@ class Ground(Stage):
             lines.insert(at, f'{name} = {value}')
         path.write_text('\n'.join(lines) + '\n')
         try:
-            self._restart(host)
+            self.restart_compute(host)
             yield
         finally:
             path.write_text(before)
-            self._restart(host)
+            self.restart_compute(host)
             self.calm()
 
-    def _restart(self, host: str) -> None:
+    def restart_compute(self, host: str) -> None:
+        """Until nova-compute has started: it ends migrations that it finds.
+
+        The old one may still be known as a consumer of its queue.
+        """
         name = f'{host}/nova-compute'
         processes.stop(self.lab, [name])
+        before = self._reported(host)
         processes.restart(self.lab, name)
+        ui.wait(
+            f'nova-compute of {host}',
+            lambda: self._reported(host) != before,
+            _STARTED,
+            0.5,
+        )
         bootstrap.consumers('compute.' + host)
+
+    def _reported(self, host: str) -> str:
+        """When a nova-compute has reported last."""
+        (found,) = self.world.nova.get(
+            '/os-services', params={'binary': 'nova-compute', 'host': host}
+        ).json()['services']
+        return str(found['updated_at'])
 
     @contextlib.contextmanager
     def tapped(self, host: str) -> Iterator[canary.Capture]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All attacks on a lab that is up.
 
-``python -m korora_tools.prove.attack.inside OUT stock|korora [ID,ID]`` writes to
-OUT what was seen. It runs in the control plane's network.
+``python -m korora_tools.prove.attack.inside OUT stock|korora [ID,ID]`` writes
+to OUT what was seen. It runs in the control plane's network.
 """
 
 from __future__ import annotations

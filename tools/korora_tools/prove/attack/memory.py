@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from korora_tools import ui
 from korora_tools.demo import canary
-from korora_tools.lab import bootstrap, processes
+from korora_tools.lab import processes
 from korora_tools.prove.attack.ground import Ground, Json
 
 _CHUNK = 1 << 24
@@ -34,9 +34,7 @@ def scan(g: Ground) -> Json:
     wanted = canary.needles(g.world.passphrase(g.server))
     compute = f'{source}/nova-compute'
     first = _services(g, [compute], wanted)
-    processes.stop(g.lab, [compute])
-    processes.restart(g.lab, compute)
-    bootstrap.consumers('compute.' + source)
+    g.restart_compute(source)
     g.calm()
     moved = g.move(dest)
     if not g.runs_on(dest):
