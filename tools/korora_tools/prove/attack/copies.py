@@ -63,6 +63,8 @@ class Copy:
             ('swtpm', root / _SWTPM / self._server),
         ):
             _copy(self._folder / name, place)
+        # What the first guest has printed says nothing of this one.
+        self._g.lab.console(host, self._server).unlink(missing_ok=True)
         for record in (self._folder / 'vault').iterdir():
             document = json.loads(record.read_text())
             document['state'] = 'held'
@@ -108,7 +110,6 @@ class Copy:
                 errors='replace'
             )
 
-        console.unlink(missing_ok=True)
         return until(shown, _BOOT)
 
     def remove(self, host: str) -> None:
