@@ -8,7 +8,7 @@ its first host: that process is started again before anything is counted.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from korora_tools import ui
@@ -25,50 +25,53 @@ def scan(g: Ground) -> Json:
     """Finds by program, after a first start and a hand-over.
 
     ``first_start`` is nova-compute of the first host before it was started
-    again; ``libvirtd`` hands the passphrase to swtpm, and is no part of the
-    claim.
+    again. ``by_name`` has libvirtd, too, which hands the passphrase to swtpm
+    and is no part of the claim.
     """
     g.discard()
     g.ready()
     source, dest = g.home, g.other
     wanted = canary.needles(g.world.passphrase(g.server))
     compute = f'{source}/nova-compute'
-    first = _services(g, [compute], wanted)
+    first = _service(g, compute, wanted)
     g.restart_compute(source)
     g.calm()
     moved = g.move(dest)
     if not g.runs_on(dest):
         raise ui.Problem(f'no hand-over to begin with: {moved}')
-    ends = (source, dest)
-    found: Json = {
-        'nova_compute': _services(
-            g, [f'{host}/nova-compute' for host in ends], wanted
-        ),
-        'first_start': first,
-        'libvirtd': _services(
-            g, [f'{host}/libvirtd' for host in ends], wanted
-        ),
-    }
+    names = [
+        f'{host}/{program}'
+        for host in (source, dest)
+        for program in ('nova-compute', 'libvirtd')
+    ]
     if not g.stock:
-        found['agent'] = _services(
-            g, [f'{host}/korora-agent' for host in ends], wanted
-        )
-        found['service'] = _services(g, ['korora'], wanted)
-    return found
+        names += [f'{host}/korora-agent' for host in (source, dest)]
+        names.append('korora')
+    by_name = {name: _service(g, name, wanted) for name in names}
+    return {
+        'nova_compute': _sum(by_name, 'nova-compute'),
+        'agent': _sum(by_name, 'korora-agent'),
+        'service': _sum(by_name, 'korora'),
+        'first_start': first,
+        'moved': f'{source} to {dest}',
+        'by_name': by_name,
+    }
 
 
-def _services(
-    g: Ground, names: Iterable[str], wanted: tuple[bytes, ...]
-) -> int:
-    """Finds in all processes of some services."""
-    total = 0
-    for name in names:
-        record = processes.load(g.lab, name)
-        if record is None or not processes.alive(record):
-            raise ui.Problem(f'{name} does not run')
-        for pid in _session(record['pid']):
-            total += count(pid, wanted)
-    return total
+def _sum(by_name: dict[str, int], program: str) -> int:
+    return sum(
+        count
+        for name, count in by_name.items()
+        if name.rpartition('/')[2] == program
+    )
+
+
+def _service(g: Ground, name: str, wanted: tuple[bytes, ...]) -> int:
+    """Finds in all processes of a service."""
+    record = processes.load(g.lab, name)
+    if record is None or not processes.alive(record):
+        raise ui.Problem(f'{name} does not run')
+    return sum(count(pid, wanted) for pid in _session(record['pid']))
 
 
 def _session(leader: int) -> Iterator[int]:
