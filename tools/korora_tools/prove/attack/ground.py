@@ -24,6 +24,8 @@ _UNKNOWN = (
     'cp /bin/true /var/lib/libvirt/unknown && '
     'date +%s%N >>/var/lib/libvirt/unknown && /var/lib/libvirt/unknown'
 )
+#: What nova-compute logs once it has looked at its servers.
+_SERVES = b'Creating RPC server for service compute'
 #: Seconds for a nova-compute to start.
 _STARTED = 120.0
 _STREAM = 'tcp portrange 49152-49215'
@@ -124,23 +126,18 @@ class Ground(Stage):
         The old one may still be known as a consumer of its queue.
         """
         name = f'{host}/nova-compute'
+        log = self.lab.log / f'nova-{host}.log'
         processes.stop(self.lab, [name])
-        before = self._reported(host)
+        mark = log.stat().st_size
         processes.restart(self.lab, name)
-        ui.wait(
-            f'nova-compute of {host}',
-            lambda: self._reported(host) != before,
-            _STARTED,
-            0.5,
-        )
-        bootstrap.consumers('compute.' + host)
 
-    def _reported(self, host: str) -> str:
-        """When a nova-compute has reported last."""
-        (found,) = self.world.nova.get(
-            '/os-services', params={'binary': 'nova-compute', 'host': host}
-        ).json()['services']
-        return str(found['updated_at'])
+        def started() -> bool:
+            with log.open('rb') as lines:
+                lines.seek(mark)
+                return _SERVES in lines.read()
+
+        ui.wait(f'nova-compute of {host}', started, _STARTED, 0.5)
+        bootstrap.consumers('compute.' + host)
 
     @contextlib.contextmanager
     def tapped(self, host: str) -> Iterator[canary.Capture]:
