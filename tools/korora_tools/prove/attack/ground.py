@@ -25,7 +25,7 @@ _UNKNOWN = (
     'date +%s%N >>/var/lib/libvirt/unknown && /var/lib/libvirt/unknown'
 )
 #: What nova-compute logs once it has looked at its servers.
-_SERVES = b'Creating RPC server for service compute'
+_SERVES = b'Creating RPC server for service'
 #: Seconds for a nova-compute to start.
 _STARTED = 120.0
 _STREAM = 'tcp portrange 49152-49215'

@@ -189,20 +189,23 @@ ATTACKS: tuple[Attack, ...] = (
     row(
         'T38',
         "a secret is put into Nova's migrate data",
-        _LIVE + 'TestBus.test_secret_from_the_source',
+        UNIT + 'relying_party.test_streams.TestRefused.test_secret_on_the_bus',
         'relying_party/gate.py:Gate.check_migrate_data',
         'if has_secret and (',
         'if False and (',
+        _LIVE + 'TestBus.test_secret_from_the_source',
         _LIVE + 'TestBus.test_secret_from_the_destination',
         _LIVE + 'TestBus.test_secret_between_preparation_and_stream',
     ),
     row(
         'T48',
         'a delete, or a restore, at an odd moment',
-        NOVA + 'test_attacks_lifecycle.TestEnds.test_restored',
+        UNIT
+        + 'relying_party.test_deletes.TestDeletes.test_what_is_made_again',
         'relying_party/deletes.py:Deletes.destroying',
         'deleted = whole and self._is_deleted(instance)',
         'deleted = self._is_deleted(instance)',
+        NOVA + 'test_attacks_lifecycle.TestEnds.test_restored',
         NOVA
         + 'test_attacks_lifecycle.TestEnds.test_deleted_while_it_is_built',
         NOVA + 'test_attacks_migration.TestStream.test_deleted_meanwhile',

@@ -20,10 +20,11 @@ ATTACKS: tuple[Attack, ...] = (
     row(
         'T1',
         'a server is migrated to an untrusted host',
-        _LIVE + 'TestRefused.test_untrusted_destination',
+        UNIT + 'relying_party.test_streams.TestRefused.test_destination',
         'relying_party/gate.py:Gate.admit',
         'if standing.gated:',
         'if False:',
+        _LIVE + 'TestRefused.test_untrusted_destination',
         API + 'test_custody.TestReceive.test_untrusted_destination',
     ),
     row(
@@ -124,10 +125,12 @@ ATTACKS: tuple[Attack, ...] = (
     row(
         'T18',
         'force, or nova:HOST, bypasses the scheduler',
-        NOVA + 'test_lifecycle.TestCreate.test_forced_on_an_untrusted_host',
+        UNIT
+        + 'relying_party.test_gate.TestBegin.test_held_key_on_untrusted_host',
         'relying_party/gate.py:Gate.begin',
         'if not standing.gated:',
         'if True:',
+        NOVA + 'test_lifecycle.TestCreate.test_forced_on_an_untrusted_host',
         _LIVE + 'TestRefused.test_forced_past_the_scheduler',
     ),
     row(
