@@ -30,7 +30,7 @@ _SECRET = """<secret ephemeral='no' private='no'>
 </secret>
 """
 #: Seconds for a copied guest to show that its vTPM gives its word.
-_BOOT = 90.0
+_BOOT = 150.0
 
 
 class Copy:
