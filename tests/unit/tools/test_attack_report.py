@@ -73,8 +73,8 @@ class ReportTest(unittest.TestCase):
         found = self.made(korora=False, stock=True)
         self.assertEqual('scenarios', next(iter(found)))
         self.assertEqual(
-            (['succeeded'], ['prevented']),
-            (found['scenarios'][2]['stock'], found['scenarios'][2]['korora']),
+            {'T9': {'stock': 'succeeded', 'korora': 'prevented'}},
+            found['scenarios'][2]['attacks'],
         )
 
     def test_complaints(self) -> None:

@@ -43,10 +43,13 @@ def made(tests: list[Json], ours: Json, stock: Json) -> Json:
         'scenarios': [
             {
                 'what': what,
-                'attacks': ids,
-                **{
-                    cloud: [row[cloud] for row in rows if row['id'] in ids]
-                    for cloud in ('stock', 'korora')
+                'attacks': {
+                    row['id']: {
+                        'stock': row['stock'],
+                        'korora': row['korora'],
+                    }
+                    for row in rows
+                    if row['id'] in ids
                 },
             }
             for what, ids in SCENARIOS.items()
