@@ -69,6 +69,12 @@ class ReportTest(unittest.TestCase):
         with mock.patch.dict(TEST, without=''):
             self.assertEqual('not tried', self.row()['without_defence'])
 
+    def test_refused_by_another_check_is_not_succeeded(self) -> None:
+        with mock.patch.object(
+            report.catalogue, 'REFUSED_TWICE', frozenset(('T9',))
+        ):
+            self.assertEqual('not tried', self.row()['without_defence'])
+
     def test_scenarios_head_it(self) -> None:
         found = self.made(korora=False, stock=True)
         self.assertEqual('scenarios', next(iter(found)))

@@ -85,7 +85,8 @@ def _row(
     if there is not None:
         evidence.append(f'stock: {there["evidence"]}')
     outcomes.discard('prevented' if len(outcomes) > 1 else '')
-    bitten = test is not None and bool(test['without'])
+    failed = test is not None and bool(test['without'])
+    bitten = failed and id not in catalogue.REFUSED_TWICE
     return {
         'id': id,
         'what': what,
@@ -94,7 +95,7 @@ def _row(
         'korora': ', '.join(sorted(outcomes)) or 'not tried',
         'evidence': '; '.join(evidence),
         'without_defence': 'succeeded' if bitten else 'not tried',
-        **({'without': test['without']} if test and bitten else {}),
+        **({'without': test['without']} if test and failed else {}),
     }
 
 
