@@ -17,7 +17,7 @@ Recipes = dict[str, tuple[str, Callable[..., None]]]
 def recipes() -> Recipes:
     """Every vector: what it is, and how it is recorded."""
     # Only the virtual environment has what these import.
-    from korora_tools.vectors import host, ima, quote, uefi
+    from korora_tools.vectors import host, hypervisor, ima, quote, uefi
 
     table: Recipes = {}
     for name, (about, _) in uefi.RECIPES.items():
@@ -30,7 +30,7 @@ def recipes() -> Recipes:
             recipe.about,
             functools.partial(ima.record, name=name),
         )
-    return table | quote.recipes() | host.recipes()
+    return table | quote.recipes() | host.recipes() | hypervisor.recipes()
 
 
 def parser() -> argparse.ArgumentParser:
