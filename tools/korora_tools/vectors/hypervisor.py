@@ -249,6 +249,19 @@ def _live(
     ]
     text = '\n'.join(lines) + '\n'
     (folder / 'job').write_bytes(text.encode().ljust(1 << 16, b'\0'))
+    _run(shop, recipe, folder)
+    found = dict(_archives((folder / 'out').read_bytes()))
+    wanted = {job.split()[1] for job in jobs if job.startswith('evidence ')}
+    if found.keys() != wanted:
+        raise ui.Problem(
+            f'recorded {sorted(found)} of {sorted(wanted)}; '
+            f'see {folder}/console'
+        )
+    return found
+
+
+def _run(shop: Workshop, recipe: Recipe, folder: pathlib.Path) -> None:
+    """QEMU with the machine's TPM, to its end."""
     began = time.monotonic()
     # A short name: it holds unix sockets.
     with tempfile.TemporaryDirectory(prefix='kv') as scratch:
@@ -268,14 +281,6 @@ def _live(
                 process.kill()
                 process.wait()
     ui.say(f'    lived for {time.monotonic() - began:.0f} s')
-    found = dict(_archives((folder / 'out').read_bytes()))
-    wanted = {job.split()[1] for job in jobs if job.startswith('evidence ')}
-    if found.keys() != wanted:
-        raise ui.Problem(
-            f'recorded {sorted(found)} of {sorted(wanted)}; '
-            f'see {folder}/console'
-        )
-    return found
 
 
 def _slower(shop: Workshop) -> dict[str, str]:
