@@ -12,6 +12,7 @@ from docutils.statemachine import StringList
 from korora_nova import errors
 from korora_nova.custody import exits
 from korora_nova.rats import eventlog, policy
+from korora_tools.prove.attack import catalogue
 from korora_tools.prove.life import groups
 
 
@@ -72,6 +73,27 @@ class Operations(Directive):
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, list(_operation_table()))
+
+
+class Attacks(Directive):
+    """``.. korora-attacks::``: every attack and where it was tried."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, list(_attack_table()))
+
+
+def _attack_table() -> collections.abc.Iterator[str]:
+    yield from _head('Attack', 'What is tried', 'Tests', 'On the lab')
+    for one in catalogue.ATTACKS:
+        modules = {name.rsplit('.', 2)[0] for name in one.tests}
+        yield from _row(
+            one.id,
+            one.what,
+            ', '.join(f'``{name}``' for name in sorted(modules)),
+            'yes' if one.id in catalogue.ON_LAB else '',
+        )
 
 
 def _operation_table() -> collections.abc.Iterator[str]:
@@ -162,4 +184,5 @@ def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive('korora-policy-rules', PolicyRules)
     app.add_directive('korora-exits', Exits)
     app.add_directive('korora-operations', Operations)
+    app.add_directive('korora-attacks', Attacks)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -244,11 +244,22 @@ def _kernels(about: Host) -> list[bytes]:
 def bound(about: Host) -> policy.BoundPolicy:
     """The starter, with what was learned from the first of two hosts."""
     golden = Machine(about, about.lines()[0])
-    first = golden.judged(policy.EXACT.bind(()))
-    assert first.measured is not None
-    learned = reference.learn('golden', first.state, first.measured.files())
-    text = (starters.find(about.policy) / 'appraisal.yaml').read_text()
-    return policy.load(yaml.safe_load(text)).bind([learned])
+    return starter(about.policy, golden.judged(policy.EXACT.bind(())))
+
+
+def starter(name: str, golden: appraise.Appraisal) -> policy.BoundPolicy:
+    """A starter, with what is learned from a golden host."""
+    assert golden.measured is not None
+    learned = reference.learn('golden', golden.state, golden.measured.files())
+    return with_references(name, learned)
+
+
+def with_references(
+    name: str, *references: reference.ReferenceValues
+) -> policy.BoundPolicy:
+    """A starter as it is, with references."""
+    text = (starters.find(name) / 'appraisal.yaml').read_text()
+    return policy.load(yaml.safe_load(text)).bind(references)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,9 @@ ADVICE: Mapping[str, str] = {
     _R.IMA_LOG_TRIMMED: 'reboot {host}, and let nothing trim its IMA list '
     'before the agent has attested what is trimmed',
     _R.IMA_LOG_REPLAY: 'find out what extends PCR 10, or whether {host} was '
-    'hibernated, which starts the registers anew; reboot {host}',
+    'hibernated, which starts the registers anew, or its TPM did not answer '
+    'in time ("Error Communicating to TPM chip" in its kernel log); '
+    'reboot {host}',
     _R.IMA_LOG_MALFORMED: "reboot {host}; compare its kernel with others'",
     _R.IMA_TEMPLATE: 'boot {host} with ima_template=ima-ng, or one of those '
     'that the policy names',

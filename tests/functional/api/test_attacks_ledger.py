@@ -152,7 +152,7 @@ class RestoredTest(RestoreCase):
             self.source.approve((instance, 1))
 
     def test_released_copy_while_its_holder_is_silent(self):
-        """A3a: the anchor knows that the key was handed over."""
+        """A3, A3a: the anchor knows that the key was handed over."""
         self.moved(self.source, self.dest, SERVER)
         self.restore()
         self.source.attest_now(
@@ -197,7 +197,7 @@ class RestoredTest(RestoreCase):
 
 class ClockTest(CustodyTestCase):
     def test_worker_whose_clock_is_behind(self):
-        """A11a: a small skew between two workers spoils no evidence."""
+        """A11, A11a: a small skew between two workers spoils no evidence."""
         for behind in (0.05, 1.9):
             challenge = self.source.challenge()
             self.korora.clock.advance(-behind)

@@ -18,6 +18,7 @@ REPORT = json.dumps({'version': 1, 'known': []})
 
 class TestChallenges(base.ApiTestCase):
     def test_used_once(self):
+        """T8: an old quote is shown again."""
         host = self.host('h1')
         message = host.message('attest', REPORT, host.challenge())
         host.api.evidence('h1', message)
@@ -35,6 +36,7 @@ class TestChallenges(base.ApiTestCase):
             host.say('attest', challenge, known=[])
 
     def test_of_another_host(self):
+        """T8: an old quote is shown again."""
         one, two = self.host('h1'), self.host('h2')
         with self.refused('CHALLENGE_UNKNOWN'):
             one.say('attest', two.challenge(), known=[])
@@ -51,6 +53,7 @@ class TestChallenges(base.ApiTestCase):
             )
 
     def test_on_demand_expires(self):
+        """T8: an old quote is shown again."""
         host = self.host('h1')
         challenge = host.challenge()
         self.korora.clock.advance(11)
@@ -122,6 +125,7 @@ class TestEvidence(base.ApiTestCase):
             host.api.evidence('h1', message)
 
     def test_relayed_quote_of_another_host(self):
+        """T15: another machine's TPM answers."""
         one, two = self.host('h1'), self.host('h2')
         challenge = one.challenge()
         two.name = 'h1'
@@ -141,6 +145,7 @@ class TestEvidence(base.ApiTestCase):
         host.attest_now()
 
     def test_quote_of_an_earlier_boot(self):
+        """T34: a quote is held back over a reboot."""
         host = self.host('h1')
         stale = host.message('attest', REPORT, host.challenge('steady'))
         host.reboot()
@@ -150,6 +155,7 @@ class TestEvidence(base.ApiTestCase):
         self.assertEqual('affirming', self.tier('h1'))
 
     def test_run_time_tampering(self):
+        """T17."""
         host = self.host('h1')
         host.claim(SERVER)
         host.approve((SERVER, 1))
@@ -169,6 +175,7 @@ class TestEvidence(base.ApiTestCase):
         self.assertIn('IMA_LOG_REPLAY', self.admin.get_host('h1')['reasons'])
 
     def test_truncated_list(self):
+        """T14: measurements are left out of the list."""
         host = self.host('h1')
         whole = host.ima_log
         host.measure('/tmp/rootkit')
@@ -258,6 +265,7 @@ class TestResults(base.ApiTestCase):
         )
 
     def test_stale_result_is_none(self):
+        """T19: a good result outlives the service that gave it."""
         self.host('h1')
         self.korora.clock.advance(181)
         (row,) = self.admin.list_results()

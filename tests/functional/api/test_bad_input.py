@@ -516,6 +516,7 @@ class TestFields(BadInputTestCase):
                 self.assertEqual('contraindicated', self.tier('h1'))
 
     def test_fuzzed_evidence(self):
+        """T26: malformed evidence."""
         self._bytes(self.host('h1'))
 
 

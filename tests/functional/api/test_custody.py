@@ -94,7 +94,7 @@ class TestClaim(CustodyTestCase):
             self.source.claim(SERVER)
 
     def test_again(self):
-        """T46: the answer was lost; the key says that it is the same."""
+        """A8, T46: the answer was lost; the key says that it is the same."""
         key = '000b' + '22' * 32
         first = self.source.claim(OTHER, key)
         self.assertEqual(first, self.source.claim(OTHER, key))
@@ -174,6 +174,7 @@ class TestApprove(CustodyTestCase):
         self.assertEqual(tpm.clock_ms + 20000, read.deadline)
 
     def test_of_another_host(self):
+        """T37: another compute host's credentials."""
         with self.refused('NOT_HOLDER'):
             self.dest.approve((SERVER, 1))
 
@@ -286,6 +287,7 @@ class TestReceive(CustodyTestCase):
             self.source.receive(MIGRATION, SERVER, 'h1')
 
     def test_untrusted_destination(self):
+        """T1: a server is migrated to an untrusted host."""
         self.dest.measure('/tmp/rootkit')
         with self.refused('HOST_UNTRUSTED'):
             self.received()
@@ -340,6 +342,7 @@ class TestSend(CustodyTestCase):
             self.source.send(MIGRATION, SERVER, 'h2', '00' * 34)
 
     def test_once(self):
+        """T7: an old hand-over is replayed."""
         msk = self.received()
         self.in_nova()
         permit = self.send(msk)['permit']
@@ -366,6 +369,7 @@ class TestSend(CustodyTestCase):
             self.host('h3').send(MIGRATION, SERVER, 'h2', msk.name)
 
     def test_not_in_nova(self):
+        """T6: somebody starts a hand-over that Nova knows nothing of."""
         msk = self.received()
         with self.refused('MIGRATION_NOT_IN_NOVA'):
             self.send(msk)
@@ -378,6 +382,7 @@ class TestSend(CustodyTestCase):
             self.send(msk)
 
     def test_untrusted_source(self):
+        """T3: an untrusted source injects what it likes."""
         msk = self.received()
         self.in_nova()
         self.source.measure('/tmp/rootkit')
@@ -492,6 +497,7 @@ class TestSealed(CustodyTestCase):
             self.dest.sealed(self.permit, '000b' + '00' * 32)
 
     def test_by_another(self):
+        """T37: another compute host's credentials."""
         for host in (self.source, self.host('h3')):
             with self.refused('STATEMENT_NOT_ALLOWED'):
                 host.sealed(self.permit)
@@ -559,6 +565,7 @@ class TestStart(CustodyTestCase):
         self.assertEqual(self.admin.get_result('h2')['token'], again['peer'])
 
     def test_by_another(self):
+        """T37: another compute host's credentials."""
         allowed = self.sealed()
         for host in (self.dest, self.host('h3')):
             with self.refused('STATEMENT_NOT_ALLOWED'):
@@ -588,6 +595,7 @@ class TestStart(CustodyTestCase):
         self.assertEqual('sealed', self.status())
 
     def test_destination_turned_bad(self):
+        """T13: the destination changes after it was checked."""
         allowed = self.sealed()
         self.dest.measure('/tmp/rootkit')
         self.dest.attest_now()
@@ -813,6 +821,7 @@ class TestWords(CustodyTestCase):
             self.dest.approve((SERVER, 2))
 
     def test_aborted_epoch_is_never_given_again(self):
+        """T29: an epoch is used again after an abort."""
         self.handed()
         self.dest.state(MIGRATION, 'no_domain')
         third = self.host('h3')

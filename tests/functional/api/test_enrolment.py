@@ -43,11 +43,13 @@ class TestEnrolment(base.ApiTestCase):
         self.assertEqual('approved', host.enrol())
 
     def test_name_with_another_tpm(self):
+        """T16: a name, or a TPM, is taken over by enrolling again."""
         self.stranger('h1').join(self.admin)
         with self.refused('IDENTITY_CONFLICT'):
             self.stranger('h1', ek='other').ask_credential()
 
     def test_tpm_with_another_name(self):
+        """T16: a name, or a TPM, is taken over by enrolling again."""
         self.stranger('h1').join(self.admin)
         with self.refused('IDENTITY_CONFLICT'):
             self.stranger('h2', ek='h1').ask_credential()
@@ -61,6 +63,7 @@ class TestEnrolment(base.ApiTestCase):
             again.ask_credential()
 
     def test_other_attestation_key_in_the_same_tpm(self):
+        """T35: the TPM is cleared, and old approvals are shown."""
         first, cleared = self.stranger('h1'), self.stranger('h1')
         first.join(self.admin)
         cleared.ek_cert = first.ek_cert

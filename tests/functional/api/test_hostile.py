@@ -255,6 +255,7 @@ class BoundTest(CustodyTestCase):
         return {one['id'] for one in self.admin.list_migrations()}
 
     def test_requests_for_a_key(self):
+        """T36: one host asks for keys without end."""
         permitted, _ = self.handed_over(self.source, self.dest, SERVER)
         self.source.state(permitted, 'never_started')
         asked = [str(uuid.uuid4()) for _ in range(3)]

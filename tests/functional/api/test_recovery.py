@@ -305,7 +305,7 @@ class LostTest(RestoreCase):
         self.source.start(permit)
 
     def test_receipt(self):
-        """Whoever has it shows it, and the other one is told."""
+        """T31: whoever has it shows it, and the other one is told."""
         for host, other, word in (
             (self.dest, self.source, 'stream_completed'),
             (self.source, self.dest, 'activated'),
@@ -486,6 +486,7 @@ class PresentTest(RestoreCase):
         )
 
     def test_forged(self):
+        """A1: a host shows what the service never signed."""
         receipt = self.moved(self.source, self.dest, SERVER)
         self.restore()
         forged = receipt[:-8] + 'AAAAAAAA'

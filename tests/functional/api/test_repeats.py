@@ -91,7 +91,7 @@ class RepeatsTest(CustodyTestCase):
             self.source.say('send', **wanted)
 
     def test_with_new_challenges(self):
-        """I17: each call is idempotent by what it says."""
+        """T30, I17: each call is idempotent by what it says."""
         calls: list = [lambda: self.source.claim(OTHER, KEY)]
         migration, answer = self.handed(migration=MIGRATION)
         msk_name = self.source.read(answer['permit']).content.msk_name

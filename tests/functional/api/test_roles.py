@@ -83,6 +83,7 @@ class TestRoles(base.ApiTestCase):
         return found
 
     def test_attester(self):
+        """T21: an agent's credentials on operators' calls."""
         self.assertEqual(ATTESTER | ANYBODY, self.admitted('attester'))
 
     def test_service(self):

@@ -41,7 +41,7 @@ class LostPermitTest(RecoveryCase):
             machine.client.call('attest')
 
     def test_before_the_stream(self) -> None:
-        """A2a: without its row both ends wait; their permit should help."""
+        """A2, A2a: without its row both ends wait; their permit helps."""
         migration = self.begun()
         self.restore()
         self.h2.libvirt.domains.clear()
@@ -337,7 +337,7 @@ class FullDiskTest(RecoveryCase):
         self.assertEqual('none', self.h1.state(self.instance))
 
     def test_receipt(self) -> None:
-        """A12b: a torn line is cut off; the next receipt is whole."""
+        """A12, A12b: a torn line is cut off; the next receipt is whole."""
         self.completed()
         with self.full():
             self.h1.settle()

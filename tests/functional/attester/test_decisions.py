@@ -312,7 +312,7 @@ class RunningTest(DecisionCase):
             machine.settle()
 
     def test_committed_while_the_source_runs(self) -> None:
-        """D says that it runs the guest, and S has it."""
+        """T42: D says that it runs the guest, and S has it."""
         self.lie(self.h2, Statement.ACTIVATED)
         self.assertEqual('committed', self.shown()['status'])
         self.settled()

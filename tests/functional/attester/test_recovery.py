@@ -495,7 +495,7 @@ class LifeTest(RecoveryCase):
         self.assertEqual('held', self.h2.state(self.instance))
 
     def test_another_migration_after_a_crash_of_nova(self) -> None:
-        """nova-compute of S dies; the next migration need not wait."""
+        """T49: nova-compute of S dies; the next migration need not wait."""
         self.begun()
         migration = self.nova_migrates(self.h1, self.h2)
         self.assertEqual('held', self.h1.state(self.instance))

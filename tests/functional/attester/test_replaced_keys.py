@@ -288,7 +288,7 @@ class LeakedApprovalKeyTest(ReplacedCase):
         self.assertEqual(self.passphrase, self.unsealed())
 
     def test_it_opens_nothing_of_a_cleared_tpm(self) -> None:
-        """What the guide says to do about it."""
+        """T35: what the guide says to do about it."""
         with ESAPI(self.h1.hardware.tcti) as esapi:
             esapi.clear(ESYS_TR.LOCKOUT)
         self.assertRaises(errors.KororaError, self.unsealed)

@@ -92,6 +92,7 @@ class SecrecyTest(hosts.HostsTestCase):
             self.assertFalse(form in content, f'found in {where}')
 
     def test_nowhere(self) -> None:
+        """T5: the passphrase on the bus, in logs or on disk."""
         self.create(self.h1)
         self._tap()
         self.migrate(self.h1, self.h2)

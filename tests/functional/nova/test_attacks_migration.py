@@ -93,7 +93,7 @@ class TestStream(Base):
         return done
 
     def test_deleted_meanwhile(self):
-        """M5a: a delete in mid-stream leaves no host a key."""
+        """T48, M5a: a delete in mid-stream leaves no host a key."""
         server = self.protect()
         self.begin(server)
         self.api.delete_server(server['id'])

@@ -59,6 +59,7 @@ class TestCreate(Base):
         self.assertEqual({}, self.h1.vault)
 
     def test_forced_on_an_untrusted_host(self):
+        """T18: force, or nova:HOST, bypasses the scheduler."""
         self.cloud.untrusted.add('h1')
         for specs in (base.VTPM, base.TRUSTED):
             server = self.create(specs, host='h1', state='ERROR')
@@ -289,6 +290,7 @@ class TestStarts(Base):
         self.assert_closed()
 
     def test_hard_reboot_refused_leaves_the_guest_running(self):
+        """T17."""
         for specs in (base.VTPM, base.TRUSTED):
             self.cloud.untrusted.clear()
             server = self.create(specs, host='h1')
@@ -340,6 +342,7 @@ class TestStarts(Base):
         self.assert_closed()
 
     def test_start_refused(self):
+        """T17."""
         for specs in (base.VTPM, base.TRUSTED):
             self.cloud.untrusted.clear()
             server = self.create(specs, host='h1')
@@ -411,6 +414,7 @@ class TestStarts(Base):
         self.assert_closed()
 
     def test_resume_refused(self):
+        """T17."""
         server = self.protect()
         self._suspend_server(server)
         self.bad()

@@ -313,6 +313,7 @@ class TestCanary(Base):
         super().setUp()
 
     def test_whole_life(self):
+        """T5: the passphrase on the bus, in logs or on disk."""
         sent = []
         stock = fake_driver.FakeDriver._send
 
@@ -344,6 +345,7 @@ class TestCanary(Base):
 
 class TestRefused(Base):
     def test_untrusted_destination(self):
+        """T1: a server is migrated to an untrusted host."""
         server = self.protect()
         self.cloud.untrusted.add('h2')
         self.migrate(server, status='error')
@@ -353,12 +355,14 @@ class TestRefused(Base):
         self.retry(server)
 
     def test_forced_past_the_scheduler(self):
+        """T18: force, or nova:HOST, bypasses the scheduler."""
         server = self.protect()
         self.cloud.untrusted.add('h2')
         self.migrate(server, host='h2', force=True, status='error')
         self.assert_stays(server, 'HOST_UNTRUSTED')
 
     def test_untrusted_source(self):
+        """T3: an untrusted source injects what it likes."""
         server = self.protect()
         self.cloud.untrusted.add('h1')
         self.migrate(server, status='error')
@@ -366,6 +370,7 @@ class TestRefused(Base):
         self.assertNotIn('announce', self.h1.ops())
 
     def test_service_down(self):
+        """T19: a good result outlives the service that gave it."""
         server = self.protect()
         self.cloud.up = False
         self.migrate(server, status='error')
@@ -533,12 +538,14 @@ class TestBus(Base):
         data.vtpm_secret_value = 'canary'
 
     def test_secret_from_the_source(self):
+        """T38: a secret is put into Nova's migrate data."""
         server = self.protect()
         self.alter('check_can_live_migrate_source', self.inject)
         self.migrate(server, status='error')
         self.assert_stays(server, 'SECRET_IN_MIGRATE_DATA')
 
     def test_secret_from_the_destination(self):
+        """T38: a secret is put into Nova's migrate data."""
         server = self.protect()
         self.alter('check_can_live_migrate_destination', self.inject)
         self.migrate(server, status='error')
@@ -554,6 +561,7 @@ class TestBus(Base):
         self.assertNotIn('receive', self.h2.ops())
 
     def test_secret_between_preparation_and_stream(self):
+        """T38: a secret is put into Nova's migrate data."""
         server = self.protect()
         self.alter('pre_live_migration', self.inject)
         self.migrate(server, status='failed')
@@ -567,6 +575,7 @@ class TestBus(Base):
         self.assertEqual([], self.secrets('h2'))
 
     def test_redirected_stream(self):
+        """T33: the stream is redirected on the bus."""
         server = self.protect()
         for host in self.computes:
             driver = self.computes[host].driver

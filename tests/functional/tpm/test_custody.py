@@ -146,6 +146,7 @@ class RestTest(CustodyTestCase):
         self.assert_closed(approval)
 
     def test_closed_to_an_approval_of_another_epoch(self) -> None:
+        """T11: an old key, or an old epoch, comes back."""
         self.assert_closed(self.approve(epoch=2))
         newer = self.seal(2)
         self.assertEqual(KEY, self.unseal(self.approve(epoch=2), newer))
@@ -296,6 +297,7 @@ class HandoverTest(CustodyTestCase):
         self.assertEqual(0, self.dest.tpm.count.total())
 
     def test_refused_after_a_change_of_state(self) -> None:
+        """T2: a key is used in another state of the platform."""
         msk = self.create()
         state = self.state()
         wrapped = handover.wrap(msk.public, PAYLOAD, state)

@@ -51,6 +51,7 @@ class IdentityTest(base.TpmTestCase):
             self.assertEqual(machine.identity, keys.provision(operation))
 
     def test_clear_ends_the_attestation_key(self) -> None:
+        """T35: the TPM is cleared, and old approvals are shown."""
         machine = self.machine()
         with ESAPI(machine.hardware.tcti) as esapi:
             esapi.clear(ESYS_TR.LOCKOUT)

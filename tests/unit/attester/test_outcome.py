@@ -102,6 +102,7 @@ class ReceiptTest(OutcomeCase):
     """C9: the receipt of its own hand-over."""
 
     def test_source_is_erased(self) -> None:
+        """T22: what a success or an abort leaves behind."""
         for state in AS_SOURCE:
             self.assertIsNone(self.apply(source(state), self.receipt()))
 
@@ -127,6 +128,7 @@ class ReceiptTest(OutcomeCase):
             self.assert_held(after, 5, receipt)
 
     def test_destination_is_erased(self) -> None:
+        """T28: an aborted copy comes back to life."""
         receipt = self.receipt(**docs.ABORTED)
         for state in AS_DEST:
             self.assertIsNone(self.apply(dest(state), receipt, 'h2'))

@@ -89,6 +89,8 @@ class SocketTest(Base):
         self.assertEqual({'reasons': 'X'}, error.details)
 
     def test_unexpected_error_says_nothing_of_the_request(self) -> None:
+        """T5: the passphrase on the bus, in logs or on disk."""
+
         def seal(request: operations.Seal) -> Any:
             raise RuntimeError(request.passphrase.reveal())
 

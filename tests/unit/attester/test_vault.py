@@ -166,6 +166,7 @@ class VaultTest(testtools.TestCase):
             self.assertNotIn(name, repr(record()))
 
     def test_another_servers_record(self) -> None:
+        """T12: two servers' keys change places."""
         self.vault.put(record(instance=OTHER))
         (self.directory / f'{OTHER}.3.json').rename(self.path)
         self.assert_damaged()

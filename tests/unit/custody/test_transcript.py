@@ -27,6 +27,7 @@ class TranscriptTest(unittest.TestCase):
         )
 
     def test_transfer(self):
+        """T10: a message of the hand-over is dropped, doubled or exchanged."""
         self.counts_every_field(
             transcript.transfer_qualifying,
             ('p', b'public', b'duplicate', b'seed', b'envelope'),

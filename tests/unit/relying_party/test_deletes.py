@@ -127,6 +127,7 @@ class TestDeletes(compute.Base):
         self.assertEqual([], self.h1.agent.calls)
 
     def test_what_is_made_again(self):
+        """T48: a delete, or a restore, at an odd moment."""
         for fields in (
             {'vm_state': vm_states.SOFT_DELETED},
             {'task_state': task_states.DELETING},

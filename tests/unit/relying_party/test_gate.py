@@ -231,6 +231,7 @@ class TestBegin(Base):
         self.assertEqual(['open', 'close'], self.agent.ops())
 
     def test_held_key_on_untrusted_host(self):
+        """T18: force, or nova:HOST, bypasses the scheduler."""
         self.hold()
         self.cloud.untrusted.add('h1')
         self.refused('HOST_UNTRUSTED', self.gate.begin, self.standing(CUSTODY))

@@ -222,6 +222,7 @@ class TestDecision(Base):
         self.refused('RESULT_EXPIRED', 'h1')
 
     def test_expires_in_the_cache(self):
+        """T19: a good result outlives the service that gave it."""
         self.client.put('h1', self.token('h1', life=3))
         self.require('h1')
         self.now += 3

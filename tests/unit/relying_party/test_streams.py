@@ -192,6 +192,7 @@ class TestAllowed(Base):
 
 class TestRefused(Base):
     def test_destination(self):
+        """T1: a server is migrated to an untrusted host."""
         self.untrusted('h2')
         self.refused('HOST_UNTRUSTED', self.dest.check, self.instance)
         self.refused(
@@ -216,6 +217,7 @@ class TestRefused(Base):
         )
 
     def test_secret_on_the_bus(self):
+        """T38: a secret is put into Nova's migrate data."""
         data = compute.MigrateData(vtpm_secret_uuid=compute.SECRET)
         for call in (
             lambda: self.source.check(self.instance, data),

@@ -14,7 +14,7 @@ from korora_tools import checkout
 from korora_tools.prove import cli, field, open_faults
 from korora_tools.structure import figures
 from korora_tools.test import stream, suites
-from tests.field import Case
+from tests.field import Case, recorded
 from tests.support import faults as marks
 
 
@@ -49,21 +49,41 @@ class ClaimsTest(unittest.TestCase):
 
 
 class FieldTest(ProveTestCase):
-    def test_says_what_is_built_and_what_is_not_shown(self):
+    def test_says_what_is_recorded_and_what_is_built(self):
         code, text, report = self.prove('field', '--without-tpm')
         self.assertEqual({}, report['wrong'])
-        self.assertEqual({'built'}, {row['source'] for row in report['hosts']})
+        self.assertEqual(
+            list(recorded.hosts()),
+            [
+                row['os']
+                for row in report['hosts']
+                if row['source'] == 'recorded'
+            ],
+        )
         for row in report['hosts']:
             self.assertTrue(row['affirming'] and row['tampered_refused'])
-            self.assertIn('was not booted', row['how'])
+            if row['source'] == 'built':
+                self.assertIn('was not booted', row['how'])
+            else:
+                self.assertIn('tools/vectors record', row['command'])
         cases, advices = report['field_cases'], report['advice']
         self.assertEqual(cases['n'], cases['right'])
         self.assertGreaterEqual(cases['n'], field.CASES)
         self.assertEqual(advices['reasons'], advices['helps'])
         # It does not hold as long as something is missing.
         self.assertEqual(1, code)
-        self.assertIn('No host is "recorded"', report['not_shown'][0])
-        self.assertIn(report['not_shown'][0], text)
+        self.assertIn('need a TPM were left out', report['not_shown'][-1])
+        self.assertIn(report['not_shown'][-1], text)
+
+    def test_a_host_that_was_not_recorded(self):
+        cases = {'clauses': {str(n): {'n': 2} for n in field.CLAUSES}}
+        rows = [{'os': name, 'source': 'built'} for name in field.RECORDED]
+        found = field.missing(False, cases, rows)
+        self.assertEqual(
+            [f'No {name} was recorded.' for name in field.RECORDED], found
+        )
+        rows = [{**row, 'source': 'recorded'} for row in rows]
+        self.assertEqual([], field.missing(False, cases, rows))
 
     def test_what_is_wrong_is_counted(self):
         def fails():

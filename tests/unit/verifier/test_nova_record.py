@@ -108,6 +108,7 @@ class TestServer(RecordTestCase):
         self.record.check_server(instance=SERVER, host='h1')
 
     def test_is_elsewhere(self):
+        """T44: a host claims a server that Nova has elsewhere."""
         for host in ('h2', None, 'H1', ['h1']):
             self.nova({nova_record.HOST: host})
             self.refused('SERVER_NOT_IN_NOVA')
@@ -152,13 +153,14 @@ class TestMigration(RecordTestCase):
             self.refused('MIGRATION_NOT_IN_NOVA')
 
     def test_a_stale_one_beside_it(self):
-        """C1: its nova-compute crashed; the one with this uuid counts."""
+        """T49, C1: its nova-compute crashed; the one with this uuid counts."""
         stale = {**ROW, 'uuid': SERVER, 'dest_compute': 'h3', 'id': 6}
         for migrations in ([stale, ROW], [ROW, stale], [stale, 'x', ROW]):
             self.nova(migrations=migrations)
             self.record.check(**ASKED)
 
     def test_a_stale_one_does_not_stand_in(self):
+        """T49: the record of a migration that crashed stays in Nova."""
         stale = {**ROW, 'uuid': SERVER, 'id': 6}
         self.nova(migrations=[stale])
         self.refused('MIGRATION_NOT_IN_NOVA')

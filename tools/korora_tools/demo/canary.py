@@ -103,11 +103,14 @@ def search_output(
     return finds
 
 
-class BrokerCapture:
-    """Capture the broker's TCP streams and search the reassembled bytes."""
+class Capture:
+    """Capture TCP streams and search the reassembled bytes.
 
-    def __init__(self, folder: pathlib.Path, netns: str, port: int) -> None:
-        self.file = folder / 'broker.pcap'
+    :param traffic: what counts, as tcpdump says it.
+    """
+
+    def __init__(self, folder: pathlib.Path, netns: str, traffic: str) -> None:
+        self.file = folder / 'traffic.pcap'
         self.flows = folder / 'flows'
         self._command = [
             'ip',
@@ -127,11 +130,11 @@ class BrokerCapture:
             '-U',
             '-w',
             str(self.file),
-            f'tcp port {port}',
+            traffic,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> 'BrokerCapture':
+    def __enter__(self) -> 'Capture':
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.file.unlink()
@@ -165,8 +168,16 @@ class BrokerCapture:
     def count(self, wanted: tuple[bytes, ...]) -> Finds:
         """Finds in the reassembled streams of the capture.
 
-        :raises RuntimeError: when the capture holds no broker traffic at
-            all, because a zero would then mean nothing.
+        :raises RuntimeError: when the capture holds no traffic at all,
+            because a zero would then mean nothing.
+        """
+        self.reassemble()
+        return search_trees([self.flows], wanted)
+
+    def reassemble(self) -> list[pathlib.Path]:
+        """One file for each direction of a connection, as tcpflow names it.
+
+        :raises RuntimeError: as :meth:`count`.
         """
         self.flows.mkdir(parents=True, exist_ok=True)
         for old in self.flows.iterdir():
@@ -180,7 +191,5 @@ class BrokerCapture:
         (self.flows / 'report.xml').unlink(missing_ok=True)
         size = sum(f.stat().st_size for f in self.flows.iterdir())
         if size < 10_000:
-            raise RuntimeError(
-                f'only {size} bytes of broker traffic were captured'
-            )
-        return search_trees([self.flows], wanted)
+            raise RuntimeError(f'only {size} bytes of traffic were captured')
+        return sorted(self.flows.iterdir())

@@ -60,5 +60,5 @@ def logged_reason(uuid: str, marks: dict[pathlib.Path, int]) -> str:
                 and 'korora_nova.relying_party' in line
                 and REASON.search(line)
             ]
-    # Every line begins with its time.
-    return REASON.findall(max(found))[-1] if found else ''
+    # Every line begins with its time; options are in brackets, too.
+    return REASON.findall(max(found))[0] if found else ''

@@ -27,6 +27,8 @@ from korora_tools.lab import client, paths
 
 Json = dict[str, typing.Any]
 
+#: What crosses Nova's bus.
+BUS = f'tcp port {paths.PORTS["rabbitmq"]}'
 #: A scenario that meets one of these could not be judged: it failed.
 UNJUDGED = (
     w.DemoError,
@@ -73,9 +75,7 @@ def run_scenarios(
     stage = Stage(world)
     rows: list[Json] = []
     folder = world.lab.data / 'capture'
-    with canary.BrokerCapture(
-        folder, paths.CTL, paths.PORTS['rabbitmq']
-    ) as capture:
+    with canary.Capture(folder, paths.CTL, BUS) as capture:
         for scenario in scenarios.ALL:
             if wanted and scenario.id not in wanted:
                 continue
@@ -83,7 +83,7 @@ def run_scenarios(
             if not stage.server:
                 raise ui.Problem('no server to go on with')
         world.say('... canary: looking for the real passphrase')
-        finds = _search(world, capture, world.passphrase(stage.server))
+        finds = search(world, capture, world.passphrase(stage.server))
     assert stage.watcher is not None
     stage.watcher.stop()
     guest = stage.watcher.report()
@@ -151,9 +151,7 @@ def _figures(stage: Stage) -> Json:
 def run_baseline(world: w.World) -> Json:
     """One live migration of one vTPM server on stock Nova."""
     folder = world.lab.data / 'capture'
-    with canary.BrokerCapture(
-        folder, paths.CTL, paths.PORTS['rabbitmq']
-    ) as capture:
+    with canary.Capture(folder, paths.CTL, BUS) as capture:
         server = world.create('stock', 'vtpm', host='h1')
         if server['status'] != 'ACTIVE':
             raise ui.Problem('stock Nova does not start the server')
@@ -164,15 +162,15 @@ def run_baseline(world: w.World) -> Json:
             f'ok  stock Nova: {result.observed} in {result.total_s:.1f} s'
         )
         watcher.stop()
-        finds = _search(world, capture, world.passphrase(server['id']))
+        finds = search(world, capture, world.passphrase(server['id']))
     world.delete(server['id'])
     if result.observed != 'migrated':
         raise ui.Problem('stock Nova did not migrate the server')
     return {k: f.total for k, f in finds.items()}
 
 
-def _search(
-    world: w.World, capture: canary.BrokerCapture, passphrase: bytes
+def search(
+    world: w.World, capture: canary.Capture, passphrase: bytes
 ) -> dict[str, canary.Finds]:
     """Everywhere the passphrase must not be; the guest still runs."""
     wanted = canary.needles(passphrase)

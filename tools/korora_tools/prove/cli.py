@@ -11,6 +11,7 @@ from korora_tools import command
 
 #: The claims, and the module that shows each.
 CLAIMS = {
+    'attack': 'korora_tools.prove.attack',
     'faults': 'korora_tools.prove.faults',
     'field': 'korora_tools.prove.field',
     'life': 'korora_tools.prove.life',

@@ -12,4 +12,5 @@ ima       recipes: policies and templates of the kernel's measurement list
 quote     recipes: attestation keys and quotes of a TPM
 keyforms  their keys as others hand them over
 host      recipes: whole hosts with the quote of their own TPM
+hypervisor  recipes: Debian as it is installed, a day of its life
 """

@@ -11,13 +11,15 @@ from collections.abc import Callable
 
 from korora_tools import checkout, command, ui
 
+#: Recorded only when they are named.
+HOURS = 'hypervisor/*'
 Recipes = dict[str, tuple[str, Callable[..., None]]]
 
 
 def recipes() -> Recipes:
     """Every vector: what it is, and how it is recorded."""
     # Only the virtual environment has what these import.
-    from korora_tools.vectors import host, ima, quote, uefi
+    from korora_tools.vectors import host, hypervisor, ima, quote, uefi
 
     table: Recipes = {}
     for name, (about, _) in uefi.RECIPES.items():
@@ -30,7 +32,7 @@ def recipes() -> Recipes:
             recipe.about,
             functools.partial(ima.record, name=name),
         )
-    return table | quote.recipes() | host.recipes()
+    return table | quote.recipes() | host.recipes() | hypervisor.recipes()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,8 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         'names',
         nargs='*',
-        default=['*'],
-        help='patterns of names; default: all',
+        help=f'patterns of names; default: all but {HOURS}, which take hours',
     )
     return made
 
@@ -76,6 +77,7 @@ def _vectors(options: argparse.Namespace) -> int:
         name: item
         for name, item in recipes().items()
         if any(fnmatch.fnmatch(name, p) for p in options.names)
+        or not (options.names or fnmatch.fnmatch(name, HOURS))
     }
     if options.command == 'list':
         for name, (about, _) in chosen.items():

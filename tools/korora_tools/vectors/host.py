@@ -89,7 +89,7 @@ def record(shop: Workshop, name: str) -> None:
     :raises Problem: the quote does not cover the registers recorded.
     """
     recipe = RECIPES[name]
-    nonce = _qualify()
+    nonce = qualify()
     job = guest.job(
         shop.root / 'job.img',
         WORK.format(nonce=nonce.hex(), attributes=RESTRICTED, more=recipe.work)
@@ -103,13 +103,7 @@ def record(shop: Workshop, name: str) -> None:
         for name, data in got.items()
         if name in FILES or '_runtime_measurements' in name
     }
-    about |= {
-        'challenge': CHALLENGE.hex(),
-        'purpose': 'attest',
-        'host': HOST,
-        'body': BODY.decode(),
-        'nonce': nonce.hex(),
-    }
+    about |= asked()
     values = b''.join(
         bytes.fromhex(about['pcrs']['sha256'][str(index)])
         for index in store.KEPT
@@ -119,11 +113,23 @@ def record(shop: Workshop, name: str) -> None:
     store.write(shop.out, 'host/' + name, files, about)
 
 
-def _qualify() -> bytes:
+def asked(name: str = HOST) -> dict[str, Any]:
+    """What a host's evidence is an answer to."""
+    return {
+        'challenge': CHALLENGE.hex(),
+        'purpose': 'attest',
+        'host': name,
+        'body': BODY.decode(),
+        'nonce': qualify(name).hex(),
+    }
+
+
+def qualify(name: str = HOST) -> bytes:
+    """What is quoted over."""
     sys.path.insert(0, str(checkout.ROOT))
     from korora_nova.rats import evidence
 
-    nonce: bytes = evidence.qualify(CHALLENGE, 'attest', HOST, BODY)
+    nonce: bytes = evidence.qualify(CHALLENGE, 'attest', name, BODY)
     return nonce
 
 

@@ -93,20 +93,29 @@ def manufacture(tpm: Tpm, state: pathlib.Path) -> None:
 @contextlib.contextmanager
 def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
     manufacture(tpm, folder / 'tpm')
+    with running_tpm(tpm, folder / 'tpm', folder / 'tpm.sock'):
+        yield
+
+
+@contextlib.contextmanager
+def running_tpm(
+    tpm: Tpm, state: pathlib.Path, socket: pathlib.Path
+) -> Iterator[None]:
+    """A manufactured TPM, for one QEMU."""
     process = subprocess.Popen(
         [
             'swtpm',
             'socket',
             *(['--tpm2'] if tpm.banks else []),
             '--tpmstate',
-            f'dir={folder}/tpm',
+            f'dir={state}',
             '--ctrl',
-            f'type=unixio,path={folder}/tpm.sock',
+            f'type=unixio,path={socket}',
         ],
         stderr=subprocess.DEVNULL,
     )
     try:
-        ui.wait('swtpm', (folder / 'tpm.sock').exists, 10)
+        ui.wait('swtpm', socket.exists, 10)
         yield
     finally:
         process.terminate()
@@ -195,10 +204,18 @@ def _firmware(shop: Workshop, boot: Boot, folder: pathlib.Path) -> list[str]:
 
 
 def _unpack(data: bytes) -> dict[str, bytes]:
+    # Firmware and boot loaders write there too.
+    return unpack(data.partition(MARK)[2])
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The files of an archive.
+
+    :raises Problem: it is none.
+    """
     try:
-        # Firmware and boot loaders write there too.
-        raw = gzip.decompress(data[data.index(MARK) + len(MARK) :])
-    except (OSError, ValueError, EOFError) as exc:
+        raw = gzip.decompress(data)
+    except (OSError, EOFError) as exc:
         raise ui.Problem(
             'the guest recorded nothing; see last-console'
         ) from exc

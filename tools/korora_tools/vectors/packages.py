@@ -31,6 +31,7 @@ PACKAGES = (
     'kexec-tools',
     'fsverity',
     'libfsverity0',
+    'libfaketime',
 )
 #: Libraries that kexec needs; their names go on with a version.
 LIBRARIES = (

@@ -306,7 +306,9 @@ class DifferenceTest(unittest.TestCase):
                 '',
                 'It does not replay',
                 'find out what extends PCR 10, or whether h3 was hibernated, '
-                'which starts the registers anew; reboot h3',
+                'which starts the registers anew, or its TPM did not answer '
+                'in time ("Error Communicating to TPM chip" in its kernel '
+                'log); reboot h3',
             ),
             (found.rule, found.what, found.advice),
         )

@@ -65,6 +65,7 @@ class ParseTest(unittest.TestCase):
     @hypothesis.given(st.data())
     @FUZZ
     def test_only_evidence_errors(self, data):
+        """T26: malformed evidence."""
         parse, valid = data.draw(st.sampled_from(list(self.valid.items())))
         try:
             parsed = parse(data.draw(mutations(valid)))

@@ -33,6 +33,7 @@ class PolicyDigestTest(unittest.TestCase):
                 tpm2_policy.pcr_digest(bad, (1, 2))
 
     def test_every_input_of_a_state_counts(self):
+        """T2: a key is used in another state of the platform."""
         state = (bytes(32), bytes(8), 5, 0x15E)
         seen = {tpm2_policy.state_policy(*state)}
         for change in (

@@ -17,7 +17,8 @@ import argparse
 from typing import Any
 
 from korora_tools import ui
-from korora_tools.prove.faults import attacks, exits, matrix, rounds
+from korora_tools.prove.attack import custody, teeth
+from korora_tools.prove.faults import exits, matrix, rounds
 
 ABOUT = 'a key survives faults and attacks, and has a way out of each state'
 NEEDS_SETUP = True
@@ -30,6 +31,8 @@ DEFAULT = 1200
 ROUNDS = 60
 
 Report = dict[str, Any]
+
+_BY_ID = {attack.id: attack for attack in custody.ATTACKS}
 
 
 def add_options(to: argparse.ArgumentParser) -> None:
@@ -86,7 +89,7 @@ def _parts(options: argparse.Namespace) -> list[Any]:
     }
     if options.only in named:
         return [named[options.only]]
-    if options.only in attacks.BY_ID:
+    if options.only in _BY_ID:
         return [_attacks]
     if options.only:
         return [_matrix]
@@ -109,8 +112,8 @@ def _matrix(options: argparse.Namespace) -> tuple[Report, list[str]]:
 
 
 def _attacks(options: argparse.Namespace) -> tuple[Report, list[str]]:
-    only = attacks.BY_ID.get(options.only)
-    rows = attacks.run([only] if only else attacks.ATTACKS)
+    only = _BY_ID.get(options.only)
+    rows = teeth.run([only] if only else custody.ATTACKS)
     wrong = [f'{row["id"]}: {row["why"]}' for row in rows if not row['held']]
     return {'attacks': rows}, wrong
 

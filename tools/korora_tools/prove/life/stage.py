@@ -84,7 +84,7 @@ class Stage:
     def guest(self) -> Guest:
         return Guest(self.world, self.server, self.protected, self.image)
 
-    def ready(self, image: str) -> None:
+    def ready(self, image: str = 'guest') -> None:
         """A server that runs on a trusted host, made anew if need be.
 
         :raises NoServer: there is none.
