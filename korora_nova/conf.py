@@ -345,7 +345,7 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         'migration_tls',
-        default=str(StreamTls.ATTESTED),
+        default=str(StreamTls.TRANSITION),
         choices=[
             (
                 str(StreamTls.ATTESTED),

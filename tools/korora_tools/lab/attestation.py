@@ -39,6 +39,7 @@ def configure(lab: paths.Lab) -> None:
                 'keys_dir': etc / 'private',
                 'trusted_keys': etc / 'keys.json',
                 'ek_roots': etc / 'ek-roots',
+                'migration_tls': 'attested',
             },
             'nova': {
                 **config.client(lab, 'korora'),
