@@ -27,6 +27,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from korora_nova import spans
 from korora_nova.custody.words import StreamTls
 
 KORORA = 'korora'
@@ -45,6 +46,26 @@ DISTRIBUTION = 'korora-nova'
 SERVICE_CONF = '/etc/korora/korora.conf'
 TRUSTED_KEYS = '/etc/korora/keys.json'
 AGENT_SOCKET = '/run/korora/agent.sock'
+
+
+def _spans_opt() -> cfg.Opt:
+    return cfg.StrOpt(
+        'spans',
+        default=spans.NONE,
+        choices=(
+            (spans.NONE, 'nothing is measured'),
+            (spans.TO_LOG, 'a line of JSON for each span, level INFO'),
+            (
+                spans.OPENTELEMETRY,
+                'the API of OpenTelemetry (extra "opentelemetry"); the '
+                'environment has OTEL_* for its SDK',
+            ),
+        ),
+        help='Where this process reports how long what Kororā adds to a '
+        'migration or start takes: time, CPU, requests, TPM commands and '
+        'SQL statements.',
+    )
+
 
 KORORA_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -124,6 +145,7 @@ KORORA_OPTS: list[cfg.Opt] = [
         'False while hosts are being prepared, and where libvirt has SASL on '
         'TCP, which cannot be told from here.',
     ),
+    _spans_opt(),
 ]
 
 ATTESTER_OPTS: list[cfg.Opt] = [
@@ -248,6 +270,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         '/etc/pki/qemu, such as /etc/pki/qemu/korora: AppArmor lets QEMU read '
         'there. Default: this host has no such certificate.',
     ),
+    _spans_opt(),
 ]
 
 HANDOVER_OPTS: list[cfg.Opt] = [
@@ -376,6 +399,7 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'renew it when half of that is left, and stream no more when ten '
         'minutes are left.',
     ),
+    _spans_opt(),
 ]
 
 PKCS11_OPTS: list[cfg.Opt] = [

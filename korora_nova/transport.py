@@ -20,6 +20,8 @@ from typing import Any
 import requests
 from keystoneauth1 import session as ks_session
 
+from korora_nova import spans
+
 #: Longest body, bytes; results of 10,000 hosts are a third of it.
 MAX_BODY = 32 << 20
 _CHUNK = 64 << 10
@@ -68,7 +70,12 @@ def bound(session: ks_session.Session) -> None:
 
 
 class Adapter(ks_session.TCPKeepAliveAdapter):
-    """Reads answers by :class:`_Response`."""
+    """Reads answers by :class:`_Response`, and counts requests."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        spans.count('http')
+        request.headers.update(spans.carrier())
+        return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

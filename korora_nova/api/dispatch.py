@@ -12,7 +12,7 @@ from typing import Any
 
 import webob
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.api import auth, call, faults, routes, rules
 from korora_nova.verifier.service import Service
 
@@ -43,11 +43,17 @@ class Api:
         if route.rule is not None:
             self._enforcer.check(context, route.rule)
         _check_accept(request)
-        return call.respond(
-            route.handler(
-                call.Call(request, self._service, path, context.user_id or '')
+        with spans.span(
+            f'api.{route.handler.__name__}',
+            remote=request.headers.get(spans.TRACEPARENT, ''),
+        ):
+            return call.respond(
+                route.handler(
+                    call.Call(
+                        request, self._service, path, context.user_id or ''
+                    )
+                )
             )
-        )
 
 
 def _check_accept(request: webob.Request) -> None:

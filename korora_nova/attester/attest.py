@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints
+from korora_nova import errors, faultpoints, spans
 from korora_nova.attester import boot
 from korora_nova.attester.collect import Collector
 from korora_nova.attester.trust import TrustedKeys
@@ -212,12 +212,13 @@ class Attester:
         self, challenge_class: ChallengeClass = ChallengeClass.ON_DEMAND
     ) -> Challenge:
         """Ask for a challenge."""
-        return Challenge.from_json(
-            faultpoints.call(
-                'ask.challenge',
-                lambda: self.client.challenge(self.host, challenge_class),
+        with spans.span('ask.challenge'):
+            return Challenge.from_json(
+                faultpoints.call(
+                    'ask.challenge',
+                    lambda: self.client.challenge(self.host, challenge_class),
+                )
             )
-        )
 
     def attest_for(
         self,
@@ -386,11 +387,13 @@ class Attester:
         return upto
 
     def _submit(self, request: Request) -> Json:
+        name = f'ask.{request.purpose}'
         try:
-            return faultpoints.call(
-                f'ask.{request.purpose}',
-                lambda: self.client.evidence(self.host, request.to_json()),
-            )
+            with spans.span(name):
+                return faultpoints.call(
+                    name,
+                    lambda: self.client.evidence(self.host, request.to_json()),
+                )
         except errors.Untrusted:
             self.result = None  # no longer the latest
             raise

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from oslo_log import log as logging
 
 from korora_nova import conf as korora_conf
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.attester import lock
 from korora_nova.attester.agent import Agent
 
@@ -37,6 +37,7 @@ def run(args: Sequence[str]) -> int:
         try:
             state_dir = pathlib.Path(conf[korora_conf.ATTESTER].state_dir)
             life.enter_context(lock.held(state_dir))
+            spans.start(conf[korora_conf.ATTESTER].spans, 'korora-agent')
             agent = Agent.from_conf(conf)
             agent.start()
         except (errors.KororaError, OSError) as exc:

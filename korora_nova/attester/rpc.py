@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import exceptions as bus_errors
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.attester import server
 from korora_nova.custody import messages
 from korora_nova.custody.transfer import (
@@ -55,15 +56,21 @@ class Endpoint:
 
     def wrap(self, ctxt: object, **request: object) -> dict[str, object]:
         """Return a transfer, or ``{"error": {...}}``; never raises."""
-        return self._answer(
-            lambda: self._wrap(WrapRequest.from_json(request)).to_json()
-        )
+
+        def answer() -> dict[str, object]:
+            asked = WrapRequest.from_json(request)
+            with _span('wrap', ctxt, asked):
+                return self._wrap(asked).to_json()
+
+        return self._answer(answer)
 
     def prepare(self, ctxt: object, **request: object) -> dict[str, object]:
         """Return nothing, or ``{"error": {...}}``; never raises."""
 
         def answer() -> dict[str, object]:
-            self._prepare(PrepareRequest.from_json(request))
+            asked = PrepareRequest.from_json(request)
+            with _span('prepare', ctxt, asked):
+                self._prepare(asked)
             return {}
 
         return self._answer(answer)
@@ -80,6 +87,18 @@ class Endpoint:
             LOG.error('Hand-over failed: %s', server.describe(exc))
             internal = errors.Unavailable(errors.Reason.INTERNAL)
             return {'error': server.failure(internal)}
+
+
+def _span(
+    name: str, ctxt: object, asked: WrapRequest | PrepareRequest
+) -> contextlib.AbstractContextManager[object]:
+    trace = ctxt.get(spans.TRACEPARENT) if isinstance(ctxt, dict) else ''
+    return spans.span(
+        f'bus.{name}',
+        remote=str(trace),
+        instance=asked.instance,
+        migration=asked.migration,
+    )
 
 
 class Bus:
@@ -166,7 +185,8 @@ class Bus:
             timeout=timeout,
         )
         try:
-            answer = client.call({}, method, **request.to_json())
+            spans.count('rpc')
+            answer = client.call(spans.carrier(), method, **request.to_json())
         except bus_errors.MessagingException as exc:
             raise _failed(host, exc) from None
         return answered(answer)

@@ -18,7 +18,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.attester import socket_client
 from korora_nova.custody import messages, operations
 from korora_nova.rats import schemas
@@ -191,13 +191,14 @@ class Server:
             request = messages.loads(content.decode(), _ANY_OP)
             del request['version']
             op = request.pop('op')
+            trace = str(request.pop(spans.TRACEPARENT, ''))
             if op not in self._handlers or op not in operations.REQUESTS:
                 raise errors.Invalid(
                     errors.Reason.INVALID_REQUEST,
                     'The agent has no such operation.',
                 )
-            answer = self._handlers[op](
-                operations.REQUESTS[op].from_json(request)
+            answer = self._run(
+                operations.REQUESTS[op].from_json(request), trace
             )
         except UnicodeDecodeError:
             return _failure(errors.Invalid(errors.Reason.INVALID_REQUEST))
@@ -209,6 +210,18 @@ class Server:
             LOG.error('%s failed: %s', op, describe(exc))
             return _failure(errors.Unavailable(errors.Reason.INTERNAL))
         return {'version': 1, 'ok': True, **answer.to_json()}
+
+    def _run(
+        self, request: operations.Request, trace: str
+    ) -> operations.Fields:
+        """:param trace: the caller's, which may be anything."""
+        with spans.span(
+            f'agent.{request.OP}',
+            remote=trace,
+            instance=getattr(request, 'instance', ''),
+            migration=getattr(request, 'migration', ''),
+        ):
+            return self._handlers[request.OP](request)
 
 
 def describe(exc: BaseException) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints
+from korora_nova import errors, faultpoints, spans
 from korora_nova.attester import libvirt_secret, outcome
 from korora_nova.attester.host import Host
 from korora_nova.attester.observe import Observer
@@ -470,7 +470,10 @@ class Settler:
             min(delay * 2, _COLD_DELAY if record.is_cold else _LONGEST_DELAY),
         )
         try:
-            self.settle(record)
+            with spans.span(
+                'settle', instance=record.instance, migration=record.migration
+            ):
+                self.settle(record)
         except errors.KororaError as exc:
             self._log(record, exc)
             return exc.reason != errors.Reason.SERVICE_UNAVAILABLE

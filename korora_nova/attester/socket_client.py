@@ -15,7 +15,7 @@ import struct
 import time
 from typing import Any, TypeVar
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.custody import answers, operations
 from korora_nova.secret import Secret
 
@@ -193,9 +193,17 @@ class AgentClient:
     # The socket
 
     def _run(self, request: operations.Request, answer: type[_A]) -> _A:
-        fields = self.call(request.OP, **request.to_json())
+        spans.count('agent')
+        fields, trace = request.to_json(), spans.carrier()
         try:
-            return answer.from_json(fields)
+            said = self.call(request.OP, **fields | trace)
+        except errors.Invalid:
+            if not trace:
+                raise
+            # An agent of an older release does not know that field
+            said = self.call(request.OP, **fields)
+        try:
+            return answer.from_json(said)
         except errors.Invalid:
             raise self._unavailable('what answers is no agent') from None
 

@@ -39,7 +39,7 @@ import nova.conf
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 
-from korora_nova import conf, errors
+from korora_nova import conf, errors, spans
 from korora_nova.attester.socket_client import AgentClient
 from korora_nova.relying_party import drift, escrow, nova_calls, refusal
 from korora_nova.relying_party.host import Host
@@ -57,6 +57,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only)
+        spans.start(CONF.korora.spans, 'nova-compute')
         self._hypervisor = Hypervisor(lambda: self._host)
         self._korora = Host(
             CONF,
@@ -328,7 +329,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """D: before stock, which leaves a file on shared storage."""
-        with refusal.told(refusal.RECEIVE, instance):
+        with (
+            refusal.told(refusal.RECEIVE, instance),
+            spans.span('precheck', instance=instance.uuid),
+        ):
             self._korora.incoming.check(instance)
         return super().check_can_live_migrate_destination(
             context, instance, *args, **kwargs
@@ -347,13 +351,17 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             refusal.told(refusal.SEND, instance),
             self._korora.outgoing.checking(),
         ):
-            custody = self._korora.outgoing.check(instance, dest_check_data)
+            with spans.span('precheck', instance=instance.uuid):
+                custody = self._korora.outgoing.check(
+                    instance, dest_check_data
+                )
             data = super().check_can_live_migrate_source(
                 context, instance, dest_check_data, *args, **kwargs
             )
             if custody:
                 self._korora.outgoing.check_disks(data)
-                self._korora.outgoing.announce(instance)
+                with spans.span('precheck', instance=instance.uuid):
+                    self._korora.outgoing.announce(instance)
         return data
 
     def _add_vtpm_secret_to_live_migrate_data(
@@ -361,7 +369,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """S: set, but empty; Nova's rollback on D depends on its being set."""
         try:
-            custody = self._korora.servers.standing(instance).custody
+            with spans.span('precheck', instance=instance.uuid):
+                custody = self._korora.servers.standing(instance).custody
         except errors.KororaError as exc:
             raise refusal.precheck(exc, instance) from exc
         if custody:
@@ -382,7 +391,10 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """D: no secret may have come along; learn the migration."""
-        with refusal.told(refusal.RECEIVE, instance):
+        with (
+            refusal.told(refusal.RECEIVE, instance),
+            spans.span('precheck', instance=instance.uuid),
+        ):
             self._korora.incoming.learn(instance, migrate_data, migration)
         return super().check_source_migrate_data_at_dest(
             ctxt, instance, migrate_data, migration, *args, **kwargs
@@ -394,12 +406,18 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         """D: gate, stock, receive the key."""
         sent = _given('migrate_data', 3, None, args, kwargs)
         with refusal.told(refusal.PREPARE, instance):
-            migration = self._korora.incoming.admit(context, instance, sent)
+            with spans.span('handover', instance=instance.uuid):
+                migration = self._korora.incoming.admit(
+                    context, instance, sent
+                )
             data = super().pre_live_migration(
                 context, instance, *args, **kwargs
             )
             if migration is not None:
-                self._korora.incoming.receive(instance, migration, data)
+                with spans.span(
+                    'handover', instance=instance.uuid, migration=migration
+                ):
+                    self._korora.incoming.receive(instance, migration, data)
         return data
 
     def live_migration(self, *args: Any, **kwargs: Any) -> None:
@@ -451,7 +469,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """S: say that the stream completed."""
-        self._korora.outgoing.completed(instance)
+        with spans.span('post', instance=instance.uuid):
+            self._korora.outgoing.completed(instance)
         super().post_live_migration(context, instance, *args, **kwargs)
 
     def post_live_migration_at_destination(
@@ -463,7 +482,8 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 context, instance, *args, **kwargs
             )
         finally:
-            self._korora.incoming.arrived(instance)
+            with spans.span('post', instance=instance.uuid):
+                self._korora.incoming.arrived(instance)
 
     def rollback_live_migration_at_source(
         self, context: Any, instance: Any, migrate_data: Any

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.relying_party.gate import Gate, Standing, Ticket
 from korora_nova.secret import Secret
 
@@ -93,12 +93,13 @@ class Keys:
         """
         if not ticket.launch:
             return None, MODE
-        if ticket.secret_uuid is None:
-            self._gate.first_key(
-                ticket, *self._passphrase(context, instance, ticket)
-            )
-        elif not self._hypervisor.has_secret(instance):
-            self._gate.reopen(ticket)
+        with spans.span('supply', instance=instance.uuid):
+            if ticket.secret_uuid is None:
+                self._gate.first_key(
+                    ticket, *self._passphrase(context, instance, ticket)
+                )
+            elif not self._hypervisor.has_secret(instance):
+                self._gate.reopen(ticket)
         assert ticket.secret_uuid is not None  # noqa: S101 opened above
         name_secret(instance, ticket.secret_uuid)
         return OpenSecret(ticket.secret_uuid), MODE

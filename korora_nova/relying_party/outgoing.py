@@ -16,7 +16,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.relying_party import channel, facts, refusal
 from korora_nova.relying_party.gate import SOURCE_CHECK, Gate
 from korora_nova.relying_party.onboarding import Onboarding
@@ -140,7 +140,12 @@ class Outgoing:
         :param stock: Nova's ``live_migration``, of the other parameters.
         """
         try:
-            stream = self._admit(instance, dest, migrate_data)
+            with spans.span(
+                'start',
+                instance=instance.uuid,
+                migration=facts.migration_of(migrate_data) or '',
+            ):
+                stream = self._admit(instance, dest, migrate_data)
         except errors.KororaError as exc:
             refusal.log(exc, 'start the live migration', instance)
             self._tell_never_started(instance, migrate_data)

@@ -16,7 +16,7 @@ from typing import Any
 from nova.compute import task_states, vm_states
 from oslo_config import cfg
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.relying_party import refusal
 from korora_nova.relying_party.deletes import Deletes
 from korora_nova.relying_party.gate import Gate, Ticket
@@ -105,11 +105,12 @@ class Starts:
             instance.obj_attr_is_set('vm_state')
             and instance.vm_state == vm_states.BUILDING
         )
-        ticket = self._gate.begin(
-            self._servers.standing(
-                instance, image_meta=image_meta, ledger=True
+        with spans.span('gate', instance=instance.uuid):
+            ticket = self._gate.begin(
+                self._servers.standing(
+                    instance, image_meta=image_meta, ledger=True
+                )
             )
-        )
         try:
             self._keys.prepare(context, instance, ticket)
             if ticket.secret_uuid is not None:
@@ -121,7 +122,8 @@ class Starts:
                 self._deletes.never_ran(instance)
             raise
         finally:
-            self._keys.close(instance, ticket)
+            with spans.span('close', instance=instance.uuid):
+                self._keys.close(instance, ticket)
 
     @contextlib.contextmanager
     def _under_way(self, instance: Any, ticket: Ticket) -> Iterator[None]:

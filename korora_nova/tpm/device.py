@@ -20,7 +20,7 @@ from tpm2_pytss import ESAPI, TCTI, TCTILdr, TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP, TPM2_CC
 from tpm2_pytss.TCTI import PyTCTI
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.tpm import causes
 from korora_nova.tpm.authorisation import Authorisation
 
@@ -194,6 +194,7 @@ class Tpm:
                 raise unavailable(exc, self.tcti, failed) from None
             finally:
                 self.count.update(count)
+                spans.count('tpm', count.total())
                 tally = getattr(self._tallies, 'count', None)
                 if tally is not None:
                     tally.update(count)

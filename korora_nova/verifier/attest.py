@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from oslo_log import log as logging
 from sqlalchemy import orm
 
-from korora_nova import errors, faultpoints
+from korora_nova import errors, faultpoints, spans
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
@@ -100,6 +100,11 @@ def _attest(
     purpose: purposes.Purpose[Any],
 ) -> Answer[Served]:
     body: bodies.Body = purpose.body.parse(request.body)
+    spans.note(
+        purpose=request.purpose,
+        instance=getattr(body, 'instance', ''),
+        migration=getattr(body, 'migration', ''),
+    )
     challenges.check(service, host, request.challenge, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     redeemed = challenges.redeem(
@@ -110,7 +115,8 @@ def _attest(
         if isinstance(body, bodies.Attest)
         else None
     )
-    outcome = _appraise(service, redeemed, submitted, request, heard)
+    with spans.span('appraise'):
+        outcome = _appraise(service, redeemed, submitted, request, heard)
     answer = _store(service, outcome)
     attested, measured = outcome.attested, outcome.measured
     if isinstance(body, bodies.Attest) and measured.base and measured.segment:
@@ -121,7 +127,8 @@ def _attest(
             errors.Reason.HOST_UNTRUSTED,
             details={'reasons': ' '.join(attested.reasons)},
         )
-    served = purpose.serve(service, attested, body)
+    with spans.span('serve'):
+        served = purpose.serve(service, attested, body)
     return dataclasses.replace(answer, served=served)
 
 

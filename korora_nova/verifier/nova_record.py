@@ -17,7 +17,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 
 from korora_nova import conf as options
-from korora_nova import errors, transport
+from korora_nova import errors, spans, transport
 from korora_nova.custody.moves import Move, way_back
 
 #: 2.59 shows the uuid of a migration.
@@ -25,7 +25,7 @@ MICROVERSION = '2.59'
 #: Where nova-compute has the server: what it calls itself. Administrators
 #: see it.
 HOST = 'OS-EXT-SRV-ATTR:host'
-#: Seconds to connect, and between two reads.
+#: Seconds to connect, and for an answer as a whole.
 TIMEOUT = 10.0
 
 #: Task state of the server, and status of the migration, when a key may be
@@ -148,13 +148,14 @@ class KeystoneNovaRecord:
     def _get(self, path: str) -> Mapping[str, object] | None:
         """One object; None if Nova does not know it."""
         try:
-            response = self._client().get(
-                path,
-                microversion=MICROVERSION,
-                timeout=TIMEOUT,
-                raise_exc=False,
-                rate_semaphore=transport.UNTHROTTLED,
-            )
+            with spans.span('nova'):
+                response = self._client().get(
+                    path,
+                    microversion=MICROVERSION,
+                    timeout=TIMEOUT,
+                    raise_exc=False,
+                    rate_semaphore=transport.UNTHROTTLED,
+                )
         except ks_exc.ClientException as exc:
             raise _unavailable(type(exc).__name__) from exc
         if response.status_code == 404:
@@ -182,6 +183,7 @@ def _adapter(conf: cfg.ConfigOpts) -> Any:
     session = ks_loading.load_session_from_conf_options(conf, group, auth=auth)
     if session.timeout is None:
         session.timeout = TIMEOUT
+    transport.bound(session)
     return ks_loading.load_adapter_from_conf_options(
         conf, group, session=session, auth=auth
     )

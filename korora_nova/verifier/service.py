@@ -12,7 +12,7 @@ from collections.abc import Callable
 from oslo_config import cfg
 
 from korora_nova import conf as options
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import cache, keystore, limits, nova_record
@@ -168,6 +168,7 @@ def from_conf(
     :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
     """
     options.register_verifier_opts(conf)
+    spans.start(conf[options.VERIFIER].spans, 'korora-api')
     return Service(
         db=api.Database(conf),
         settings=Settings.from_conf(conf),

@@ -26,18 +26,22 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'secret': frozenset({'errors'}),
     'rats': BASE,
     'custody': BASE | {'rats'},
-    'tpm': PURE,
-    'conf': PURE,
-    'transport': frozenset(),
+    'tpm': PURE | {'spans'},
+    # what all that waits is measured by
+    'spans': frozenset(),
+    'conf': PURE | {'spans'},
+    'transport': frozenset({'spans'}),
     # where tests stop a process
     'faultpoints': frozenset(),
     'client': PURE | {'transport'},
-    'attester': PURE | {'tpm', 'conf', 'client', 'faultpoints'},
+    'attester': PURE | {'tpm', 'conf', 'client', 'faultpoints', 'spans'},
     # a counter of the node's TPM may be an anchor
-    'verifier': PURE | {'conf', 'tpm.counter', 'faultpoints', 'transport'},
-    'api': PURE | {'conf', 'verifier'},
+    'verifier': PURE
+    | {'conf', 'tpm.counter', 'faultpoints', 'transport', 'spans'},
+    'api': PURE | {'conf', 'verifier', 'spans'},
     'wsgi': PURE | {'conf', 'verifier', 'api'},
-    'relying_party': PURE | {'conf', 'client', 'attester.socket_client'},
+    'relying_party': PURE
+    | {'conf', 'client', 'attester.socket_client', 'spans'},
     'starters': frozenset(),
     'osc': PURE | {'client', 'starters'},
     'cmd': PURE | {'conf', 'client', 'tpm', 'attester', 'verifier', 'api'},
@@ -50,7 +54,7 @@ TIGHTER: typing.Final[dict[str, frozenset[str]]] = {
     # Runs inside nova-compute: no TPM, no bus, no configuration. The messages
     # that both ends of the socket exchange are pure, as is all they import.
     'attester.socket_client': frozenset(
-        {'errors', 'secret', 'custody.operations', 'custody.answers'}
+        {'errors', 'secret', 'custody.operations', 'custody.answers', 'spans'}
     ),
 }
 
@@ -63,6 +67,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'sqlalchemy': frozenset({'verifier'}),
     'stevedore': frozenset({'verifier'}),
     'pkcs11': frozenset({'verifier'}),
+    'opentelemetry': frozenset({'spans'}),
     'alembic': frozenset({'verifier'}),
     'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),

@@ -5,10 +5,12 @@ import gzip
 import socket
 import threading
 import time
+from unittest import mock
 
+import fixtures
 import testtools
 
-from korora_nova import client, errors, transport
+from korora_nova import client, errors, spans, transport
 from korora_nova import conf as options
 
 TIMEOUT = 0.4
@@ -109,6 +111,35 @@ class Base(testtools.TestCase):
         error = self.assertRaises(errors.Unavailable, self.client.list_hosts)
         self.assertEqual('SERVICE_UNAVAILABLE', error.reason)
         self.assertLess(time.monotonic() - began, LONG)
+
+
+class TestSpans(Base):
+    def test_request_is_counted_and_carries_the_trace(self):
+        heads = []
+
+        def answer(peer, connection):
+            peer.send(connection, WHOLE)
+            return True
+
+        self.serve(answer)
+        send = transport.ks_session.TCPKeepAliveAdapter.send
+
+        def sent(adapter, request, *args, **kwargs):
+            heads.append(dict(request.headers))
+            return send(adapter, request, *args, **kwargs)
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'keystoneauth1.session.TCPKeepAliveAdapter.send', sent
+            )
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch('korora_nova.spans._exporter', mock.Mock())
+        )
+        with spans.span('ask') as span:
+            self.client.list_hosts()
+        self.assertEqual({'http': 1}, dict(span.counts))
+        self.assertIn(span.id, heads[0][spans.TRACEPARENT])
 
 
 class TestTime(Base):

@@ -15,7 +15,7 @@ from oslo_db import options
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import orm
 
-from korora_nova import errors
+from korora_nova import errors, spans
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -43,6 +43,8 @@ class Database:
         register_opts(conf)
         self._facade = enginefacade.transaction_context()
         self._facade.configure(**dict(conf.database.items()))
+        if spans.enabled():
+            sa.event.listen(sa.Engine, 'before_cursor_execute', _count)
 
     @property
     def engine(self) -> sa.Engine:
@@ -66,6 +68,10 @@ class Database:
         """
         with available(), self._facade.writer.using(_Context()) as session:
             yield session
+
+
+def _count(*_: object) -> None:
+    spans.count('sql')
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

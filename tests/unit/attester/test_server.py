@@ -20,7 +20,7 @@ from unittest import mock
 
 import testtools
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.attester import server, socket_client
 from korora_nova.custody import answers, operations
 from korora_nova.secret import Secret
@@ -301,6 +301,60 @@ class SocketTest(Base):
             frozenset({0, 4242}),
             server.uids(['root', '4242', 'no-such-user']),
         )
+
+
+class SpansTest(Base):
+    """The agent goes on with nova-compute's trace."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ended: list[spans.Span] = []
+        exporter = mock.Mock(end=self.ended.append)
+        patch = mock.patch.object(spans, '_exporter', exporter)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_trace_goes_on(self) -> None:
+        client = self.serve(announce=done)
+        with spans.span('precheck', instance='other') as above:
+            client.announce(SERVER)
+        inner = self.ended[0]
+        self.assertEqual('agent.announce', inner.name)
+        self.assertEqual(
+            (above.trace, above.id, {'instance': SERVER}),
+            (inner.trace, inner.parent, inner.attributes),
+        )
+        self.assertEqual({'agent': 1}, dict(above.counts))
+
+    def test_refusal_is_the_outcome(self) -> None:
+        def announce(request: operations.Request) -> Any:
+            raise errors.CustodyError(errors.Reason.VAULT_STATE)
+
+        client = self.serve(announce=announce)
+        self.reason(client.announce, SERVER)
+        self.assertEqual(errors.Reason.VAULT_STATE, self.ended[0].outcome)
+
+    def test_agent_of_an_older_release(self) -> None:
+        """It refuses a field that it does not know, before it does a thing."""
+        client = socket_client.AgentClient(self.path, 5)
+        with (
+            mock.patch.object(
+                client,
+                'call',
+                side_effect=[errors.Invalid('INVALID_REQUEST'), {}],
+            ) as call,
+            spans.span('precheck'),
+        ):
+            client.announce(SERVER)
+        first, second = call.call_args_list
+        self.assertIn(spans.TRACEPARENT, first.kwargs)
+        self.assertEqual({'instance': SERVER}, second.kwargs)
+
+    def test_any_traceparent_is_taken(self) -> None:
+        client = self.serve(announce=done)
+        for said in ('', 'x' * 1000, 5, None, {'a': 1}):
+            client.call('announce', traceparent=said, instance=SERVER)
+        self.assertEqual({''}, {span.parent for span in self.ended})
 
 
 class OperationsTest(Base):
