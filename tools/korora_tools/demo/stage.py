@@ -74,20 +74,9 @@ class Stage:
         return result
 
     def _measure(self, result: Migration) -> None:
-        text = self.world.virsh(
-            result.host,
-            'domjobinfo',
-            self.server,
-            '--completed',
-            '--keep-completed',
-            '--rawstats',
-        )
-        stats = dict(
-            line.split(':', 1) for line in text.splitlines() if ':' in line
-        )
-        stats = {k.strip(): v.strip() for k, v in stats.items()}
+        downtime = self.world.downtime_ms(result.host, self.server)
         self.migrations.append(result)
-        self.downtimes_ms.append(float(stats['downtime']))
+        self.downtimes_ms.append(downtime)
         sides = [
             self.world.agent(h, 'status')['last_handover']
             for h in (result.source, result.host)

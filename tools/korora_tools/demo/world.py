@@ -10,13 +10,14 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import time
 import typing
 
 from korora_nova import errors
 from korora_nova.attester import socket_client
-from korora_tools import checkout
+from korora_tools import checkout, ui
 from korora_tools.demo import continuity, migration
 from korora_tools.demo.migration import REASON, Migration
 from korora_tools.lab import client, paths, processes
@@ -28,6 +29,11 @@ SCHEDULER_KEEPS = 6.0
 
 class DemoError(Exception):
     """The cloud did something no scenario can judge."""
+
+
+def _is_free() -> bool:
+    with socket.socket() as one:
+        return one.connect_ex((paths.CTL_IP, paths.PORTS['korora'])) != 0
 
 
 class World(client.Cloud):
@@ -289,6 +295,21 @@ class World(client.Cloud):
     def virsh(self, host: str, *arguments: str) -> str:
         return processes.run(self.lab, ['virsh', '-q', *arguments], host)
 
+    def downtime_ms(self, host: str, server: str) -> float:
+        """Of the last live migration to a host, as its libvirt counted."""
+        text = self.virsh(
+            host,
+            'domjobinfo',
+            server,
+            '--completed',
+            '--keep-completed',
+            '--rawstats',
+        )
+        stats = dict(
+            line.split(':', 1) for line in text.splitlines() if ':' in line
+        )
+        return float({k.strip(): v for k, v in stats.items()}['downtime'])
+
     def agent(self, host: str, op: str, **fields: typing.Any) -> Json:
         """Call a host's korora-agent on its local socket, as root."""
         init = processes.load(self.lab, host + '/init')
@@ -354,6 +375,7 @@ class World(client.Cloud):
 
     def stop_service(self) -> None:
         processes.stop(self.lab, ['korora'])
+        ui.wait("the service's port to be free", _is_free, 30)
 
     def start_service(self) -> None:
         processes.restart(self.lab, 'korora')

@@ -8,6 +8,7 @@ needed to start it again. NAME of a service inside a host is "hN/service".
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -179,21 +180,39 @@ def reap(records: Iterable[Mapping[str, Any]]) -> None:
             child.poll()
 
 
+def _lives(record: Mapping[str, Any]) -> bool:
+    """Whether anything of a service that did run still does.
+
+    nsenter ends at once when it is told to, what it has started does not.
+    """
+    group = str(record['pid'])
+    for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+        try:
+            # proc(5): state, parent, process group
+            fields = stat.read_text().rpartition(')')[2].split()
+        except OSError:
+            continue
+        if fields[2] == group and fields[0] != 'Z':
+            return True
+    return False
+
+
 def stop(lab: paths.Lab, which: Iterable[str], grace: float = 10) -> None:
     """TERM to each service's session, KILL after `grace` seconds."""
-    records = [r for name in which if (r := load(lab, name))]
+    records = [r for name in which if alive(r := load(lab, name)) and r]
     for record in records:
         _signal(record, signal.SIGTERM)
     end = time.monotonic() + grace
-    left = [r for r in records if alive(r)]
+    left = records
     while left and time.monotonic() < end:
         time.sleep(0.05)
         reap(left)
-        left = [r for r in left if alive(r)]
+        left = [r for r in left if _lives(r)]
     for record in left:
-        _signal(record, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(record['pid'], signal.SIGKILL)
     end = time.monotonic() + 5
-    while any(alive(r) for r in left) and time.monotonic() < end:
+    while any(_lives(r) for r in left) and time.monotonic() < end:
         time.sleep(0.05)
         reap(left)
 
