@@ -19,7 +19,7 @@ from nova.compute import task_states
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.custody.moves import Move, way_back
 from korora_nova.relying_party import facts
 from korora_nova.relying_party.gate import Gate, Standing
@@ -171,12 +171,15 @@ class Moves:
             self._onboarding.take(instance)
         agent = self._gate.agent
         try:
-            agent().prepare(
-                instance.uuid,
-                handover.id,
-                dest=handover.dest,
-                kind=handover.kind,
-            )
+            with spans.span(
+                'handover', instance=instance.uuid, migration=handover.id
+            ):
+                agent().prepare(
+                    instance.uuid,
+                    handover.id,
+                    dest=handover.dest,
+                    kind=handover.kind,
+                )
             LOG.info(
                 'Handed the key of the vTPM over to host %s',
                 handover.dest,
@@ -230,7 +233,10 @@ class Moves:
         if self._servers.might_have_custody(instance):
             known = str(migration.uuid)
             handover = way_back(known) if reverts else known
-            tell(self._gate.agent().activated, instance, handover)
+            with spans.span(
+                'post', instance=instance.uuid, migration=handover
+            ):
+                tell(self._gate.agent().activated, instance, handover)
         refused = None
         with contextlib.ExitStack() as start:
             if launch:
