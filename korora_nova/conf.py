@@ -191,7 +191,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         min=1,
         max=3600,
         help='Seconds of silence after which nova-compute of this host, '
-        'which tells every 5 seconds that it runs the driver of this '
+        'which tells every second that it runs the driver of this '
         'package, counts as gone.',
     ),
     cfg.StrOpt(

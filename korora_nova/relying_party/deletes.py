@@ -11,7 +11,7 @@ from nova.compute import task_states, vm_states
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.relying_party.gate import Gate
+from korora_nova.relying_party import gate
 from korora_nova.relying_party.servers import Servers, tell
 from korora_nova.relying_party.tombstone import Tombstones
 
@@ -30,12 +30,12 @@ class Deletes:
 
     def __init__(
         self,
-        gate: Gate,
+        the_gate: gate.Gate,
         servers: Servers,
         tombstones: Tombstones,
         host: Callable[[], str],
     ) -> None:
-        self._gate = gate
+        self._gate = the_gate
         self._servers = servers
         self._tombstones = tombstones
         self._host = host
@@ -84,12 +84,12 @@ class Deletes:
             self._tombstones.add(instance.uuid)
 
     def settle(self) -> None:
-        """Tell the agent of deletes that it missed."""
+        """Tell the agent of deletes that it missed, once it answers."""
         self._tombstones.settle(self._forget_again)
 
     def _forget_again(self, instance: str) -> bool:
         try:
-            self._gate.agent().forget(instance)
+            self._gate.agent(gate.QUICK).forget(instance)
         except errors.Unavailable:
             return False
         except errors.KororaError as exc:

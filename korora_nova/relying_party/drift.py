@@ -87,6 +87,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     'rollback_live_migration_at_destination': (
         f'{_START} block_device_info destroy_disks migrate_data',
     ),
+    '_undefine_domain': ('instance keep_vtpm keep_nvram',),
     'init_host': ('host',),
     'cleanup_host': ('host',),
     '_get_or_create_secret_for_vtpm': ('context instance',),

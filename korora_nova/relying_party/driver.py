@@ -504,6 +504,15 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
         ):
             super().destroy(context, instance, *args, **kwargs)
 
+    def _undefine_domain(
+        self, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """The last of a destroy: after a revert, libvirt keeps nothing."""
+        if self._korora.moves.is_returning(instance):
+            super()._undefine_domain(instance)
+        else:
+            super()._undefine_domain(instance, *args, **kwargs)
+
 
 def _given(
     name: str,

@@ -129,7 +129,7 @@ class Host:
             nova.live_migrations,
         )
         self.arrival = Arrival(self._arrive)
-        self.presence = Presence(self.gate, driver)
+        self.presence = Presence(self.gate, driver, self.deletes.settle)
         self.reconciler = Reconciler(
             self.gate,
             self.servers,

@@ -82,6 +82,8 @@ class Moves:
         self._host = host
         #: Servers that leave with their key, or stay here for a resize.
         self._leaving: set[str] = set()
+        #: Servers that are destroyed here, and go back with their key.
+        self._returning: set[str] = set()
 
     # There, on S
 
@@ -278,16 +280,28 @@ class Moves:
         self._gate.check_obstacle()
         migration = self._nova.cold_migration(context, instance)
         source = str(migration.source_compute)
-        with (
-            self._staying(standing)
-            if source == self._host()
-            else self._handing_over(
-                standing,
-                instance,
-                Handover(way_back(str(migration.uuid)), source, Move.REVERT),
-            )
+        if source == self._host():
+            with self._staying(standing):
+                yield
+            return
+        with self._handing_over(
+            standing,
+            instance,
+            Handover(way_back(str(migration.uuid)), source, Move.REVERT),
         ):
-            yield
+            self._returning.add(instance.uuid)
+            try:
+                yield
+            finally:
+                self._returning.discard(instance.uuid)
+
+    def is_returning(self, instance: Any) -> bool:
+        """Whether nothing of it is of use here any more.
+
+        Nova keeps the state of the vTPM if the disks are on shared storage:
+        it would be in the way of the next move to this host.
+        """
+        return instance.uuid in self._returning
 
     def _is_reverted(self, instance: Any) -> bool:
         return bool(

@@ -7,6 +7,7 @@ The agent attests it: a host where nobody says so gets no protected servers.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from oslo_log import log as logging
 
@@ -26,11 +27,15 @@ class Presence:
     """Speaks in a thread of its own.
 
     :param driver: class of the compute driver.
+    :param answered: called whenever the agent has heard it.
     """
 
-    def __init__(self, the_gate: gate.Gate, driver: str) -> None:
+    def __init__(
+        self, the_gate: gate.Gate, driver: str, answered: Callable[[], None]
+    ) -> None:
         self._gate = the_gate
         self._driver = driver
+        self._answered = answered
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -57,6 +62,7 @@ class Presence:
             self._gate.agent(gate.QUICK).enforces(
                 self._driver, conf.release(), _drift(self._gate.obstacle)
             )
+            self._answered()
         except errors.KororaError as exc:
             # That the agent is not there is told by others.
             LOG.debug('The agent was not told of this driver: %s', exc)

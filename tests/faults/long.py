@@ -25,6 +25,8 @@ from tests.support import mariadb
 #: Hand-overs after which caches are full and memory should not grow.
 WARM = 100
 EVERY = 100
+#: Seconds between two steady attestations.
+STEADY = 20.0
 MIB = 1 << 20
 PAGE = os.sysconf('SC_PAGE_SIZE')
 #: Transient objects, sessions loaded and saved.
@@ -65,7 +67,13 @@ def run(number: int) -> Row:
         life.start(life.host)
         warm: dict[str, int] = {}
         began = time.monotonic()
+        attested = 0.0
         for done in range(1, number + 1):
+            if time.monotonic() > attested + STEADY:
+                for machine in world.machines.values():
+                    machine.enforce()
+                    machine.step()
+                attested = time.monotonic()
             if not life.migrate():
                 return {'handovers': done - 1, 'told': life.told[-5:]}
             if done == min(WARM, number):

@@ -10,6 +10,7 @@ import fixtures
 import nova.privsep
 from nova import exception, objects
 from nova.compute import task_states
+from nova.tests.fixtures import libvirt as fake
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
@@ -146,6 +147,38 @@ class TestMigrate(Base):
         self.cold(server)
         self.confirm(server)
         self.assert_on('h2', server)
+
+    def test_revert_leaves_no_state_of_the_vtpm(self):
+        """On shared storage, where stock Nova would keep it there."""
+        flags = []
+        undefine = fake.Domain.undefineFlags
+
+        def noted(domain, value):
+            flags.append(value)
+            undefine(domain, value)
+
+        self.useFixture(
+            fixtures.MockPatchObject(fake.Domain, 'undefineFlags', noted)
+        )
+        for name in ('h1', 'h2'):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    self.computes[name].manager,
+                    '_is_instance_storage_shared',
+                    return_value=True,
+                )
+            )
+        kept = (
+            fake.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+            | fake.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        )
+        protected, plain = self.protect(), self.create(host='h1')
+        for server, left in ((protected, 0), (plain, kept)):
+            self.hard_reboot(server)
+            self.assertEqual(kept, flags[-1] & kept)
+            self.cold(server)
+            self.revert(server)
+            self.assertEqual(left, flags[-1] & kept)
 
     def test_stopped_server(self):
         server = self.protect()

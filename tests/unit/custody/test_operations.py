@@ -27,6 +27,7 @@ REQUESTS = {
     },
     'open': SERVER,
     'close': SERVER,
+    'launch': SERVER,
     'announce': SERVER,
     'check_address': {'address': '192.0.2.1'},
     'receive': {**MOVE, 'source': 'h1', 'address': 'h2', 'tls_name': ''},

@@ -257,11 +257,17 @@ class TestGoingBack(Base):
         self.h2.agent.calls.clear()
 
     def destroy(self, fails=None):
-        self.touched = False
+        self.touched = self.returned = False
         with self.h2.moves.going_back(None, self.instance):
             self.touched = True
+            self.returned = self.h2.moves.is_returning(self.instance)
             if fails is not None:
                 raise fails
+
+    def test_nothing_is_kept_here_only_if_it_goes(self):
+        self.destroy()
+        self.assertTrue(self.returned)
+        self.assertFalse(self.h2.moves.is_returning(self.instance))
 
     def test_key_goes_before(self):
         self.destroy()
@@ -283,6 +289,7 @@ class TestGoingBack(Base):
     def test_destroy_fails(self):
         self.assertRaises(Failed, self.destroy, fails=Failed())
         self.assertEqual('held', self.states()[1])
+        self.assertFalse(self.h2.moves.is_returning(self.instance))
 
     def test_agent_that_cannot_tell(self):
         """It may be protected: the server stays."""
@@ -295,6 +302,7 @@ class TestGoingBack(Base):
             uuid=compute.MIGRATION, source_compute='h2', dest_compute='h2'
         )
         self.destroy()
+        self.assertFalse(self.returned)
         self.assertEqual(['attest'], self.h2.agent.ops())
         self.untrusted('h2')
         self.refused('HOST_UNTRUSTED', self.destroy)

@@ -45,6 +45,17 @@ class TestPresence(compute.Base):
         self.presence.step()
         self.assertNotIn('Traceback', self.log.output)
 
+    def test_agent_that_is_back_hears_of_deletes(self):
+        self.protect()
+        self.h1.tombstones.add(compute.UUID)
+        self.h1.agent.alive = False
+        self.presence.step()
+        self.assertEqual([compute.UUID], self.h1.tombstones.list())
+        self.h1.agent.alive = True
+        self.presence.step()
+        self.assertEqual([], self.h1.tombstones.list())
+        self.assertEqual({}, self.h1.agent.vault)
+
     def test_its_own_fault(self):
         self.h1.gate.agent = None
         self.presence.step()

@@ -164,6 +164,16 @@ class TestStranger(testtools.TestCase):
             ),
             ('test', ['error: no lab'], (0, 1)),
             ('demo', [], (0, 1)),
+            (
+                'life',
+                [
+                    '  8.9s  ok  34: 1/2 stop and start (vtpm): SHUTOFF (9 s)',
+                    '  9.1s  !!! mixed: 2/2 delete (plain): gone (3 s)',
+                    '  9.2s  ok  virtual environment (1.0 s)',
+                ],
+                (1, 1),
+            ),
+            ('life', ['error: no lab'], (0, 1)),
         ):
             self.assertEqual(expected, stranger.count(command, lines))
 

@@ -9,7 +9,7 @@ import pathlib
 import unittest
 
 from korora_tools.prove import life
-from korora_tools.prove.life import groups, table
+from korora_tools.prove.life import groups, guest, table
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -80,3 +80,23 @@ class RowTest(unittest.TestCase):
         for kind in ('vtpm', 'plain', 'stock'):
             with self.subTest(kind):
                 self.assertFalse(self.row(**{kind: {'after': 'keys: {}'}}))
+
+
+class WordsTest(unittest.TestCase):
+    """What counts of a guest's console."""
+
+    def test_of_all_guests(self) -> None:
+        for words, said in (
+            ('sealed=a', guest.Words(sealed='a')),
+            ('once=b nv=c sealed=FAIL', guest.Words(sealed='FAIL')),
+            ('secure=on var=d', guest.Words('on', 'd')),
+            ('secure=off var= sealed=a', guest.Words('off', '', 'a')),
+        ):
+            with self.subTest(words):
+                line = f'TICK n=7 up=1.0 boot=x ext=ok pcr16=00 {words}\r\n'
+                self.assertEqual([said], guest.heard(line))
+
+    def test_not_what_is_still_being_written(self) -> None:
+        self.assertEqual(
+            [], guest.heard('TICK n=1 up=1\nTICK n=2 up=2 sealed=ab')
+        )

@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_report(made)
     made.add_argument(
+        '--only',
+        metavar='OP',
+        help='with "life": operations with this in their names',
+    )
+    made.add_argument(
         '--dir',
         metavar='DIRECTORY',
         type=pathlib.Path,
@@ -54,6 +59,8 @@ def main() -> int:
 
 
 def _fresh(options: argparse.Namespace) -> int:
+    if options.only and options.command != 'life':
+        raise ui.Problem('--only belongs to "life"')
     began = time.monotonic()
     root.prepare()
     where = options.dir.absolute()
@@ -67,7 +74,7 @@ def _fresh(options: argparse.Namespace) -> int:
         outcome = (
             docs.run(bare, log)
             if options.command == 'docs'
-            else stranger.run(bare, options.command, log)
+            else stranger.run(bare, options.command, log, options.only)
         )
     total_s = time.monotonic() - began
     ui.say(

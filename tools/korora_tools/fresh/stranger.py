@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,11 +15,17 @@ from korora_tools import checkout, ui
 from korora_tools.fresh.root import Root
 
 CLONE = '/root/korora-nova'
-COMMANDS = ('demo', 'test')
+#: What is typed for each.
+COMMANDS = {
+    'demo': './tools/demo',
+    'test': './tools/test',
+    'life': './tools/prove life',
+}
 
 # Of the program's last words: how much was right, and out of what.
 _DEMO = re.compile(r'(\d+) of (\d+) scenarios as expected')
 _TEST = re.compile(r'(\d+) passed, (\d+) failed, \d+ skipped')
+_LIFE = re.compile(r'.*(ok |!!!) [^ ]+: \d+/\d+ .*')
 
 # What a report names -> Debian package that has its version.
 _VERSIONS = {
@@ -58,14 +65,18 @@ def prerequisites(readme: str) -> list[str]:
 def count(command: str, lines: list[str]) -> tuple[int, int]:
     """(passed, failed) out of a command's last words.
 
-    A command that did not come to its last words has failed as a whole.
+    A command that did not come to its last words has failed as a whole. Of
+    ``life`` each line of an operation counts.
     """
+    if command == 'life':
+        found = [found[1] for found in map(_LIFE.fullmatch, lines) if found]
+        return found.count('ok '), found.count('!!!') or int(not found)
     for line in reversed(lines):
-        if command == 'demo' and (found := _DEMO.fullmatch(line)):
-            right, of = map(int, found.groups())
+        if command == 'demo' and (last := _DEMO.fullmatch(line)):
+            right, of = map(int, last.groups())
             return right, of - right
-        if command == 'test' and (found := _TEST.fullmatch(line)):
-            return int(found[1]), int(found[2])
+        if command == 'test' and (last := _TEST.fullmatch(line)):
+            return int(last[1]), int(last[2])
     return 0, 1
 
 
@@ -109,10 +120,18 @@ def set_up(bare: Root) -> None:
         bare.must(f'git clone -q /srv/korora-nova.git {CLONE}')
 
 
-def run(bare: Root, command: str, log: pathlib.Path) -> Outcome:
-    """Type the README's command; its output is shown, and kept in `log`."""
+def run(
+    bare: Root, command: str, log: pathlib.Path, only: str | None = None
+) -> Outcome:
+    """Type a command; its output is shown, and kept in `log`.
+
+    :param only: with ``life``, for its option ``--only``.
+    """
+    typed = COMMANDS[command]
+    if only is not None:
+        typed += f' --only {shlex.quote(only)}'
     with log.open('w') as kept:
-        rc, lines = bare.run(f'./tools/{command}', Tee(kept), CLONE)
+        rc, lines = bare.run(typed, Tee(kept), CLONE)
     passed, failed = count(command, lines)
     if rc and not failed:
         failed = 1

@@ -18,7 +18,7 @@ import amqp
 from keystoneauth1 import adapter
 from kombu.connection import Connection
 
-from korora_tools.lab import broker, client, paths
+from korora_tools.lab import broker, client, paths, uefi
 
 SERVICES = {
     'nova': ('compute', paths.url('nova', '/v2.1')),
@@ -171,7 +171,7 @@ def _image(
 
 
 def content(directory: str) -> None:
-    """The guest's images and the two flavors."""
+    """The guests' images and the two flavors."""
     files = pathlib.Path(directory)
     glance, nova = client.adapter_for('image'), client.adapter_for('compute')
     kernel = _image(glance, 'kernel', files / 'vmlinuz', 'aki', 'aki')
@@ -185,6 +185,14 @@ def content(directory: str) -> None:
         kernel_id=kernel,
         ramdisk_id=ramdisk,
         os_command_line='console=ttyS0 panic=1',
+    )
+    _image(
+        glance,
+        uefi.IMAGE,
+        files / 'uefi.qcow2',
+        'qcow2',
+        'bare',
+        **uefi.PROPERTIES,
     )
     have = {f['name'] for f in nova.get('/flavors').json()['flavors']}
     for name, specs in FLAVORS.items():

@@ -97,11 +97,17 @@ class Cloud:
             time.sleep(0.1)
         return found
 
-    def create(self, name: str, flavor: str = 'vtpm', **extra: Any) -> Json:
+    def create(
+        self,
+        name: str,
+        flavor: str = 'vtpm',
+        image: str = 'guest',
+        **extra: Any,
+    ) -> Json:
         """Create a server without network; returns it ACTIVE or ERROR."""
-        images = self.glance.get(
-            '/v2/images', params={'name': 'guest'}
-        ).json()['images']
+        images = self.glance.get('/v2/images', params={'name': image}).json()[
+            'images'
+        ]
         body = {
             'name': name,
             'imageRef': images[0]['id'],

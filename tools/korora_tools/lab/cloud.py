@@ -280,6 +280,7 @@ def _disposable(lab: paths.Lab, keep: bool) -> list[pathlib.Path]:
             lab.log,
             lab.data,
             lab.instances,
+            lab.shared,
             lab.root / 'hosts',
         ]
     return gone

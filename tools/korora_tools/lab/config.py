@@ -219,6 +219,8 @@ def nova(lab: paths.Lab, name: str, stock: bool) -> dict[str, dict[str, Any]]:
             'report_interval': 5,
             'service_down_time': 30,
             'graceful_shutdown_timeout': 3,
+            # Nova's own default is one after the other.
+            'max_concurrent_live_migrations': 8,
             # The guest does not listen to its power button.
             'shutdown_timeout': 5,
         },

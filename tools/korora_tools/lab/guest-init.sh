@@ -15,6 +15,8 @@ for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev \
          virtio_pci virtio_blk; do
   [ ! -e /mods/$m.ko ] || insmod /mods/$m.ko || echo "insmod $m failed"
 done
+[ ! -e /sys/firmware/efi ] || [ ! -e /mods/efivarfs.ko ] ||
+  insmod /mods/efivarfs.ko || echo "insmod efivarfs failed"
 boot=$(cat /proc/sys/kernel/random/boot_id)
 tpm=$(ls -d /sys/class/tpm/tpm0 2>/dev/null)
 echo "GUEST-UP boot=$boot tpm=${tpm:-none}"
@@ -35,6 +37,17 @@ if [ -n "$tpm" ]; then
     printf %s "$boot" >/tmp/nv &&
     tpm2_nvwrite 0x1500016 -C o -i /tmp/nv >/dev/null &&
     echo "NV-WRITTEN $boot"
+fi
+
+# Where the firmware is UEFI: is Secure Boot on, and a word in its variables.
+efi=/sys/firmware/efi/efivars
+secure=
+if mount -t efivarfs efivarfs $efi 2>/dev/null; then
+  on=$efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+  variable=$efi/KororaWord-6b6f726f-7261-4a6b-8c7d-5c3e8f0a19c6
+  secure=$([ "$(tail -c 1 $on 2>/dev/null | od -An -tu1 | tr -d ' ')" = 1 ] &&
+           echo on || echo off)
+  [ -e $variable ] || printf '\007\000\000\000%s' "$boot" >$variable
 fi
 
 # A word sealed under the firmware's registers, as disk encryption does.
@@ -66,8 +79,9 @@ while :; do
     [ -z "$tpm" ] ||
       more="$more nv=$(tpm2_nvread 0x1500016 -C o -s 36 2>/dev/null)"
   fi
-  if [ -n "$tpm" ] && [ $((n % 5)) = 2 ]; then
-    more="$more sealed=$(unseal)"
+  if [ $((n % 5)) = 2 ]; then
+    [ -z "$secure" ] || more="$more secure=$secure var=$(tail -c +5 $variable)"
+    [ -z "$tpm" ] || more="$more sealed=$(unseal)"
   fi
   if [ -n "$tpm" ]; then
     digest=$(printf %s $n | sha256sum | cut -c1-64)

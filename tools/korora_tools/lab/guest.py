@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest: a kernel, an initrd with the TPM tools, and a 16 MiB disk.
 
-The guest proves its own continuity. Every second it extends PCR 16 of its
+Another disk boots the same by UEFI with Secure Boot (``uefi``). The guest
+proves its own continuity. Every second it extends PCR 16 of its
 vTPM by SHA-256 of its tick's number and prints the register; whoever reads
 the consoles of all hosts can compute the chain again. At its first start it
 seals a word to its vTPM, under its boot's registers, and unseals it from then
-on, as disk encryption does.
+on, as disk encryption does. With UEFI it says whether Secure Boot is on, and
+keeps a word in a variable of the firmware, too.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 
 from korora_tools import ui
-from korora_tools.lab import paths
+from korora_tools.lab import paths, uefi
 
-FILES = ('vmlinuz', 'initrd.gz', 'disk.qcow2')
 KERNELS = ('linux-image-cloud-amd64', 'linux-image-virtual')
 MODULES = (
     'virtio/virtio',
@@ -32,6 +34,7 @@ MODULES = (
     'virtio/virtio_pci_modern_dev',
     'virtio/virtio_pci',
     'block/virtio_blk',
+    'efivarfs/efivarfs',
 )
 TOOLS = (
     'pcrextend',
@@ -55,19 +58,27 @@ def build(lab: paths.Lab) -> None:
     """Make the guest's files in the cache unless they are there."""
     target = directory(lab)
     recipe = hashlib.sha256(
-        pathlib.Path(__file__).read_bytes()
-        + pathlib.Path(__file__).with_name('guest-init.sh').read_bytes()
+        b''.join(
+            pathlib.Path(__file__).with_name(name).read_bytes()
+            for name in ('guest.py', 'guest-init.sh', 'uefi.py')
+        )
     ).hexdigest()
     stamp = target / 'recipe'
     if stamp.exists() and stamp.read_text() == recipe:
         return
-    with ui.step('guest image (kernel, initrd, disk)'):
+    with ui.step('guest images (kernel, initrd, disks)'):
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=lab.cache) as scratch:
-            kernel = _kernel(lab, pathlib.Path(scratch))
-            _vmlinuz(kernel, target / 'vmlinuz')
-            _initrd(
-                kernel, pathlib.Path(scratch) / 'root', target / 'initrd.gz'
+            room = pathlib.Path(scratch)
+            kernel = _kernel(lab, room / 'kernel')
+            signed = _signed(kernel)
+            _vmlinuz(signed, target / 'vmlinuz')
+            _initrd(kernel, room / 'root', target / 'initrd.gz')
+            uefi.build(
+                _loaders(lab, room / 'loaders'),
+                signed,
+                target / 'initrd.gz',
+                target / 'uefi.qcow2',
             )
         _call(
             'qemu-img',
@@ -88,14 +99,33 @@ def _call(*argv: str, cwd: pathlib.Path | None = None) -> str:
     return done.stdout
 
 
-def _kernel(lab: paths.Lab, scratch: pathlib.Path) -> pathlib.Path:
-    """Download and unpack (not install) the distribution's cloud kernel."""
+def _kernel(lab: paths.Lab, target: pathlib.Path) -> pathlib.Path:
+    """Unpack (not install) the distribution's cloud kernel."""
+    return _unpacked(lab, 'linux-*.deb', target)
+
+
+def _loaders(lab: paths.Lab, target: pathlib.Path) -> pathlib.Path:
+    """Unpack (not install) what firmware starts before the kernel."""
+    for name in uefi.PACKAGES:
+        _unpacked(lab, f'{name}_*.deb', target, [name])
+    return target
+
+
+def _unpacked(
+    lab: paths.Lab,
+    pattern: str,
+    target: pathlib.Path,
+    names: Sequence[str] = (),
+) -> pathlib.Path:
+    """Unpack packages, downloaded unless the cache has some.
+
+    :param names: of what to download; by default the kernel.
+    """
     debs = lab.cache / 'debs'
     debs.mkdir(exist_ok=True)
-    have = sorted(debs.glob('linux-*.deb'))
-    if not have:
-        names = _kernel_packages()
-        with ui.step('download ' + ' '.join(names)):
+    if not any(debs.glob(pattern)):
+        wanted = names or _kernel_packages()
+        with ui.step('download ' + ' '.join(wanted)):
             # apt's sandbox user may not write into our cache.
             _call(
                 'apt-get',
@@ -103,13 +133,12 @@ def _kernel(lab: paths.Lab, scratch: pathlib.Path) -> pathlib.Path:
                 'APT::Sandbox::User=root',
                 'download',
                 '-qq',
-                *names,
+                *wanted,
                 cwd=debs,
             )
-        have = sorted(debs.glob('linux-*.deb'))
-    for deb in have:
-        _call('dpkg-deb', '-x', str(deb), str(scratch / 'kernel'))
-    return scratch / 'kernel'
+    for deb in sorted(debs.glob(pattern)):
+        _call('dpkg-deb', '-x', str(deb), str(target))
+    return target
 
 
 def _kernel_packages() -> list[str]:
@@ -127,11 +156,16 @@ def _kernel_packages() -> list[str]:
     )
 
 
-def _vmlinuz(kernel: pathlib.Path, target: pathlib.Path) -> None:
+def _signed(kernel: pathlib.Path) -> pathlib.Path:
+    """The kernel as it is in its package, signed for Secure Boot."""
     found = next((kernel / 'boot').glob('vmlinuz-*'), None)
     if found is None:
         raise ui.Problem('the kernel package has no boot/vmlinuz')
-    image = bytearray(found.read_bytes())
+    return found
+
+
+def _vmlinuz(signed: pathlib.Path, target: pathlib.Path) -> None:
+    image = bytearray(signed.read_bytes())
     # Nova's image inspection takes a kernel's 55aa for a boot sector.
     image[510:512] = b'\0\0'
     target.write_bytes(image)
@@ -188,7 +222,7 @@ def _libraries(binary: str) -> set[str]:
 
 def _module(kernel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     """Copy a module, unpacked; some kernels have them built in."""
-    found = next(kernel.glob(f'**/kernel/drivers/{name}.ko*'), None)
+    found = next(kernel.glob(f'**/kernel/*/{name}.ko*'), None)
     if found is None:
         return
     data = found.read_bytes()

@@ -78,6 +78,8 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         'hw_machine_type': 'x86_64=q35',
         'tb_cache_size': 64,
         'images_type': 'qcow2',
+        # The guest does not listen to its power button.
+        'wait_soft_reboot_seconds': 10,
         'swtpm_enabled': 'true',
         'swtpm_user': swtpm_user(),
         'swtpm_group': swtpm_user(),

@@ -92,6 +92,11 @@ class Lab:
         return self.root / 'instances'
 
     @property
+    def shared(self) -> pathlib.Path:
+        """One directory of servers for all hosts, where storage is shared."""
+        return self.root / 'shared'
+
+    @property
     def mode_file(self) -> pathlib.Path:
         """Holds "stock" or "korora" once `up` has finished."""
         return self.run / 'mode'
@@ -101,7 +106,10 @@ class Lab:
 
     def console(self, host: str, server: str) -> pathlib.Path:
         """The console log that a host's guest writes."""
-        return self.host(host) / 'instances' / server / 'console.log'
+        place = self.shared
+        if not (place / server).exists():
+            place = self.host(host) / 'instances'
+        return place / server / 'console.log'
 
     def make(self) -> None:
         """Create the directories, secrets in root-only ones.

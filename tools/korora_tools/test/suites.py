@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from korora_tools import checkout, children, ui
+from korora_tools import checkout, children, older_nova, ui
 from korora_tools.lab import paths
 from korora_tools.test import series
 from korora_tools.test.stream import Totals, count
@@ -24,6 +24,9 @@ TESTS = ROOT / 'tests'
 WORKERS = 2
 # Lines of a runner's output that are shown if it did not run its tests.
 TAIL = 40
+# Nova's own tests of its driver, on ours. Functional fixtures of that release
+# are for eventlet; the lab has its services as they are.
+OLDER_NOVA = 'test_nova_driver_suite'
 # Seconds; a hanging suite must not hide the results of the others.
 SUITE_TIMEOUT = 900.0
 INTEGRATION_TIMEOUT = 1500.0
@@ -80,6 +83,7 @@ def functional(verbose: bool) -> Totals:
             totals.add(stestr(f'functional/{path.name}', path, verbose))
     if BIN == checkout.BIN:  # tox has an environment of its own for these
         totals.add(constrained(verbose))
+        totals.add(on_older_nova(verbose))
     if not totals.ran:
         totals.fail('functional', 'no tests were found')
     return totals
@@ -101,6 +105,17 @@ def constrained(verbose: bool) -> Totals:
                 )
             )
     return totals
+
+
+def on_older_nova(verbose: bool) -> Totals:
+    """What is inherited from the driver of the release before."""
+    return stestr(
+        f'functional/nova@{older_nova.RELEASE}',
+        TESTS / 'functional' / 'nova',
+        verbose,
+        python=older_nova.ensure(),
+        pattern=OLDER_NOVA,
+    )
 
 
 def integration(verbose: bool) -> Totals:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from korora_tools import checkout, ui
+from korora_tools import checkout, older_nova, ui
 from korora_tools.demo import cli as demo
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def prove(options: argparse.Namespace) -> tuple[Json, bool]:
 
 def _operations(options: argparse.Namespace) -> tuple[Json, list[str]]:
     more = [options.only] if options.only else []
+    older_nova.ensure()  # inside the lab there is no network to fetch it
     with demo.lab():
         ours = demo.inside(_INSIDE, 'korora', *more)
     stock: Json = {}

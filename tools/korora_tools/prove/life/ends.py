@@ -84,14 +84,14 @@ def create_without_agent(s: Stage) -> str:
         return _made(s, host='h2')
 
 
-def _new(s: Stage) -> str:
-    made = s.world.create('life-' + s.kind, s.kind, host='h1')
+def new(s: Stage, image: str = 'guest') -> str:
+    made = s.world.create('life-' + s.kind, s.kind, image, host='h1')
     if made['status'] != 'ACTIVE':
         raise ui.Problem(f'the server is {made["status"]}')
     return str(made['id'])
 
 
-def _gone(s: Stage, server: str) -> str:
+def gone(s: Stage, server: str) -> str:
     left = s.left(server)
     return f'gone, left: {left}' if left else GONE
 
@@ -99,18 +99,18 @@ def _gone(s: Stage, server: str) -> str:
 @apart('delete', GONE, LIFE, older=True)
 def delete(s: Stage) -> str:
     """Deleted while it runs."""
-    server = _new(s)
+    server = new(s)
     s.world.delete(server)
-    return _gone(s, server)
+    return gone(s, server)
 
 
 @apart('delete of a stopped server', GONE, LIFE)
 def delete_stopped(s: Stage) -> str:
     """Stopped and deleted."""
-    server = _new(s)
+    server = new(s)
     s.world.act(server, 'os-stop')
     s.world.delete(server)
-    return _gone(s, server)
+    return gone(s, server)
 
 
 @apart(
@@ -145,25 +145,25 @@ def delete_building(s: Stage) -> str:
         0.05,
     )
     s.world.delete(made)
-    return _gone(s, made)
+    return gone(s, made)
 
 
 @apart('delete without service', GONE, LIFE)
 def delete_without_service(s: Stage) -> str:
     """Deleted while the attestation service is down."""
-    server = _new(s)
+    server = new(s)
     with s.without_service():
         s.world.delete(server)
-    return _gone(s, server)
+    return gone(s, server)
 
 
 @apart('delete without agent', GONE, f'{LIFE}.test_dead_agent_does_not_block')
 def delete_without_agent(s: Stage) -> str:
     """Deleted while its host's agent is down."""
-    server = _new(s)
+    server = new(s)
     with s.without_agent('h1'):
         s.world.delete(server)
-    return _gone(s, server)
+    return gone(s, server)
 
 
 @apart(
@@ -173,12 +173,12 @@ def delete_without_agent(s: Stage) -> str:
 )
 def delete_without_compute(s: Stage) -> str:
     """Deleted while its host's nova-compute is dead."""
-    server = _new(s)
+    server = new(s)
     with s.crashed('nova-compute of source', 'h1'):
         s.world.nova.delete('/servers/' + server)
         time.sleep(2)
     ui.wait('the server to go', lambda: _is_gone(s, server), 60)
-    return _gone(s, server)
+    return gone(s, server)
 
 
 def _is_gone(s: Stage, server: str) -> bool:
@@ -192,11 +192,11 @@ def _is_gone(s: Stage, server: str) -> bool:
 @apart('delete in mid-stream', GONE, f'{BAD_LIVE}.test_deleted_meanwhile')
 def delete_streaming(s: Stage) -> str:
     """Deleted while it is live migrated."""
-    server = _new(s)
+    server = new(s)
     with net.slow('h1'):
         s.world.start_migration(server, 'h2')
         time.sleep(1)
         s.world.nova.delete('/servers/' + server)
         time.sleep(3)
     ui.wait('the server to go', lambda: _is_gone(s, server), 120)
-    return _gone(s, server)
+    return gone(s, server)

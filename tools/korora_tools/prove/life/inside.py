@@ -16,7 +16,8 @@ from typing import Any
 from korora_tools import ui
 from korora_tools.demo import world as w
 from korora_tools.lab import paths
-from korora_tools.prove.life import series, table
+from korora_tools.older_nova import RELEASE as OLDER
+from korora_tools.prove.life import series, shared, table
 from korora_tools.prove.life.operations import Operation
 from korora_tools.prove.life.stage import (
     TROUBLES,
@@ -31,8 +32,8 @@ REPEATS = 3
 NEWER = '34'
 #: Which release each host's nova-compute is of.
 MIXES = {
-    'mixed': {'h1': series.OLDER, 'h2': NEWER},
-    series.OLDER: {'h1': series.OLDER, 'h2': series.OLDER},
+    'mixed': {'h1': OLDER, 'h2': NEWER},
+    OLDER: {'h1': OLDER, 'h2': OLDER},
 }
 
 
@@ -78,7 +79,7 @@ def _once(stage: Stage, one: Operation) -> Json:
             row['seen'] = one.run(stage)
             row['seconds'] = round(time.monotonic() - began, 1)
             return row
-        stage.ready()
+        stage.ready(one.image)
         row['seen'] = one.run(stage)
         row['after'] = stage.back_to_work()
         row['guest_secret'] = stage.secret()
@@ -124,8 +125,12 @@ def main() -> int:
     stages = {kind: Stage(world, kind, cloud == 'stock') for kind in kinds}
     prepare(world)
     chosen = table.chosen(only[0] if only else None)
-    found = {NEWER: every(stages, chosen, NEWER)}
-    older = [one for one in chosen if one.older]
+    local = [one for one in chosen if not one.shared]
+    found = {NEWER: every(stages, local, NEWER)}
+    if together := [one for one in chosen if one.shared]:
+        with shared.directory(stages.values()):
+            found[NEWER] |= every(stages, together, NEWER)
+    older = [one for one in local if one.older]
     if cloud != 'stock' and older:
         for name, hosts in MIXES.items():
             series.switch(world, hosts)

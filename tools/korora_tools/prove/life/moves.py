@@ -169,6 +169,8 @@ def _crash(s: Stage, victim: str, host: str) -> str:
         s.world.start_migration(s.server, s.other)
         with s.crashed(victim, host):
             time.sleep(1)
+    # Nova leaves its disks at the other end, and refuses to go there again.
+    s.spoilt = True
     _rest(s)
     running = _places(s)
     if not running:
@@ -340,13 +342,20 @@ def cold_crash(s: Stage) -> str:
 @operation('evacuate', 'refused 400; ACTIVE same', BAD_LIFE)
 def evacuate(s: Stage) -> str:
     """Its host is said to be dead: Nova refuses it with a vTPM."""
-    service = s.compute_service(s.home)
-    with s.crashed('nova-compute of source', s.home):
-        s.world.nova.put(f'/os-services/{service}', json={'forced_down': True})
-        try:
-            found = s.act('evacuate', {})
-        finally:
-            s.world.nova.put(
-                f'/os-services/{service}', json={'forced_down': False}
-            )
-    return found
+    path = '/os-services/' + s.compute_service(s.home)
+    back = s.killed('nova-compute of source', s.home)
+    s.world.nova.put(path, json={'forced_down': True})
+    try:
+        return s.act('evacuate', {})
+    finally:
+        back()
+        # Nova hears of it only when the host has cleaned up.
+        ui.wait('Nova to take the host back', lambda: _is_up(s, path), 120, 1)
+        s.recovered()
+
+
+def _is_up(s: Stage, path: str) -> bool:
+    answer = s.world.nova.put(
+        path, json={'forced_down': False}, raise_exc=False
+    )
+    return bool(answer.status_code < 300)

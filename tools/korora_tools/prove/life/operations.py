@@ -30,6 +30,8 @@ class Operation:
     :param test: what shows the same without a cloud.
     :param apart: it makes servers of its own.
     :param older: it runs with nova-compute of the release before, too.
+    :param image: what its server is made from.
+    :param shared: its hosts have one directory of servers.
     """
 
     op: str
@@ -39,6 +41,8 @@ class Operation:
     what: str
     apart: bool
     older: bool
+    image: str
+    shared: bool
 
 
 ALL: list[Operation] = []
@@ -51,12 +55,18 @@ def operation(
     *,
     apart: bool = False,
     older: bool = False,
+    image: str = 'guest',
+    shared: bool = False,
 ) -> Callable[[Run], Run]:
     """Add a row; the function's docstring says what is done."""
 
     def add(run: Run) -> Run:
         what = (run.__doc__ or '').strip().splitlines()[0]
-        ALL.append(Operation(op, expected, test, run, what, apart, older))
+        ALL.append(
+            Operation(
+                op, expected, test, run, what, apart, older, image, shared
+            )
+        )
         return run
 
     return add

@@ -5,33 +5,11 @@ from __future__ import annotations
 
 import pathlib
 
-from korora_tools import checkout, environment, ui
+from korora_tools import checkout, older_nova, ui
 from korora_tools.demo import world as w
-from korora_tools.lab import bootstrap, hostconfig, paths, processes
+from korora_tools.lab import bootstrap, database, hostconfig, paths, processes
 
-OLDER = '33'
-_NOVA = f'nova=={OLDER}.0.0'
 _CONTROL = ('nova', 'nova-scheduler', 'nova-conductor')
-
-
-def ensure() -> pathlib.Path:
-    """Make the older release's environment, if need be; its ``bin``."""
-    lines = checkout.CONSTRAINTS.read_text().splitlines()
-    pinned = [line for line in lines if not line.startswith('nova==')]
-    target = checkout.VENV / 'series' / f'nova-{OLDER}'
-    target.parent.mkdir(parents=True, exist_ok=True)
-    listed = target.with_suffix('.txt')
-    listed.write_text('\n'.join([*pinned, _NOVA, '']))
-    python = environment.ensure(target, listed, options=['--no-deps'])
-    with ui.step(f'install korora-nova beside Nova {OLDER}'):
-        environment.install(
-            python,
-            '--no-deps',
-            '--no-build-isolation',
-            '--force-reinstall',
-            str(checkout.ROOT),
-        )
-    return python.parent
 
 
 def switch(world: w.World, hosts: dict[str, str]) -> None:
@@ -40,14 +18,14 @@ def switch(world: w.World, hosts: dict[str, str]) -> None:
     With ``[upgrade_levels] compute = auto`` who starts asks which is oldest.
     """
     lab = world.lab
-    older = ensure()
     computes = [f'{host}/nova-compute' for host in hosts]
     processes.stop(lab, [*computes, *_CONTROL])
+    _go_back(lab, [host for host in hosts if _is_old(hosts[host])])
     processes.restart(lab, 'nova-conductor')
     bootstrap.consumers('conductor')
     # The old one first, so that all others know of it
     for host in sorted(hosts, key=lambda host: hosts[host]):
-        place = older if hosts[host] == OLDER else checkout.BIN
+        place = older_nova.BIN if _is_old(hosts[host]) else checkout.BIN
         path = hostconfig.nova_file(lab, host)
         path.write_text(_at(path.read_text(), place))
         processes.spawn(
@@ -66,6 +44,20 @@ def switch(world: w.World, hosts: dict[str, str]) -> None:
     )
     bootstrap.consumers('conductor', 'scheduler')
     ui.note(f'nova-compute: {hosts}')
+
+
+def _is_old(release: str) -> bool:
+    return release == older_nova.RELEASE
+
+
+def _go_back(lab: paths.Lab, hosts: list[str]) -> None:
+    """These hosts were not upgraded yet: Nova lets nobody downgrade."""
+    named = ', '.join(f"'{host}'" for host in hosts)
+    database.query(
+        lab,
+        f'UPDATE nova_cell1.services SET version = {older_nova.SERVICE} '
+        f"WHERE `binary` = 'nova-compute' AND host IN ({named})",
+    )
 
 
 def _at(text: str, place: pathlib.Path) -> str:

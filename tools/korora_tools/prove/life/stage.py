@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,20 +13,18 @@ from keystoneauth1 import exceptions as ks_exc
 
 from korora_nova import errors
 from korora_tools import ui
-from korora_tools.demo import continuity
 from korora_tools.demo import world as w
 from korora_tools.demo.migration import REASON
 from korora_tools.lab import client, paths
 from korora_tools.prove import cloud
 from korora_tools.prove.faults import operator
 from korora_tools.prove.faults.victims import VICTIMS
+from korora_tools.prove.life.guest import UNSEALED_NOT, Guest, Words
 
 Json = dict[str, Any]
 
 #: Seconds for Nova to come to the end of one request.
 PATIENCE = 150.0
-#: Seconds for a guest to start and to unseal.
-GUEST = 150.0
 SETTLE = 60.0
 TRUSTED = ('h1', 'h2')
 UNTRUSTED = 'h3'
@@ -35,9 +32,6 @@ UNTRUSTED = 'h3'
 KINDS = {'vtpm': 'vtpm', 'plain': 'plain'}
 #: Statuses of a migration's record at which Nova does no more by itself.
 _RESTING = client.ENDED | {'finished', 'confirmed', 'reverted'}
-#: What the guest prints for a word that its vTPM does not give.
-UNSEALED_NOT = 'FAIL'
-_SEALED = re.compile(r'TICK n=\d+ .* sealed=(\S+)')
 _BY_NAME = {victim.name: victim for victim in VICTIMS}
 
 TROUBLES = (
@@ -67,8 +61,10 @@ class Stage:
     kind: str
     stock: bool
     server: str = ''
-    #: What its guest sealed at its first start.
-    word: str = ''
+    #: What it is made from.
+    image: str = 'guest'
+    #: What its guest said after its first start.
+    words: Words = Words()
     #: Where it was when the operation began.
     home: str = ''
     #: It is not as it was created.
@@ -84,19 +80,26 @@ class Stage:
 
     # -- the server -------------------------------------------------------
 
-    def ready(self) -> None:
+    @property
+    def guest(self) -> Guest:
+        return Guest(self.world, self.server, self.protected, self.image)
+
+    def ready(self, image: str) -> None:
         """A server that runs on a trusted host, made anew if need be.
 
         :raises NoServer: there is none.
         """
-        if not self._usable():
+        if self.image != image or not self._usable():
             self.discard()
-            made = self.world.create('life-' + self.kind, self.kind, host='h1')
+            self.image = image
+            made = self.world.create(
+                'life-' + self.kind, self.kind, image, host='h1'
+            )
             self.server = made['id']
             if made['status'] != 'ACTIVE':
                 raise NoServer(f'{made["status"]} {made.get("fault")}')
-            self.word = self._sealed_word(whole=True)
-            if self.word == UNSEALED_NOT:
+            self.words = self.guest.words(whole=True)
+            if self.words.sealed == UNSEALED_NOT:
                 raise NoServer('its guest cannot seal to its vTPM')
         self.home = self.world.host(self.server)
 
@@ -117,7 +120,8 @@ class Stage:
         if self.server:
             with contextlib.suppress(*TROUBLES):
                 self.world.delete(self.server, 60)
-        self.server = self.word = ''
+        self.server = ''
+        self.words = Words()
         self.spoilt = False
 
     @property
@@ -204,6 +208,16 @@ class Stage:
         place = {self.home: 'same', None: 'nowhere', UNTRUSTED: 'untrusted'}
         return f'{found["status"]} {place.get(host, "other")}'
 
+    def domain(self) -> str:
+        """libvirt's number of its domain: another one is another start.
+
+        ``-`` if it is off.
+        """
+        host = self.world.host(self.server)
+        if self.server not in self.world.virsh(host, 'list', '--uuid'):
+            return '-'
+        return self.world.virsh(host, 'domid', self.server).strip()
+
     def await_task(self, *names: str, status: str = '') -> None:
         """Wait until Nova is in the middle of something."""
 
@@ -260,14 +274,22 @@ class Stage:
     @contextlib.contextmanager
     def crashed(self, victim: str, host: str = '') -> Iterator[None]:
         """Something was killed, and comes back at the end."""
-        back = _BY_NAME[victim].hit(self.lab, host, self.server)
+        back = self.killed(victim, host)
         try:
             yield
         finally:
             back()
-            self.calm()
-            # What died may have left allocations, which fill a host
-            operator.audit_placement(self.lab)
+            self.recovered()
+
+    def killed(self, victim: str, host: str) -> Callable[[], None]:
+        """Kill something; returns what starts it."""
+        return _BY_NAME[victim].hit(self.lab, host, self.server)
+
+    def recovered(self) -> None:
+        """All is well, and what died has left nothing behind."""
+        self.calm()
+        # It may have left allocations, which fill a host
+        operator.audit_placement(self.lab)
 
     def tampered(self, host: str) -> None:
         """Its boot state changes; ``lab reboot`` mends it."""
@@ -291,7 +313,8 @@ class Stage:
         """Bring the server to ACTIVE by what its status asks for."""
         for _ in range(4):
             status = self.world.server(self.server)['status']
-            if status == 'ACTIVE':
+            # Of a host that lost power Nova says so for minutes.
+            if status == 'ACTIVE' and self.domain() != '-':
                 return ''
             how = {
                 'SHUTOFF': 'os-start',
@@ -314,31 +337,22 @@ class Stage:
 
         ``n/a`` without a vTPM.
         """
+        found = self.guest.words()
         if not self.protected:
             return 'n/a'
-        return 'kept' if self._sealed_word() == self.word else 'lost'
+        return 'kept' if found.sealed == self.words.sealed else 'lost'
 
-    def _console(self) -> str:
-        path = self.lab.console(self.world.host(self.server), self.server)
-        return path.read_text(errors='replace') if path.exists() else ''
-
-    def _sealed_word(self, whole: bool = False) -> str:
-        """What the guest unseals from now on."""
-        if not self.protected:
-            return ''
-        mark = 0 if whole else len(self._console())
-
-        def words() -> list[str]:
-            text = self._console()
-            return _SEALED.findall(text[mark if len(text) >= mark else 0 :])
-
-        ui.wait('the guest to unseal its word', lambda: bool(words()), GUEST)
-        return words()[-1]
+    def variables(self) -> str:
+        """Whether the firmware has the variable that the guest last saw."""
+        found = self.guest.words().variable
+        same = found == self.words.variable
+        self.words = dataclasses.replace(self.words, variable=found)
+        return 'variables ' + ('kept' if same else 'new')
 
     def emulator_crashed(self) -> bool:
         """The guest's console shows a crash that is the emulator's."""
         try:
-            return bool(continuity.TROUBLE.search(self._console()))
+            return self.guest.crashed()
         except TROUBLES:
             return False
 
@@ -361,7 +375,15 @@ class Stage:
         keys = self._keys(self.server)
         if keys != {host: ['held']}:
             return f'keys: {keys}, Nova: {host}'
+        states = [name for name in TRUSTED if self._vtpm(name, self.server)]
+        if states != [host]:
+            return f'states of the vTPM: {states}, Nova: {host}'
         return ''
+
+    def _vtpm(self, host: str, server: str) -> bool:
+        """Whether a host's libvirt has a state of a server's vTPM."""
+        root = self.lab.host(host)
+        return (root / 'var/lib/libvirt/swtpm' / server).exists()
 
     def _keys(self, server: str) -> dict[str, list[str]]:
         """Hosts that have something of a server's key, and its states."""
@@ -388,6 +410,11 @@ class Stage:
             in self.world.virsh(
                 host, what, *(['--uuid', '--all'] if what == 'list' else [])
             )
+        ]
+        found += [
+            f'state of the vTPM on {host}'
+            for host in TRUSTED
+            if self._vtpm(host, server)
         ]
         if not self.stock and self.protected:
             found += [f'key on {host}' for host in self._keys(server)]

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
-from korora_tools.prove.life import ends, hosts, moves, power
+from korora_tools.prove.life import (
+    ends,
+    firmware,
+    hosts,
+    moves,
+    power,
+    shared,
+)
 from korora_tools.prove.life.operations import ALL, Operation
 
-__all__ = ['ends', 'hosts', 'moves', 'power']
+__all__ = ['ends', 'firmware', 'hosts', 'moves', 'power', 'shared']
 
 
 def chosen(only: str | None) -> list[Operation]:

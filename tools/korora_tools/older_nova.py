@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The release of Nova before, in an environment of its own.
+
+All else is as in the project's: what differs is Nova's doing.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from korora_tools import checkout, environment, ui
+
+RELEASE = '33'
+#: nova/objects/service.py: SERVICE_VERSION of that release.
+SERVICE = 72
+_PIN = f'nova=={RELEASE}.0.0'
+
+
+TARGET = checkout.VENV / 'series' / f'nova-{RELEASE}'
+BIN = TARGET / 'bin'
+
+
+def ensure() -> pathlib.Path:
+    """Make the environment, if need be, with what is here now; its Python."""
+    lines = checkout.CONSTRAINTS.read_text().splitlines()
+    pinned = [line for line in lines if not line.startswith('nova==')]
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    listed = TARGET.with_suffix('.txt')
+    listed.write_text('\n'.join([*pinned, _PIN, '']))
+    python = environment.ensure(TARGET, listed, options=['--no-deps'])
+    with ui.step(f'install korora-nova beside Nova {RELEASE}'):
+        # Its entry points, and its part of Nova's package, come installed.
+        environment.install(
+            python,
+            '--no-deps',
+            '--no-build-isolation',
+            '--force-reinstall',
+            str(checkout.ROOT),
+        )
+    return python
