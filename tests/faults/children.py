@@ -19,7 +19,7 @@ from keystoneauth1 import adapter, noauth, session
 
 from korora_nova import client, faultpoints
 from korora_nova.attester import agent as agents
-from korora_nova.attester import attest, boot
+from korora_nova.attester import attest, boot, starts, stops
 from korora_nova.rats import evidence
 from tests.faults import copies, hook, kept, wire
 from tests.support import hosts, service
@@ -133,6 +133,8 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
     )
     machine.hardware = types.SimpleNamespace(tcti=given.tcti)  # type: ignore
     machine.libvirt = given.place.libvirt(given.name)
+    machine.VTPM_CHECK = stops.REFUSE
+    starts.COLD_WAIT = 0.0  # nothing moves by itself
     machine.power_agent()
     _obey(
         commands,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
+import pathlib
 import shutil
 import uuid
 from collections.abc import Callable
@@ -13,10 +14,16 @@ from typing import Any
 
 from korora_nova import errors
 from korora_nova.attester.libvirt_secret import INCOMING, RUNNING
+from korora_nova.custody.moves import Move, way_back
+from korora_nova.custody.words import VaultState
 from tests.faults.world import Gone, Machine, World
 from tests.support import hosts
 
 S, D = 'h1', 'h2'
+#: States of a key that leaves its host.
+_LEAVING = (VaultState.OUTGOING, VaultState.STARTING, VaultState.MOVING)
+#: Seconds between two comparisons of a host's keys with its servers.
+RECONCILED = 600.0
 #: Seconds that pass between rounds of healing.
 ROUNDS = (0.0, 0.0, 5.0, 70.0, 70.0, 700.0, 1000.0, 70.0)
 WHY = 'a test of faults'
@@ -104,11 +111,32 @@ class Life:
         secret = machine.libvirt.secrets.get(self.instance)
         if secret != (self.secret_uuid, self.passphrase):
             raise AssertionError('libvirt got something else')
-        machine.libvirt.domains[self.instance] = RUNNING
+        self.ask(host, 'launch')
+        self._run(machine)
         self.ask(host, 'close')
+
+    def _run(self, machine: Machine) -> None:
+        """A guest runs, and uses its vTPM."""
+        machine.libvirt.domains[self.instance] = RUNNING
+        path = self._vtpm(machine)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(16))
+
+    def _vtpm(self, machine: Machine) -> pathlib.Path:
+        """The file of its vTPM's state."""
+        return machine.swtpm / self.instance / 'tpm2' / 'tpm2-00.permall'
 
     def stop(self, host: str) -> None:
         self.machine(host).libvirt.domains.pop(self.instance, None)
+
+    def rest(self) -> None:
+        """It is off for a while, and its agent sees that."""
+        machine = self.machine(self.host)
+        self.attend(machine)
+        self.stop(self.host)
+        for seconds in (0.0, 10.0):
+            self.world.pass_time(seconds)
+            self.attend(machine)
 
     def restart(self, host: str) -> None:
         self.stop(host)
@@ -215,8 +243,47 @@ class Life:
         ):
             return False
         del source.libvirt.domains[self.instance]
-        dest.libvirt.domains[self.instance] = RUNNING
+        self._run(dest)
         return True
+
+    def move(self, migration: str, reverts: bool = False) -> bool:
+        """A cold migration, or its revert; whether Nova has finished it.
+
+        :param migration: Nova's.
+        """
+        source, dest = self.host, self.other(self.host)
+        handover = way_back(migration) if reverts else migration
+        kind = Move.REVERT if reverts else Move.COLD
+        boots = self.machine(source).boots
+        record = handover, self.instance, source, dest, kind
+        self.world.korora.nova.migrations.add(record)
+        try:
+            prepared = self.tried(self._prepare, source, dest, handover, kind)
+            if self.machine(source).boots != boots:
+                return False  # with its nova-compute, before the copy
+            if not prepared:
+                self.tried(self._say, source, 'stays', handover)
+                return False
+            self.stop(source)
+            self._copy_vtpm(source, dest)
+        finally:
+            self.world.korora.nova.migrations.discard(record)
+        self.host = dest
+        self.world.korora.nova.servers[self.instance] = dest
+        self.tried(self._say, dest, 'activated', handover)
+        return self.tried(self.start, dest)
+
+    def _prepare(
+        self, source: str, dest: str, handover: str, kind: str
+    ) -> None:
+        self.ask(
+            source, 'prepare', migration=handover, dest=dest, kind=str(kind)
+        )
+
+    def _copy_vtpm(self, source: str, dest: str) -> None:
+        there = self._vtpm(self.machine(dest))
+        there.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self._vtpm(self.machine(source)), there)
 
     def _roll_back(
         self, source: str, dest: str, migration: str, started: bool = False
@@ -298,11 +365,32 @@ class Life:
             for machine in self.world.machines.values():
                 self.attend(machine)
             self._carry_out()
+            if seconds >= RECONCILED:
+                for name in (S, D):
+                    self.tried(self._reconcile, name)
             if self.deleted:
                 self._reap()
             if self._settled():
                 return True
         return False
+
+    def _reconcile(self, host: str) -> None:
+        """What nova-compute says of cold migrations that nobody goes on with.
+
+        As ``relying_party.reconcile`` does.
+        """
+        here = self.host == host and not self.deleted
+        off = self.deleted and host not in self.running()
+        for key in self.machine(host).client.status().keys:
+            if key.instance != self.instance:
+                continue
+            word = ''
+            if key.state in _LEAVING and (here or off):
+                word = 'stays'
+            elif key.state == VaultState.INCOMING and here:
+                word = 'activated'
+            if word:
+                self.tried(self._say, host, word, key.migration)
 
     def attend(self, machine: Machine) -> None:
         """What an agent's threads do, now."""
@@ -471,6 +559,39 @@ def moved(life: Life) -> None:
     life.delete()
 
 
+def stopped(life: Life) -> None:
+    """It is stopped and started; its vTPM's state is what it was."""
+    for _ in range(2):
+        if not life.tried(life.start, S):
+            return
+        life.rest()
+    life.tried(life.start, S)
+
+
+def cold(life: Life) -> None:
+    """A cold migration that is reverted, and one that is not."""
+    if not life.tried(life.start, S):
+        return
+    for reverted in (True, False):
+        migration = str(uuid.uuid4())
+        if life.move(migration) and reverted:
+            life.move(migration, reverts=True)
+
+
+def cold_failed(life: Life) -> None:
+    """Nova fails to copy it, and says so; it starts where it was."""
+    if not life.tried(life.start, S):
+        return
+    migration = str(uuid.uuid4())
+    record = migration, life.instance, S, D, Move.COLD
+    life.world.korora.nova.migrations.add(record)
+    life.tried(life._prepare, S, D, migration, Move.COLD)
+    life.stop(S)
+    life.world.korora.nova.migrations.discard(record)
+    life.tried(life._say, S, 'stays', migration)
+    life.tried(life.start, S)
+
+
 def rolled_back(life: Life) -> None:
     """Nova calls a migration off before its stream."""
     if life.tried(life.start, S):
@@ -563,6 +684,9 @@ STORIES: dict[str, Callable[[Life], None]] = {
     story.__name__: story
     for story in (
         moved,
+        stopped,
+        cold,
+        cold_failed,
         rolled_back,
         broken,
         listed,
