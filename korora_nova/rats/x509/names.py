@@ -36,11 +36,12 @@ def folded(text: str) -> str:
     """Text without case, compatibility forms and insignificant spaces.
 
     RFC 4518 section 2, with the tables of RFC 3454 for case (B.2) and for
-    what is mapped to nothing (B.1).
+    what is mapped to nothing (B.1). These are of Unicode 3.2: newer
+    characters are what they are compatible with, before that, too.
     """
     mapped = ''.join(
         stringprep.map_table_b2(character)
-        for character in text
+        for character in unicodedata.normalize('NFKC', text)
         if not stringprep.in_table_b1(character)
     )
     return ' '.join(unicodedata.normalize('NFKC', mapped).split())

@@ -44,8 +44,12 @@ def host_boot(s: Stage) -> str:
 )
 def host_boot_without_service(s: Stage) -> str:
     """The same, and the service comes only after nova-compute."""
-    with _configured(
-        s, s.home, 'DEFAULT', 'resume_guests_state_on_host_boot', 'true'
+    with (
+        _configured(
+            s, s.home, 'DEFAULT', 'resume_guests_state_on_host_boot', 'true'
+        ),
+        # Its start waits for no longer; then it tries in the background.
+        _configured(s, s.home, 'korora', 'boot_wait', '20'),
     ):
         with s.without_service():
             s.world.lab_command('reboot', s.home)
