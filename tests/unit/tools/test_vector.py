@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import json
 import pathlib
@@ -33,7 +34,9 @@ class RecordingsTest(unittest.TestCase):
             [
                 name
                 for name in cli.recipes()
-                if not (vectors.ROOT / name / 'vector.json').exists()
+                # What is not recorded of these, `prove field` says.
+                if not fnmatch.fnmatch(name, cli.HOURS)
+                and not (vectors.ROOT / name / 'vector.json').exists()
             ],
         )
 
