@@ -128,6 +128,7 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
     machine = object.__new__(hosts.Machine)
     machine.name = given.name
     machine.directory = given.directory
+    machine.tls = False
     machine.korora = types.SimpleNamespace(  # type: ignore
         bus='', keys_file=given.keys_file, client_as=given.place.client_as
     )
