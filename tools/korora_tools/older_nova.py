@@ -21,15 +21,22 @@ BIN = TARGET / 'bin'
 
 
 def ensure() -> pathlib.Path:
-    """Make the environment, if need be, with what is here now; its Python."""
+    """Make the environment, if need be; its Python."""
     lines = checkout.CONSTRAINTS.read_text().splitlines()
     pinned = [line for line in lines if not line.startswith('nova==')]
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     listed = TARGET.with_suffix('.txt')
     listed.write_text('\n'.join([*pinned, _PIN, '']))
-    python = environment.ensure(TARGET, listed, options=['--no-deps'])
+    return environment.ensure(TARGET, listed, options=['--no-deps'])
+
+
+def install() -> None:
+    """Install what is here now beside it, for its services.
+
+    Their entry points, and our part of Nova's package, come installed only.
+    """
+    python = ensure()
     with ui.step(f'install korora-nova beside Nova {RELEASE}'):
-        # Its entry points, and its part of Nova's package, come installed.
         environment.install(
             python,
             '--no-deps',
@@ -37,4 +44,3 @@ def ensure() -> pathlib.Path:
             '--force-reinstall',
             str(checkout.ROOT),
         )
-    return python

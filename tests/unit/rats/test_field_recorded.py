@@ -31,6 +31,14 @@ class RecordedTest(unittest.TestCase):
                 result = recorded.appraised(host, recorded.GOLDEN, nothing)
                 self.assertIn('NO_REFERENCE', result.reason_ids)
 
+
+class WholeTest(unittest.TestCase):
+    """Of what was recorded from the boot to each manipulation."""
+
+    def setUp(self) -> None:
+        if not recorded.hosts():
+            self.skipTest('no host is recorded whole')
+
     def test_each_host(self) -> None:
         for host in recorded.hosts():
             with self.subTest(host):

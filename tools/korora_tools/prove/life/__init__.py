@@ -75,7 +75,7 @@ def _operations(options: argparse.Namespace) -> tuple[Json, list[str]]:
 
     more = [options.only] if options.only else []
     # Inside the lab there is no network to fetch it.
-    older_nova.ensure()
+    older_nova.install()
     if any(one.shared for one in table.chosen(options.only)):
         setup.install(gluster.PACKAGES)
     with demo.lab():
