@@ -39,6 +39,7 @@ def configure(lab: paths.Lab) -> None:
                 'keys_dir': etc / 'private',
                 'trusted_keys': etc / 'keys.json',
                 'ek_roots': etc / 'ek-roots',
+                'migration_tls': 'attested',
             },
             'nova': {
                 **config.client(lab, 'korora'),
@@ -70,6 +71,7 @@ def schema(lab: paths.Lab) -> None:
     """Keys first, so that hosts can pin them; then tables and anchor."""
     with ui.step('attestation service: keys, schema and anchor'):
         _manage(lab, 'keys', 'create')
+        _manage(lab, 'keys', 'create', 'tls')
         _manage(lab, 'db', 'sync')
         _manage(lab, 'anchor', 'create')
 

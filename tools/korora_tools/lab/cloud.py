@@ -18,6 +18,7 @@ from korora_tools.lab import (
     machine,
     net,
     paths,
+    pki,
     processes,
     ssh,
 )
@@ -88,6 +89,7 @@ def _up(lab: paths.Lab, stock: bool) -> None:
     config.write_all(lab, stock)
     ssh.make_key(lab)
     if not stock:
+        pki.make(lab)
         attestation.configure(lab)
         machine.make_vendor(lab)
     with ui.step('network namespaces'):

@@ -17,7 +17,7 @@ import time
 import uuid
 
 from korora_tools import ui
-from korora_tools.lab import hostconfig, paths, processes, ssh
+from korora_tools.lab import hostconfig, paths, pki, processes, ssh
 
 # Whoever runs swtpm: known only when its packages are installed.
 SWTPM = 'swtpm'
@@ -83,7 +83,9 @@ def prepare(lab: paths.Lab, host: str, stock: bool) -> None:
     number = _uuid(root / 'host-uuid')
     (root / 'etc/machine-id').write_text(number.hex + '\n')
     ssh.prepare(lab, host)
-    hostconfig.libvirt(root, host, number)
+    if not stock:
+        pki.prepare(lab, host)
+    hostconfig.libvirt(root, host, number, stock)
     hostconfig.nova_compute(lab, host, stock)
 
 

@@ -8,9 +8,17 @@ import pwd
 import uuid
 
 from korora_tools import checkout
-from korora_tools.lab import broker, config, machine, paths
+from korora_tools.lab import broker, config, machine, paths, pki
 
 TCTI = 'swtpm:path=/run/hwtpm/sock'
+#: Where QEMU finds what the agent has for streams.
+STREAMS = '/etc/pki/qemu/korora'
+#: How libvirtd is reached: by Nova's default, and as Kororā insists on.
+_STOCK_CHANNEL = 'listen_tls = 0\nlisten_tcp = 1\nauth_tcp = "none"\n'
+_CHANNEL = (
+    'listen_tls = 1\nlisten_tcp = 0\n'
+    f'tls_allowed_dn_list = [{pki.allowed()}]\n'
+)
 
 
 def swtpm_user() -> str:
@@ -23,14 +31,14 @@ def swtpm_user() -> str:
     return 'root'
 
 
-def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
+def libvirt(
+    root: pathlib.Path, host: str, number: uuid.UUID, stock: bool
+) -> None:
     """libvirtd listens for its peers; QEMU as root, without cgroups."""
     address = paths.HOSTS[host]
     (root / 'etc/libvirt/libvirtd.conf').write_text(
-        'listen_tls = 0\n'
-        'listen_tcp = 1\n'
-        f'listen_addr = "{address}"\n'
-        'auth_tcp = "none"\n'
+        (_STOCK_CHANNEL if stock else _CHANNEL)
+        + f'listen_addr = "{address}"\n'
         'auth_unix_rw = "none"\n'
         f'host_uuid = "{number}"\n'
         'log_filters="3:qemu 3:libvirt 4:object 4:json 4:event 4:util"\n'
@@ -47,6 +55,7 @@ def libvirt(root: pathlib.Path, host: str, number: uuid.UUID) -> None:
         f'swtpm_user = "{swtpm_user()}"\n'
         f'swtpm_group = "{swtpm_user()}"\n'
         f'migration_address = "{address}"\n'
+        + ('' if stock else f'migrate_tls_x509_cert_dir = "{STREAMS}"\n')
     )
 
 
@@ -55,7 +64,7 @@ def nova_file(lab: paths.Lab, host: str) -> pathlib.Path:
 
 
 def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
-    """nova-compute of a host: TCG guests, vTPMs, block migration by TCP."""
+    """nova-compute of a host: TCG guests, vTPMs, block migration."""
     path = nova_file(lab, host)
     sections = config.nova(lab, 'nova-' + host, stock)
     sections['DEFAULT'].update(
@@ -83,7 +92,7 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         'swtpm_enabled': 'true',
         'swtpm_user': swtpm_user(),
         'swtpm_group': swtpm_user(),
-        'live_migration_scheme': 'tcp',
+        'live_migration_scheme': 'tcp' if stock else 'tls',
         'live_migration_inbound_addr': paths.HOSTS[host],
         'live_migration_permit_auto_converge': 'true',
     }
@@ -92,7 +101,6 @@ def nova_compute(lab: paths.Lab, host: str, stock: bool) -> None:
         sections[section] = {'helper_command': helper}
     if not stock:
         sections['korora']['trusted_keys'] = '/etc/korora/keys.json'
-        sections['korora']['require_authenticated_channel'] = 'false'
     config.write(path, sections)
 
 
@@ -110,7 +118,7 @@ def agent(lab: paths.Lab, host: str) -> None:
                 'ima_log': '/run/securityfs/' + machine.IMA_NAME,
                 'allowed_users': 'root',
                 'address': paths.HOSTS[host],
-                'tls_name': host,
+                'migration_tls_dir': STREAMS,
             },
             'handover': {
                 'transport_url': broker.url(
