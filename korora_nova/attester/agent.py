@@ -219,12 +219,12 @@ class Agent:
             versions={'korora-nova': korora_conf.release()},
         )
 
-    def attest(self, _: ops.Attest) -> answers.Appraised:
+    def attest(self, request: ops.Attest) -> answers.Appraised:
         """Attest now.
 
         :raises Untrusted: HOST_UNTRUSTED.
         """
-        return _appraised(self.attestation.attest_now())
+        return _appraised(self.attestation.attest_now(request.max_age or 0.0))
 
     def verdict(self, request: ops.Verdict) -> answers.Appraised:
         """The service's word on another host, verified.

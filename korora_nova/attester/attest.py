@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,13 +41,16 @@ _MAX_PARTS = 256
 #: Refusals that say nothing about the request itself.
 _AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
 #: Refusals of a challenge that came with an earlier answer.
-_STALE = (
+STALE = (
     errors.Reason.CHALLENGE_UNKNOWN,
     errors.Reason.CHALLENGE_EXPIRED,
     errors.Reason.CHALLENGE_USED,
 )
 #: Seconds of its life in which a challenge is not used any more.
 _MARGIN = 5.0
+#: Age, seconds, of a challenge that a hand-over takes: its evidence counts
+#: from there, and has to be young when the permit is signed.
+YOUNG = 10.0
 
 T = TypeVar('T')
 #: An object of the service's API, as it came.
@@ -174,6 +178,8 @@ class Attester:
         self.incarnation = ''
         self._counters = Counters()
         self._place = _BEGINNING
+        self._spared = threading.Lock()
+        self._last: Answered[Any] | None = None
 
     @property
     def identity(self) -> keys.Identity:
@@ -220,11 +226,25 @@ class Attester:
                 )
             )
 
+    def spare(self, max_age: float = math.inf) -> Challenge | None:
+        """The challenge that came with the last report's answer, once.
+
+        :param max_age: seconds since that answer.
+        """
+        with self._spared:
+            last = self._last
+            if last is None or boot.now() - last.at > max_age:
+                return None
+            self._last = None
+        return last.answer.next_challenge if last.has_challenge else None
+
     def attest_for(
         self,
         body: bodies.Body,
         kind: type[S],
         after: Answered[Any] | None = None,
+        *,
+        spare: bool = False,
     ) -> Answered[S]:
         """Attest for the purpose of a body, over an on-demand challenge.
 
@@ -235,17 +255,19 @@ class Attester:
         :param kind: what the service answers for this purpose.
         :param after: an answer of a moment ago: its challenge saves asking
             for one, and its PCRs reading them.
+        :param spare: the challenge of a report of a moment ago will do, too;
+            a service of an older release asks for one of its own.
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self._attempt(body, kind, after)
+                return self._attempt(body, kind, after, spare)
             except (errors.Retry, errors.EvidenceError) as exc:
                 again = exc.reason in _AGAIN or (
-                    after is not None and exc.reason in _STALE
+                    (after is not None or spare) and exc.reason in STALE
                 )
                 if not again or attempt + 1 == _ATTEMPTS:
                     raise
-                after = None
+                after, spare = None, False
                 time.sleep(0.02 * (attempt + 1))
         raise AssertionError('unreachable')
 
@@ -254,12 +276,13 @@ class Attester:
         body: bodies.Body,
         kind: type[S],
         after: Answered[Any] | None,
+        spare: bool,
     ) -> Answered[S]:
-        offered = (
-            [after.answer.next_challenge]
-            if after is not None and after.has_challenge
-            else []
-        )
+        offered = []
+        if after is not None and after.has_challenge:
+            offered = [after.answer.next_challenge]
+        elif spare and (found := self.spare(YOUNG)) is not None:
+            offered = [found]
 
         def attempt(whole: bool) -> Answered[S]:
             challenge = offered.pop() if offered else self.challenge()
@@ -323,7 +346,11 @@ class Attester:
         self.incarnation = challenge.incarnation
         self._place = _next(place if logs.ima_offset else _BEGINNING, answer)
         result = self.result = self.verify(answer.result, self.host)
-        return Answered(answer, result, quote, challenge, boot.now())
+        answered = Answered(answer, result, quote, challenge, boot.now())
+        if isinstance(body, bodies.Attest):
+            with self._spared:
+                self._last = answered
+        return answered
 
     def _quote(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from korora_nova import errors, faultpoints
-from korora_nova.attester import outcome, sealing
+from korora_nova.attester import attest, outcome, sealing
 from korora_nova.attester.attest import Answered
 from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.sealing import Custodial
@@ -36,6 +36,8 @@ LOG = logging.getLogger(__name__)
 
 #: Keys received at once for sources that asked for it over the bus.
 PREPARED_AT_ONCE = 8
+
+_CONTINUITY = errors.Reason.IMA_CONTINUITY
 
 #: Asks the agent of a host to wrap a key.
 Ask = Callable[[str, WrapRequest], Transfer]
@@ -218,9 +220,7 @@ class Destination:
 
     def _transfer(self, plan: _Plan) -> Record:
         host = self._host
-        msk, offered = self._host.attester.continuing(
-            lambda whole: self._offer(plan, whole)
-        )
+        msk, offered = self._offered(plan)
         request = WrapRequest(
             plan.migration, plan.instance, msk.public, host.name
         )
@@ -243,12 +243,27 @@ class Destination:
         custodial.passphrase.wipe()
         return record
 
+    def _offered(
+        self, plan: _Plan
+    ) -> tuple[handover.MigrationKey, Answered[Served]]:
+        """Offer a key; over a challenge that is at hand, if it is taken."""
+        attester = self._host.attester
+        spare = attester.spare(attest.YOUNG)
+        if spare is not None:
+            try:
+                return self._offer(plan, spare, whole=False)
+            except (errors.EvidenceError, errors.Conflict) as exc:
+                if exc.reason not in (*attest.STALE, _CONTINUITY):
+                    raise
+        return attester.continuing(
+            lambda whole: self._offer(plan, attester.challenge(), whole=whole)
+        )
+
     def _offer(
-        self, plan: _Plan, whole: bool
+        self, plan: _Plan, challenge: Challenge, *, whole: bool
     ) -> tuple[handover.MigrationKey, Answered[Served]]:
         """A fresh migration storage key, certified, and our evidence."""
         host = self._host
-        challenge = host.attester.challenge()
         outside = transcript.msk_outside_info(
             challenge.value,
             plan.migration,

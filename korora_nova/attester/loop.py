@@ -11,10 +11,10 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from korora_nova import errors
-from korora_nova.attester import enrol
+from korora_nova.attester import boot, enrol
 from korora_nova.attester.attest import Answered, Attester
 from korora_nova.custody.bodies import Attest
-from korora_nova.custody.exchange import Challenge, Heard
+from korora_nova.custody.exchange import Heard
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats.signed.result import VerifiedResult
 
@@ -45,7 +45,6 @@ class Attestation:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._flight = threading.Lock()
-        self._next: Challenge | None = None
         self._enrolled = False
         self._failures = 0
         self._patience = 0.0
@@ -72,22 +71,42 @@ class Attestation:
         self._wake.set()
         self._thread.join(5)
 
-    def attest_now(self) -> VerifiedResult:
+    def attest_now(self, max_age: float = 0.0) -> VerifiedResult:
         """A result of evidence collected after this call began.
 
         Concurrent callers share one attestation.
 
+        :param max_age: seconds by which that may have been before. Then new
+            evidence is collected, too, but not waited for.
         :raises Untrusted: HOST_UNTRUSTED.
         """
-        arrival = time.monotonic()
+        young = self._young(max_age)
+        if young is not None:
+            self.kick()
+            return young
+        arrival = boot.now()
         with self._flight:
             fresh = self._fresh
             if fresh is None or fresh[0] < arrival:
-                begun = time.monotonic()
-                answered = self._attester.attest_for(self._report(), Heard)
-                self._keep(answered)
-                fresh = self._fresh = (begun, answered.result)
+                fresh = self._attest(
+                    lambda: self._attester.attest_for(self._report(), Heard)
+                )
         fresh[1].require_affirming(time.time())
+        return fresh[1]
+
+    def _young(self, max_age: float) -> VerifiedResult | None:
+        """The last result, if it is that young and nothing speaks against it.
+
+        Whatever else the service has said of this host meanwhile counts.
+        """
+        fresh, last = self._fresh, self._attester.result
+        if fresh is None or last is None or boot.now() - fresh[0] > max_age:
+            return None
+        for result in (fresh[1], last):
+            try:
+                result.require_affirming(time.time())
+            except errors.Untrusted:
+                return None
         return fresh[1]
 
     def step(self) -> float:
@@ -99,37 +118,48 @@ class Attestation:
                 if not self._enrolled:
                     self._complain(f'waiting for approval ({status})')
                     return min(_PENDING_DELAY, self._interval)
-            self._attest()
+            self._attest_steadily()
         except errors.KororaError as exc:
             return self._failed(exc)
         self._failures = 0
         self._complaint = ''
         return self._interval
 
-    def _attest(self) -> None:
+    def _attest(
+        self, ask: Callable[[], Answered[Heard]]
+    ) -> tuple[float, VerifiedResult]:
+        """One attestation; when its evidence was begun, and its result."""
+        begun = boot.now()
+        try:
+            answered = ask()
+        except BaseException:
+            self._fresh = None
+            raise
+        self._hear(answered.served)
+        self._fresh = begun, answered.result
+        return self._fresh
+
+    def _attest_steadily(self) -> None:
         with self._flight:
-            answered = self._attester.continuing(self._answer)
-        self._keep(answered)
-        reasons = answered.result.reasons
+            _begun, result = self._attest(
+                lambda: self._attester.continuing(self._answer)
+            )
+        reasons = result.reasons
         if reasons:
             LOG.warning('This host is not trusted: %s', reasons)
 
     def _answer(self, whole: bool) -> Answered[Heard]:
         """Answer the challenge at hand, or else a new one."""
-        challenge, self._next = self._next, None
-        if challenge is None:
-            challenge = self._attester.challenge(ChallengeClass.STEADY)
+        challenge = self._attester.spare() or self._attester.challenge(
+            ChallengeClass.STEADY
+        )
         return self._attester.answer(
             challenge, self._report(), Heard, whole=whole
         )
 
-    def _keep(self, answered: Answered[Heard]) -> None:
-        self._next = answered.answer.next_challenge
-        self._hear(answered.served)
-
     def _failed(self, error: errors.KororaError) -> float:
         """Log a new trouble once, and say when to try again."""
-        self._next = None
+        self._attester.spare()  # it may be what was refused
         self._complain(str(error))
         if not isinstance(error, errors.Unavailable):
             # The service forgot or changed its mind: look again
@@ -155,6 +185,6 @@ class Attestation:
                 delay = self.step()
             except Exception:  # noqa: BLE001 - the loop outlives its bugs
                 LOG.exception('Attestation failed unexpectedly')
-                self._next = None
+                self._attester.spare()
                 delay = self._interval
             self._wake.wait(delay)

@@ -47,11 +47,19 @@ class AgentClient:
     def status(self) -> answers.HostStatus:
         return self._run(operations.Status(), answers.HostStatus)
 
-    def attest(self) -> answers.Appraised:
+    def attest(self, max_age: float | None = None) -> answers.Appraised:
         """Attest this host now.
 
+        :param max_age: seconds; evidence that is not older will do, where
+            what follows cannot do without new one. Agents of older releases
+            always take new one.
         :raises errors.Untrusted: HOST_UNTRUSTED.
         """
+        if max_age is not None:
+            try:
+                return self._run(operations.Attest(max_age), answers.Appraised)
+            except errors.Invalid:
+                pass  # it does not know that field
         return self._run(operations.Attest(), answers.Appraised)
 
     def verdict(self, host: str) -> answers.Appraised:

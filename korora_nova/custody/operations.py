@@ -112,9 +112,17 @@ class Status(Request):
 
 @dataclasses.dataclass(frozen=True)
 class Attest(Request):
-    """Attest this host now."""
+    """Attest this host now.
+
+    :param max_age: seconds; evidence that is not older will do, and new one
+        is on its way.
+    """
 
     OP = 'attest'
+    PROPERTIES = {'max_age': _WAIT}
+    OPTIONAL = ('max_age',)
+
+    max_age: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

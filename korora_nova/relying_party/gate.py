@@ -35,6 +35,9 @@ from korora_nova.secret import Secret
 
 #: The agent answers from memory; a plain server must not wait for it.
 QUICK = 5.0
+#: Age of evidence that is good enough to begin a live migration with: a
+#: permit is signed for evidence of that age, too. The hand-over takes new one.
+YOUNG = 30.0
 #: Of the 60 s that Nova gives the source's check, the way there needs some.
 SOURCE_CHECK = 45.0
 #: Times that the agent is asked before a guest starts, and seconds between.
@@ -232,15 +235,17 @@ class Gate:
 
     # Hosts
 
-    def admit(self, standing: Standing) -> None:
+    def admit(self, standing: Standing, max_age: float | None = None) -> None:
         """Insist that this host is trusted now, if the server demands it.
 
+        :param max_age: seconds; so old may evidence be for a server whose key
+            has to come, or go, by new one before the server does.
         :raises Untrusted: it is not.
         :raises Unavailable: nobody can say.
         """
         if standing.gated:
             self.check_obstacle()
-            self.agent().attest()
+            self.agent().attest(max_age if standing.custody else None)
 
     def admit_peer(self, standing: Standing, host: str) -> None:
         """The same for another host, by its current signed result."""

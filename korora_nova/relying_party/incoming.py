@@ -15,7 +15,7 @@ from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.relying_party import facts
-from korora_nova.relying_party.gate import Gate
+from korora_nova.relying_party.gate import YOUNG, Gate
 from korora_nova.relying_party.servers import Servers, tell
 
 LOG = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Incoming:
         :raises KororaError: the server must not come here.
         """
         standing = self._servers.standing(instance)
-        self._gate.admit(standing)
+        self._gate.admit(standing, YOUNG)
         if standing.custody:
             self.check_address()
 
@@ -107,7 +107,7 @@ class Incoming:
             instance, vtpm=facts.has_vtpm(migrate_data)
         )
         self._servers.check_no_secret(standing, migrate_data)
-        self._gate.admit(standing)
+        self._gate.admit(standing, YOUNG)
         if not standing.custody:
             return None
         return self._find_migration(context, instance)

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 
 from korora_nova import errors, spans
 from korora_nova.relying_party import channel, facts, refusal
-from korora_nova.relying_party.gate import SOURCE_CHECK, Gate
+from korora_nova.relying_party.gate import SOURCE_CHECK, YOUNG, Gate
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.servers import Servers, tell
 from korora_nova.relying_party.stream import Recovery
@@ -93,7 +93,9 @@ class Outgoing:
         self._servers.check_no_secret(standing, dest_check_data)
         if standing.custody:
             # A server without a key may leave a host that turned bad.
-            self._gate.admit(standing)
+            self._gate.admit(
+                standing, YOUNG if standing.state != 'none' else None
+            )
             self._check_way('destination')
             if standing.state == 'none':
                 self._onboarding.take(instance)

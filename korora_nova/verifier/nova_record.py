@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from concurrent import futures
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors, spans, transport
 from korora_nova.custody.moves import Move, way_back
+
+LOG = logging.getLogger(__name__)
 
 #: 2.59 shows the uuid of a migration.
 MICROVERSION = '2.59'
@@ -27,6 +32,14 @@ MICROVERSION = '2.59'
 HOST = 'OS-EXT-SRV-ATTR:host'
 #: Seconds to connect, and for an answer as a whole.
 TIMEOUT = 10.0
+
+#: Seconds for which an answer that was asked for ahead may serve.
+AHEAD = 5.0
+#: Requests at once, and answers that are kept.
+_AT_ONCE, _KEPT = 8, 64
+
+#: An object of Nova's; None: it has none.
+_Found: TypeAlias = Mapping[str, object] | None
 
 #: Task state of the server, and status of the migration, when a key may be
 #: handed over for it.
@@ -52,6 +65,17 @@ class NovaServer:
         return dict(vars(self))
 
 
+class _Begun(NamedTuple):
+    """Answers that are on their way.
+
+    :param at: ``time.monotonic``.
+    """
+
+    at: float
+    server: futures.Future[_Found]
+    migrations: futures.Future[_Found]
+
+
 class NovaRecord(Protocol):
     """Something that knows what Nova has where, and what it migrates."""
 
@@ -67,6 +91,9 @@ class NovaRecord(Protocol):
         :raises CustodyError: SERVER_NOT_IN_NOVA.
         :raises Unavailable: NOVA_UNAVAILABLE.
         """
+
+    def ahead(self, *, instance: str, kind: Move) -> None:
+        """:meth:`check` is going to be called soon; never fails."""
 
     def check(
         self,
@@ -92,6 +119,8 @@ class KeystoneNovaRecord:
         self._conf = conf
         self._lock = threading.Lock()
         self._adapter: Any = None
+        self._pool = futures.ThreadPoolExecutor(_AT_ONCE, 'nova')
+        self._begun: dict[tuple[str, Move], _Begun] = {}
 
     def find_server(self, instance: str) -> NovaServer | None:
         """See :class:`NovaRecord`."""
@@ -124,31 +153,55 @@ class KeystoneNovaRecord:
         dest: str,
         kind: Move,
     ) -> None:
+        """See :class:`NovaRecord`.
+
+        What was read ahead can only admit: Nova is asked again before a
+        refusal.
+        """
+        with self._lock:
+            begun = self._begun.pop((instance, kind), None)
+        if begun is not None and time.monotonic() - begun.at <= AHEAD:
+            try:
+                _compare(begun, migration, source, dest, kind)
+                return
+            except errors.KororaError as exc:
+                LOG.info('Nova is asked again: %s %s', exc, exc.details)
+        _compare(self._begin(instance, kind), migration, source, dest, kind)
+
+    def ahead(self, *, instance: str, kind: Move) -> None:
         """See :class:`NovaRecord`."""
-        answer = self._get(f'/servers/{instance}')
-        listed = self._get(
-            f'/servers/{instance}/migrations'
+        try:
+            begun = self._begin(instance, kind)
+        except RuntimeError as exc:
+            LOG.warning('Nova is not asked ahead: %s', exc)
+            return
+        with self._lock:
+            self._begun[instance, kind] = begun
+            while len(self._begun) > _KEPT:
+                del self._begun[next(iter(self._begun))]
+
+    def _begin(self, instance: str, kind: Move) -> _Begun:
+        """Ask for both at once."""
+        server = f'/servers/{instance}'
+        listed = (
+            f'{server}/migrations'
             if kind == Move.LIVE
             else f'/os-migrations?instance_uuid={instance}'
         )
-        if answer is None or listed is None:
-            raise _not_in_nova('the server')
-        server, found = answer.get('server'), listed.get('migrations')
-        if not isinstance(server, dict) or not isinstance(found, list):
-            raise _unavailable('an answer of another form')
-        check_record(
-            server,
-            found,
-            migration=migration,
-            source=source,
-            dest=dest,
-            kind=kind,
+        trace = spans.carrier().get(spans.TRACEPARENT, '')
+        return _Begun(
+            time.monotonic(),
+            self._pool.submit(self._get, server, trace),
+            self._pool.submit(self._get, listed, trace),
         )
 
-    def _get(self, path: str) -> Mapping[str, object] | None:
-        """One object; None if Nova does not know it."""
+    def _get(self, path: str, trace: str = '') -> _Found:
+        """One object; None if Nova does not know it.
+
+        :param trace: of whoever asks, in another thread.
+        """
         try:
-            with spans.span('nova'):
+            with spans.span('nova', remote=trace):
                 response = self._client().get(
                     path,
                     microversion=MICROVERSION,
@@ -175,6 +228,34 @@ class KeystoneNovaRecord:
             if self._adapter is None:
                 self._adapter = _adapter(self._conf)
             return self._adapter
+
+
+def _compare(
+    begun: _Begun, migration: str, source: str, dest: str, kind: Move
+) -> None:
+    """Await both answers, and compare what they say.
+
+    :raises CustodyError: MIGRATION_NOT_IN_NOVA naming the difference.
+    :raises Unavailable: NOVA_UNAVAILABLE.
+    """
+    try:
+        answer = begun.server.result(TIMEOUT)
+        listed = begun.migrations.result(TIMEOUT)
+    except (TimeoutError, futures.TimeoutError):
+        raise _unavailable('it took too long') from None
+    if answer is None or listed is None:
+        raise _not_in_nova('the server')
+    server, found = answer.get('server'), listed.get('migrations')
+    if not isinstance(server, dict) or not isinstance(found, list):
+        raise _unavailable('an answer of another form')
+    check_record(
+        server,
+        found,
+        migration=migration,
+        source=source,
+        dest=dest,
+        kind=kind,
+    )
 
 
 def _adapter(conf: cfg.ConfigOpts) -> Any:

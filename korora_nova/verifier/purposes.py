@@ -62,8 +62,9 @@ PURPOSES: dict[str, Purpose[Any]] = {
         Purpose(bodies.Claim, at_rest.claim),
         Purpose(bodies.Approve, at_rest.approve, repeated=False),
         Purpose(bodies.Delete, at_rest.delete),
-        Purpose(bodies.Receive, handover.receive),
-        Purpose(bodies.Send, handover.send),
+        # The permit counts the age of both challenges itself
+        Purpose(bodies.Receive, handover.receive, classes=_BOTH),
+        Purpose(bodies.Send, handover.send, classes=_BOTH),
         Purpose(bodies.Sealed, handover.sealed, classes=_BOTH),
         Purpose(bodies.Start, handover.start, classes=_BOTH),
         Purpose(bodies.Tell, decisions.tell, any_tier=True, classes=_BOTH),

@@ -178,7 +178,7 @@ class FakeAgent(socket_client.AgentClient):
         self.enforcer = (driver, drift)
         return {}
 
-    def _attest(self) -> dict[str, Any]:
+    def _attest(self, max_age: float | None = None) -> dict[str, Any]:
         return self._verdict(self.host)
 
     def _verdict(self, host: str) -> dict[str, Any]:

@@ -84,6 +84,9 @@ class FakeNova:
         if self.down:
             raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
 
+    def ahead(self, *, instance: str, kind: Move) -> None:
+        """Nothing to do: nobody waits for its answers."""
+
     def check(
         self,
         *,

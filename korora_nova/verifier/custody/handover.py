@@ -94,6 +94,7 @@ def receive(
             kind=body.kind,
         )
         _note(service, body, columns, instead=True)
+    service.nova.ahead(instance=body.instance, kind=body.kind)
     return Served()
 
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 from unittest import mock
 
+import sqlalchemy as sa
+
 from korora_nova import errors
-from korora_nova.attester import boot
+from korora_nova.attester import attest, boot
 from korora_nova.attester.agent import Agent
 from korora_nova.custody import operations
+from korora_nova.custody.words import ChallengeClass
+from korora_nova.verifier import purposes
+from korora_nova.verifier.db import models
 from tests.support import hosts
 
 _R = errors.Reason
@@ -92,10 +98,119 @@ class HandoverTest(hosts.HostsTestCase):
         self.create(self.h1)
         migration = self.nova_migrates(self.h1, self.h2)
         source, dest = self.asked(self.h1), self.asked(self.h2)
+        self.drop_spares()
         self.receive(self.h1, self.h2, migration)
         self.start(self.h1, self.h2, migration)
         self.assertEqual(['challenge', 'receive', 'sealed'], dest)
         self.assertEqual(['challenge', 'send', 'start'], source)
+
+    def drop_spares(self) -> None:
+        for machine in (self.h1, self.h2):
+            machine.agent.attester.spare()
+
+    def test_challenge_of_the_last_report_will_do(self) -> None:
+        self.create(self.h1)
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.attest_again()
+        source, dest = self.asked(self.h1), self.asked(self.h2)
+        self.receive(self.h1, self.h2, migration)
+        self.start(self.h1, self.h2, migration)
+        self.assertEqual(['receive', 'sealed'], dest)
+        self.assertEqual(['send', 'start'], source)
+        # The next report has to ask for one, and that is not news
+        del dest[:]
+        self.h2.agent.attestation.step()
+        self.assertEqual(['challenge', 'attest'], dest)
+
+    def attest_again(self) -> None:
+        for machine in (self.h1, self.h2):
+            machine.agent.attestation.step()
+
+    def test_challenge_of_an_old_report_will_not(self) -> None:
+        self.create(self.h1)
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.attest_again()
+        source, dest = self.asked(self.h1), self.asked(self.h2)
+        later = boot.now() + attest.YOUNG + 1
+        with mock.patch.object(boot, 'now', lambda: later):
+            self.receive(self.h1, self.h2, migration)
+        self.assertEqual(['challenge', 'receive', 'sealed'], dest)
+        self.assertEqual(['challenge', 'send'], source)
+
+    def test_service_of_an_older_release(self) -> None:
+        """It wants a challenge of its own for either."""
+        self.create(self.h1)
+        migration = self.nova_migrates(self.h1, self.h2)
+        self.attest_again()
+        source, dest = self.asked(self.h1), self.asked(self.h2)
+        once = frozenset((ChallengeClass.ON_DEMAND,))
+        old = {
+            name: dataclasses.replace(purposes.PURPOSES[name], classes=once)
+            for name in ('receive', 'send')
+        }
+        with mock.patch.dict(purposes.PURPOSES, old):
+            self.receive(self.h1, self.h2, migration)
+        self.assertEqual(['receive', 'challenge', 'receive', 'sealed'], dest)
+        self.assertEqual(['send', 'challenge', 'send'], source)
+
+    def test_permit_counts_the_age_of_such_a_challenge(self) -> None:
+        """An agent that keeps one gets no permit for old evidence."""
+        self.create(self.h1)
+        for machine in (self.h1, self.h2):
+            migration = self.nova_migrates(self.h1, self.h2)
+            self.attest_again()
+            kept = machine.agent.attester.spare()
+            assert kept is not None
+            with self.korora.service.db.write() as session:
+                session.execute(
+                    sa.update(models.Challenge)
+                    .where(models.Challenge.challenge == kept.value.hex())
+                    .values(issued=models.Challenge.issued - 31)
+                )
+            with mock.patch.object(
+                machine.agent.attester, 'spare', lambda *_, kept=kept: kept
+            ):
+                self.refused(
+                    _R.RESULT_EXPIRED,
+                    self.receive,
+                    self.h1,
+                    self.h2,
+                    migration,
+                )
+            self.h1.settle()
+            self.h2.settle()
+            self.assertEqual('held', self.h1.state(self.instance))
+
+    # Evidence of a moment ago begins a migration, and does not end it
+
+    def test_young_evidence_begins_a_migration(self) -> None:
+        self.create(self.h1)
+        self.attest_again()
+        for machine in (self.h1, self.h2):
+            asked = self.asked(machine)
+            machine.client.attest(30)
+            self.assertEqual([], asked)
+            machine.client.attest()
+            self.assertEqual(['challenge', 'attest'], asked)
+
+    def test_host_that_turned_bad_is_refused_at_the_hand_over(self) -> None:
+        self.create(self.h1)
+        for machine in (self.h2, self.h1):
+            self.attest_again()
+            machine.hardware.extend(10, b'rubbish')
+            for one in (self.h1, self.h2):
+                self.assertEqual('affirming', one.client.attest(30).tier)
+            migration = self.nova_migrates(self.h1, self.h2)
+            self.refused(
+                _R.HOST_UNTRUSTED, self.receive, self.h1, self.h2, migration
+            )
+            self.assertEqual('held', self.h1.state(self.instance))
+            self.assertNotIn(self.instance, self.h2.libvirt.secrets)
+            self.assertEqual('h1', self.ledger()['holder'])
+            # It is known from there on
+            self.refused(_R.HOST_UNTRUSTED, machine.client.attest, 30)
+            machine.reboot()
+            self.h2.settle()
 
     def test_pcrs_that_moved_are_read_anew(self) -> None:
         self.create(self.h1)

@@ -89,7 +89,15 @@ class TestTables(testtools.TestCase):
             },
         )
         self.assertEqual(
-            {'attest', 'present', 'sealed', 'start', 'tell'},
+            {
+                'attest',
+                'present',
+                'receive',
+                'sealed',
+                'send',
+                'start',
+                'tell',
+            },
             {
                 name
                 for name, purpose in purposes.PURPOSES.items()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from unittest import mock
 import testtools
 
 from korora_nova import errors
-from korora_nova.attester import attest, enrol, loop
+from korora_nova.attester import attest, boot, enrol, loop
 from korora_nova.attester.attest import Answered
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Challenge, Heard
@@ -46,10 +47,14 @@ class FakeAttester:
         }
         self.gate = threading.Event()
         self.gate.set()
+        self.following: list[Challenge] = []
 
     def challenge(self, _class: str) -> Challenge:
         self.asked += 1
         return challenge(1000 + self.asked)
+
+    def spare(self) -> Challenge | None:
+        return self.following.pop() if self.following else None
 
     continuing = attest.Attester.continuing
 
@@ -66,6 +71,7 @@ class FakeAttester:
         self.whole.append(whole)
         self.answered.append(int.from_bytes(given.value, 'big'))
         following = challenge(len(self.answered))
+        self.following = [following]
         answer = Answer('a.b.c', 0, following, kind(self.wanted))
         return Answered(answer, self.result, mock.Mock(), given)
 
@@ -216,6 +222,73 @@ class LoopTest(testtools.TestCase):
         for thread in threads:
             thread.join(5)
         self.assertLessEqual(len(self.attester.answered), 2)
+
+    # Evidence of a moment ago
+
+    def answers(self) -> int:
+        return len(self.attester.answered)
+
+    def test_young_evidence_will_do(self) -> None:
+        for first in (self.loop.step, self.loop.attest_now):
+            first()
+            done = self.answers()
+            self.loop.attest_now(30)
+            self.assertEqual(done, self.answers())
+
+    def test_new_evidence_is_on_its_way(self) -> None:
+        self.loop.step()
+        self.loop._wake.clear()
+        self.loop.attest_now(30)
+        self.assertTrue(self.loop._wake.is_set())
+
+    def test_old_evidence_will_not(self) -> None:
+        self.loop.step()
+        now = boot.now()
+        for later, new in ((29, 0), (31, 1)):
+            with mock.patch.object(boot, 'now', lambda at=now + later: at):
+                self.loop.attest_now(30)
+            self.assertEqual(1 + new, self.answers())
+
+    def test_without_an_age_it_is_always_new(self) -> None:
+        for count in range(1, 4):
+            self.loop.attest_now()
+            self.assertEqual(count, self.answers())
+
+    def test_before_the_first_it_is_new(self) -> None:
+        self.loop.attest_now(30)
+        self.assertEqual(1, self.answers())
+
+    def test_what_speaks_against_it_counts(self) -> None:
+        """Whatever the service has said since, whatever it was asked."""
+        bad = mock.Mock(tier='contraindicated')
+        bad.require_affirming.side_effect = errors.Untrusted(_R.HOST_UNTRUSTED)
+        good = self.attester.result
+        for last in (None, bad):
+            self.attester.result = good
+            self.loop.attest_now()
+            done = self.answers()
+            self.attester.result = last
+            with contextlib.suppress(errors.Untrusted, AttributeError):
+                self.loop.attest_now(30)
+            self.assertEqual(done + 1, self.answers())
+
+    def test_bad_evidence_is_not_taken_twice(self) -> None:
+        self.loop.step()
+        self.attester.result = mock.Mock(tier='contraindicated', reasons=())
+        self.attester.result.require_affirming.side_effect = errors.Untrusted(
+            _R.HOST_UNTRUSTED
+        )
+        self.loop.step()
+        for count in (3, 4):
+            self.assertRaises(errors.Untrusted, self.loop.attest_now, 30)
+            self.assertEqual(count, self.answers())
+
+    def test_after_a_failure_it_is_new(self) -> None:
+        self.loop.step()
+        self.attester.failures = [errors.Unavailable(_R.SERVICE_UNAVAILABLE)]
+        self.loop.step()
+        self.loop.attest_now(30)
+        self.assertEqual(2, self.answers())
 
     def test_attest_now_refuses_a_bad_host(self) -> None:
         self.attester.result.require_affirming.side_effect = errors.Untrusted(

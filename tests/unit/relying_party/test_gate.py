@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver's decisions, on simulated agents."""
 
+from unittest import mock
+
 import testtools
 
 from korora_nova import errors, secret
@@ -159,6 +161,31 @@ class TestAdmit(Base):
         self.gate.admit(self.standing(TRUSTED))
         self.gate.admit(self.standing(CUSTODY))
         self.assertEqual(['attest', 'attest'], self.agent.ops())
+
+    def test_young_evidence_is_for_keys_only(self):
+        """Nothing later would take new evidence for any other server."""
+        self.gate.admit(self.standing(CUSTODY), gate.YOUNG)
+        self.gate.admit(self.standing(CUSTODY))
+        self.gate.admit(self.standing(TRUSTED), gate.YOUNG)
+        self.assertEqual(
+            [{'max_age': 30.0}, {}, {}],
+            [said for op, said in self.agent.calls if op == 'attest'],
+        )
+
+    def test_agent_of_an_older_release_takes_new_evidence(self):
+        answer = self.agent.call
+        said = []
+
+        def old(op, **fields):
+            said.append(fields)
+            if 'max_age' in fields:
+                raise errors.Invalid('INVALID_REQUEST')
+            return answer(op, **fields)
+
+        standing = self.standing(CUSTODY)
+        with mock.patch.object(self.agent, 'call', old):
+            self.gate.admit(standing, gate.YOUNG)
+        self.assertEqual([{'max_age': 30.0}, {}], said)
 
     def test_untrusted_host(self):
         self.cloud.untrusted.add('h1')

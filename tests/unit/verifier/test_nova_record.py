@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nova's record of a migration: this one, being prepared."""
 
+import threading
+import time
+from concurrent import futures
+from unittest import mock
+
 import requests_mock
 import testtools
 
@@ -52,6 +57,7 @@ class RecordTestCase(testtools.TestCase):
             'endpoint_override', 'http://nova.test/v2.1', options.NOVA
         )
         self.record = nova_record.KeystoneNovaRecord(conf)
+        self.addCleanup(self.record._pool.shutdown)
         self.mock = requests_mock.Mocker()
         self.mock.start()
         self.addCleanup(self.mock.stop)
@@ -64,6 +70,84 @@ class RecordTestCase(testtools.TestCase):
             status_code=status,
             json={'migrations': list(migrations)},
         )
+
+
+class TestAhead(RecordTestCase):
+    """What was read ahead admits; it refuses nothing."""
+
+    def ahead(self) -> None:
+        self.record.ahead(instance=SERVER, kind=Move.LIVE)
+        begun = self.record._begun[SERVER, Move.LIVE]
+        futures.wait((begun.server, begun.migrations), 10)
+
+    def requests(self) -> int:
+        return len(self.mock.request_history)
+
+    def test_nothing_is_asked_twice(self):
+        self.nova()
+        self.ahead()
+        self.record.check(**ASKED)
+        self.assertEqual(2, self.requests())
+        # It served once
+        self.record.check(**ASKED)
+        self.assertEqual(4, self.requests())
+
+    def test_refusal_is_of_a_new_answer(self):
+        self.nova(migrations=())
+        self.ahead()
+        self.nova()
+        self.record.check(**ASKED)
+        self.assertEqual(4, self.requests())
+
+    def test_refused_still(self):
+        self.nova(migrations=())
+        self.ahead()
+        self.assertEqual(
+            'MIGRATION_NOT_IN_NOVA',
+            self.assertRaises(
+                errors.CustodyError, self.record.check, **ASKED
+            ).reason,
+        )
+
+    def test_of_another_migration_it_admits_nothing(self):
+        self.nova()
+        self.ahead()
+        other = {**ASKED, 'dest': 'h3'}
+        self.assertRaises(errors.CustodyError, self.record.check, **other)
+
+    def test_old_answer_is_asked_for_again(self):
+        self.nova()
+        self.ahead()
+        self.nova(migrations=())
+        began = time.monotonic()
+        with mock.patch.object(
+            nova_record.time,
+            'monotonic',
+            lambda: began + nova_record.AHEAD + 1,
+        ):
+            self.assertRaises(errors.CustodyError, self.record.check, **ASKED)
+
+    def test_nova_that_was_down_is_asked_again(self):
+        self.nova(status=503)
+        self.ahead()
+        self.nova()
+        self.record.check(**ASKED)
+
+    def test_few_are_kept(self):
+        self.nova()
+        for number in range(2 * nova_record._KEPT):
+            self.record.ahead(instance=str(number), kind=Move.LIVE)
+        self.assertEqual(nova_record._KEPT, len(self.record._begun))
+
+    def test_both_at_once(self):
+        both = threading.Barrier(2, timeout=10)
+
+        def answer(path, trace):
+            both.wait()
+            return {'server': STATE, 'migrations': [ROW]}
+
+        with mock.patch.object(self.record, '_get', answer):
+            self.record.check(**ASKED)
 
 
 class TestFind(RecordTestCase):
@@ -215,6 +299,7 @@ class TestMigration(RecordTestCase):
         conf = options.parse([], [])
         options.register_verifier_opts(conf)
         self.record = nova_record.KeystoneNovaRecord(conf)
+        self.addCleanup(self.record._pool.shutdown)
         self.refused('NOVA_UNAVAILABLE')
 
 
