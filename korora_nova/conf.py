@@ -368,7 +368,7 @@ VERIFIER_OPTS: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         'migration_tls',
-        default=str(StreamTls.TRANSITION),
+        default=str(StreamTls.ATTESTED),
         choices=[
             (
                 str(StreamTls.ATTESTED),

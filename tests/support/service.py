@@ -224,7 +224,8 @@ class KororaFixture(fixtures.Fixture):
 
     :param anchor: options of ``[anchor]``.
     :param tls: it signs certificates of streams.
-    :param settings: options of ``[verifier]``.
+    :param settings: options of ``[verifier]``; without any, its hosts need
+        no certificates.
     :ivar client: with every role; :meth:`client_as` for fewer.
     :ivar clock: the service's; move it instead of sleeping.
     :ivar nova: what the service is told about migrations.
@@ -273,7 +274,8 @@ class KororaFixture(fixtures.Fixture):
         conf.set_override('keys_dir', self.directory, group)
         conf.set_override('ek_roots', self.directory, group)
         conf.set_override('trusted_keys', self.keys_file, group)
-        for name, value in self._settings.items():
+        settings = {'migration_tls': 'transition', **self._settings}
+        for name, value in settings.items():
             conf.set_override(name, value, group)
         for name, value in {
             'backend': 'database',

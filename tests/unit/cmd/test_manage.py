@@ -32,6 +32,7 @@ connection = sqlite:///{self.directory}/korora.db
 keys_dir = {self.directory}/private
 trusted_keys = {self.directory}/keys.json
 ek_roots = {self.directory}
+migration_tls = transition
 [oslo_policy]
 policy_file = {self.directory}/policy.yaml
 """,

@@ -39,7 +39,6 @@ def configure(lab: paths.Lab) -> None:
                 'keys_dir': etc / 'private',
                 'trusted_keys': etc / 'keys.json',
                 'ek_roots': etc / 'ek-roots',
-                'migration_tls': 'attested',
             },
             'nova': {
                 **config.client(lab, 'korora'),

@@ -218,6 +218,49 @@ class RequestTest(Base):
             self.assertIn('P-256', self.asked(stream.request(other, 'h1')))
 
 
+class Hardware(ec.EllipticCurvePrivateKey):
+    """A key that only signs, as one in a PKCS#11 token."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    curve = property(lambda self: self._inner.curve)
+    key_size = property(lambda self: self._inner.key_size)
+
+    def public_key(self):
+        return self._inner.public_key()
+
+    def sign(self, data, signature_algorithm):
+        return self._inner.sign(data, signature_algorithm)
+
+    def exchange(self, *args):
+        raise TypeError
+
+    private_numbers = private_bytes = exchange
+
+
+class HardwareTest(Base):
+    def test_signs(self):
+        ca = Hardware(self.ca)
+        authority = stream.authority(ca, CLOUD, 'a' * 16, NOW)
+        issued = stream.issue(
+            self.own.public_key(),
+            authority,
+            ca,
+            cloud=CLOUD,
+            host='h1',
+            at=NOW,
+            life=7200.0,
+        )
+        stream.read(issued.pem, self.own.public_key(), [authority])
+
+
 class AuthorityTest(Base):
     def pem(self, certificate):
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
