@@ -105,6 +105,7 @@ class TestStreams(testtools.TestCase):
         self.refused(self.s, self.host('m'), self.d.name())
 
     def test_hosts_names_are_no_names(self) -> None:
+        """S2: who can answer for a host's name is not that host."""
         for name in ('d', '127.0.0.1', 'localhost'):
             self.refused(self.s, self.d, name)
 
@@ -186,9 +187,11 @@ class TestStreams(testtools.TestCase):
         self.assertEqual(b'QEVM', self.stolen(self.d))
 
     def test_source_of_another_authority(self) -> None:
+        """T50: a host of another cloud sends a guest."""
         other = self.host('x', signs=self.authority())
         self.refused(other, self.d, self.d.name())
 
     def test_destination_of_another_authority(self) -> None:
+        """T50: a host of another cloud passes for the destination."""
         other = self.host('x', signs=self.authority())
         self.refused(self.s, other, other.name())

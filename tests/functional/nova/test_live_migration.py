@@ -580,7 +580,7 @@ class TestBus(Base):
         self.assertEqual([], self.secrets('h2'))
 
     def test_redirected_stream(self):
-        """T33: the stream is redirected on the bus."""
+        """T33, S4: the stream is redirected on the bus."""
         server = self.protect()
         for host in self.computes:
             driver = self.computes[host].driver

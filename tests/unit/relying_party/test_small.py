@@ -61,6 +61,7 @@ class TestStream(testtools.TestCase):
             self.assertEqual(('uri', {}, sent), self.domain.seen)
 
     def test_tls_names_the_destination(self):
+        """S1: the stream of a permit with a name is never in clear."""
         guarded = stream.StreamDomain(self.domain, LIBVIRT, 'h2.example')
         guarded.migrateToURI3('uri', params=None, flags=1)
         self.assertEqual(
@@ -68,6 +69,7 @@ class TestStream(testtools.TestCase):
         )
 
     def test_memory_goes_where_the_permit_says(self):
+        """S4: another address is of no use."""
         guarded = stream.StreamDomain(self.domain, LIBVIRT, None, 'tcp://h2')
         for given in ({}, {'migrate_uri': 'tcp://elsewhere'}):
             guarded.migrateToURI3('uri', params=given, flags=1)

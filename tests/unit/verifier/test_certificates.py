@@ -261,6 +261,7 @@ class TestPermit(Base):
         self.assertEqual(self.name(self.h2), self.permitted())
 
     def test_an_end_without(self) -> None:
+        """S5: an end without a certificate does not mean a clear stream."""
         self.missing('h2')
         self.h2.certify()
         self.missing('h1')
@@ -281,6 +282,7 @@ class TestPermit(Base):
         self.missing('h1')
 
     def test_authority_revoked(self) -> None:
+        """S6: what a revoked authority signed is worth nothing."""
         self.h1.certify()
         self.h2.certify()
         ring = keys.KeyRing.load(self.korora.keys_file)
@@ -308,6 +310,7 @@ class TestPermit(Base):
         self.assertEqual({'field': 'tls_name'}, caught[0].details)
 
     def test_the_mode_is_raised_meanwhile(self) -> None:
+        """S5: what was asked for before counts no more."""
         self.mode('transition')
         migration = str(uuid.uuid4())
         msk = self.h2.receive(migration, self.instance, 'h1')
@@ -342,7 +345,7 @@ class TestPermit(Base):
         self.assertEqual(self.name(self.h2), self.permitted())
 
     def test_transition_does_not_take_a_name_of_ours(self) -> None:
-        """D claims the name of a certificate that it does not have."""
+        """T50: D claims the name of a certificate that it has not."""
         self.mode('transition')
         self.h1.certify()
         migration = str(uuid.uuid4())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from korora_tools.prove.attack import catalogue, stream
+from korora_tools.prove.attack import catalogue
 
 Json = dict[str, Any]
 
@@ -30,10 +30,7 @@ def made(tests: list[Json], ours: Json, stock: Json) -> Json:
     """
     by_id = {row['id']: row for row in tests}
     here, there = (seen.get('attacks', {}) for seen in (ours, stock))
-    known = {
-        **{attack.id: attack.what for attack in catalogue.ATTACKS},
-        **stream.TO_COME,
-    }
+    known = {attack.id: attack.what for attack in catalogue.ATTACKS}
     rows = [
         _row(id, known[id], by_id.get(id), here.get(id), there.get(id))
         for id in sorted({*by_id, *here, *there}, key=catalogue.order)
