@@ -187,7 +187,18 @@ def _second(g: Ground, copy: Copy, host: str) -> Seen:
 
 @on_lab('T11')
 def old_vtpm_state(g: Ground) -> Seen:
-    """An old copy of the vTPM's state is put back while it is stopped."""
+    """An old copy of the vTPM's state is put back while it is stopped.
+
+    Kororā compares it where it is told to: ``vtpm_state_check``.
+    """
+    if g.stock:
+        return _rolled_back(g)
+    with g.attester(g.home, vtpm_state_check='refuse'):
+        seen = _rolled_back(g)
+    return Seen(seen.succeeded, f'{seen.evidence}; vtpm_state_check = refuse')
+
+
+def _rolled_back(g: Ground) -> Seen:
     host, server = g.home, g.server
     state = g.lab.host(host) / _SWTPM / server
     with tempfile.TemporaryDirectory(prefix='korora-copy-') as name:
@@ -224,6 +235,7 @@ def past_nova(g: Ground) -> Seen:
     """Root of the source moves the guest itself, by libvirt."""
     source = g.home
     address = paths.HOSTS[UNTRUSTED]
+    channel = 'tcp' if g.stock else 'tls'
     with _copy_of(g, source) as copy:
         try:
             key = copy.put(UNTRUSTED)
@@ -235,7 +247,7 @@ def past_nova(g: Ground) -> Seen:
                     '--p2p',
                     '--copy-storage-inc',
                     g.server,
-                    f'qemu+tcp://{address}/system',
+                    f'qemu+{channel}://{address}/system',
                     f'tcp://{address}',
                 )
                 said = 'libvirt: done'

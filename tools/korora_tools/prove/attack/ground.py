@@ -120,6 +120,30 @@ class Ground(Stage):
             self.restart_compute(host)
             self.calm()
 
+    @contextlib.contextmanager
+    def attester(self, host: str, **options: str) -> Iterator[None]:
+        """The agent of a host runs with these options of ``[attester]``."""
+        path = self.lab.host(host) / 'etc/korora/agent.conf'
+        before = path.read_text()
+        lines = before.splitlines()
+        at = lines.index('[attester]') + 1
+        lines[at:at] = [f'{name} = {value}' for name, value in options.items()]
+        path.write_text('\n'.join(lines) + '\n')
+        try:
+            self._restart_agent(host)
+            yield
+        finally:
+            path.write_text(before)
+            self._restart_agent(host)
+
+    def _restart_agent(self, host: str) -> None:
+        name = f'{host}/korora-agent'
+        processes.stop(self.lab, [name])
+        processes.restart(self.lab, name)
+        processes.wait_for(
+            self.lab, name, lambda: bool(onboard.attest(self.lab, host)), 60
+        )
+
     def restart_compute(self, host: str) -> None:
         """Until nova-compute has started: it ends migrations that it finds.
 

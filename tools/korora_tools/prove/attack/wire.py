@@ -20,8 +20,8 @@ from korora_tools.prove.attack.ground import Ground, Seen, on_lab
 
 #: Where a stream is led that somebody wants to stand in.
 RELAY = '10.77.0.66'
-_LIBVIRT = 16509
-_PORTS = (_LIBVIRT, *range(49152, 49160))
+_LIBVIRT = (16509, 16514)
+_PORTS = (*_LIBVIRT, *range(49152, 49160))
 _CHUNK = 1 << 16
 #: What a server of block devices says first.
 _NBD = b'NBDMAGIC'
@@ -132,7 +132,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := here.recv(_CHUNK):
                 there.sendall(data)
-                if port != _LIBVIRT:
+                if port not in _LIBVIRT:
                     found = (rest + data).count(self._word)
                     rest = data[-len(self._word) + 1 :]
                     with self._lock:
