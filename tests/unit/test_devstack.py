@@ -20,13 +20,13 @@ for f in iniset iniset_multiline setup_develop install_package run_process \
     get_or_create_role create_service_user get_or_create_user \
     get_or_add_user_project_role get_or_create_service \
     get_or_create_endpoint recreate_database rpc_backend_add_vhost \
-    wait_for_service; do
+    wait_for_service restart_service; do
     eval "$f() { say $f \"\$@\"; }"
 done
 sudo() {
     case "$1" in
-        find | grep | env) command "$@" ;;
-        sed) echo tss ;;
+        find | grep | env | test) command "$@" ;;
+        sed) if [[ "$2" == -n ]]; then echo tss; else say sudo "$@"; fi ;;
         *) say sudo "$@" ;;
     esac
 }
@@ -63,6 +63,7 @@ class TestPlugin(testtools.TestCase):
         manage.parent.mkdir()
         manage.write_text('#!/bin/sh\necho "manage|$*"\n')
         manage.chmod(0o755)
+        (self.temp / 'qemu.conf').touch()
 
     def run_bash(
         self, *phase: str, enabled: str, **variables: str
@@ -75,6 +76,7 @@ class TestPlugin(testtools.TestCase):
             'BIN': str(self.temp / 'bin'),
             'NOVA_DIR': str(self.temp / 'nova'),
             'NOVA_CONF': 'nova.conf',
+            'QEMU_CONF': str(self.temp / 'qemu.conf'),
             'TEMPEST_CONFIG': 'tempest.conf',
             'SERVICE_TIMEOUT': '60',
             'STACK_USER': 'stack',
@@ -232,6 +234,40 @@ class TestPlugin(testtools.TestCase):
         self.assertNotIn(
             driver,
             self.run_phase('stack', 'post-config', enabled='n-cpu korora-api'),
+        )
+
+    def test_streams_end_at_the_attested_host(self) -> None:
+        """QEMU finds what the agent has, and libvirtd starts without it."""
+        streams = '/etc/pki/qemu/korora'
+        qemu_conf = self.temp / 'qemu.conf'
+
+        def stacked() -> list[str]:
+            return self.run_phase(
+                'stack',
+                'post-config',
+                enabled='n-cpu korora-api korora-agent rabbit',
+            )
+
+        calls = stacked()
+        for wanted in (
+            'manage|--config-file /etc/korora/korora.conf keys create tls',
+            'iniset|/etc/korora/agent.conf|attester|migration_tls_dir|'
+            f'{streams}',
+            f'sudo|ln|-sfn|korora.00000000|{streams}',
+            f'sudo|tee|-a|{qemu_conf}',
+        ):
+            self.assertIn(wanted, calls)
+        self.assertLess(
+            calls.index(f'sudo|ln|-sfn|korora.00000000|{streams}'),
+            calls.index('restart_service|libvirtd'),
+        )
+        self.assertEqual([], [one for one in calls if 'transition' in one])
+        qemu_conf.write_text(f'migrate_tls_x509_cert_dir = "{streams}"\n')
+        self.assertNotIn('restart_service|libvirtd', stacked())
+        line = '/^migrate_tls_x509_cert_dir = .*korora/d'
+        self.assertIn(
+            f'sudo|sed|-i|{line}|{qemu_conf}',
+            self.run_phase('clean', enabled='korora-agent'),
         )
 
     def test_the_agents_user_has_one_role(self) -> None:

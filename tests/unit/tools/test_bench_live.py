@@ -9,11 +9,10 @@ import tempfile
 import time
 
 import testtools
-from cryptography import x509
 
 from korora_nova.attester import server, socket_client
 from korora_nova.custody import answers
-from korora_tools.bench import arms, cli, pairs, pki, slow, spanlog
+from korora_tools.bench import arms, cli, pairs, slow, spanlog
 from korora_tools.bench.pairs import KORORA, STOCK, STOCK_TLS, Sample
 
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
@@ -231,28 +230,6 @@ class ArmsTest(testtools.TestCase):
         self.assertEqual(
             1764504000.0, arms._seconds('2025-11-30T12:00:00.000000')
         )
-
-
-class PkiTest(testtools.TestCase):
-    def test_a_peer_would_accept_it(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            place = pathlib.Path(folder)
-            authority = pki.Authority()
-            authority.install(place, 'h1', '10.77.0.11')
-            for role in ('server', 'client'):
-                leaf = x509.load_pem_x509_certificate(
-                    (place / f'{role}-cert.pem').read_bytes()
-                )
-                leaf.verify_directly_issued_by(authority.certificate)
-                names = leaf.extensions.get_extension_for_class(
-                    x509.SubjectAlternativeName
-                ).value
-                self.assertEqual(
-                    ['h1'], names.get_values_for_type(x509.DNSName)
-                )
-            # GnuTLS reads PKCS #3, and not X9.42
-            parameters = (place / 'dh-params.pem').read_text()
-            self.assertIn('-----BEGIN DH PARAMETERS-----', parameters)
 
 
 class CommandTest(testtools.TestCase):

@@ -82,6 +82,26 @@ class TestPki(testtools.TestCase):
         pki.prepare(self.lab, 'h1')
         self.assertEqual({'ca-cert.pem': b'x'}, tlsfiles.read(link))
 
+    def test_a_sites_own_for_streams(self) -> None:
+        """What the agent had there is there again afterwards."""
+        pki.prepare(self.lab, 'h1')
+        link = self.root / 'h1/etc/pki/qemu/korora'
+        files = {'ca-cert.pem': b'x', 'dh-params.pem': b'y'}
+        tlsfiles.install(link, files, os.getuid())
+        with pki.for_streams(self.lab, 'h1'):
+            found = {one.name: one.read_bytes() for one in link.iterdir()}
+            x509.load_pem_x509_certificate(
+                found['server-cert.pem']
+            ).verify_directly_issued_by(
+                x509.load_pem_x509_certificate(found['ca-cert.pem'])
+            )
+            self.assertEqual(b'y', found['dh-params.pem'])
+            key = link / 'client-key.pem'
+            self.assertEqual(0o600, stat.S_IMODE(key.stat().st_mode))
+        self.assertEqual(files, tlsfiles.read(link))
+        left = {one.name for one in link.parent.iterdir()}
+        self.assertEqual(set(), left & {'site', 'korora.new'})
+
     def test_stock_nova_has_its_own_default(self) -> None:
         etc = self.root / 'h1/etc/libvirt'
         etc.mkdir(parents=True)

@@ -13,15 +13,20 @@ import contextlib
 import datetime
 import pathlib
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
 from korora_tools import ui
-from korora_tools.bench import pairs, pki, slow
+from korora_tools.bench import pairs, slow
 from korora_tools.demo import world as w
-from korora_tools.lab import attestation, config, hostconfig, paths, processes
+from korora_tools.lab import (
+    attestation,
+    config,
+    hostconfig,
+    paths,
+    pki,
+    processes,
+)
 from korora_tools.prove import cloud
 
 HOSTS = ('h1', 'h2')
@@ -63,7 +68,6 @@ class Arms:
         self._secret = world.server_secret(server)
         self._passphrase = world.passphrase(server)
         self._originals: dict[pathlib.Path, str] = {}
-        self._authority = pki.Authority()
         self._life = contextlib.ExitStack()
         self._slow = [
             self._life.enter_context(
@@ -172,24 +176,11 @@ class Arms:
 
     @contextlib.contextmanager
     def _certificates(self) -> Iterator[None]:
-        """The site's PKI where QEMU looks for it, and nothing else there."""
-        with tempfile.TemporaryDirectory(dir=self._lab.tmp) as kept:
-            places = {
-                host: self._lab.host(host) / 'etc/pki/qemu' for host in HOSTS
-            }
-            for host, place in places.items():
-                if place.exists():
-                    shutil.copytree(place, pathlib.Path(kept) / host)
-                    _empty(place)
-                self._authority.install(place, host, paths.HOSTS[host])
-            try:
-                yield
-            finally:
-                for host, place in places.items():
-                    _empty(place)
-                    before = pathlib.Path(kept) / host
-                    if before.exists():
-                        shutil.copytree(before, place, dirs_exist_ok=True)
+        """QEMU finds certificates with the hosts' names, of a site's PKI."""
+        with contextlib.ExitStack() as stack:
+            for host in HOSTS:
+                stack.enter_context(pki.for_streams(self._lab, host))
+            yield
 
     # -- processes --------------------------------------------------------
 
@@ -243,8 +234,3 @@ class Arms:
 def _seconds(time_of_nova: str) -> float:
     found = datetime.datetime.fromisoformat(time_of_nova.split('.')[0])
     return found.replace(tzinfo=datetime.timezone.utc).timestamp()
-
-
-def _empty(directory: pathlib.Path) -> None:
-    for entry in directory.iterdir():
-        entry.unlink()

@@ -7,9 +7,11 @@ stream of a guest, for which agents get certificates of the service.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 from korora_tools import ui
 from korora_tools.lab import paths
@@ -25,6 +27,14 @@ _FILES = {
     'libvirt/clientcert.pem': 'HOST.pem',
     'libvirt/private/serverkey.pem': 'HOST-key.pem',
     'libvirt/private/clientkey.pem': 'HOST-key.pem',
+}
+#: Where QEMU looks, in the directory that libvirt tells it.
+_QEMU = {
+    'ca-cert.pem': 'ca.pem',
+    'server-cert.pem': 'HOST.pem',
+    'server-key.pem': 'HOST-key.pem',
+    'client-cert.pem': 'HOST.pem',
+    'client-key.pem': 'HOST-key.pem',
 }
 
 
@@ -85,17 +95,47 @@ def _directory(lab: paths.Lab) -> pathlib.Path:
 def prepare(lab: paths.Lab, host: str) -> None:
     """Write what libvirt and QEMU of a host find below its /etc/pki."""
     pki = lab.host(host) / 'etc/pki'
-    for place, name in _FILES.items():
-        target = pki / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_directory(lab) / name.replace('HOST', host), target)
-        target.chmod(0o600 if 'private' in place else 0o644)
+    _install(lab, host, _FILES, pki)
     # libvirtd starts before the agent, and not without this directory.
     link = pki / 'qemu/korora'
     if not link.is_symlink():
         first = link.with_name('korora.00000000')
         first.mkdir(parents=True, exist_ok=True)
         link.symlink_to(first.name)
+
+
+@contextlib.contextmanager
+def for_streams(lab: paths.Lab, host: str) -> Iterator[None]:
+    """QEMU finds these meanwhile, as where there is no Kororā."""
+    link = lab.host(host) / 'etc/pki/qemu/korora'
+    before = link.readlink()
+    site = link.with_name('site')
+    _install(lab, host, _QEMU, site)
+    group = link / 'dh-params.pem'
+    if group.exists():  # QEMU before 10.2 is slow without
+        shutil.copy(group, site)
+    _point(link, pathlib.Path(site.name))
+    try:
+        yield
+    finally:
+        _point(link, before)
+        shutil.rmtree(site)
+
+
+def _point(link: pathlib.Path, to: pathlib.Path) -> None:
+    new = link.with_name('korora.new')
+    new.symlink_to(to)
+    new.rename(link)
+
+
+def _install(
+    lab: paths.Lab, host: str, files: dict[str, str], directory: pathlib.Path
+) -> None:
+    for place, name in files.items():
+        target = directory / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_directory(lab) / name.replace('HOST', host), target)
+        target.chmod(0o600 if 'key.pem' in place else 0o644)
 
 
 def allowed() -> str:
