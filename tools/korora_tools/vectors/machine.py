@@ -101,9 +101,13 @@ def _tpm(tpm: Tpm, folder: pathlib.Path) -> Iterator[None]:
 def running_tpm(
     tpm: Tpm, state: pathlib.Path, socket: pathlib.Path
 ) -> Iterator[None]:
-    """A manufactured TPM, for one QEMU."""
+    """A manufactured TPM, for one QEMU.
+
+    It goes before all else on this machine: a kernel waits 750 ms for it.
+    """
     process = subprocess.Popen(
         [
+            *('nice', '-n', '-20'),
             'swtpm',
             'socket',
             *(['--tpm2'] if tpm.banks else []),
