@@ -38,6 +38,9 @@ key() {
 ATTRIBUTES='fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign'
 
 # evidence NAME: a quote of PCRs as they are read, then the lists
+#
+# Whatever program this uses is in the list by then, or the next one would
+# have programs that the first one has not.
 evidence() {
   say "evidence: $1"
   # What is listed then does not lead to the register.
@@ -48,6 +51,15 @@ evidence() {
   key
   to=$OUT/$1
   mkdir -p "$to"
+  uname -r >"$to/kernel"
+  cat /proc/cmdline >"$to/cmdline"
+  cat /proc/sys/kernel/random/boot_id >"$to/boot_id"
+  dpkg-query -W >"$to/packages"
+  systemctl list-units --failed --plain --no-legend >"$to/failed"
+  systemctl list-units --state=running --plain --no-legend >"$to/running"
+  virsh list --all >"$to/guests" 2>&1
+  cp $OUT/ak.tpm2b "$to"
+  pack "$to"
   for n in 1 2 3 4 5 6 7 8 9; do
     pcrs >"$to/pcrs"
     tpm2 quote -Q -c $OUT/ak.ctx -q "$NONCE" -g sha256 -m "$to/attest" \
@@ -56,24 +68,22 @@ evidence() {
     cmp -s "$to/pcrs" $OUT/after && break
     say 'PCRs moved, again'
   done
-  cp $OUT/ak.tpm2b "$to"
   cat $SEC/ima/binary_runtime_measurements >"$to/binary_runtime_measurements"
   cat $SEC/ima/ascii_runtime_measurements >"$to/ascii_runtime_measurements"
   cat $SEC/tpm0/binary_bios_measurements >"$to/binary_bios_measurements"
   for file in /run/log/systemd/tpm2-measure.log; do
     [ -e $file ] && cp $file "$to"
   done
-  uname -r >"$to/kernel"
-  cat /proc/cmdline >"$to/cmdline"
-  cat /proc/sys/kernel/random/boot_id >"$to/boot_id"
-  dpkg-query -W >"$to/packages"
-  systemctl list-units --failed --plain --no-legend >"$to/failed"
-  systemctl list-units --state=running --plain --no-legend >"$to/running"
-  virsh list --all >"$to/guests" 2>&1
-  wc -l "$to/ascii_runtime_measurements"
-  tar -C "$to" -cz . >$OUT/archive
+  pack "$to"
   printf 'KORORA-VECTOR%s %s\n' "$1" "$(stat -c %s $OUT/archive)" >&3
   cat $OUT/archive >&3
+}
+
+# pack DIR: the archive, and how much the list has by now
+pack() {
+  tar -C "$1" -cz . >$OUT/archive
+  stat -c %s $OUT/archive
+  wc -l $SEC/ima/ascii_runtime_measurements
 }
 
 # work: a package is upgraded, a guest with a vTPM is started
