@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from oslo_log import log as logging
@@ -35,11 +36,11 @@ from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
 
-_ATTEMPTS = 4
+_ATTEMPTS = 8
 #: Parts of an IMA list, each of ``evidence.MAX_IMA_LOG`` bytes.
 _MAX_PARTS = 256
 #: Refusals that say nothing about the request itself.
-_AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
+AGAIN = (errors.Reason.RETRY, errors.Reason.CHALLENGE_USED)
 #: Refusals of a challenge that came with an earlier answer.
 STALE = (
     errors.Reason.CHALLENGE_UNKNOWN,
@@ -258,17 +259,36 @@ class Attester:
         :param spare: the challenge of a report of a moment ago will do, too;
             a service of an older release asks for one of its own.
         """
-        for attempt in range(_ATTEMPTS):
+        first = [(after, spare)]
+        return self.repeated(
+            lambda: self._attempt(
+                body, kind, *(first.pop() if first else (None, False))
+            ),
+            STALE if after is not None or spare else (),
+        )
+
+    def repeated(
+        self, attempt: Callable[[], T], first: Collection[str] = ()
+    ) -> T:
+        """Run an attempt again that lost a race with other evidence.
+
+        Several hand-overs of a host attest at once, and the service takes
+        evidence in the order of the TPM's clock. Said again, a request is the
+        same request.
+
+        :param first: what else the first attempt may be refused for.
+        """
+        for number in range(_ATTEMPTS):
             try:
-                return self._attempt(body, kind, after, spare)
+                return attempt()
             except (errors.Retry, errors.EvidenceError) as exc:
-                again = exc.reason in _AGAIN or (
-                    (after is not None or spare) and exc.reason in STALE
+                again = exc.reason in AGAIN or (
+                    number == 0 and exc.reason in first
                 )
-                if not again or attempt + 1 == _ATTEMPTS:
+                if not again or number + 1 == _ATTEMPTS:
                     raise
-                after, spare = None, False
-                time.sleep(0.02 * (attempt + 1))
+                # Not all at the same time again
+                time.sleep(random.uniform(0.01, 0.03) * (number + 1))
         raise AssertionError('unreachable')
 
     def _attempt(

@@ -37,7 +37,12 @@ LOG = logging.getLogger(__name__)
 #: Keys received at once for sources that asked for it over the bus.
 PREPARED_AT_ONCE = 8
 
-_CONTINUITY = errors.Reason.IMA_CONTINUITY
+#: Refusals after which another challenge helps.
+_WITH_ANOTHER = (
+    *attest.AGAIN,
+    *attest.STALE,
+    errors.Reason.IMA_CONTINUITY,
+)
 
 #: Asks the agent of a host to wrap a key.
 Ask = Callable[[str, WrapRequest], Transfer]
@@ -252,11 +257,15 @@ class Destination:
         if spare is not None:
             try:
                 return self._offer(plan, spare, whole=False)
-            except (errors.EvidenceError, errors.Conflict) as exc:
-                if exc.reason not in (*attest.STALE, _CONTINUITY):
+            except errors.KororaError as exc:
+                if exc.reason not in _WITH_ANOTHER:
                     raise
-        return attester.continuing(
-            lambda whole: self._offer(plan, attester.challenge(), whole=whole)
+        return attester.repeated(
+            lambda: attester.continuing(
+                lambda whole: self._offer(
+                    plan, attester.challenge(), whole=whole
+                )
+            )
         )
 
     def _offer(

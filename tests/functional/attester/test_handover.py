@@ -14,6 +14,7 @@ from korora_nova.attester import attest, boot
 from korora_nova.attester.agent import Agent
 from korora_nova.custody import operations
 from korora_nova.custody.words import ChallengeClass
+from korora_nova.verifier import attest as service_attest
 from korora_nova.verifier import purposes
 from korora_nova.verifier.db import models
 from tests.support import hosts
@@ -100,6 +101,22 @@ class HandoverTest(hosts.HostsTestCase):
 
         client.challenge, client.evidence = new, say
         return asked
+
+    def test_overtaken_by_other_evidence(self) -> None:
+        """As where several servers come to a host at once."""
+        self.create(self.h1)
+        real = service_attest._check_overtaken
+        refusals = iter((True, True, True))
+
+        def check(row: Any, quote: Any) -> None:
+            if next(refusals, False):
+                raise errors.Retry()
+            real(row, quote)
+
+        with mock.patch.object(service_attest, '_check_overtaken', check):
+            self.migrate(self.h1, self.h2)
+        self.assertIsNone(next(refusals, None))
+        self.assertEqual('held', self.h2.state(self.instance))
 
     def test_asks_for_no_challenge_twice(self) -> None:
         self.create(self.h1)

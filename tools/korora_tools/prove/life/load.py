@@ -8,6 +8,7 @@ The guests are tiny and have nothing to boot; agents and TPMs are the lab's.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -88,24 +89,29 @@ class Load:
     def _one(self, number: int) -> None:
         world = w.World(self.lab, ui.say)
         home, other = TRUSTED[number % 2], TRUSTED[1 - number % 2]
+        server = ''
         try:
             made = world.create(
                 f'load-{number}', TINY, host=home, imageRef=self.image
             )
+            server = made['id']
             with self._lock:
-                self.ids.append(made['id'])
+                self.ids.append(server)
             if made['status'] != 'ACTIVE':
                 raise w.DemoError(f'{made["status"]}: {made.get("fault")}')
-            moved = world.migrate_by_api(made['id'], other, 300)
+            moved = world.migrate_by_api(server, other, 300)
             if moved.observed != 'migrated':
                 raise w.DemoError(f'{moved.observed} {moved.reason}')
-            world.act(made['id'], 'os-stop', 120)
-            world.delete(made['id'], 120)
+            world.act(server, 'os-stop', 120)
+            world.delete(server, 120)
             with self._lock:
                 self.migrations += 1
         except TROUBLES as exc:
             with self._lock:
                 self.wrong.append(f'{number}: {exc}'[:300])
+            if server:  # else its host is full for those that follow
+                with contextlib.suppress(*TROUBLES):
+                    world.delete(server, 120)
         with self._lock:
             self.done += 1
             if self.done == WARM:
