@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 
 from korora_tools import ui
@@ -29,6 +30,8 @@ _SECRET = """<secret ephemeral='no' private='no'>
   <usage type='vtpm'><name>{server}</name></usage>
 </secret>
 """
+#: Seconds after which an agent has looked at what a stopped guest left.
+_LOOKED = 15.0
 #: Seconds for a copied guest to show that its vTPM gives its word.
 _BOOT = 150.0
 
@@ -208,6 +211,7 @@ def _rolled_back(g: Ground) -> Seen:
         g.act('os-start')
         g.unseals()
         g.act('os-stop')
+        time.sleep(_LOOKED)
         changed = _content(state) != _content(kept)
         _copy(kept, state)
         seen = g.act('os-start')
