@@ -44,6 +44,7 @@ class FakeLibvirt:
         self.secrets: dict[str, tuple[str, bytes]] = {}
         self.domains: dict[str, str] = {}
         self.jobs: set[str] = set()
+        self.aborted: list[str] = []
         self.down = False
 
     def _reach(self) -> None:
@@ -65,6 +66,15 @@ class FakeLibvirt:
     def has_job(self, instance: str) -> bool:
         self._reach()
         return instance in self.jobs
+
+    def abort(self, instance: str) -> bool:
+        self._reach()
+        if instance not in self.jobs:
+            return False
+        self.jobs.discard(instance)
+        self.domains[instance] = libvirt_secret.RUNNING
+        self.aborted.append(instance)
+        return True
 
     def qemu(self) -> libvirt_secret.Qemu:
         self._reach()
