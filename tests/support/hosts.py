@@ -177,6 +177,7 @@ class Machine:
 
     def stop_agent(self) -> None:
         self.agent.server.stop()
+        self.agent.watches.stop()
         assert self.agent.bus is not None
         self.agent.bus.stop()
 
@@ -262,6 +263,7 @@ class Machine:
 
     def scrap(self) -> None:
         self.agent.server.stop()
+        self.agent.watches.stop()
         # the bus ends by itself: waiting for it is half a second per host
         assert self.agent.bus is not None
         threading.Thread(target=self.agent.bus.stop, daemon=True).start()

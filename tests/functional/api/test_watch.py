@@ -318,7 +318,7 @@ class TestCalls(WatchTestCase):
             self.watch(migration=OTHER)
 
 
-class TestMariaDb(WatchTestCase, base.MariaDbTestCase):
+class TestMariaDb(base.MariaDbTestCase, WatchTestCase):
     """Another worker attests: the one that waits sees it."""
 
     def test_destination_turns_bad(self):
