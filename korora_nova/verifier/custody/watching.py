@@ -21,7 +21,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody.watch import Watched
-from korora_nova.custody.words import MigrationState
+from korora_nova.custody.words import MigrationState, Statement
 from korora_nova.verifier import audit
 from korora_nova.verifier.custody import migrations, trusted
 from korora_nova.verifier.db import api, models
@@ -35,6 +35,8 @@ _R = errors.Reason
 LOOK = 0.5
 #: Seconds after which to ask again, for a request that finds no place.
 AGAIN = 1.0
+
+_GONE = (Statement.ENDED_HERE, Statement.STREAM_COMPLETED)
 
 
 def watch(
@@ -75,6 +77,9 @@ def look(service: Service, migration: str, heard: float) -> Watched:
     """
     with service.db.read() as session:
         known = migrations.get(session, migration)
+        if known.source_word in _GONE:
+            # Said by the source itself, or by who has given it up.
+            return Watched()
         found = _judge(service, session, known)
         aborted = known.status == MigrationState.ABORTED
     if found.is_silence and heard < patience(service):

@@ -139,6 +139,18 @@ class TestWatch(WatchTestCase):
         self.dest.attest_now()
         self.assert_lost(self.watch(), 'h2', 'ENFORCER_DRIFT')
 
+    def test_source_is_given_up(self):
+        """Its copy is dead: the guest had better arrive."""
+        self.admin.evict_host('h1', 'it dies')
+        self.assert_goes_on(self.watch())
+        self.assertEqual([], self.audited())
+
+    def test_operator_keeps_the_key_at_the_destination(self):
+        """He has decided who gets the guest; nothing to end is left."""
+        self.admin.resolve_migration(MIGRATION, 'destination', 'enough')
+        self.turns_bad(self.dest)
+        self.assert_goes_on(self.watch())
+
     def test_operator_keeps_the_key_at_the_source(self):
         waiting = self.waiting()
         self.admin.resolve_migration(MIGRATION, 'source', 'enough')
