@@ -163,8 +163,7 @@ class Watches:
         """Do what is due; the seconds until the next time, None for never."""
         record = self._host.vault.of_migration(watch.instance, watch.migration)
         if record is None or not _may_stream(record):
-            self._leave(watch)
-            return None
+            return self._leave(watch)
         if record.statement == Statement.KEPT and not self._has_job(record):
             return SELDOM
         return self._ask(watch) if watch.order is None else self._end(watch)
@@ -175,7 +174,7 @@ class Watches:
         except errors.Unavailable:
             return True
 
-    def _leave(self, watch: _Watch) -> None:
+    def _leave(self, watch: _Watch) -> float | None:
         """The hand-over is over; if its key stays, so does the guest.
 
         An operator may have decided so while it is streamed.
@@ -187,7 +186,8 @@ class Watches:
             and self._has_job(record)
         ):
             watch.order = watch.order or Watched(_R.MIGRATION_SPENT)
-            self._end(watch)
+            return self._end(watch)
+        return None
 
     def _ask(self, watch: _Watch) -> float:
         began = self._clock()

@@ -47,6 +47,12 @@ class WatchTestCase(test_custody.CustodyTestCase):
             self.assertTrue(looked.wait(10))
         return waiting
 
+    def answer(self, waiting):
+        try:
+            return waiting.result(10)
+        except concurrent.futures.TimeoutError:
+            self.fail('the stream goes on')
+
     def assert_lost(self, answer, host='h2', *reasons):
         self.assertEqual((LOST, host), (answer['reason'], answer['host']))
         if reasons:
@@ -81,14 +87,14 @@ class TestWatch(WatchTestCase):
         waiting = self.waiting()
         self.turns_bad(self.dest)
         known = time.monotonic()
-        self.assert_lost(waiting.result(10), 'h2', 'IMA_UNKNOWN_FILE')
+        self.assert_lost(self.answer(waiting), 'h2', 'IMA_UNKNOWN_FILE')
         self.assertLess(time.monotonic() - known, SOON)
 
     def test_source_turns_bad(self):
         """T13: the guest stays where it is, on a bad host."""
         waiting = self.waiting()
         self.turns_bad(self.source)
-        self.assert_lost(waiting.result(10), 'h1', 'IMA_UNKNOWN_FILE')
+        self.assert_lost(self.answer(waiting), 'h1', 'IMA_UNKNOWN_FILE')
 
     def test_it_is_noted_once(self):
         self.turns_bad(self.dest)
@@ -109,7 +115,7 @@ class TestWatch(WatchTestCase):
         ):
             waiting = self.waiting()
             decide()
-            self.assert_lost(waiting.result(10))
+            self.assert_lost(self.answer(waiting))
 
     def test_another_tpm(self):
         self.admin.delete_host('h2', force=True)
@@ -154,7 +160,7 @@ class TestWatch(WatchTestCase):
     def test_operator_keeps_the_key_at_the_source(self):
         waiting = self.waiting()
         self.admin.resolve_migration(MIGRATION, 'source', 'enough')
-        self.assertEqual('MIGRATION_SPENT', waiting.result(10)['reason'])
+        self.assertEqual('MIGRATION_SPENT', self.answer(waiting)['reason'])
         self.assertEqual([], self.audited())
 
     def test_before_the_stream(self):
@@ -191,7 +197,7 @@ class TestSilence(WatchTestCase):
         self.assert_goes_on(self.watch(heard=91))
         self.assertFalse(waiting.done())
         self.turns_bad(self.dest)
-        self.assert_lost(waiting.result(10))
+        self.assert_lost(self.answer(waiting))
 
     def test_heard_grows_while_it_waits(self):
         self.expire()
@@ -219,7 +225,7 @@ class TestSilence(WatchTestCase):
             raise errors.Unavailable('DATABASE_UNAVAILABLE')
 
         database.read = read
-        exc = self.assertRaises(errors.Unavailable, waiting.result, 10)
+        exc = self.assertRaises(errors.Unavailable, self.answer, waiting)
         self.assertEqual('DATABASE_UNAVAILABLE', exc.reason)
         del database.read
         self.assert_goes_on(self.watch())
@@ -286,7 +292,7 @@ class TestPlaces(WatchTestCase):
         self.assertEqual(1.0, answer['retry_after'])
         self.turns_bad(self.dest)
         self.assert_lost(self.watch(wait=20))
-        self.assert_lost(waiting.result(10))
+        self.assert_lost(self.answer(waiting))
 
     def test_the_place_is_free_again(self):
         for _ in range(2):
@@ -336,7 +342,7 @@ class TestMariaDb(base.MariaDbTestCase, WatchTestCase):
     def test_destination_turns_bad(self):
         waiting = self.waiting()
         self.turns_bad(self.dest)
-        self.assert_lost(waiting.result(10))
+        self.assert_lost(self.answer(waiting))
         self.assertEqual(1, len(self.audited()))
 
     def test_nothing_of_the_database_is_kept(self):
@@ -350,4 +356,4 @@ class TestMariaDb(base.MariaDbTestCase, WatchTestCase):
         self.assertEqual(0, held)
         self.dest.attest_now()
         self.turns_bad(self.dest)
-        waiting.result(10)
+        self.answer(waiting)
