@@ -349,6 +349,7 @@ def watch_migration(call: Call) -> Answer:
         call.path['id'],
         wait=min(float(query.get('wait', 0)), MAX_WAIT),
         heard=float(query.get('heard', 0)),
+        threads=bool(call.request.environ.get('wsgi.multithread')),
     )
 
 

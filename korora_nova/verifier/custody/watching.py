@@ -13,8 +13,8 @@ anew each time, in a transaction of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
 
 from oslo_log import log as logging
 from sqlalchemy import orm
@@ -45,18 +45,20 @@ def watch(
     *,
     wait: float,
     heard: float,
-    sleep: Callable[[float], None] = time.sleep,
+    threads: bool,
 ) -> Watched:
     """Whether a stream may go on; waits while it may.
 
     :param wait: seconds, at most.
     :param heard: seconds for which the source has reached the service
         without a break.
+    :param threads: whether this process serves others while it waits.
     :raises NotFound: MIGRATION_UNKNOWN.
     :raises Unavailable: DATABASE_UNAVAILABLE.
     """
     began = time.monotonic()
-    with service.waits.place() as admitted:
+    with contextlib.ExitStack() as stack:
+        admitted = threads and stack.enter_context(service.waits.place())
         while True:
             waited = time.monotonic() - began
             found = look(service, migration, heard + waited)
@@ -67,7 +69,7 @@ def watch(
                 return Watched(retry_after=AGAIN)
             if waited >= wait:
                 return found
-            sleep(min(LOOK, wait - waited))
+            time.sleep(min(LOOK, wait - waited))
 
 
 def look(service: Service, migration: str, heard: float) -> Watched:

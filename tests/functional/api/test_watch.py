@@ -294,6 +294,14 @@ class TestPlaces(WatchTestCase):
         self.assert_lost(self.watch(wait=20))
         self.assert_lost(self.answer(waiting))
 
+    def test_worker_with_one_thread(self):
+        """Nobody else would be served meanwhile."""
+        path = f'/v1/migrations/{MIGRATION}/watch?wait=20'
+        began = time.monotonic()
+        answer = self.korora.request('GET', path, roles='attester')
+        self.assertLess(time.monotonic() - began, SOON)
+        self.assertEqual(1.0, answer.json['retry_after'])
+
     def test_the_place_is_free_again(self):
         for _ in range(2):
             self.assertEqual(0, self.watch(wait=0.1)['retry_after'])

@@ -8,6 +8,7 @@ import json
 import time
 
 from korora_nova import errors
+from korora_tools import ui
 from korora_tools.demo.stage import SETTLE
 from korora_tools.lab import client, database, net
 from korora_tools.prove.attack.ground import (
@@ -102,18 +103,33 @@ def in_mid_stream(g: Ground) -> Seen:
             g.attest(dest)
             ended = until(lambda: _is_over(g, record), _ABORT)
     seen = _arrived(g, g.ended() if ended else 'it goes on', dest)
-    took = (
-        round(gone.value - known.value, 2)
-        if gone.value is not None and known.value is not None
-        else None
-    )
-    if not (g.stock or seen.succeeded):
+    took = _between(known, gone)
+    if not (g.stock or seen.succeeded) and _lost_trust(g):
         g.figures['in_flight_abort_s'] = took
     g.cure(dest)
     return Seen(
         seen.succeeded,
         f'{seen.evidence}; the stream was over {took} s after the change',
     )
+
+
+def _between(known: First, gone: First) -> float | None:
+    """Seconds, if both were; a stream that broke before tells nothing."""
+    if known.value is None or gone.value is None:
+        return None
+    if gone.value < known.value:
+        raise ui.Problem('the stream ended before the host was bad')
+    return round(gone.value - known.value, 2)
+
+
+def _lost_trust(g: Ground) -> bool:
+    """Whether the service says that this is why the last stream ended."""
+    newest = next(
+        one
+        for one in g.world.attestation('/v1/migrations')['migrations']
+        if one['instance'] == g.server
+    )
+    return errors.Reason.TRUST_LOST_IN_FLIGHT in newest['taint']
 
 
 def _turned_bad(g: Ground, host: str) -> float | None:
