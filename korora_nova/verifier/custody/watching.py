@@ -35,6 +35,8 @@ _R = errors.Reason
 LOOK = 0.5
 #: Seconds after which to ask again, for a request that finds no place.
 AGAIN = 1.0
+#: The same once there is nothing to end.
+SELDOM = 10.0
 
 _GONE = (Statement.ENDED_HERE, Statement.STREAM_COMPLETED)
 
@@ -65,6 +67,8 @@ def watch(
             if found.ends:
                 _note(service, migration, found)
                 return found
+            if found.retry_after:
+                return found
             if not admitted and wait:
                 return Watched(retry_after=AGAIN)
             if waited >= wait:
@@ -81,7 +85,7 @@ def look(service: Service, migration: str, heard: float) -> Watched:
         known = migrations.get(session, migration)
         if known.source_word in _GONE:
             # Said by the source itself, or by who has given it up.
-            return Watched()
+            return Watched(retry_after=SELDOM)
         found = _judge(service, session, known)
         aborted = known.status == MigrationState.ABORTED
     if found.is_silence and heard < patience(service):

@@ -147,8 +147,11 @@ class TestWatch(WatchTestCase):
 
     def test_source_is_given_up(self):
         """Its copy is dead: the guest had better arrive."""
+        waiting = self.waiting()
         self.admin.evict_host('h1', 'it dies')
-        self.assert_goes_on(self.watch())
+        answer = self.answer(waiting)
+        self.assert_goes_on(answer)
+        self.assertEqual(watching.SELDOM, answer['retry_after'])
         self.assertEqual([], self.audited())
 
     def test_operator_keeps_the_key_at_the_destination(self):
