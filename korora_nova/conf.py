@@ -399,6 +399,16 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'renew it when half of that is left, and stream no more when ten '
         'minutes are left.',
     ),
+    cfg.IntOpt(
+        'waiting_requests',
+        default=2,
+        min=0,
+        max=1024,
+        help='How many requests of each worker process may wait at a time '
+        'for news of a stream under way. Each keeps a thread for up to half a '
+        'minute: take half of the threads that a worker has, at most. Who '
+        'finds no place is answered at once, and asks again each second.',
+    ),
     _spans_opt(),
 ]
 

@@ -434,6 +434,12 @@ class Reason:
     MIGRATION_SPENT = Id(
         'Conflict', 'The migration has already been decided or used.'
     )
+    TRUST_LOST_IN_FLIGHT = Id(
+        'Untrusted',
+        'The live migration was ended, and the server runs on where it was: '
+        'one of its two hosts was not trusted any more while the memory was '
+        'streamed. openstack attestation migration show says why.',
+    )
     NOT_SEALED = Id(
         'Conflict',
         'The destination has not said yet that it has the key sealed.',

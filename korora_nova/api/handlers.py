@@ -15,6 +15,7 @@ from korora_nova.api import body, schemas
 from korora_nova.api.call import Answer, Call, json_response
 from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
+from korora_nova.custody.watch import MAX_WAIT
 from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
 from korora_nova.verifier import (
     attest,
@@ -39,6 +40,7 @@ from korora_nova.verifier.custody import (
     present,
     resolving,
     servers,
+    watching,
 )
 from korora_nova.verifier.custody.plans import Order
 
@@ -337,6 +339,18 @@ def list_migrations(call: Call) -> Answer:
 def show_migration(call: Call) -> Answer:
     """GET /v1/migrations/{id}"""
     return migrations.show(call.service, call.path['id'])
+
+
+def watch_migration(call: Call) -> Answer:
+    """GET /v1/migrations/{id}/watch"""
+    query = messages.validate(call.query('wait', 'heard'), schemas.WATCH)
+    return watching.watch(
+        call.service,
+        call.path['id'],
+        wait=min(float(query.get('wait', 0)), MAX_WAIT),
+        heard=float(query.get('heard', 0)),
+        threads=bool(call.request.environ.get('wsgi.multithread')),
+    )
 
 
 def resolve_migration(call: Call) -> Answer:

@@ -91,6 +91,9 @@ ROUTES: dict[str, dict[str, Route]] = {
     '/v1/migrations/{id}': {
         'GET': Route(handlers.show_migration, 'migrations:show')
     },
+    '/v1/migrations/{id}/watch': {
+        'GET': Route(handlers.watch_migration, 'migrations:watch')
+    },
     '/v1/migrations/{id}/resolve': {
         'POST': Route(handlers.resolve_migration, 'migrations:resolve')
     },

@@ -159,6 +159,11 @@ RULES = [
         'Show one hand-over and its receipt.',
     ),
     _rule(
+        'migrations:watch',
+        ATTESTER,
+        'Ask whether a stream under way may go on, and wait while it may.',
+    ),
+    _rule(
         'migrations:resolve',
         ADMIN,
         'Decide a hand-over that is open, pending or disputed.',

@@ -141,6 +141,16 @@ RESOLVE = schemas.closed(
     optional=('dry_run',),
 )
 
+_SECONDS: schemas.Schema = {
+    'type': 'string',
+    'pattern': r'^[0-9]{1,9}(\.[0-9]{1,3})?' + schemas.END,
+}
+
+#: Parameters of a request about a stream under way.
+WATCH = schemas.closed(
+    {'wait': _SECONDS, 'heard': _SECONDS}, optional=('wait', 'heard')
+)
+
 EVICT = schemas.closed(
     {
         'reason': _REASON,

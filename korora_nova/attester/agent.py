@@ -36,6 +36,7 @@ from korora_nova.attester.stops import Stops
 from korora_nova.attester.streams import Streams
 from korora_nova.attester.trust import TrustedKeys
 from korora_nova.attester.vault import Record, Vault
+from korora_nova.attester.watch import Watches
 from korora_nova.custody import answers
 from korora_nova.custody import operations as ops
 from korora_nova.custody.exchange import Heard
@@ -125,6 +126,8 @@ class Agent:
         self.settler.afterwards.append(self.rest.reseal)
         self.stops = Stops(parts, options.vtpm_state_check, Accepted(state))
         self.starts = Starts(self.rest, self.statements, self.stops)
+        self.watches = Watches(parts)
+        self.settler.afterwards.append(self.watches.take_up)
         self.bus = _bus(conf, handover, self.host)
         self.source = Source(
             parts,
@@ -133,6 +136,7 @@ class Agent:
             self.settler.kick,
             self.bus.prepare if self.bus is not None else _no_bus,
             self.streams,
+            self.watches.begin,
         )
         self.destination = Destination(
             parts,
@@ -166,6 +170,7 @@ class Agent:
         self.attestation.start(HEARING)
         self.settler.start()
         self.stops.start()
+        self.watches.start()
         if self.bus is not None:
             self.bus.start(
                 Endpoint(self.source.wrap, self.destination.prepare)
@@ -176,6 +181,7 @@ class Agent:
         self.attestation.stop()
         self.settler.stop()
         self.stops.stop()
+        self.watches.stop()
         if self.bus is not None:
             self.bus.stop()
 
@@ -201,6 +207,7 @@ class Agent:
             'stays': self.stays,
             'activated': self.told,
             'no_domain': self.told,
+            'ended': self.ended,
             'forget': self.forget,
         }
 
@@ -382,6 +389,9 @@ class Agent:
     def stays(self, request: ops.Stays) -> answers.Noted:
         """A cold migration from here failed."""
         return self.statements.stays(request.instance, request.migration)
+
+    def ended(self, request: ops.Ended) -> answers.Ended:
+        return self.watches.why(request.migration)
 
     def forget(self, request: ops.Forget) -> answers.Noted:
         return self.statements.forget(request.instance, request.wait or 0.0)

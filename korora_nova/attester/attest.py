@@ -84,6 +84,10 @@ class Client(Protocol):
 
     def get_migration(self, migration: str) -> Json: ...
 
+    def watch_migration(
+        self, migration: str, *, wait: float = 0.0, heard: float = 0.0
+    ) -> Json: ...
+
     def get_server(self, instance: str) -> Json: ...
 
 

@@ -50,6 +50,8 @@ _MOVES = (
     libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
     libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
 )
+# Of a domain that is gone, or whose job is over meanwhile
+_OVER = (*_NOT_TOLD, libvirt.VIR_ERR_NO_DOMAIN)
 
 
 class Qemu(NamedTuple):
@@ -77,6 +79,13 @@ class Hypervisor(Protocol):
 
     def has_job(self, instance: str) -> bool:
         """Whether a migration job moves its domain now, from here or to it."""
+
+    def abort(self, instance: str) -> bool:
+        """End the job that moves its domain from here; False: there is none.
+
+        A guest that has arrived is not touched: libvirt refuses then, or it
+        does nothing.
+        """
 
     def qemu(self) -> Qemu:
         """Who reads the files of streams."""
@@ -132,6 +141,19 @@ class Libvirt:
                 if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return False
                 raise
+
+    def abort(self, instance: str) -> bool:
+        with self._connected() as connection:
+            try:
+                domain = connection.lookupByUUIDString(instance)
+                if not _leaves(domain):
+                    return False
+                domain.abortJob()
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() not in _OVER:
+                    raise
+                return False
+        return True
 
     def qemu(self) -> Qemu:
         with self._connected() as connection:
@@ -204,10 +226,20 @@ def _moves(domain: Any) -> bool:
         if exc.get_error_code() not in _NOT_TOLD:
             raise
         return bool(domain.isActive())
+    return job['type'] in _JOBS and _operation(job) in _MOVES
+
+
+def _leaves(domain: Any) -> bool:
+    """Whether a job of this host's moves a domain away."""
+    job = domain.jobStats()
     return job['type'] in _JOBS and (
-        job.get(
-            libvirt.VIR_DOMAIN_JOB_OPERATION,
-            libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN,
-        )
-        in _MOVES
+        _operation(job) == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
     )
+
+
+def _operation(job: Any) -> int:
+    operation: int = job.get(
+        libvirt.VIR_DOMAIN_JOB_OPERATION,
+        libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN,
+    )
+    return operation

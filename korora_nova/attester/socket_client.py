@@ -198,6 +198,10 @@ class AgentClient:
             operations.NoDomain(instance, migration), answers.Noted
         )
 
+    def ended(self, instance: str, migration: str) -> answers.Ended:
+        """Why the agent was told to end the stream from here."""
+        return self._run(operations.Ended(instance, migration), answers.Ended)
+
     # The socket
 
     def _run(self, request: operations.Request, answer: type[_A]) -> _A:

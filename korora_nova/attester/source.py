@@ -149,6 +149,7 @@ class Source:
         kick: Callable[[str], None],
         ask: AskDest,
         streams: Streams,
+        watch: Callable[[Record], None],
     ) -> None:
         self._host = host
         self._announcements = announcements
@@ -156,6 +157,7 @@ class Source:
         self._kick = kick
         self._ask_dest = ask
         self._streams = streams
+        self._watch = watch
         self._answers: collections.OrderedDict[str, Answered[Permitted]] = (
             collections.OrderedDict()
         )
@@ -410,9 +412,11 @@ class Source:
                 )
             start = self._ask_start(record, permit)
             host.journal.add(start)
-            host.vault.replace(
+            record = host.vault.replace(
                 record, record.moved(VaultState.MOVING).resting_on(start)
             )
+        if not record.is_cold:
+            self._watch(record)
         self._answers.pop(migration, None)
         self._last.note(
             'source', migration, time.monotonic() - begun, count.total()

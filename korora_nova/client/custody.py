@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from urllib import parse as urls
 
-from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
+from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, parse, path
+
+#: Seconds for an answer, besides those that the service may wait.
+WATCH_TIMEOUT = 10.0
 
 
 class CustodyCalls(Calls):
@@ -109,6 +112,25 @@ class CustodyCalls(Calls):
 
     def get_migration(self, migration: str) -> Answer:
         return self._get(path('migrations', migration))
+
+    def watch_migration(
+        self, migration: str, *, wait: float = 0.0, heard: float = 0.0
+    ) -> Answer:
+        """Whether a stream under way may go on.
+
+        :param wait: seconds for which the service may keep the request,
+            while it may.
+        :param heard: seconds for which the service was reached, without a
+            break.
+        """
+        query = urls.urlencode({'wait': f'{wait:.1f}', 'heard': int(heard)})
+        return parse(
+            self._request(
+                'GET',
+                path('migrations', migration, 'watch') + '?' + query,
+                timeout=wait + WATCH_TIMEOUT,
+            )
+        )
 
     def resolve_migration(
         self, migration: str, keep: str, reason: str, *, dry_run: bool = False

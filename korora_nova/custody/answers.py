@@ -178,6 +178,22 @@ class Started(Fields):
 
 
 @dataclasses.dataclass(frozen=True)
+class Ended(Fields):
+    """Why the agent was told to end a stream.
+
+    :param reason: reason id; '' if it was not.
+    :param host: the end that is the cause; '' if neither is.
+    :param reasons: why that host is not trusted, reason ids.
+    """
+
+    PROPERTIES = {'reason': _TEXT, 'host': _TEXT, 'reasons': _TEXTS}
+
+    reason: str
+    host: str
+    reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Noted(Fields):
     """A statement's fate.
 

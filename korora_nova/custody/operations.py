@@ -20,6 +20,7 @@ Close                   Done                  the end of a start
 Announce, Start         Done, Started         the source of a migration
 CheckAddress, Receive   Done, Received        its destination
 Prepare                 Done                  the source of a cold migration
+Ended                   Ended                 the source, if a stream failed
 StreamCompleted,        Noted                 hooks that tell what happened
 NeverStarted, Stays,
 Activated, NoDomain,
@@ -363,6 +364,13 @@ class NoDomain(Statement):
 
 
 @dataclasses.dataclass(frozen=True)
+class Ended(OfMigration):
+    """Whether this host's agent was told to end the stream, and why."""
+
+    OP = 'ended'
+
+
+@dataclasses.dataclass(frozen=True)
 class Forget(OfServer):
     """The server was deleted.
 
@@ -399,6 +407,7 @@ REQUESTS: dict[str, type[Request]] = {
         Stays,
         Activated,
         NoDomain,
+        Ended,
         Forget,
     )
 }

@@ -55,6 +55,10 @@ class Nova(retries.Nova, moves.Nova, Protocol):
 
     def is_name(self, text: str) -> bool: ...
 
+    def report_ended(
+        self, context: Any, instance: Any, exc: Exception
+    ) -> None: ...
+
 
 class Host:
     """Puts the parts together, and examines the host when Nova starts.
@@ -130,6 +134,7 @@ class Host:
             nova.is_name,
             uri,
             hypervisor.names_disks,
+            nova.report_ended,
         )
         self.incoming = Incoming(
             self.gate,

@@ -7,13 +7,22 @@ host: good for finding things, not for trust.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import nova.conf
 from nova import context as nova_context
 from nova import exception, objects
 from nova.compute import instance_actions, rpcapi, task_states, vm_states
 from nova.compute import utils as compute_utils
 from nova.virt.libvirt import utils as libvirt_utils
+from oslo_log import log as logging
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+#: The event in a live migration's action.
+ENDED = 'compute_korora_trust_lost'
 
 
 def is_name(text: str) -> bool:
@@ -66,6 +75,27 @@ def add_fault(instance: Any, exc: Exception) -> None:
     compute_utils.add_instance_fault_from_exc(
         nova_context.get_admin_context(), instance, exc
     )
+
+
+def report_ended(context: Any, instance: Any, exc: Exception) -> None:
+    """Show a user, and in the server's action, why a stream was ended.
+
+    Nova itself records neither of a live migration that it rolls back.
+    """
+    try:
+        with (
+            contextlib.suppress(type(exc)),
+            compute_utils.EventReporter(
+                context, ENDED, CONF.host, instance.uuid
+            ),
+        ):
+            raise exc
+    except Exception:  # noqa: BLE001 boundary: the rollback comes first
+        LOG.exception('The action has no event of it', instance=instance)
+    try:
+        add_fault(instance, exc)
+    except Exception:  # noqa: BLE001 boundary: likewise
+        LOG.exception('The server has no fault of it', instance=instance)
 
 
 def set_error(instance: Any) -> None:

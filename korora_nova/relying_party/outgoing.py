@@ -18,7 +18,12 @@ from oslo_log import log as logging
 
 from korora_nova import errors, spans
 from korora_nova.relying_party import channel, facts, refusal
-from korora_nova.relying_party.gate import SOURCE_CHECK, YOUNG, Gate
+from korora_nova.relying_party.gate import (
+    QUICK,
+    SOURCE_CHECK,
+    YOUNG,
+    Gate,
+)
 from korora_nova.relying_party.onboarding import Onboarding
 from korora_nova.relying_party.servers import Servers, tell
 from korora_nova.relying_party.stream import Recovery
@@ -55,6 +60,7 @@ class Outgoing:
     :param uri: what Nova connects to for a host's name or address.
     :param names_disks: whether QEMU here compares the name of who gets a
         copied disk.
+    :param report: shows users why a live migration was ended; never fails.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Outgoing:
         is_name: Callable[[str], bool],
         uri: Callable[[str], str],
         names_disks: Callable[[], bool],
+        report: Callable[[Any, Any, Exception], None],
     ) -> None:
         self._gate = gate
         self._servers = servers
@@ -74,6 +81,7 @@ class Outgoing:
         self._is_name = is_name
         self._uri = uri
         self._names_disks = names_disks
+        self._report = report
         #: Under way, by server.
         self._streams: dict[str, Stream] = {}
         #: Whether this thread watches one of them.
@@ -157,7 +165,7 @@ class Outgoing:
         if stream is None:
             stock(context, instance, dest, post_method, recover_method, *rest)
             return
-        recovery = Recovery(recover_method)
+        recovery = Recovery(recover_method, self._explain)
         with self._under_way(instance, stream):
             try:
                 stock(context, instance, dest, post_method, recovery, *rest)
@@ -171,6 +179,32 @@ class Outgoing:
                     exc,
                     instance=instance,
                 )
+
+    def _explain(
+        self, context: Any, instance: Any, *rest: Any, **kw: Any
+    ) -> None:
+        """Say to whom it concerns if the agent has ended the stream."""
+        stream = self._streams.get(instance.uuid)
+        if stream is None:
+            return
+        try:
+            ended = self._gate.agent(QUICK).ended(
+                instance.uuid, stream.migration
+            )
+        except errors.KororaError as exc:
+            # One that is dead, or older, has ended nothing.
+            LOG.debug('Not known why: %s', exc, instance=instance)
+            return
+        if ended.reason:
+            error = errors.Untrusted(
+                ended.reason,
+                details={
+                    'host': ended.host,
+                    'reasons': ' '.join(ended.reasons),
+                },
+            )
+            refusal.log(error, 'let the live migration go on', instance)
+            self._report(context, instance, refusal.plain(error, instance))
 
     @contextlib.contextmanager
     def _under_way(self, instance: Any, stream: Stream) -> Iterator[None]:

@@ -7,6 +7,7 @@ between is the one place that sees them all without patching Nova.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from korora_nova import errors
@@ -71,13 +72,18 @@ class StreamDomain:
 
 
 class Recovery:
-    """Nova's recover method, and whether it came back."""
+    """Nova's recover method, and whether it came back.
 
-    def __init__(self, recover: Any) -> None:
+    :param before: called with the same arguments; must not raise.
+    """
+
+    def __init__(self, recover: Any, before: Callable[..., None]) -> None:
         self._recover = recover
+        self._before = before
         self.returned = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._before(*args, **kwargs)
         answer = self._recover(*args, **kwargs)
         self.returned = True
         return answer

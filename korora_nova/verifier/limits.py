@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much one host may keep a worker busy with."""
+"""What may keep a worker busy, and how much of it."""
 
 from __future__ import annotations
 
@@ -40,3 +40,25 @@ class Uploads:
                 self._open[host] -= 1
                 if not self._open[host]:
                     del self._open[host]
+
+
+class Waits:
+    """Requests that wait for news, each of which keeps a thread.
+
+    :param most: at a time, in this process.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most) if most else None
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[bool]:
+        """Whether one more may wait while the block runs."""
+        admitted = self._free is not None and self._free.acquire(
+            blocking=False
+        )
+        try:
+            yield admitted
+        finally:
+            if self._free is not None and admitted:
+                self._free.release()

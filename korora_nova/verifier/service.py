@@ -68,7 +68,7 @@ class Service:
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
     :param memos: entries of measurement lists that hosts share.
-    :param uploads: large requests under way.
+    :param uploads: large requests under way; ``waits`` those that wait.
     """
 
     db: api.Database
@@ -87,6 +87,9 @@ class Service:
     )
     memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
     uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
+    waits: limits.Waits = dataclasses.field(
+        default_factory=lambda: limits.Waits(0)
+    )
 
     @property
     def ring(self) -> keys.KeyRing:
@@ -178,4 +181,5 @@ def from_conf(
         anchor=anchor or loading.load(conf),
         started=clock(),
         clock=clock,
+        waits=limits.Waits(conf[options.VERIFIER].waiting_requests),
     )

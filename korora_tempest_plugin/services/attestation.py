@@ -153,6 +153,9 @@ class AttestationClient(rest_client.RestClient):
     def show_migration(self, migration: str) -> Body:
         return self._call('GET', _path('migrations', migration))
 
+    def watch_migration(self, migration: str) -> Body:
+        return self._call('GET', _path('migrations', migration, 'watch'))
+
     def resolve_migration(self, migration: str, **body: Any) -> Body:
         """:param keep: 'source' or 'destination'; ``reason``: why."""
         return self._call(

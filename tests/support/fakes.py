@@ -24,6 +24,7 @@ QUESTIONS = (
     'check_address',
     'enforces',
     'launch',
+    'ended',
 )
 
 
@@ -114,6 +115,7 @@ class FakeAgent(socket_client.AgentClient):
     :ivar alive: a dead agent answers nothing.
     :ivar address: [attester] address, or its default.
     :ivar certificate: the name that the service signed; '' for none.
+    :ivar endings: migrations whose stream it has ended, and why.
     :ivar enforcer: what the driver said of itself, and what hinders it.
     """
 
@@ -131,6 +133,7 @@ class FakeAgent(socket_client.AgentClient):
         self.announced: set[str] = set()
         self.opened: set[str] = set()
         self.launched: list[str] = []
+        self.endings: dict[str, tuple[str, ...]] = {}
         self.define: Callable[[str, str, bytes], None] = (
             lambda instance, secret_uuid, value: None
         )
@@ -372,6 +375,14 @@ class FakeAgent(socket_client.AgentClient):
     def _no_domain(self, instance: str, migration: str) -> dict[str, Any]:
         self.cloud.decide(migration, 'aborted')
         return {'queued': True, 'receipt': None, 'outcome': None}
+
+    def _ended(self, instance: str, migration: str) -> dict[str, Any]:
+        reasons = self.endings.get(migration, ())
+        return {
+            'reason': R.TRUST_LOST_IN_FLIGHT if reasons else '',
+            'host': self.cloud.moves[migration].dest if reasons else '',
+            'reasons': list(reasons),
+        }
 
     def _forget(
         self, instance: str, wait: float | None = None

@@ -44,6 +44,7 @@ class FakeLibvirt:
         self.secrets: dict[str, tuple[str, bytes]] = {}
         self.domains: dict[str, str] = {}
         self.jobs: set[str] = set()
+        self.aborted: list[str] = []
         self.down = False
 
     def _reach(self) -> None:
@@ -65,6 +66,15 @@ class FakeLibvirt:
     def has_job(self, instance: str) -> bool:
         self._reach()
         return instance in self.jobs
+
+    def abort(self, instance: str) -> bool:
+        self._reach()
+        if instance not in self.jobs:
+            return False
+        self.jobs.discard(instance)
+        self.domains[instance] = libvirt_secret.RUNNING
+        self.aborted.append(instance)
+        return True
 
     def qemu(self) -> libvirt_secret.Qemu:
         self._reach()
@@ -167,6 +177,7 @@ class Machine:
 
     def stop_agent(self) -> None:
         self.agent.server.stop()
+        self.agent.watches.stop()
         assert self.agent.bus is not None
         self.agent.bus.stop()
 
@@ -252,6 +263,7 @@ class Machine:
 
     def scrap(self) -> None:
         self.agent.server.stop()
+        self.agent.watches.stop()
         # the bus ends by itself: waiting for it is half a second per host
         assert self.agent.bus is not None
         threading.Thread(target=self.agent.bus.stop, daemon=True).start()

@@ -146,6 +146,7 @@ class WsgiTransport(requests.adapters.BaseAdapter):
             headers=dict(request.headers),
             body=body.encode() if isinstance(body, str) else body,
         )
+        wsgi.environ['wsgi.multithread'] = True
         answer = wsgi.get_response(self.application)
         response = requests.Response()
         response.status_code = answer.status_code

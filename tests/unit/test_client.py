@@ -205,6 +205,13 @@ class TestClient(testtools.TestCase):
         self.answer(304)
         self.assertIsNone(self.client.results(etag='"3-x"'))
 
+    def test_a_request_that_waits_has_more_time(self):
+        self.answer(200, json={'reason': ''})
+        self.client.watch_migration('m', wait=20.0, heard=61.7)
+        request = self.mock.last_request
+        self.assertEqual({'wait': ['20.0'], 'heard': ['61']}, request.qs)
+        self.assertEqual(30.0, request.timeout)
+
     def test_policies(self):
         self.answer(200, json={'policies': [{'name': 'p'}]})
         self.assertEqual([{'name': 'p'}], self.client.list_policies())

@@ -30,14 +30,14 @@ from korora_nova.rats.evidence import qualify
 from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
-from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, certificates, enforcement, results
+from korora_nova.verifier import audit, certificates, enforcement
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
     documents,
     ledger,
     migrations,
+    trusted,
 )
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import MAX_SKEW, Service
@@ -415,7 +415,7 @@ def _check_send(
                 'what its destination asked for.',
                 details={'field': field},
             )
-    _check_destination(service, session, asked)
+    trusted.check_destination(service, session, asked)
     if asked.kind == Move.LIVE:
         certificates.recheck(service, session, asked)
     _check_age(service, attested.issued)
@@ -423,32 +423,6 @@ def _check_send(
     held = rules.holds(row, attested.host)
     rules.check_settled(held)
     return _Ready(asked, held)
-
-
-def _check_destination(
-    service: Service, session: orm.Session, asked: models.Migration
-) -> None:
-    """D is the host it was, and nothing has come up against it since."""
-    dest = session.get(models.Host, asked.dest)
-    if (
-        dest is None
-        or not dest.approved
-        or dest.evicted_at is not None
-        or dest.ak_name != asked.ak_dest
-    ):
-        raise errors.Untrusted(
-            _R.HOST_UNTRUSTED,
-            'The destination is not the approved host that asked for the key.',
-        )
-    tier, reasons = results.current(dest, service.clock())
-    boot = f'{dest.reset_count or 0:08x}{dest.restart_count or 0:08x}'
-    if tier != Tier.AFFIRMING or boot != asked.dest_reset_restart:
-        raise errors.Untrusted(
-            _R.HOST_UNTRUSTED,
-            'The destination is not trusted any more.',
-            details={'reasons': ' '.join(reasons)},
-        )
-    enforcement.require(service, dest)
 
 
 def _check_age(service: Service, issued: float) -> None:
@@ -576,7 +550,7 @@ def _start(
     elif known.status == MigrationState.PERMITTED:
         raise errors.Conflict(_R.NOT_SEALED)
     elif known.status == MigrationState.SEALED:
-        _check_destination(service, session, known)
+        trusted.check_destination(service, session, known)
         token = _sign_start(service, session, known, row)
     if token is None:
         raise migrations.spent(known)

@@ -316,7 +316,8 @@ class Migration(Base):
     ``permit_hash`` and ``start_hash`` are digests of documents; ``key`` is
     what D's copy is sealed in.  The words are the last ones of both ends,
     ``contradicted_at`` is since when they contradict each other.  ``taint``
-    has the reasons why a host was not trusted that said one.
+    has the reasons why a host was not trusted that said one, or while its
+    stream was under way.
     """
 
     __tablename__ = 'migrations'

@@ -101,6 +101,9 @@ CALLS = {
     'migrations:show': Call(
         READERS | ATTESTERS, 404, lambda c: c.show_migration(_NOBODY)
     ),
+    'migrations:watch': Call(
+        ATTESTERS, 404, lambda c: c.watch_migration(_NOBODY)
+    ),
     'migrations:resolve': Call(
         ADMINS, 400, lambda c: c.resolve_migration(_NOBODY)
     ),
@@ -266,6 +269,10 @@ class RbacTests(base.BaseAttestationTest):
     @decorators.idempotent_id('aabf604b-2dd8-4d0e-821c-32a5b0f613bf')
     def test_show_migration(self) -> None:
         self.check('migrations:show')
+
+    @decorators.idempotent_id('5b8e1f0c-2d7a-4c39-9e64-0af1d3b7c825')
+    def test_watch_migration(self) -> None:
+        self.check('migrations:watch')
 
     @decorators.idempotent_id('bdf944d0-a4c1-4a0d-8f31-a2bf23fbac81')
     def test_resolve_migration(self) -> None:

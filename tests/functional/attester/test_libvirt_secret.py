@@ -345,6 +345,51 @@ class DomainTest(testtools.TestCase):
             ):
                 self.assertIs(active, self.libvirt.has_job(self.instance))
 
+    def test_no_stream_to_end(self) -> None:
+        self.assertFalse(self.libvirt.abort(str(uuid.uuid4())))
+
+    def abort(self, domain: mock.Mock) -> bool:
+        connection = mock.Mock()
+        connection.lookupByUUIDString.return_value = domain
+        with mock.patch.object(
+            self.libvirt, '_connect', return_value=connection
+        ):
+            return self.libvirt.abort(self.instance)
+
+    def test_only_a_stream_from_here_is_ended(self) -> None:
+        for job, expected in (
+            ({'type': libvirt.VIR_DOMAIN_JOB_NONE}, False),
+            ({'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED}, False),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT), True),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN), False),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP), False),
+            (_job(libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT), False),
+        ):
+            domain = mock.Mock()
+            domain.jobStats.return_value = job
+            self.assertIs(expected, self.abort(domain), job)
+            self.assertIs(expected, domain.abortJob.called, job)
+
+    def test_stream_that_is_over_meanwhile(self) -> None:
+        """libvirt knows no job, or no domain, any more: nothing to do."""
+        for code, refused in (
+            (libvirt.VIR_ERR_OPERATION_INVALID, False),
+            (libvirt.VIR_ERR_NO_DOMAIN, False),
+            (libvirt.VIR_ERR_SYSTEM_ERROR, True),
+            (libvirt.VIR_ERR_OPERATION_TIMEOUT, True),
+        ):
+            error = libvirt.libvirtError('')
+            error.err = (code,)
+            domain = mock.Mock()
+            domain.jobStats.return_value = _job(
+                libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+            )
+            domain.abortJob.side_effect = error
+            if refused:
+                self.assertRaises(errors.Unavailable, self.abort, domain)
+            else:
+                self.assertFalse(self.abort(domain))
+
 
 def _job(operation: int) -> dict[str, int]:
     return {

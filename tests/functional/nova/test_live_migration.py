@@ -11,7 +11,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from oslo_messaging._drivers import impl_fake as fake_driver
 
 from korora_nova import errors
-from korora_nova.relying_party import outgoing
+from korora_nova.relying_party import nova_calls, outgoing
 from tests.functional.nova import base
 
 
@@ -479,6 +479,111 @@ class TestStreamFails(Base):
         self.assert_stays(server)
         self.stream = 'ok'
         self.retry(server)
+
+    def stuck(self, server):
+        """A stream that does not end by itself; the migration's uuid."""
+        self.stream = 'abort'
+        self.abort.clear()
+        self.streaming.clear()
+        source = self.host_of(server)
+        self.domain(source, server)._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
+        self.act(
+            server, 'os-migrateLive', {'host': None, 'block_migration': 'auto'}
+        )
+        self._wait_for_migration_status(server, ['running'])
+        self.assertTrue(self.streaming.wait(30))
+        return self.migration(server)['uuid']
+
+    def events(self, server):
+        """Of the last live migration's action: event to its details."""
+        path = '/servers/%s/os-instance-actions' % server['id']
+        actions = self.api.api_get(path).body['instanceActions']
+        (request,) = (
+            one['request_id']
+            for one in actions[:1]
+            if one['action'] == 'live-migration'
+        )
+        action = self.api.api_get(f'{path}/{request}').body['instanceAction']
+        return {one['event']: one for one in action['events']}
+
+    def test_trust_is_lost_in_flight(self):
+        """T13: the agent ends libvirt's job, and Nova rolls back, I6."""
+        server = self.protect()
+        migration = self.stuck(server)
+        self.h1.endings[migration] = ('IMA_UNKNOWN_FILE',)
+        self.domain('h1', server).abortJob()  # as the agent does
+        self._wait_for_migration_status(server, ['cancelled'])
+        self._wait_for_server_parameter(
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None}
+        )
+        self.assert_stays(server, 'TRUST_LOST_IN_FLIGHT')
+        self.assert_fault(server, 'TRUST_LOST_IN_FLIGHT')
+        event = self.events(server)[nova_calls.ENDED]
+        self.assertEqual('Error', event['result'])
+        self.assertIn('[TRUST_LOST_IN_FLIGHT]', event['details'])
+        for text in ('h2', 'IMA_UNKNOWN_FILE'):
+            self.assertNotIn(text, event['details'])
+            self.assertIn(text, self.stdlog.logger.output)
+        self.stream = 'ok'
+        self.retry(server)
+
+    def test_what_is_to_be_shown_cannot_be(self):
+        """The rollback comes first."""
+        server = self.protect()
+        migration = self.stuck(server)
+        self.h1.endings[migration] = ('IMA_UNKNOWN_FILE',)
+        genuine = objects.InstanceActionEvent.event_start
+
+        def start(context, uuid, name, **more):
+            if name == nova_calls.ENDED:
+                raise ValueError('no action')
+            return genuine(context, uuid, name, **more)
+
+        with (
+            mock.patch.object(
+                objects.InstanceActionEvent, 'event_start', start
+            ),
+            mock.patch.object(
+                nova_calls, 'add_fault', side_effect=ValueError('no fault')
+            ),
+        ):
+            self.domain('h1', server).abortJob()
+            self._wait_for_migration_status(server, ['cancelled'])
+        self._wait_for_server_parameter(
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None}
+        )
+        self.assert_stays(server, 'TRUST_LOST_IN_FLIGHT')
+
+    def test_agent_that_cannot_say_why(self):
+        """An older one does not know the question, a dead one nothing."""
+        for error in (
+            errors.Invalid('INVALID_REQUEST'),
+            errors.Unavailable('AGENT_UNAVAILABLE'),
+        ):
+            server = self.protect()
+            migration = self.stuck(server)
+            self.h1.endings[migration] = ('IMA_UNKNOWN_FILE',)
+            self.h1.fail['ended'] = error
+            self.domain('h1', server).abortJob()
+            self._wait_for_migration_status(server, ['cancelled'])
+            self._wait_for_server_parameter(
+                server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None}
+            )
+            self.h1.fail.clear()
+            self.assert_stays(server)
+            self.assertNotIn(nova_calls.ENDED, self.events(server))
+
+    def test_plain_server_meanwhile(self):
+        """I9: whatever its hosts are, nobody asks about its stream."""
+        server = self.create(host='h1')
+        self.h1.calls.clear()
+        migration = self.stuck(server)
+        self.cloud.untrusted |= {'h1', 'h2'}
+        self.h1.endings[migration] = ('IMA_UNKNOWN_FILE',)
+        self.domain('h1', server).abortJob()
+        self._wait_for_state_change(server, 'ERROR', wait_for_fault_key=False)
+        self.assertNotIn('ended', [op for op, _ in self.h1.calls])
+        self.assertNotIn(nova_calls.ENDED, self.events(server))
 
     def test_plain_server_ends_as_in_stock_nova(self):
         server = self.create(host='h1')

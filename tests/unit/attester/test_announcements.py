@@ -54,7 +54,7 @@ class AnnouncementsTest(testtools.TestCase):
         """An unannounced call never takes the server's own turn."""
         host = mock.Mock()
         wrapper = source.Source(
-            host, self.open, *(mock.Mock() for _ in range(4))
+            host, self.open, *(mock.Mock() for _ in range(5))
         )
         self.assertRaises(errors.CustodyError, wrapper.wrap, ASKED)
         host.vault.busy.assert_not_called()

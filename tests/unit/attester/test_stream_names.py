@@ -94,7 +94,7 @@ class TestSource(testtools.TestCase):
     def start(self, streams: Streams, permitted: str, driver: str | None):
         """S's driver wants to stream; the name that it is given."""
         calls = (mock.Mock() for _ in range(5))
-        sender = source.Source(*calls, streams)
+        sender = source.Source(*calls, streams, mock.Mock())
         permit = mock.Mock()
         permit.content = SimpleNamespace(
             address='192.0.2.2', tls_name=permitted

@@ -38,6 +38,7 @@ REQUESTS = {
     'never_started': MOVE,
     'activated': {**MOVE, 'wait': 5},
     'no_domain': MOVE,
+    'ended': MOVE,
     'forget': {**SERVER, 'wait': 0.5},
 }
 KEY = {'secret_uuid': documents.OTHER, 'epoch': 3}
@@ -84,6 +85,11 @@ ANSWERS = (
     (answers.Key, KEY),
     (answers.Received, {**KEY, 'ms': 20.5, 'tpm_commands': 20}),
     (answers.Started, {'address': 'h2', 'tls_name': ''}),
+    (answers.Ended, {'reason': '', 'host': '', 'reasons': []}),
+    (
+        answers.Ended,
+        {'reason': 'X', 'host': 'h2', 'reasons': ['PCR_NOT_GOLDEN']},
+    ),
     (answers.Noted, {'queued': True, 'receipt': None, 'outcome': None}),
     (
         answers.Noted,

@@ -5,6 +5,7 @@ import os
 import pathlib
 import tempfile
 from types import SimpleNamespace
+from unittest import mock
 
 import fixtures
 import testtools
@@ -91,16 +92,20 @@ class TestStream(testtools.TestCase):
         )
 
     def test_recovery_notes_its_return(self):
-        recovery = stream.Recovery(lambda *args, **kwargs: (args, kwargs))
+        before = mock.Mock()
+        recovery = stream.Recovery(
+            lambda *args, **kwargs: (args, kwargs), before
+        )
         self.assertFalse(recovery.returned)
         self.assertEqual(((1,), {'b': 2}), recovery(1, b=2))
         self.assertTrue(recovery.returned)
+        before.assert_called_once_with(1, b=2)
 
     def test_recovery_that_raises_did_not_return(self):
         def fail():
             raise ValueError
 
-        recovery = stream.Recovery(fail)
+        recovery = stream.Recovery(fail, mock.Mock())
         self.assertRaises(ValueError, recovery)
         self.assertFalse(recovery.returned)
 

@@ -163,8 +163,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         'AFFIRMING_NOW',
         'distrust',
         Patch(
-            _V + 'handover.py',
-            '_check_destination',
+            _V + 'trusted.py',
+            'check_destination',
             'tier != Tier.AFFIRMING or ',
             '',
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -239,6 +240,33 @@ def on_lab(
         return run
 
     return add
+
+
+class First(threading.Thread):
+    """Looks for something while a block runs, again and again.
+
+    :param look: returns None until it is there.
+    :ivar value: what it returned first; None if it never came.
+    """
+
+    def __init__(self, look: Callable[[], float | None]) -> None:
+        super().__init__(daemon=True)
+        self._look = look
+        self._stop_it = threading.Event()
+        self.value: float | None = None
+
+    def run(self) -> None:
+        while self.value is None and not self._stop_it.wait(0.05):
+            with contextlib.suppress(*TROUBLES):
+                self.value = self._look()
+
+    def __enter__(self) -> First:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_it.set()
+        self.join()
 
 
 def until(ready: Callable[[], bool], timeout: float) -> bool:

@@ -8,10 +8,12 @@ import json
 import time
 
 from korora_nova import errors
+from korora_tools import ui
 from korora_tools.demo.stage import SETTLE
 from korora_tools.lab import client, database, net
 from korora_tools.prove.attack.ground import (
     HARD,
+    First,
     Ground,
     Seen,
     on_lab,
@@ -84,23 +86,67 @@ def run_time_only(g: Ground) -> Seen:
 
 @on_lab('T13')
 def in_mid_stream(g: Ground) -> Seen:
-    """The destination changes while the guest's memory arrives there."""
-    dest = g.other
-    with net.slow(g.home):
+    """The destination changes while the guest's memory arrives there.
+
+    What counts is the time from the destination's first bad attestation, as
+    the service has it, until the source's libvirt has no job any more.
+    """
+    source, dest = g.home, g.other
+    with net.slow(source):
         record = g.world.start_migration(g.server, dest)
         time.sleep(1)
-        g.compromise(dest)
-        g.attest(dest)
-        known = time.monotonic()
-        ended = until(lambda: _is_over(g, record), _ABORT)
-        took = time.monotonic() - known
+        with (
+            First(lambda: _turned_bad(g, dest)) as known,
+            First(lambda: _job_gone(g, source)) as gone,
+        ):
+            g.compromise(dest)
+            g.attest(dest)
+            ended = until(lambda: _is_over(g, record), _ABORT)
     seen = _arrived(g, g.ended() if ended else 'it goes on', dest)
-    if not (g.stock or seen.succeeded):
-        g.figures['in_flight_abort_s'] = round(took, 2)
+    took = _between(known, gone)
+    if not (g.stock or seen.succeeded) and _lost_trust(g):
+        g.figures['in_flight_abort_s'] = took
     g.cure(dest)
     return Seen(
-        seen.succeeded, f'{seen.evidence}; over {took:.1f} s after the change'
+        seen.succeeded,
+        f'{seen.evidence}; the stream was over {took} s after the change',
     )
+
+
+def _between(known: First, gone: First) -> float | None:
+    """Seconds, if both were; a stream that broke before tells nothing."""
+    if known.value is None or gone.value is None:
+        return None
+    if gone.value < known.value:
+        raise ui.Problem('the stream ended before the host was bad')
+    return round(gone.value - known.value, 2)
+
+
+def _lost_trust(g: Ground) -> bool:
+    """Whether the service says that this is why the last stream ended."""
+    newest = next(
+        one
+        for one in g.world.attestation('/v1/migrations')['migrations']
+        if one['instance'] == g.server
+    )
+    return errors.Reason.TRUST_LOST_IN_FLIGHT in newest['taint']
+
+
+def _turned_bad(g: Ground, host: str) -> float | None:
+    """Since when the service knows; a change on stock Nova nobody notes."""
+    if g.stock:
+        return time.time()
+    shown = g.world.attestation(f'/v1/hosts/{host}')
+    bad = shown['tier'] != 'affirming'
+    return float(shown['last_attested']) if bad else None
+
+
+def _job_gone(g: Ground, host: str) -> float | None:
+    """When a host's libvirt has no job for the guest; now, if that is so."""
+    if not g.runs_on(host):
+        return time.time()
+    text = g.world.virsh(host, 'domjobinfo', g.server)
+    return None if 'nbounded' in text else time.time()
 
 
 def _is_over(g: Ground, record: str) -> bool:
