@@ -30,7 +30,7 @@ from korora_nova.attester.socket_client import AgentClient
 from korora_nova.custody.moves import Move, way_back
 from korora_nova.rats import eventlog
 from korora_nova.secret import Secret
-from tests.support import service, simulator, swtpm
+from tests.support import custodian, service, simulator, swtpm
 
 VECTOR = 'direct-kernel'
 ADDRESS = {'h1': '192.0.2.1', 'h2': '192.0.2.2', 'h3': '192.0.2.3'}
@@ -147,8 +147,12 @@ class Machine:
 
     def power_agent(self) -> None:
         """Start the agent without its periodic threads."""
+        self.door = custodian.Door(self.door_path, lambda: self.libvirt)
         self.agent = Agent(
-            self._conf(), self.korora.client_as('attester'), self.libvirt
+            self._conf(),
+            self.korora.client_as('attester'),
+            self.libvirt,
+            custodian.shared(),
         )
         self.agent.stops._directory = self.swtpm
         self.agent.server.start()
@@ -167,6 +171,7 @@ class Machine:
 
     def stop_agent(self) -> None:
         self.agent.server.stop()
+        self.door.close()
         assert self.agent.bus is not None
         self.agent.bus.stop()
 
@@ -178,6 +183,11 @@ class Machine:
     @property
     def socket(self) -> str:
         return str(self.directory / 'agent.sock')
+
+    @property
+    def door_path(self) -> str:
+        """Of what custodians have for libvirt."""
+        return str(self.directory / 'libvirt')
 
     @property
     def swtpm(self) -> pathlib.Path:
@@ -222,6 +232,9 @@ class Machine:
             if self.tls
             else None,
             'vtpm_state_check': self.VTPM_CHECK,
+            'libvirt_uri': custodian.uri(self.door_path),
+            # What a developer's machine allows is not what they are about
+            'lock_memory': False,
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(
@@ -252,6 +265,7 @@ class Machine:
 
     def scrap(self) -> None:
         self.agent.server.stop()
+        self.door.close()
         # the bus ends by itself: waiting for it is half a second per host
         assert self.agent.bus is not None
         threading.Thread(target=self.agent.bus.stop, daemon=True).start()

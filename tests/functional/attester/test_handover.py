@@ -10,7 +10,7 @@ from korora_nova import errors
 from korora_nova.attester import boot
 from korora_nova.attester.agent import Agent
 from korora_nova.custody import operations
-from tests.support import hosts
+from tests.support import custodian, hosts
 
 _R = errors.Reason
 
@@ -173,7 +173,12 @@ class AddressTest(hosts.HostsTestCase):
     def test_the_default_is_the_hosts_name(self) -> None:
         conf = self.h1._conf()
         conf.clear_override('address', 'attester')
-        agent = Agent(conf, self.h1.agent.attester.client, self.h1.libvirt)
+        agent = Agent(
+            conf,
+            self.h1.agent.attester.client,
+            self.h1.libvirt,
+            custodian.shared(),
+        )
         check = agent.operations()['check_address']
         check(operations.CheckAddress('h1'))
         self.assertRaises(
