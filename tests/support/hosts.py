@@ -7,6 +7,7 @@ Only libvirt, Keystone, Nova and the network are stand-ins.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -56,7 +57,8 @@ class FakeLibvirt:
 
     def undefine(self, uuid: str, instance: str) -> None:
         self._reach()
-        self.secrets.pop(instance, None)
+        with contextlib.suppress(KeyError):
+            del self.secrets[instance]  # unread, where it is another's memory
 
     def domain_state(self, instance: str) -> str:
         self._reach()
@@ -106,6 +108,7 @@ class Machine:
         self.hardware = swtpm.SwTpm(EK[name])
         self.hardware.start()
         self.libvirt = FakeLibvirt()
+        self.door = custodian.Door(self.door_path, lambda: self.libvirt)
         self.boot()
         self.agent: Agent
         self.power_agent()
@@ -147,7 +150,6 @@ class Machine:
 
     def power_agent(self) -> None:
         """Start the agent without its periodic threads."""
-        self.door = custodian.Door(self.door_path, lambda: self.libvirt)
         self.agent = Agent(
             self._conf(),
             self.korora.client_as('attester'),
@@ -171,7 +173,6 @@ class Machine:
 
     def stop_agent(self) -> None:
         self.agent.server.stop()
-        self.door.close()
         assert self.agent.bus is not None
         self.agent.bus.stop()
 

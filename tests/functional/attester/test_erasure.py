@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No passphrase is in the memory of an agent, whatever it did with one."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+import fixtures
+import testtools
+
+from korora_tools.demo import canary
+from korora_tools.prove.attack import memory
+from tests.faults.life import D, Life, S
+from tests.faults.world import World
+
+#: Seconds for a process that has nothing more to do to end.
+PATIENCE = 10.0
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+        found += [int(one) for one in task.read_text().split()]
+    return found
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield pid
+    for child in _children(pid):
+        yield from family(child)
+
+
+class ErasureTest(testtools.TestCase):
+    """Agents as processes, a service and real TPMs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        scratch = self.useFixture(fixtures.TempDir())
+        self.world = self.useFixture(World(f'sqlite:///{scratch.path}/db'))
+        self.life = Life(self.world)
+        self.world.korora.nova.servers[self.life.instance] = S
+        self.needles = canary.needles(self.life.passphrase)
+
+    def pid(self, host: str) -> int:
+        return int(self.world.machines[host].actor.process.pid)
+
+    def finds(self, host: str) -> int:
+        """In an agent, its zygote, and whatever custodian is left."""
+        return sum(
+            memory.count(pid, self.needles) for pid in family(self.pid(host))
+        )
+
+    def assert_erased(self) -> None:
+        """Nothing is left once the custodians have ended, which is soon."""
+        deadline = time.monotonic() + PATIENCE
+        for host in (S, D):
+            (zygote,) = _children(self.pid(host)) or (0,)
+            while zygote and _children(zygote):
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
+            self.assertEqual(0, self.finds(host), host)
+
+    def test_a_whole_life(self) -> None:
+        """I1: first seal, start, hand-over at both ends, start there."""
+        self.life.start(S)
+        self.assert_erased()
+        self.life.restart(S)
+        self.assert_erased()
+        self.assertTrue(self.life.migrate(), self.life.told)
+        self.assert_erased()
+        self.life.restart(D)
+        self.assert_erased()
+        self.assertEqual([], self.life.told)
+        # The search finds it where it is
+        self.assertLess(0, memory.count(self.me(), self.needles))
+
+    def test_without_custodians_it_stays(self) -> None:
+        """What the search is for: an agent that does it all by itself."""
+        for machine in self.world.machines.values():
+            machine.actor.tell('keep keys inside')
+        self.life.start(S)
+        self.assertLess(0, self.finds(S))
+        self.assertTrue(self.life.migrate(), self.life.told)
+        self.assertLess(0, self.finds(D))
+
+    def me(self) -> int:
+        return os.getpid()
