@@ -29,11 +29,14 @@ from korora_nova.attester.custodian import (
 )
 from korora_nova.custody import messages
 from korora_nova.secret import Secret
+from korora_nova.tpm import device
 
 _SCHEME = 'door:'
 
 #: What :func:`arm` can have happen.
-KILL, HANG, STOP, FAIL, UNLOCKED = 'kill', 'hang', 'stop', 'fail', 'unlocked'
+KILL, HANG, STOP, FAIL = 'kill', 'hang', 'stop', 'fail'
+#: The same of one that begins: it cannot lock, or is of another release.
+UNLOCKED, OTHER = 'unlocked', 'other'
 BEFORE, AFTER = 'before', 'after'
 #: In place of a job: a custodian begins.
 BEGIN = 'begin'
@@ -60,7 +63,10 @@ def uri(path: str) -> str:
 
 
 def arm(path: str, op: str, moment: str, what: str) -> None:
-    """The next custodian that comes there does that, once."""
+    """The next custodian that comes there does that, once.
+
+    :param moment: or the number of the command that it sends the TPM.
+    """
     pathlib.Path(f'{path}.armed').write_text(json.dumps([op, moment, what]))
 
 
@@ -92,20 +98,40 @@ class Keeper(keeper.Keeper):
             wanted = json.loads(path.read_text())
         except OSError:
             return
-        if wanted[:2] != [op, moment]:
-            return
-        path.unlink()
-        if wanted[2] == KILL:
+        if wanted[0] == op and wanted[1].isdigit() and moment == BEFORE:
+            path.unlink()
+            self._count(int(wanted[1]), wanted[2])
+        elif wanted[:2] == [op, moment]:
+            path.unlink()
+            self._act(wanted[2])
+
+    def _act(self, what: str) -> None:
+        if what == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
-        elif wanted[2] == STOP:
+        elif what == STOP:
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif wanted[2] == HANG:
+        elif what == HANG:
             time.sleep(600)
-        elif wanted[2] == UNLOCKED:
+        elif what == UNLOCKED:
             hardening.lock_memory = lambda: False
+        elif what == OTHER:
+            jobs.VERSION += 1  # type: ignore
         else:
             key = self._key.passphrase.reveal() if self._key else b''
             raise RuntimeError(key)
+
+    def _count(self, left: int, what: str) -> None:
+        """Act when the TPM has got that many commands."""
+        genuine = device._CountingTcti.do_transmit
+
+        def transmit(tcti: Any, command: bytes) -> None:
+            nonlocal left
+            genuine(tcti, command)
+            left -= 1
+            if not left:
+                self._act(what)
+
+        device._CountingTcti.do_transmit = transmit  # type: ignore
 
 
 class _Behind:

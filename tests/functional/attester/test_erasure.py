@@ -20,7 +20,7 @@ from tests.faults.world import World
 PATIENCE = 10.0
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found: list[int] = []
     for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
         found += [int(one) for one in task.read_text().split()]
@@ -30,7 +30,7 @@ def _children(pid: int) -> list[int]:
 def family(pid: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield pid
-    for child in _children(pid):
+    for child in children(pid):
         yield from family(child)
 
 
@@ -58,8 +58,8 @@ class ErasureTest(testtools.TestCase):
         """Nothing is left once the custodians have ended, which is soon."""
         deadline = time.monotonic() + PATIENCE
         for host in (S, D):
-            (zygote,) = _children(self.pid(host)) or (0,)
-            while zygote and _children(zygote):
+            (zygote,) = children(self.pid(host)) or (0,)
+            while zygote and children(zygote):
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.02)
             self.assertEqual(0, self.finds(host), host)
