@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from korora_tools.demo import canary
 from korora_tools.prove.attack import memory
 from tests.faults.life import D, Life, S
 from tests.faults.world import World
+from tests.support import custodian
 
 #: Seconds for a process that has nothing more to do to end.
 PATIENCE = 10.0
@@ -77,6 +79,34 @@ class ErasureTest(testtools.TestCase):
         self.assertEqual([], self.life.told)
         # The search finds it where it is
         self.assertLess(0, memory.count(self.me(), self.needles))
+
+    def test_agent_that_is_killed_takes_its_key_along(self) -> None:
+        """In the middle of a job; nothing of it runs on."""
+        self.life.start(S)
+        machine = self.world.machines[S]
+        custodian.arm(
+            machine.door_path, 'unseal', custodian.AFTER, custodian.HANG
+        )
+        start = threading.Thread(target=self.life.tried, args=(self.open,))
+        start.start()
+        deadline = time.monotonic() + PATIENCE
+        while custodian.armed(machine.door_path):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        agent, zygote, keeper = family(self.pid(S))
+        # The search finds it there, so that its end is that of the find
+        self.assertLess(0, memory.count(keeper, self.needles))
+        machine.actor.kill()
+        while any(os.path.exists(f'/proc/{x}') for x in (zygote, keeper)):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        start.join(PATIENCE)
+        machine.power_agent()
+        self.life.restart(S)
+        self.assert_erased()
+
+    def open(self) -> None:
+        self.life.ask(S, 'open')
 
     def test_without_custodians_it_stays(self) -> None:
         """What the search is for: an agent that does it all by itself."""
