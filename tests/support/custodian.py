@@ -75,6 +75,14 @@ def armed(path: str) -> bool:
     return pathlib.Path(f'{path}.armed').exists()
 
 
+def children(pid: int) -> list[int]:
+    """Of a process: of an agent its zygote, of that the custodians."""
+    found: list[int] = []
+    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+        found += [int(one) for one in task.read_text().split()]
+    return found
+
+
 class Keeper(keeper.Keeper):
     """Does what was armed; see :func:`arm`."""
 
@@ -165,7 +173,7 @@ class _Inside(custodians.Custodian):
 
     def _ask(self, job: jobs.Job, descriptors: Sequence[int]) -> Any:
         asked = {'op': job.OP, 'job': job.to_json()}
-        return jobs.said(
+        return jobs.Said.parse(
             self._keeper.answer(
                 json.dumps(asked).encode(), [os.dup(d) for d in descriptors]
             )

@@ -21,7 +21,6 @@ from oslo_log import log as logging
 from korora_nova import errors
 from korora_nova.attester.custodian import jobs, zygote
 from korora_nova.custody import messages
-from korora_nova.rats.schemas import Json
 from korora_nova.tpm.device import Tpm
 
 LOG = logging.getLogger(__name__)
@@ -319,7 +318,7 @@ class Custodian:
         try:
             with tpm.lent() as count:
                 said = self._ask(job, descriptors)
-                count.update(said['tpm'])
+                count.update(said.tpm)
         except errors.Unavailable:
             # It may have left objects in a TPM without resource manager
             with contextlib.suppress(errors.KororaError):
@@ -327,7 +326,7 @@ class Custodian:
             raise
         return _read(job, said, answer)
 
-    def _ask(self, job: jobs.Job, descriptors: Sequence[int]) -> Json:
+    def _ask(self, job: jobs.Job, descriptors: Sequence[int]) -> jobs.Said:
         """:raises Unavailable: CUSTODIAN_FAILED, and it is gone then."""
         asked = {'op': job.OP, 'job': job.to_json()}
         content = messages.dumps(asked).encode()
@@ -340,7 +339,7 @@ class Custodian:
             said = self._channel.recv(jobs.MAX_PACKET)
             if not said:
                 raise ConnectionError(errno.ECONNRESET, 'it ended')
-            return jobs.said(said)
+            return jobs.Said.parse(said)
         except (OSError, ValueError, errors.KororaError) as exc:
             self._kill()
             raise _failed(job.OP, exc) from None
@@ -358,16 +357,13 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def _read(job: jobs.Job, said: Json, answer: type[_A]) -> _A:
-    error = said.get('error')
-    if error is not None:
-        raise errors.from_reason(
-            error['reason'], error['message'], error['details']
-        )
-    if 'broken' in said:
-        LOG.error('A custodian failed to %s: %s', job.OP, said['broken'])
+def _read(job: jobs.Job, said: jobs.Said, answer: type[_A]) -> _A:
+    if said.error is not None:
+        raise said.error
+    if said.broken:
+        LOG.error('A custodian failed to %s: %s', job.OP, said.broken)
         raise errors.Unavailable(errors.Reason.INTERNAL)
-    return answer.from_json(said['answer'])
+    return answer.from_json(said.answer)
 
 
 def _failed(step: str, exc: Exception) -> errors.Unavailable:

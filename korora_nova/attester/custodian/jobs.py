@@ -20,13 +20,14 @@ Define   Done         gives its key to libvirt
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
+from korora_nova import errors
 from korora_nova.custody import messages
 from korora_nova.custody.approval import SCHEMA as _APPROVAL
 from korora_nova.custody.approval import Approval
 from korora_nova.rats import schemas
-from korora_nova.rats.schemas import Json
 
 #: Of what both processes say. Differs if the package was replaced under an
 #: agent that runs on, whose zygote died.
@@ -354,7 +355,7 @@ _SAID: schemas.Schema = {
         'tpm': _COUNTS,
         'answer': {'type': 'object'},
         'error': _ERROR,
-        'broken': {'type': 'string'},
+        'broken': {'type': 'string', 'minLength': 1},
     },
     'required': ['tpm'],
     'minProperties': 2,
@@ -363,13 +364,32 @@ _SAID: schemas.Schema = {
 }
 
 
-def said(content: bytes) -> Json:
+@dataclasses.dataclass(frozen=True)
+class Said:
     """What a custodian said of a job.
 
-    ``tpm``: commands by name; and ``answer``, or ``error``: a refusal, or
-    ``broken``: what failed unexpectedly, without a value.
-
-    :raises Invalid: it is nothing of the kind.
-    :raises UnicodeDecodeError: nor is it text.
+    :param tpm: commands that it sent, by name.
+    :param answer: JSON of the answer, unless there is none.
+    :param error: a refusal.
+    :param broken: what failed unexpectedly, without a value.
     """
-    return messages.loads(content.decode(), _SAID)
+
+    tpm: Mapping[str, int]
+    answer: object = None
+    error: errors.KororaError | None = None
+    broken: str = ''
+
+    @classmethod
+    def parse(cls, content: bytes) -> Said:
+        """Read it.
+
+        :raises Invalid: it is nothing of the kind.
+        :raises UnicodeDecodeError: nor is it text.
+        """
+        fields = messages.loads(content.decode(), _SAID)
+        if 'error' in fields:
+            error = fields['error']
+            fields['error'] = errors.from_reason(
+                error['reason'], error['message'], error['details']
+            )
+        return cls(**fields)

@@ -58,7 +58,7 @@ class Keeper:
         self._key: Custodial | None = None
 
     def answer(self, content: bytes, descriptors: list[int]) -> bytes:
-        """Do a job; see :func:`.jobs.said`.
+        """Do a job; see :class:`.jobs.Said`.
 
         :param descriptors: that came with it; closed here.
         """

@@ -19,8 +19,8 @@ from unittest import mock
 from korora_nova import errors, faultpoints
 from korora_nova.attester.custodian import custodians, jobs
 from tests.functional.attester.test_crashes import CrashCase
-from tests.functional.attester.test_erasure import children
 from tests.support import custodian, hosts
+from tests.support.custodian import children
 
 _R = errors.Reason
 #: Seconds for a process to end.

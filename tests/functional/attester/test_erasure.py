@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +16,10 @@ from korora_tools.prove.attack import memory
 from tests.faults.life import D, Life, S
 from tests.faults.world import World
 from tests.support import custodian
+from tests.support.custodian import children
 
 #: Seconds for a process that has nothing more to do to end.
 PATIENCE = 10.0
-
-
-def children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        found += [int(one) for one in task.read_text().split()]
-    return found
 
 
 def family(pid: int) -> Iterator[int]:
