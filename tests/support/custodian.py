@@ -159,7 +159,7 @@ class _Behind:
             raise errors.from_reason(reason)
 
 
-class _Inside(custodians.Custodian):
+class Inside(custodians.Custodian):
     """No process: what an agent without custodians would do."""
 
     def _fork(self) -> None:
@@ -182,7 +182,7 @@ class _Inside(custodians.Custodian):
 
 def keep_inside() -> None:
     """From now on this process has its keys in its own memory."""
-    custodians.Custodian = _Inside  # type: ignore
+    custodians.Custodian = Inside  # type: ignore
 
 
 class Door:

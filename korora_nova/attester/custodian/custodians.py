@@ -119,7 +119,7 @@ class Zygote:
                 path=sys.path, module=self._module, descriptor=theirs.fileno()
             )
             self._process = subprocess.Popen(
-                [sys.executable, '-I', '-c', program],
+                [sys.executable, *_flags(), '-c', program],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
@@ -351,6 +351,11 @@ class Custodian:
         ended = select.poll()
         ended.register(self._process, select.POLLIN)
         ended.poll(_GRACE * 1000)
+
+
+def _flags() -> list[str]:
+    """Only the agent's own path, and no files that it does not write."""
+    return ['-I', '-B'] if sys.dont_write_bytecode else ['-I']
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -285,6 +285,30 @@ class ManyTest(CustodianCase):
         self.assert_none_left()
 
 
+class CostTest(CustodianCase):
+    def count(self, call: Any) -> int:
+        """Commands that the TPMs of both hosts get."""
+        tpms = [one.agent.attester.tpm for one in (self.h1, self.h2)]
+        before = sum(tpm.count.total() for tpm in tpms)
+        call()
+        return sum(tpm.count.total() for tpm in tpms) - before
+
+    def test_no_command_more(self) -> None:
+        """The TPM gets what it got when agents did all by themselves."""
+        self.create(self.h1)
+        found = []
+        for kind in (custodians.Custodian, custodian.Inside):
+            with mock.patch.object(custodians, 'Custodian', kind):
+                found.append(
+                    (
+                        self.count(lambda: self.open(self.h1)),
+                        self.count(lambda: self.migrate(self.h1, self.h2)),
+                    )
+                )
+                self.migrate(self.h2, self.h1)
+        self.assertEqual(found[1], found[0])
+
+
 class FullDiskTest(CustodianCase):
     def test_no_custodian_is_left(self) -> None:
         """The disk of the destination is full when the key was opened."""
