@@ -200,7 +200,8 @@ class Server:
         left = length - len(head)
         if head == _SEAL:
             answer = _answered(
-                'seal', lambda: self._seal(connection, head, left)
+                lambda: operations.Seal.OP,
+                lambda: self._seal(connection, head, left),
             )
             _send(connection, answer)
             return False  # whoever read it may have left something
@@ -217,15 +218,19 @@ class Server:
             return self._run(request, trace)
 
     def _answer(self, content: bytes) -> dict[str, object]:
-        try:
-            request = messages.loads(content.decode(), _ANY_OP)
-        except UnicodeDecodeError:
-            return _failure(errors.Invalid(errors.Reason.INVALID_REQUEST))
-        except errors.KororaError as exc:
-            return _failure(exc)
-        del request['version']
-        op = request.pop('op')
-        return _answered(op, lambda: self._do(op, request))
+        op = '?'
+
+        def work() -> operations.Fields:
+            nonlocal op
+            try:
+                request = messages.loads(content.decode(), _ANY_OP)
+            except UnicodeDecodeError:
+                raise errors.Invalid(errors.Reason.INVALID_REQUEST) from None
+            del request['version']
+            op = request.pop('op')
+            return self._do(op, request)
+
+        return _answered(lambda: op, work)
 
     def _do(self, op: str, fields: dict[str, object]) -> operations.Fields:
         trace = str(fields.pop(spans.TRACEPARENT, ''))
@@ -255,17 +260,20 @@ class Server:
 
 
 def _answered(
-    op: str, work: Callable[[], operations.Fields]
+    op: Callable[[], str], work: Callable[[], operations.Fields]
 ) -> dict[str, object]:
-    """What an operation answers, also if it fails."""
+    """What an operation answers, also if it fails.
+
+    :param op: its name, as far as that is known by then.
+    """
     try:
         answer = work()
     except errors.KororaError as exc:
-        LOG.info('%s: %s %s', op, exc, exc.details)
+        LOG.info('%s: %s %s', op(), exc, exc.details)
         return _failure(exc)
     except Exception as exc:  # noqa: BLE001 - fail closed, answer all
         # No traceback: its frames' values could be the request's
-        LOG.error('%s failed: %s', op, describe(exc))
+        LOG.error('%s failed: %s', op(), describe(exc))
         return _failure(errors.Unavailable(errors.Reason.INTERNAL))
     return {'version': 1, 'ok': True, **answer.to_json()}
 

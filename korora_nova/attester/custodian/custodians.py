@@ -257,13 +257,20 @@ class Custodian:
                 said = self._greet()
             except OSError as again:
                 raise _failed('begin', again) from None
+        unfit = self._unfit(said)
+        if unfit is not None:
+            self._channel.close()  # nobody gives it a key by mistake
+            raise unfit
+
+    def _unfit(self, said: jobs.Ready) -> errors.Unavailable | None:
         if said.protocol != jobs.VERSION:
-            raise errors.Unavailable(
+            return errors.Unavailable(
                 errors.Reason.CUSTODIAN_FAILED,
                 'korora-agent was replaced while it ran; start it again.',
             )
         if self._owner.locked and not said.locked:
-            raise errors.Unavailable(errors.Reason.MEMORY_NOT_LOCKED)
+            return errors.Unavailable(errors.Reason.MEMORY_NOT_LOCKED)
+        return None
 
     def _fork(self) -> None:
         try:
@@ -330,8 +337,8 @@ class Custodian:
         """:raises Unavailable: CUSTODIAN_FAILED, and it is gone then."""
         asked = {'op': job.OP, 'job': job.to_json()}
         content = messages.dumps(asked).encode()
-        self._channel.settimeout(self._owner.spec.step + _GRACE)
         try:
+            self._channel.settimeout(self._owner.spec.step + _GRACE)
             if descriptors:
                 socket.send_fds(self._channel, [content], [*descriptors])
             else:

@@ -342,6 +342,15 @@ class LockedTest(CustodianCase):
         self.arm(self.h1, *unlocked)
         self.refused(_R.MEMORY_NOT_LOCKED, self.h1.agent.custodians.start)
 
+    def test_refused_one_gets_no_key_later(self) -> None:
+        self.arm(
+            self.h1, custodian.BEGIN, custodian.BEFORE, custodian.UNLOCKED
+        )
+        job = jobs.Define('', self.instance)
+        with self.h1.agent.custodians.begin() as unfit:
+            for reason in (_R.MEMORY_NOT_LOCKED, _R.CUSTODIAN_FAILED):
+                self.refused(reason, unfit.do, job, jobs.Done)
+
     def test_operator_may_do_without(self) -> None:
         self.h1.agent.custodians.locked = False
         self.arm(
