@@ -18,7 +18,7 @@ from typing import ClassVar, TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans
 from korora_nova.attester.custodian import jobs, zygote
 from korora_nova.custody import messages
 from korora_nova.tpm.device import Tpm
@@ -318,9 +318,14 @@ class Custodian:
         :raises KororaError: as the job does.
         :raises Unavailable: CUSTODIAN_FAILED, INTERNAL.
         """
-        self.ready()
-        if not job.NEEDS_TPM:
-            return _read(job, self._ask(job, descriptors), answer)
+        with spans.span(f'custodian.{job.OP}'):
+            self.ready()
+            ask = self._ask_with_tpm if job.NEEDS_TPM else self._ask
+            return _read(job, ask(job, descriptors), answer)
+
+    def _ask_with_tpm(
+        self, job: jobs.Job, descriptors: Sequence[int]
+    ) -> jobs.Said:
         tpm = self._owner.tpm
         try:
             with tpm.lent() as count:
@@ -331,7 +336,7 @@ class Custodian:
             with contextlib.suppress(errors.KororaError):
                 tpm.reclaim()
             raise
-        return _read(job, said, answer)
+        return said
 
     def _ask(self, job: jobs.Job, descriptors: Sequence[int]) -> jobs.Said:
         """:raises Unavailable: CUSTODIAN_FAILED, and it is gone then."""
