@@ -9,6 +9,8 @@ import errno
 import os
 import pathlib
 import signal
+import socket
+import struct
 import threading
 import time
 import uuid
@@ -17,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 from korora_nova import errors, faultpoints
+from korora_nova.attester import socket_client
 from korora_nova.attester.custodian import custodians, jobs
 from tests.functional.attester.test_crashes import CrashCase
 from tests.support import custodian, hosts
@@ -121,6 +124,25 @@ class KilledTest(CustodianCase):
             self.assertEqual(0, self.h1.hardware.transient_objects())
         self.open(self.h1)
 
+    def test_sealing_anew(self) -> None:
+        """The old record stays until there is another."""
+        self.create(self.h1)
+        agent = self.h1.agent
+        kid = agent._parts.approval_kid()
+        for job in ('unseal', 'seal'):
+            for moment in (custodian.BEFORE, custodian.AFTER):
+                record = agent.vault.current(self.instance)
+                assert record is not None
+                self.arm(self.h1, job, moment, custodian.KILL)
+                self.refused(
+                    _R.CUSTODIAN_FAILED, agent.rest._reseal, record, kid
+                )
+                self.assert_happened(self.h1)
+                self.assertEqual(record, agent.vault.current(self.instance))
+                agent.rest._reseal(record, kid)
+                self.assertNotEqual(record, agent.vault.current(self.instance))
+        self.open(self.h1)
+
     def test_unexpected_error(self) -> None:
         self.create(self.h1)
         self.arm(self.h1, 'unseal', custodian.AFTER, custodian.FAIL)
@@ -150,6 +172,23 @@ class LateTest(CustodianCase):
         self.arm(self.h1, 'unseal', custodian.BEFORE, custodian.STOP)
         with mock.patch.object(custodians, '_GRACE', 0.5):
             self.fails()
+        self.assert_none_left()
+        self.open(self.h1)
+
+    def test_request_to_seal_that_does_not_end(self) -> None:
+        """nova-compute dies in the middle of it, or hangs."""
+        self.impatient(self.h1, step=2.0)
+        head = b'{"version": 1, "op": "seal", "instance": "'
+        for hangs in (False, True):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(PATIENCE)
+                caller.connect(self.h1.socket)
+                caller.sendall(struct.pack('>I', 500) + head)
+                if not hangs:
+                    caller.shutdown(socket.SHUT_WR)
+                (size,) = struct.unpack('>I', caller.recv(4))
+                said = socket_client.receive(caller, size)
+            self.assertIn(_R.INVALID_REQUEST, said.decode())
         self.assert_none_left()
         self.open(self.h1)
 
