@@ -233,6 +233,14 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         default='qemu:///system',
         help='libvirt in which the agent defines the secrets of vTPMs.',
     ),
+    cfg.BoolOpt(
+        'lock_memory',
+        default=True,
+        help='Whether a key is opened only where its memory can be kept out '
+        'of swap: the agent needs LimitMEMLOCK=infinity, or CAP_IPC_LOCK as '
+        'root has it, and does not start without. False is for hosts that '
+        'have no swap or an encrypted one.',
+    ),
     cfg.StrOpt(
         'vtpm_state_check',
         default='off',

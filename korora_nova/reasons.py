@@ -121,6 +121,17 @@ class Reason:
         "The key manager cannot be asked for the tenant's secret.",
     )
     LIBVIRT_UNAVAILABLE = Id('Unavailable', 'libvirt cannot be reached.')
+    CUSTODIAN_FAILED = Id(
+        'Unavailable',
+        'The process that has a key in its memory for one operation did not '
+        'start, ended or took too long; the operation can be repeated.',
+    )
+    MEMORY_NOT_LOCKED = Id(
+        'Unavailable',
+        'korora-agent may not lock memory, so that a key could get into swap: '
+        'give it LimitMEMLOCK=infinity or CAP_IPC_LOCK, or, where there is no '
+        'swap or an encrypted one, set [attester] lock_memory to false.',
+    )
     DATABASE_UNAVAILABLE = Id('Unavailable', 'The database cannot be reached.')
     ANCHOR_UNAVAILABLE = Id(
         'Unavailable',

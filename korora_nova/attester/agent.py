@@ -19,6 +19,11 @@ from korora_nova.attester import server, vault
 from korora_nova.attester.accepted import Accepted
 from korora_nova.attester.attest import Attester, Client
 from korora_nova.attester.collect import Collector
+from korora_nova.attester.custodian.custodians import (
+    Custodians,
+    Sealing,
+    Zygote,
+)
 from korora_nova.attester.destination import Destination
 from korora_nova.attester.enforcer import Enforcement
 from korora_nova.attester.host import Host, LastHandover
@@ -80,6 +85,7 @@ class Agent:
         conf: cfg.ConfigOpts,
         client: Client,
         hypervisor: Hypervisor,
+        zygote: Zygote,
     ) -> None:
         options = conf[korora_conf.ATTESTER]
         handover = conf[korora_conf.HANDOVER]
@@ -100,7 +106,19 @@ class Agent:
         state = pathlib.Path(options.state_dir)
         self.vault = Vault(state / 'vault')
         self.journal = Journal(state / 'journal')
-        parts = Host(self.attester, self.vault, self.journal, hypervisor)
+        self.custodians = Custodians(
+            zygote,
+            self.attester.tpm,
+            options.libvirt_uri,
+            options.lock_memory,
+        )
+        parts = Host(
+            self.attester,
+            self.vault,
+            self.journal,
+            hypervisor,
+            self.custodians,
+        )
         self._parts = parts
         self._last = LastHandover()
         self.enforcement = Enforcement(
@@ -152,19 +170,27 @@ class Agent:
             options.socket,
             server.uids(options.allowed_users),
             self.operations(),
+            self.custodians.take,
         )
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Agent:
         """The agent of this host as configured."""
+        zygote = Zygote()
+        zygote.start()
         return cls(
             conf,
             api_client.from_conf(conf, korora_conf.SERVICE_AUTH),
             Libvirt(conf[korora_conf.ATTESTER].libvirt_uri),
+            zygote,
         )
 
     def start(self) -> None:
-        """Start; the socket answers at once, trust comes later."""
+        """Start; the socket answers at once, trust comes later.
+
+        :raises Unavailable: MEMORY_NOT_LOCKED.
+        """
+        self.custodians.start()
         self.streams.prepare()
         self.server.start()
         self.attestation.start(HEARING)
@@ -184,6 +210,7 @@ class Agent:
         self.watches.stop()
         if self.bus is not None:
             self.bus.stop()
+        self.custodians.zygote.stop()
 
     def operations(self) -> Mapping[str, server.Handler]:
         """Operation of the local socket to what runs it."""
@@ -285,14 +312,9 @@ class Agent:
             True,
         )
 
-    def seal(self, request: ops.Seal) -> answers.Key:
-        """Take a passphrase into custody."""
-        try:
-            return self.rest.seal(
-                request.instance, request.secret_uuid, request.passphrase
-            )
-        finally:
-            request.passphrase.wipe()
+    def seal(self, request: Sealing) -> answers.Key:
+        """Take a passphrase into custody; only a custodian has seen it."""
+        return self.rest.seal(request.instance, request.custodian)
 
     def open(self, request: ops.Open) -> answers.Key:
         return self.starts.open(request.instance)

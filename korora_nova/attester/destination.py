@@ -13,11 +13,12 @@ from oslo_log import log as logging
 from korora_nova import errors, faultpoints
 from korora_nova.attester import attest, outcome, sealing
 from korora_nova.attester.attest import Answered
+from korora_nova.attester.custodian import jobs
+from korora_nova.attester.custodian.custodians import Custodian
 from korora_nova.attester.host import Host, LastHandover
-from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.streams import Streams
 from korora_nova.attester.vault import Record
-from korora_nova.custody import answers, bodies, envelope, transcript
+from korora_nova.custody import answers, bodies, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody.exchange import Challenge, Served
 from korora_nova.custody.moves import Move
@@ -229,12 +230,24 @@ class Destination:
         request = WrapRequest(
             plan.migration, plan.instance, msk.public, host.name
         )
-        transfer = faultpoints.call(
-            'bus.wrap', lambda: self._ask(plan.source, request)
-        )
-        permit = self._accept(plan, msk, offered.challenge, transfer)
-        custodial = self._open(plan, msk, permit, transfer)
-        record = self._keep(plan, custodial, permit)
+        with host.custodians.begin() as custodian:
+            transfer = faultpoints.call(
+                'bus.wrap', lambda: self._ask(plan.source, request)
+            )
+            permit = self._accept(plan, msk, offered.challenge, transfer)
+            self._open(plan, msk, permit, transfer, custodian)
+            return self._take_in(plan, custodian, permit, offered)
+
+    def _take_in(
+        self,
+        plan: _Plan,
+        custodian: Custodian,
+        permit: VerifiedPermit,
+        offered: Answered[Served],
+    ) -> Record:
+        """Seal, say so, and only then give the key to libvirt."""
+        host = self._host
+        record = self._keep(plan, custodian, permit)
         host.attester.attest_for(
             bodies.Sealed(
                 plan.migration, permit.hash, outcome.key_name(record)
@@ -244,8 +257,7 @@ class Destination:
         )
         # A guest that comes without a stream is started: that opens the key.
         if plan.kind == Move.LIVE:
-            host.define(record, custodial.passphrase)
-        custodial.passphrase.wipe()
+            host.define(record, custodian)
         return record
 
     def _offered(
@@ -357,42 +369,37 @@ class Destination:
         msk: handover.MigrationKey,
         permit: VerifiedPermit,
         transfer: Transfer,
-    ) -> Custodial:
-        """In the TPM: import, unseal once, check the payload."""
-        with self._host.tpm.operation() as operation:
-            content = handover.import_transfer(
-                operation,
-                self._host.identity,
-                msk.context,
-                handover.Wrapped(
-                    transfer.public, transfer.duplicate, transfer.seed
-                ),
-                handover.TransitState.of(permit),
+        custodian: Custodian,
+    ) -> None:
+        """Let a custodian open what came; it checks the payload."""
+        state = handover.TransitState.of(permit)
+        custodian.open(
+            jobs.Import(
+                srk=self._host.identity.srk_tr,
+                msk_context=msk.context,
+                public=transfer.public,
+                duplicate=transfer.duplicate,
+                seed=transfer.seed,
+                envelope=transfer.envelope,
+                migration=plan.migration,
+                instance=plan.instance,
+                epoch=permit.content.new_epoch,
+                aad=transcript.envelope_aad(permit.token),
+                pcr_digest=state.pcr_digest,
+                reset_restart=state.reset_restart,
+                deadline=state.deadline,
             )
-        payload = envelope.TransitPayload.unpack(content)
-        content.wipe()
-        payload.check(
-            migration=plan.migration,
-            instance=plan.instance,
-            epoch=permit.content.new_epoch,
         )
-        plain = envelope.open_envelope(
-            payload.key,
-            transfer.envelope,
-            transcript.envelope_aad(permit.token),
-        )
-        payload.key.wipe()
-        return Custodial.unpack(plain)
 
     def _keep(
-        self, plan: _Plan, custodial: Custodial, permit: VerifiedPermit
+        self, plan: _Plan, custodian: Custodian, permit: VerifiedPermit
     ) -> Record:
         """Seal as the permit says; durable before anybody hears of it."""
         content = permit.content
         host = self._host
         record = self._receiving(plan)
         sealed = sealing.seal_into(
-            host, record, content.new_epoch, custodial, content.approval_kid
+            host, record, content.new_epoch, custodian, content.approval_kid
         )
         host.journal.add(permit)
         return host.vault.replace(

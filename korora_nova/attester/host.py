@@ -9,6 +9,8 @@ from oslo_log import log as logging
 
 from korora_nova import errors, faultpoints
 from korora_nova.attester.attest import Attester, Client, Json
+from korora_nova.attester.custodian import jobs
+from korora_nova.attester.custodian.custodians import Custodian, Custodians
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor
 from korora_nova.attester.vault import Record, Vault
@@ -18,7 +20,6 @@ from korora_nova.custody.exchange import malformed_answer
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.words import VaultState
 from korora_nova.rats.signed.keys import KeyRing
-from korora_nova.secret import Secret
 from korora_nova.tpm.device import Tpm
 from korora_nova.tpm.keys import Identity
 
@@ -27,12 +28,13 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """One host: its voice, TPM, vault, journal and hypervisor."""
+    """One host: its voice, TPM, vault, journal, hypervisor, custodians."""
 
     attester: Attester
     vault: Vault
     journal: Journal
     hypervisor: Hypervisor
+    custodians: Custodians
 
     @property
     def name(self) -> str:
@@ -102,14 +104,14 @@ class Host:
         )
         return empty.moved(state, **fields)
 
-    def define(self, record: Record, passphrase: Secret) -> None:
-        """Give libvirt the passphrase.
+    def define(self, record: Record, custodian: Custodian) -> None:
+        """Give libvirt the passphrase that a custodian has.
 
-        :raises Unavailable: LIBVIRT_UNAVAILABLE.
+        :raises Unavailable: LIBVIRT_UNAVAILABLE, CUSTODIAN_FAILED.
         """
         with faultpoints.step('host.define'):
-            self.hypervisor.define(
-                record.secret_uuid, record.instance, passphrase
+            custodian.do(
+                jobs.Define(record.secret_uuid, record.instance), jobs.Done
             )
 
     def shut(self, record: Record) -> None:

@@ -66,10 +66,7 @@ class Qemu(NamedTuple):
 
 
 class Hypervisor(Protocol):
-    """What the agent needs of libvirt."""
-
-    def define(self, uuid: str, instance: str, value: Secret) -> None:
-        """Give libvirt the passphrase of an instance's vTPM."""
+    """What the agent needs of libvirt; custodians give it passphrases."""
 
     def undefine(self, uuid: str, instance: str) -> None:
         """Take it away; it may be gone already, the uuid may be empty."""
@@ -105,6 +102,7 @@ class Libvirt:
         libvirt.registerErrorHandler(lambda *_: None, None)
 
     def define(self, uuid: str, instance: str, value: Secret) -> None:
+        """Give libvirt the passphrase of an instance's vTPM."""
         with self._connected() as connection:
             self._undefine(connection, uuid, instance)
             xml = _XML.format(

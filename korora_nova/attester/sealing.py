@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,10 +11,12 @@ from oslo_log import log as logging
 
 from korora_nova import errors, faultpoints
 from korora_nova.attester import boot, outcome, vault
+from korora_nova.attester.custodian import jobs
+from korora_nova.attester.custodian.custodians import Custodian
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import approval as approvals
-from korora_nova.custody import bodies, envelope, transcript
+from korora_nova.custody import bodies, transcript
 from korora_nova.custody import grant as grants
 from korora_nova.custody.answers import Key
 from korora_nova.custody.exchange import (
@@ -28,12 +29,9 @@ from korora_nova.custody.ledger import LedgerRow
 from korora_nova.custody.words import VaultState
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.tpm2 import policy as tpm2_policy
-from korora_nova.secret import Secret
-from korora_nova.tpm import seal
 
 LOG = logging.getLogger(__name__)
 
-_UUID_BYTES = 16
 #: Keys that are sealed anew in one round, and seconds until one that was
 #: refused is tried again.
 _RESEALED = 4
@@ -47,30 +45,6 @@ _NEWS = (
     errors.Reason.NOT_HOLDER,
     errors.Reason.EPOCH_MISMATCH,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Custodial:
-    """What the envelopes hold: libvirt's secret, its uuid included."""
-
-    secret_uuid: str
-    passphrase: Secret
-
-    def pack(self) -> Secret:
-        """16 bytes of uuid, then the passphrase."""
-        prefix = uuid.UUID(self.secret_uuid).bytes
-        return Secret(prefix + self.passphrase.reveal())
-
-    @classmethod
-    def unpack(cls, content: Secret) -> Custodial:
-        """:raises CustodyError: TRANSFER_INVALID, too short."""
-        plain = content.reveal()
-        if len(plain) <= _UUID_BYTES:
-            raise errors.CustodyError(errors.Reason.TRANSFER_INVALID)
-        return cls(
-            str(uuid.UUID(bytes=plain[:_UUID_BYTES])),
-            Secret(plain[_UUID_BYTES:]),
-        )
 
 
 def approval_key(host: Host, kid: str) -> ec.EllipticCurvePublicKey:
@@ -90,9 +64,9 @@ def approval_key(host: Host, kid: str) -> ec.EllipticCurvePublicKey:
 
 
 def seal_into(
-    host: Host, record: Record, epoch: int, custodial: Custodial, kid: str
+    host: Host, record: Record, epoch: int, custodian: Custodian, kid: str
 ) -> Record:
-    """The record with a fresh key for ``epoch``, sealed to this TPM.
+    """The record with a custodian's key, sealed to this TPM for ``epoch``.
 
     :param kid: approval key that must open it.
     :raises CustodyError: APPROVAL_INVALID.
@@ -102,21 +76,18 @@ def seal_into(
     policy = tpm2_policy.policy_authorize(
         objects.external_ecc_name(approver), transcript.rest_ref(*binding)
     )
-    key = envelope.new_key()
-    with host.tpm.operation() as operation:
-        sealed = seal.seal(operation, host.identity, key, policy)
-    content = envelope.seal_envelope(
-        key, custodial.pack(), transcript.rest_aad(*binding)
+    sealed = custodian.do(
+        jobs.Seal(host.identity.srk_tr, policy, transcript.rest_aad(*binding)),
+        jobs.Sealed,
     )
-    key.wipe()
     return dataclasses.replace(
         record,
         epoch=epoch,
-        secret_uuid=custodial.secret_uuid,
+        secret_uuid=custodian.secret_uuid,
         kid=kid,
         public=sealed.public,
         private=sealed.private,
-        envelope=content,
+        envelope=sealed.envelope,
     )
 
 
@@ -131,9 +102,12 @@ def approve(host: Host, record: Record) -> approvals.Approval:
 
 
 def unseal(
-    host: Host, record: Record, approval: approvals.Approval
-) -> Custodial:
-    """Open a record's key and envelope.
+    host: Host,
+    record: Record,
+    approval: approvals.Approval,
+    custodian: Custodian,
+) -> None:
+    """Let a custodian open a record's key and envelope.
 
     :raises CustodyError: APPROVAL_INVALID, UNSEAL_REFUSED or
         VAULT_DAMAGED.
@@ -146,26 +120,17 @@ def unseal(
         epoch=record.epoch,
         ref=transcript.rest_ref(*binding),
     )
-    with host.tpm.operation() as operation:
-        key = seal.unseal(
-            operation,
-            host.identity,
-            seal.SealedKey(record.public, record.private),
-            approval,
-            objects.external_ecc_public(signer),
+    custodian.open(
+        jobs.Unseal(
+            srk=host.identity.srk_tr,
+            public=record.public,
+            private=record.private,
+            signer=objects.external_ecc_public(signer),
+            envelope=record.envelope,
+            aad=transcript.rest_aad(*binding),
+            approval=approval,
         )
-    try:
-        content = envelope.open_envelope(
-            key, record.envelope, transcript.rest_aad(*binding)
-        )
-        return Custodial.unpack(content)
-    except errors.CustodyError:
-        raise errors.CustodyError(
-            errors.Reason.VAULT_DAMAGED,
-            details={'instance': record.instance},
-        ) from None
-    finally:
-        key.wipe()
+    )
 
 
 def _binding(
@@ -195,7 +160,7 @@ class AtRest:
         self._active = ''
         self._done = '', 0.0
 
-    def seal(self, instance: str, secret_uuid: str, passphrase: Secret) -> Key:
+    def seal(self, instance: str, custodian: Custodian) -> Key:
         """Take a server's passphrase into custody at its first start.
 
         The sealed record is on disk before the ledger names this host the
@@ -208,11 +173,10 @@ class AtRest:
             before = self._claimable(instance)
             if before is not None and before.state == VaultState.HELD:
                 return _sealed(before)
-            custodial = Custodial(secret_uuid, passphrase)
-            record = before or self._guess(instance, custodial)
+            record = before or self._guess(instance, custodian)
             grant = self._claim(record)
             host.journal.add(grant)
-            held = self._granted(record, grant, custodial, before is None)
+            held = self._granted(record, grant, custodian, before is None)
             return _sealed(host.vault.replace(record, held))
 
     def _claimable(self, instance: str) -> Record | None:
@@ -245,7 +209,7 @@ class AtRest:
             record, row, self._host.name
         )
 
-    def _guess(self, instance: str, custodial: Custodial) -> Record:
+    def _guess(self, instance: str, custodian: Custodian) -> Record:
         """A sealed key for a claim; its answer says whether all is right."""
         host = self._host
         newest = host.journal.newest(instance)
@@ -254,23 +218,23 @@ class AtRest:
             epoch += 1
         blank = host.blank(instance, VaultState.CLAIMING)
         return host.vault.put(
-            seal_into(host, blank, epoch, custodial, host.approval_kid())
+            seal_into(host, blank, epoch, custodian, host.approval_kid())
         )
 
     def _granted(
         self,
         record: Record,
         grant: VerifiedGrant,
-        custodial: Custodial,
+        custodian: Custodian,
         is_fresh: bool,
     ) -> Record:
         """The record as the grant says; sealed anew if it differs."""
         epoch, kid = grant.content.version, grant.content.approval_kid
         if (
-            (epoch, kid, custodial.secret_uuid)
+            (epoch, kid, custodian.secret_uuid)
             != (record.epoch, record.kid, record.secret_uuid)
         ) or not is_fresh:
-            record = seal_into(self._host, record, epoch, custodial, kid)
+            record = seal_into(self._host, record, epoch, custodian, kid)
         return record.moved(VaultState.HELD, statement=None).resting_on(grant)
 
     def _claim(self, record: Record) -> VerifiedGrant:
@@ -332,16 +296,18 @@ class AtRest:
 
     def _open(self, record: Record) -> Key:
         host = self._host
-        with host.vault.busy(record.instance):
-            custodial = unseal(host, record, approve(host, record))
-            if custodial.secret_uuid != record.secret_uuid:
+        with (
+            host.vault.busy(record.instance),
+            host.custodians.begin() as custodian,
+        ):
+            unseal(host, record, approve(host, record), custodian)
+            if custodian.secret_uuid != record.secret_uuid:
                 raise errors.CustodyError(
                     errors.Reason.VAULT_DAMAGED,
                     details={'instance': record.instance},
                 )
-            host.define(record, custodial.passphrase)
-            custodial.passphrase.wipe()
-        return Key(custodial.secret_uuid, record.epoch)
+            host.define(record, custodian)
+        return Key(record.secret_uuid, record.epoch)
 
     def close(self, instance: str) -> None:
         """Take the passphrase from libvirt; it may be gone already."""
@@ -424,9 +390,9 @@ class AtRest:
         with host.vault.busy(record.instance):
             if host.vault.find(record) != record:
                 return
-            custodial = unseal(host, record, approve(host, record))
-            sealed = seal_into(host, record, record.epoch, custodial, kid)
-            custodial.passphrase.wipe()
+            with host.custodians.begin() as custodian:
+                unseal(host, record, approve(host, record), custodian)
+                sealed = seal_into(host, record, record.epoch, custodian, kid)
             host.vault.replace(record, sealed)
         LOG.info('%s: sealed anew for the key %s', record.instance, kid)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's local socket: who may call, framing, and nothing else.
 
-Requests are never logged: one of them carries a passphrase.
+Requests are never logged: one of them carries a passphrase. That one is not
+even read here: somebody else does who ends when it is served.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
@@ -28,6 +30,12 @@ LOG = logging.getLogger(__name__)
 #: Takes an operation's request and returns its answer.
 Handler = Callable[[Any], operations.Fields]
 
+#: Takes a connection, what was read of a request to seal, and how much of it
+#: was not; gives the request and the caller's trace.
+Take = Callable[
+    [socket.socket, bytes, int], AbstractContextManager[tuple[Any, str]]
+]
+
 MAX_CONNECTIONS = 64
 #: Callers that are not allowed are told so on a few connections of their
 #: own: they cannot keep Nova out by holding all of them.
@@ -35,6 +43,10 @@ MAX_STRANGERS = 4
 _IDLE_SECONDS = 60.0
 _STRANGER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
+#: How a request to seal begins, as our client has always written it; and the
+#: longest one, bytes.
+_SEAL = b'{"version": 1, "op": "seal"'
+_MAX_SEAL = 1 << 14
 # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
 _UCRED = struct.Struct('3i')
 
@@ -65,6 +77,7 @@ class Server:
     :param path: of the socket; its directory must exist.
     :param allowed: user ids that may call; everybody may connect.
     :param handlers: operation to a function of its request.
+    :param take: reads requests to seal.
     """
 
     def __init__(
@@ -72,10 +85,12 @@ class Server:
         path: str,
         allowed: frozenset[int],
         handlers: Mapping[str, Handler],
+        take: Take,
     ) -> None:
         self._path = path
         self._allowed = allowed
         self._handlers = handlers
+        self._take = take
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._strangers = threading.BoundedSemaphore(MAX_STRANGERS)
         self._listener: socket.socket | None = None
@@ -181,35 +196,55 @@ class Server:
             denied = errors.Forbidden(errors.Reason.PEER_DENIED)
             _send(connection, _failure(denied))
             return False
-        content = socket_client.receive(connection, length)
+        head = socket_client.receive(connection, min(length, len(_SEAL)))
+        left = length - len(head)
+        if head == _SEAL:
+            answer = _answered(
+                lambda: operations.Seal.OP,
+                lambda: self._seal(connection, head, left),
+            )
+            _send(connection, answer)
+            return False  # whoever read it may have left something
+        content = head + socket_client.receive(connection, left)
         _send(connection, self._answer(content))
         return True
 
+    def _seal(
+        self, connection: socket.socket, head: bytes, left: int
+    ) -> operations.Fields:
+        if left > _MAX_SEAL:
+            raise errors.TooLarge(errors.Reason.TOO_LARGE)
+        with self._take(connection, head, left) as (request, trace):
+            return self._run(request, trace)
+
     def _answer(self, content: bytes) -> dict[str, object]:
         op = '?'
-        try:
-            request = messages.loads(content.decode(), _ANY_OP)
+
+        def work() -> operations.Fields:
+            nonlocal op
+            try:
+                request = messages.loads(content.decode(), _ANY_OP)
+            except UnicodeDecodeError:
+                raise errors.Invalid(errors.Reason.INVALID_REQUEST) from None
             del request['version']
             op = request.pop('op')
-            trace = str(request.pop(spans.TRACEPARENT, ''))
-            if op not in self._handlers or op not in operations.REQUESTS:
-                raise errors.Invalid(
-                    errors.Reason.INVALID_REQUEST,
-                    'The agent has no such operation.',
-                )
-            answer = self._run(
-                operations.REQUESTS[op].from_json(request), trace
+            return self._do(op, request)
+
+        return _answered(lambda: op, work)
+
+    def _do(self, op: str, fields: dict[str, object]) -> operations.Fields:
+        trace = str(fields.pop(spans.TRACEPARENT, ''))
+        if op not in self._handlers or op not in operations.REQUESTS:
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                'The agent has no such operation.',
             )
-        except UnicodeDecodeError:
-            return _failure(errors.Invalid(errors.Reason.INVALID_REQUEST))
-        except errors.KororaError as exc:
-            LOG.info('%s: %s %s', op, exc, exc.details)
-            return _failure(exc)
-        except Exception as exc:  # noqa: BLE001 - fail closed, answer all
-            # No traceback: its frames' values could be the request's
-            LOG.error('%s failed: %s', op, describe(exc))
-            return _failure(errors.Unavailable(errors.Reason.INTERNAL))
-        return {'version': 1, 'ok': True, **answer.to_json()}
+        if op == operations.Seal.OP:
+            raise errors.Invalid(
+                errors.Reason.INVALID_REQUEST,
+                f'A request to seal begins with {_SEAL.decode()}.',
+            )
+        return self._run(operations.REQUESTS[op].from_json(fields), trace)
 
     def _run(
         self, request: operations.Request, trace: str
@@ -222,6 +257,25 @@ class Server:
             migration=getattr(request, 'migration', ''),
         ):
             return self._handlers[request.OP](request)
+
+
+def _answered(
+    op: Callable[[], str], work: Callable[[], operations.Fields]
+) -> dict[str, object]:
+    """What an operation answers, also if it fails.
+
+    :param op: its name, as far as that is known by then.
+    """
+    try:
+        answer = work()
+    except errors.KororaError as exc:
+        LOG.info('%s: %s %s', op(), exc, exc.details)
+        return _failure(exc)
+    except Exception as exc:  # noqa: BLE001 - fail closed, answer all
+        # No traceback: its frames' values could be the request's
+        LOG.error('%s failed: %s', op(), describe(exc))
+        return _failure(errors.Unavailable(errors.Reason.INTERNAL))
+    return {'version': 1, 'ok': True, **answer.to_json()}
 
 
 def describe(exc: BaseException) -> str:

@@ -15,11 +15,12 @@ from oslo_log import log as logging
 from korora_nova import errors, faultpoints
 from korora_nova.attester import boot, sealing
 from korora_nova.attester.attest import Answered
+from korora_nova.attester.custodian import jobs
+from korora_nova.attester.custodian.custodians import Custodian
 from korora_nova.attester.host import Host, LastHandover
-from korora_nova.attester.sealing import Custodial
 from korora_nova.attester.streams import Streams
 from korora_nova.attester.vault import Record
-from korora_nova.custody import answers, bodies, envelope, transcript
+from korora_nova.custody import answers, bodies, transcript
 from korora_nova.custody import permit as permits
 from korora_nova.custody import start as starts
 from korora_nova.custody.exchange import Permitted, Started
@@ -215,13 +216,18 @@ class Source:
 
     def _hand_over(self, record: Record, request: _Checked) -> Transfer:
         started = time.monotonic()
-        with self._host.tpm.tally() as count:
+        with (
+            self._host.tpm.tally() as count,
+            self._host.custodians.begin() as custodian,
+        ):
             answer = self._ask(record, request)
             permit = self._accept(record, request, answer)
             self._announcements.spend(record.instance)
             outgoing = self._part(record, request, permit)
             try:
-                transfer = self._wrap(outgoing, request, permit, answer)
+                transfer = self._wrap(
+                    outgoing, request, permit, answer, custodian
+                )
             except BaseException:
                 self._never_sent(outgoing)
                 raise
@@ -304,17 +310,18 @@ class Source:
         request: _Checked,
         permit: VerifiedPermit,
         answer: Answered[Permitted],
+        custodian: Custodian,
     ) -> Transfer:
         """Open our copy, wrap it to the MSK, and sign for it."""
-        custodial = sealing.unseal(self._host, record, answer.served.approval)
-        wrapped, content = _wrap(custodial, request.asked, permit)
-        custodial.passphrase.wipe()
+        approval = answer.served.approval
+        sealing.unseal(self._host, record, approval, custodian)
+        wrapped = _wrap(custodian, request.asked, permit)
         qualifying = transcript.transfer_qualifying(
             permit.token,
             wrapped.public,
             wrapped.duplicate,
             wrapped.seed,
-            content,
+            wrapped.envelope,
         )
         identity = self._host.identity
         with self._host.tpm.operation() as operation:
@@ -334,7 +341,7 @@ class Source:
             public=wrapped.public,
             duplicate=wrapped.duplicate,
             seed=wrapped.seed,
-            envelope=content,
+            envelope=wrapped.envelope,
             quote=quote,
         )
 
@@ -465,18 +472,18 @@ class Source:
 
 
 def _wrap(
-    custodial: Custodial, asked: WrapRequest, permit: VerifiedPermit
-) -> tuple[handover.Wrapped, bytes]:
+    custodian: Custodian, asked: WrapRequest, permit: VerifiedPermit
+) -> jobs.Wrapped:
     """The transit object with a fresh key, and the envelope under it."""
-    key = envelope.new_key()
-    payload = envelope.TransitPayload(
-        asked.migration, asked.instance, permit.content.new_epoch, key
-    ).pack()
     state = handover.TransitState.of(permit)
-    wrapped = handover.wrap(asked.msk_public, payload, state)
-    content = envelope.seal_envelope(
-        key, custodial.pack(), transcript.envelope_aad(permit.token)
+    job = jobs.Wrap(
+        msk_public=asked.msk_public,
+        migration=asked.migration,
+        instance=asked.instance,
+        epoch=permit.content.new_epoch,
+        aad=transcript.envelope_aad(permit.token),
+        pcr_digest=state.pcr_digest,
+        reset_restart=state.reset_restart,
+        deadline=state.deadline,
     )
-    payload.wipe()
-    key.wipe()
-    return wrapped, content
+    return custodian.do(job, jobs.Wrapped)

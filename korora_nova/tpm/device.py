@@ -193,11 +193,28 @@ class Tpm:
             except TSS2_Exception as exc:
                 raise unavailable(exc, self.tcti, failed) from None
             finally:
-                self.count.update(count)
-                spans.count('tpm', count.total())
-                tally = getattr(self._tallies, 'count', None)
-                if tally is not None:
-                    tally.update(count)
+                self._note(count)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[collections.Counter[str]]:
+        """Keep off this TPM while another process runs an operation.
+
+        That opens it by itself. Its commands, by name, are put into what is
+        yielded.
+        """
+        with self._lock:
+            count: collections.Counter[str] = collections.Counter()
+            try:
+                yield count
+            finally:
+                self._note(count)
+
+    def _note(self, count: collections.Counter[str]) -> None:
+        self.count.update(count)
+        spans.count('tpm', count.total())
+        tally = getattr(self._tallies, 'count', None)
+        if tally is not None:
+            tally.update(count)
 
     @contextlib.contextmanager
     def _connect(

@@ -30,7 +30,7 @@ from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import seal, templates
 from korora_nova.tpm.device import Operation
-from korora_nova.tpm.keys import Identity
+from korora_nova.tpm.keys import HasStorage, Identity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ def wrap(msk_public: bytes, payload: Secret, state: TransitState) -> Wrapped:
 
 def import_transfer(
     operation: Operation,
-    identity: Identity,
+    storage: HasStorage,
     msk_context: bytes,
     wrapped: Wrapped,
     state: TransitState,
@@ -202,7 +202,7 @@ def import_transfer(
         raise seal.refused(exc, errors.Reason.TRANSFER_INVALID) from None
     operation.flush(msk)
     session = templates.secret_policy_session(
-        operation, identity.srk(operation)
+        operation, storage.srk(operation)
     )
     try:
         payload = seal.unseal_in_session(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from tpm2_pytss import TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR
@@ -85,6 +86,24 @@ class Identity:
 
     def srk(self, operation: Operation) -> ESYS_TR:
         """The SRK's handle in this operation; costs no command."""
+        return operation.esys.tr_deserialize(self.srk_tr)
+
+
+class HasStorage(Protocol):
+    """What knows the storage root key of a TPM."""
+
+    def srk(self, operation: Operation) -> ESYS_TR:
+        """Its handle in this operation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """The storage root key alone, of an :class:`Identity`."""
+
+    srk_tr: bytes
+
+    def srk(self, operation: Operation) -> ESYS_TR:
+        """See :meth:`Identity.srk`."""
         return operation.esys.tr_deserialize(self.srk_tr)
 
 

@@ -25,7 +25,7 @@ from korora_nova.rats.tpm2 import policy as tpm2_policy
 from korora_nova.secret import Secret
 from korora_nova.tpm import device, keys, templates
 from korora_nova.tpm.device import Operation
-from korora_nova.tpm.keys import Identity
+from korora_nova.tpm.keys import HasStorage
 
 KEY_BYTES = 32
 _UNSEAL_ATTEMPTS = 16
@@ -44,7 +44,7 @@ class SealedKey:
 
 
 def seal(
-    operation: Operation, identity: Identity, key: Secret, policy: bytes
+    operation: Operation, storage: HasStorage, key: Secret, policy: bytes
 ) -> SealedKey:
     """Seal a 32-byte key to this TPM: two commands.
 
@@ -52,7 +52,7 @@ def seal(
     """
     if len(key) != KEY_BYTES or len(policy) != KEY_BYTES:
         raise ValueError('seal takes a 32-byte key and a SHA-256 policy')
-    srk = identity.srk(operation)
+    srk = storage.srk(operation)
     session = templates.secret_session(operation, srk)
     private, public, *_ = operation.esys.create(
         parent_handle=srk,
@@ -68,7 +68,7 @@ def seal(
 
 def unseal(
     operation: Operation,
-    identity: Identity,
+    storage: HasStorage,
     sealed: SealedKey,
     approval: Approval,
     approval_public: bytes,
@@ -80,7 +80,7 @@ def unseal(
         approval key's; UNSEAL_REFUSED, the TPM is not in the approved state,
         the approval is too old, or it is for another key.
     """
-    srk = identity.srk(operation)
+    srk = storage.srk(operation)
     try:
         loaded = _load(operation, srk, sealed)
         key_name, ticket = _verify(operation, approval, approval_public)

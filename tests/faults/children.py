@@ -22,7 +22,7 @@ from korora_nova.attester import agent as agents
 from korora_nova.attester import attest, boot, starts, stops
 from korora_nova.rats import evidence
 from tests.faults import copies, hook, kept, wire
-from tests.support import hosts, service
+from tests.support import custodian, hosts, service
 
 #: In the place of 8 MiB, so that lists come in parts; but for those of hosts
 #: that were just booted.
@@ -144,6 +144,7 @@ def run_agent(given: Host, commands: Connection, faults: Connection) -> None:
             'settle': machine.settle,
             'state': machine.state,
             'step': functools.partial(_step, machine),
+            'keep keys inside': custodian.keep_inside,
             'identity': lambda: machine.agent.attester.identity.ek_cert,
             # As after its start, which would disarm it
             'send whole list': lambda: setattr(

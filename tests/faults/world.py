@@ -21,7 +21,7 @@ from tpm2_pytss.constants import TPM2_CAP, TPM2_CC, TPM2_ST
 from korora_nova.attester.socket_client import AgentClient
 from korora_nova.cmd import anchor
 from tests.faults import children, copies, kept, wire
-from tests.support import hosts, swtpm
+from tests.support import custodian, hosts, swtpm
 
 #: Seconds for a process to start, and for what it is told to do.
 PATIENCE = 60.0
@@ -222,6 +222,7 @@ class Machine(hosts.Machine):
         self.hardware = swtpm.SwTpm(hosts.EK[name])
         self.hardware.start()
         self.libvirt = korora.place.libvirt(name)
+        self.door = custodian.Door(self.door_path, lambda: self.libvirt)
         self.boot()
         self.actor = Actor(
             name,
@@ -291,6 +292,7 @@ class Machine(hosts.Machine):
 
     def scrap(self) -> None:
         self.actor.kill()
+        self.door.close()
         self.hardware.stop()
 
 

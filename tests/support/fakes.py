@@ -8,8 +8,11 @@ who holds a key, who is trusted, who is alive.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import json
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from korora_nova import errors
@@ -26,6 +29,18 @@ QUESTIONS = (
     'launch',
     'ended',
 )
+
+
+@contextlib.contextmanager
+def take(
+    connection: socket.socket, head: bytes, length: int
+) -> Iterator[tuple[operations.Seal, str]]:
+    """Read a request to seal, as a custodian does, in this process."""
+    text = head + socket_client.receive(connection, length)
+    fields = json.loads(text)
+    del fields['version'], fields['op']
+    trace = fields.pop('traceparent', '')
+    yield operations.Seal.from_json(fields), trace
 
 
 @dataclasses.dataclass

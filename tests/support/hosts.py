@@ -7,6 +7,7 @@ Only libvirt, Keystone, Nova and the network are stand-ins.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -30,7 +31,7 @@ from korora_nova.attester.socket_client import AgentClient
 from korora_nova.custody.moves import Move, way_back
 from korora_nova.rats import eventlog
 from korora_nova.secret import Secret
-from tests.support import service, simulator, swtpm
+from tests.support import custodian, service, simulator, swtpm
 
 VECTOR = 'direct-kernel'
 ADDRESS = {'h1': '192.0.2.1', 'h2': '192.0.2.2', 'h3': '192.0.2.3'}
@@ -57,7 +58,8 @@ class FakeLibvirt:
 
     def undefine(self, uuid: str, instance: str) -> None:
         self._reach()
-        self.secrets.pop(instance, None)
+        with contextlib.suppress(KeyError):
+            del self.secrets[instance]  # unread, where it is another's memory
 
     def domain_state(self, instance: str) -> str:
         self._reach()
@@ -116,6 +118,7 @@ class Machine:
         self.hardware = swtpm.SwTpm(EK[name])
         self.hardware.start()
         self.libvirt = FakeLibvirt()
+        self.door = custodian.Door(self.door_path, lambda: self.libvirt)
         self.boot()
         self.agent: Agent
         self.power_agent()
@@ -158,7 +161,10 @@ class Machine:
     def power_agent(self) -> None:
         """Start the agent without its periodic threads."""
         self.agent = Agent(
-            self._conf(), self.korora.client_as('attester'), self.libvirt
+            self._conf(),
+            self.korora.client_as('attester'),
+            self.libvirt,
+            custodian.shared(),
         )
         self.agent.stops._directory = self.swtpm
         self.agent.server.start()
@@ -189,6 +195,11 @@ class Machine:
     @property
     def socket(self) -> str:
         return str(self.directory / 'agent.sock')
+
+    @property
+    def door_path(self) -> str:
+        """Of what custodians have for libvirt."""
+        return str(self.directory / 'libvirt')
 
     @property
     def swtpm(self) -> pathlib.Path:
@@ -233,6 +244,9 @@ class Machine:
             if self.tls
             else None,
             'vtpm_state_check': self.VTPM_CHECK,
+            'libvirt_uri': custodian.uri(self.door_path),
+            # What a developer's machine allows is not what they are about
+            'lock_memory': False,
         }.items():
             conf.set_override(name, value, group)
         conf.set_override(
@@ -264,6 +278,7 @@ class Machine:
     def scrap(self) -> None:
         self.agent.server.stop()
         self.agent.watches.stop()
+        self.door.close()
         # the bus ends by itself: waiting for it is half a second per host
         assert self.agent.bus is not None
         threading.Thread(target=self.agent.bus.stop, daemon=True).start()

@@ -25,7 +25,7 @@ NAME = re.compile(r'((?:sent|called) by )?``([a-z]\w*(?:\.\w+)+)``')
 UNDERLINE = re.compile(r'={3,}|-{3,}')
 #: A directory, or a module, with its explanation on the right.
 ENTRY = re.compile(r'( +)([\w./]+/|\w+\.py)(?: .*)?')
-BOUNDARY = re.compile(r"Over (HTTP|the socket|the bus|Nova's \w+)\b")
+BOUNDARY = re.compile(r"Over (HTTP|the socket|the bus|a channel|Nova's \w+)\b")
 
 
 def section(title: str) -> str:

@@ -58,6 +58,13 @@ TIGHTER: typing.Final[dict[str, frozenset[str]]] = {
     ),
 }
 
+# What has a plaintext -> the only module of the agent that may import it: it
+# runs in a process that ends with the operation.
+PLAINTEXT: typing.Final[dict[str, str]] = {
+    'custody.envelope': 'attester.custodian.keeper',
+    'tpm.seal': 'attester.custodian.keeper',
+}
+
 # distribution -> the only parts that may import it
 SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'tpm2_pytss': frozenset({'tpm'}),
@@ -160,6 +167,9 @@ def internal_fault(module: str, target: str) -> str | None:
     allowed = TIGHTER[inner] if tighter else ALLOWED.get(part)
     if allowed is None:
         return f"{part} is not in this test's map of the project"
+    for secret, keeper in PLAINTEXT.items():
+        if within(wanted, secret) and part == 'attester' and inner != keeper:
+            return f'{inner} imports {secret}, which {keeper} alone may'
     if not tighter and within(wanted, part):
         return None
     if any(within(wanted, one) for one in allowed):
@@ -332,6 +342,14 @@ class TestTheRulesThemselves(testtools.TestCase):
             'attester.socket_client',
             'from korora_nova.custody import answers, operations',
         )
+
+    def test_only_custodians_have_a_plaintext(self) -> None:
+        for name in PLAINTEXT:
+            package, _, module = name.rpartition('.')
+            line = f'from korora_nova.{package} import {module}'
+            self.assertFault('attester.source', line)
+            self.assertFault('attester.custodian.custodians', line)
+            self.assertFine('attester.custodian.keeper', line)
 
     def test_an_unknown_part_is_a_fault(self) -> None:
         self.assertFault('extra.thing', 'from korora_nova import errors')

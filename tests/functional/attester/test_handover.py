@@ -17,7 +17,7 @@ from korora_nova.custody.words import ChallengeClass
 from korora_nova.verifier import attest as service_attest
 from korora_nova.verifier import purposes
 from korora_nova.verifier.db import models
-from tests.support import hosts
+from tests.support import custodian, hosts
 
 _R = errors.Reason
 
@@ -312,7 +312,12 @@ class AddressTest(hosts.HostsTestCase):
     def test_the_default_is_the_hosts_name(self) -> None:
         conf = self.h1._conf()
         conf.clear_override('address', 'attester')
-        agent = Agent(conf, self.h1.agent.attester.client, self.h1.libvirt)
+        agent = Agent(
+            conf,
+            self.h1.agent.attester.client,
+            self.h1.libvirt,
+            custodian.shared(),
+        )
         check = agent.operations()['check_address']
         check(operations.CheckAddress('h1'))
         self.assertRaises(

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +21,10 @@ import testtools
 
 from korora_nova import errors
 from korora_nova.attester import libvirt_secret
+from korora_nova.attester.custodian import custodians, jobs
+from korora_nova.custody import operations
 from korora_nova.secret import Secret
+from korora_nova.tpm import device
 
 PASSPHRASE = Secret(bytes(range(256)) * 2)
 
@@ -231,6 +236,53 @@ class LibvirtTest(testtools.TestCase):
         )
         # ephemeral: gone with the daemon
         self.assertEqual([], self.secrets())
+
+
+class CustodianTest(testtools.TestCase):
+    """A custodian as agents have them, and a real libvirt."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.stop)
+        process = custodians.Zygote()
+        self.addCleanup(process.stop)
+        self.custodians = custodians.Custodians(
+            process, device.Tpm('none'), self.daemon.uri, locked=False
+        )
+        self.uuid, self.instance = str(uuid.uuid4()), str(uuid.uuid4())
+
+    def define(self, custodian: custodians.Custodian) -> None:
+        """From nova-compute's words to libvirt's secret."""
+        request = operations.Seal(self.instance, self.uuid, PASSPHRASE)
+        fields = {'version': 1, 'op': 'seal', **request.to_json()}
+        content = json.dumps(fields).encode()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(content[27:])
+            taken = custodian.take(theirs, content[:27], len(content) - 27)
+        self.assertEqual(
+            (self.instance, self.uuid), (taken.instance, taken.secret_uuid)
+        )
+        custodian.do(jobs.Define(self.uuid, self.instance), jobs.Done)
+
+    def test_secret(self) -> None:
+        with self.custodians.begin() as custodian:
+            self.define(custodian)
+        connection = libvirt.open(self.daemon.uri)
+        self.addCleanup(connection.close)
+        secret = connection.secretLookupByUUIDString(self.uuid)
+        self.assertEqual(self.instance, secret.usageID())
+        self.assertIn("ephemeral='yes' private='yes'", secret.XMLDesc())
+
+    def test_libvirt_is_down(self) -> None:
+        self.daemon.kill()
+        with self.custodians.begin() as custodian:
+            error = self.assertRaises(
+                errors.Unavailable, self.define, custodian
+            )
+        self.assertEqual(errors.Reason.LIBVIRT_UNAVAILABLE, error.reason)
+        self.assertIn(f'libvirt_uri = {self.daemon.uri}', error.message)
 
 
 class GuestTest(testtools.TestCase):

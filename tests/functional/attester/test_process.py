@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import testtools
@@ -19,6 +22,7 @@ from korora_nova import errors
 from korora_nova.attester import rpc
 from korora_nova.attester.socket_client import AgentClient
 from korora_nova.custody.transfer import WrapRequest
+from tests.support.custodian import children
 
 _COMMAND = 'from korora_nova.cmd.agent import main; main()'
 _CONFIG = """
@@ -32,6 +36,7 @@ tcti = swtpm:path={directory}/no-tpm
 state_dir = {directory}/state
 trusted_keys = {directory}/keys.json
 libvirt_uri = test:///default
+lock_memory = false
 [handover]
 transport_url = rabbit://nobody:nothing@127.0.0.1:1/none
 [service_auth]
@@ -39,6 +44,14 @@ auth_type = none
 endpoint_override = http://127.0.0.1:1
 """
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+def _without_locked_memory() -> None:
+    """What a container, or a user that is not root, may have."""
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+    if not os.geteuid():
+        # PR_CAPBSET_DROP, CAP_IPC_LOCK: gone with the next exec
+        ctypes.CDLL(None).prctl(24, 14, 0, 0, 0)
 
 
 class BusTest(testtools.TestCase):
@@ -65,7 +78,9 @@ class ProcessTest(testtools.TestCase):
         self.client = AgentClient(str(self.directory / 'agent.sock'), 10)
 
     def start(
-        self, config: pathlib.Path | None = None
+        self,
+        config: pathlib.Path | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> subprocess.Popen[bytes]:
         environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
         process = subprocess.Popen(
@@ -79,6 +94,7 @@ class ProcessTest(testtools.TestCase):
             env=environment,
             stdout=subprocess.PIPE if config else subprocess.DEVNULL,
             stderr=subprocess.STDOUT if config else subprocess.DEVNULL,
+            preexec_fn=prepare,
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -122,6 +138,37 @@ class ProcessTest(testtools.TestCase):
         first.kill()
         first.wait()
         self.assertEqual('h1', self.status(self.start())['host'])
+
+    def test_memory_that_cannot_be_locked(self) -> None:
+        """It says what to do, and serves nobody; unless an operator may."""
+        lax = self.config.read_text()
+        self.config.write_text(lax.replace('lock_memory = false\n', ''))
+        process = self.start(self.config, _without_locked_memory)
+        self.assertEqual(1, process.wait(30))
+        assert process.stdout is not None
+        said = process.stdout.read().decode()
+        self.assertIn('[MEMORY_NOT_LOCKED]', said)
+        self.assertIn('LimitMEMLOCK=infinity', said)
+        self.assertFalse((self.directory / 'agent.sock').exists())
+        self.config.write_text(lax)
+        process = self.start(prepare=_without_locked_memory)
+        self.assertEqual('h1', self.status(process)['host'])
+
+    def test_zygote_ends_with_it(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            process = self.start()
+            self.status(process)
+            (zygote,) = children(process.pid)
+            self.assertEqual(
+                'korora-zygote',
+                pathlib.Path(f'/proc/{zygote}/comm').read_text().strip(),
+            )
+            process.send_signal(number)
+            process.wait(20)
+            deadline = time.monotonic() + 10
+            while os.path.exists(f'/proc/{zygote}'):
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
 
     def test_serves_and_stops_with_everything_down(self) -> None:
         process = self.start()

@@ -281,7 +281,10 @@ class LeakedApprovalKeyTest(ReplacedCase):
             key=self.leaked,
         )
         self.h1.agent.attester.trusted = self.believes
-        return sealing.unseal(host, self.backup, forged).passphrase.reveal()
+        with host.custodians.begin() as custodian:
+            sealing.unseal(host, self.backup, forged, custodian)
+            host.define(self.backup, custodian)
+        return self.h1.libvirt.secrets[self.instance][1]
 
     def test_it_opens_what_was_copied_before(self) -> None:
         """A limit that the guide tells of: a TPM knows no revocation."""
@@ -304,9 +307,15 @@ class LeakedApprovalKeyTest(ReplacedCase):
             ref=bytes(32),
             key=self.leaked,
         )
-        self.assertRaises(
-            errors.KororaError, sealing.unseal, host, self.backup, forged
-        )
+        with host.custodians.begin() as custodian:
+            self.assertRaises(
+                errors.KororaError,
+                sealing.unseal,
+                host,
+                self.backup,
+                forged,
+                custodian,
+            )
 
     def test_service_and_agents_refuse_it(self) -> None:
         host = self.h1.agent._parts

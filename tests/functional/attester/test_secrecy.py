@@ -13,7 +13,7 @@ from unittest import mock
 from korora_nova import errors
 from korora_nova.attester.socket_client import AgentClient
 from korora_nova.custody.transfer import Transfer, WrapRequest
-from tests.support import hosts
+from tests.support import custodian, hosts
 
 
 class SecrecyTest(hosts.HostsTestCase):
@@ -131,26 +131,24 @@ class SecrecyTest(hosts.HostsTestCase):
     def test_failures_at_each_step_say_nothing(self) -> None:
         """An unexpected error must not carry the values of its frames."""
         self.create(self.h1)
-        for target in (
-            'korora_nova.attester.source._wrap',
-            'korora_nova.attester.sealing.seal_into',
-            'korora_nova.custody.envelope.open_envelope',
+        for machine, job in (
+            (self.h1, 'unseal'),
+            (self.h1, 'wrap'),
+            (self.h2, 'import'),
+            (self.h2, 'seal'),
+            (self.h2, 'define'),
         ):
-
-            def fail(*args: Any, **kw: Any) -> Any:
-                raise RuntimeError(self.passphrase, args)
-
             migration = self.nova_migrates(self.h1, self.h2)
-            with mock.patch(target, fail):
-                self.assertRaises(
-                    errors.KororaError,
-                    self.receive,
-                    self.h1,
-                    self.h2,
-                    migration,
-                )
-            for machine in (self.h2, self.h1):
-                machine.settle()
+            custodian.arm(
+                machine.door_path, job, custodian.AFTER, custodian.FAIL
+            )
+            self.assertRaises(
+                errors.KororaError, self.receive, self.h1, self.h2, migration
+            )
+            self.assertFalse(custodian.armed(machine.door_path))
+            for one in (self.h2, self.h1):
+                one.settle()
+        self.assertIn('RuntimeError at custodian.py', self.log.getvalue())
         self.assert_clean('the log', self.log.getvalue().encode())
         for op, content in self.said_locally:
             if op != 'seal':

@@ -17,6 +17,7 @@ from korora_nova.rats.signed import keys
 from korora_nova.relying_party import driver as korora_driver
 from korora_nova.relying_party import filter as korora_filter
 from tests.functional.nova import base
+from tests.support import fakes
 
 
 class TestSocket(base.Base):
@@ -71,6 +72,7 @@ class TestSocket(base.Base):
                         'enforces',
                     )
                 },
+                fakes.take,
             )
             server.start()
             self.addCleanup(server.stop)

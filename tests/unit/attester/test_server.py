@@ -15,6 +15,7 @@ import struct
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -24,6 +25,7 @@ from korora_nova import errors, spans
 from korora_nova.attester import server, socket_client
 from korora_nova.custody import answers, operations
 from korora_nova.secret import Secret
+from tests.support import fakes
 
 CANARY = 'c2VjcmV0IGNhbmFyeQ=='
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
@@ -47,6 +49,8 @@ def done(request: operations.Request) -> answers.Done:
 
 
 class Base(testtools.TestCase):
+    take = staticmethod(fakes.take)
+
     def setUp(self) -> None:
         super().setUp()
         scratch = tempfile.TemporaryDirectory()
@@ -62,7 +66,9 @@ class Base(testtools.TestCase):
         self, uid: int | None = None, **handlers: Any
     ) -> socket_client.AgentClient:
         allowed = os.getuid() if uid is None else uid
-        made = server.Server(self.path, frozenset({allowed}), handlers)
+        made = server.Server(
+            self.path, frozenset({allowed}), handlers, self.take
+        )
         made.start()
         self.addCleanup(made.stop)
         return socket_client.AgentClient(self.path, 5)
@@ -113,6 +119,58 @@ class SocketTest(Base):
         )
         self.assertEqual(errors.Reason.INVALID_REQUEST, reason)
         self.assertNotIn(CANARY, self.log.getvalue())
+
+    def test_request_to_seal_is_not_read(self) -> None:
+        """T5: the agent passes it on before the passphrase is here."""
+        heads: list[bytes] = []
+        left: list[bytes] = []
+
+        @contextlib.contextmanager
+        def take(
+            connection: socket.socket, head: bytes, length: int
+        ) -> Iterator[tuple[Any, str]]:
+            heads.append(head)
+            left.append(socket_client.receive(connection, length))
+            yield operations.Seal(SERVER, SERVER, Secret(b'x')), ''
+
+        self.take = take  # type: ignore
+        client = self.serve(seal=named)
+        fields = {'instance': SERVER, 'passphrase': CANARY}
+        self.assertEqual({'host': 'h1'}, client.call('seal', **fields))
+        self.assertEqual([b'{"version": 1, "op": "seal"'], heads)
+        (rest,) = left
+        self.assertEqual(
+            {'version': 1, 'op': 'seal', **fields}, json.loads(heads[0] + rest)
+        )
+
+    def test_request_to_seal_of_somebody_elses(self) -> None:
+        """It would have to be read to see what it is."""
+        self.serve(seal=named)
+        body = {'op': 'seal', 'version': 1, 'passphrase': CANARY}
+        text = json.dumps(body).encode()
+        said = self.raw(struct.pack('>I', len(text)) + text)
+        assert said is not None
+        self.assertEqual('INVALID_REQUEST', said['error']['reason'])
+        self.assertNotIn(CANARY, str(said))
+
+    def test_request_to_seal_that_is_too_long(self) -> None:
+        client = self.serve(seal=named)
+        reason = self.reason(client.call, 'seal', passphrase='A' * (1 << 15))
+        self.assertEqual(errors.Reason.TOO_LARGE, reason)
+
+    def test_connection_ends_after_a_request_to_seal(self) -> None:
+        """Of one that failed, something may be left on it."""
+        self.serve(seal=named)
+        body = b'{"version": 1, "op": "seal"'
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(self.path)
+            connection.sendall(struct.pack('>I', len(body)) + body)
+            (size,) = struct.unpack('>I', connection.recv(4))
+            self.assertIn(
+                'INTERNAL', socket_client.receive(connection, size).decode()
+            )
+            self.assertEqual(b'', connection.recv(1))
 
     def test_unknown_operation(self) -> None:
         client = self.serve(status=done)
@@ -262,7 +320,7 @@ class SocketTest(Base):
         self.assertEqual({}, client.call('status'))
 
     def test_gone_after_stop(self) -> None:
-        made = server.Server(self.path, frozenset({0}), {})
+        made = server.Server(self.path, frozenset({0}), {}, self.take)
         made.start()
         made.stop()
         self.assertFalse(os.path.exists(self.path))

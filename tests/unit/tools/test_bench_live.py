@@ -14,6 +14,7 @@ from korora_nova.attester import server, socket_client
 from korora_nova.custody import answers
 from korora_tools.bench import arms, cli, pairs, slow, spanlog
 from korora_tools.bench.pairs import KORORA, STOCK, STOCK_TLS, Sample
+from tests.support import fakes
 
 SERVER = '6b6f726f-7261-4000-8000-000000000001'
 OTHER = '6b6f726f-7261-4000-8000-000000000002'
@@ -191,6 +192,7 @@ class SlowSocketTest(testtools.TestCase):
                     'announce': lambda _: answers.Done(),
                     'close': lambda _: answers.Done(),
                 },
+                fakes.take,
             )
             agent.start()
             self.addCleanup(agent.stop)
