@@ -54,9 +54,14 @@ KIND = tokens.Kind(
 )
 
 _TIERS = {str(tier): tier for tier in Tier}
-_ENFORCERS = frozenset(
-    ('', errors.Reason.ENFORCER_ABSENT, errors.Reason.ENFORCER_DRIFT)
-)
+_ENFORCERS = {
+    name: name
+    for name in (
+        '',
+        errors.Reason.ENFORCER_ABSENT,
+        errors.Reason.ENFORCER_DRIFT,
+    )
+}
 
 
 class Row(NamedTuple):
@@ -292,7 +297,7 @@ def _row(host: str, item: Any) -> Row:
         row = Row(
             name,
             _TIERS[tier],
-            enforcer,
+            _ENFORCERS[enforcer],
             float(issued),
             min(float(expires), issued + MAX_LIFE),
             tuple(reasons),
@@ -301,9 +306,9 @@ def _row(host: str, item: Any) -> Row:
         raise _forged('a row is malformed') from None
     if (
         name != host
-        or enforcer not in _ENFORCERS
         # NaN is no number of seconds, and compares so.
         or not 0 <= row.issued <= row.expires
+        or not isinstance(reasons, list)
         or not all(isinstance(reason, str) for reason in reasons)
         or (row.tier is Tier.AFFIRMING and reasons)
     ):
