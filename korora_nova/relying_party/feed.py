@@ -34,7 +34,7 @@ class Bulk(Protocol):
     def etag(self) -> str | None: ...
 
     @property
-    def results(self) -> tuple[dict[str, Any], ...]: ...
+    def results(self) -> tuple[Any, ...]: ...
 
 
 class Update(Protocol):
@@ -261,7 +261,7 @@ def _verdict(
         return exc.reason
 
 
-def _pending(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+def _pending(rows: Iterable[Any]) -> dict[str, str]:
     """Hosts without result that wait for approval.
 
     Nothing of it is signed: it only tells one refusal from another.

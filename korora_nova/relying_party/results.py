@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 IDLE = 600.0
 #: Longest pause between two attempts, seconds.
 MAX_PAUSE = 30.0
-#: Share of a pause by which it varies, so that schedulers do not march.
+#: Share of a pause by which it may be shorter: schedulers do not march.
 JITTER = 0.2
 
 _ALL: weakref.WeakSet[Results] = weakref.WeakSet()
@@ -211,7 +211,7 @@ class Results:
         pause = self._cache
         if self._failures:
             pause = max(1.0, pause) * 2.0 ** min(self._failures - 1, 10)
-        varied = 1 + JITTER * random.uniform(-1, 1)  # noqa: S311 no secret
+        varied = 1 - JITTER * random.random()  # noqa: S311 no secret
         return min(pause, max(self._cache, MAX_PAUSE)) * varied
 
 

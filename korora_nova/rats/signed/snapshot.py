@@ -90,7 +90,7 @@ class Row(NamedTuple):
         )
 
     @classmethod
-    def claimed(cls, claims: schemas.Json) -> Row:
+    def claimed(cls, claims: Any) -> Row:
         """The row of the claims of a result that the service signed."""
         return cls(
             claims['sub'],

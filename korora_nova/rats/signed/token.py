@@ -138,7 +138,7 @@ def verify(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
     return {**claims, 'kid': kid}
 
 
-def authentic(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
+def authentic(token: str, ring: keys.KeyRing, kind: Kind) -> Any:
     """The claims of a token of the reader's own; many, in little time.
 
     Type, key and signature are checked, and that the claims are of this
@@ -163,7 +163,7 @@ def authentic(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
             signed.encode(),
             ec.ECDSA(hashes.SHA256()),
         )
-        claims: schemas.Json = json.loads(_decoded(payload))
+        claims = json.loads(_decoded(payload))
     except (ValueError, TypeError, RecursionError, InvalidSignature) as exc:
         raise TokenError(f'refused: {type(exc).__name__}') from None
     if (claims['aud'], claims['iss'], claims['cloud']) != (
@@ -172,7 +172,7 @@ def authentic(token: str, ring: keys.KeyRing, kind: Kind) -> schemas.Json:
         ring.cloud,
     ):
         raise TokenError('issued for another cloud or purpose')
-    return {**claims, 'kid': kid}
+    return claims
 
 
 @functools.lru_cache(64)

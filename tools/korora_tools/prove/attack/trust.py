@@ -136,11 +136,10 @@ ATTACKS: tuple[Attack, ...] = (
     row(
         'T19',
         'a good result outlives the service that gave it',
-        UNIT + 'relying_party.test_results.TestDecision.'
-        'test_expires_in_the_cache',
-        'rats/signed/result.py:_check_age',
-        'if now >= result.expires:',
-        'if False:',
+        UNIT + 'relying_party.test_results.TestDecision.test_expires_at_hand',
+        'relying_party/table.py:_is_current',
+        'and now < expires',
+        '',
         API + 'test_attestation.TestResults.test_stale_result_is_none',
         _LIVE + 'TestRefused.test_service_down',
     ),
