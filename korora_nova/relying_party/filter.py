@@ -46,7 +46,14 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: results.Results | None = None
+        # Nothing is asked, and no thread runs, before the first request: this
+        # process may fork.
+        self._results = results.Results(
+            lambda: client.from_conf(CONF, conf.KORORA),
+            CONF.korora.trusted_keys,
+            cache=CONF.korora.result_cache,
+            budget=CONF.korora.decision_timeout,
+        )
 
     def filter_all(
         self, filter_obj_list: Iterable[Any], spec_obj: Any
@@ -78,24 +85,12 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
         if not demanded.trusted:
             return hosts
-        sifted = (
-            self._get_results()
-            .decide()
-            .sift(hosts, time.time(), demanded.max_age)
+        sifted = self._results.decide().sift(
+            hosts, time.time(), demanded.max_age
         )
         if sifted.refused:
             _tell(sifted, spec_obj.instance_uuid)
         return sifted.passed
-
-    def _get_results(self) -> results.Results:
-        if self._results is None:
-            self._results = results.Results(
-                lambda: client.from_conf(CONF, conf.KORORA),
-                CONF.korora.trusted_keys,
-                cache=CONF.korora.result_cache,
-                budget=CONF.korora.decision_timeout,
-            )
-        return self._results
 
 
 def _tell(sifted: table.Sifted, server: str) -> None:

@@ -212,12 +212,13 @@ def _row(row: Any, ring: keys.KeyRing) -> snapshot.Row:
     if row.token is None:
         return _without(row.name, errors.Reason.HOST_PENDING)
     try:
-        claims = tokens.authentic(row.token, ring, KIND)
-    except tokens.TokenError:
+        found = snapshot.Row.claimed(tokens.authentic(row.token, ring, KIND))
+    # Also one of another release, with other claims: of this host only.
+    except (tokens.TokenError, KeyError, TypeError):
         return _without(row.name, errors.Reason.RESULT_FORGED)
-    if claims['sub'] != row.name:
+    if found.host != row.name:
         return _without(row.name, errors.Reason.RESULT_FORGED)
-    return snapshot.Row.claimed(claims)
+    return found
 
 
 def _without(host: str, reason: str) -> snapshot.Row:

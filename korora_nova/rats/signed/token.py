@@ -164,9 +164,16 @@ def authentic(token: str, ring: keys.KeyRing, kind: Kind) -> Any:
             ec.ECDSA(hashes.SHA256()),
         )
         claims = json.loads(_decoded(payload))
-    except (ValueError, TypeError, RecursionError, InvalidSignature) as exc:
+        names = claims['aud'], claims['iss'], claims['cloud']
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        InvalidSignature,
+    ) as exc:
         raise TokenError(f'refused: {type(exc).__name__}') from None
-    if (claims['aud'], claims['iss'], claims['cloud']) != (
+    if names != (
         kind.audience,
         issuer(ring.cloud),
         ring.cloud,

@@ -4,6 +4,7 @@
 import dataclasses
 import gzip
 import json
+import threading
 from unittest import mock
 
 import sqlalchemy as sa
@@ -160,43 +161,6 @@ class TestSnapshots(SnapshotTestCase):
         self.assertEqual(21, len(self.reader.held.rows))
         self.assertEqual('contraindicated', self.tiers()['h8'])
 
-    def test_removals_come(self):
-        for number in range(5):
-            self.put(f'h{number}')
-        self.read()
-        self.admin.delete_host('h1')
-        self.put('h9')
-        self.read()
-        self.assertEqual(('h1',), self.reader.update.gone)
-        self.assertEqual({'h0', 'h2', 'h3', 'h4', 'h9'}, set(self.read()))
-        self.put('h1')
-        self.assertIn('h1', self.read())
-        self.assertNotEqual('', self.reader.update.base)
-
-    def test_changes_of_rows_without_a_number_come(self):
-        """They are counted, and the rows do not have the number."""
-        for number in range(3):
-            self.put(f'h{number}')
-        self.stranger('h8').enrol()
-        self.read()
-        with self.korora.service.db.write() as session:
-            session.execute(
-                sa.delete(models.Host).where(models.Host.name == 'h1')
-            )
-            session.execute(
-                sa.update(models.Host)
-                .where(models.Host.name == 'h8')
-                .values(approved=True)
-            )
-            session.add(
-                models.Host(name='h7', ek_hash='07' * 32, approved=False)
-            )
-            snapshots.results.next_seq(session)
-        self.assertEqual(
-            {'h0': 'affirming', 'h2': 'affirming', 'h7': 'none'}, self.tiers()
-        )
-        self.assertNotEqual('', self.reader.update.base)
-
     def test_many_readers_cost_one_signature(self):
         self.put('h1')
         readers = [Reader(self) for _ in range(5)]
@@ -294,6 +258,16 @@ class TestAttacks(SnapshotTestCase):
         self.put('h5', token='rubbish')
         self.put('h6', expires=1e12)
         self.put('h7', token=None, approved=True)
+        # As another release may have signed it.
+        self.put(
+            'h8',
+            token=snapshots.tokens.sign(
+                {'cloud': support.CLOUD, 'sub': 'h8', 'tier': 'affirming'},
+                self.korora.service.signers.result,
+                signed.KIND,
+                support.CLOUD,
+            ),
+        )
         with self.korora.service.db.write() as session:
             session.execute(
                 sa.update(models.Host).values(tier='affirming', reasons=[])
@@ -307,6 +281,7 @@ class TestAttacks(SnapshotTestCase):
                 'h4': 'none',
                 'h5': 'none',
                 'h6': 'affirming',
+                'h8': 'none',
             },
             {host: str(row.tier) for host, row in rows.items()},
         )
@@ -351,7 +326,46 @@ class TestAttacks(SnapshotTestCase):
         self.assertEqual({'h1', 'h2'}, set(self.read()))
 
 
-class TestWorkers(SnapshotTestCase):
+class Workers(SnapshotTestCase):
+    """Several workers with one database."""
+
+    def test_removals_come(self):
+        for number in range(5):
+            self.put(f'h{number}')
+        self.read()
+        self.admin.delete_host('h1')
+        self.put('h9')
+        self.read()
+        self.assertEqual(('h1',), self.reader.update.gone)
+        self.assertEqual({'h0', 'h2', 'h3', 'h4', 'h9'}, set(self.read()))
+        self.put('h1')
+        self.assertIn('h1', self.read())
+        self.assertNotEqual('', self.reader.update.base)
+
+    def test_changes_of_rows_without_a_number_come(self):
+        """They are counted, and the rows do not have the number."""
+        for number in range(3):
+            self.put(f'h{number}')
+        self.stranger('h8').enrol()
+        self.read()
+        with self.korora.service.db.write() as session:
+            session.execute(
+                sa.delete(models.Host).where(models.Host.name == 'h1')
+            )
+            session.execute(
+                sa.update(models.Host)
+                .where(models.Host.name == 'h8')
+                .values(approved=True)
+            )
+            session.add(
+                models.Host(name='h7', ek_hash='07' * 32, approved=False)
+            )
+            snapshots.results.next_seq(session)
+        self.assertEqual(
+            {'h0': 'affirming', 'h2': 'affirming', 'h7': 'none'}, self.tiers()
+        )
+        self.assertNotEqual('', self.reader.update.base)
+
     def test_changes_of_any_worker(self):
         for number in range(5):
             self.put(f'h{number}')
@@ -444,3 +458,42 @@ class TestWorkers(SnapshotTestCase):
         self.assertEqual(
             {'h1': 'affirming', 'h2': 'contraindicated'}, self.tiers()
         )
+
+    def test_while_hosts_attest(self):
+        """What is read in several statements is of one moment."""
+        for number in range(8):
+            self.put(f'h{number}')
+        self.read()
+        done = threading.Event()
+        thread = threading.Thread(target=self.attest, args=(done,))
+        thread.start()
+        try:
+            for _ in range(20):
+                self.read()
+                self.assertNotEqual('', self.reader.update.base)
+        finally:
+            done.set()
+            thread.join()
+        self.assertEqual(8, len(self.read()))
+
+    def attest(self, done):
+        step = 0
+        while not done.is_set():
+            step += 1
+            self.put(f'h{step % 8}')
+
+
+class TestWorkers(Workers):
+    # SQLite admits one writer, and no reader meanwhile.
+    test_while_hosts_attest = None
+
+
+class TestMariaDb(base.MariaDbTestCase, Workers):
+    pass
+
+
+class TestPostgreSql(base.PostgreSqlTestCase, Workers):
+    pass
+
+
+del Workers

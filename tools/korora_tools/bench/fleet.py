@@ -123,7 +123,7 @@ class Scheduler:
 
     def rests(self) -> None:
         """Nobody has asked for long: its thread has ended."""
-        view = self.filter._get_results()  # noqa: SLF001 the bench ages it
+        view = self.filter._results  # noqa: SLF001 the bench ages it
         thread = view._worker  # noqa: SLF001
         view._idle = 0.0  # noqa: SLF001
         if thread is not None:
