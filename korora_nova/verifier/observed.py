@@ -12,7 +12,7 @@ import functools
 import gzip
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from korora_nova.rats.signed import keys, snapshot
 
@@ -115,13 +115,30 @@ class Latest:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._value: Observed | None = None
+        self._looking: threading.Event | None = None
 
     @property
     def value(self) -> Observed | None:
         return self._value
 
-    def offer(self, one: Observed) -> None:
-        """Keep it, unless another one began later."""
-        with self._lock:
-            if self._value is None or self._value.began <= one.began:
-                self._value = one
+    def joined(self) -> Observed | None:
+        """The newest one, once a thread that looks now has seen it."""
+        looking = self._looking
+        if looking is not None:
+            looking.wait()
+        return self._value
+
+    def made(self, look: Callable[[Observed | None], Observed]) -> Observed:
+        """Look, from the newest one on; others may wait for it."""
+        self._looking = mine = threading.Event()
+        try:
+            one = look(self._value)
+            with self._lock:
+                if self._value is None or self._value.began <= one.began:
+                    self._value = one
+            return one
+        finally:
+            with self._lock:
+                if self._looking is mine:
+                    self._looking = None
+            mine.set()

@@ -61,11 +61,12 @@ def show(service: Service, base: str) -> Page:
     :raises Invalid: INVALID_REQUEST.
     """
     seq, incarnation = _parsed(base)
-    current = service.snapshots.value
+    latest = service.snapshots
+    current = latest.value
     if not _stands(service, current, seq):
-        current = _observe(service, current)
-        service.snapshots.offer(current)
-    assert current is not None  # noqa: S101 as _stands says
+        current = latest.joined()
+    if current is None or not _stands(service, current, seq):
+        current = latest.made(lambda last: _observe(service, last))
     return current.page(seq if current.tells(seq, incarnation) else None)
 
 

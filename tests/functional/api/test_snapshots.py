@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of all results: the service makes, a reader verifies them."""
 
+import contextlib
 import dataclasses
 import gzip
 import json
+import random
 import threading
 from unittest import mock
 
@@ -180,6 +182,39 @@ class TestSnapshots(SnapshotTestCase):
             self.put('h1')
             self.read()
             self.assertEqual(6, authentic.call_count)
+
+    def test_readers_wait_for_one_look(self):
+        """A worker that has just started verifies all results, once."""
+        self.put('h1')
+        begun, go, looks = threading.Event(), threading.Event(), []
+
+        def look(service, last):
+            looks.append(last)
+            begun.set()
+            go.wait(30)
+            return real(service, last)
+
+        real = snapshots._observe
+        readers = [Reader(self) for _ in range(4)]
+        threads = [threading.Thread(target=one.read) for one in readers]
+        with mock.patch.object(snapshots, '_observe', look):
+            threads[0].start()
+            begun.wait(30)
+            for thread in threads[1:]:
+                thread.start()
+            go.set()
+            for thread in threads:
+                thread.join(30)
+        self.assertEqual([None], looks)
+        self.assertEqual({('h1',)}, {tuple(one.held.rows) for one in readers})
+
+    def test_a_look_that_fails_is_nobody_elses(self):
+        self.put('h1')
+        with mock.patch.object(
+            snapshots, '_observe', side_effect=ZeroDivisionError
+        ):
+            self.assertRaises(errors.Unavailable, self.reader.read)
+        self.assertEqual({'h1'}, set(self.read()))
 
     def test_it_is_signed_anew(self):
         """A snapshot of long ago is a replay, also if nothing changed."""
@@ -481,6 +516,45 @@ class Workers(SnapshotTestCase):
         while not done.is_set():
             step += 1
             self.put(f'h{step % 8}')
+
+    def test_any_history(self):
+        """Whatever happens, and whoever answers: all readers agree."""
+        dice = random.Random(13)  # noqa: S311
+        readers = [self.reader, self.other_worker(), self.other_worker()]
+        names = [f'h{number}' for number in range(12)]
+        changes = 0
+        for step in range(60):
+            for host in dice.sample(names, dice.randrange(4)):
+                self.happens(dice, host)
+            reader = dice.choice(readers)
+            other = dice.choice(readers)
+            reader.client, other.client = other.client, reader.client
+            held = reader.held
+            try:
+                rows = self.read(reader)
+            except errors.Untrusted:
+                # As the scheduler: changes that do not fit, then all of it.
+                self.assertIsNotNone(held)
+                rows = reader.read('')
+            changes += reader.update.base != ''
+            fresh = Reader(self, reader.client)
+            self.assertEqual(fresh.read(), rows, step)
+        self.assertLess(30, changes)
+
+    def happens(self, dice, host):
+        what = dice.randrange(5)
+        if what == 0:
+            with contextlib.suppress(errors.NotFound):
+                self.admin.delete_host(host, force=True)
+        elif what == 1:
+            with contextlib.suppress(errors.NotFound):
+                self.admin.evict_host(host, 'burnt')
+        elif what == 2:
+            self.put(host, 'contraindicated', evicted_at=None)
+        elif what == 3:
+            self.put(host, approved=False, token=None, evicted_at=None)
+        else:
+            self.put(host, evicted_at=None)
 
 
 class TestWorkers(Workers):
