@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -698,6 +699,7 @@ class TestThread(Base):
             child = os.fork()
             if child == 0:
                 try:
+                    signal.alarm(30)
                     self.client.gate = threading.Event()
                     self.client.gate.set()
                     self.require('h1')

@@ -186,6 +186,15 @@ class TestWhole(Base):
             )
             self.refused('RESULT_FORGED', signed._replace(rows=text))
 
+    def test_a_row_for_another_host(self):
+        """Its name is read twice, and must be the same."""
+        line = row('h1').text().replace('h1', 'h\\u0031')
+        self.assertEqual('h1', json.loads(line)[0])
+        signed = self.update(
+            row('h1'), count=1, digest=snapshot.digest({'h1': line})
+        )
+        self.refused('RESULT_FORGED', signed._replace(rows=line))
+
     def test_twice_the_same_host(self):
         lines = [
             row('h1', tier).text()
