@@ -224,6 +224,7 @@ class TestSnapshots(SnapshotTestCase):
         self.read()
 
     def test_who_may_read_it(self):
+        """Whoever may list results, whatever the policy has made of that."""
         for roles in ('service', 'admin', 'attester', 'attestation_reader'):
             self.assertEqual(
                 200,
@@ -241,6 +242,14 @@ class TestSnapshots(SnapshotTestCase):
             401,
             self.korora.request('GET', '/v1/snapshot', roles=None).status_code,
         )
+        path = f'{self.korora.directory}/policy.yaml'
+        with open(path, 'w') as file:
+            file.write('"attestation:results:list": "role:auditor"\n')
+        self.korora.conf.set_override('policy_file', path, 'oslo_policy')
+        self.korora.restart()
+        for roles, status in (('service', 403), ('auditor', 200)):
+            answer = self.korora.request('GET', '/v1/snapshot', roles=roles)
+            self.assertEqual(status, answer.status_code)
 
     def test_bad_bases(self):
         for text in ('x', '1', '-', f'{"9" * 19}-{"0" * 36}', '1-' + 'x' * 36):
