@@ -153,6 +153,7 @@ ATTACKS: tuple[Attack, ...] = (
         "options={**_OPTIONS, 'verify_signature': False}",
         UNIT + 'rats.signed.test_token.TokenTest.'
         'test_alg_none_and_hmac_with_the_public_key',
+        UNIT + 'rats.signed.test_snapshot.TestWhole.test_signatures',
     ),
     row(
         'T21',
