@@ -114,15 +114,17 @@ KORORA_OPTS: list[cfg.Opt] = [
         'result_cache',
         default=5,
         min=0,
-        help='Seconds for which the scheduler filter reuses the bulk list '
-        'of attestation results.',
+        help='Seconds between two refreshes of the attestation results of '
+        'all hosts, in the background of nova-scheduler while they are used. '
+        '0: each scheduling request waits for one, as the first does.',
     ),
     cfg.FloatOpt(
         'decision_timeout',
         default=3,
         min=0.1,
-        help='Seconds that one scheduling request waits at most for the '
-        'attestation service. After that, hosts count as not trusted.',
+        help='Seconds that the first scheduling request of a process, or '
+        'after a long rest, waits at most for the attestation service. All '
+        'others use the results that are at hand until they expire.',
     ),
     cfg.StrOpt(
         'trusted_keys',

@@ -93,5 +93,23 @@ def json_response(
     return response
 
 
+def encoded(
+    request: webob.Request, body: bytes, compressed: Callable[[], bytes]
+) -> webob.Response:
+    """A 200 response with JSON that is at hand, in gzip if that is taken."""
+    response = webob.Response(
+        status=200, content_type='application/json', charset='UTF-8'
+    )
+    response.vary = ('Accept-Encoding',)
+    if 'gzip' in str(request.headers.get('Accept-Encoding', '')) and (
+        request.accept_encoding.acceptable_offers(['gzip'])
+    ):
+        response.body = compressed()
+        response.content_encoding = 'gzip'
+    else:
+        response.body = body
+    return response
+
+
 def _invalid(message: str) -> errors.Invalid:
     return errors.Invalid(errors.Reason.INVALID_REQUEST, message)

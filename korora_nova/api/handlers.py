@@ -12,7 +12,7 @@ import webob
 
 from korora_nova import errors
 from korora_nova.api import body, schemas
-from korora_nova.api.call import Answer, Call, json_response
+from korora_nova.api.call import Answer, Call, encoded, json_response
 from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
 from korora_nova.custody.watch import MAX_WAIT
@@ -23,6 +23,7 @@ from korora_nova.verifier import (
     enrolment,
     hosts,
     results,
+    snapshots,
 )
 from korora_nova.verifier.appraisal import (
     differences,
@@ -189,6 +190,13 @@ def list_results(call: Call) -> Answer:
 def show_result(call: Call) -> Answer:
     """GET /v1/results/{host}"""
     return results.show(call.service, call.path['host'])
+
+
+def show_snapshot(call: Call) -> Answer:
+    """GET /v1/snapshot"""
+    base = call.query('base').get('base', '')
+    page = snapshots.show(call.service, base)
+    return encoded(call.request, page.body, lambda: page.compressed)
 
 
 # Reference values.

@@ -49,6 +49,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
     '/v1/results': {'GET': Route(handlers.list_results, 'results:list')},
     '/v1/results/{host}': {'GET': Route(handlers.show_result, 'results:show')},
+    '/v1/snapshot': {'GET': Route(handlers.show_snapshot, 'results:snapshot')},
     '/v1/references': {
         'GET': Route(handlers.list_references, 'references:list'),
         'POST': Route(handlers.create_reference, 'references:create'),

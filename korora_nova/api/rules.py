@@ -105,6 +105,12 @@ RULES = [
         'pins them from elsewhere.',
     ),
     _rule('results:list', RELYING_PARTY, 'List the results of all hosts.'),
+    _rule(
+        'results:snapshot',
+        # It says no more than the list: who was kept from that stays so.
+        f'rule:{PREFIX}results:list',
+        'Show the results of all hosts under one signature.',
+    ),
     _rule('results:show', RELYING_PARTY, 'Show the result of one host.'),
     # Reference values.
     _rule('references:create', ADMIN, 'Learn reference values from a host.'),

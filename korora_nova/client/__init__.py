@@ -11,7 +11,7 @@ refused credentials, HTTP 5xx, an answer that is not the API's) is
 
 from __future__ import annotations
 
-from korora_nova.client.hosts import Results
+from korora_nova.client.hosts import Results, Snapshot
 from korora_nova.client.http import LONG_TIMEOUT, TIMEOUT, Answer
 from korora_nova.client.whole import AttestationClient, from_conf
 
@@ -21,5 +21,6 @@ __all__ = [
     'Answer',
     'AttestationClient',
     'Results',
+    'Snapshot',
     'from_conf',
 ]

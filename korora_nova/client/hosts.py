@@ -33,6 +33,16 @@ class Results:
     results: tuple[Answer, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One answer about all hosts; ``rats.signed.snapshot`` verifies it."""
+
+    token: str
+    base: str
+    rows: str
+    gone: tuple[str, ...]
+
+
 class HostCalls(Calls):
     """Enrolment, evidence, hosts and results."""
 
@@ -172,6 +182,26 @@ class HostCalls(Calls):
             )
         except (KeyError, TypeError, ValueError):
             raise malformed(response) from None
+
+    def snapshot(self, base: str = '') -> Snapshot:
+        """All results under one signature, or what changed in them.
+
+        :param base: mark of an earlier snapshot that the caller has.
+        :raises NotFound: NOT_FOUND, the service is of an earlier release.
+        """
+        query = '?' + urls.urlencode({'base': base}) if base else ''
+        response = self._request('GET', '/v1/snapshot' + query)
+        answer = parse(response)
+        token, since, rows = map(answer.get, ('token', 'base', 'rows'))
+        gone = answer.member('gone')
+        if not (
+            isinstance(token, str)
+            and isinstance(since, str)
+            and isinstance(rows, str)
+            and all(isinstance(host, str) for host in gone)
+        ):
+            raise malformed(response)
+        return Snapshot(token, since, rows, tuple(gone))
 
     def list_results(self) -> list[Answer]:
         return self._get('/v1/results').objects('results')

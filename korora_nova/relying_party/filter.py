@@ -14,7 +14,7 @@ The filter spares hopeless attempts; the driver enforces.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import nova.conf
@@ -22,13 +22,13 @@ from nova.scheduler import filters, utils
 from oslo_log import log as logging
 
 from korora_nova import client, conf, errors
-from korora_nova.relying_party import facts, results
+from korora_nova.relying_party import facts, results, table
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: So many hosts are named for each reason; DEBUG names them all.
-SHOWN = 3
+#: So many hosts are named for each reason, at DEBUG.
+SHOWN = 100
 
 conf.register_korora_opts(CONF)
 
@@ -36,8 +36,8 @@ conf.register_korora_opts(CONF)
 class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
     """Pass trusted hosts; for servers without requirement, pass all.
 
-    One decision for all hosts of a request, within
-    ``[korora] decision_timeout`` seconds.
+    One decision for all hosts of a request, from what is at hand; only the
+    first request waits, at most ``[korora] decision_timeout`` seconds.
     """
 
     # A new image can bring a requirement.
@@ -46,7 +46,14 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._results: results.Results | None = None
+        # Nothing is asked, and no thread runs, before the first request: this
+        # process may fork.
+        self._results = results.Results(
+            lambda: client.from_conf(CONF, conf.KORORA),
+            CONF.korora.trusted_keys,
+            cache=CONF.korora.result_cache,
+            budget=CONF.korora.decision_timeout,
+        )
 
     def filter_all(
         self, filter_obj_list: Iterable[Any], spec_obj: Any
@@ -78,64 +85,36 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
         if not demanded.trusted:
             return hosts
-        return _passing(
-            hosts,
-            self._get_results().decide(),
-            demanded.max_age,
-            spec_obj.instance_uuid,
+        sifted = self._results.decide().sift(
+            hosts, time.time(), demanded.max_age
         )
-
-    def _get_results(self) -> results.Results:
-        if self._results is None:
-            self._results = results.Results(
-                lambda: client.from_conf(CONF, conf.KORORA),
-                CONF.korora.trusted_keys,
-                cache=CONF.korora.result_cache,
-                budget=CONF.korora.decision_timeout,
-            )
-        return self._results
+        if sifted.refused:
+            _tell(sifted, spec_obj.instance_uuid)
+        return sifted.passed
 
 
-def _passing(
-    hosts: Iterable[Any],
-    decision: results.Decision,
-    max_age: int | None,
-    server: str,
-) -> list[Any]:
-    """Those that are trusted now; one line of the log tells of the others."""
-    now = time.time()
-    passed = []
-    refused: dict[str, list[str]] = {}
-    for host_state in hosts:
-        try:
-            decision.require(host_state.host, now, max_age)
-        except errors.KororaError as exc:
-            refused.setdefault(exc.reason, []).append(host_state.host)
-            LOG.debug(
-                'Host %(host)s refused for server %(server)s: %(error)s',
-                {'host': host_state.host, 'server': server, 'error': exc},
-            )
-        else:
-            passed.append(host_state)
-    if refused:
-        LOG.info(
-            'Passed %(passed)d hosts for server %(server)s; refused: %(why)s',
+def _tell(sifted: table.Sifted, server: str) -> None:
+    """One line for all hosts that were refused; DEBUG has names."""
+    LOG.info(
+        'Passed %(passed)d hosts for server %(server)s; refused: %(why)s',
+        {
+            'passed': len(sifted.passed),
+            'server': server,
+            'why': ', '.join(
+                f'{len(hosts)} {reason}'
+                for reason, hosts in sifted.refused.items()
+            ),
+        },
+    )
+    if not LOG.isEnabledFor(logging.DEBUG):
+        return
+    for reason, hosts in sifted.refused.items():
+        LOG.debug(
+            'Refused for server %(server)s: [%(reason)s] %(hosts)s%(more)s',
             {
-                'passed': len(passed),
                 'server': server,
-                'why': _summary(refused),
+                'reason': reason,
+                'hosts': ' '.join(hosts[:SHOWN]),
+                'more': ' ...' if len(hosts) > SHOWN else '',
             },
         )
-    return passed
-
-
-def _summary(refused: Mapping[str, Sequence[str]]) -> str:
-    """How many hosts were refused for which reason, and a few of them.
-
-    :param refused: hosts by reason id.
-    """
-    return '; '.join(
-        f'{len(hosts)} {reason} ({", ".join(hosts[:SHOWN])}'
-        f'{", ..." if len(hosts) > SHOWN else ""})'
-        for reason, hosts in refused.items()
-    )

@@ -1,101 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scheduler's view: all attestation results, in one bounded answer.
+"""The scheduler's view: all attestation results, at hand when they are asked.
 
-One request for all hosts, revalidated by ETag, shared by all scheduling
-requests of the process. It runs in a thread of its own: whoever needs a
-decision waits for it at most ``budget`` seconds in all, never per host, and
-a service that hangs costs one thread (I10): the client gives each request
-up in the end, and until then no other begins. Results are signed; they are
-verified here with pinned keys, so a forged answer of the service's endpoint
-trusts nobody.
+A thread of its own refreshes them while they are used, and rests when they
+are not. Scheduling requests read what is there: what was signed counts until
+it expires, however the service is. Only the first request of a process, or
+the first one after a rest, waits for the refresh under way, for at most
+``budget`` seconds in all and never per host (I10); so a service that is dead
+or hangs costs one request a budget, and one thread. It is asked again ever
+more seldom until it answers.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent import futures
-from typing import Any, Protocol
+import weakref
+from collections.abc import Callable
 
 from oslo_log import log as logging
 
 from korora_nova import errors
 from korora_nova.rats.signed import keys
-from korora_nova.rats.signed import result as results
+from korora_nova.relying_party.feed import Client, Feed, Pins
+from korora_nova.relying_party.table import Decision, Table
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds after its last use for which the table is refreshed.
+IDLE = 600.0
+#: Longest pause between two attempts, seconds.
+MAX_PAUSE = 30.0
+#: Share of a pause by which it may be shorter: schedulers do not march.
+JITTER = 0.2
 
-class Bulk(Protocol):
-    """One bulk answer, as ``korora_nova.client.Results``."""
-
-    @property
-    def etag(self) -> str | None: ...
-
-    @property
-    def results(self) -> tuple[dict[str, Any], ...]: ...
-
-
-class Client(Protocol):
-    """What is needed of ``korora_nova.client.AttestationClient``."""
-
-    def results(self, *, etag: str | None = None) -> Bulk | None:
-        """Must end, whatever the service does: one waits for all."""
-
-
-Verdicts = Mapping[str, 'results.VerifiedResult | errors.KororaError']
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What is known about all hosts at one moment."""
-
-    verdicts: Verdicts
-
-    def require(
-        self, host: str, now: float, max_age: float | None = None
-    ) -> None:
-        """Insist that a host is trusted, and that its driver enforces.
-
-        :param now: seconds since 1970.
-        :param max_age: oldest acceptable result, seconds.
-        :raises Untrusted: it is not, or nothing verified says so.
-        """
-        verdict = self.verdicts.get(host)
-        if verdict is None:
-            raise errors.Untrusted(errors.Reason.RESULT_MISSING)
-        if isinstance(verdict, errors.KororaError):
-            raise verdict.fresh()
-        verdict.require_affirming(now, max_age)
-        verdict.require_enforcing()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Fetch:
-    """One request under way, in a thread of its own.
-
-    The interpreter waits for an executor's thread at its end; for this one
-    it does not.
-    """
-
-    started: float
-    #: What went wrong, if anything did.
-    done: futures.Future[errors.KororaError | None] = dataclasses.field(
-        default_factory=futures.Future
-    )
+_ALL: weakref.WeakSet[Results] = weakref.WeakSet()
 
 
 class Results:
-    """Cached results of all hosts.
+    """Results of all hosts.
 
-    :param client: makes the client; called in the worker thread, so that
-        looking up credentials and endpoints is within the budget too.
+    :param client: makes the client; called in the thread.
     :param keys_path: ``[korora] trusted_keys``; read again if it changes.
-    :param cache: seconds for which an answer is used without asking.
+    :param cache: seconds between two refreshes. 0: each request waits for
+        one, as the first does.
     :param budget: seconds that one decision may take.
+    :param idle: see :data:`IDLE`.
     """
 
     def __init__(
@@ -105,175 +56,175 @@ class Results:
         *,
         cache: float,
         budget: float,
+        idle: float = IDLE,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._make_client = client
-        self._client: Client | None = None
-        self._keys_path = keys_path
+        self._pins = Pins(keys_path)
+        self._feed = Feed(client, self._pins, monotonic=monotonic, now=now)
         self._cache = cache
         self._budget = budget
+        self._idle = idle if cache else 0.0
         self._monotonic = monotonic
         self._now = now
+        self._table: Table | None = None
+        self._seen = (0.0, 0.0)
+        self._failure: errors.KororaError | None = None
+        self._used = 0.0
+        self._fresh_process()
+        _ALL.add(self)
+
+    def _fresh_process(self) -> None:
+        """No thread of a parent lives here, and its locks are nobody's."""
         self._lock = threading.Lock()
-        self._fetch: _Fetch | None = None
+        self._wake = threading.Event()
         self._worker: threading.Thread | None = None
-        self._fresh_at: float | None = None
-        self._etag: str | None = None
-        self._raw: dict[str, str] = {}
-        self._pending: dict[str, errors.KororaError] = {}
-        self._verdicts: dict[
-            str, results.VerifiedResult | errors.KororaError
-        ] = {}
-        self._ring: keys.KeyRing | None = None
-        self._ring_stamp: tuple[int, int] | None = None
+        self._first = threading.Event()
+        self._in_vain = False
+        self._failures = 0
+        self._feed.forked()
 
     def decide(self) -> Decision:
-        """Return a current decision about all hosts.
+        """Return a decision about all hosts, of what is known now.
 
-        :raises Unavailable: SERVICE_UNAVAILABLE, none within the budget;
+        :raises Unavailable: SERVICE_UNAVAILABLE, nothing was ever heard;
             KEYS_INVALID, nothing can be verified.
+        :raises KororaError: what was heard first does not verify.
         """
+        ring = self._pins.current()
+        first = self._join()
+        if first is not None and not first.wait(self._budget):
+            self._in_vain = True
         with self._lock:
-            if self._is_fresh():
-                return Decision(self._verdicts)
-            fetch = self._join()
-        try:
-            failure = fetch.done.result(self._budget)
-        except futures.TimeoutError:
-            raise errors.Unavailable(
-                errors.Reason.SERVICE_UNAVAILABLE,
-                'The attestation service did not answer in time.',
-            ) from None
-        if failure is not None:
+            table, failure = self._table, self._failure
+            wall, steady = self._seen
+        if table is None:
             # Each of those who wait raises one of its own.
-            raise failure.fresh()
+            raise (failure or _too_late()).fresh()
+        return Decision(
+            self._under(table, ring), wall + self._monotonic() - steady
+        )
+
+    def _under(self, table: Table, ring: keys.KeyRing) -> Table:
+        """What counts of it now; a key that was withdrawn counts at once."""
+        if table.ring is ring:
+            return table
+        left = table.under(ring)
         with self._lock:
-            return Decision(self._verdicts)
+            if self._table is table:
+                self._table = left
+        self._wake.set()
+        return left
 
-    def _is_fresh(self) -> bool:
-        return (
-            self._fresh_at is not None
-            and self._monotonic() - self._fresh_at < self._cache
+    def _join(self) -> threading.Event | None:
+        """See that the thread runs; what to wait for, if anything."""
+        with self._lock:
+            self._used = self._monotonic()
+            if self._worker is None or not self._worker.is_alive():
+                self._start()
+            if self._first.is_set() or self._in_vain:
+                return None
+            return self._first
+
+    def _start(self) -> None:
+        """Called with the lock, in the first request or after a rest."""
+        self._first = threading.Event()
+        self._in_vain = False
+        self._worker = threading.Thread(
+            target=self._run,
+            args=(self._first,),
+            daemon=True,
+            name='korora-results',
         )
+        try:
+            self._worker.start()
+        except RuntimeError as exc:
+            LOG.error('No thread can be started: %s', exc)
+            self._worker = None
+            self._failure = errors.Unavailable(
+                errors.Reason.SERVICE_UNAVAILABLE
+            )
+            self._first.set()
 
-    def _join(self) -> _Fetch:
-        """The request under way, or a new one. Called with the lock."""
-        if (
-            self._fetch is not None
-            and self._worker is not None
-            # A process forked meanwhile has the request, not its thread.
-            and self._worker.is_alive()
-        ):
-            return self._fetch
-        fetch = _Fetch(self._monotonic())
-        worker = threading.Thread(
-            target=self._run, args=(fetch,), daemon=True, name='korora-results'
-        )
-        worker.start()
-        self._fetch, self._worker = fetch, worker
-        return fetch
+    def _run(self, first: threading.Event) -> None:
+        """The thread: refresh, wake who waits, pause; until nobody asks."""
+        try:
+            while self._round():
+                first.set()
+                self._wake.wait(self._pause())
+                self._wake.clear()
+        finally:
+            with self._lock:
+                if self._worker is threading.current_thread():
+                    self._worker = None
+            first.set()
 
-    def _run(self, fetch: _Fetch) -> None:
+    def _round(self) -> bool:
+        """One refresh; whether there is to be another."""
         failure: errors.KororaError | None = errors.Unavailable(
             errors.Reason.SERVICE_UNAVAILABLE
         )
+        table = None
         try:
-            self._refresh(fetch)
+            seen = self._now(), self._monotonic()
+            table = self._feed.refresh()
+            # Made here, not in the first request that needs it.
+            table.windows  # noqa: B018
             failure = None
         except errors.KororaError as exc:
             failure = exc.fresh()
         except Exception:  # noqa: BLE001 boundary: a thread's last word
             LOG.exception('Cannot read the attestation results')
         finally:
-            # Whoever is woken may begin the next request.
+            self._tell(failure)
             with self._lock:
-                self._fetch = None
-            fetch.done.set_result(failure)
+                if table is not None:
+                    self._table, self._seen = table, seen
+                self._failure = failure
+                self._failures = 0 if failure is None else self._failures + 1
+                goes_on = self._monotonic() - self._used < self._idle
+                if not goes_on:
+                    self._worker = None
+        return goes_on
 
-    def _refresh(self, fetch: _Fetch) -> None:
-        changed = self._load_keys()
-        if self._client is None:
-            self._client = self._make_client()
-        bulk = self._client.results(etag=self._etag)
-        raw, pending = (
-            (self._raw, self._pending)
-            if bulk is None
-            else (
+    def _tell(self, failure: errors.KororaError | None) -> None:
+        if failure is not None:
+            LOG.warning(
+                'The attestation results were not refreshed, attempt '
+                '%(number)d; those at hand count until they expire: '
+                '%(error)s %(details)s',
                 {
-                    str(item['host']): str(item['token'])
-                    for item in bulk.results
-                    if item.get('token')
+                    'number': self._failures + 1,
+                    'error': failure,
+                    'details': failure.details or '',
                 },
-                _pending(bulk.results),
             )
-        )
-        verdicts = (
-            self._verdicts
-            if bulk is None and not changed
-            else {**pending, **self._verify(raw, changed)}
-        )
-        with self._lock:
-            self._raw, self._verdicts = raw, verdicts
-            self._pending = pending
-            if bulk is not None:
-                self._etag = bulk.etag
-            self._fresh_at = fetch.started
-
-    def _verify(
-        self, raw: Mapping[str, str], changed: bool
-    ) -> dict[str, results.VerifiedResult | errors.KororaError]:
-        """Verify what is new; a token seen before needs its age only."""
-        known = {} if changed else self._verdicts
-        return {
-            host: known[host]
-            if host in known
-            and self._raw.get(host) == token
-            and isinstance(known[host], results.VerifiedResult)
-            else self._verify_one(host, token)
-            for host, token in raw.items()
-        }
-
-    def _verify_one(
-        self, host: str, token: str
-    ) -> results.VerifiedResult | errors.KororaError:
-        assert self._ring is not None  # noqa: S101 set by _load_keys
-        try:
-            return results.verify_result(
-                token,
-                self._ring,
-                host=host,
-                cloud=self._ring.cloud,
-                now=self._now(),
+        elif self._failures:
+            LOG.info(
+                'The attestation results were refreshed, after %d attempts '
+                'in vain.',
+                self._failures,
             )
-        except errors.KororaError as exc:
-            return exc.fresh()
 
-    def _load_keys(self) -> bool:
-        """Read the pinned keys if their file changed."""
-        try:
-            stat = os.stat(self._keys_path)
-        except OSError as exc:
-            raise errors.Unavailable(
-                errors.Reason.KEYS_INVALID,
-                f'Cannot read {self._keys_path}: {exc.strerror}.',
-            ) from exc
-        stamp = (stat.st_mtime_ns, stat.st_ino)
-        if self._ring is not None and stamp == self._ring_stamp:
-            return False
-        self._ring = keys.KeyRing.load(self._keys_path)
-        self._ring_stamp = stamp
-        return True
+    def _pause(self) -> float:
+        """Seconds until the next refresh: longer after each failure."""
+        pause = self._cache
+        if self._failures:
+            pause = max(1.0, pause) * 2.0 ** min(self._failures - 1, 10)
+        varied = 1 - JITTER * random.random()  # noqa: S311 no secret
+        return min(pause, max(self._cache, MAX_PAUSE)) * varied
 
 
-def _pending(rows: Iterable[dict[str, Any]]) -> dict[str, errors.KororaError]:
-    """Hosts without result that wait for approval.
+def _too_late() -> errors.KororaError:
+    return errors.Unavailable(
+        errors.Reason.SERVICE_UNAVAILABLE,
+        'The attestation service did not answer in time.',
+    )
 
-    Nothing of it is signed: it only tells one refusal from another.
-    """
-    return {
-        str(row['host']): errors.Untrusted(errors.Reason.HOST_PENDING)
-        for row in rows
-        if not row.get('token')
-        and errors.Reason.HOST_PENDING in (row.get('reasons') or ())
-    }
+
+def _after_fork() -> None:
+    for one in list(_ALL):
+        one._fresh_process()  # noqa: SLF001 this module's own
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -213,16 +213,16 @@ def list_results(service: Service, since: Since | None = None) -> ResultList:
             query = query.where(table.attested_at >= since.time)
     with service.db.read() as session:
         # The mark first: rows may be newer than it, never older.
-        reached = _mark(session)
+        upto = reached(session)
         rows = session.scalars(query).all()
         now = service.clock()
-        return ResultList([HostResult.of(row, now) for row in rows], reached)
+        return ResultList([HostResult.of(row, now) for row in rows], upto)
 
 
 def mark(service: Service) -> Mark:
     """The mark that a list would have now."""
     with service.db.read() as session:
-        return _mark(session)
+        return reached(session)
 
 
 def show(service: Service, host: str) -> ExplainedResult:
@@ -242,7 +242,8 @@ def show(service: Service, host: str) -> ExplainedResult:
         )
 
 
-def _mark(session: orm.Session) -> Mark:
+def reached(session: orm.Session) -> Mark:
+    """The mark that a transaction sees."""
     seq = _seq(session)
     incarnation = session.scalars(
         sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)

@@ -15,7 +15,13 @@ from korora_nova import conf as options
 from korora_nova import errors, spans
 from korora_nova.rats import endorsement, ima, policy, reference
 from korora_nova.rats.signed import keys
-from korora_nova.verifier import cache, keystore, limits, nova_record
+from korora_nova.verifier import (
+    cache,
+    keystore,
+    limits,
+    nova_record,
+    observed,
+)
 from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.appraisal import extensions
@@ -69,6 +75,7 @@ class Service:
     :param policies: compiled, by uuid and revision.
     :param memos: entries of measurement lists that hosts share.
     :param uploads: large requests under way; ``waits`` those that wait.
+    :param snapshots: what was read last of all results.
     """
 
     db: api.Database
@@ -89,6 +96,9 @@ class Service:
     uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
     waits: limits.Waits = dataclasses.field(
         default_factory=lambda: limits.Waits(0)
+    )
+    snapshots: observed.Latest = dataclasses.field(
+        default_factory=observed.Latest
     )
 
     @property

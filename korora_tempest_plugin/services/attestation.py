@@ -77,6 +77,9 @@ class AttestationClient(rest_client.RestClient):
         headers = {} if etag is None else {'If-None-Match': etag}
         return self._call('GET', 'v1/results' + _query(query), headers=headers)
 
+    def show_snapshot(self, **query: Any) -> Body:
+        return self._call('GET', 'v1/snapshot' + _query(query))
+
     def show_result(self, host: str) -> Body:
         return self._call('GET', _path('results', host))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import fixtures
 import requests
+import urllib3
 import webob
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -153,7 +154,12 @@ class WsgiTransport(requests.adapters.BaseAdapter):
         response.headers = requests.structures.CaseInsensitiveDict(
             answer.headers
         )
-        response.raw = io.BytesIO(answer.body)
+        response.raw = urllib3.HTTPResponse(
+            io.BytesIO(answer.body),
+            answer.headers,
+            answer.status_code,
+            preload_content=False,
+        )
         response.url = request.url
         response.request = request
         return response

@@ -212,6 +212,48 @@ class TestClient(testtools.TestCase):
         self.assertEqual({'wait': ['20.0'], 'heard': ['61']}, request.qs)
         self.assertEqual(30.0, request.timeout)
 
+    def test_snapshot(self):
+        said = {'token': 't', 'base': '2-x', 'rows': 'r', 'gone': ['h1']}
+        self.answer(200, json=said)
+        self.assertEqual(
+            client.Snapshot('t', '2-x', 'r', ('h1',)),
+            self.client.snapshot('2-x'),
+        )
+        self.assertEqual({'base': ['2-x']}, self.mock.last_request.qs)
+        self.client.snapshot()
+        self.assertEqual({}, self.mock.last_request.qs)
+        self.assertIn(
+            'gzip', self.mock.last_request.headers['Accept-Encoding']
+        )
+        for name, value in (
+            ('token', None),
+            ('token', 1),
+            ('base', None),
+            ('rows', []),
+            ('gone', None),
+            ('gone', 'h1'),
+            ('gone', [1]),
+        ):
+            self.answer(200, json={**said, name: value})
+            self.assertRaises(errors.Unavailable, self.client.snapshot)
+
+    def test_no_snapshot(self):
+        """A service of an earlier release, and an endpoint of another."""
+        self.answer(
+            404,
+            json={
+                'error': {
+                    'code': 404,
+                    'reason': 'NOT_FOUND',
+                    'message': '.',
+                    'details': {},
+                }
+            },
+        )
+        self.assertRaises(errors.NotFound, self.client.snapshot)
+        self.answer(404, text='not found')
+        self.assertRaises(errors.Unavailable, self.client.snapshot)
+
     def test_policies(self):
         self.answer(200, json={'policies': [{'name': 'p'}]})
         self.assertEqual([{'name': 'p'}], self.client.list_policies())

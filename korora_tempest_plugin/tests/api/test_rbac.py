@@ -72,6 +72,7 @@ CALLS = {
     ),
     'evidence:create': Call(ATTESTERS, 400, lambda c: c.send_evidence(_HOST)),
     'results:list': Call(RELYING, 200, lambda c: c.list_results()),
+    'results:snapshot': Call(RELYING, 200, lambda c: c.show_snapshot()),
     'results:show': Call(RELYING, 404, lambda c: c.show_result(_HOST)),
     'references:create': Call(ADMINS, 400, lambda c: c.create_reference()),
     'references:list': Call(READERS, 200, lambda c: c.list_references()),
@@ -205,6 +206,10 @@ class RbacTests(base.BaseAttestationTest):
     @decorators.idempotent_id('a3ee1ec5-f2d9-4a05-becd-4a8efe67ee15')
     def test_list_results(self) -> None:
         self.check('results:list')
+
+    @decorators.idempotent_id('e27d0c5b-9a41-4f68-8b3e-1c60f7d2a954')
+    def test_show_snapshot(self) -> None:
+        self.check('results:snapshot')
 
     @decorators.idempotent_id('4506c1be-d8dd-4396-a8f9-dbc051dd98bd')
     def test_show_result(self) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import time
 
@@ -42,6 +44,33 @@ class ResultsTest(base.BaseAttestationTest):
         self.assertEqual(
             (name, [], []),
             (result['host'], result['reasons'], result['findings']),
+        )
+
+    @decorators.idempotent_id('5f0a1d7e-3c42-4b8e-9d16-7a2be90c4f35')
+    def test_snapshot(self) -> None:
+        name = self.affirming_hosts()[0]
+        snapshot = self.client.show_snapshot()
+        said = base.claims(snapshot['token'])
+        self.assertEqual(
+            said['digest'],
+            hashlib.sha256(snapshot['rows'].encode()).hexdigest(),
+        )
+        rows = [json.loads(row) for row in snapshot['rows'].split('\n')]
+        self.assertEqual(said['count'], len(rows))
+        self.assertIn(
+            [name, 'affirming', []],
+            [[host, tier, why] for host, tier, _, _, _, why in rows],
+        )
+
+    @decorators.idempotent_id('b1c84e07-52df-4a36-8e93-0d6f27a91cb4')
+    def test_snapshot_of_what_changed(self) -> None:
+        said = base.claims(self.client.show_snapshot()['token'])
+        mark = f'{said["seq"]}-{said["incarnation"]}'
+        changes = self.client.show_snapshot(base=mark)
+        # Another worker may not know; then it is all of it.
+        self.assertIn(changes['base'], (mark, ''))
+        self.assertRaises(
+            lib_exc.BadRequest, self.client.show_snapshot, base='yesterday'
         )
 
     @decorators.idempotent_id('cd14755a-8a4e-4b5f-b402-6b28d190d38b')

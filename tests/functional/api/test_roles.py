@@ -15,16 +15,18 @@ ATTESTER = {
     'POST /v1/hosts/{host}/evidence',
     'GET /v1/results',
     'GET /v1/results/{host}',
+    'GET /v1/snapshot',
     'GET /v1/servers/{instance}',
     'GET /v1/migrations/{id}',
     'GET /v1/receipts',
 }
-SERVICE = {'GET /v1/results', 'GET /v1/results/{host}'}
+SERVICE = {'GET /v1/results', 'GET /v1/results/{host}', 'GET /v1/snapshot'}
 READER = {
     'GET /v1/hosts',
     'GET /v1/hosts/{host}',
     'GET /v1/results',
     'GET /v1/results/{host}',
+    'GET /v1/snapshot',
     'GET /v1/references',
     'GET /v1/references/{name}',
     'GET /v1/policies',

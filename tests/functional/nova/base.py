@@ -28,14 +28,16 @@ from nova.virt.libvirt import driver as libvirt_driver
 from oslo_utils import uuidutils
 
 from korora_nova import client, conf, errors
-from korora_nova.rats.signed import keys
+from korora_nova.rats.signed import keys, snapshot
 from korora_nova.rats.signed import result as signed
+from korora_nova.rats.signed import token as tokens
 from korora_nova.relying_party import driver as korora_driver
 from tests.support import fakes
 
 CONF = nova.conf.CONF
 PASTE = sysconfig.get_path('data') + '/etc/nova/api-paste.ini'
 CLOUD = '3f2a0a3c-6a31-4f3d-8f43-65b5a4ad0b0c'
+INCARNATION = '9c5b94b1-35ad-49bb-b118-8e8fc24abf80'
 VTPM = {
     'hw:tpm_version': '2.0',
     'hw:tpm_model': 'tpm-crb',
@@ -117,10 +119,30 @@ class Service:
     def __init__(self, test):
         self.test = test
 
-    def results(self, etag=None):
+    def snapshot(self, base=''):
         if not self.test.cloud.up:
             raise errors.Unavailable('SERVICE_UNAVAILABLE')
-        return Bulk(self.test.cloud, self.test.key, self.test.computes)
+        bulk = Bulk(self.test.cloud, self.test.key, self.test.computes)
+        ring = keys.KeyRing.load(CONF.korora.trusted_keys)
+        lines = {
+            item['host']: snapshot.Row.claimed(
+                tokens.authentic(item['token'], ring, signed.KIND)
+            ).text()
+            for item in bulk.results
+        }
+        head = snapshot.Head(
+            CLOUD,
+            INCARNATION,
+            time.monotonic_ns(),
+            len(lines),
+            snapshot.digest(lines),
+            time.time(),
+        )
+        return snapshot.Update(
+            snapshot.sign(head, self.test.key),
+            '',
+            '\n'.join(lines[host] for host in sorted(lines)),
+        )
 
 
 class Base(libvirt_base.ServersTestBase):

@@ -56,6 +56,29 @@ def parser() -> argparse.ArgumentParser:
         metavar='N',
         help='entries of the IMA list (default: %(default)s)',
     )
+    fleet = what.add_parser(
+        'fleet',
+        help='the scheduler with 10,000 hosts',
+        description="Nova's ComputeFilter and Kororā's filter on the same "
+        'hosts in turn (CPU time), with a real service that has just '
+        'started, hangs, or is dead; then what a refresh of all results '
+        'costs. Takes some minutes.',
+    )
+    command.add_report(fleet)
+    fleet.add_argument(
+        '--hosts',
+        type=int,
+        default=10_000,
+        metavar='N',
+        help='hosts of the fleet (default: %(default)s)',
+    )
+    fleet.add_argument(
+        '--runs',
+        type=int,
+        default=15,
+        metavar='N',
+        help='pairs of requests, at least 7 (default: %(default)s)',
+    )
     for name, text in (
         ('migration', 'live migrations of one server with a vTPM'),
         ('start', 'starts of one server with a vTPM'),
@@ -80,9 +103,22 @@ def main() -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    return (
-        _appraisal(options) if options.what == 'appraisal' else _live(options)
-    )
+    work = {'appraisal': _appraisal, 'fleet': _fleet}
+    return work.get(options.what, _live)(options)
+
+
+def _fleet(options: argparse.Namespace) -> int:
+    if options.runs < 7:
+        raise ui.Problem('--runs must be at least 7')
+    if not 100 <= options.hosts <= 100_000:
+        raise ui.Problem('--hosts must be between 100 and 100000')
+    command.in_the_venv(options, 'bench')
+    # Only the virtual environment has what this imports.
+    from korora_tools.bench import fleet
+
+    report = fleet.run(options.hosts, options.runs)
+    command.write_report(options, report)
+    return fleet.conclude(report)
 
 
 def _live(options: argparse.Namespace) -> int:

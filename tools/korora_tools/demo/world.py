@@ -24,7 +24,7 @@ from korora_tools.lab import client, paths, processes
 
 Json = dict[str, typing.Any]
 #: Seconds for which the scheduler keeps results; [korora] result_cache.
-SCHEDULER_KEEPS = 6.0
+SCHEDULER_KEEPS = 7.0
 
 
 class DemoError(Exception):

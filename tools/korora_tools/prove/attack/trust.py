@@ -141,11 +141,10 @@ ATTACKS: tuple[Attack, ...] = (
     row(
         'T19',
         'a good result outlives the service that gave it',
-        UNIT + 'relying_party.test_results.TestDecision.'
-        'test_expires_in_the_cache',
-        'rats/signed/result.py:_check_age',
-        'if now >= result.expires:',
-        'if False:',
+        UNIT + 'relying_party.test_results.TestDecision.test_expires_at_hand',
+        'relying_party/table.py:_is_current',
+        'and now < expires',
+        '',
         API + 'test_attestation.TestResults.test_stale_result_is_none',
         _LIVE + 'TestRefused.test_service_down',
     ),
@@ -159,6 +158,7 @@ ATTACKS: tuple[Attack, ...] = (
         "options={**_OPTIONS, 'verify_signature': False}",
         UNIT + 'rats.signed.test_token.TokenTest.'
         'test_alg_none_and_hmac_with_the_public_key',
+        UNIT + 'rats.signed.test_snapshot.TestWhole.test_signatures',
     ),
     row(
         'T21',
