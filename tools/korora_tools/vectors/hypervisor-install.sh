@@ -18,7 +18,7 @@ disk=$(loop 315621376 $((4294967296 - 315621376 - 1048576)))
 trap 'umount -R "$root" 2>/dev/null || :; losetup -d "$esp" "$disk"
   rmdir "$root"' EXIT
 
-mke2fs -q -t ext4 -O ^metadata_csum_seed,^orphan_file "$disk"
+mke2fs -q -t ext4 -L root -O ^metadata_csum_seed,^orphan_file "$disk"
 mount "$disk" "$root"
 cp -a "$TREE/." "$root"
 inside() { chroot "$root" env PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
@@ -62,7 +62,8 @@ if [ "$LOADER" = grub ]; then
   echo "GRUB_CMDLINE_LINUX=\"$line\"" >"$root/etc/default/grub.d/ima.cfg"
 else
   mkdir -p "$root/etc/kernel"
-  echo "root=UUID=$disk_uuid ro quiet $line" >"$root/etc/kernel/cmdline"
+  # What is in an image has to fit all hosts: it is measured as a whole.
+  echo "root=LABEL=root ro quiet $line" >"$root/etc/kernel/cmdline"
 fi
 
 # -- what records
