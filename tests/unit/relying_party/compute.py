@@ -195,6 +195,9 @@ class Host:
     def add_fault(self, instance, exc):
         self.told.append(str(exc))
 
+    def report_ended(self, context, instance, exc):
+        self.told.append(str(exc))
+
     def set_error(self, instance):
         instance.vm_state = vm_states.ERROR
 

@@ -105,6 +105,45 @@ class TestGuestIsGone(test_streams.Base):
         self.assert_holder('h2')
 
 
+class TestTrustIsLost(test_streams.Base):
+    """T13: the agent has ended the stream, Nova recovers."""
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+        self.h1.agent.endings[compute.MIGRATION] = ('PCR_NOT_GOLDEN',)
+
+    def stock(self, context, instance, dest, post, recover, block, data):
+        """As Nova: it recovers, and then says what libvirt said."""
+        with contextlib.suppress(ValueError):
+            with self.source.operation(instance):
+                raise ValueError('cancelled')
+        recover(context, instance, dest, data)
+        raise ValueError('cancelled')
+
+    def test_reason(self):
+        self.send()
+        self.assertIn('recovered', self.said)
+        (told,) = self.h1.told
+        self.assertTrue(told.startswith('[TRUST_LOST_IN_FLIGHT] '), told)
+        for text in ('h2', 'PCR_NOT_GOLDEN'):
+            self.assertNotIn(text, told)
+            self.assertIn(text, self.log.output)
+
+    def test_stream_that_broke_by_itself(self):
+        self.h1.agent.endings.clear()
+        self.send()
+        self.assertIn('recovered', self.said)
+        self.assertEqual([], self.h1.told)
+
+    def test_agent_that_cannot_say(self):
+        """An older one, or a dead one: Nova recovers all the same."""
+        self.h1.agent.fail['ended'] = errors.Invalid('INVALID_REQUEST')
+        self.send()
+        self.assertIn('recovered', self.said)
+        self.assertEqual([], self.h1.told)
+
+
 class TestRollback(test_streams.Base):
     """At the destination, where Nova says it when it comes to it (L5)."""
 
