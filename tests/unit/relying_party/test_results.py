@@ -167,8 +167,9 @@ class Base(testtools.TestCase):
         self.clock += 1e6
         worker = self.results._worker
         self.results._wake.set()
-        if worker is not None and worker.ident is not None:
+        if worker is not None:
             worker.join(10)
+            self.assertFalse(worker.is_alive())
 
     def make(self):
         self.made += 1
