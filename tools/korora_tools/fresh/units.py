@@ -35,6 +35,7 @@ DONE = frozenset(
         'ExecStartPost',
         'UMask',
         'LimitCORE',
+        'LimitMEMLOCK',
         'NoNewPrivileges',
         'PrivateTmp',
         'ProtectHome',
@@ -108,12 +109,14 @@ def _script(service: dict[str, str]) -> str:
                 f'install -d -o {user} -g {group} -m {mode} {where}/{name}'
             )
     lines += _sandbox(service)
-    words = (
-        ['exec', 'prlimit', f'--core={service["LimitCORE"]}']
-        if 'LimitCORE' in service
-        else ['exec']
-    )
-    words += [
+    limits = [
+        f'--{kind.lower()}={value.replace("infinity", "unlimited")}'
+        for kind in ('CORE', 'MEMLOCK')
+        if (value := service.get(f'Limit{kind}'))
+    ]
+    words = [
+        'exec',
+        *(['prlimit', *limits] if limits else []),
         'setpriv',
         f'--reuid={user}',
         f'--regid={group}',
