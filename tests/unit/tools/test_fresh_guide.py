@@ -143,12 +143,16 @@ class UnitsTest(unittest.TestCase):
             self.UNIT.replace(
                 'UMask',
                 'ProtectSystem=full\nPrivateTmp=yes\nProtectHome=yes\n'
-                'RuntimeDirectory=x\nLimitCORE=0\nUMask',
+                'RuntimeDirectory=x\nLimitCORE=0\nLimitMEMLOCK=infinity\n'
+                'UMask',
             )
         )
         subprocess.run(['sh', '-n'], input=unit.script, text=True, check=True)
         self.assertIn(
             'install -d -o nobody -g nobody -m 0755 /run/x', unit.script
+        )
+        self.assertIn(
+            'exec prlimit --core=0 --memlock=unlimited setpriv', unit.script
         )
 
     def test_what_cannot_be_done_is_refused(self) -> None:
