@@ -308,6 +308,9 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
 
         nova-compute reverts by itself what was interrupted when it starts.
         """
+        migration = _given('migration', 1, None, args, kwargs)
+        if self._korora.moves.never_left(instance, migration):
+            return
         with (
             self._korora.retries.noted(instance, spare=False),
             refusal.told(refusal.REVERT_MIGRATION, instance),
@@ -315,7 +318,7 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
             self._korora.moves.finishing(
                 context,
                 instance,
-                _given('migration', 1, None, args, kwargs),
+                migration,
                 reverts=True,
                 launch=_given('power_on', 3, True, args, kwargs),
             ) as launch,

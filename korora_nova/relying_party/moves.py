@@ -33,6 +33,8 @@ LOG = logging.getLogger(__name__)
 class Hypervisor(Protocol):
     """What is needed of ``hypervisor.Hypervisor``."""
 
+    def is_alive(self, instance: Any) -> bool: ...
+
     def bring_back_vtpm(self, instance: Any) -> None: ...
 
 
@@ -249,6 +251,22 @@ class Moves:
             yield launch and refused is None
         if refused is not None:
             raise refused
+
+    def never_left(self, instance: Any, migration: Any) -> bool:
+        """Whether a crash came before the guest was powered off: it stays.
+
+        Then there is nothing to revert. Nova would fail to start it again,
+        and have libvirt forget its domain, with which the vTPM's state goes
+        when it is next powered off.
+        """
+        if not (
+            self._servers.might_have_custody(instance)
+            and self._hypervisor.is_alive(instance)
+        ):
+            return False
+        LOG.warning('The guest had not left: it runs on', instance=instance)
+        tell(self._gate.agent().stays, instance, str(migration.uuid))
+        return True
 
     @contextlib.contextmanager
     def reverting_crash(self, instance: Any) -> Iterator[None]:

@@ -602,10 +602,21 @@ class TestCrash(Base):
             self.assert_on('h1', server)
 
     def test_before_the_power_off(self):
+        """The guest runs on; what libvirt has of it is not touched.
+
+        Of a domain that it forgets while it runs, libvirt deletes the vTPM's
+        state when that is powered off.
+        """
         server = self.protect()
-        with self.killed(server, 'before'):
+        with (
+            self.killed(server, 'before'),
+            mock.patch.object(STOCK, '_create_guest') as created,
+            mock.patch.object(STOCK, '_undefine_domain') as undefined,
+        ):
             self.restart()
             self._wait_for_server_parameter(
                 server, {'OS-EXT-STS:task_state': None}
             )
             self.assert_on('h1', server)
+        created.assert_not_called()
+        undefined.assert_not_called()
