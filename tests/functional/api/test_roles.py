@@ -18,6 +18,7 @@ ATTESTER = {
     'GET /v1/snapshot',
     'GET /v1/servers/{instance}',
     'GET /v1/migrations/{id}',
+    'GET /v1/migrations/{id}/watch',
     'GET /v1/receipts',
 }
 SERVICE = {'GET /v1/results', 'GET /v1/results/{host}', 'GET /v1/snapshot'}
