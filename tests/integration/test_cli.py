@@ -174,5 +174,10 @@ class CommandLineTest(unittest.TestCase):
     def test_manage(self) -> None:
         done = self.manage('korora-manage', 'audit', 'verify')
         self.assertEqual(0, done.returncode, done.stderr)
+        # The host that was tampered with gets no certificate for streams.
         done = self.manage('korora-status', 'upgrade', 'check')
-        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        said = done.stdout + done.stderr
+        self.assertEqual(1, done.returncode, said)
+        self.assertEqual(1, said.count('Result: Warning'), said)
+        words = said.replace('|', ' ').split()
+        self.assertIn('from or to h3, which have', ' '.join(words))
