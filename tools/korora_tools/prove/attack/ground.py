@@ -131,19 +131,13 @@ class Ground(Stage):
         lines[at:at] = [f'{name} = {value}' for name, value in options.items()]
         path.write_text('\n'.join(lines) + '\n')
         try:
-            self._restart_agent(host)
+            processes.stop(self.lab, [f'{host}/korora-agent'])
+            self.world.start_agent(host)
             yield
         finally:
             path.write_text(before)
-            self._restart_agent(host)
-
-    def _restart_agent(self, host: str) -> None:
-        name = f'{host}/korora-agent'
-        processes.stop(self.lab, [name])
-        processes.restart(self.lab, name)
-        processes.wait_for(
-            self.lab, name, lambda: bool(onboard.attest(self.lab, host)), 60
-        )
+            processes.stop(self.lab, [f'{host}/korora-agent'])
+            self.world.start_agent(host)
 
     def restart_compute(self, host: str) -> None:
         """Until nova-compute has started: it ends migrations that it finds.
