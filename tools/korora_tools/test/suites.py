@@ -22,6 +22,8 @@ BIN = pathlib.Path(sys.executable).parent
 TESTS = ROOT / 'tests'
 
 WORKERS = 2
+# A suite that waits half of its time, for what Nova polls.
+MORE_WORKERS = {'nova': 3}
 # Lines of a runner's output that are shown if it did not run its tests.
 TAIL = 40
 # Nova's own tests of its driver, on ours. Functional fixtures of that release
@@ -80,7 +82,14 @@ def functional(verbose: bool) -> Totals:
     totals = Totals()
     for path in sorted((TESTS / 'functional').iterdir()):
         if any(path.rglob('test_*.py')):
-            totals.add(stestr(f'functional/{path.name}', path, verbose))
+            totals.add(
+                stestr(
+                    f'functional/{path.name}',
+                    path,
+                    verbose,
+                    workers=MORE_WORKERS.get(path.name, WORKERS),
+                )
+            )
     if BIN == checkout.BIN:  # tox has an environment of its own for these
         totals.add(constrained(verbose))
         totals.add(on_older_nova(verbose))
