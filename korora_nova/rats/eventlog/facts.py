@@ -84,7 +84,8 @@ def decode(
         options.read(registers.get(index, ()), bank, layout.separators)
         for index in layout.options
     ]
-    texts = _texts(registers, layout, bank)
+    given = [data for item in found for data in item.given]
+    texts = _texts(registers, layout, bank, given)
     explained = policy.explained.union(
         texts.explained, *(item.explained for item in found)
     )
@@ -108,14 +109,17 @@ def decode(
 
 
 def _texts(
-    registers: dict[int, list[Event]], layout: Layout, bank: str
+    registers: dict[int, list[Event]],
+    layout: Layout,
+    bank: str,
+    given: Sequence[bytes],
 ) -> ipl.Commands:
     texts = ipl.Commands()
     only = not layout.shared
     ipl.grub(texts, registers.get(layout.commands, ()), bank, only)
     ipl.sections(texts, registers.get(layout.sections, ()), bank)
     ipl.stub(texts, registers.get(layout.stub, ()), bank, only)
-    ipl.kernel(texts, registers.get(layout.kernel, ()), bank)
+    ipl.kernel(texts, registers.get(layout.kernel, ()), bank, given)
     return texts
 
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from korora_nova.rats.eventlog import check, text
 from korora_nova.rats.eventlog.boot import CommandLine
@@ -31,6 +32,8 @@ from korora_nova.rats.eventlog.formats import Event
 #: Tags of the kernel's EFI stub.
 TAG_INITRD = 0x8F3B22EC
 TAG_LOAD_OPTIONS = 0x8F3B22ED
+#: What GRUB puts before the command lines that it measures, for the kernel.
+BOOT_IMAGE = 'BOOT_IMAGE='
 #: Sections that systemd-stub measures, in no particular order.
 SECTIONS = (
     '.linux',
@@ -156,31 +159,56 @@ def _ucs2(data: bytes, digest: bytes, make: check.Hash) -> str | None:
     )
 
 
-def kernel(found: Commands, events: Sequence[Event], bank: str) -> None:
+def kernel(
+    found: Commands,
+    events: Sequence[Event],
+    bank: str,
+    given: Sequence[bytes] = (),
+) -> None:
     """Read load options of the EFI stub.
 
-    Their text is not in the log. They are verified if they are a command
-    line that a boot loader measured, with or without the file's name.
+    Their text is not in their event. They are verified if a text elsewhere in
+    the log hashes to their digest, wherever it is: it is what the kernel was
+    given. Such an event is a component as well unless its text is another
+    command line's.
+
+    :param given: load options in boot options, see :mod:`.options`.
     """
     options = [event for event in events if tag(event)[0] == TAG_LOAD_OPTIONS]
     if not options:
         return
     make = check.hasher(bank)
-    known: dict[bytes, str] = {}
-    for line in found.lines:
-        if line.verified:
-            rest = line.text.partition(' ')[2]
-            for candidate in (line.text, f'BOOT_IMAGE={line.text}', rest):
-                known[make(candidate.encode('utf-16-le') + b'\0\0')] = (
-                    candidate
-                )
+    texts = {line.text for line in found.lines if line.verified}
+    known = {
+        make(data): told
+        for told, data in itertools.chain(_loads(texts), _options(given))
+    }
     for event in options:
         told = known.get(event.digests[bank])
         found.lines.append(
             CommandLine(told or '', 'kernel', told is not None, event.pcr)
         )
-        if told is not None:
+        if told in texts:
             found.explained.add(event.index)
+
+
+def _loads(texts: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """What a boot loader may make of its command lines, see
+    quirks.LOAD_OPTIONS."""
+    for line in texts:
+        rest = line.partition(' ')[2]
+        for told in (rest, BOOT_IMAGE + line, line):
+            data = told.encode('utf-16-le')
+            yield told, data
+            yield told, data + b'\0\0'
+
+
+def _options(given: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """What firmware gives to the kernel that it starts (UEFI 3.1.3)."""
+    for data in given:
+        told = text.ucs2(data)
+        if told is not None:
+            yield told, data
 
 
 @functools.lru_cache(maxsize=16)

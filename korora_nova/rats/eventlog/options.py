@@ -19,7 +19,7 @@ _OPTION = re.compile('Boot([0-9A-Fa-f]{4})')
 _ACTIVE = 1
 
 # EFI_LOAD_OPTION (UEFI 3.1.3): u32 attributes | u16 bytes of the device
-# path | description, UCS-2 with NUL | device path | more.
+# path | description, UCS-2 with NUL | device path | load options.
 _HEAD = struct.Struct('<IH')
 
 
@@ -27,12 +27,14 @@ _HEAD = struct.Struct('<IH')
 class Options:
     """What a register says; ``order`` None: nothing.
 
+    :param given: what the options would give to what they start.
     :param explained: indices of events that are in a field here.
     """
 
     order: tuple[int, ...] | None = None
     order_verified: bool = False
     options: list[BootOption] = dataclasses.field(default_factory=list)
+    given: list[bytes] = dataclasses.field(default_factory=list)
     explained: set[int] = dataclasses.field(default_factory=set)
 
 
@@ -63,6 +65,7 @@ def read(events: Sequence[Event], bank: str, separators: int) -> Options:
             found.options.append(
                 option(int(match[1], 16), variable.value, firmware)
             )
+            found.given.append(load_options(variable.value))
         else:
             continue
         if covered:
@@ -85,9 +88,7 @@ def option(number: int, value: bytes, verified: bool) -> BootOption:
     if len(value) < _HEAD.size:
         return BootOption(number, '', '', False, False)
     attributes, size = _HEAD.unpack_from(value)
-    end = _HEAD.size
-    while value[end : end + 2] not in (b'\0\0', b'\0', b''):
-        end += 2
+    end = _description_end(value)
     path = value[end + 2 : end + 2 + size]
     return BootOption(
         number,
@@ -96,3 +97,19 @@ def option(number: int, value: bytes, verified: bool) -> BootOption:
         bool(attributes & _ACTIVE),
         verified and len(path) == size,
     )
+
+
+def load_options(value: bytes) -> bytes:
+    """What follows the device path of an EFI_LOAD_OPTION."""
+    if len(value) < _HEAD.size:
+        return b''
+    size = _HEAD.unpack_from(value)[1]
+    return value[_description_end(value) + 2 + size :]
+
+
+def _description_end(value: bytes) -> int:
+    """Where the NUL of an EFI_LOAD_OPTION's description begins."""
+    end = value.find(b'\0\0', _HEAD.size)
+    while end % 2 and end > 0:
+        end = value.find(b'\0\0', end + 1)
+    return len(value) if end < 0 else end

@@ -35,6 +35,7 @@ SHIM_LENGTH = 'shim-length'
 SHIM_NAME = 'shim-name'
 VARIABLE_BOOT = 'variable-boot'
 GRUB_TEXT = 'grub-text'
+LOAD_OPTIONS = 'load-options'
 SECURE_BOOT_EMPTY = 'secure-boot-empty'
 TEXT_NUL = 'text-nul'
 
@@ -108,6 +109,14 @@ QUIRKS = {
         'GRUB',
         'All four readings are tried. The prefix is not covered, so a '
         'text is judged by its content.',
+    ),
+    LOAD_OPTIONS: Quirk(
+        "The event of a kernel's load options has no text. They are what a "
+        'boot loader gave, which may not be what it measured: with '
+        '"BOOT_IMAGE=" in front, and without a NUL at the end.',
+        "Linux' EFI stub, started by GRUB, systemd or firmware",
+        'Texts that the log has elsewhere are tried. One that hashes to the '
+        'digest is what the kernel was given, wherever it comes from.',
     ),
     SECURE_BOOT_EMPTY: Quirk(
         'The SecureBoot variable has length 0.',

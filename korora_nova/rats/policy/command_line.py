@@ -2,10 +2,11 @@
 """The rule about kernel command lines.
 
 GRUB measures the command line into PCR 8, systemd-stub into PCR 12, the
-kernel's EFI stub into PCR 9. Each of them that the log shows is judged; one
-whose text the log does not have counts against the host unless references
-have all that was measured into its PCR. GRUB does not say which of its texts
-is a command line, so those of commands that start something count as well.
+kernel's EFI stub what it was given into PCR 9. Each of them that the log shows
+is judged, and once if GRUB only put "BOOT_IMAGE=" before it; one whose text
+the log does not have counts against the host unless references have all that
+was measured into its PCR. GRUB does not say which of its texts is a command
+line, so those of commands that start something count as well.
 
 Nothing says that the running kernel was given a line that was measured: that
 follows from what was started, PCR 4, and from its order.
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from korora_nova import errors
 from korora_nova.rats import schemas
-from korora_nova.rats.eventlog import boot
+from korora_nova.rats.eventlog import boot, ipl
 from korora_nova.rats.finding import Finding, printable
 from korora_nova.rats.policy import arguments
 from korora_nova.rats.policy.node import (
@@ -168,7 +169,7 @@ class CommandLine(Rule):
                 )
             ]
         return (
-            self._judge(lines)
+            self._knowing(state, pinned)._judge(lines)
             + self._strange(state)
             + self.fails_each(
                 _R.EVENT_UNVERIFIED,
@@ -183,6 +184,21 @@ class CommandLine(Rule):
                 ],
                 'A kernel command line is not what the event log says, in {}',
             )
+        )
+
+    def _knowing(
+        self, state: VerifiedState, pinned: Sequence[int]
+    ) -> CommandLine:
+        """With what references measured, even if its text was not known."""
+        return dataclasses.replace(
+            self,
+            learned=self.learned.union(
+                arguments.generalized(
+                    arguments.split(item.text, item.source), self.variables
+                )
+                for item in _verified(state.facts)
+                if item.source == 'kernel' and item.pcr in pinned
+            ),
         )
 
     def _strange(self, state: VerifiedState) -> list[Finding]:
@@ -262,9 +278,19 @@ class CommandLine(Rule):
 
 def _lines(state: boot.BootState) -> Iterator[arguments.Line]:
     """The arguments of verified command lines."""
-    for item in state.command_lines:
-        if item.verified:
-            yield arguments.split(item.text, item.source)
+    for item in _verified(state):
+        yield arguments.split(item.text, item.source)
+
+
+def _verified(state: boot.BootState) -> Iterator[boot.CommandLine]:
+    """Verified command lines, but not what GRUB makes of its own ones."""
+    lines = [item for item in state.command_lines if item.verified]
+    same = {
+        ipl.BOOT_IMAGE + item.text for item in lines if item.source == 'grub'
+    }
+    for item in lines:
+        if item.source != 'kernel' or item.text not in same:
+            yield item
 
 
 def _started(state: boot.BootState) -> Iterator[arguments.Line]:

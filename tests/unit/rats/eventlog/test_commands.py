@@ -17,6 +17,9 @@ from tests.support.uefilog import (
     tagged,
 )
 
+#: What the kernel's event of its load options says.
+OPTIONS = tagged(0x8F3B22ED, b'LOADED_IMAGE::LoadOptions\0')
+
 
 def utf16(text):
     return (text + '\0').encode('utf-16-le')
@@ -201,8 +204,7 @@ class StubTest(unittest.TestCase):
 
     def test_command_line(self):
         text = utf16('root=x ro')
-        options = tagged(0x8F3B22ED, b'LOADED_IMAGE::LoadOptions\0')
-        state = boot(measured(12, IPL, text), measured(9, TAG, options, text))
+        state = boot(measured(12, IPL, text), measured(9, TAG, OPTIONS, text))
         self.assertEqual(
             (
                 ('root=x ro', 'stub', True, 12),
@@ -240,8 +242,7 @@ class StubTest(unittest.TestCase):
                 self.assertEqual(1, len(state.command_lines))
 
     def test_load_options_that_nobody_told(self):
-        options = tagged(0x8F3B22ED, b'LOADED_IMAGE::LoadOptions\0')
-        state = boot(measured(9, TAG, options, utf16('init=/bin/sh')))
+        state = boot(measured(9, TAG, OPTIONS, utf16('init=/bin/sh')))
         self.assertEqual(
             (eventlog.CommandLine('', 'kernel', False, 9),),
             state.command_lines,
@@ -252,18 +253,73 @@ class StubTest(unittest.TestCase):
         )
 
     def test_load_options_from_grub(self):
+        # With a NUL, or without as GRUB gives them.
         line = '/vmlinuz-6.1 root=x ro'
-        for given in (line, f'BOOT_IMAGE={line}', 'root=x ro'):
+        for text in (line, f'BOOT_IMAGE={line}', 'root=x ro'):
+            for given in (utf16(text), utf16(text)[:-2]):
+                state = boot(
+                    measured(
+                        8,
+                        IPL,
+                        f'kernel_cmdline: {line}'.encode(),
+                        line.encode(),
+                    ),
+                    measured(9, TAG, OPTIONS, given),
+                )
+                self.assertEqual(
+                    eventlog.CommandLine(text, 'kernel', True, 9),
+                    state.command_lines[-1],
+                )
+
+    def test_load_options_from_a_boot_option(self):
+        text = 'root=LABEL=x ro initrd=\\initrd.img'
+        path = file_path('\\vmlinuz.efi') + raw.END
+        for given in (utf16(text), utf16(text)[:-2]):
+            for name in ('Boot0001', 'Boot000A'):
+                value = raw.load_option('Linux', path) + given
+                state = boot(
+                    measured(1, raw.BOOT, raw.variable(name, value)),
+                    measured(9, TAG, OPTIONS, given),
+                )
+                self.assertEqual(
+                    (eventlog.CommandLine(text, 'kernel', True, 9),),
+                    state.command_lines,
+                )
+                self.assertEqual('Linux', state.boot_options[0].description)
+
+    def test_boot_options_that_say_nothing(self):
+        """Neither of another text, nor of bytes that are none."""
+        path = file_path('\\vmlinuz.efi') + raw.END
+        option = raw.load_option('Linux', path)
+        for value, given in (
+            (option + utf16('ro'), utf16('rw')),
+            (option + utf16('ro'), utf16('ro') + b'\0'),
+            (option + b'ro', b'ro'),
+            (option + utf16('a\x01'), utf16('a\x01')),
+            (option + b'\x00\xd8a\0', b'\x00\xd8a\0'),
+            (option, b''),
+            (option[:5], b''),
+            (option[:9], option[9:]),
+            (b'', b''),
+        ):
             state = boot(
-                measured(
-                    8, IPL, f'kernel_cmdline: {line}\0'.encode(), line.encode()
-                ),
-                measured(9, TAG, tagged(0x8F3B22ED, b'x'), utf16(given)),
+                measured(1, raw.BOOT, raw.variable('Boot0001', value)),
+                measured(9, TAG, OPTIONS, given),
             )
             self.assertEqual(
-                (given, True),
-                (state.command_lines[1].text, state.command_lines[1].verified),
+                (eventlog.CommandLine('', 'kernel', False, 9),),
+                state.command_lines,
             )
+
+    def test_load_options_are_components(self):
+        """Unless their text is just another command line's."""
+        line = '/vmlinuz ro'
+        for text, count in ((line, 0), (f'BOOT_IMAGE={line}', 1), ('x', 1)):
+            state = boot(
+                measured(8, IPL, line.encode()),
+                measured(9, TAG, OPTIONS, utf16(text)),
+            )
+            self.assertEqual(count, len(state.components))
 
     def test_other_content_of_the_register(self):
         state = boot(
