@@ -333,8 +333,6 @@ class Gate:
             try:
                 self.agent().launch(ticket.standing.server.uuid)
                 return
-            except errors.Invalid:
-                return  # an older agent, which has noted nothing
             except errors.Unavailable as exc:
                 # Nova has destroyed the guest: an agent may just start again.
                 if not left or exc.reason != errors.Reason.AGENT_UNAVAILABLE:

@@ -330,16 +330,12 @@ class TestLaunch(Base):
             errors.CustodyError('VTPM_STATE_CHANGED'),
             errors.Unavailable('VTPM_STATE_UNREADABLE'),
             errors.Unavailable('INTERNAL'),
+            errors.Invalid('INVALID_REQUEST'),
         ):
             self.agent.calls.clear()
             self.agent.fail['launch'] = error
             self.refused(error.reason, self.gate.launch, self.ticket)
             self.assertEqual(1, self.launched())
-
-    def test_older_agent(self):
-        self.agent.fail['launch'] = errors.Invalid('INVALID_REQUEST')
-        self.gate.launch(self.ticket)
-        self.assertEqual([], self.agent.launched)
 
     def test_agent_that_just_starts_again(self):
         """Nova has destroyed the guest: not for so little."""
