@@ -124,7 +124,8 @@ KORORA_OPTS: list[cfg.Opt] = [
         min=0.1,
         help='Seconds that the first scheduling request of a process, or '
         'after a long rest, waits at most for the attestation service. All '
-        'others use the results that are at hand until they expire.',
+        'others use the results that are at hand until they expire; one that '
+        'finds no host looks once for newer ones.',
     ),
     cfg.StrOpt(
         'trusted_keys',

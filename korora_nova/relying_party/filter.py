@@ -37,7 +37,8 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
     """Pass trusted hosts; for servers without requirement, pass all.
 
     One decision for all hosts of a request, from what is at hand; only the
-    first request waits, at most ``[korora] decision_timeout`` seconds.
+    first request, and one that finds no host, waits, at most
+    ``[korora] decision_timeout`` seconds.
     """
 
     # A new image can bring a requirement.
@@ -85,9 +86,12 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
         if not demanded.trusted:
             return hosts
-        sifted = self._results.decide().sift(
-            hosts, time.time(), demanded.max_age
-        )
+        known = self._results.decide()
+        sifted = known.sift(hosts, time.time(), demanded.max_age)
+        if hosts and not sifted.passed:
+            newer = self._results.again(known)
+            if newer is not None:
+                sifted = newer.sift(hosts, time.time(), demanded.max_age)
         if sifted.refused:
             _tell(sifted, spec_obj.instance_uuid)
         return sifted.passed

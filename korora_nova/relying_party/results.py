@@ -5,9 +5,10 @@ A thread of its own refreshes them while they are used, and rests when they
 are not. Scheduling requests read what is there: what was signed counts until
 it expires, however the service is. Only the first request of a process, or
 the first one after a rest, waits for the refresh under way, for at most
-``budget`` seconds in all and never per host (I10); so a service that is dead
-or hangs costs one request a budget, and one thread. It is asked again ever
-more seldom until it answers.
+``budget`` seconds in all and never per host (I10); and one that finds no host
+may wait as long for what is newer. So a service that is dead or hangs costs
+one request a budget, and one thread. It is asked again ever more seldom until
+it answers.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ LOG = logging.getLogger(__name__)
 IDLE = 600.0
 #: Longest pause between two attempts, seconds.
 MAX_PAUSE = 30.0
+#: Results this old are new enough to say that there is no host, seconds.
+NEW = 1.0
 #: Share of a pause by which it may be shorter: schedulers do not march.
 JITTER = 0.2
 
@@ -77,6 +80,9 @@ class Results:
     def _fresh_process(self) -> None:
         """No thread of a parent lives here, and its locks are nobody's."""
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._rounds = 0
+        self._done = 0
         self._wake = threading.Event()
         self._worker: threading.Thread | None = None
         self._first = threading.Event()
@@ -104,6 +110,32 @@ class Results:
         return Decision(
             self._under(table, ring), wall + self._monotonic() - steady
         )
+
+    def again(self, last: Decision) -> Decision | None:
+        """Return what is newer than a decision that let no host pass.
+
+        A host may be trusted again since. Waits for one refresh, that of all
+        who wait, at most ``budget`` seconds. None: there is nothing newer, or
+        the last attempt to get it failed.
+        """
+        with self._ended:
+            age = self._monotonic() - self._seen[1]
+            if (
+                age < NEW
+                or self._failures
+                or self._in_vain
+                or self._worker is None
+            ):
+                return None
+            wanted = self._rounds + 1
+            self._wake.set()
+            if not self._ended.wait_for(
+                lambda: self._done >= wanted, self._budget
+            ):
+                self._in_vain = True
+                return None
+        newer = self.decide()
+        return None if newer.table is last.table else newer
 
     def _under(self, table: Table, ring: keys.KeyRing) -> Table:
         """What counts of it now; a key that was withdrawn counts at once."""
@@ -165,6 +197,8 @@ class Results:
             errors.Reason.SERVICE_UNAVAILABLE
         )
         table = None
+        with self._lock:
+            self._rounds += 1
         try:
             seen = self._now(), self._monotonic()
             table = self._feed.refresh()
@@ -182,6 +216,9 @@ class Results:
                     self._table, self._seen = table, seen
                 self._failure = failure
                 self._failures = 0 if failure is None else self._failures + 1
+                self._in_vain = self._in_vain and failure is not None
+                self._done = self._rounds
+                self._ended.notify_all()
                 goes_on = self._monotonic() - self._used < self._idle
                 if not goes_on:
                     self._worker = None

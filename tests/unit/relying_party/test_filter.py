@@ -50,6 +50,7 @@ class TestFilter(testtools.TestCase):
         self.decision = Decision({'h1', 'h2'})
         self.results = mock.create_autospec(results.Results, instance=True)
         self.results.decide.side_effect = lambda: self.decision
+        self.results.again.return_value = None
         self.filter._results = self.results
         self.hosts = [
             host_manager.HostState(name, f'node-of-{name}', 'cell')
@@ -103,6 +104,20 @@ class TestFilter(testtools.TestCase):
         self.assertEqual(1, self.results.decide.call_count)
         self.assertTrue(self.filter.run_filter_for_index(0))
         self.assertFalse(self.filter.run_filter_for_index(1))
+
+    def test_no_host_is_said_of_what_is_new(self):
+        old, self.decision = self.decision, Decision(set())
+        self.results.again.return_value = old
+        lines = self.logged(logging.INFO)
+        self.assertEqual(['h1', 'h2'], self.passing(self.spec(REQUIRED)))
+        self.results.again.assert_called_once_with(self.decision)
+        self.assertEqual(1, len(lines))
+
+    def test_some_hosts_are_enough(self):
+        self.passing(self.spec(REQUIRED))
+        self.hosts = []
+        self.passing(self.spec(REQUIRED))
+        self.results.again.assert_not_called()
 
     def test_service_down_refuses_who_asks(self):
         self.results.decide.side_effect = errors.Unavailable(

@@ -769,3 +769,81 @@ class TestBudget(Base):
         self.client.gate.set()
         first.wait(10)
         self.require('h1')
+
+
+class TestAgain(Base):
+    """A request that finds no host looks once for what is newer."""
+
+    BUDGET = 0.3
+    CACHE = 1000.0
+    IDLE = 10_000.0
+
+    def setUp(self):
+        super().setUp()
+        self.client.put('h1', self.token('h1', tier='contraindicated'))
+        self.last = self.results.decide()
+        self.client.put('h1', self.token('h1'))
+        self.advance(2)
+
+    def test_trusted_again(self):
+        newer = self.results.again(self.last)
+        newer.require('h1', self.now)
+
+    def test_not_twice_in_a_second(self):
+        self.results.again(self.last)
+        self.advance(0.9)
+        self.assertIsNone(self.results.again(self.last))
+        self.assertEqual(2, len(self.client.calls))
+        self.advance(0.2)
+        self.results.again(self.last)
+        self.assertEqual(3, len(self.client.calls))
+
+    def test_many_share_one_question(self):
+        self.results._budget = 10
+        self.client.gate.clear()
+        newer = []
+        threads = [
+            threading.Thread(
+                target=lambda: newer.append(self.results.again(self.last))
+            )
+            for _ in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        while not all(thread.is_alive() for thread in threads):
+            time.sleep(0.01)
+        while len(self.client.calls) < 2:
+            time.sleep(0.01)
+        self.client.gate.set()
+        for thread in threads:
+            thread.join(10)
+        self.assertEqual(20, len(newer))
+        self.assertLessEqual(len(self.client.calls), 3)
+        for one in newer:
+            one.require('h1', self.now)
+
+    def test_a_hanging_service_costs_one_budget(self):
+        self.client.gate.clear()
+        began = time.monotonic()
+        for _ in range(50):
+            self.assertIsNone(self.results.again(self.last))
+        self.assertLess(time.monotonic() - began, 2 * self.BUDGET)
+        self.client.gate.set()
+        for _ in range(500):
+            if not self.results._in_vain:
+                break
+            time.sleep(0.01)
+        self.advance(2)
+        self.results.again(self.last).require('h1', self.now)
+
+    def test_a_dead_service_costs_one_question(self):
+        self.client.error = errors.Unavailable('SERVICE_UNAVAILABLE')
+        for _ in range(50):
+            self.assertIsNone(self.results.again(self.last))
+        self.assertEqual(2, len(self.client.calls))
+
+    def test_without_a_thread(self):
+        self.end()
+        began = time.monotonic()
+        self.assertIsNone(self.results.again(self.last))
+        self.assertLess(time.monotonic() - began, self.BUDGET)

@@ -158,8 +158,6 @@ def h2_boot_state(stage: Stage) -> Outcome:
     'migrated',
 )
 def retry_good_host(stage: Stage) -> Outcome:
-    # It may have seen what the host was a moment before.
-    time.sleep(w.SCHEDULER_KEEPS)
     result = stage.move_measured('h2')
     stage.back_to_h1()
     return Outcome(result.observed, result.reason)

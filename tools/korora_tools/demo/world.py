@@ -23,7 +23,7 @@ from korora_tools.demo.migration import REASON, Migration
 from korora_tools.lab import client, paths, processes
 
 Json = dict[str, typing.Any]
-#: Seconds for which the scheduler keeps results; [korora] result_cache.
+#: Seconds after which the scheduler has asked again; [korora] result_cache.
 SCHEDULER_KEEPS = 7.0
 
 
@@ -359,8 +359,6 @@ class World(client.Cloud):
                 self.agent(host, 'status')
                 known = self.attestation(f'/v1/hosts/{host}')
                 if known['enforcing'] and known['last_attested'] > began:
-                    # The scheduler may have kept that it did not.
-                    time.sleep(SCHEDULER_KEEPS)
                     return
                 error = errors.Unavailable(errors.Reason.ENFORCER_ABSENT)
             except errors.Unavailable as exc:
