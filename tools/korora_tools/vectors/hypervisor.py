@@ -69,6 +69,7 @@ NAMED = (
     'libssl3t64',
 )
 TPM = machine.Tpm('sha1,sha256')
+PANIC = b'Kernel panic - not syncing'
 #: Of a machine's clock, compared with this one's.
 SPEED = 0.25
 
@@ -272,15 +273,23 @@ def _run(shop: Workshop, recipe: Recipe, folder: pathlib.Path) -> None:
                 env=os.environ | _slower(shop),
             )
             try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                raise ui.Problem(
-                    f'no end after {PATIENCE:.0f} s; see {folder}/console'
-                ) from None
+                _wait(process, folder / 'console', began + PATIENCE)
             finally:
                 process.kill()
                 process.wait()
     ui.say(f'    lived for {time.monotonic() - began:.0f} s')
+
+
+def _wait(
+    process: subprocess.Popen[bytes], console: pathlib.Path, end: float
+) -> None:
+    while process.poll() is None:
+        if console.exists() and PANIC in console.read_bytes():
+            # Of a busy machine's timer, mostly.
+            raise ui.Problem(f'its kernel panicked, try again: {console}')
+        if time.monotonic() > end:
+            raise ui.Problem(f'no end after {PATIENCE:.0f} s; see {console}')
+        time.sleep(1)
 
 
 def _slower(shop: Workshop) -> dict[str, str]:
