@@ -43,6 +43,7 @@ from korora_nova.verifier import (
     challenges,
     enforcement,
     lists,
+    numbers,
     purposes,
     repeats,
     results,
@@ -228,12 +229,6 @@ def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
             raise errors.Untrusted(errors.Reason.EVICTED)
         _store_result(service, session, row, outcome)
         measurements.store(service, session, attested.host, outcome.measured)
-        # Late: all hosts wait for this number, and a list can be long.
-        session.execute(
-            sa.update(models.Host)
-            .where(models.Host.name == attested.host)
-            .values(seq=results.next_seq(session))
-        )
         return Answer(
             outcome.token,
             outcome.measured.offset,
@@ -283,6 +278,7 @@ def _store_result(
             token=outcome.token,
             issued=attested.issued,
             expires=outcome.expires,
+            seq=numbers.CHANGED,
             **(outcome.heard.columns() if outcome.heard is not None else {}),
         ),
     )

@@ -155,6 +155,15 @@ def must_swap(session: orm.Session, statement: sa.Update) -> None:
         raise Lost()
 
 
+def isolate(session: orm.Session, level: str) -> None:
+    """Give a transaction another isolation level before its first statement.
+
+    SQLite's is above all of them.
+    """
+    if session.get_bind().dialect.name != 'sqlite':
+        session.connection(execution_options={'isolation_level': level})
+
+
 def wait_for_replication(session: orm.Session) -> None:
     """Let what is read next include all that was committed anywhere.
 
