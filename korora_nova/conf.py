@@ -411,6 +411,17 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'minutes are left.',
     ),
     cfg.IntOpt(
+        'busy_requests',
+        default=3,
+        min=0,
+        max=1024,
+        help='How many periodic attestations each worker process has in hand '
+        'at a time. One more is told when to come again (429), and its host '
+        'does, while its last result counts: so hand-overs, starts and '
+        'whoever asks for results find a thread. Take less than the threads '
+        'that a worker has; 0 is any number.',
+    ),
+    cfg.IntOpt(
         'waiting_requests',
         default=2,
         min=0,

@@ -13,6 +13,7 @@
      +-- Conflict          409  identity or ledger state
      |    +-- Retry        409  lost a race; the same request may succeed
      +-- TooLarge          413
+     +-- Busy              429  too much to do; .retry_after
      +-- Unavailable       503  service, agent, TPM, bus, database: never a
                                 statement about evidence, nor the reverse
 
@@ -146,6 +147,18 @@ class TooLarge(KororaError):
     code = 413
 
 
+class Busy(KororaError):
+    """There is too much to do: ``retry_after`` of the details, seconds."""
+
+    code = 429
+
+    @property
+    def retry_after(self) -> int:
+        """When to come again, seconds; at most some minutes."""
+        said = self.details.get('retry_after', '')
+        return min(int(said), 300) if said.isdecimal() else 1
+
+
 class Unavailable(KororaError):
     """Infrastructure is down; says nothing about any evidence."""
 
@@ -154,7 +167,15 @@ class Unavailable(KororaError):
 
 _BY_CODE: dict[int, type[KororaError]] = {
     cls.code: cls
-    for cls in (Invalid, Forbidden, NotFound, Conflict, TooLarge, Unavailable)
+    for cls in (
+        Invalid,
+        Forbidden,
+        NotFound,
+        Conflict,
+        TooLarge,
+        Busy,
+        Unavailable,
+    )
 }
 
 _BY_KIND: dict[reasons.Kind, type[KororaError]] = {
@@ -166,6 +187,7 @@ _BY_KIND: dict[reasons.Kind, type[KororaError]] = {
     'NotFound': NotFound,
     'Conflict': Conflict,
     'Retry': Retry,
+    'Busy': Busy,
     'TooLarge': TooLarge,
     'Unavailable': Unavailable,
 }

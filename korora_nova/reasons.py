@@ -19,6 +19,7 @@ Kind = Literal[
     'NotFound',
     'Conflict',
     'Retry',
+    'Busy',
     'TooLarge',
     'Unavailable',
 ]
@@ -226,6 +227,11 @@ class Reason:
         'EvidenceError',
         'The kernel has dropped a part of the IMA measurement list that the '
         'service has not seen; reboot the host.',
+    )
+    EVENT_LOG_UNKNOWN = Id(
+        'Conflict',
+        'The service does not have the event log with this digest; send the '
+        'log itself.',
     )
     IMA_CONTINUITY = Id(
         'Conflict',
@@ -579,6 +585,10 @@ class Reason:
     NOT_FOUND = Id('NotFound', 'The requested resource does not exist.')
     TOO_LARGE = Id('TooLarge', 'The input is too large.')
     RETRY = Id('Retry', 'A race was lost; try again.')
+    BUSY = Id(
+        'Busy',
+        'The service has more to do than it can; come again later.',
+    )
 
 
 #: Reason id -> what it means, for operators.

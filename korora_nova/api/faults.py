@@ -35,7 +35,7 @@ class UnsupportedMediaType(errors.Invalid):
 
 def response(error: errors.KororaError) -> webob.Response:
     """The HTTP form of an error."""
-    return webob.Response(
+    made = webob.Response(
         status=error.code,
         content_type='application/json',
         charset='UTF-8',
@@ -50,6 +50,9 @@ def response(error: errors.KororaError) -> webob.Response:
             }
         ).encode(),
     )
+    if isinstance(error, errors.Busy):
+        made.retry_after = error.retry_after
+    return made
 
 
 class Faults:

@@ -16,12 +16,18 @@ from korora_nova.api.call import Answer, Call, encoded, json_response
 from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
 from korora_nova.custody.watch import MAX_WAIT
-from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
+from korora_nova.custody.words import (
+    CHALLENGE_HEADER,
+    CLASS_HEADER,
+    ChallengeClass,
+    Role,
+)
 from korora_nova.verifier import (
     attest,
     challenges,
     enrolment,
     hosts,
+    records,
     results,
     snapshots,
 )
@@ -139,22 +145,30 @@ def prove(call: Call) -> Answer:
 
 def create_challenge(call: Call) -> Answer:
     """POST /v1/hosts/{host}/challenges"""
-    document = call.read(schemas.CHALLENGE)
-    return challenges.issue(
-        call.service, call.path['host'], ChallengeClass(document['class'])
-    )
+    host, kind = call.path['host'], call.read(schemas.CHALLENGE)['class']
+    with contextlib.ExitStack() as stack:
+        if kind == ChallengeClass.STEADY:
+            stack.enter_context(call.service.pressure.of(host))
+        return challenges.issue(call.service, host, ChallengeClass(kind))
 
 
 def create_evidence(call: Call) -> Answer:
     """POST /v1/hosts/{host}/evidence"""
     service, host = call.service, call.path['host']
     challenge = call.request.headers.get(CHALLENGE_HEADER, '')
+    record: records.Record | None = None
+    steady = call.request.headers.get(CLASS_HEADER) == ChallengeClass.STEADY
     with contextlib.ExitStack() as stack:
+        if steady:
+            stack.enter_context(service.pressure.of(host))
 
         def admit() -> None:
-            challenges.admit(service, host, challenge)
+            nonlocal record
+            record = challenges.admit(service, host, challenge)
             if (body.length(call.request) or body.LIMIT + 1) > body.LIMIT:
                 stack.enter_context(service.uploads.of(host))
+                # It takes its time, and this is to be of now.
+                record = None
 
         request = Request.from_json(
             body.read(
@@ -170,7 +184,7 @@ def create_evidence(call: Call) -> Answer:
                 errors.Reason.INVALID_REQUEST,
                 f'Body and header {CHALLENGE_HEADER} name two challenges.',
             )
-        return attest.attest(service, host, request)
+        return attest.attest(service, host, request, record)
 
 
 # Attestation results, for whoever relies on them.

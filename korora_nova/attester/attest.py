@@ -47,6 +47,9 @@ STALE = (
     errors.Reason.CHALLENGE_EXPIRED,
     errors.Reason.CHALLENGE_USED,
 )
+#: Refusals of evidence that names a log which was sent before; a worker of
+#: an earlier release does not know the field.
+_NO_LOG = (errors.Reason.EVENT_LOG_UNKNOWN, errors.Reason.INVALID_REQUEST)
 #: Seconds of its life in which a challenge is not used any more.
 _MARGIN = 5.0
 #: Age, seconds, of a challenge that a hand-over takes: its evidence counts
@@ -76,7 +79,12 @@ class Client(Protocol):
 
     def challenge(self, host: str, challenge_class: str) -> Json: ...
 
-    def evidence(self, host: str, message: dict[str, object]) -> Json: ...
+    def evidence(
+        self,
+        host: str,
+        message: dict[str, object],
+        challenge_class: str = '',
+    ) -> Json: ...
 
     def get_host(self, host: str) -> Json: ...
 
@@ -183,6 +191,7 @@ class Attester:
         self.incarnation = ''
         self._counters = Counters()
         self._place = _BEGINNING
+        self._log_there = ''
         self._spared = threading.Lock()
         self._last: Answered[Any] | None = None
 
@@ -321,18 +330,28 @@ class Attester:
         return self.continuing(attempt)
 
     def continuing(self, attempt: Callable[[bool], T]) -> T:
-        """Run an attempt, and once more if the IMA list did not continue.
+        """Run an attempt, and again if the service lacks an earlier log.
 
         :param attempt: asks for a challenge and answers it; it is told
             whether to send the whole list.
         """
-        try:
-            return attempt(False)
-        except errors.Conflict as exc:
-            if exc.reason != errors.Reason.IMA_CONTINUITY:
-                raise
-            LOG.info('The service asks for the whole IMA list')
-        return attempt(True)
+        whole = False
+        for last in (False, False, False, True):
+            spared = self._log_there
+            try:
+                return attempt(whole)
+            except (errors.Conflict, errors.Invalid) as exc:
+                if last:
+                    raise
+                if exc.reason == errors.Reason.IMA_CONTINUITY and not whole:
+                    LOG.info('The service asks for the whole IMA list')
+                    whole = True
+                elif spared and exc.reason in _NO_LOG:
+                    LOG.info("The service asks for the firmware's log")
+                    self._log_there = ''
+                else:
+                    raise
+        raise AssertionError('unreachable')
 
     def answer(
         self,
@@ -360,15 +379,27 @@ class Attester:
         self._counters.note(quote)
         # Read last: what was measured before the quote is in the logs
         logs = self._collector.read(*place)
+        digest = hashlib.sha256(logs.uefi).hexdigest()
+        there = digest == self._log_there
         proof = evidence.Evidence(
-            quote, logs.uefi, logs.ima, logs.ima_offset, logs.systemd
+            quote,
+            b'' if there else logs.uefi,
+            logs.ima,
+            logs.ima_offset,
+            logs.systemd,
+            digest if there else '',
         )
         document = self._submit(
-            Request(challenge.value.hex(), body.PURPOSE, text, proof.to_json())
+            Request(
+                challenge.value.hex(), body.PURPOSE, text, proof.to_json()
+            ),
+            steady=isinstance(body, bodies.Attest)
+            and challenge.challenge_class == ChallengeClass.STEADY,
         )
         answer = Answer.from_json(document, kind)
         self.incarnation = challenge.incarnation
         self._place = _next(place if logs.ima_offset else _BEGINNING, answer)
+        self._log_there = answer.uefi_digest
         result = self.result = self.verify(answer.result, self.host)
         answered = Answered(answer, result, quote, challenge, boot.now())
         if isinstance(body, bodies.Attest):
@@ -437,13 +468,17 @@ class Attester:
             raise malformed_answer('upto')
         return upto
 
-    def _submit(self, request: Request) -> Json:
+    def _submit(self, request: Request, *, steady: bool = False) -> Json:
+        """:param steady: the service may put it off."""
+        more = (ChallengeClass.STEADY,) if steady else ()
         name = f'ask.{request.purpose}'
         try:
             with spans.span(name):
                 return faultpoints.call(
                     name,
-                    lambda: self.client.evidence(self.host, request.to_json()),
+                    lambda: self.client.evidence(
+                        self.host, request.to_json(), *more
+                    ),
                 )
         except errors.Untrusted:
             self.result = None  # no longer the latest

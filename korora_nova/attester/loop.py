@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 
 _FIRST_DELAY = 0.5
 _PENDING_DELAY = 5.0
+#: Part of a delay that is waited at least.
+_LEAST = 0.85
 
 
 class Attestation:
@@ -159,6 +161,11 @@ class Attestation:
 
     def _failed(self, error: errors.KororaError) -> float:
         """Log a new trouble once, and say when to try again."""
+        if isinstance(error, errors.Busy):
+            # Nothing is wrong, and the last result counts for a while. Those
+            # that were put off together do not come together again.
+            LOG.info('Attestation: %s', error)
+            return error.retry_after * random.uniform(1.2, 2.0)
         self._attester.spare()  # it may be what was refused
         self._complain(str(error))
         if not isinstance(error, errors.Unavailable):
@@ -187,4 +194,5 @@ class Attestation:
                 LOG.exception('Attestation failed unexpectedly')
                 self._attester.spare()
                 delay = self._interval
-            self._wake.wait(delay)
+            # Else hosts that were started together would stay so.
+            self._wake.wait(delay * random.uniform(_LEAST, 1.0))

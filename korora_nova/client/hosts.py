@@ -15,7 +15,7 @@ from korora_nova.client.http import (
     parse,
     path,
 )
-from korora_nova.custody.words import CHALLENGE_HEADER
+from korora_nova.custody.words import CHALLENGE_HEADER, CLASS_HEADER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +94,31 @@ class HostCalls(Calls):
             {'class': challenge_class},
         )
 
-    def evidence(self, host: str, message: Mapping[str, object]) -> Answer:
-        """Attest with a purpose; ``message`` is the whole body."""
+    def evidence(
+        self,
+        host: str,
+        message: Mapping[str, object],
+        challenge_class: str = '',
+    ) -> Answer:
+        """Attest with a purpose; ``message`` is the whole body.
+
+        :param challenge_class: ``steady`` of a periodic one, which the
+            service may put off.
+        :raises Busy: BUSY.
+        """
         return parse(
             self._request(
                 'POST',
                 path('hosts', host, 'evidence'),
                 json=dict(message),
-                headers={CHALLENGE_HEADER: str(message.get('challenge'))},
+                headers={
+                    CHALLENGE_HEADER: str(message.get('challenge')),
+                    **(
+                        {CLASS_HEADER: challenge_class}
+                        if challenge_class
+                        else {}
+                    ),
+                },
             )
         )
 

@@ -262,7 +262,7 @@ def _of_logs(host: Host) -> dict[str, Check]:
             listed=host.ima,
             violations=sources.number(f'{IMA}/violations'),
             sha1=host.sha1.get(),
-            booted=eventlog.Booted(host.uefi.get()),
+            booted=eventlog.Booted(host.uefi.get),
         ),
     }
 

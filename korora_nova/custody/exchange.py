@@ -334,6 +334,8 @@ class Answer(Generic[S]):
 
     :param result: the host's new attestation result, a signed token.
     :param ima_offset: bytes of the IMA list that need not be sent again.
+    :param uefi_digest: SHA-256, hex, of the firmware's log, if that need not
+        be sent again; else ''.
     :param ima_dropped: how many of them the kernel had dropped, if the
         evidence had all that was left.
     """
@@ -343,6 +345,7 @@ class Answer(Generic[S]):
     next_challenge: Challenge
     served: S
     ima_dropped: int = 0
+    uefi_digest: str = ''
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -350,6 +353,7 @@ class Answer(Generic[S]):
             'ima_offset': self.ima_offset,
             'next_challenge': self.next_challenge.to_json(),
             **({'ima_dropped': self.ima_dropped} if self.ima_dropped else {}),
+            **({'uefi_digest': self.uefi_digest} if self.uefi_digest else {}),
             **self.served.to_json(),
         }
 
@@ -372,6 +376,7 @@ class Answer(Generic[S]):
             Challenge.from_json(document.get('next_challenge')),
             kind.from_json(document),
             _offset(document.get('ima_dropped')),
+            _digest(document.get('uefi_digest')),
         )
 
 
@@ -380,6 +385,12 @@ def _offset(value: object) -> int:
     if type(value) is int and 0 <= value <= MAX_IMA_OFFSET:
         return value
     return 0
+
+
+def _digest(value: object) -> str:
+    """One that makes no sense is none: the log is sent."""
+    known = schemas.fault(schemas.DIGEST, value) is None
+    return str(value) if known else ''
 
 
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:

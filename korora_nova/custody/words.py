@@ -8,6 +8,9 @@ from korora_nova.rats.words import Word
 #: HTTP header that names the challenge of a request, hex: the service looks
 #: at it before it reads the rest.
 CHALLENGE_HEADER = 'Korora-Challenge'
+#: HTTP header that says ``steady`` of a periodic attestation, which the
+#: service may put off before it looks at anything.
+CLASS_HEADER = 'Korora-Class'
 
 
 class ChallengeClass(Word):
@@ -52,6 +55,14 @@ class MigrationState(Word):
     COMMITTED = 'committed'
     ABORTED = 'aborted'
     DISPUTED = 'disputed'
+
+
+#: States in which a permit was signed and nothing is decided.
+OPEN = (
+    MigrationState.PERMITTED,
+    MigrationState.SEALED,
+    MigrationState.MOVING,
+)
 
 
 class Outcome(Word):

@@ -12,11 +12,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.rats import eventlog, ima
+from korora_nova.rats import eventlog, ima, remembered
 from korora_nova.rats.evidence import Evidence, qualify
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.listed import NOTHING, Known, Listed, Seen
@@ -27,7 +28,8 @@ from korora_nova.rats.quote.verify import (
     VerifiedQuote,
     verify_signed,
 )
-from korora_nova.rats.state import BANK, Explained, VerifiedState
+from korora_nova.rats.remembered import Judged, Judgements
+from korora_nova.rats.state import BANK, Explained, VerifiedState, faults
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
 
@@ -50,7 +52,8 @@ class Appraisal:
 
     :param tier: affirming or contraindicated.
     :param reasons: empty if affirming; in the order of the checks.
-    :param state: what policies looked at.
+    :param whole: makes the state, as far as the log tells it.
+    :param ima_fault: why the measurement list was refused, if it was.
     :param measured: the measurement list, None if it was refused or, PCR
         10 having its reset value, there is none and no policy wants one.
     :param listed: that list, in its place.
@@ -59,9 +62,18 @@ class Appraisal:
     tier: Tier
     reasons: tuple[Finding, ...]
     quote: VerifiedQuote
-    state: VerifiedState
+    whole: Callable[[], VerifiedState]
+    ima_fault: Finding | None
     measured: ima.Measured | None
     listed: Listed
+
+    @functools.cached_property
+    def state(self) -> VerifiedState:
+        """What policies looked at.
+
+        :raises Conflict: EVENT_LOG_UNKNOWN.
+        """
+        return dataclasses.replace(self.whole(), ima_fault=self.ima_fault)
 
     @property
     def reason_ids(self) -> tuple[str, ...]:
@@ -92,6 +104,8 @@ def appraise(
     last_clock: Clock | None,
     known: Known = NOTHING,
     memos: ima.Memos | None = None,
+    log: Callable[[], bytes] | None = None,
+    judgements: Judgements | None = None,
 ) -> Appraisal:
     """Appraise evidence that answers one challenge.
 
@@ -105,44 +119,84 @@ def appraise(
     :param known: of the list, before what was sent. It is judged again by
         rules that are new. A list without its beginning goes on from there.
     :param memos: what lists of other hosts were seen to hold; None: nothing.
+    :param log: gives the firmware's log with the digest in the evidence;
+        None: it is in the evidence.
+    :param judgements: what policies said of states before; None: nothing.
     :raises EvidenceError: step 1, QUOTE_*; step 2, CLOCK_WENT_BACK.
     :raises Retry: step 2, evidence of the same boot overtook this one.
-    :raises Conflict: step 4, IMA_CONTINUITY: send the whole list.
+    :raises Conflict: step 3, EVENT_LOG_UNKNOWN: send the log; step 4,
+        IMA_CONTINUITY: send the whole list.
     """
+    read = functools.cache(log or (lambda: evidence.uefi_log))
     signed = verify_signed(
         evidence.quote, ak, qualify(challenge, purpose, host, body)
     )
-    listed = _listed(signed, evidence, known)
+    listed = _listed(signed, evidence, known, read)
     quote = _quote(signed, evidence, listed)
     _check_clock(quote.clock, last_clock)
     before = _before_ima(listed.known.state)
     for _ in range(2):
-        state = _state(quote, evidence, before)
-        judged = [bound.judge(state) for bound in policies]
+        whole = functools.cache(
+            functools.partial(_state, quote, evidence, read, before)
+        )
+        log_fault, judged, _ = _judged(
+            quote, evidence, before, policies, whole, judgements
+        )
         measured, fault = _measure(listed, quote, judged, memos)
         found = _before_ima(measured.state) if measured else before
         if found == before:
             break
         # Its list is the first to have entries for a register.
         before = found
-    state = dataclasses.replace(state, ima_fault=fault)
-    findings = [*state.faults()]
+    findings = [*faults(log_fault, fault)]
     if not policies:
         findings.append(Finding(_R.NO_POLICY, errors.REASONS[_R.NO_POLICY]))
     for judgement in judged:
         findings += judgement.findings
         findings += _of_files(judgement, measured)
     tier = Tier.CONTRAINDICATED if findings else Tier.AFFIRMING
-    return Appraisal(tier, tuple(findings), quote, state, measured, listed)
+    return Appraisal(
+        tier, tuple(findings), quote, whole, fault, measured, listed
+    )
 
 
-def _listed(signed: SignedQuote, evidence: Evidence, known: Known) -> Listed:
+def _judged(
+    quote: VerifiedQuote,
+    evidence: Evidence,
+    before: Mapping[int, bytes],
+    policies: Sequence[BoundPolicy],
+    whole: Callable[[], VerifiedState],
+    judgements: Judgements | None,
+) -> Judged:
+    """What policies say of a state, now or when it was the same."""
+    if judgements is not None:
+        key = remembered.key(quote, evidence, before, policies)
+        found = judgements.get(key)
+        if found is not None:
+            return found
+    state = whole()
+    judged = Judged(
+        state.log_fault,
+        tuple(bound.judge(state) for bound in policies),
+        tuple(policies),
+    )
+    if judgements is not None:
+        judgements.put(key, judged)
+    return judged
+
+
+def _listed(
+    signed: SignedQuote,
+    evidence: Evidence,
+    known: Known,
+    log: Callable[[], bytes],
+) -> Listed:
     """The list in its place, if the kernel has dropped its beginning."""
     listed = Listed(
         evidence.ima_log,
         evidence.ima_offset,
         known,
-        eventlog.Booted(evidence.uefi_log),
+        eventlog.Booted(log),
     )
     first = next(filter(None, listed.parts()), b'') if not known.state else b''
     if known.state or (first and ima.begins(first)):
@@ -232,18 +286,21 @@ def _before_ima(state: ima.State | None) -> dict[int, bytes]:
 def _state(
     quote: VerifiedQuote,
     evidence: Evidence,
+    log: Callable[[], bytes],
     before: Mapping[int, bytes],
 ) -> VerifiedState:
     """What policies look at.
 
+    :param log: gives the firmware's log.
     :param before: of registers that IMA extends besides its own: its list
         shows what was in them, and that is what policies compare.
     """
     pcrs = {**quote.pcrs, **before}
     # The SHA-1 bank is for the boot aggregate, and for nothing else.
     state = VerifiedState({BANK: pcrs}, quote.clock, quote.firmware_version)
+    content = log()
     try:
-        log = eventlog.parse(evidence.uefi_log).compare(
+        found = eventlog.parse(content).compare(
             {
                 index: value
                 for index, value in pcrs.items()
@@ -252,7 +309,9 @@ def _state(
             BANK,
             eventlog.parse_user_space(evidence.systemd_log),
         )
-        return dataclasses.replace(state, log=Explained.of(log), boot=log.boot)
+        return dataclasses.replace(
+            state, log=Explained.of(found), boot=found.boot
+        )
     except errors.EvidenceError as exc:
         return dataclasses.replace(state, log_fault=Finding.of(exc))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 
@@ -25,7 +26,9 @@ MAX_IMA_READ = 32 << 20
 MAX_SYSTEMD_LOG = userspace.MAX_BYTES
 
 _FIELDS = frozenset(('attest', 'signature', 'pcrs', 'uefi_log', 'ima_log'))
-_OPTIONAL = frozenset(('ima_offset', 'pcrs_sha1', 'systemd_log'))
+_OPTIONAL = frozenset(
+    ('ima_offset', 'pcrs_sha1', 'systemd_log', 'uefi_digest')
+)
 #: What a host may have sent before, bytes: all of it is kept, so that it can
 #: be judged again. A list of a million entries has some 110 MB.
 MAX_IMA_OFFSET = 1 << 30
@@ -50,6 +53,8 @@ class Evidence:
     """Unverified evidence of one host.
 
     :param uefi_log: the firmware's event log, TCG crypto-agile format.
+    :param uefi_digest: SHA-256, hex, of a log that was sent before, in its
+        place; '' if it is here.
     :param ima_log: IMA's binary runtime measurement list; may be empty.
     :param ima_offset: bytes of that list that precede ``ima_log`` and were
         sent with earlier evidence; 0: it is the whole list.
@@ -61,6 +66,12 @@ class Evidence:
     ima_log: bytes
     ima_offset: int = 0
     systemd_log: bytes = b''
+    uefi_digest: str = ''
+
+    @functools.cached_property
+    def log_digest(self) -> str:
+        """SHA-256 of the firmware's log, hex, wherever that is."""
+        return self.uefi_digest or hashlib.sha256(self.uefi_log).hexdigest()
 
     def to_json(self) -> dict[str, object]:
         """JSON object: base64, PCRs as hex by decimal index."""
@@ -85,6 +96,7 @@ class Evidence:
                 else {}
             ),
             **({'ima_offset': self.ima_offset} if self.ima_offset else {}),
+            **({'uefi_digest': self.uefi_digest} if self.uefi_digest else {}),
             **(
                 {'systemd_log': _b64(self.systemd_log)}
                 if self.systemd_log
@@ -117,7 +129,18 @@ class Evidence:
             _bytes(document, 'systemd_log', MAX_SYSTEMD_LOG)
             if 'systemd_log' in document
             else b'',
+            _digest(document),
         )
+
+
+def _digest(document: schemas.Json) -> str:
+    """Of a log that is not there; else there would be two."""
+    value = document.get('uefi_digest', '')
+    if value != '' and (
+        document['uefi_log'] or schemas.fault(schemas.DIGEST, value)
+    ):
+        raise _invalid('uefi_digest')
+    return str(value)
 
 
 def pcrs_from_json(

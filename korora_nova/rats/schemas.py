@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import jsonschema
 
+from korora_nova.rats import compiled
+
 #: A JSON schema, opaque to all but the validator.
 Schema: TypeAlias = Mapping[str, object]
 #: A JSON object whose members a schema, or the reader, checks.
@@ -20,13 +22,29 @@ Json: TypeAlias = Mapping[str, Any]
 #: The end of a string and nothing else, in Python and in ECMA-262.
 END = '$(?!\\n)'
 
+#: Schemas whose validators are kept: the package has fewer, as constants.
+MAX_PREPARED = 256
+_PREPARED: dict[int, tuple[Schema, compiled.Admits, Any]] = {}
+
 
 def fault(schema: Schema, document: object) -> Any | None:
     """The first ``ValidationError`` of a document, None if it has none.
 
     One that is nested so deeply that Python gives up is a fault as well.
     """
-    validator = jsonschema.Draft202012Validator(schema)
+    known = _PREPARED.get(id(schema))
+    if known is None:
+        # With the schema itself, so that its id is nobody else's.
+        known = (
+            schema,
+            compiled.compiled(schema),
+            jsonschema.Draft202012Validator(schema),
+        )
+        if len(_PREPARED) < MAX_PREPARED:
+            _PREPARED[id(schema)] = known
+    _, admits, validator = known
+    if admits(document):
+        return None
     try:
         return next(validator.iter_errors(document), None)
     except RecursionError:

@@ -198,17 +198,8 @@ class VerifiedState:
         return self.log.measured.get(pcr, ()) if self.log else ()
 
     def faults(self) -> tuple[Finding, ...]:
-        """Logs that are refused, whatever policies say.
-
-        An event log that is missing, or of another bank, counts for the
-        rules that need one.
-        """
-        log = self.log_fault
-        if log and log.reason != errors.Reason.UEFI_LOG_MALFORMED:
-            log = None
-        return tuple(
-            fault for fault in (log, self.ima_fault) if fault is not None
-        )
+        """See :func:`faults`."""
+        return faults(self.log_fault, self.ima_fault)
 
     def to_json(self) -> dict[str, object]:
         """JSON object, to be stored."""
@@ -262,6 +253,17 @@ class VerifiedState:
             None if boot is None else eventlog.boot_from_json(boot),
             _fault_from_json(document['ima_fault']),
         )
+
+
+def faults(log: Finding | None, ima: Finding | None) -> tuple[Finding, ...]:
+    """Logs that are refused, whatever policies say.
+
+    An event log that is missing, or of another bank, counts for the rules
+    that need one.
+    """
+    if log and log.reason != errors.Reason.UEFI_LOG_MALFORMED:
+        log = None
+    return tuple(fault for fault in (log, ima) if fault is not None)
 
 
 def digests_to_json(

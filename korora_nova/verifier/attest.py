@@ -4,15 +4,16 @@
 1. The challenge is looked at, before the request is read.  A request that
    was answered already gets that answer again.  Otherwise its evidence is
    read, logs included.  Nothing is spent on one that is malformed.
-2. The challenge is used up: known, unused, this host's, class, age.
+2. The challenge is looked at again: known, unused, this host's, class, age.
 3. The evidence is appraised by the host's policies, outside of any
    transaction.  A measurement list that goes on from an earlier one needs
    its state, or all that was sent before: without it, the host has to send
    the whole list (IMA_CONTINUITY).  A long one was sent in parts
    (:mod:`.lists`).
-4. Result, clock and measurements are stored, by compare-and-swap on the
-   host's row: of two attestations the one with the older TPM clock loses
-   (RETRY) and changes nothing.
+4. The challenge is used up; result, clock, measurements and what the host
+   reports are stored, by compare-and-swap on the host's row: of two
+   attestations the one with the older TPM clock loses (RETRY) and changes
+   nothing. Evidence that leads to no result uses its challenge up as well.
 5. If the host was booted, that counts in its hand-overs.
 6. The purpose is served: not for a contraindicated host, unless it only
    reports facts.
@@ -26,7 +27,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from oslo_log import log as logging
-from sqlalchemy import orm
 
 from korora_nova import errors, faultpoints, spans
 from korora_nova.custody import bodies
@@ -34,7 +34,7 @@ from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import appraise, evidence
 from korora_nova.rats.finding import Finding
-from korora_nova.rats.quote.verify import Clock, VerifiedQuote
+from korora_nova.rats.quote.verify import VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
@@ -43,13 +43,15 @@ from korora_nova.verifier import (
     challenges,
     enforcement,
     lists,
+    numbers,
     purposes,
+    records,
     repeats,
     results,
 )
 from korora_nova.verifier.appraisal import judging, measurements, segments
 from korora_nova.verifier.attested import Attested
-from korora_nova.verifier.custody import decisions
+from korora_nova.verifier.custody import decisions, reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -70,32 +72,38 @@ class _Outcome:
 
 
 def attest(
-    service: Service, host: str, request: Request
+    service: Service,
+    host: str,
+    request: Request,
+    record: records.Record | None = None,
 ) -> Answer[Served] | Mapping[str, object]:
     """Serve one request of an agent; see the module for the steps.
 
+    :param record: read a moment ago for this host and challenge.
     :returns: the answer, or its JSON if it was given before.
     :raises EvidenceError: CHALLENGE_*, QUOTE_*, CLOCK_WENT_BACK.
     :raises Conflict: IMA_CONTINUITY, and nothing is stored.
     :raises Untrusted: HOST_PENDING, HOST_UNTRUSTED.
     :raises KororaError: whatever the purpose refuses with.
     """
+    if record is None:
+        record = records.find(service, host, request.challenge)
     if request.purpose == bodies.ListPart.PURPOSE:
-        return lists.take(service, host, request)
+        return lists.take(service, record, request)
     purpose = purposes.PURPOSES[request.purpose]
     if not purpose.repeated:
-        return _attest(service, host, request, purpose)
-    given = repeats.find(service, host, request)
+        return _attest(service, record, request, purpose)
+    given = repeats.find(service, record, request)
     if given is not None:
         return given
-    answer = _attest(service, host, request, purpose)
+    answer = _attest(service, record, request, purpose)
     repeats.keep(service, request, answer)
     return answer
 
 
 def _attest(
     service: Service,
-    host: str,
+    record: records.Record,
     request: Request,
     purpose: purposes.Purpose[Any],
 ) -> Answer[Served]:
@@ -105,23 +113,22 @@ def _attest(
         instance=getattr(body, 'instance', ''),
         migration=getattr(body, 'migration', ''),
     )
-    challenges.check(service, host, request.challenge, purpose.classes)
+    challenge = challenges.check(service, record, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
-    redeemed = challenges.redeem(
-        service, host, request.challenge, purpose.classes
-    )
-    heard = (
-        enforcement.Heard.said(body, redeemed.issued)
-        if isinstance(body, bodies.Attest)
-        else None
-    )
-    with spans.span('appraise'):
-        outcome = _appraise(service, redeemed, submitted, request, heard)
-    answer = _store(service, outcome)
+    try:
+        with spans.span('appraise'):
+            outcome = _appraise(
+                service, record, challenge, submitted, request, body
+            )
+        answer = _store(service, [record], challenge, outcome)
+    except Exception:
+        challenges.waste(service, challenge)
+        raise
     attested, measured = outcome.attested, outcome.measured
-    if isinstance(body, bodies.Attest) and measured.base and measured.segment:
-        segments.compact(service, host)
-    decisions.rebooted(service, attested)
+    if attested.report is not None and measured.base and measured.segment:
+        segments.compact(service, attested.host)
+    if record.moving:
+        decisions.rebooted(service, attested)
     if attested.tier != Tier.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
             errors.Reason.HOST_UNTRUSTED,
@@ -134,50 +141,59 @@ def _attest(
 
 def _appraise(
     service: Service,
-    redeemed: challenges.Redeemed,
+    record: records.Record,
+    challenge: records.Challenge,
     submitted: evidence.Evidence,
     request: Request,
-    heard: enforcement.Heard | None,
+    body: bodies.Body,
 ) -> _Outcome:
-    row = redeemed.host
-    ak = objects.parse_public(row.ak_public or b'')
-    stored = measurements.find(service, row.name)
+    host = record.host
+    ak = objects.parse_public(host.ak_public)
+    stored = measurements.of(service, record)
+    value = bytes.fromhex(challenge.challenge)
     appraisal = appraise.appraise(
         submitted,
         ak=ak,
-        challenge=redeemed.challenge,
+        challenge=value,
         purpose=request.purpose,
-        host=row.name,
+        host=host.name,
         body=request.body.encode(),
-        policies=judging.bound(service, row.name),
-        last_clock=_clock(row),
+        policies=judging.bound(service, record),
+        last_clock=host.clock,
         known=stored.known(service, submitted.ima_offset),
         memos=service.memos,
+        log=measurements.log(service, stored, submitted),
+        judgements=service.judgements,
     )
+    heard, report = None, None
+    if isinstance(body, bodies.Attest):
+        heard = enforcement.Heard.said(body, challenge.issued)
+        report = reports.read(service, host, body)
     attested = Attested(
-        host=row.name,
+        host=host.name,
         ak=ak,
-        srk_name=bytes.fromhex(row.srk_name or ''),
-        challenge=redeemed.challenge,
-        issued=redeemed.issued,
+        srk_name=bytes.fromhex(host.srk_name or ''),
+        challenge=value,
+        issued=challenge.issued,
         quote=appraisal.quote,
         tier=appraisal.tier,
         reasons=appraisal.reason_ids,
+        report=report,
     )
     findings = results.findings(appraisal)
     for finding in findings:
         LOG.info(
             'Host %(host)s: %(reason)s: %(message)s',
             {
-                'host': row.name,
+                'host': host.name,
                 'reason': finding.reason,
                 'message': finding.message,
             },
         )
-    expires = redeemed.issued + service.settings.result_ttl
+    expires = challenge.issued + service.settings.result_ttl
     return _Outcome(
         attested,
-        _sign(service, attested, expires, heard or enforcement.Heard.of(row)),
+        _sign(service, attested, expires, heard or enforcement.Heard.of(host)),
         expires,
         findings,
         measurements.fresh(stored, submitted, appraisal),
@@ -206,91 +222,104 @@ def _sign(
     )
 
 
-def _clock(row: models.Host) -> Clock | None:
-    if row.clock_ms is None:
-        return None
-    return Clock(
-        int(row.clock_ms),
-        row.reset_count or 0,
-        row.restart_count or 0,
-        bool(row.clock_safe),
-    )
-
-
 @api.retried
-def _store(service: Service, outcome: _Outcome) -> Answer[Served]:
-    attested = outcome.attested
-    with faultpoints.step('v.result'), service.db.write() as session:
-        row = session.get(models.Host, attested.host)
-        if row is None or row.ak_name != attested.ak_name:
-            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        if row.evicted_at is not None:
-            raise errors.Untrusted(errors.Reason.EVICTED)
-        _store_result(service, session, row, outcome)
-        measurements.store(service, session, attested.host, outcome.measured)
-        # Late: all hosts wait for this number, and a list can be long.
-        session.execute(
-            sa.update(models.Host)
-            .where(models.Host.name == attested.host)
-            .values(seq=results.next_seq(session))
+def _store(
+    service: Service,
+    known: list[records.Record],
+    challenge: records.Challenge,
+    outcome: _Outcome,
+) -> Answer[Served]:
+    """Store an outcome, if the host's row is still as it was read."""
+    record = (
+        known.pop()
+        if known
+        else records.find(service, outcome.attested.host, challenge.challenge)
+    )
+    attested, host = outcome.attested, record.host
+    if host.ak_name != attested.ak_name:
+        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    _check_overtaken(host, attested.quote)
+    table = models.Host
+    with faultpoints.step('v.result'), service.db.begin() as connection:
+        api.must_swap(
+            connection,
+            sa.update(models.table(table))
+            .where(
+                table.name == host.name,
+                table.version == host.version,
+                table.ak_name == host.ak_name,
+            )
+            .values(**_columns(service, host, outcome)),
         )
+        challenges.spend(connection, challenge)
+        if host.tier != attested.tier:
+            audit.add(
+                service,
+                connection,
+                actor=host.name,
+                action=attested.tier,
+                subject=host.name,
+                note=' '.join(attested.reasons),
+            )
+        measurements.store(service, connection, record, outcome.measured)
         return Answer(
             outcome.token,
             outcome.measured.offset,
             challenges.add(
-                service, session, attested.host, ChallengeClass.STEADY
+                service,
+                connection,
+                host.name,
+                ChallengeClass.STEADY,
+                record.incarnation,
+                record.crowd,
             ),
             Served(),
             outcome.measured.dropped,
+            outcome.measured.uefi_digest,
         )
 
 
-def _store_result(
-    service: Service,
-    session: orm.Session,
-    row: models.Host,
-    outcome: _Outcome,
-) -> None:
-    attested, table = outcome.attested, models.Host
-    _check_overtaken(row, attested.quote)
-    if row.tier != attested.tier:
-        audit.record(
-            service,
-            session,
-            actor=row.name,
-            action=attested.tier,
-            subject=row.name,
-            note=' '.join(attested.reasons),
-        )
-    clock = attested.quote.clock
-    api.must_swap(
-        session,
-        sa.update(table)
-        .where(table.name == row.name, table.version == row.version)
-        .values(
-            version=row.version + 1,
-            clock_ms=str(clock.clock_ms),
-            reset_count=clock.reset_count,
-            restart_count=clock.restart_count,
-            clock_safe=clock.safe,
-            prior_boot_at=row.prior_boot_at
-            if row.reset_count == clock.reset_count
-            else row.attested_at,
-            attested_at=service.clock(),
-            tier=attested.tier,
-            reasons=list(attested.reasons),
-            findings=[one.to_json() for one in outcome.findings],
-            token=outcome.token,
-            issued=attested.issued,
-            expires=outcome.expires,
-            **(outcome.heard.columns() if outcome.heard is not None else {}),
-        ),
-    )
+def _columns(
+    service: Service, host: records.Host, outcome: _Outcome
+) -> dict[str, object]:
+    """What changes in the host's row."""
+    attested, clock = outcome.attested, outcome.attested.quote.clock
+    changed: dict[str, object] = {
+        'version': host.version + 1,
+        'seq': numbers.CHANGED,
+        'attested_at': service.clock(),
+        'token': outcome.token,
+        'issued': attested.issued,
+        'expires': outcome.expires,
+    }
+    if host.tier != Tier.AFFIRMING or attested.tier != Tier.AFFIRMING:
+        changed |= {
+            'reasons': list(attested.reasons),
+            'findings': [one.to_json() for one in outcome.findings],
+        }
+    if host.reset_count != clock.reset_count:
+        changed['prior_boot_at'] = host.attested_at
+    if attested.report is not None:
+        changed |= attested.report.columns
+    values: dict[str, object] = {
+        'clock_ms': str(clock.clock_ms),
+        'reset_count': clock.reset_count,
+        'restart_count': clock.restart_count,
+        'clock_safe': clock.safe,
+        'tier': attested.tier,
+    }
+    if outcome.heard is not None:
+        values |= outcome.heard.columns()
+    return changed | {
+        name: value
+        for name, value in values.items()
+        if getattr(host, name) != value
+    }
 
 
-def _check_overtaken(row: models.Host, quote: VerifiedQuote) -> None:
+def _check_overtaken(host: records.Host, quote: VerifiedQuote) -> None:
     """The appraisal compared with a clock that may be outdated by now."""
-    last = _clock(row)
+    last = host.clock
     if last is None:
         return
     now = quote.clock

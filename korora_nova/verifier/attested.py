@@ -4,11 +4,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 from korora_nova import errors
+from korora_nova.custody.ledger import LedgerRow
 from korora_nova.rats.quote.verify import VerifiedQuote
 from korora_nova.rats.tpm2 import objects
 from korora_nova.rats.words import Tier
+from korora_nova.verifier import records
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A page of what a host knows, compared with what is known here.
+
+    :param host: as it was before.
+    :param columns: of its row, to be stored with its result.
+    :param stale: keys that it holds, by the approval key under which they
+        rest there, where that is not noted yet.
+    """
+
+    host: records.Host
+    columns: Mapping[str, object]
+    wanted: tuple[str, ...]
+    lacking: tuple[LedgerRow, ...]
+    stale: Mapping[str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +36,7 @@ class Attested:
     """Made only after the quote verified over this very request.
 
     :param challenge: 32 bytes; ``issued`` is when, seconds since 1970.
+    :param report: what it reports besides, if that is its purpose.
     :param tier: the appraisal's; ``reasons`` are its reason ids.
     """
 
@@ -27,6 +48,7 @@ class Attested:
     quote: VerifiedQuote
     tier: Tier
     reasons: tuple[str, ...]
+    report: Report | None = None
 
     @property
     def ak_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from korora_nova.rats import policy, reference
 
@@ -14,14 +14,30 @@ Key: TypeAlias = tuple[str, int]
 References: TypeAlias = Mapping[str, reference.ReferenceValues]
 
 
+class Rules(NamedTuple):
+    """What judged hosts at one moment, whatever is in it.
+
+    :param key: changes with anything of it; see ``records.Record``.
+    :param policies: by name, with the hosts that each names.
+    :param references: uuids, newest last.
+    """
+
+    key: frozenset[str]
+    policies: tuple[tuple[Key, tuple[str, ...]], ...]
+    references: tuple[str, ...]
+
+
 class BoundPolicies:
     """Policies bound to the reference values of this moment.
 
     It holds at most one binding of each policy that counts: whatever is
     made for newer references or a newer revision replaces the older.
+
+    :ivar rules: which there were when they were read last.
     """
 
     def __init__(self) -> None:
+        self.rules: Rules | None = None
         self._lock = threading.Lock()
         self._policies: dict[Key, policy.Policy] = {}
         self._bound: dict[Key, tuple[frozenset[str], policy.BoundPolicy]] = {}

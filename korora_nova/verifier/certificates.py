@@ -22,6 +22,7 @@ from korora_nova.custody.words import StreamTls
 from korora_nova.rats.signed import keys
 from korora_nova.rats.words import Tier
 from korora_nova.rats.x509 import stream
+from korora_nova.verifier import records
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -35,11 +36,15 @@ REMAINING = 600.0
 
 
 def renew(
-    service: Service, attested: Attested, said: bodies.Tls | None
+    service: Service,
+    attested: Attested,
+    said: bodies.Tls | None,
+    row: records.Host,
 ) -> Streams:
     """A certificate, if one is due, for a host that is trusted now.
 
     :param said: the host's request, and what it has; None: it wants none.
+    :param row: as it was before this attestation.
     """
     mode = StreamTls(service.settings.migration_tls)
     if (
@@ -49,13 +54,13 @@ def renew(
     ):
         return Streams(mode)
     try:
-        return Streams(mode, _renewed(service, attested.host, said))
+        return Streams(mode, _renewed(service, row, said))
     except errors.KororaError as exc:
         LOG.warning('Host %s gets no certificate: %s', attested.host, exc)
         return Streams(mode, refused=exc.reason)
 
 
-def _renewed(service: Service, host: str, said: bodies.Tls) -> str:
+def _renewed(service: Service, row: records.Host, said: bodies.Tls) -> str:
     """PEM; '' if none is due.
 
     :raises Invalid: INVALID_REQUEST.
@@ -63,35 +68,31 @@ def _renewed(service: Service, host: str, said: bodies.Tls) -> str:
     :raises Conflict: CERTIFICATE_KEY_TAKEN.
     """
     public = stream.read_request(
-        messages.base64_field(said.request, 'request'), host
+        messages.base64_field(said.request, 'request'), row.name
     )
     signers = service.signers
     authority = signers.ring.streams
     if authority is None or signers.tls is None:
         raise errors.Unavailable(_R.CERTIFICATE_AUTHORITY_MISSING)
     now, life = service.clock(), service.settings.certificate_ttl
-    with service.db.read() as session:
-        row = session.get(models.Host, host)
-        if row is None:
-            raise errors.NotFound(_R.HOST_UNKNOWN)
-        if (
-            (row.tls_name, row.tls_serial, row.tls_authority)
-            == (stream.name_of(public), said.serial, authority.kid)
-            and row.tls_until is not None
-            and now + life / 2 < row.tls_until
-        ):
-            return ''
+    if (
+        (row.tls_name, row.tls_serial, row.tls_authority)
+        == (stream.name_of(public), said.serial, authority.kid)
+        and row.tls_until is not None
+        and now + life / 2 < row.tls_until
+    ):
+        return ''
     assert authority.certificate is not None
     issued = stream.issue(
         public,
         authority.certificate,
         signers.tls.private,
         cloud=service.cloud,
-        host=host,
+        host=row.name,
         at=now,
         life=life,
     )
-    _note(service, host, issued, authority.kid)
+    _note(service, row.name, issued, authority.kid)
     return issued.pem.decode()
 
 

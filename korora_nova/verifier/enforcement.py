@@ -16,6 +16,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import bodies
+from korora_nova.verifier import records
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -38,7 +39,7 @@ class Heard:
         return cls(body.enforcer, issued - seen)
 
     @classmethod
-    def of(cls, row: models.Host) -> Heard:
+    def of(cls, row: models.Host | records.Host) -> Heard:
         """As it was attested last."""
         known = row.enforcer
         return cls(

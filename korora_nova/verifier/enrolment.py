@@ -31,7 +31,7 @@ from korora_nova import errors, faultpoints
 from korora_nova.custody import messages
 from korora_nova.rats import endorsement
 from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import audit, decode, hosts, results
+from korora_nova.verifier import audit, decode, hosts, numbers
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -316,7 +316,7 @@ def _bind(
             setattr(row, name, value)
         row.approved = bool(row.approved) and not hosts.uncertified(row)
         row.enrolled_at = service.clock()
-        results.next_seq(session)
+        row.seq = numbers.CHANGED
         audit.record(
             service,
             session,

@@ -13,7 +13,13 @@ from oslo_db import exception as db_exc
 from korora_nova import errors
 from korora_nova.rats.signed import result
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import audit, certificates, enforcement, results
+from korora_nova.verifier import (
+    audit,
+    certificates,
+    enforcement,
+    numbers,
+    results,
+)
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -172,7 +178,7 @@ def _approve(
             row.approved = True
             if row.evicted_at is not None:
                 _welcome(row)
-            results.next_seq(session)
+            row.seq = numbers.CHANGED
         audit.record(
             service,
             session,
@@ -211,7 +217,7 @@ def evict(service: Service, name: str, actor: str, note: str) -> bool:
         row.evicted_at = service.clock()
         # An attestation under way loses its race.
         row.version += 1
-        row.seq = results.next_seq(session)
+        row.seq = numbers.CHANGED
         if row.ak_name is not None:
             _refuse(service, row, row.ak_name)
         session.execute(
@@ -270,7 +276,8 @@ def delete(service: Service, name: str, actor: str, *, force: bool) -> None:
         for table in (models.Challenge, models.Enrolment):
             session.execute(sa.delete(table).where(table.host == name))
         session.delete(row)
-        results.next_seq(session)
+        session.flush()
+        numbers.take(session)
         audit.record(
             service,
             session,

@@ -6,7 +6,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from korora_nova import errors
 
@@ -40,6 +41,69 @@ class Uploads:
                 self._open[host] -= 1
                 if not self._open[host]:
                     del self._open[host]
+
+
+class Pressure:
+    """Periodic attestations that a worker has in hand.
+
+    Others are never refused: somebody waits for them. Of these a host has
+    one every half minute, and the last one counts for minutes. While there
+    are many, those go first whose host was not heard for longest.
+
+    :param most: at a time, in this process; 0: any number.
+    :param monotonic: seconds.
+    """
+
+    #: Seconds for which a host that was heard comes after the others.
+    RECENT = 20.0
+    #: Shortest and longest time, seconds, after which it may come again.
+    SOON, LATE = 2, 30
+    #: Hosts of which is known when they were heard.
+    KNOWN = 100_000
+
+    def __init__(
+        self, most: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._open = 0
+        self._refused = 0
+        self._heard: collections.OrderedDict[str, float] = (
+            collections.OrderedDict()
+        )
+
+    @contextlib.contextmanager
+    def of(self, host: str) -> Iterator[None]:
+        """Have one more in hand while the block runs.
+
+        :raises Busy: BUSY, there are too many.
+        """
+        self._enter(host)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+
+    def _enter(self, host: str) -> None:
+        now = self._monotonic()
+        with self._lock:
+            most = self._most
+            recent = now - self._heard.get(host, -self.RECENT) < self.RECENT
+            if most and self._open >= (max(1, most // 2) if recent else most):
+                # The more are refused in a row, the later they come again.
+                self._refused += 1
+                after = min(self.SOON + self._refused // most, self.LATE)
+                raise errors.Busy(
+                    errors.Reason.BUSY, details={'retry_after': str(after)}
+                )
+            self._open += 1
+            self._refused = max(0, self._refused - 1)
+            self._heard[host] = now
+            self._heard.move_to_end(host)
+            while len(self._heard) > self.KNOWN:
+                self._heard.popitem(last=False)
 
 
 class Waits:

@@ -13,7 +13,7 @@ from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import verify_signed
 from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import challenges
+from korora_nova.verifier import challenges, records
 from korora_nova.verifier.appraisal import measurements, uploads
 from korora_nova.verifier.service import Service
 
@@ -21,7 +21,7 @@ _CLASSES = frozenset((ChallengeClass.ON_DEMAND,))
 
 
 def take(
-    service: Service, host: str, request: Request
+    service: Service, record: records.Record, request: Request
 ) -> Mapping[str, object]:
     """Keep a part that the host's TPM vouches for; nothing is judged.
 
@@ -32,15 +32,15 @@ def take(
     :raises TooLarge: TOO_LARGE.
     """
     body = bodies.ListPart.parse(request.body)
-    challenges.check(service, host, request.challenge, _CLASSES)
+    challenge = challenges.check(service, record, _CLASSES)
     submitted = evidence.Evidence.from_json(request.evidence)
-    redeemed = challenges.redeem(service, host, request.challenge, _CLASSES)
-    row = redeemed.host
+    challenges.redeem(service, challenge)
+    row = record.host
     signed = verify_signed(
         submitted.quote,
-        objects.parse_public(row.ak_public or b''),
+        objects.parse_public(row.ak_public),
         evidence.qualify(
-            redeemed.challenge,
+            bytes.fromhex(challenge.challenge),
             request.purpose,
             row.name,
             request.body.encode(),
@@ -52,7 +52,7 @@ def take(
             errors.Reason.INVALID_REQUEST,
             'The part of the IMA list is not the one that was signed.',
         )
-    stored = measurements.find(service, row.name)
+    stored = measurements.of(service, record)
     upto = uploads.take(
         service,
         row.name,

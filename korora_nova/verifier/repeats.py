@@ -16,27 +16,25 @@ import sqlalchemy as sa
 from korora_nova import faultpoints
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.rats.signed.transcript import bind
-from korora_nova.verifier import challenges
+from korora_nova.verifier import records
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
 
 def find(
-    service: Service, host: str, request: Request
+    service: Service, record: records.Record, request: Request
 ) -> Mapping[str, object] | None:
-    """What this very request was answered; None if it was not.
-
-    :raises NotFound: HOST_UNKNOWN.
-    :raises Untrusted: HOST_PENDING.
-    """
-    table = models.Challenge
+    """What this very request was answered; None if it was not."""
+    table, known = models.Challenge, record.challenge
+    digest = _digest(request)
+    if known is None or known.request != digest:
+        return None
     with service.db.read() as session:
-        challenges.known_host(session, host)
         answer = session.scalars(
             sa.select(table.answer).where(
                 table.challenge == request.challenge,
-                table.host == host,
-                table.request == _digest(request),
+                table.host == record.host.name,
+                table.request == digest,
             )
         ).one_or_none()
     if answer is None:
@@ -49,14 +47,13 @@ def find(
 def keep(service: Service, request: Request, answer: Answer[Served]) -> None:
     """Keep an answer for as long as its challenge is remembered."""
     table = models.Challenge
-    with faultpoints.step('v.repeat'), service.db.write() as session:
-        session.execute(
-            sa.update(table)
+    with faultpoints.step('v.repeat'), service.db.begin() as connection:
+        connection.execute(
+            sa.update(models.table(table))
             .where(table.challenge == request.challenge)
             .values(
                 request=_digest(request), answer=json.dumps(answer.to_json())
             ),
-            execution_options={'synchronize_session': False},
         )
 
 

@@ -15,6 +15,7 @@ from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
 from korora_nova.rats.signed.result import MAX_SKEW
 from korora_nova.rats.words import Tier
+from korora_nova.verifier import numbers
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -23,8 +24,6 @@ from korora_nova.verifier.service import Service
 MAX_FINDINGS = 64
 MAX_TEXT = 1024
 MAX_DETAILS = 8
-
-_COUNTER = 'results'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,21 +153,6 @@ def findings(appraisal: Appraisal) -> tuple[Finding, ...]:
     return tuple(kept)
 
 
-def next_seq(session: orm.Session) -> int:
-    """Number a change; the row stays locked until the transaction ends.
-
-    So numbers become visible in their order, and a reader that knows one
-    misses none before it.
-    """
-    table = models.Counter
-    session.execute(
-        sa.update(table)
-        .where(table.name == _COUNTER)
-        .values(value=table.value + 1)
-    )
-    return _seq(session)
-
-
 def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
     """Tier and reasons of a host now: an expired result is none.
 
@@ -211,6 +195,7 @@ def list_results(service: Service, since: Since | None = None) -> ResultList:
             query = query.where(table.seq > since.seq)
         if since.time is not None:
             query = query.where(table.attested_at >= since.time)
+    numbers.give(service.db)
     with service.db.read() as session:
         # The mark first: rows may be newer than it, never older.
         upto = reached(session)
@@ -221,6 +206,7 @@ def list_results(service: Service, since: Since | None = None) -> ResultList:
 
 def mark(service: Service) -> Mark:
     """The mark that a list would have now."""
+    numbers.give(service.db)
     with service.db.read() as session:
         return reached(session)
 
@@ -244,14 +230,8 @@ def show(service: Service, host: str) -> ExplainedResult:
 
 def reached(session: orm.Session) -> Mark:
     """The mark that a transaction sees."""
-    seq = _seq(session)
+    seq = numbers.last(session)
     incarnation = session.scalars(
         sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
     ).one()
     return Mark(incarnation, seq)
-
-
-def _seq(session: orm.Session) -> int:
-    return session.scalars(
-        sa.select(models.Counter.value).where(models.Counter.name == _COUNTER)
-    ).one()

@@ -13,7 +13,13 @@ from oslo_config import cfg
 
 from korora_nova import conf as options
 from korora_nova import errors, spans
-from korora_nova.rats import endorsement, ima, policy, reference
+from korora_nova.rats import (
+    endorsement,
+    ima,
+    policy,
+    reference,
+    remembered,
+)
 from korora_nova.rats.signed import keys
 from korora_nova.verifier import (
     cache,
@@ -74,7 +80,9 @@ class Service:
     :param references: reference values by the uuid of their row.
     :param policies: compiled, by uuid and revision.
     :param memos: entries of measurement lists that hosts share.
+    :param judgements: what policies said of states.
     :param uploads: large requests under way; ``waits`` those that wait.
+    :param pressure: periodic attestations under way.
     :param snapshots: what was read last of all results.
     """
 
@@ -93,9 +101,15 @@ class Service:
         default_factory=cache.BoundPolicies
     )
     memos: ima.Memos = dataclasses.field(default_factory=ima.Memos)
+    judgements: remembered.Judgements = dataclasses.field(
+        default_factory=remembered.Judgements
+    )
     uploads: limits.Uploads = dataclasses.field(default_factory=limits.Uploads)
     waits: limits.Waits = dataclasses.field(
         default_factory=lambda: limits.Waits(0)
+    )
+    pressure: limits.Pressure = dataclasses.field(
+        default_factory=lambda: limits.Pressure(0)
     )
     snapshots: observed.Latest = dataclasses.field(
         default_factory=observed.Latest
@@ -192,4 +206,5 @@ def from_conf(
         started=clock(),
         clock=clock,
         waits=limits.Waits(conf[options.VERIFIER].waiting_requests),
+        pressure=limits.Pressure(conf[options.VERIFIER].busy_requests),
     )

@@ -25,8 +25,8 @@ from korora_nova.rats.signed import keys, snapshot
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.signed.result import KIND
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import results
-from korora_nova.verifier.db import models
+from korora_nova.verifier import numbers, results
+from korora_nova.verifier.db import api, models
 from korora_nova.verifier.observed import (
     MAX_GONE,
     Listed,
@@ -99,8 +99,10 @@ def _observe(service: Service, last: Observed | None) -> Observed:
     Times and the mark are of before: rows may be newer, never older.
     """
     began, at, ring = time.monotonic(), service.clock(), service.ring
+    numbers.give(service.db)
     with service.db.read() as session:
-        _freeze(session)
+        # Let all statements see the database of one moment.
+        api.isolate(session, 'REPEATABLE READ')
         mark = results.reached(session)
         if last is None or (
             last.ring is not ring
@@ -129,14 +131,6 @@ def _observe(service: Service, last: Observed | None) -> Observed:
     )
 
 
-def _freeze(session: orm.Session) -> None:
-    """Let all statements see the database of one moment."""
-    if session.get_bind().dialect.name != 'sqlite':
-        session.connection(
-            execution_options={'isolation_level': 'REPEATABLE READ'}
-        )
-
-
 def _again(
     session: orm.Session, last: Observed, ring: keys.KeyRing, seq: int
 ) -> tuple[dict[str, Listed], dict[str, int]]:
@@ -145,7 +139,11 @@ def _again(
     A change has a number. What has none, a deletion above all, changes how
     many hosts there are, or the sum of their numbers.
     """
-    rows = session.execute(_ROWS.where(_TABLE.seq > last.head.seq)).all()
+    rows = session.execute(
+        _ROWS.where(
+            sa.or_(_TABLE.seq > last.head.seq, _TABLE.seq == numbers.CHANGED)
+        )
+    ).all()
     hosts = _listed(rows, last.hosts, ring, seq)
     found = session.execute(
         sa.select(sa.func.count(), sa.func.sum(_TABLE.seq)).where(_LISTED)
@@ -201,7 +199,8 @@ def _listed(
             line,
             last.changed
             if last is not None and last.line == line
-            else max(seq, row.seq),
+            # What has no number yet will have a later one.
+            else max(seq + (row.seq == numbers.CHANGED), row.seq),
         )
     return hosts
 

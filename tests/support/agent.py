@@ -98,6 +98,7 @@ class SimAgent(simulator.SimHost):
 
     :param vendor: certifies the endorsement key.
     :ivar offset: where the lists that it sends begin.
+    :ivar log_there: digest of the firmware's log that the service has.
     :ivar dropped: how much of the list its kernel has dropped.
     :ivar enforcer: what it attests of its nova-compute; None for nothing.
     :ivar tls: what it says of its certificate; None for nothing.
@@ -115,6 +116,7 @@ class SimAgent(simulator.SimHost):
     ) -> None:
         super().__init__(name, vector)
         self.offset = self.dropped = 0
+        self.log_there = ''
         self.enforcer: bodies.Enforcer | None = ENFORCER
         self.tls: bodies.Tls | None = None
         self.tls_key = ec.generate_private_key(ec.SECP256R1())
@@ -185,8 +187,14 @@ class SimAgent(simulator.SimHost):
         """A whole evidence request."""
         proof = self.attest(bytes.fromhex(challenge), purpose, body.encode())
         start = max(self.offset, self.dropped)
+        digest = hashlib.sha256(proof.uefi_log).hexdigest()
+        there = digest == self.log_there
         proof = dataclasses.replace(
-            proof, ima_log=proof.ima_log[start:], ima_offset=self.offset
+            proof,
+            ima_log=proof.ima_log[start:],
+            ima_offset=self.offset,
+            uefi_log=b'' if there else proof.uefi_log,
+            uefi_digest=digest if there else '',
         )
         return {
             'version': 1,
@@ -226,6 +234,7 @@ class SimAgent(simulator.SimHost):
         """Attest, and send what is new from the next time on."""
         answer = self.attest_now()
         self.offset = answer['ima_offset']
+        self.log_there = answer.get('uefi_digest', '')
         return answer
 
     # Purposes

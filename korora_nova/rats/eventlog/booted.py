@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from korora_nova import errors
 from korora_nova.rats.eventlog import log as logs
@@ -15,11 +15,13 @@ from korora_nova.rats.eventlog import types
 class Booted:
     """The value of a register after the boot; the log is read when asked.
 
-    :param log: one that cannot be read extends nothing.
+    :param read: gives the log; one that cannot be parsed extends nothing.
     """
 
-    def __init__(self, log: bytes, bank: str = 'sha256') -> None:
-        self._log, self._bank = log, bank
+    def __init__(
+        self, read: Callable[[], bytes], bank: str = 'sha256'
+    ) -> None:
+        self._read, self._bank = read, bank
 
     def __call__(self, index: int) -> bytes:
         zeros = bytes(hashlib.new(types.HASHES[self._bank]).digest_size)
@@ -27,7 +29,8 @@ class Booted:
 
     @functools.cached_property
     def _values(self) -> Mapping[int, bytes]:
+        log = self._read()
         try:
-            return logs.parse(self._log).replay(self._bank)
+            return logs.parse(log).replay(self._bank)
         except errors.EvidenceError:
             return {}

@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import jsonschema
-
 from korora_nova import errors
 from korora_nova.rats import schemas
 from korora_nova.rats.finding import MAX_LISTED, Finding
@@ -123,7 +121,6 @@ SCHEMA = schemas.closed(
     },
     ('others',),
 )
-_VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,12 +239,8 @@ class State:
 
         :raises Invalid: INVALID_REQUEST.
         """
-        try:
-            valid = _VALIDATOR.is_valid(document)
-        except RecursionError:
-            valid = False
         if (
-            not valid
+            schemas.fault(SCHEMA, document) is not None
             or not isinstance(document, dict)
             or any(
                 len(value) != 2 * HASHES[document['bank']]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova.rats import policy
+from korora_nova.verifier import cache, records
 from korora_nova.verifier.appraisal import documents, references
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
@@ -27,28 +28,44 @@ def names(session: orm.Session, host: str) -> list[str]:
     ] or [documents.EXACT]
 
 
-def bound(service: Service, host: str) -> tuple[policy.BoundPolicy, ...]:
+def bound(
+    service: Service, record: records.Record
+) -> tuple[policy.BoundPolicy, ...]:
     """The policies that judge a host, ready for use.
 
     :raises Unavailable: INTERNAL, a policy in the database is damaged.
     """
-    table, held = models.Policy, service.policies
+    held = service.policies
+    rules = held.rules
+    if rules is None or rules.key != record.rules:
+        rules = held.rules = _read(service)
+        held.keep([*(key for key, _ in rules.policies), documents.EXACT_KEY])
+    host = record.host.name
+    wanted = [
+        key for key, hosts in rules.policies if policy.names(hosts, host)
+    ]
+    return held.get(
+        wanted or [documents.EXACT_KEY],
+        references.by_ids(service, rules.references),
+        lambda key: documents.load(service, key),
+    )
+
+
+def _read(service: Service) -> cache.Rules:
+    """All rules there are now."""
+    table = models.Policy
     with service.db.read() as session:
         rows = session.execute(
             sa.select(table.uuid, table.revision, table.summary).order_by(
                 table.name
             )
         ).all()
-    held.keep(
-        [*((row.uuid, row.revision) for row in rows), documents.EXACT_KEY]
-    )
-    wanted = [
-        (row.uuid, row.revision)
-        for row in rows
-        if policy.names(row.summary['hosts'], host)
-    ]
-    return held.get(
-        wanted or [documents.EXACT_KEY],
-        references.by_uuid(service),
-        lambda key: documents.load(service, key),
+        uuids = references.ids(session)
+    return cache.Rules(
+        frozenset([*(f'{row.uuid}:{row.revision}' for row in rows), *uuids]),
+        tuple(
+            ((row.uuid, row.revision), tuple(row.summary['hosts']))
+            for row in rows
+        ),
+        uuids,
     )

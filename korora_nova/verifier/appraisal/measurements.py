@@ -16,7 +16,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +35,7 @@ from korora_nova.rats import appraise, ima, reference
 from korora_nova.rats.evidence import Evidence
 from korora_nova.rats.listed import Listed
 from korora_nova.rats.state import VerifiedState
+from korora_nova.verifier import records
 from korora_nova.verifier.appraisal import packed, segments, uploads
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
@@ -84,6 +92,7 @@ class Stored:
     """Of a host: what stands for its state, and where its list may go on.
 
     :param states: newest first.
+    :param uefi_digest: of the firmware's log that is kept.
     :param upload: what it sent of a list, still to be judged.
     """
 
@@ -92,6 +101,7 @@ class Stored:
     states: Sequence[ListState]
     upload: uploads.Upload | None
     reset_count: int | None = None
+    uefi_digest: str | None = None
 
     def upload_to(self, offset: int) -> uploads.Upload | None:
         """The upload that evidence with this offset continues."""
@@ -163,6 +173,8 @@ class Fresh:
         all of that came; ``lost``: they were not seen.
     :param fingerprint: stands for the state without PCR 10 and clock.
     :param document: the state, None if it is stored already.
+    :param uefi_digest: of the firmware's log; '' if there is none.
+    :param uefi_log: compressed; None if it is stored already.
     :param list_state: None if the list was refused.
     :param segment: compressed, new in the list; None if it is stored
         already; empty if the list was refused.
@@ -176,6 +188,8 @@ class Fresh:
     fingerprint: str
     reset_count: int
     document: bytes | None
+    uefi_digest: str
+    uefi_log: bytes | None
     list_state: ListState | None
     segment: bytes | None
 
@@ -198,17 +212,50 @@ class Measured:
     at: float
 
 
-def find(service: Service, host: str) -> Stored:
+def of(service: Service, record: records.Record) -> Stored:
     """What new evidence of a host is compared with."""
-    with service.db.read() as session:
-        row = session.get(models.Measurement, host)
-        return Stored(
-            host,
-            row.fingerprint if row else '',
-            _states(row),
-            uploads.find(service, session, host),
-            row.reset_count if row else None,
-        )
+    row = record.measurement
+    return Stored(
+        record.host.name,
+        row.fingerprint if row else '',
+        _states(row),
+        uploads.find(service, record.host.name) if record.upload else None,
+        row.reset_count if row else None,
+        row.uefi_digest if row else None,
+    )
+
+
+def log(
+    service: Service, stored: Stored, submitted: Evidence
+) -> Callable[[], bytes] | None:
+    """What gives the firmware's log if it is not in the evidence.
+
+    Whatever digest a host says: its registers must replay from the log.
+
+    :raises Conflict: EVENT_LOG_UNKNOWN, also when the log is to be given.
+    """
+    digest = submitted.uefi_digest
+    if not digest:
+        return None
+    if digest != stored.uefi_digest:
+        raise errors.Conflict(_R.EVENT_LOG_UNKNOWN)
+
+    def read() -> bytes:
+        table = models.Measurement
+        with service.db.read() as session:
+            kept = session.scalar(
+                sa.select(table.uefi_log).where(table.host == stored.host)
+            )
+        try:
+            content = zlib.decompress(kept or b'')
+        except zlib.error:
+            content = b''
+        # Another may have come meanwhile, or somebody wrote to the database.
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise errors.Conflict(_R.EVENT_LOG_UNKNOWN)
+        return content
+
+    return read
 
 
 def fresh(
@@ -216,6 +263,8 @@ def fresh(
 ) -> Fresh:
     """What of an appraisal is not stored yet; no transaction is open."""
     fingerprint = _fingerprint(submitted, appraisal)
+    sent = submitted.uefi_log or submitted.uefi_digest
+    digest = submitted.log_digest if sent else ''
     known = fingerprint == stored.fingerprint
     measured = appraisal.measured
     state = ListState(measured.state.to_json()) if measured else None
@@ -238,6 +287,10 @@ def fresh(
         fingerprint,
         appraisal.quote.clock.reset_count,
         None if known else packed.pack(appraisal.state.to_json()),
+        digest,
+        None
+        if digest in ('', stored.uefi_digest)
+        else packed.compress(submitted.uefi_log),
         state,
         None if same else _covered(listed, state),
     )
@@ -252,15 +305,21 @@ def _covered(listed: Listed, state: ListState | None) -> bytes:
 
 
 def store(
-    service: Service, session: orm.Session, host: str, new: Fresh
+    service: Service,
+    connection: sa.Connection,
+    record: records.Record,
+    new: Fresh,
 ) -> None:
     """Write what changed, in the transaction of the result.
+
+    It has seen that the host's version is that of the record: then what is
+    stored is what is in the record.
 
     :raises Conflict: IMA_CONTINUITY, the list went on from something that
         is not stored any more, or from another boot.
     :raises Retry: what was stored is not what it was compared with.
     """
-    row = session.get(models.Measurement, host)
+    row, host = record.measurement, record.host.name
     kept = _states(row)
     of_this_boot = row is not None and row.reset_count == new.reset_count
     known = kept if of_this_boot else []
@@ -272,23 +331,43 @@ def store(
         raise errors.Retry()
     if new.segment is None and _end(known) != new.offset:
         raise errors.Retry()
+    if new.upload is not None or new.segment is not None:
+        with orm.Session(connection) as session:
+            _store_list(session, host, new)
+            session.flush()
+    states = _continued(known, new)
+    if (new.document, new.uefi_log, states) == (None, None, kept):
+        return
+    values: dict[str, object] = {
+        'ima_states': packed.pack([one.document for one in states]),
+        'measured_at': service.clock(),
+    }
+    if new.document is not None:
+        values |= {
+            'fingerprint': new.fingerprint,
+            'document': new.document,
+            'reset_count': new.reset_count,
+        }
+    if new.uefi_log is not None:
+        values |= {'uefi_digest': new.uefi_digest, 'uefi_log': new.uefi_log}
+    table = models.table(models.Measurement)
+    if row is None:
+        connection.execute(sa.insert(table), {'host': host, **values})
+    else:
+        connection.execute(
+            sa.update(table)
+            .where(models.Measurement.host == host)
+            .values(**values)
+        )
+
+
+def _store_list(session: orm.Session, host: str, new: Fresh) -> None:
     if new.upload is not None and new.list_state is not None:
         uploads.accept(session, host, new.upload, new.base, new.dropped)
     if new.segment is not None and not new.lost:
         refused = new.list_state is None
         start = new.base if refused else new.start
         segments.store(session, host, start, new.segment)
-    states = _continued(known, new)
-    if new.document is None and states == kept:
-        return
-    row = row or models.Measurement(host=host)
-    row.ima_states = packed.pack([one.document for one in states])
-    row.measured_at = service.clock()
-    if new.document is not None:
-        row.fingerprint = new.fingerprint
-        row.document = new.document
-        row.reset_count = new.reset_count
-    session.add(row)
 
 
 def _continued(known: Sequence[ListState], new: Fresh) -> list[ListState]:
@@ -346,7 +425,7 @@ def delete(session: orm.Session, host: str) -> None:
 def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
     quote = appraisal.quote
     clock = quote.clock
-    fault = appraisal.state.ima_fault
+    fault = appraisal.ima_fault
     content = json.dumps(
         [
             # Another release may read more in the same log.
@@ -360,7 +439,7 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
             clock.restart_count,
             clock.safe,
             quote.firmware_version,
-            hashlib.sha256(submitted.uefi_log).hexdigest(),
+            submitted.log_digest,
             hashlib.sha256(submitted.systemd_log).hexdigest(),
             fault.to_json() if fault else None,
         ]
@@ -368,7 +447,9 @@ def _fingerprint(submitted: Evidence, appraisal: appraise.Appraisal) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _states(row: models.Measurement | None) -> list[ListState]:
+def _states(
+    row: models.Measurement | records.Measurement | None,
+) -> list[ListState]:
     if row is None:
         return []
     return [ListState(one) for one in packed.unpack(row.ima_states)]

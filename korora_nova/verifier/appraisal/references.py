@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -165,25 +166,42 @@ def delete(service: Service, name: str, actor: str) -> None:
 
 
 def by_uuid(service: Service) -> dict[str, ReferenceValues]:
-    """Those that count now, newest last; each is parsed once per process.
+    """Those that count now, newest last.
+
+    :raises Unavailable: INTERNAL, one cannot be read.
+    """
+    with service.db.read() as session:
+        wanted = ids(session)
+    return by_ids(service, wanted)
+
+
+def ids(session: orm.Session) -> tuple[str, ...]:
+    """Uuids of all that there are, newest last."""
+    table = models.Reference
+    return tuple(
+        session.scalars(
+            sa.select(table.uuid).order_by(table.created_at, table.name)
+        )
+    )
+
+
+def by_ids(service: Service, ids: Sequence[str]) -> dict[str, ReferenceValues]:
+    """Those with these uuids that are still there; read once per process.
 
     :raises Unavailable: INTERNAL, one cannot be read.
     """
     table, cache = models.Reference, service.references
-    with service.db.read() as session:
-        ids = session.scalars(
-            sa.select(table.uuid).order_by(table.created_at, table.name)
-        ).all()
-        missing = [one for one in ids if one not in cache]
-        rows = (
-            session.scalars(
-                sa.select(table).where(table.uuid.in_(missing))
-            ).all()
-            if missing
-            else ()
-        )
-        fresh = {row.uuid: _read(row) for row in rows}
-    cache.update(fresh)
+    missing = [one for one in ids if one not in cache]
+    fresh = {}
+    if missing:
+        with service.db.read() as session:
+            fresh = {
+                row.uuid: _read(row)
+                for row in session.scalars(
+                    sa.select(table).where(table.uuid.in_(missing))
+                )
+            }
+        cache.update(fresh)
     for stale in set(cache) - set(ids):
         cache.pop(stale, None)
     known = {**cache, **fresh}

@@ -48,9 +48,10 @@ class Upload:
     version: str
 
 
-def find(service: Service, session: orm.Session, host: str) -> Upload | None:
+def find(service: Service, host: str) -> Upload | None:
     """The upload of a host, unless it is too old."""
-    row = session.get(models.ListUpload, host)
+    with service.db.read() as session:
+        row = session.get(models.ListUpload, host)
     if row is None or row.updated_at < service.clock() - LIFE:
         return None
     return Upload(row.base, row.upto, row.reset_count, row.version)

@@ -31,15 +31,18 @@ _R = errors.Reason
 #: What is known of the holder's copy.
 _OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
 _FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
+_SERVERS, _LEDGER = models.table(models.Server), models.table(models.Ledger)
+_ROWS = sa.select(*(_SERVERS.c[name] for name in _FIELDS)).where(
+    _SERVERS.c.instance.in_(sa.bindparam('instances', expanding=True))
+)
+_INCARNATION = sa.select(_LEDGER.c.incarnation).where(_LEDGER.c.id == 1)
 #: Hosts that a sentence names.
 _NAMED = 5
 
 
 def incarnation(session: orm.Session) -> str:
     """Which ledger this is."""
-    return session.scalars(
-        sa.select(models.Ledger.incarnation).where(models.Ledger.id == 1)
-    ).one()
+    return str(session.connection().execute(_INCARNATION).scalar_one())
 
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
@@ -51,10 +54,9 @@ def load_all(
     session: orm.Session, instances: Sequence[str]
 ) -> dict[str, LedgerRow]:
     """Read the rows of servers, whatever the anchor says."""
-    columns = [getattr(models.Server, name) for name in _FIELDS]
-    rows = session.execute(
-        sa.select(*columns).where(models.Server.instance.in_(instances))
-    )
+    # What the session has not written yet counts.
+    session.flush()
+    rows = session.connection().execute(_ROWS, {'instances': list(instances)})
     return {row.instance: LedgerRow(**row._mapping) for row in rows}
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.custody import decision
+from korora_nova.custody import decision, words
 from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import MigrationState, Role
 from korora_nova.verifier.attested import Attested
@@ -20,11 +20,7 @@ from korora_nova.verifier.service import Service
 #: Hand-overs in one list.
 LISTED = 1000
 #: States in which a permit was signed and nothing is decided.
-OPEN = (
-    MigrationState.PERMITTED,
-    MigrationState.SEALED,
-    MigrationState.MOVING,
-)
+OPEN = words.OPEN
 DECIDED = (MigrationState.COMMITTED, MigrationState.ABORTED)
 
 _R = errors.Reason

@@ -8,8 +8,7 @@ known here, it is asked to show it; if it lacks one, it is sent.
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from oslo_log import log as logging
@@ -20,8 +19,8 @@ from korora_nova.custody.bodies import Attest, Known
 from korora_nova.custody.exchange import Heard
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import certificates
-from korora_nova.verifier.attested import Attested
+from korora_nova.verifier import certificates, records
+from korora_nova.verifier.attested import Attested, Report
 from korora_nova.verifier.custody import documents, ledger
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -34,38 +33,50 @@ ASKED = 64
 FRESH = 300.0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Compared:
-    """What a page and the ledger know of the same servers.
-
-    :param wanted: the host has what is not known here.
-    :param lacking: rows that are newer than what the host has.
-    """
-
-    wanted: tuple[str, ...]
-    lacking: tuple[LedgerRow, ...]
+def read(service: Service, host: records.Host, page: Attest) -> Report:
+    """Compare a page of what a host knows; nothing is noted yet."""
+    now = service.clock()
+    wanted, lacking, stale = _compare(service, host.name, page.known)
+    return Report(
+        host,
+        _columns(host, page, now, whole=not wanted),
+        wanted,
+        lacking,
+        stale,
+    )
 
 
 def hear(service: Service, attested: Attested, body: Attest) -> Heard:
-    """Take note of a page of what a host knows.
+    """Answer a report that was stored.
 
     :returns: servers whose documents it should present, and documents that
         it lacks.
     """
-    compared = _compare(service, body.known)
-    _note(service, attested.host, body, whole=not compared.wanted)
+    report = attested.report
+    assert report is not None
     if attested.tier == Tier.AFFIRMING:
-        _note_keys(service, attested.host, body.known)
+        for kid, instances in report.stale.items():
+            _store_kid(service, attested.host, kid, instances)
     return Heard(
         service.signers.approval.kid,
-        compared.wanted[:ASKED],
-        _news(service, compared.lacking),
-        certificates.renew(service, attested, body.tls),
+        report.wanted[:ASKED],
+        _news(service, report.lacking),
+        certificates.renew(service, attested, body.tls, report.host),
     )
 
 
-def _compare(service: Service, known: Sequence[Known]) -> _Compared:
-    """Hold a page against rows and kept documents."""
+def _compare(
+    service: Service, host: str, known: Sequence[Known]
+) -> tuple[
+    tuple[str, ...], tuple[LedgerRow, ...], Mapping[str, Sequence[str]]
+]:
+    """Hold a page against rows and kept documents.
+
+    :returns: what the host has and is not known here; rows that are newer
+        than what it has; keys whose place is not noted yet.
+    """
+    if not known:
+        return (), (), {}
     with service.db.read() as session:
         rows = ledger.load_all(session, [one.instance for one in known])
         lower = [
@@ -74,7 +85,8 @@ def _compare(service: Service, known: Sequence[Known]) -> _Compared:
             if one.instance in rows
             and one.version < rows[one.instance].version
         ]
-        kept = documents.find_all(session, lower)
+        kept = documents.find_all(session, lower) if lower else {}
+        stale = _stale(service, session, host, known, rows)
     wanted, lacking = [], []
     for one in known:
         row = rows.get(one.instance)
@@ -87,7 +99,7 @@ def _compare(service: Service, known: Sequence[Known]) -> _Compared:
             lacking.append(row)
         else:
             wanted.append(one.instance)
-    return _Compared(tuple(wanted), tuple(lacking))
+    return tuple(wanted), tuple(lacking), stale
 
 
 def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
@@ -95,6 +107,8 @@ def _news(service: Service, lacking: Sequence[LedgerRow]) -> tuple[str, ...]:
 
     An anchor that does not answer keeps no host from attesting.
     """
+    if not lacking:
+        return ()
     instances = [row.instance for row in lacking[:ASKED]]
     try:
         told = tellable(service, *ledger.read(service, instances))
@@ -129,74 +143,60 @@ def tellable(
     return tuple(told)
 
 
-@api.retried
-def _note(service: Service, host: str, page: Attest, *, whole: bool) -> None:
-    """Note how far a report has come.
+def _columns(
+    row: records.Host, page: Attest, now: float, *, whole: bool
+) -> Mapping[str, object]:
+    """How far a report has come, as columns of its host.
 
     A report counts from when its first page was heard, if its pages follow
     each other and none knew anything that is not known here.
 
     :param whole: nothing is wanted of this page.
     """
-    now = service.clock()
-    with service.db.write() as session:
-        row = session.get(models.Host, host, with_for_update=True)
-        if row is None:
-            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        began = _began(row, page, now) if whole else None
-        if page.is_whole and began is not None:
-            row.reported_at = began
-        if (row.report_began, row.report_upto) != (None, '') or page.upto:
-            row.report_began = began if page.upto else None
-            row.report_upto = page.upto
+    began = _began(row, page, now) if whole else None
+    columns: dict[str, object] = {}
+    if (row.report_began, row.report_upto) != (None, '') or page.upto:
+        columns['report_began'] = began if page.upto else None
+        columns['report_upto'] = page.upto
+    if page.is_whole and began is not None:
+        columns['reported_at'] = began
+    return columns
 
 
-def _began(row: models.Host, page: Attest, now: float) -> float | None:
+def _began(row: records.Host, page: Attest, now: float) -> float | None:
     """When the report began that this page belongs to; None: unknown."""
     if not page.after:
         return now
     return row.report_began if page.after == row.report_upto else None
 
 
-def _note_keys(service: Service, host: str, known: Iterable[Known]) -> None:
-    """Note under which approval key the keys rest that a host holds."""
-    by_kid = collections.defaultdict(list)
-    for one in known:
-        by_kid[one.kid].append(one.instance)
-    with service.db.read() as session:
-        stale = {
-            kid: _stale(service, session, host, kid, instances)
-            for kid, instances in by_kid.items()
-        }
-    for kid, instances in stale.items():
-        if instances:
-            _store_kid(service, host, kid, instances)
-
-
 def _stale(
     service: Service,
     session: orm.Session,
     host: str,
-    kid: str,
-    instances: Sequence[str],
-) -> list[str]:
-    """Servers that a host holds, of which this is not noted yet."""
+    known: Sequence[Known],
+    rows: Mapping[str, LedgerRow],
+) -> Mapping[str, Sequence[str]]:
+    """Servers that a host holds, by approval key, if that is not noted."""
     table = models.Server
-    return list(
-        session.scalars(
-            sa.select(table.instance)
-            .where(
-                table.instance.in_(instances),
-                table.holder == host,
-                sa.or_(
-                    table.approval_kid.is_distinct_from(kid),
-                    sa.func.coalesce(table.reported_at, 0)
-                    < service.clock() - FRESH,
-                ),
-            )
-            .order_by(table.instance)
-        )
+    kids = {
+        one.instance: one.kid
+        for one in known
+        if one.instance in rows and rows[one.instance].holder == host
+    }
+    if not kids:
+        return {}
+    noted = session.execute(
+        sa.select(table.instance, table.approval_kid, table.reported_at)
+        .where(table.instance.in_(kids))
+        .order_by(table.instance)
     )
+    old = service.clock() - FRESH
+    stale = collections.defaultdict(list)
+    for instance, kid, reported_at in noted:
+        if kid != kids[instance] or (reported_at or 0) < old:
+            stale[kids[instance]].append(instance)
+    return stale
 
 
 @api.retried

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -22,6 +25,10 @@ T = TypeVar('T')
 
 #: Attempts at a transaction that loses races against other workers.
 ATTEMPTS = 12
+#: Seconds for which a connection that was used is taken to be there.
+ALIVE = 1.0
+#: Of a connection: it ran a statement since it committed.
+_BUSY = 'korora_busy'
 
 
 class Lost(errors.Retry):
@@ -42,14 +49,60 @@ class Database:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         register_opts(conf)
         self._facade = enginefacade.transaction_context()
-        self._facade.configure(**dict(conf.database.items()))
+        self._options = dict(conf.database.items())
+        self._facade.configure(**self._options)
         if spans.enabled():
             sa.event.listen(sa.Engine, 'before_cursor_execute', _count)
 
-    @property
+    @functools.cached_property
     def engine(self) -> sa.Engine:
         engine: sa.Engine = self._facade.writer.get_engine()
+        _spare_rollbacks(engine)
+        _spare_pings(engine)
         return engine
+
+    def look(
+        self, statement: sa.Select[Any], values: Mapping[str, object]
+    ) -> sa.Row[Any] | None:
+        """Run one statement that reads at most one row, for itself.
+
+        There is no transaction around it, so none to end.
+
+        :raises Lost: as :func:`available`.
+        :raises Unavailable: DATABASE_UNAVAILABLE.
+        """
+        with available(), self._looking.connect() as connection:
+            return connection.execute(statement, values).one_or_none()
+
+    @functools.cached_property
+    def _looking(self) -> sa.Engine:
+        """Connections that commit each statement."""
+        engine = self.engine
+        if engine.dialect.name != 'mysql':
+            return engine.execution_options(isolation_level='AUTOCOMMIT')
+        # To switch there and back costs two round trips, so these stay so.
+        facade = enginefacade.transaction_context()
+        facade.configure(**self._options)
+        made: sa.Engine = facade.writer.get_engine()
+
+        @sa.event.listens_for(made, 'connect')
+        def _(connection: Any, record: object) -> None:
+            made.dialect.set_isolation_level(connection, 'AUTOCOMMIT')
+
+        made.dispose()
+        dialect: Any = made.dialect
+        dialect.do_rollback = dialect.do_commit = lambda connection: None
+        _spare_pings(made)
+        return made
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """As :meth:`write`, for statements that need no session.
+
+        :raises Unavailable: DATABASE_UNAVAILABLE.
+        """
+        with available(), self.engine.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[orm.Session]:
@@ -68,6 +121,58 @@ class Database:
         """
         with available(), self._facade.writer.using(_Context()) as session:
             yield session
+
+
+def _spare_pings(engine: sa.Engine) -> None:
+    """Do not ask for a sign of life where there was one a moment ago.
+
+    Of a database that went away the next statement tells; then the pool
+    drops all its connections, also those that would not be asked.
+    """
+    dialect: Any = engine.dialect
+    if dialect.name == 'sqlite':
+        return
+    ping = dialect.do_ping
+    seen: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+
+    @sa.event.listens_for(engine, 'checkin')
+    def _(connection: Any, record: object) -> None:
+        if connection is not None:
+            seen[connection] = time.monotonic()
+
+    def do_ping(connection: Any) -> Any:
+        if time.monotonic() - seen.get(connection, -ALIVE) < ALIVE:
+            return True
+        return ping(connection)
+
+    dialect.do_ping = do_ping
+
+
+def _spare_rollbacks(engine: sa.Engine) -> None:
+    """Roll nothing back on a connection that did nothing since its last end.
+
+    The pool does so with each that it gets back; drivers of PostgreSQL and
+    SQLite know that there is nothing, those of MySQL ask their server.
+    """
+    dialect: Any = engine.dialect
+    if dialect.name != 'mysql':
+        return
+    commit, rollback = dialect.do_commit, dialect.do_rollback
+
+    @sa.event.listens_for(engine, 'before_cursor_execute')
+    def _(connection: sa.Connection, *_: object) -> None:
+        connection.info[_BUSY] = True
+
+    def do_commit(connection: Any) -> None:
+        commit(connection)
+        connection.info[_BUSY] = False
+
+    def do_rollback(connection: Any) -> None:
+        # What has no such mark is not the pool's, and in doubt.
+        if getattr(connection, 'info', {}).get(_BUSY, True):
+            rollback(connection)
+
+    dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
 
 
 def _count(*_: object) -> None:
@@ -138,21 +243,32 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-def swap(session: orm.Session, statement: sa.Update) -> bool:
+def swap(session: orm.Session | sa.Connection, statement: sa.Update) -> bool:
     """Run a compare-and-swap: did its condition still hold?"""
     result: Any = session.execute(
-        statement, execution_options={'synchronize_session': False}
+        statement.execution_options(synchronize_session=False)
     )
     return bool(result.rowcount == 1)
 
 
-def must_swap(session: orm.Session, statement: sa.Update) -> None:
+def must_swap(
+    session: orm.Session | sa.Connection, statement: sa.Update
+) -> None:
     """Run a compare-and-swap that is repeated by :func:`retried`.
 
     :raises Lost: its condition did not hold any more.
     """
     if not swap(session, statement):
         raise Lost()
+
+
+def isolate(session: orm.Session, level: str) -> None:
+    """Give a transaction another isolation level before its first statement.
+
+    SQLite's is above all of them.
+    """
+    if session.get_bind().dialect.name != 'sqlite':
+        session.connection(execution_options={'isolation_level': level})
 
 
 def wait_for_replication(session: orm.Session) -> None:

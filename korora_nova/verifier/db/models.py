@@ -9,7 +9,7 @@ compare-and-swap needs: the old value stands in the UPDATE's condition.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -35,6 +35,11 @@ class Base(orm.DeclarativeBase):
         'mysql_charset': 'utf8mb4',
         'mysql_collate': 'utf8mb4_bin',
     }
+
+
+def table(model: type[Base]) -> sa.Table:
+    """For statements that make no objects."""
+    return cast(sa.Table, model.__table__)
 
 
 class Host(Base):
@@ -148,10 +153,12 @@ class Challenge(Base):
 class Measurement(Base):
     """What a host's last authentic evidence showed, compressed JSON.
 
-    ``document`` is the VerifiedState.  ``ima_states`` holds the states from
-    which the host may continue its measurement list, newest first; it is
-    empty if the list did not verify.  ``fingerprint`` stands for what the
-    document depends on: while it stays, nothing is written but the states.
+    ``document`` is the VerifiedState, ``uefi_log`` the firmware's log that it
+    comes from, and ``uefi_digest`` the SHA-256 of that.  ``ima_states`` holds
+    the states from which the host may continue its measurement list, newest
+    first; it is empty if the list did not verify.  ``fingerprint`` stands for
+    what the document depends on: while it stays, nothing is written but the
+    states.
     """
 
     __tablename__ = 'measurements'
@@ -161,6 +168,10 @@ class Measurement(Base):
     fingerprint: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
     reset_count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     document: orm.Mapped[bytes] = orm.mapped_column(
+        LargeDocument, deferred=True
+    )
+    uefi_digest: orm.Mapped[str | None] = orm.mapped_column(sa.String(HASH))
+    uefi_log: orm.Mapped[bytes | None] = orm.mapped_column(
         LargeDocument, deferred=True
     )
     ima_states: orm.Mapped[bytes] = orm.mapped_column(LargeDocument)

@@ -94,7 +94,7 @@ class TestChallenges(base.ApiTestCase):
         with self.korora.service.db.read() as session:
             self.assertLess(
                 session.scalar(sa.select(sa.func.count()).select_from(table)),
-                15,
+                20,
             )
 
     def test_malformed_request_spends_nothing(self):

@@ -48,6 +48,7 @@ class FakeAttester:
         self.gate = threading.Event()
         self.gate.set()
         self.following: list[Challenge] = []
+        self._log_there = ''
 
     def challenge(self, _class: str) -> Challenge:
         self.asked += 1
@@ -147,6 +148,41 @@ class LoopTest(testtools.TestCase):
         self.assertEqual([False, True], self.attester.whole)
         # Under a new challenge: the first one is spent.
         self.assertEqual([1001, 1002], self.attester.answered)
+
+    def test_a_busy_service_says_when_to_come_again(self) -> None:
+        """With jitter, and with what was to be sent."""
+        self.loop.step()
+        following = list(self.attester.following)
+        delays = set()
+        for _ in range(20):
+            self.attester.failures = [
+                errors.Busy(errors.Reason.BUSY, details={'retry_after': '7'})
+            ]
+            delay = self.loop.step()
+            self.assertTrue(7 < delay < 15, delay)
+            delays.add(delay)
+        self.assertLess(10, len(delays))
+        self.assertNotEqual([], following)
+        self.assertTrue(self.loop._enrolled)
+
+    def test_a_log_that_the_service_lost_is_sent_at_once(self) -> None:
+        for failure in (
+            errors.Conflict(errors.Reason.EVENT_LOG_UNKNOWN),
+            # A worker of an earlier release does not know the field.
+            errors.Invalid(errors.Reason.INVALID_REQUEST),
+        ):
+            self.attester._log_there = '00' * 32
+            self.attester.failures = [failure]
+            self.assertEqual(60, self.loop.step())
+            self.assertEqual('', self.attester._log_there)
+
+    def test_a_log_that_was_sent_is_not_asked_for_again(self) -> None:
+        for failure in (
+            errors.Conflict(errors.Reason.EVENT_LOG_UNKNOWN),
+            errors.Invalid(errors.Reason.INVALID_REQUEST),
+        ):
+            self.attester.failures = [failure]
+            self.assertNotEqual(60, self.loop.step())
 
     def test_continuity_is_repeated_once_only(self) -> None:
         self.attester.failures = [

@@ -143,7 +143,7 @@ class TestJson(testtools.TestCase):
 class TestFindings(testtools.TestCase):
     def found(self, *reasons: Finding) -> tuple[Finding, ...]:
         return results.findings(
-            Appraisal('contraindicated', reasons, None, None, None, None)
+            Appraisal('contraindicated', reasons, *[None] * 5)
         )
 
     def test_size_is_bounded(self) -> None:
