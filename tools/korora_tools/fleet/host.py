@@ -141,12 +141,17 @@ class Host:
         self.voice = self._voice()
         self.good, self.since = True, time.monotonic()
         self.documents: dict[str, AnyVerified] = {}
+        self._answered: dict[str, Answered[Any]] = {}
         self.told: Tier | None = None
         self.told_at = 0.0
 
     def _voice(self) -> Voice:
         """Of an agent that has just started."""
         return Voice(self.machine, self.api, self.ring, self.member.skew)
+
+    def use(self, api: client.AttestationClient) -> None:
+        """Speak with another worker from now on."""
+        self.api = self.voice.client = api
 
     def _boot(self, vector: str) -> None:
         self.machine.boot(vector)
@@ -272,35 +277,46 @@ class Host:
             self.documents[instance] = item
         return item
 
-    def _say(self, body: bodies.Body, kind: type[Any]) -> Any:
-        return self.voice.attest_for(body, kind).served
+    def _say(
+        self,
+        body: bodies.Body,
+        kind: type[Any],
+        after: Answered[Any] | None = None,
+        *,
+        spare: bool = False,
+    ) -> Answered[Any]:
+        return self.voice.attest_for(body, kind, after, spare=spare)
 
     def claim(self, instance: str, key: str) -> AnyVerified:
         body = bodies.Claim(instance, key)
-        return self.keep(self._say(body, exchange.Granted).grant)
+        return self.keep(self._say(body, exchange.Granted).served.grant)
 
     def open(self, instance: str, epoch: int) -> Any:
         """Have the service approve that the TPM opens a key."""
         kid = self.ring.active('approval').kid
         body = bodies.Approve((bodies.Key(instance, epoch, kid),))
-        return self._say(body, exchange.Approvals).approvals[0]
+        return self._say(body, exchange.Approvals).served.approvals[0]
 
     def receive(self, migration: str, instance: str, source: str) -> bytes:
         """Offer a migration storage key; returns its public area."""
+        voice = self.voice
         asked = bodies.Receive(
             migration, instance, source, b'', b'', b'', b'', '192.0.2.2', ''
         )
-        made: list[bodies.Receive] = []
+        spare = [voice.spare(attest.YOUNG)]
 
-        def offer(whole: bool) -> object:
-            challenge = self.voice.challenge()
-            made.append(self.machine.migration_key(challenge.value, asked))
-            return self.voice.answer(
-                challenge, made[-1], exchange.Served, whole=whole
+        def offer(whole: bool) -> tuple[bytes, Answered[Any]]:
+            challenge = (spare.pop() if spare else None) or voice.challenge()
+            made = self.machine.migration_key(challenge.value, asked)
+            return made.msk_public, voice.answer(
+                challenge, made, exchange.Served, whole=whole
             )
 
-        self.voice.repeated(lambda: self.voice.continuing(offer), attest.STALE)
-        return made[-1].msk_public
+        public, answered = voice.repeated(
+            lambda: voice.continuing(offer), attest.STALE
+        )
+        self._answered[migration] = answered
+        return public
 
     def send(
         self, migration: str, instance: str, dest: str, msk: bytes
@@ -314,30 +330,39 @@ class Host:
             simulator.name_of(msk).hex(),
             self.ring.active('approval').kid,
         )
-        return self.keep(self._say(body, exchange.Permitted).permit)
+        answered = self._say(body, exchange.Permitted, spare=True)
+        self._answered[migration] = answered
+        return self.keep(answered.served.permit)
 
     def sealed(self, permit: AnyVerified) -> None:
         """The copy is sealed here; the permit is known here."""
         self.keep(permit.token)
+        migration = permit.content.migration
         key = '000b' + hashlib.sha256(permit.token.encode()).hexdigest()
         self._say(
-            bodies.Sealed(permit.content.migration, permit.hash, key),
+            bodies.Sealed(migration, permit.hash, key),
             exchange.Served,
+            self._answered.pop(migration, None),
         )
 
     def start(self, permit: AnyVerified) -> None:
-        body = bodies.Start(permit.content.migration, permit.hash)
-        self.keep(self._say(body, exchange.Started).start)
+        migration = permit.content.migration
+        answered = self._say(
+            bodies.Start(migration, permit.hash),
+            exchange.Started,
+            self._answered.pop(migration, None),
+        )
+        self.keep(answered.served.start)
 
     def tell(self, migration: str, word: Statement) -> AnyVerified | None:
         """Say a word; returns the receipt, if one came of it."""
-        said = self._say(bodies.Tell(migration, word), exchange.Told)
-        return self.keep(said.receipt) if said.receipt else None
+        body = bodies.Tell(migration, word)
+        receipt = self._say(body, exchange.Told).served.receipt
+        return self.keep(receipt) if receipt else None
 
     def delete(self, instance: str) -> AnyVerified:
-        return self.keep(
-            self._say(bodies.Delete(instance), exchange.Told).receipt
-        )
+        body = bodies.Delete(instance)
+        return self.keep(self._say(body, exchange.Told).served.receipt)
 
 
 def trusted(answered: Answered[Any]) -> bool:

@@ -40,12 +40,13 @@ class Machine(simulator.SimHost):
     one operation at a time; and the agent's ``Collector``.
 
     :ivar hidden: bytes at the end of the list that it keeps to itself.
+    :ivar wholes: how often the list was read from its beginning.
     :ivar ak: its own attestation key, whatever signs at the moment.
     """
 
     def __init__(self, name: str, vendor: Any) -> None:
         self._lock = threading.RLock()
-        self.hidden = 0
+        self.hidden = self.wholes = 0
         super().__init__(name, GOOD)
         self.ak = self.tpm.ak
         self.ek = ec.generate_private_key(ec.SECP256R1())
@@ -110,6 +111,8 @@ class Machine(simulator.SimHost):
             shown = self.ima_log[: len(self.ima_log) - self.hidden]
             if ima_offset > len(shown):
                 ima_offset = 0
+            if not ima_offset:
+                self.wholes += 1
             return Logs(self.uefi_log, shown[ima_offset:], ima_offset)
 
     def sha1(self) -> bool:

@@ -8,6 +8,7 @@ production. Nova alone is a record of ours (:mod:`.nova`).
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,8 +102,9 @@ class Base:
         )
 
     def prepare(self, directory: str) -> None:
-        """Keys, schema and anchor."""
-        self.manage(directory, 'keys', 'create')
+        """Keys, unless there are any, schema and anchor."""
+        if not (self.etc / 'keys.json').exists():
+            self.manage(directory, 'keys', 'create')
         self.manage(directory, 'db', 'sync')
         self.manage(directory, 'anchor', 'create')
 
@@ -149,25 +151,38 @@ class Simple:
         self._settings = settings or {}
         with ui.step('MariaDB'):
             self.server = database.single(self.base.scratch)
-            self.server.create('korora', 'korora_anchor')
         self.workers: list[Process] = []
         self.endpoints: list[str] = []
         self.ports: list[int] = []
-        with ui.step(f'the attestation service, {workers} workers'):
-            directory = self._configured('korora', self.server.port)
-            self.base.prepare(directory)
-            for _ in range(workers):
-                self.add(directory)
-            for one in self.workers:
-                one.wait()
+        if workers:
+            with ui.step(f'the attestation service, {workers} workers'):
+                directory = self._prepared('korora')
+                for _ in range(workers):
+                    self.add(directory)
+                for one in self.workers:
+                    one.wait()
 
-    def _configured(self, name: str, port: int) -> str:
+    def _prepared(self, name: str) -> str:
+        """A new database with schema and anchor; its korora.conf."""
+        self.server.create(name, f'{name}_anchor')
+        directory = self._configured(name, name, self.server.port)
+        self.base.prepare(directory)
+        return directory
+
+    def _configured(self, file: str, name: str, port: int) -> str:
         return self.base.configure(
-            name,
-            database.url(port, 'korora'),
-            database.url(port, 'korora_anchor'),
+            file,
+            database.url(port, name),
+            database.url(port, f'{name}_anchor'),
             self._settings,
         )
+
+    def database(self, name: str) -> tuple[str, Process]:
+        """A worker on a new database; its korora.conf, and itself."""
+        directory = self._prepared(name)
+        made = self.add(directory)
+        made.wait()
+        return directory, made
 
     def add(self, directory: str) -> Process:
         """Start one more worker; wait for it yourself."""
@@ -179,9 +194,10 @@ class Simple:
         self.endpoints.append(f'http://{LOCAL}:{port}')
         return made
 
-    def behind(self, port: int) -> Process:
-        """One more worker, whose database is at another port."""
-        made = self.add(self._configured(f'behind{port}', port))
+    def behind(self, directory: str, port: int) -> Process:
+        """One more worker, whose way to the database begins at a port."""
+        name = os.path.basename(directory)
+        made = self.add(self._configured(f'{name}-{port}', name, port))
         made.wait()
         return made
 
