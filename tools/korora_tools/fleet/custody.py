@@ -119,34 +119,53 @@ class Lives:
     def _move(
         self, instance: str, source: Host, dest: Host, move: Move
     ) -> bool:
-        """A hand-over; returns whether the key moved."""
+        """A hand-over; returns whether the key moved.
+
+        What fails for good before the stream is given up by both ends, as
+        agents do: the guest stays.
+        """
+        end = move.end
+        try:
+            self._hand_over(instance, source, dest, move)
+        except errors.KororaError as exc:
+            self._tally.acted(f'given up: {exc.reason}')
+            end = End.NEVER_STARTED
+        left, right = _WORDS[end]
+        for host, word in ((source, left), (dest, right)):
+            receipt = self._tell(host, move.uuid, word)
+            if receipt is not None:
+                self._note(receipt)
+        self.done[f'hand-over {end.value}'] += 1
+        if end is not End.COMMITTED:
+            return False
+        self._nova.hosts[instance] = dest.name
+        return True
+
+    def _hand_over(
+        self, instance: str, source: Host, dest: Host, move: Move
+    ) -> None:
         with self._prepared(instance, source, dest, move):
             msk = self._do(
                 'receive',
                 lambda: dest.receive(move.uuid, instance, source.name),
             )
-            # A permit that was lost on its way is said again by the service
             token = self._do(
-                'send',
-                lambda: self._ask(source, dest, move, instance, msk),
+                'send', lambda: self._ask(source, dest, move, instance, msk)
             )
             permit = dest.keep(token)
             self._note(permit)
             if move.end is not End.NEVER_STARTED:
                 self._do('sealed', lambda: dest.sealed(permit))
                 self._do('start', lambda: source.start(permit))
-        left, right = _WORDS[move.end]
-        receipts = [
-            self._do('tell', lambda: source.tell(move.uuid, left)),
-            self._do('tell', lambda: dest.tell(move.uuid, right)),
-        ]
-        moved = move.end is End.COMMITTED
-        self.done[f'hand-over {move.end.value}'] += 1
-        for receipt in filter(None, receipts):
-            self._note(receipt)
-        if moved:
-            self._nova.hosts[instance] = dest.name
-        return moved
+
+    def _tell(
+        self, host: Host, migration: str, word: Statement
+    ) -> AnyVerified | None:
+        try:
+            return self._do('tell', lambda: host.tell(migration, word))
+        except errors.NotFound:
+            # It failed before the service knew of it.
+            return None
 
     @contextlib.contextmanager
     def _prepared(

@@ -12,8 +12,10 @@ from typing import Any
 import pymysql
 
 from korora_tools import ui
-from korora_tools.fleet.processes import LOCAL, Process, Scratch
+from korora_tools.fleet.processes import LOCAL, Scratch
 
+#: Of this machine, by MariaDB's package.
+ACCOUNT = 'mysql'
 USER, PASSWORD = 'korora', 'fleet'  # noqa: S105 of loopback only
 PROVIDERS = (
     '/usr/lib/galera/libgalera_smm.so',
@@ -21,6 +23,7 @@ PROVIDERS = (
 )
 NODES = 3
 _SYNCED = '4'
+ERRORS = (pymysql.err.MySQLError,)
 
 
 def url(port: int, name: str) -> str:
@@ -29,6 +32,32 @@ def url(port: int, name: str) -> str:
         f'mysql+pymysql://{USER}:{PASSWORD}@{LOCAL}:{port}/{name}'
         '?charset=utf8mb4'
     )
+
+
+@contextlib.contextmanager
+def _cursor(port: int, database: str | None = None) -> Iterator[Any]:
+    connection = pymysql.connect(
+        host=LOCAL,
+        port=port,
+        user=USER,
+        password=PASSWORD,
+        database=database,
+        connect_timeout=2,
+        read_timeout=60,
+        autocommit=True,
+    )
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def rows(port: int, statement: str) -> Any:
+    """What one statement finds, of whoever is behind a port."""
+    with _cursor(port) as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()
 
 
 class Server:
@@ -41,15 +70,18 @@ class Server:
         self.port = scratch.port()
         self._data = scratch.path / name
         shutil.copytree(_template(scratch), self._data)
+        # What transfers a node's state does not write as root.
+        for path in (self._data, *self._data.rglob('*')):
+            shutil.chown(path, ACCOUNT)
         self.process = scratch.process(
             name,
             [
                 'mariadbd',
                 '--no-defaults',
-                '--user=root',
+                f'--user={ACCOUNT}',
                 f'--datadir={self._data}',
-                f'--socket={scratch.path}/{name}.sock',
-                f'--pid-file={scratch.path}/{name}.pid',
+                f'--socket={self._data}/socket',
+                f'--pid-file={self._data}/pid',
                 f'--bind-address={LOCAL}',
                 f'--port={self.port}',
                 '--skip-name-resolve',
@@ -71,21 +103,8 @@ class Server:
     @contextlib.contextmanager
     def cursor(self, database: str | None = None) -> Iterator[Any]:
         """As its administrator, each statement for itself."""
-        connection = pymysql.connect(
-            host=LOCAL,
-            port=self.port,
-            user=USER,
-            password=PASSWORD,
-            database=database,
-            connect_timeout=2,
-            read_timeout=60,
-            autocommit=True,
-        )
-        try:
-            with connection.cursor() as cursor:
-                yield cursor
-        finally:
-            connection.close()
+        with _cursor(self.port, database) as cursor:
+            yield cursor
 
     def rows(self, statement: str, database: str | None = None) -> Any:
         """What one statement finds."""
@@ -253,6 +272,3 @@ class _Node(Server):
                 else 'it has ended' + self.process.tail()
             ),
         )
-
-
-__all__ = ('Galera', 'Process', 'Server', 'single', 'url')

@@ -23,6 +23,7 @@ GRACE = 20.0
 PATIENCE = 120.0
 _TICK = os.sysconf('SC_CLK_TCK')
 _LINES = 15
+_FIRST, _PORTS = 20000, 12000
 
 Ready = Callable[[], bool]
 
@@ -38,6 +39,8 @@ class Scratch:
                 )
             )
         )
+        # MariaDB has an account of its own.
+        self.path.chmod(0o711)
         self.log = self.path / 'log'
         self.log.mkdir()
         self._stack = stack
@@ -45,7 +48,9 @@ class Scratch:
 
     def port(self) -> int:
         """A port that nobody listens at, below those of outgoing calls."""
-        for number in range(20000, 32000):
+        # Another run of this may be looking, too.
+        for step in range(_PORTS):
+            number = _FIRST + (os.getpid() * 64 + step) % _PORTS
             if number in self._ports:
                 continue
             with socket.socket() as one:

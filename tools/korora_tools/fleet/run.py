@@ -31,6 +31,8 @@ LOOK = 5.0
 GRACE = 5.0
 #: Seconds that the service's results are valid; its default.
 RESULT_TTL = 180.0
+#: Servers that live at the same time.
+LIVING = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +118,12 @@ class Fleet:
             join(self.golden)
             self.golden.attest()
             self.ways.admin.create_reference('golden', self.golden.name)
-            self._all(join, list(self.hosts.values())[1:])
+            self.all(join, list(self.hosts.values())[1:])
 
-    def _all(
+    def all(
         self, work: Callable[[Host], object], hosts: Iterable[Host]
     ) -> None:
+        """Do something with hosts, several at a time."""
         with futures.ThreadPoolExecutor(self.settings.threads) as pool:
             for done in [pool.submit(work, one) for one in hosts]:
                 done.result()
@@ -249,8 +252,13 @@ class Fleet:
 
     # All at once
 
-    def live(self, ask: Ask = directly) -> Lives:
-        """Rounds, custody traffic and a scheduler, side by side."""
+    def live(
+        self, ask: Ask = directly, during: Callable[[], object] | None = None
+    ) -> Lives:
+        """Rounds, custody traffic and a scheduler, side by side.
+
+        :param during: ends it all; without, it ends when all is done.
+        """
         settings = self.settings
         lives = Lives(self.hosts, self._nova, self.tally, ask)
         planned = plan.lives(
@@ -260,22 +268,23 @@ class Fleet:
         )
         watcher = threading.Thread(target=self.watch, daemon=True)
         watcher.start()
-        # One of them is enough to keep the others' answers small
-        with futures.ThreadPoolExecutor(4) as pool:
+        with futures.ThreadPoolExecutor(1 + LIVING) as pool:
+            rounds = pool.submit(self.rounds)
             living = [pool.submit(lives.live, one) for one in planned]
             try:
-                with ui.step(
-                    f'{settings.rounds} rounds of {settings.hosts} hosts, '
-                    f'{settings.lives} protected servers'
-                ):
-                    self.rounds()
-                    for one in living:
-                        one.result()
+                if during is None:
+                    futures.wait([rounds, *living])
+                else:
+                    during()
             finally:
                 lives.stopped.set()
                 self.stopped.set()
                 for one in living:
                     one.cancel()
+        rounds.result()
+        for one in living:
+            if not one.cancelled():
+                one.result()
         watcher.join(LOOK + 60)
         return lives
 

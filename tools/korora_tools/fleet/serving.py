@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from korora_tools import checkout
+import requests
+
+from korora_tools import checkout, ui
 from korora_tools.fleet import database
 from korora_tools.fleet.processes import LOCAL, Process, Scratch, listening
 
@@ -122,7 +124,7 @@ class Balancer:
                 api=self.api,
                 database=self.database,
                 check=self._check(scratch),
-                workers=_lines('worker', workers, 'inter 500ms fall 2 rise 1'),
+                workers=_lines('worker', workers, 'inter 2s fall 3 rise 1'),
                 nodes=_lines(
                     'node',
                     [one.port for one in nodes],
@@ -141,6 +143,19 @@ class Balancer:
     def endpoint(self) -> str:
         """Of the service."""
         return f'http://{LOCAL}:{self.api}'
+
+    def await_workers(self) -> None:
+        """Until one is asked.
+
+        :raises Problem: none answers.
+        """
+        ui.wait('workers behind HAProxy', self._answers, 60)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(self.endpoint, timeout=5).status_code < 400
+        except requests.RequestException:
+            return False
 
     def _check(self, scratch: Scratch) -> Path:
         path = scratch.path / 'node-check'

@@ -39,6 +39,7 @@ def simulate(options: argparse.Namespace) -> Json:
             balancer = serving.Balancer(
                 service.base.scratch, service.ports, [service.server]
             )
+            balancer.await_workers()
             endpoint = balancer.endpoint
         fleet = run.Fleet(
             settings,
@@ -49,7 +50,11 @@ def simulate(options: argparse.Namespace) -> Json:
         )
         fleet.enrol()
         began = time.monotonic()
-        lives = fleet.live()
+        with ui.step(
+            f'{settings.rounds} rounds of {settings.hosts} hosts, '
+            f'{settings.lives} protected servers'
+        ):
+            lives = fleet.live()
         took = time.monotonic() - began
         with ui.step('who can open which key'):
             audit = lives.audit(fleet.ways.admin)
