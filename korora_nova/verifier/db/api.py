@@ -22,6 +22,15 @@ T = TypeVar('T')
 
 #: Attempts at a transaction that loses races against other workers.
 ATTEMPTS = 12
+#: What oslo.db does not know, or takes for something else, of a lost race.
+_LOST = (
+    # SQLite admits one writer.
+    'database is locked',
+    # PostgreSQL with an isolation above READ COMMITTED.
+    'could not serialize access',
+    # MariaDB with innodb_snapshot_isolation, the default since 11.6.
+    'Record has changed since last read',
+)
 
 
 class Lost(errors.Retry):
@@ -43,6 +52,8 @@ class Database:
         register_opts(conf)
         self._facade = enginefacade.transaction_context()
         self._facade.configure(**dict(conf.database.items()))
+        if conf.database.mysql_wsrep_sync_wait is None:
+            self._facade.append_on_engine_create(_read_causally)
         if spans.enabled():
             sa.event.listen(sa.Engine, 'before_cursor_execute', _count)
 
@@ -70,6 +81,31 @@ class Database:
             yield session
 
 
+def _read_causally(engine: sa.Engine) -> None:
+    """With Galera, read what was committed on any node before.
+
+    A challenge, a hand-over, or a host that lost its trust may have been
+    written on another node a moment ago. Whoever sets
+    ``mysql_wsrep_sync_wait`` knows better.
+    """
+    if engine.dialect.name != 'mysql':
+        return
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.text("SHOW VARIABLES LIKE 'wsrep_on'")
+        ).first()
+    if found is None or found[1] != 'ON':
+        return
+
+    def connected(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute('SET SESSION wsrep_sync_wait = 1')
+
+    sa.event.listen(engine, 'connect', connected)
+    # The connection of the question is none of these.
+    engine.dispose()
+
+
 def _count(*_: object) -> None:
     spans.count('sql')
 
@@ -87,7 +123,7 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 @contextlib.contextmanager
 def available() -> Iterator[None]:
-    """Deadlocks become Lost, a database that is away Unavailable.
+    """Lost races become Lost, a database that is away Unavailable.
 
     :raises Lost: repeat the transaction.
     :raises Unavailable: DATABASE_UNAVAILABLE.
@@ -107,8 +143,7 @@ def available() -> Iterator[None]:
             details={'why': type(exc).__name__},
         ) from exc
     except (db_exc.DBError, sa.exc.OperationalError) as exc:
-        # SQLite admits one writer, and oslo.db does not know its message.
-        if 'database is locked' in str(exc):
+        if any(text in str(exc) for text in _LOST):
             raise Lost() from None
         raise
 
