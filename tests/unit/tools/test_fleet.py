@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import random
+from unittest import mock
 
 import testtools
 
@@ -15,6 +16,7 @@ from korora_nova.rats.tpm2 import objects
 from korora_nova.tpm import keys
 from korora_tools.fleet import cli, garbage, plan, soft, tally
 from korora_tools.fleet.plan import Act, Kind
+from korora_tools.prove.faults import fleet as faults
 from tests.support import busy, service, simulator
 
 
@@ -186,6 +188,52 @@ class TallyTest(testtools.TestCase):
         found = [said(9, False), said(11, False), said(12, True)]
         self.assertEqual(1.0, tally.unavailable_until(found, 10, 20))
         self.assertEqual(0.0, tally.unavailable_until(found, 12, 20))
+
+
+class FaultsTest(testtools.TestCase):
+    GOOD = {
+        'lost': 0,
+        'false_trusted': 0,
+        'false_untrusted': 3,
+        'custody_double': 0,
+        'wrong': 0,
+    }
+
+    def test_holds(self) -> None:
+        """Hosts may be without a result while the service is away."""
+        self.assertEqual([], faults.wrong(self.GOOD))
+
+    def test_does_not_hold(self) -> None:
+        for key in ('lost', 'false_trusted', 'custody_double', 'wrong'):
+            found = faults.wrong({**self.GOOD, key: 1})
+            self.assertEqual([f'the fleet: {key} is 1'], found)
+
+    def test_who_fails(self) -> None:
+        """Each part that the service rests on, and each once."""
+        cluster = mock.MagicMock()
+        cluster.galera.nodes = [mock.MagicMock() for _ in range(3)]
+        self.assertEqual(
+            [
+                'worker',
+                'database_node',
+                'memcached',
+                'broker',
+                'keystone',
+                'database_partitioned',
+                'database_stopped',
+            ],
+            [one.name for one in faults.faults(cluster)],
+        )
+
+    def test_killed_comes_back(self) -> None:
+        process = mock.MagicMock()
+        fault = faults._killed('worker', process)
+        with fault.away():
+            process.kill.assert_called_once_with()
+            process.start.assert_not_called()
+        process.start.assert_called_once_with()
+        fault.heal()
+        process.wait.assert_called_once_with()
 
 
 class CommandTest(testtools.TestCase):

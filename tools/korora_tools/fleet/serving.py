@@ -89,7 +89,9 @@ listen api
     option httpchk GET /
     http-check expect rstatus ^[23]
 {workers}
+"""
 
+_DATABASE = """
 listen database
     bind {local}:{database}
     mode tcp
@@ -107,6 +109,7 @@ class Balancer:
     Each new connection goes to the next node, so that one request may write
     on one node and read on another.
 
+    :param nodes: of a cluster, if there is one.
     :ivar api: port of the service; ``database`` of the cluster.
     """
 
@@ -114,28 +117,31 @@ class Balancer:
         self,
         scratch: Scratch,
         workers: Sequence[int],
-        nodes: Sequence[database.Server],
+        nodes: Sequence[database.Server] = (),
     ) -> None:
         self.api, self.database = scratch.port(), scratch.port()
         path = scratch.path / 'haproxy.cfg'
-        path.write_text(
-            _HAPROXY.format(
+        text = _HAPROXY.format(
+            local=LOCAL,
+            api=self.api,
+            workers=_lines('worker', workers, 'inter 2s fall 3 rise 1'),
+        )
+        if nodes:
+            text += _DATABASE.format(
                 local=LOCAL,
-                api=self.api,
                 database=self.database,
                 check=self._check(scratch),
-                workers=_lines('worker', workers, 'inter 2s fall 3 rise 1'),
                 nodes=_lines(
                     'node',
                     [one.port for one in nodes],
                     'inter 1s fall 2 rise 2 on-marked-down shutdown-sessions',
                 ),
             )
-        )
+        path.write_text(text)
         self.process = scratch.process(
             'haproxy',
             ['haproxy', '-db', '-f', str(path)],
-            listening(self.database),
+            listening(self.api),
         )
         self.process.wait()
 

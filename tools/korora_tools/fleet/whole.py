@@ -36,9 +36,7 @@ def simulate(options: argparse.Namespace) -> Json:
         service = stack.Simple(cleanup, options.workers)
         endpoint = service.endpoints[0]
         if options.workers > 1:
-            balancer = serving.Balancer(
-                service.base.scratch, service.ports, [service.server]
-            )
+            balancer = serving.Balancer(service.base.scratch, service.ports)
             balancer.await_workers()
             endpoint = balancer.endpoint
         fleet = run.Fleet(
