@@ -7,7 +7,13 @@ import copy
 
 import testtools
 
-from korora_tools.bench import cli, fleet, fleet_ceiling, fleet_costs
+from korora_tools.bench import (
+    cli,
+    fleet,
+    fleet_ceiling,
+    fleet_costs,
+    fleet_goals,
+)
 from korora_tools.fleet import delay
 
 GOOD = {
@@ -56,7 +62,7 @@ SERVICE = (
 
 class GoalsTest(testtools.TestCase):
     def test_reached(self) -> None:
-        self.assertEqual(0, fleet.conclude(GOOD))
+        self.assertEqual(0, fleet_goals.conclude(GOOD))
 
     def test_missed(self) -> None:
         for part, key, value in (
@@ -72,7 +78,7 @@ class GoalsTest(testtools.TestCase):
         ):
             report = copy.deepcopy(GOOD)
             report[part][key] = value  # type: ignore[index]
-            self.assertEqual(1, fleet.conclude(report), key)
+            self.assertEqual(1, fleet_goals.conclude(report), key)
 
     def test_missed_by_the_service(self) -> None:
         for key, value in (
@@ -84,15 +90,17 @@ class GoalsTest(testtools.TestCase):
             ('ceiling_rtt_1ms_per_s', 1999.0),
             ('reference_change', {'hosts': 11, 'lists_resent': 1}),
         ):
-            self.assertEqual(1, fleet.conclude({**GOOD, key: value}), key)
+            self.assertEqual(
+                1, fleet_goals.conclude({**GOOD, key: value}), key
+            )
 
     def test_one_part(self) -> None:
         service = {key: GOOD[key] for key in ('hosts', *SERVICE)}
-        self.assertEqual(0, fleet.conclude(service))
+        self.assertEqual(0, fleet_goals.conclude(service))
         scheduler = {
             key: value for key, value in GOOD.items() if key not in SERVICE
         }
-        self.assertEqual(0, fleet.conclude(scheduler))
+        self.assertEqual(0, fleet_goals.conclude(scheduler))
 
 
 class StatementsTest(testtools.TestCase):

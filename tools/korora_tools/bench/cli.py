@@ -121,11 +121,11 @@ def _fleet(options: argparse.Namespace) -> int:
         raise ui.Problem('--hosts must be between 100 and 100000')
     command.in_the_venv(options, 'bench')
     # Only the virtual environment has what this imports.
-    from korora_tools.bench import fleet
+    from korora_tools.bench import fleet, fleet_goals
 
     report = fleet.run(options.hosts, options.runs, options.only)
     command.write_report(options, report)
-    return fleet.conclude(report)
+    return fleet_goals.conclude(report)
 
 
 def _live(options: argparse.Namespace) -> int:
