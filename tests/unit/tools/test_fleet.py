@@ -181,13 +181,39 @@ class TallyTest(testtools.TestCase):
         self.tally.refused('attest', 0.0, error)
         self.assertEqual(1, self.tally.summary()['wrong'])
 
-    def test_recovery(self) -> None:
-        def said(at: float, available: bool) -> tally.Said:
-            return tally.Said(at, 0.1, 'attest', 'x', available)
+    def said(
+        self, at: float, available: bool, took: float = 0.1
+    ) -> tally.Said:
+        return tally.Said(at, took, 'attest', 'x', available)
 
-        found = [said(9, False), said(11, False), said(12, True)]
-        self.assertEqual(1.0, tally.unavailable_until(found, 10, 20))
-        self.assertEqual(0.0, tally.unavailable_until(found, 12, 20))
+    def test_recovery(self) -> None:
+        found = [
+            self.said(9, False),
+            self.said(11, False),
+            self.said(12, True),
+        ]
+        self.assertEqual(1.0, tally.recovery(found, 10, 20))
+        self.assertEqual(0.0, tally.recovery(found, 12, 20))
+
+    def test_failure_belongs_to_when_it_was_asked(self) -> None:
+        """A call that hung until the fault was over, and one that hung."""
+        found = [self.said(25, False, took=10)]
+        self.assertEqual(15.0, tally.recovery(found, 10, 20))
+        self.assertEqual(0.0, tally.recovery(found, 20, 30))
+        found = [self.said(50, True, took=35)]
+        self.assertEqual(40.0, tally.recovery(found, 10, 20))
+
+    def test_when_a_scheduler_must_know(self) -> None:
+        for now, turned, told, told_bad, must in (
+            (100, 90, 94, True, True),
+            (100, 90, 96, True, False),
+            (100, 96, 90, True, False),
+            (300, 100, 90, False, True),
+            (300, 120, 90, False, False),
+            (300, 90, 120, False, False),
+        ):
+            found = tally.overdue(now, turned, told, told_bad=told_bad)
+            self.assertEqual(must, found, (now, turned, told, told_bad))
 
 
 class FaultsTest(testtools.TestCase):

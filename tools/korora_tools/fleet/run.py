@@ -23,14 +23,10 @@ from korora_tools.fleet import garbage, nova, plan
 from korora_tools.fleet.custody import Ask, Lives, directly
 from korora_tools.fleet.host import Host, trusted
 from korora_tools.fleet.plan import Act
-from korora_tools.fleet.tally import Tally
+from korora_tools.fleet.tally import Tally, overdue
 
-#: Seconds between looks of the scheduler, and after which it must have heard
-#: that a host was found bad: what a replica lags behind.
+#: Seconds between looks of the scheduler.
 LOOK = 5.0
-GRACE = 5.0
-#: Seconds that the service's results are valid; its default.
-RESULT_TTL = 180.0
 #: Servers that live at the same time.
 LIVING = 4
 
@@ -242,10 +238,8 @@ class Fleet:
                 continue
             if row.expires <= now or host.good:
                 continue
-            since = host.told_at if host.told is not None else host.since
             told_bad = host.told not in (None, Tier.AFFIRMING)
-            allowed = GRACE if told_bad else RESULT_TTL + GRACE
-            if began - max(since, host.since) > allowed:
+            if overdue(began, host.since, host.told_at, told_bad=told_bad):
                 self.tally.judge(
                     host.name, good=False, tier=Tier.AFFIRMING.value
                 )

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from korora_nova import errors
+from korora_nova.client.http import TIMEOUT
 
 #: Refusals that say something about the evidence or its host.
 _OF_EVIDENCE = (errors.EvidenceError, errors.Untrusted, errors.Invalid)
@@ -23,6 +24,10 @@ _LATER = frozenset(
         errors.Reason.RESULT_EXPIRED,
     )
 )
+#: Seconds for which results are valid, by default; and after which readers
+#: must have heard that a host was found bad: what a replica lags behind.
+RESULT_TTL = 180.0
+GRACE = 5.0
 _SHOWN = 20
 _AFFIRMING = 'affirming'
 
@@ -139,12 +144,33 @@ def _median_ms(said: list[Said], what: str) -> float:
     return round(statistics.median(took) * 1000, 1)
 
 
-def unavailable_until(said: list[Said], began: float, ended: float) -> float:
-    """Seconds after ``began`` until no request failed any more; 0: none did.
+def failed(said: list[Said], began: float, ended: float) -> list[Said]:
+    """Requests of a span of time that failed, or took longer than agents wait.
 
-    Only failures of the way to the service, or of what it needs, count.
+    Only failures of the way to the service, or of what it needs, count; a
+    request belongs to the span in which it was made.
     """
-    failed = [
-        one.at for one in said if not one.available and began <= one.at < ended
+    return [
+        one
+        for one in said
+        if began <= one.at - one.took < ended
+        and (not one.available or one.took > TIMEOUT)
     ]
-    return round(max(failed) - began, 1) if failed else 0.0
+
+
+def recovery(said: list[Said], began: float, ended: float) -> float:
+    """Seconds after ``began`` until the last of these had failed; 0: none."""
+    ends = [one.at for one in failed(said, began, ended)]
+    return round(max(ends) - began, 1) if ends else 0.0
+
+
+def overdue(now: float, turned: float, told: float, *, told_bad: bool) -> bool:
+    """Whether readers of results must know by now that a host is bad.
+
+    :param turned: when it became bad; ``told`` when the service last judged
+        it; all by one clock, seconds.
+    :param told_bad: whether it was found bad then.
+    """
+    if told_bad:
+        return now - max(turned, told) > GRACE
+    return now - max(turned, told) > RESULT_TTL + GRACE

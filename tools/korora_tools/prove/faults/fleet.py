@@ -130,15 +130,11 @@ class Bad:
 
     def recovery(self, span: Span) -> float:
         """Seconds until the last request failed; 0: none did."""
-        return tally.unavailable_until(
-            self._fleet.tally.said, span.began, span.ended
-        )
+        return tally.recovery(self._fleet.tally.said, span.began, span.ended)
 
     def failed(self, span: Span) -> int:
-        return sum(
-            not one.available and span.began <= one.at < span.ended
-            for one in self._fleet.tally.said
-        )
+        said = self._fleet.tally.said
+        return len(tally.failed(said, span.began, span.ended))
 
 
 def simulate(hosts: int, seed: int) -> Json:
