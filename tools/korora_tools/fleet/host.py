@@ -31,6 +31,9 @@ from tests.support import simulator
 
 #: What a host attests whose nova-compute enforces.
 ENFORCER = bodies.Enforcer('korora.KororaLibvirtDriver', '1', '', 0)
+#: Age, seconds, of a challenge that is not answered any more: the result would
+#: expire at once, which agents with their interval never see.
+STALE = 90.0
 _UNKNOWN = '/tmp/dropped'  # noqa: S108 nobody makes it
 
 
@@ -187,7 +190,9 @@ class Host:
         voice = self.voice
 
         def answer(whole: bool) -> Answered[exchange.Heard]:
-            challenge = voice.spare() or voice.challenge(ChallengeClass.STEADY)
+            challenge = voice.spare(STALE) or voice.challenge(
+                ChallengeClass.STEADY
+            )
             return voice.answer(
                 challenge, self.report(), exchange.Heard, whole=whole
             )
