@@ -29,6 +29,15 @@ ATTEMPTS = 12
 ALIVE = 1.0
 #: Of a connection: it ran a statement since it committed.
 _BUSY = 'korora_busy'
+#: What oslo.db does not know, or takes for something else, of a lost race.
+_LOST = (
+    # SQLite admits one writer.
+    'database is locked',
+    # PostgreSQL with an isolation above READ COMMITTED.
+    'could not serialize access',
+    # MariaDB with innodb_snapshot_isolation, the default since 11.6.
+    'Record has changed since last read',
+)
 
 
 class Lost(errors.Retry):
@@ -48,11 +57,17 @@ class Database:
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         register_opts(conf)
-        self._facade = enginefacade.transaction_context()
         self._options = dict(conf.database.items())
-        self._facade.configure(**self._options)
+        self._facade = self._configured()
         if spans.enabled():
             sa.event.listen(sa.Engine, 'before_cursor_execute', _count)
+
+    def _configured(self) -> Any:
+        facade = enginefacade.transaction_context()
+        facade.configure(**self._options)
+        if self._options['mysql_wsrep_sync_wait'] is None:
+            facade.append_on_engine_create(_read_causally)
+        return facade
 
     @functools.cached_property
     def engine(self) -> sa.Engine:
@@ -81,9 +96,7 @@ class Database:
         if engine.dialect.name != 'mysql':
             return engine.execution_options(isolation_level='AUTOCOMMIT')
         # To switch there and back costs two round trips, so these stay so.
-        facade = enginefacade.transaction_context()
-        facade.configure(**self._options)
-        made: sa.Engine = facade.writer.get_engine()
+        made: sa.Engine = self._configured().writer.get_engine()
 
         @sa.event.listens_for(made, 'connect')
         def _(connection: Any, record: object) -> None:
@@ -175,6 +188,31 @@ def _spare_rollbacks(engine: sa.Engine) -> None:
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
 
 
+def _read_causally(engine: sa.Engine) -> None:
+    """With Galera, read what was committed on any node before.
+
+    A challenge, a hand-over, or a host that lost its trust may have been
+    written on another node a moment ago. Whoever sets
+    ``mysql_wsrep_sync_wait`` knows better.
+    """
+    if engine.dialect.name != 'mysql':
+        return
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.text("SHOW VARIABLES LIKE 'wsrep_on'")
+        ).first()
+    if found is None or found[1] != 'ON':
+        return
+
+    def connected(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute('SET SESSION wsrep_sync_wait = 1')
+
+    sa.event.listen(engine, 'connect', connected)
+    # The connection of the question is none of these.
+    engine.dispose()
+
+
 def _count(*_: object) -> None:
     spans.count('sql')
 
@@ -192,7 +230,7 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 @contextlib.contextmanager
 def available() -> Iterator[None]:
-    """Deadlocks become Lost, a database that is away Unavailable.
+    """Lost races become Lost, a database that is away Unavailable.
 
     :raises Lost: repeat the transaction.
     :raises Unavailable: DATABASE_UNAVAILABLE.
@@ -212,8 +250,7 @@ def available() -> Iterator[None]:
             details={'why': type(exc).__name__},
         ) from exc
     except (db_exc.DBError, sa.exc.OperationalError) as exc:
-        # SQLite admits one writer, and oslo.db does not know its message.
-        if 'database is locked' in str(exc):
+        if any(text in str(exc) for text in _LOST):
             raise Lost() from None
         raise
 

@@ -7,7 +7,14 @@ import copy
 
 import testtools
 
-from korora_tools.bench import cli, fleet
+from korora_tools.bench import (
+    cli,
+    fleet,
+    fleet_ceiling,
+    fleet_costs,
+    fleet_goals,
+)
+from korora_tools.fleet import delay
 
 GOOD = {
     'hosts': 10000,
@@ -31,12 +38,31 @@ GOOD = {
     },
     'budget_ms': 3000.0,
     'runs': 7,
+    'attestations_per_s_core': 200.0,
+    'growth': {'1000': 220.0, '5000': 210.0, '10000': 200.0},
+    'workers': {'1': 100.0, '2': 150.0, 'speedup': 1.5},
+    'statements': 6,
+    'transactions': 2,
+    'redo_bytes': 4000,
+    'body_bytes': 2000,
+    'handover_service_ms': 60.0,
+    'ceiling_rtt_1ms_per_s': 2000.0,
+    'reference_change': {'hosts': 11, 'lists_resent': 0},
 }
+SERVICE = (
+    'attestations_per_s_core',
+    'growth',
+    'statements',
+    'transactions',
+    'handover_service_ms',
+    'ceiling_rtt_1ms_per_s',
+    'reference_change',
+)
 
 
 class GoalsTest(testtools.TestCase):
     def test_reached(self) -> None:
-        self.assertEqual(0, fleet.conclude(GOOD))
+        self.assertEqual(0, fleet_goals.conclude(GOOD))
 
     def test_missed(self) -> None:
         for part, key, value in (
@@ -52,7 +78,83 @@ class GoalsTest(testtools.TestCase):
         ):
             report = copy.deepcopy(GOOD)
             report[part][key] = value  # type: ignore[index]
-            self.assertEqual(1, fleet.conclude(report), key)
+            self.assertEqual(1, fleet_goals.conclude(report), key)
+
+    def test_missed_by_the_service(self) -> None:
+        for key, value in (
+            ('attestations_per_s_core', 199.0),
+            ('growth', {'1000': 225.0, '5000': 210.0, '10000': 200.0}),
+            ('statements', 7),
+            ('transactions', 3),
+            ('handover_service_ms', 60.1),
+            ('ceiling_rtt_1ms_per_s', 1999.0),
+            ('reference_change', {'hosts': 11, 'lists_resent': 1}),
+        ):
+            self.assertEqual(
+                1, fleet_goals.conclude({**GOOD, key: value}), key
+            )
+
+    def test_one_part(self) -> None:
+        service = {key: GOOD[key] for key in ('hosts', *SERVICE)}
+        self.assertEqual(0, fleet_goals.conclude(service))
+        scheduler = {
+            key: value for key, value in GOOD.items() if key not in SERVICE
+        }
+        self.assertEqual(0, fleet_goals.conclude(scheduler))
+
+
+class StatementsTest(testtools.TestCase):
+    LOG = [
+        (1, 'SET AUTOCOMMIT = 0'),
+        (1, 'SELECT a FROM b'),
+        (2, 'UPDATE c SET d = 1'),
+        (1, 'ROLLBACK'),
+        (1, 'ROLLBACK'),
+        (2, 'SELECT e FROM f'),
+        (2, 'COMMIT'),
+        (3, 'SET GLOBAL general_log = 0'),
+    ]
+
+    def test_counted(self) -> None:
+        self.assertEqual(
+            {'statements': 3, 'transactions': 2, 'rollbacks': 2},
+            fleet_costs.count(self.LOG),
+        )
+
+    def passed(self) -> list[delay.Statement]:
+        return [
+            delay.Statement(one, text, float(at), at + 0.5)
+            for at, (one, text) in enumerate(self.LOG)
+        ]
+
+    def test_transactions(self) -> None:
+        found = delay.transactions(self.passed())
+        self.assertEqual(
+            [
+                ['SELECT a FROM b', 'ROLLBACK'],
+                ['UPDATE c SET d = 1', 'SELECT e FROM f', 'COMMIT'],
+            ],
+            [[one.text for one in each] for each in found],
+        )
+
+    def test_locked(self) -> None:
+        """From the first lock until the end, and what went on meanwhile."""
+        found = delay.transactions(self.passed())
+        self.assertEqual(
+            [fleet_ceiling.Locked(4.5, 2)], fleet_ceiling.held(found, 'c')
+        )
+        self.assertEqual([], fleet_ceiling.held(found, 'f'))
+
+    def test_locking_statements(self) -> None:
+        for text, locks in (
+            ('UPDATE a SET b = 1', True),
+            ('insert into a values (1)', True),
+            ('DELETE FROM a', True),
+            ('SELECT a FROM b FOR UPDATE', True),
+            ('SELECT a FROM b', False),
+            ('COMMIT', False),
+        ):
+            self.assertEqual(locks, delay.Statement(1, text).locks, text)
 
 
 class RatioTest(testtools.TestCase):

@@ -4,6 +4,7 @@
 from unittest import mock
 
 import fixtures
+import sqlalchemy as sa
 import testtools
 from oslo_db import exception as db_exc
 
@@ -36,6 +37,14 @@ class TestRetried(testtools.TestCase):
             db_exc.DBDeadlock(),
             db_exc.RetryRequest(ValueError()),
             db_exc.DBError(ValueError('database is locked')),
+            db_exc.DBError(
+                ValueError('could not serialize access due to ...')
+            ),
+            sa.exc.OperationalError(
+                'UPDATE',
+                {},
+                ValueError('(1020, "Record has changed since last read")'),
+            ),
         ):
             run, work = self.transaction(lost, lost, 'done')
             self.assertEqual('done', run())

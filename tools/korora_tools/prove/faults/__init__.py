@@ -8,7 +8,8 @@ rebooted, messages lost or doubled, the disk is full, the database goes back.
 The *attacks*: each has a test that shows how it fails, and that is red
 without the check that it is about. The *exits* of each state. With --lab,
 *rounds* on the lab: a real cloud whose processes are killed during
-migrations.
+migrations. With --fleet, only the *fleet*: simulated hosts, two workers behind
+HAProxy and a Galera cluster, of which one part after the other dies.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ RUNS = 1000
 #: A few more: some do not meet their point.
 DEFAULT = 1200
 ROUNDS = 60
+HOSTS = 2000
 
 Report = dict[str, Any]
 
@@ -38,6 +40,18 @@ _BY_ID = {attack.id: attack for attack in custody.ATTACKS}
 def add_options(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         '--lab', action='store_true', help='kill processes on the lab, too'
+    )
+    to.add_argument(
+        '--fleet',
+        action='store_true',
+        help='only: parts of a large service die under simulated hosts',
+    )
+    to.add_argument(
+        '--hosts',
+        type=int,
+        default=HOSTS,
+        metavar='N',
+        help=f'hosts of the fleet, by default {HOSTS}',
     )
     to.add_argument(
         '--only',
@@ -81,6 +95,8 @@ def prove(options: argparse.Namespace) -> tuple[Report, bool]:
 
 
 def _parts(options: argparse.Namespace) -> list[Any]:
+    if options.fleet:
+        return [_fleet]
     named = {
         'matrix': _matrix,
         'attacks': _attacks,
@@ -134,6 +150,14 @@ def _lab(options: argparse.Namespace) -> tuple[Report, list[str]]:
     if found['rounds'] < options.rounds:
         wrong.append(f'{found["rounds"]} rounds on the lab were made')
     return {'lab': found}, wrong
+
+
+def _fleet(options: argparse.Namespace) -> tuple[Report, list[str]]:
+    # Only the virtual environment has what this imports.
+    from korora_tools.prove.faults import fleet
+
+    found = fleet.simulate(options.hosts, options.seed)
+    return found, fleet.wrong(found)
 
 
 def _too_few(found: Report, **least: int) -> list[str]:
