@@ -216,6 +216,10 @@ def _stray(
         return None
     made = rows.add(session, now, host, driver, State.DONE, [], ADOPTED, id=id)
     made.detail = {'begun': True}
+    # Its loss was forgotten, too: good results have to come first.
+    session.merge(
+        models.ResponseHost(host=host, lost=True, streak=0, seen=0.0)
+    )
     return None
 
 
