@@ -69,11 +69,6 @@ class Belief:
     streak: int = 0
     seen: float = 0.0
 
-    @property
-    def suspect(self) -> bool:
-        """Whether it is not trusted, or on its way there."""
-        return self.lost or self.streak > 0
-
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
@@ -158,7 +153,9 @@ def decide(
         after[host] = changed[host] = belief
         if before is not None and belief.lost != before.lost:
             (lost if belief.lost else regained).append(host)
-    hold = '' if fleet.held else _too_many(fleet, after, lost, settings)
+    hold = (
+        '' if fleet.held else _too_many(fleet, after, looked, lost, settings)
+    )
     held = fleet.held or bool(hold)
     new = [
         _new(host, driver, looked[host].reasons, held, settings)
@@ -185,15 +182,19 @@ def limit(hosts: int, settings: Settings) -> int:
 def _too_many(
     fleet: Fleet,
     after: Mapping[str, Belief],
+    looked: Collection[str],
     lost: Sequence[str],
     settings: Settings,
 ) -> str:
     """Why nothing must be done; '' if something may."""
     if not lost:
         return ''
-    # Those on their way count: of a wrong policy the first host is acted on
-    # when all others have failed it, too.
-    bad = sum(belief.suspect for belief in after.values())
+    # Those on their way count, while they are heard: of a wrong policy the
+    # first host is acted on when all others have failed it, too.
+    bad = sum(
+        belief.lost or (belief.streak > 0 and host in looked)
+        for host, belief in after.items()
+    )
     if bad > limit(len(after), settings):
         return (
             f'{bad} of {len(after)} hosts have bad results, more than '

@@ -56,6 +56,8 @@ class Judge:
         self._undo(session, now, open_rows, beliefs, fleet.held)
         if decision.hold:
             self._hold(session, now, open_rows)
+        # What ended makes room for what begins.
+        session.flush()
         self._begin(session, now, open_rows, decision.new)
         return decision.hold
 

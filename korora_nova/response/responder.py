@@ -37,8 +37,9 @@ from korora_nova.verifier.responses.words import Response, State
 LOG = logging.getLogger(__name__)
 
 #: Seconds for which a process leads if it is not heard of any more, and that
-#: must be left of them when a request begins that changes something.
-LEASE, MARGIN = 60.0, 20.0
+#: must be left of them when a request begins that changes something: to
+#: connect and for an answer, of Keystone first and then of whoever is asked.
+LEASE, MARGIN = 60.0, 45.0
 #: Seconds for what is due, in one turn.
 BUSY = 30.0
 _BATCH = 500

@@ -477,6 +477,7 @@ class ResponseLease(Base):
 
     ``term`` is another one for each leader; whatever a leader writes, it
     writes while it has this row locked, and only in its own term.
+    ``version`` is another one after each change of anything of responses.
     """
 
     __tablename__ = 'response_lease'
@@ -485,6 +486,7 @@ class ResponseLease(Base):
     )
     holder: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     term: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     until: orm.Mapped[float] = orm.mapped_column(sa.Double)
     hold_since: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     hold_why: orm.Mapped[str] = orm.mapped_column(sa.Text)

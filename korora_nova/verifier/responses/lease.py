@@ -103,14 +103,15 @@ class Lease:
         return 0.0 if self.term is None else self._until - self.steady()
 
     def require(self, seconds: float) -> None:
-        """Insist on leading for so long, renewing if need be.
+        """Insist on leading, still and for so long; renews if need be.
 
-        :raises NotLeader: another process leads, or may.
+        :raises NotLeader: another process leads, or has led meanwhile.
         :raises Unavailable: DATABASE_UNAVAILABLE.
         """
-        if self.left() < seconds and not self.take():
-            raise NotLeader
+        term = self.term
         if self.left() < seconds:
+            self.take()
+        if term is None or self.term != term or self.left() < seconds:
             raise NotLeader
 
     @contextlib.contextmanager
@@ -123,7 +124,8 @@ class Lease:
         """
         with self.db.write() as session:
             row = locked(session)
-            if self.term is None or row.term != self.term:
+            # A restored database may have the same term for another one.
+            if (row.holder, row.term) != (self.holder, self.term):
                 self.term = None
                 raise NotLeader
             yield session, row
@@ -133,10 +135,14 @@ def locked(session: orm.Session) -> models.ResponseLease:
     """The row, until the transaction ends.
 
     Operators' orders take it, too: none comes between a leader's look and
-    what follows from it.
+    what follows from it. It is written each time, for Galera: its nodes know
+    nothing of each other's locks, and compare what was written.
     """
-    return session.scalars(
+    api.wait_for_replication(session)
+    row = session.scalars(
         sa.select(models.ResponseLease)
         .where(models.ResponseLease.id == 1)
         .with_for_update()
     ).one()
+    row.version += 1
+    return row

@@ -56,6 +56,25 @@ class LeadersMixin:
             self.assertRaises(lease.NotLeader, call, first.lease)
         self.assertIsNone(first.lease.term)
 
+    def test_a_term_that_is_there_twice(self):
+        """The database was restored, and another one leads by it."""
+        first, second = self.started(), self.all.process()
+        with first.lease.transaction() as (_, row):
+            row.holder, row.term, row.until = 'x', row.term - 1, 0.0
+        self.all.turns(second)
+        self.assertEqual(first.lease.term, second.lease.term)
+        self.assertRaises(lease.NotLeader, leader.work, first.lease)
+        self.assertEqual([], leader.work(second.lease))
+
+    def test_what_was_begun_in_another_term_is_left(self):
+        first, second = self.started(), self.all.process()
+        self.now.advance(LEASE)
+        self.all.turns(second)
+        self.now.advance(LEASE)
+        self.assertRaises(lease.NotLeader, first.lease.require, 1.0)
+        # It leads anew; what it was at is another one's.
+        first.lease.require(1.0)
+
     def test_an_old_leader_asks_nova_for_nothing(self):
         """It hung between its decision and its request."""
         first, second = self.started(), self.all.process()

@@ -32,6 +32,8 @@ def rows():
 
 
 class TestMatrix(ResponseTestCase):
+    """One test for each row; T23 is among them."""
+
     def test_the_guide_has_what_is_tested_here(self):
         tested = [
             function.__doc__
