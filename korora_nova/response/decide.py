@@ -124,6 +124,8 @@ def believe(
         return Belief() if seen.good else None
     if seen.good != belief.lost:
         # As believed.
+        if not belief.streak:
+            return belief
         return dataclasses.replace(belief, streak=0)
     if seen.issued == belief.seen and not seen.final:
         return belief

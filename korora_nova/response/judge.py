@@ -95,25 +95,25 @@ class Judge:
         found: Mapping[str, verdicts.Verdict | None],
         beliefs: Mapping[str, decide.Belief],
     ) -> dict[str, decide.Seen]:
-        """Results that count; of those that move nothing, unverified."""
-        looked = {
-            host: decide.Seen(one.good, one.issued, one.reasons, one.evicted)
-            for host, one in found.items()
-            if one is not None
-        }
-        moving = [
-            one
-            for host, seen in looked.items()
-            if (one := found[host]) is not None
-            and decide.believe(beliefs.get(host), seen, self.settings)
-            != beliefs.get(host)
-        ]
-        good = verdicts.signed(session, self.ring, moving)
-        forged = {one.host for one in moving} - set(good)
-        self.counters.refused += len(forged)
-        return {
-            host: seen for host, seen in looked.items() if host not in forged
-        }
+        """Results that count; those that move nothing are not verified."""
+        looked: dict[str, decide.Seen] = {}
+        moving: list[verdicts.Verdict] = []
+        for host, one in found.items():
+            if one is None:
+                continue
+            seen = decide.Seen(one.good, one.issued, (), one.evicted)
+            belief = beliefs.get(host)
+            if decide.believe(belief, seen, self.settings) is belief:
+                looked[host] = seen
+            else:
+                moving.append(one)
+        signed = verdicts.signed(session, self.ring, moving)
+        self.counters.refused += len(moving) - len(signed)
+        for host, one in signed.items():
+            looked[host] = decide.Seen(
+                one.good, one.issued, one.reasons, one.evicted
+            )
+        return looked
 
     def _tell(
         self,
@@ -199,10 +199,11 @@ def _beliefs(
     session: orm.Session, found: Mapping[str, object]
 ) -> dict[str, decide.Belief]:
     """Of the hosts that there are; others are forgotten."""
+    columns = _TABLE.__table__.c
     known = {
-        row.host: decide.Belief(row.lost, row.streak, row.seen)
-        for row in session.execute(
-            sa.select(_TABLE.host, _TABLE.lost, _TABLE.streak, _TABLE.seen)
+        host: decide.Belief(lost, streak, seen)
+        for host, lost, streak, seen in session.execute(
+            sa.select(columns.host, columns.lost, columns.streak, columns.seen)
         )
     }
     gone = sorted(set(known) - set(found))

@@ -32,52 +32,59 @@ _TABLE = models.Host
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A host's result as its row has it, not yet verified.
+    """A host's result.
 
     :param issued: seconds since 1970; when it was evicted, if it was.
     :param evicted: an operator's word, which nothing signs.
+    :param reasons: once it was verified.
     """
 
     host: str
     good: bool
     issued: float
-    reasons: tuple[str, ...]
     evicted: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 def hosts(session: orm.Session, now: float) -> dict[str, Verdict | None]:
-    """All hosts that were approved; None: no result of it counts."""
+    """All hosts that were approved, as their rows have it.
+
+    None: no result of a host counts.
+    """
+    columns = _TABLE.__table__.c
     rows = session.execute(
         sa.select(
-            _TABLE.name,
-            _TABLE.tier,
-            _TABLE.reasons,
-            _TABLE.issued,
-            _TABLE.expires,
-            _TABLE.evicted_at,
-        ).where(_TABLE.approved)
+            columns.name,
+            columns.tier,
+            columns.issued,
+            columns.expires,
+            columns.evicted_at,
+        ).where(columns.approved)
     )
-    return {row.name: _verdict(row, now) for row in rows}
+    return {row[0]: _verdict(row, now) for row in rows}
 
 
 def _verdict(row: Any, now: float) -> Verdict | None:
-    if row.evicted_at is not None:
-        evicted = (errors.Reason.EVICTED,)
-        return Verdict(row.name, False, row.evicted_at, evicted, True)
-    if row.tier is None or row.issued is None or row.expires is None:
+    name, tier, issued, expires, evicted_at = row
+    if evicted_at is not None:
+        return Verdict(name, False, evicted_at, True)
+    if tier is None or issued is None or expires is None:
         return None
-    if now >= row.expires or row.issued > now + MAX_SKEW:
+    if now >= expires or issued > now + MAX_SKEW:
         return None
-    good = row.tier == Tier.AFFIRMING
-    return Verdict(row.name, good, row.issued, tuple(row.reasons))
+    return Verdict(name, tier == Tier.AFFIRMING, issued)
 
 
 def signed(
     session: orm.Session, ring: keys.KeyRing, wanted: Iterable[Verdict]
 ) -> dict[str, Verdict]:
-    """Those of them that the service signed."""
+    """Those of them that the service signed, with their reasons."""
     claimed = {one.host: one for one in wanted}
-    found = {host: one for host, one in claimed.items() if one.evicted}
+    found = {
+        host: dataclasses.replace(one, reasons=(errors.Reason.EVICTED,))
+        for host, one in claimed.items()
+        if one.evicted
+    }
     names = sorted(set(claimed) - set(found))
     for start in range(0, len(names), _BATCH):
         for host, token in session.execute(
@@ -85,28 +92,27 @@ def signed(
                 _TABLE.name.in_(names[start : start + _BATCH])
             )
         ):
-            if _is_signed(claimed[host], token, ring):
-                found[host] = claimed[host]
-            else:
-                LOG.error(
-                    'The result of host %s in the database is not what the '
-                    'service signed; nothing follows from it.',
-                    host,
-                )
+            verified = _verified(claimed[host], token, ring)
+            if verified is not None:
+                found[host] = verified
+                continue
+            LOG.error(
+                'The result of host %s in the database is not what the '
+                'service signed; nothing follows from it.',
+                host,
+            )
     return found
 
 
-def _is_signed(
+def _verified(
     verdict: Verdict, token: str | None, ring: keys.KeyRing
-) -> bool:
+) -> Verdict | None:
     try:
         claims = tokens.authentic(token or '', ring, KIND)
-        said = claims['sub'], claims['tier'], claims['iat']
+        said = claims['sub'], claims['tier'] == Tier.AFFIRMING, claims['iat']
+        reasons = tuple(map(str, claims['reasons']))
     except (tokens.TokenError, KeyError, TypeError):
-        return False
-    host, tier, issued = said
-    return (host, tier == Tier.AFFIRMING, issued) == (
-        verdict.host,
-        verdict.good,
-        verdict.issued,
-    )
+        return None
+    if said != (verdict.host, verdict.good, verdict.issued):
+        return None
+    return dataclasses.replace(verdict, reasons=reasons)
