@@ -34,7 +34,7 @@ MISTAKE = {
 }
 WHY = 'the policy was wrong'
 #: Seconds for the process to see, and to do, one thing.
-PATIENCE = 60.0
+PATIENCE = 90.0
 #: Two hosts of which one may be bad at a time; two results decide.
 ACTING = {
     'drivers': 'disable',
