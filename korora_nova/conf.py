@@ -10,6 +10,7 @@
 ``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
 ``[pkcs11]``       the attestation service: a token with its private keys
+``[response]``     korora-enforcer: what it does, and credentials for Nova
 =================  ======================================================
 
 There is no global configuration object: each process makes its own
@@ -29,6 +30,7 @@ from oslo_log import log as logging
 
 from korora_nova import spans
 from korora_nova.custody.words import StreamTls
+from korora_nova.response.options import RESPONSE_OPTS
 
 KORORA = 'korora'
 ATTESTER = 'attester'
@@ -38,6 +40,7 @@ VERIFIER = 'verifier'
 ANCHOR = 'anchor'
 NOVA = 'nova'
 PKCS11 = 'pkcs11'
+RESPONSE = 'response'
 
 SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
@@ -573,6 +576,14 @@ def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
     conf.register_opts(PKCS11_OPTS, PKCS11)
 
 
+def register_response_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what korora-enforcer reads, besides ``[database]``."""
+    conf.register_opts(RESPONSE_OPTS, RESPONSE)
+    _register_keystoneauth(conf, RESPONSE)
+    ks_loading.register_adapter_conf_options(conf, RESPONSE)
+    conf.set_default('service_type', 'compute', RESPONSE)
+
+
 def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
     ks_loading.register_session_conf_options(conf, group)
     ks_loading.register_auth_conf_options(conf, group)
@@ -631,6 +642,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
         (PKCS11, PKCS11_OPTS),
+        (RESPONSE, [*RESPONSE_OPTS, *credentials]),
     ]
 
 

@@ -578,6 +578,20 @@ class Reason:
         'cold migration.',
     )
 
+    # Responses to lost trust
+    RESPONSE_UNKNOWN = Id('NotFound', 'There is no such response.')
+    RESPONSE_STATE = Id(
+        'Conflict',
+        'The state of the response does not admit this; show it.',
+    )
+    RESPONSE_DRIVER = Id(
+        'Unavailable',
+        'A driver that [response] drivers names is of no use.',
+    )
+    WEBHOOK_UNAVAILABLE = Id(
+        'Unavailable', 'The receiver of webhooks does not answer as it should.'
+    )
+
     # Calls
     PEER_DENIED = Id('Forbidden', 'This user may not call the agent.')
     FORBIDDEN = Id('Forbidden', "The caller's role does not allow this call.")

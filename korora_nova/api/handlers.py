@@ -50,6 +50,7 @@ from korora_nova.verifier.custody import (
     watching,
 )
 from korora_nova.verifier.custody.plans import Order
+from korora_nova.verifier.responses import orders
 
 # Versions and public keys.
 
@@ -399,3 +400,63 @@ def present_documents(call: Call) -> Answer:
     """POST /v1/documents"""
     document = call.read(schemas.PRESENT, schemas.PRESENT_LIMIT)
     return present.recover(call.service, document['documents'], call.actor)
+
+
+# Responses to lost trust.
+
+
+def list_responses(call: Call) -> Answer:
+    """GET /v1/responses"""
+    query = messages.validate(
+        call.query('all', 'host', 'limit', 'marker'), schemas.LIST_RESPONSES
+    )
+    return orders.list_responses(
+        call.service,
+        orders.Query(
+            every=query.get('all') == 'true',
+            host=query.get('host', ''),
+            limit=min(int(query.get('limit', orders.DEFAULT)), orders.LIMIT),
+            marker=query.get('marker', ''),
+        ),
+    )
+
+
+def show_response(call: Call) -> Answer:
+    """GET /v1/responses/{id}"""
+    return orders.show(call.service, call.path['id'])
+
+
+def approve_response(call: Call) -> Answer:
+    """POST /v1/responses/{id}/approve"""
+    document = call.read(schemas.DECIDE_RESPONSE)
+    return orders.approve(
+        call.service, call.path['id'], call.actor, document['reason']
+    )
+
+
+def reject_response(call: Call) -> Answer:
+    """POST /v1/responses/{id}/reject"""
+    document = call.read(schemas.DECIDE_RESPONSE)
+    return orders.reject(
+        call.service, call.path['id'], call.actor, document['reason']
+    )
+
+
+def revert_response(call: Call) -> Answer:
+    """POST /v1/responses/{id}/revert"""
+    document = call.read(schemas.DECIDE_RESPONSE)
+    return orders.revert(
+        call.service, call.path['id'], call.actor, document['reason']
+    )
+
+
+def revert_responses(call: Call) -> Answer:
+    """POST /v1/responses/revert"""
+    document = call.read(schemas.DECIDE_RESPONSE)
+    return orders.revert_all(call.service, call.actor, document['reason'])
+
+
+def resume_responses(call: Call) -> Answer:
+    """POST /v1/responses/resume"""
+    document = call.read(schemas.DECIDE_RESPONSE)
+    return orders.resume(call.service, call.actor, document['reason'])

@@ -99,6 +99,25 @@ ROUTES: dict[str, dict[str, Route]] = {
         'POST': Route(handlers.resolve_migration, 'migrations:resolve')
     },
     '/v1/receipts': {'GET': Route(handlers.list_receipts, 'receipts:list')},
+    '/v1/responses': {'GET': Route(handlers.list_responses, 'responses:list')},
+    '/v1/responses/revert': {
+        'POST': Route(handlers.revert_responses, 'responses:revert_all')
+    },
+    '/v1/responses/resume': {
+        'POST': Route(handlers.resume_responses, 'responses:resume')
+    },
+    '/v1/responses/{id}': {
+        'GET': Route(handlers.show_response, 'responses:show')
+    },
+    '/v1/responses/{id}/approve': {
+        'POST': Route(handlers.approve_response, 'responses:approve')
+    },
+    '/v1/responses/{id}/reject': {
+        'POST': Route(handlers.reject_response, 'responses:reject')
+    },
+    '/v1/responses/{id}/revert': {
+        'POST': Route(handlers.revert_response, 'responses:revert')
+    },
     '/v1/documents': {
         'POST': Route(handlers.present_documents, 'documents:present')
     },

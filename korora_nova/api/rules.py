@@ -186,6 +186,22 @@ RULES = [
         ADMIN,
         'Show signed documents in the place of the hosts that have them.',
     ),
+    # Responses to lost trust.
+    _rule('responses:list', READER, 'List responses to lost trust.'),
+    _rule('responses:show', READER, 'Show one response.'),
+    _rule('responses:approve', ADMIN, 'Let a response that waits be done.'),
+    _rule(
+        'responses:reject',
+        ADMIN,
+        'Let nothing come of a response that waits.',
+    ),
+    _rule('responses:revert', ADMIN, 'Undo a response.'),
+    _rule(
+        'responses:revert_all',
+        ADMIN,
+        'Undo all responses, and hold those to come.',
+    ),
+    _rule('responses:resume', ADMIN, 'Hold responses no more.'),
 ]
 
 

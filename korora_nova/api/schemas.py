@@ -183,3 +183,16 @@ LIST_SERVERS = schemas.closed(
     },
     optional=('issues', 'holder', 'limit', 'marker'),
 )
+
+#: Parameters of a list of responses.
+LIST_RESPONSES = schemas.closed(
+    {
+        'all': {'enum': ['true', 'false']},
+        'host': schemas.HOST,
+        'limit': _LIMIT,
+        'marker': schemas.UUID,
+    },
+    optional=('all', 'host', 'limit', 'marker'),
+)
+
+DECIDE_RESPONSE = schemas.closed({'reason': _REASON})

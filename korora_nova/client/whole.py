@@ -16,9 +16,12 @@ from korora_nova.client.appraisal import AppraisalCalls
 from korora_nova.client.custody import CustodyCalls
 from korora_nova.client.hosts import HostCalls
 from korora_nova.client.http import TIMEOUT, Answer
+from korora_nova.client.responses import ResponseCalls
 
 
-class AttestationClient(HostCalls, AppraisalCalls, CustodyCalls):
+class AttestationClient(
+    HostCalls, AppraisalCalls, CustodyCalls, ResponseCalls
+):
     """One method per call of the API."""
 
     def versions(self) -> Answer:

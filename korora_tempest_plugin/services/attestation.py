@@ -174,6 +174,33 @@ class AttestationClient(rest_client.RestClient):
             'POST', 'v1/documents', {'documents': list(documents)}
         )
 
+    # Responses to lost trust
+
+    def list_responses(self, **query: str) -> Body:
+        """:param all: 'true': those that are over, too."""
+        return self._call('GET', 'v1/responses' + _query(query))
+
+    def show_response(self, response: str) -> Body:
+        return self._call('GET', _path('responses', response))
+
+    def approve_response(self, response: str, **body: Any) -> Body:
+        """:param reason: why; so for all that is decided."""
+        return self._call(
+            'POST', _path('responses', response, 'approve'), body
+        )
+
+    def reject_response(self, response: str, **body: Any) -> Body:
+        return self._call('POST', _path('responses', response, 'reject'), body)
+
+    def revert_response(self, response: str, **body: Any) -> Body:
+        return self._call('POST', _path('responses', response, 'revert'), body)
+
+    def revert_responses(self, **body: Any) -> Body:
+        return self._call('POST', 'v1/responses/revert', body)
+
+    def resume_responses(self, **body: Any) -> Body:
+        return self._call('POST', 'v1/responses/resume', body)
+
     # Transport
 
     def _call(

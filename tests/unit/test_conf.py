@@ -56,6 +56,7 @@ class TestConf(testtools.TestCase):
             options.register_korora_opts,
             options.register_attester_opts,
             options.register_verifier_opts,
+            options.register_response_opts,
         ):
             register(conf)
         listed = {
@@ -73,6 +74,7 @@ class TestConf(testtools.TestCase):
                 'verifier',
                 'anchor',
                 'nova',
+                'response',
             )
             for name in conf[group]
             if (group, name) not in listed

@@ -369,12 +369,36 @@ class TestPlugin(testtools.TestCase):
         )
         self.assertEqual(
             [
+                'stop_process|korora-enforcer',
                 'stop_process|korora-agent',
                 'stop_process|korora-api',
                 'stop_process|korora-tpm',
             ],
             self.run_phase('unstack', enabled='korora-agent'),
         )
+
+    def test_responses_are_off_unless_enabled(self) -> None:
+        for phase in ('post-config', 'extra'):
+            for enabled in (False, True):
+                calls = self.run_phase(
+                    'stack',
+                    phase,
+                    enabled='korora-api'
+                    + (' korora-enforcer' if enabled else ''),
+                )
+                found = [
+                    call
+                    for call in calls
+                    if 'enforcer' in call and 'stop_process' not in call
+                ]
+                self.assertEqual(enabled, bool(found), found)
+        calls = self.run_phase(
+            'stack', 'post-config', enabled='korora-api korora-enforcer'
+        )
+        self.assertIn(
+            'iniset|/etc/korora/enforcer.conf|response|dry_run|True', calls
+        )
+        self.assertIn('create_service_user|korora-enforcer|admin', calls)
 
     def test_clean_removes_what_was_made(self) -> None:
         calls = self.run_phase('clean', enabled='korora-api')
@@ -400,15 +424,24 @@ class TestPlugin(testtools.TestCase):
         conf = cfg.ConfigOpts()
         options.register_attester_opts(conf)
         options.register_verifier_opts(conf)
+        options.register_response_opts(conf)
         conf.register_opts(tempest.OPTIONS, tempest.GROUP)
         conf([])
-        enabled = 'korora-agent korora-api korora-tpm tempest rabbit'
+        enabled = (
+            'korora-agent korora-api korora-enforcer korora-tpm tempest rabbit'
+        )
         calls = [
             call.split('|')
             for phase in ('post-config', 'test-config')
             for call in self.run_phase('stack', phase, enabled=enabled)
         ]
-        sections = ('attester', 'handover', 'verifier', 'attestation')
+        sections = (
+            'attester',
+            'handover',
+            'verifier',
+            'attestation',
+            'response',
+        )
         ours = [c for c in calls if c[0] == 'iniset' and c[2] in sections]
         self.assertEqual(set(sections), {call[2] for call in ours})
         for _, _, section, option, _ in ours:

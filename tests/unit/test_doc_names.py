@@ -196,6 +196,7 @@ class TestOptions(testtools.TestCase):
         for name, register, groups in (
             ('agent', options.register_attester_opts, ['service_auth']),
             ('korora', options.register_verifier_opts, ['nova']),
+            ('enforcer', options.register_response_opts, ['response']),
             ('nova-compute', options.register_korora_opts, ['korora']),
             ('nova-scheduler', options.register_korora_opts, ['korora']),
         ):
@@ -210,7 +211,7 @@ class TestOptions(testtools.TestCase):
                 with contextlib.suppress(
                     cfg.NoSuchOptError, cfg.NoSuchGroupError
                 ):
-                    self.assertEqual(value, str(conf[section][option]))
+                    self.assertEqual(value, written(conf[section][option]))
                     registered += 1
             self.assertGreater(registered, len(groups), path)
 
@@ -225,6 +226,13 @@ class TestOptions(testtools.TestCase):
             [*filters, 'AttestationFilter'],
             conf.filter_scheduler.enabled_filters,
         )
+
+
+def written(value: object) -> str:
+    """An option's value as a file has it."""
+    if isinstance(value, list):
+        return ','.join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def nova_options(*samples: str) -> cfg.ConfigOpts:

@@ -428,3 +428,77 @@ class Counter(Base):
     __tablename__ = 'counters'
     name: orm.Mapped[str] = orm.mapped_column(sa.String(32), primary_key=True)
     value: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+
+
+class Response(Base):
+    """What one driver does about a host that lost its trust.
+
+    The columns are those of ``responses.words.Response``.  ``closed`` is ''
+    while something is to come of it, then its id: so there is one such of a
+    host and driver.  ``acted_at`` is when it became due without an operator.
+    """
+
+    __tablename__ = 'responses'
+    id: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), primary_key=True)
+    host: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    driver: orm.Mapped[str] = orm.mapped_column(sa.String(64))
+    closed: orm.Mapped[str] = orm.mapped_column(sa.String(UUID), default='')
+    state: orm.Mapped[str] = orm.mapped_column(sa.String(16), index=True)
+    reasons: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON, default=list)
+    why: orm.Mapped[str] = orm.mapped_column(sa.Text, default='')
+    detail: orm.Mapped[dict[str, object]] = orm.mapped_column(
+        sa.JSON, default=dict
+    )
+    attempts: orm.Mapped[int] = orm.mapped_column(sa.Integer, default=0)
+    error: orm.Mapped[str] = orm.mapped_column(sa.Text, default='')
+    created_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    updated_at: orm.Mapped[float] = orm.mapped_column(sa.Double, index=True)
+    due_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    acted_at: orm.Mapped[float | None] = orm.mapped_column(
+        sa.Double, index=True
+    )
+    actor: orm.Mapped[str] = orm.mapped_column(sa.String(NAME), default='')
+    note: orm.Mapped[str] = orm.mapped_column(sa.Text, default='')
+    __table_args__ = (
+        sa.UniqueConstraint(
+            'host', 'driver', 'closed', name='uniq_responses0open'
+        ),
+        Base.__table_args__,
+    )
+
+
+class ResponseHost(Base):
+    """What korora-enforcer believes of a host that it saw trusted.
+
+    ``streak`` counts results in a row that say otherwise, of which the last
+    one was issued at ``seen``.
+    """
+
+    __tablename__ = 'response_hosts'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True
+    )
+    lost: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
+    streak: orm.Mapped[int] = orm.mapped_column(sa.Integer)
+    seen: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class ResponseLease(Base):
+    """The single row (id 1) of who leads, and whether responses are held.
+
+    ``term`` is another one for each leader; whatever a leader writes, it
+    writes while it has this row locked, and only in its own term.
+    ``version`` is another one after each change of anything of responses.
+    """
+
+    __tablename__ = 'response_lease'
+    id: orm.Mapped[int] = orm.mapped_column(
+        sa.Integer, primary_key=True, autoincrement=False
+    )
+    holder: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    term: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    until: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    hold_since: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    hold_why: orm.Mapped[str] = orm.mapped_column(sa.Text)
+    resumed_at: orm.Mapped[float] = orm.mapped_column(sa.Double)

@@ -114,6 +114,19 @@ CALLS = {
     'documents:present': Call(
         ADMINS, 400, lambda c: c.present_documents(['no document'])
     ),
+    'responses:list': Call(READERS, 200, lambda c: c.list_responses()),
+    'responses:show': Call(READERS, 404, lambda c: c.show_response(_NOBODY)),
+    'responses:approve': Call(
+        ADMINS, 400, lambda c: c.approve_response(_NOBODY)
+    ),
+    'responses:reject': Call(
+        ADMINS, 400, lambda c: c.reject_response(_NOBODY)
+    ),
+    'responses:revert': Call(
+        ADMINS, 400, lambda c: c.revert_response(_NOBODY)
+    ),
+    'responses:revert_all': Call(ADMINS, 400, lambda c: c.revert_responses()),
+    'responses:resume': Call(ADMINS, 400, lambda c: c.resume_responses()),
 }
 
 
@@ -306,6 +319,34 @@ class RbacTests(base.BaseAttestationTest):
     @decorators.idempotent_id('0a9c2f7b-55c8-4a3d-a7c3-7d1d1a0f8ef4')
     def test_evict_host(self) -> None:
         self.check('hosts:evict')
+
+    @decorators.idempotent_id('84f84e37-7530-4a11-b612-d99049cc8357')
+    def test_list_responses(self) -> None:
+        self.check('responses:list')
+
+    @decorators.idempotent_id('4ee6cc29-89d2-4630-a129-bfc0343f4b15')
+    def test_show_response(self) -> None:
+        self.check('responses:show')
+
+    @decorators.idempotent_id('85f3d217-ab75-4005-bdee-12aad97efad1')
+    def test_approve_response(self) -> None:
+        self.check('responses:approve')
+
+    @decorators.idempotent_id('988501e9-0f6d-4fae-b404-a31fde2f18fb')
+    def test_reject_response(self) -> None:
+        self.check('responses:reject')
+
+    @decorators.idempotent_id('36c0edd1-1efc-4c2c-bf91-d6744db437d3')
+    def test_revert_response(self) -> None:
+        self.check('responses:revert')
+
+    @decorators.idempotent_id('4e18dedc-85e0-4ae0-9082-f1d02b942014')
+    def test_revert_responses(self) -> None:
+        self.check('responses:revert_all')
+
+    @decorators.idempotent_id('4f4e6430-1d15-49ba-a86b-11b138f51d7d')
+    def test_resume_responses(self) -> None:
+        self.check('responses:resume')
 
 
 class AdminTest(RbacTests):

@@ -39,6 +39,8 @@ READER = {
     'GET /v1/migrations',
     'GET /v1/migrations/{id}',
     'GET /v1/receipts',
+    'GET /v1/responses',
+    'GET /v1/responses/{id}',
 }
 ADMIN = READER | {
     'PUT /v1/hosts/{host}/approval',
@@ -54,6 +56,11 @@ ADMIN = READER | {
     'POST /v1/servers/{instance}/release',
     'POST /v1/migrations/{id}/resolve',
     'POST /v1/documents',
+    'POST /v1/responses/revert',
+    'POST /v1/responses/resume',
+    'POST /v1/responses/{id}/approve',
+    'POST /v1/responses/{id}/reject',
+    'POST /v1/responses/{id}/revert',
 }
 ANYBODY = {'GET /', 'GET /v1/keys'}
 

@@ -15,7 +15,11 @@ from korora_nova.api import routes
 from korora_tempest_plugin.services import attestation
 
 #: A client's arguments, as placeholders of the routes.
-PLACEHOLDERS = {'server': '{instance}', 'migration': '{id}'}
+PLACEHOLDERS = {
+    'server': '{instance}',
+    'migration': '{id}',
+    'response': '{id}',
+}
 #: Not a call of the API.
 OTHER = {'exchange'}
 

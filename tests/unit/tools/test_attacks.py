@@ -13,15 +13,11 @@ from korora_tools.prove.faults import inside as rounds
 from korora_tools.prove.faults.victims import VICTIMS
 from tests.faults import matrix, run
 
-#: Comes with the blast-radius cap.
-LATER = 23
-
-
 LIST = [
     *(f'A{number}' for number in range(1, 13)),
     'C1',
     *(f'S{number}' for number in range(1, 7)),
-    *(f'T{number}' for number in range(1, 51) if number != LATER),
+    *(f'T{number}' for number in range(1, 51)),
 ]
 
 

@@ -104,7 +104,9 @@ class TestGuide(testtools.TestCase):
             for command in step.commands
             if command.text.startswith('systemctl enable --now ')
         ]
-        self.assertEqual(['korora-api', 'korora-agent'], enabled)
+        self.assertEqual(
+            ['korora-api', 'korora-agent', 'korora-enforcer'], enabled
+        )
         for name in enabled:
             unit = units.read((SAMPLES / f'{name}.service').read_text())
             self.assertIn('--no-new-privs', unit.script)

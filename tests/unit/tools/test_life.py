@@ -8,8 +8,9 @@ import collections
 import pathlib
 import unittest
 
+from korora_nova.rats import policy
 from korora_tools.prove import life
-from korora_tools.prove.life import groups, guest, table
+from korora_tools.prove.life import groups, guest, responses, table
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -44,6 +45,12 @@ class TableTest(unittest.TestCase):
             with self.subTest(one.op):
                 found = _tests(module)
                 self.assertTrue(not name or name in found, one.test)
+
+
+class MistakeTest(unittest.TestCase):
+    def test_the_service_would_take_it(self) -> None:
+        found = policy.load(responses.MISTAKE)
+        self.assertEqual(('mistake', ('*',)), (found.name, found.hosts))
 
 
 class RowTest(unittest.TestCase):

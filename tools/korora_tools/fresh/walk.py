@@ -76,7 +76,7 @@ def values(lab: paths.Lab) -> dict[str, str]:
         'NOVA_PASSWORD': lab.password,
         **{
             f'{name}_PASSWORD': secrets.token_hex(12)
-            for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS')
+            for name in ('KORORA', 'AGENT', 'DATABASE', 'BUS', 'ENFORCER')
         },
     }
 
@@ -325,8 +325,9 @@ def _forget(lab: paths.Lab) -> None:
         *nodes.environment(lab.openrc()),
         str(checkout.BIN / 'openstack'),
     ]
-    nodes.call([*openstack, 'user', 'delete', 'korora', 'korora-agent'])
-    nodes.call([*openstack, 'role', 'delete', 'attester'])
+    users = ('korora', 'korora-agent', 'korora-enforcer')
+    nodes.call([*openstack, 'user', 'delete', *users])
+    nodes.call([*openstack, 'role', 'delete', 'attester', 'responder'])
     nodes.call(
         [
             *into,

@@ -16,6 +16,8 @@ from korora_tools.lab import (
     processes,
 )
 
+ENFORCER = 'korora-enforcer'
+
 
 def directory(lab: paths.Lab) -> pathlib.Path:
     """Stands for the control plane's /etc/korora."""
@@ -49,8 +51,43 @@ def configure(lab: paths.Lab) -> None:
         },
     )
     config.uwsgi(lab, 'korora', 'korora_nova.wsgi.api')
+    _enforcer_conf(lab)
     for host in paths.HOSTS:
         hostconfig.agent(lab, host)
+
+
+def _enforcer_conf(lab: paths.Lab, **settings: object) -> None:
+    config.write(
+        directory(lab) / 'enforcer.conf',
+        {
+            'DEFAULT': config.log(lab, ENFORCER),
+            'database': config.db(lab, 'korora'),
+            'response': {
+                **config.client(lab, ENFORCER),
+                'valid_interfaces': 'public',
+                'trusted_keys': directory(lab) / 'keys.json',
+                'drivers': 'disable,abort,drain',
+                'dry_run': 'true',
+                **settings,
+            },
+        },
+    )
+
+
+def enforcer(lab: paths.Lab, **settings: object) -> None:
+    """Start korora-enforcer anew.
+
+    :param settings: options of ``[response]``; without any, it only notes
+        what it would do.
+    """
+    _enforcer_conf(lab, **settings)
+    processes.stop(lab, [ENFORCER])
+    _spawn_enforcer(lab)
+
+
+def _spawn_enforcer(lab: paths.Lab) -> None:
+    conf = directory(lab) / 'enforcer.conf'
+    processes.spawn(lab, ENFORCER, [ENFORCER, '--config-file', str(conf)])
 
 
 def _manage(lab: paths.Lab, *arguments: str) -> None:
@@ -90,3 +127,4 @@ def start(lab: paths.Lab) -> None:
         ['uwsgi', '--ini', str(lab.etc / 'uwsgi/korora.ini')],
         env={'KORORA_CONFIG_DIR': str(directory(lab))},
     )
+    _spawn_enforcer(lab)

@@ -84,6 +84,7 @@ def identity(stock: str) -> None:
     for name in SERVICES:
         _user(keystone, name, service, 'admin', 'service')
     _user(keystone, 'korora-agent', service, 'attester')
+    _user(keystone, 'korora-enforcer', service, 'admin', 'responder')
     _user(keystone, 'demo', project('demo'), 'member', 'creator')
     for name, (kind, url) in SERVICES.items():
         if name == 'korora' and stock == 'stock':

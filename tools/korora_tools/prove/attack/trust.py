@@ -171,6 +171,17 @@ ATTACKS: tuple[Attack, ...] = (
         'pass',
     ),
     row(
+        'T23',
+        'a wrong policy takes all hosts out of the cloud',
+        UNIT + 'response.test_decide.DecisionTest.'
+        'test_a_wrong_policy_touches_no_host',
+        'response/decide.py:_too_many',
+        'if bad > limit(len(after), settings):',
+        'if False:',
+        'tests.functional.response.test_matrix.TestMatrix.test_day_policy',
+        'tests.functional.response.test_matrix.TestMatrix.test_day_approved',
+    ),
+    row(
         'T24',
         'a flood of checks on a slow TPM',
         UNIT

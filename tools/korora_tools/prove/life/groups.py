@@ -124,6 +124,14 @@ GROUPS = (
         'Error 400; the server is as it was before.',
     ),
     Group(
+        'no host is trusted, by a wrong policy',
+        ('all hosts untrusted',),
+        'Nothing of servers that run.',
+        'As before.',
+        'Guests run on. What korora-enforcer would do is held until an '
+        'operator decides; ``response revert --all`` undoes what was done.',
+    ),
+    Group(
         'the host is replaced, its keys are evicted',
         ('host replaced',),
         'That the old holder cannot run the server any more.',

@@ -9,11 +9,20 @@ from korora_tools.prove.life import (
     hosts,
     moves,
     power,
+    responses,
     shared,
 )
 from korora_tools.prove.life.operations import ALL, Operation
 
-__all__ = ['ends', 'firmware', 'hosts', 'moves', 'power', 'shared']
+__all__ = [
+    'ends',
+    'firmware',
+    'hosts',
+    'moves',
+    'power',
+    'responses',
+    'shared',
+]
 
 
 #: A guest with firmware takes minutes to start, and a file system that hosts
