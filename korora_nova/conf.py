@@ -67,6 +67,16 @@ def _spans_opt() -> cfg.Opt:
     )
 
 
+def _metrics_opt() -> cfg.Opt:
+    return cfg.StrOpt(
+        'metrics_dir',
+        help='Directory in which this process writes what it counts, every '
+        "15 seconds, for Prometheus: that of node_exporter's option "
+        '--collector.textfile.directory. It needs the extra "prometheus". '
+        'Default: nothing is counted.',
+    )
+
+
 KORORA_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'agent_socket',
@@ -149,6 +159,7 @@ KORORA_OPTS: list[cfg.Opt] = [
         'TCP, which cannot be told from here.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 ATTESTER_OPTS: list[cfg.Opt] = [
@@ -282,6 +293,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         'there. Default: this host has no such certificate.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 HANDOVER_OPTS: list[cfg.Opt] = [
@@ -432,6 +444,7 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'finds no place is answered at once, and asks again each second.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 PKCS11_OPTS: list[cfg.Opt] = [

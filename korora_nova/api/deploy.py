@@ -4,12 +4,13 @@
 From the outside in:
 
 1. request id: names the request in every log line;
-2. faults: turns every exception from further in into an answer, those of
+2. counted: counts requests and what they were answered;
+3. faults: turns every exception from further in into an answer, those of
    auth included;
-3. auth: keystonemiddleware's auth_token; nobody comes further without a
+4. auth: keystonemiddleware's auth_token; nobody comes further without a
    valid token, except to ``/``;
-4. context: reads what auth_token found out;
-5. the API: route, role, handler.  A body is not read before this point.
+5. context: reads what auth_token found out;
+6. the API: route, role, handler.  A body is not read before this point.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_middleware import request_id
 
-from korora_nova.api import auth, dispatch, faults, rules
+from korora_nova.api import auth, counted, dispatch, faults, rules
 from korora_nova.verifier.service import Service, from_conf
 
 WSGI = Callable[..., Any]
@@ -47,6 +48,7 @@ def application(
         auth.Context,
         authenticate,
         faults.Faults,
+        counted.Counted,
         request_id.RequestId,
     ):
         app = middleware(app)

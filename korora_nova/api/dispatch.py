@@ -13,7 +13,7 @@ from typing import Any
 import webob
 
 from korora_nova import errors, spans
-from korora_nova.api import auth, call, faults, routes, rules
+from korora_nova.api import auth, call, counted, faults, routes, rules
 from korora_nova.verifier.service import Service
 
 
@@ -39,6 +39,7 @@ class Api:
                 f'This path admits only {" and ".join(sorted(methods))}.',
             )
         route = methods[request.method]
+        request.environ[counted.ENV_HANDLER] = route.handler.__name__
         context = request.environ[auth.ENV_CONTEXT]
         if route.rule is not None:
             self._enforcer.check(context, route.rule)

@@ -20,7 +20,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from korora_nova import errors, spans
+from korora_nova import errors, metrics, spans
 from korora_nova.attester import socket_client
 from korora_nova.custody import messages, operations
 from korora_nova.rats import schemas
@@ -250,11 +250,16 @@ class Server:
         self, request: operations.Request, trace: str
     ) -> operations.Fields:
         """:param trace: the caller's, which may be anything."""
-        with spans.span(
-            f'agent.{request.OP}',
-            remote=trace,
-            instance=getattr(request, 'instance', ''),
-            migration=getattr(request, 'migration', ''),
+        op = request.OP
+        with (
+            metrics.AGENT_SECONDS.time({'op': op}),
+            metrics.counted(metrics.AGENT_OPERATIONS, op=op),
+            spans.span(
+                f'agent.{op}',
+                remote=trace,
+                instance=getattr(request, 'instance', ''),
+                migration=getattr(request, 'migration', ''),
+            ),
         ):
             return self._handlers[request.OP](request)
 

@@ -28,7 +28,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints, spans
+from korora_nova import errors, faultpoints, metrics, spans
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
@@ -124,6 +124,9 @@ def _attest(
     except Exception:
         challenges.waste(service, challenge)
         raise
+    metrics.ATTESTATIONS.add(
+        purpose=request.purpose, tier=outcome.attested.tier
+    )
     attested, measured = outcome.attested, outcome.measured
     if attested.report is not None and measured.base and measured.segment:
         segments.compact(service, attested.host)

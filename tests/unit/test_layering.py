@@ -29,19 +29,29 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'tpm': PURE | {'spans'},
     # what all that waits is measured by
     'spans': frozenset(),
+    # what is counted
+    'metrics': frozenset({'reasons'}),
     'conf': PURE | {'spans'},
     'transport': frozenset({'spans'}),
     # where tests stop a process
     'faultpoints': frozenset(),
     'client': PURE | {'transport'},
-    'attester': PURE | {'tpm', 'conf', 'client', 'faultpoints', 'spans'},
+    'attester': PURE
+    | {'tpm', 'conf', 'client', 'faultpoints', 'spans', 'metrics'},
     # a counter of the node's TPM may be an anchor
     'verifier': PURE
-    | {'conf', 'tpm.counter', 'faultpoints', 'transport', 'spans'},
-    'api': PURE | {'conf', 'verifier', 'spans'},
+    | {
+        'conf',
+        'tpm.counter',
+        'faultpoints',
+        'transport',
+        'spans',
+        'metrics',
+    },
+    'api': PURE | {'conf', 'verifier', 'spans', 'metrics'},
     'wsgi': PURE | {'conf', 'verifier', 'api'},
     'relying_party': PURE
-    | {'conf', 'client', 'attester.socket_client', 'spans'},
+    | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
     'starters': frozenset(),
     'osc': PURE | {'client', 'starters'},
     'cmd': PURE | {'conf', 'client', 'tpm', 'attester', 'verifier', 'api'},
@@ -75,6 +85,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'stevedore': frozenset({'verifier'}),
     'pkcs11': frozenset({'verifier'}),
     'opentelemetry': frozenset({'spans'}),
+    'prometheus_client': frozenset({'metrics', 'wsgi'}),
     'alembic': frozenset({'verifier'}),
     'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),
