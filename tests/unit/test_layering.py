@@ -49,7 +49,7 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
         'metrics',
     },
     'api': PURE | {'conf', 'verifier', 'spans', 'metrics'},
-    'wsgi': PURE | {'conf', 'verifier', 'api'},
+    'wsgi': PURE | {'conf', 'verifier', 'api', 'metrics'},
     'relying_party': PURE
     | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
     'starters': frozenset(),
