@@ -238,7 +238,7 @@ class _Live:
 
         self._client = prometheus_client
         self._registry = prometheus_client.CollectorRegistry()
-        self._made: dict[str, Any] = {}
+        self._made: dict[Metric, Any] = {}
         self._lock = threading.Lock()
         self._complaint = ''
         self._stop = threading.Event()
@@ -250,25 +250,27 @@ class _Live:
 
     def child(self, metric: Metric, labels: dict[str, str]) -> Any:
         with self._lock:
-            made = self._made.get(metric.name)
+            made = self._made.get(metric)
             if made is None:
-                made = self._made[metric.name] = self._make(metric)
+                made = self._made[metric] = self._make(metric)
         return made.labels(**labels, worker=str(self.worker))
 
     def _make(self, metric: Metric) -> Any:
-        kinds: dict[type[Metric], tuple[Any, dict[str, Any]]] = {
-            Counter: (self._client.Counter, {}),
-            Gauge: (self._client.Gauge, {}),
-            Histogram: (self._client.Histogram, {'buckets': BUCKETS}),
-        }
-        kind, more = kinds[type(metric)]
-        return kind(
-            metric.name,
-            metric.help,
-            (*metric.labels, 'worker'),
-            registry=self._registry,
-            **more,
+        labels = (*metric.labels, 'worker')
+        if isinstance(metric, Histogram):
+            return self._client.Histogram(
+                metric.name,
+                metric.help,
+                labels,
+                registry=self._registry,
+                buckets=BUCKETS,
+            )
+        kind: Any = (
+            self._client.Counter
+            if isinstance(metric, Counter)
+            else self._client.Gauge
         )
+        return kind(metric.name, metric.help, labels, registry=self._registry)
 
     def collect(self) -> Iterable[Any]:
         """All families, without when each series began."""

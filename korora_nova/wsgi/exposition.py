@@ -41,11 +41,6 @@ USABLE = figures.Family(
     ('what',),
 )
 
-_KINDS: dict[str, Any] = {
-    'gauge': core.GaugeMetricFamily,
-    'counter': core.CounterMetricFamily,
-}
-
 
 class Collector:
     """All families of one scrape.
@@ -99,16 +94,24 @@ class Collector:
             return read[1]
 
 
-def _family(family: figures.Family, values: Any) -> prometheus_client.Metric:
-    made = _KINDS[family.kind](family.name, family.help, labels=family.labels)
+def _family(family: figures.Family, values: Any) -> Any:
+    made: Any = (
+        core.CounterMetricFamily(
+            family.name, family.help, labels=family.labels
+        )
+        if family.kind == 'counter'
+        else core.GaugeMetricFamily(
+            family.name, family.help, labels=family.labels
+        )
+    )
     for labels, value in values.items():
         made.add_metric(labels, value)
     return made
 
 
-def _of_workers(directory: pathlib.Path) -> Iterable[Any]:
+def _of_workers(directory: pathlib.Path) -> Iterable[prometheus_client.Metric]:
     """What the workers of the service have written, each metric once."""
-    found: dict[str, Any] = {}
+    found: dict[str, prometheus_client.Metric] = {}
     for path in sorted(directory.glob(f'{metrics.API}-*.prom')):
         try:
             families = list(
