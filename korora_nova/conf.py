@@ -9,6 +9,7 @@
 ``[verifier]``     the attestation service: keys, life times, caps
 ``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
+``[placement]``    korora-manage: credentials to set a trait in Placement
 ``[pkcs11]``       the attestation service: a token with its private keys
 =================  ======================================================
 
@@ -37,6 +38,7 @@ SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
 ANCHOR = 'anchor'
 NOVA = 'nova'
+PLACEMENT = 'placement'
 PKCS11 = 'pkcs11'
 
 SERVICE_TYPE = 'attestation'
@@ -579,6 +581,9 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
+    _register_keystoneauth(conf, PLACEMENT)
+    ks_loading.register_adapter_conf_options(conf, PLACEMENT)
+    conf.set_default('service_type', 'placement', PLACEMENT)
 
 
 def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
@@ -643,6 +648,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (VERIFIER, VERIFIER_OPTS),
         (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
+        (PLACEMENT, credentials),
         (PKCS11, PKCS11_OPTS),
     ]
 

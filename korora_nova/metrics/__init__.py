@@ -137,3 +137,16 @@ FILTER_REFRESHED = Gauge(
     'korora_filter_refresh_timestamp_seconds',
     'When the results of all hosts were refreshed last, seconds since 1970.',
 )
+
+# -- korora-manage placement sync -----------------------------------------
+
+PLACEMENT_PROVIDERS = Gauge(
+    'korora_placement_providers',
+    'Resource providers by what the last run did: those that it wanted to '
+    'have the trait are "trusted".',
+    ('state',),
+)
+PLACEMENT_SYNCED = Gauge(
+    'korora_placement_sync_timestamp_seconds',
+    'When all was as it should be for the last time, seconds since 1970.',
+)

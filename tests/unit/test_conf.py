@@ -73,6 +73,7 @@ class TestConf(testtools.TestCase):
                 'verifier',
                 'anchor',
                 'nova',
+                'placement',
             )
             for name in conf[group]
             if (group, name) not in listed
