@@ -28,7 +28,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from korora_nova import spans
+from korora_nova import spans, trail
 from korora_nova.custody.words import StreamTls
 
 KORORA = 'korora'
@@ -610,6 +610,7 @@ def parse(
     """
     conf = cfg.ConfigOpts() if conf is None else conf
     logging.register_options(conf)
+    conf.set_default('logging_context_format_string', trail.FORMAT)
     conf(
         list(args),
         project=PROJECT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import webob
 
-from korora_nova import errors, spans
+from korora_nova import errors, spans, trail
 from korora_nova.api import auth, call, counted, faults, routes, rules
 from korora_nova.verifier.service import Service
 
@@ -41,6 +41,9 @@ class Api:
         route = methods[request.method]
         request.environ[counted.ENV_HANDLER] = route.handler.__name__
         context = request.environ[auth.ENV_CONTEXT]
+        trail.note(
+            instance=path.get('instance', ''), migration=path.get('id', '')
+        )
         if route.rule is not None:
             self._enforcer.check(context, route.rule)
         _check_accept(request)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors, metrics
+from korora_nova import errors, metrics, trail
 from korora_nova.attester import boot, enrol
 from korora_nova.attester.attest import Answered, Attester
 from korora_nova.custody.bodies import Attest
@@ -193,7 +193,8 @@ class Attestation:
             if self._stop.is_set():
                 return
             try:
-                delay = self.step()
+                with trail.following():
+                    delay = self.step()
             except Exception:  # noqa: BLE001 - the loop outlives its bugs
                 LOG.exception('Attestation failed unexpectedly')
                 self._attester.spare()

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import exceptions as bus_errors
 
-from korora_nova import errors, metrics, spans
+from korora_nova import errors, metrics, spans, trail
 from korora_nova.attester import server
 from korora_nova.custody import messages
 from korora_nova.custody.transfer import (
@@ -78,9 +78,17 @@ class Endpoint:
     def _answer(
         self, method: str, call: Callable[[], dict[str, object]]
     ) -> dict[str, object]:
+        with trail.scope():
+            return self._guarded(method, call)
+
+    def _guarded(
+        self, method: str, call: Callable[[], dict[str, object]]
+    ) -> dict[str, object]:
         try:
             with metrics.counted(metrics.AGENT_BUS, method=method):
-                return call()
+                answer = call()
+            LOG.info('%s for another host: done', method)
+            return answer
         except errors.KororaError as exc:
             LOG.warning('Hand-over refused: %s %s', exc, exc.details)
             return {'error': server.failure(exc)}
@@ -94,12 +102,9 @@ def _span(
     name: str, ctxt: object, asked: WrapRequest | PrepareRequest
 ) -> contextlib.AbstractContextManager[object]:
     trace = ctxt.get(spans.TRACEPARENT) if isinstance(ctxt, dict) else ''
-    return spans.span(
-        f'bus.{name}',
-        remote=str(trace),
-        instance=asked.instance,
-        migration=asked.migration,
-    )
+    ids = {'instance': asked.instance, 'migration': asked.migration}
+    trail.enter(str(trace), **ids)
+    return spans.span(f'bus.{name}', remote=str(trace), **ids)
 
 
 class Bus:

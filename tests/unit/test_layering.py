@@ -28,16 +28,18 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'custody': BASE | {'rats'},
     'tpm': PURE | {'spans'},
     # what all that waits is measured by
-    'spans': frozenset(),
+    'spans': frozenset({'trail'}),
+    # whose doing it is, in the logs
+    'trail': frozenset(),
     # what is counted
     'metrics': frozenset({'reasons'}),
-    'conf': PURE | {'spans'},
-    'transport': frozenset({'spans'}),
+    'conf': PURE | {'spans', 'trail'},
+    'transport': frozenset({'spans', 'trail'}),
     # where tests stop a process
     'faultpoints': frozenset(),
     'client': PURE | {'transport'},
     'attester': PURE
-    | {'tpm', 'conf', 'client', 'faultpoints', 'spans', 'metrics'},
+    | {'tpm', 'conf', 'client', 'faultpoints', 'spans', 'trail', 'metrics'},
     # a counter of the node's TPM may be an anchor
     'verifier': PURE
     | {
@@ -46,9 +48,10 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
         'faultpoints',
         'transport',
         'spans',
+        'trail',
         'metrics',
     },
-    'api': PURE | {'conf', 'verifier', 'spans', 'metrics'},
+    'api': PURE | {'conf', 'verifier', 'spans', 'trail', 'metrics'},
     'wsgi': PURE | {'conf', 'verifier', 'api', 'metrics'},
     'relying_party': PURE
     | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
