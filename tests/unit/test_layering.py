@@ -24,6 +24,8 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'reasons': frozenset(),
     'errors': frozenset({'reasons'}),
     'secret': frozenset({'errors'}),
+    # what a check says
+    'checks': BASE | {'rats'},
     'rats': BASE,
     'custody': BASE | {'rats'},
     'tpm': PURE | {'spans'},
@@ -39,7 +41,16 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'faultpoints': frozenset(),
     'client': PURE | {'transport'},
     'attester': PURE
-    | {'tpm', 'conf', 'client', 'faultpoints', 'spans', 'trail', 'metrics'},
+    | {
+        'checks',
+        'tpm',
+        'conf',
+        'client',
+        'faultpoints',
+        'spans',
+        'trail',
+        'metrics',
+    },
     # a counter of the node's TPM may be an anchor
     'verifier': PURE
     | {
@@ -56,9 +67,18 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'relying_party': PURE
     | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
     'starters': frozenset(),
-    'osc': PURE | {'client', 'starters'},
+    'osc': PURE | {'client', 'starters', 'checks'},
     'cmd': PURE
-    | {'conf', 'client', 'tpm', 'attester', 'verifier', 'api', 'metrics'},
+    | {
+        'checks',
+        'conf',
+        'client',
+        'tpm',
+        'attester',
+        'verifier',
+        'api',
+        'metrics',
+    },
     # the door nova loads the driver through
     'nova.virt.korora': frozenset({'relying_party.driver'}),
 }
