@@ -47,7 +47,8 @@ def sync(conf: cfg.ConfigOpts) -> int:
         f'{report.plan.trusted} providers are to have {placement.TRAIT}; '
         f'{len(report.done)} were not as they should be.'
     )
-    _count(report, known.clock())
+    if report.complete:
+        _count(report, known.clock())
     return 0 if report.complete else 1
 
 
@@ -55,6 +56,5 @@ def _count(report: placement.Report, now: float) -> None:
     metrics.PLACEMENT_PROVIDERS.set(report.plan.trusted, state='trusted')
     for done in placement.Done:
         metrics.PLACEMENT_PROVIDERS.set(report.counts[done], state=done)
-    if report.complete:
-        metrics.PLACEMENT_SYNCED.set(now)
+    metrics.PLACEMENT_SYNCED.set(now)
     metrics.stop()

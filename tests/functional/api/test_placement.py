@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import io
 import json
+import pathlib
 import uuid
 from contextlib import redirect_stdout
 from typing import Any
@@ -474,15 +475,18 @@ class TrustedTest(base.ApiTestCase):
 
 class CommandTest(testtools.TestCase):
     def run_with(
-        self, done: dict[str, Done], dry_run: bool = False
+        self,
+        done: dict[str, Done],
+        dry_run: bool = False,
+        metrics_dir: str | None = None,
     ) -> tuple[int, str]:
         conf: Any = mock.MagicMock()
         conf.command.dry_run = dry_run
-        conf.__getitem__.return_value.metrics_dir = None
+        conf.__getitem__.return_value.metrics_dir = metrics_dir
         plan = placement.Plan(('p1',), ('p2',), 7)
         said = io.StringIO()
         with (
-            mock.patch.object(command.service, 'from_conf'),
+            mock.patch.object(command.service, 'from_conf') as made,
             mock.patch.multiple(
                 placement,
                 trusted=mock.DEFAULT,
@@ -496,6 +500,7 @@ class CommandTest(testtools.TestCase):
             ),
             redirect_stdout(said),
         ):
+            made.return_value.clock.return_value = 7.0
             return command.sync(conf), said.getvalue()
 
     def test_done(self) -> None:
@@ -511,6 +516,24 @@ class CommandTest(testtools.TestCase):
         code, said = self.run_with({}, dry_run=True)
         self.assertEqual(0, code)
         self.assertIn(f'p1 would lose {TRAIT}.\np2 would get', said)
+
+    def test_counted_when_all_is_as_it_should_be(self) -> None:
+        directory = self.useFixture(fixtures.TempDir()).path
+        path = pathlib.Path(directory, 'korora-manage-0.prom')
+        for done, wanted in (
+            (Done.CONFLICT, False),
+            (Done.ADDED, True),
+            (Done.CONFLICT, True),
+        ):
+            self.run_with({'p1': done}, metrics_dir=directory)
+            self.assertEqual(wanted, path.exists())
+        text = path.read_text()
+        for line in (
+            'korora_placement_sync_timestamp_seconds{worker="0"} 7.0',
+            'korora_placement_providers{state="trusted",worker="0"} 7.0',
+            'korora_placement_providers{state="added",worker="0"} 1.0',
+        ):
+            self.assertIn(f'{line}\n', text)
 
 
 class PlanTest(testtools.TestCase):
