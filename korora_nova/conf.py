@@ -9,6 +9,7 @@
 ``[verifier]``     the attestation service: keys, life times, caps
 ``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
+``[placement]``    korora-manage: credentials to set a trait in Placement
 ``[pkcs11]``       the attestation service: a token with its private keys
 ``[response]``     korora-enforcer: what it does, and credentials for Nova
 =================  ======================================================
@@ -28,7 +29,7 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from korora_nova import spans
+from korora_nova import spans, trail
 from korora_nova.custody.words import StreamTls
 from korora_nova.response.options import RESPONSE_OPTS
 
@@ -39,6 +40,7 @@ SERVICE_AUTH = 'service_auth'
 VERIFIER = 'verifier'
 ANCHOR = 'anchor'
 NOVA = 'nova'
+PLACEMENT = 'placement'
 PKCS11 = 'pkcs11'
 RESPONSE = 'response'
 
@@ -67,6 +69,16 @@ def _spans_opt() -> cfg.Opt:
         help='Where this process reports how long what Kororā adds to a '
         'migration or start takes: time, CPU, requests, TPM commands and '
         'SQL statements.',
+    )
+
+
+def _metrics_opt() -> cfg.Opt:
+    return cfg.StrOpt(
+        'metrics_dir',
+        help='Directory in which this process writes what it counts, every '
+        "15 seconds, for Prometheus: that of node_exporter's option "
+        '--collector.textfile.directory. It needs the extra "prometheus". '
+        'Default: nothing is counted.',
     )
 
 
@@ -152,6 +164,7 @@ KORORA_OPTS: list[cfg.Opt] = [
         'TCP, which cannot be told from here.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 ATTESTER_OPTS: list[cfg.Opt] = [
@@ -285,6 +298,7 @@ ATTESTER_OPTS: list[cfg.Opt] = [
         'there. Default: this host has no such certificate.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 HANDOVER_OPTS: list[cfg.Opt] = [
@@ -435,6 +449,7 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         'finds no place is answered at once, and asks again each second.',
     ),
     _spans_opt(),
+    _metrics_opt(),
 ]
 
 PKCS11_OPTS: list[cfg.Opt] = [
@@ -569,6 +584,9 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
+    _register_keystoneauth(conf, PLACEMENT)
+    ks_loading.register_adapter_conf_options(conf, PLACEMENT)
+    conf.set_default('service_type', 'placement', PLACEMENT)
 
 
 def register_pkcs11_opts(conf: cfg.ConfigOpts) -> None:
@@ -603,6 +621,7 @@ def parse(
     """
     conf = cfg.ConfigOpts() if conf is None else conf
     logging.register_options(conf)
+    conf.set_default('logging_context_format_string', trail.FORMAT)
     conf(
         list(args),
         project=PROJECT,
@@ -641,6 +660,7 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (VERIFIER, VERIFIER_OPTS),
         (ANCHOR, ANCHOR_OPTS),
         (NOVA, credentials),
+        (PLACEMENT, credentials),
         (PKCS11, PKCS11_OPTS),
         (RESPONSE, [*RESPONSE_OPTS, *credentials]),
     ]

@@ -117,6 +117,11 @@ class Reason:
     NOVA_UNAVAILABLE = Id(
         'Unavailable', 'Nova cannot be asked about the migration.'
     )
+    PLACEMENT_UNAVAILABLE = Id(
+        'Unavailable',
+        'Placement cannot be asked for the trait of trusted hosts, or does '
+        'not set it.',
+    )
     ESCROW_UNAVAILABLE = Id(
         'Unavailable',
         "The key manager cannot be asked for the tenant's secret.",

@@ -23,7 +23,6 @@ import contextlib
 import contextvars
 import json
 import os
-import re
 import threading
 import time
 import uuid
@@ -32,8 +31,9 @@ from importlib import metadata
 from types import TracebackType
 from typing import Any, Final, Protocol
 
-from oslo_context import context
 from oslo_log import log as logging
+
+from korora_nova import trail
 
 LOG = logging.getLogger(__name__)
 
@@ -43,10 +43,7 @@ NONE, TO_LOG, OPENTELEMETRY = EXPORTERS = ('none', 'log', 'opentelemetry')
 #: TPM, statements of SQL, calls of the agent's local socket.
 KINDS: Final = ('http', 'rpc', 'tpm', 'sql', 'agent')
 
-#: Name of the header, and of the field of a message.
-TRACEPARENT: Final = 'traceparent'
-# W3C Trace Context, 3.2.2: version, trace-id, parent-id, flags
-_TRACEPARENT = re.compile(r'00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}')
+TRACEPARENT: Final = trail.TRACEPARENT
 
 
 class Exporter(Protocol):
@@ -81,7 +78,7 @@ class Span:
         self.name = name
         self.attributes = {k: v for k, v in attributes.items() if v}
         self.above = _current.get()
-        found = _TRACEPARENT.fullmatch(at)
+        found = trail.TRACE.fullmatch(at)
         self.trace: str
         self.parent: str
         if self.above is not None:
@@ -124,11 +121,8 @@ class Span:
 
 def _new_trace() -> str:
     """The trace of what Nova does now, or a new one."""
-    current: Any = context.get_current()
-    try:
-        return uuid.UUID(current.request_id.removeprefix('req-')).hex
-    except (AttributeError, ValueError):
-        return uuid.uuid4().hex
+    found = trail.request_id()
+    return uuid.UUID(found.removeprefix('req-') or uuid.uuid4().hex).hex
 
 
 def _safely(function: Any, span: Span) -> None:
@@ -174,7 +168,7 @@ def carrier() -> dict[str, str]:
     """What another process must be told to go on with this trace."""
     current = None if _exporter is None else _current.get()
     if current is None:
-        return {}
+        return trail.carrier()
     return {TRACEPARENT: f'00-{current.trace}-{current.id}-01'}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from keystoneauth1 import session as ks_session
 
-from korora_nova import spans
+from korora_nova import spans, trail
 
 #: Longest body, bytes; results of 10,000 hosts are a third of it.
 MAX_BODY = 32 << 20
@@ -63,6 +63,11 @@ def read(response: requests.Response) -> Reply:
     return Reply(response.status_code, response.headers, bytes(body))
 
 
+def identity() -> dict[str, str]:
+    """Headers that say whose doing a request is."""
+    return spans.carrier() | trail.headers()
+
+
 def bound(session: ks_session.Session) -> None:
     """Give each answer to a session, as a whole, the time of one read."""
     for scheme in ('http://', 'https://'):
@@ -74,7 +79,7 @@ class Adapter(ks_session.TCPKeepAliveAdapter):
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         spans.count('http')
-        request.headers.update(spans.carrier())
+        request.headers.update(identity())
         return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from keystonemiddleware import auth_token
 from oslo_config import cfg
-from oslo_context import context
 from oslo_middleware import request_id
+
+from korora_nova import trail
 
 ENV_CONTEXT = 'korora.context'
 #: Paths that anybody may read.
@@ -35,7 +36,9 @@ class Context:
         self._application = application
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        environ[ENV_CONTEXT] = context.RequestContext.from_environ(
-            environ, request_id=environ.get(request_id.ENV_REQUEST_ID)
+        environ[ENV_CONTEXT] = trail.Context.from_environ(
+            environ,
+            request_id=environ.get(request_id.ENV_REQUEST_ID),
+            global_request_id=environ.get(request_id.GLOBAL_REQ_ID),
         )
         return self._application(environ, start_response)

@@ -3,13 +3,15 @@
 
 From the outside in:
 
-1. request id: names the request in every log line;
-2. faults: turns every exception from further in into an answer, those of
+1. health: answers ``/healthcheck``, and nothing else;
+2. request id: names the request in every log line;
+3. counted: counts requests and what they were answered;
+4. faults: turns every exception from further in into an answer, those of
    auth included;
-3. auth: keystonemiddleware's auth_token; nobody comes further without a
+5. auth: keystonemiddleware's auth_token; nobody comes further without a
    valid token, except to ``/``;
-4. context: reads what auth_token found out;
-5. the API: route, role, handler.  A body is not read before this point.
+6. context: reads what auth_token found out;
+7. the API: route, role, handler.  A body is not read before this point.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from typing import Any
 from oslo_config import cfg
 from oslo_middleware import request_id
 
-from korora_nova.api import auth, dispatch, faults, rules
+from korora_nova.api import auth, counted, dispatch, faults, health, rules
+from korora_nova.verifier.health import Health
 from korora_nova.verifier.service import Service, from_conf
 
 WSGI = Callable[..., Any]
@@ -47,7 +50,8 @@ def application(
         auth.Context,
         authenticate,
         faults.Faults,
+        counted.Counted,
         request_id.RequestId,
     ):
         app = middleware(app)
-    return app
+    return health.Healthcheck(app, conf, Health(service))

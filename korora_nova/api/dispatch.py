@@ -12,8 +12,8 @@ from typing import Any
 
 import webob
 
-from korora_nova import errors, spans
-from korora_nova.api import auth, call, faults, routes, rules
+from korora_nova import errors, spans, trail
+from korora_nova.api import auth, call, counted, faults, routes, rules
 from korora_nova.verifier.service import Service
 
 
@@ -39,7 +39,11 @@ class Api:
                 f'This path admits only {" and ".join(sorted(methods))}.',
             )
         route = methods[request.method]
+        request.environ[counted.ENV_HANDLER] = route.handler.__name__
         context = request.environ[auth.ENV_CONTEXT]
+        trail.note(
+            instance=path.get('instance', ''), migration=path.get('id', '')
+        )
         if route.rule is not None:
             self._enforcer.check(context, route.rule)
         _check_accept(request)

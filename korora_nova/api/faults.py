@@ -11,6 +11,7 @@ import webob
 from oslo_log import log as logging
 
 from korora_nova import errors
+from korora_nova.api import counted
 
 LOG = logging.getLogger(__name__)
 
@@ -76,11 +77,20 @@ class Faults:
                 exc.message,
                 exc.details,
             )
-            return response(exc)
+            return _refused(request, exc)
         # The boundary of the service: log all, show nothing.
         except Exception:  # noqa: BLE001
             LOG.exception('%s failed', _name(request))
-            return response(errors.Unavailable(errors.Reason.INTERNAL))
+            return _refused(
+                request, errors.Unavailable(errors.Reason.INTERNAL)
+            )
+
+
+def _refused(
+    request: webob.Request, error: errors.KororaError
+) -> webob.Response:
+    request.environ[counted.ENV_REASON] = error.reason
+    return response(error)
 
 
 def _name(request: webob.Request) -> str:

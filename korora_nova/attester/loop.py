@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, metrics, trail
 from korora_nova.attester import boot, enrol
 from korora_nova.attester.attest import Answered, Attester
 from korora_nova.custody.bodies import Attest
 from korora_nova.custody.exchange import Heard
 from korora_nova.custody.words import ChallengeClass
 from korora_nova.rats.signed.result import VerifiedResult
+from korora_nova.rats.words import Tier
 
 LOG = logging.getLogger(__name__)
 
@@ -133,12 +134,15 @@ class Attestation:
         """One attestation; when its evidence was begun, and its result."""
         begun = boot.now()
         try:
-            answered = ask()
+            with metrics.counted(metrics.AGENT_ATTESTATIONS):
+                answered = ask()
         except BaseException:
             self._fresh = None
             raise
         self._hear(answered.served)
         self._fresh = begun, answered.result
+        metrics.AGENT_EXPIRES.set(answered.result.expires)
+        metrics.AGENT_TRUSTED.set(answered.result.tier == Tier.AFFIRMING)
         return self._fresh
 
     def _attest_steadily(self) -> None:
@@ -189,7 +193,8 @@ class Attestation:
             if self._stop.is_set():
                 return
             try:
-                delay = self.step()
+                with trail.following():
+                    delay = self.step()
             except Exception:  # noqa: BLE001 - the loop outlives its bugs
                 LOG.exception('Attestation failed unexpectedly')
                 self._attester.spare()

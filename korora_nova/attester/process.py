@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from oslo_log import log as logging
 
 from korora_nova import conf as korora_conf
-from korora_nova import errors, spans
+from korora_nova import errors, metrics, spans
 from korora_nova.attester import lock
 from korora_nova.attester.agent import Agent
 
@@ -37,7 +37,11 @@ def run(args: Sequence[str]) -> int:
         try:
             state_dir = pathlib.Path(conf[korora_conf.ATTESTER].state_dir)
             life.enter_context(lock.held(state_dir))
-            spans.start(conf[korora_conf.ATTESTER].spans, 'korora-agent')
+            options = conf[korora_conf.ATTESTER]
+            spans.start(options.spans, 'korora-agent')
+            metrics.start(options.metrics_dir, metrics.AGENT)
+            # Until the first result: the file is there while the agent is.
+            metrics.AGENT_TRUSTED.set(0)
             agent = Agent.from_conf(conf)
             agent.start()
         except (errors.KororaError, OSError) as exc:
@@ -47,4 +51,5 @@ def run(args: Sequence[str]) -> int:
         stop.wait()
         LOG.info('korora-agent stops')
         agent.stop()
+        metrics.stop()
     return 0

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import exceptions as bus_errors
 
-from korora_nova import errors, spans
+from korora_nova import errors, metrics, spans, trail
 from korora_nova.attester import server
 from korora_nova.custody import messages
 from korora_nova.custody.transfer import (
@@ -62,7 +62,7 @@ class Endpoint:
             with _span('wrap', ctxt, asked):
                 return self._wrap(asked).to_json()
 
-        return self._answer(answer)
+        return self._answer('wrap', answer)
 
     def prepare(self, ctxt: object, **request: object) -> dict[str, object]:
         """Return nothing, or ``{"error": {...}}``; never raises."""
@@ -73,13 +73,22 @@ class Endpoint:
                 self._prepare(asked)
             return {}
 
-        return self._answer(answer)
+        return self._answer('prepare', answer)
 
     def _answer(
-        self, call: Callable[[], dict[str, object]]
+        self, method: str, call: Callable[[], dict[str, object]]
+    ) -> dict[str, object]:
+        with trail.scope():
+            return self._guarded(method, call)
+
+    def _guarded(
+        self, method: str, call: Callable[[], dict[str, object]]
     ) -> dict[str, object]:
         try:
-            return call()
+            with metrics.counted(metrics.AGENT_BUS, method=method):
+                answer = call()
+            LOG.info('%s for another host: done', method)
+            return answer
         except errors.KororaError as exc:
             LOG.warning('Hand-over refused: %s %s', exc, exc.details)
             return {'error': server.failure(exc)}
@@ -93,12 +102,9 @@ def _span(
     name: str, ctxt: object, asked: WrapRequest | PrepareRequest
 ) -> contextlib.AbstractContextManager[object]:
     trace = ctxt.get(spans.TRACEPARENT) if isinstance(ctxt, dict) else ''
-    return spans.span(
-        f'bus.{name}',
-        remote=str(trace),
-        instance=asked.instance,
-        migration=asked.migration,
-    )
+    ids = {'instance': asked.instance, 'migration': asked.migration}
+    trail.enter(str(trace), **ids)
+    return spans.span(f'bus.{name}', remote=str(trace), **ids)
 
 
 class Bus:

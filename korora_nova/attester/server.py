@@ -20,7 +20,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from korora_nova import errors, spans
+from korora_nova import errors, metrics, spans, trail
 from korora_nova.attester import socket_client
 from korora_nova.custody import messages, operations
 from korora_nova.rats import schemas
@@ -199,14 +199,17 @@ class Server:
         head = socket_client.receive(connection, min(length, len(_SEAL)))
         left = length - len(head)
         if head == _SEAL:
-            answer = _answered(
-                lambda: operations.Seal.OP,
-                lambda: self._seal(connection, head, left),
-            )
+            with trail.scope():
+                answer = _answered(
+                    lambda: operations.Seal.OP,
+                    lambda: self._seal(connection, head, left),
+                )
             _send(connection, answer)
             return False  # whoever read it may have left something
         content = head + socket_client.receive(connection, left)
-        _send(connection, self._answer(content))
+        with trail.scope():
+            answer = self._answer(content)
+        _send(connection, answer)
         return True
 
     def _seal(
@@ -250,13 +253,24 @@ class Server:
         self, request: operations.Request, trace: str
     ) -> operations.Fields:
         """:param trace: the caller's, which may be anything."""
-        with spans.span(
-            f'agent.{request.OP}',
-            remote=trace,
-            instance=getattr(request, 'instance', ''),
-            migration=getattr(request, 'migration', ''),
+        op = request.OP
+        instance = getattr(request, 'instance', '')
+        migration = getattr(request, 'migration', '')
+        trail.enter(trace, instance=instance, migration=migration)
+        with (
+            metrics.AGENT_SECONDS.time({'op': op}),
+            metrics.counted(metrics.AGENT_OPERATIONS, op=op),
+            spans.span(
+                f'agent.{op}',
+                remote=trace,
+                instance=instance,
+                migration=migration,
+            ),
         ):
-            return self._handlers[request.OP](request)
+            answer = self._handlers[op](request)
+        if migration:
+            LOG.info('%s: done', op)
+        return answer
 
 
 def _answered(

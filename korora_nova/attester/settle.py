@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints, spans
+from korora_nova import errors, faultpoints, spans, trail
 from korora_nova.attester import libvirt_secret, outcome
 from korora_nova.attester.host import Host
 from korora_nova.attester.observe import Observer
@@ -469,10 +469,13 @@ class Settler:
             time.monotonic() + delay,
             min(delay * 2, _COLD_DELAY if record.is_cold else _LONGEST_DELAY),
         )
+        ids = {'instance': record.instance, 'migration': record.migration}
+        with trail.following(**ids):
+            return self._tried(record, ids)
+
+    def _tried(self, record: Record, ids: dict[str, str]) -> bool:
         try:
-            with spans.span(
-                'settle', instance=record.instance, migration=record.migration
-            ):
+            with spans.span('settle', **ids):
                 self.settle(record)
         except errors.KororaError as exc:
             self._log(record, exc)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, trail
 from korora_nova.attester.host import Host
 from korora_nova.attester.vault import Record
 from korora_nova.custody import answers
@@ -138,7 +138,10 @@ class Watches:
     def _work(self) -> None:
         while (watch := self._next()) is not None:
             try:
-                delay = self.step(watch)
+                with trail.following(
+                    instance=watch.instance, migration=watch.migration
+                ):
+                    delay = self.step(watch)
             except Exception:  # noqa: BLE001 - the guest needs a watch
                 LOG.exception('%s: the watch failed', watch.instance)
                 delay = AGAIN

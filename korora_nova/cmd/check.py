@@ -24,11 +24,11 @@ from typing import TypeVar
 
 from oslo_config import cfg
 
+from korora_nova import checks as outcome
 from korora_nova import client, errors
 from korora_nova import conf as options
 from korora_nova.attester.check import (
     logs,
-    outcome,
     reach,
     settings,
     software,
@@ -36,10 +36,10 @@ from korora_nova.attester.check import (
     stream_files,
 )
 from korora_nova.attester.check import tpm as tpm_checks
-from korora_nova.attester.check.outcome import Result, bad, result, warn
 from korora_nova.attester.check.sources import Source
 from korora_nova.attester.libvirt_secret import Qemu
 from korora_nova.attester.streams import Streams
+from korora_nova.checks import Result, bad, result, warn
 from korora_nova.rats import eventlog, evidence
 from korora_nova.rats.signed.keys import KeyRing
 from korora_nova.tpm import endorsement, inspection

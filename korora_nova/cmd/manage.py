@@ -14,6 +14,7 @@
     korora-manage endorsers check [--directory DIR]
     korora-manage anchor create
     korora-manage anchor show [SERVER ...]
+    korora-manage placement sync [--dry-run]
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
-from korora_nova.cmd import anchor
+from korora_nova.cmd import anchor, placement
 from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
@@ -102,6 +103,11 @@ def _add_parsers(subparsers: Any) -> None:
             )
     key_commands.add_parsers(
         subparsers.add_parser('keys').add_subparsers(
+            required=True, metavar='COMMAND'
+        )
+    )
+    placement.add_parsers(
+        subparsers.add_parser('placement').add_subparsers(
             required=True, metavar='COMMAND'
         )
     )

@@ -21,7 +21,7 @@ import nova.conf
 from nova.scheduler import filters, utils
 from oslo_log import log as logging
 
-from korora_nova import client, conf, errors
+from korora_nova import client, conf, errors, metrics
 from korora_nova.relying_party import facts, results, table
 
 CONF = nova.conf.CONF
@@ -47,6 +47,7 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        metrics.start(CONF.korora.metrics_dir, metrics.FILTER)
         # Nothing is asked, and no thread runs, before the first request: this
         # process may fork.
         self._results = results.Results(
@@ -68,11 +69,13 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         try:
             return self._trusted(hosts, spec_obj)
         except errors.KororaError as exc:
+            metrics.FILTER_REQUESTS.add(outcome=metrics.outcome(exc))
             LOG.warning(
                 'No host for server %(server)s: %(error)s',
                 {'server': spec_obj.instance_uuid, 'error': exc},
             )
         except Exception:  # noqa: BLE001 boundary: Nova would set ERROR
+            metrics.FILTER_REQUESTS.add(outcome=metrics.OTHER)
             LOG.exception('The attestation filter failed; no host passes')
         return []
 
@@ -86,15 +89,30 @@ class AttestationFilter(filters.BaseHostFilter):  # type: ignore[misc]
         demanded = facts.of_request(spec_obj, CONF.korora.protect_vtpm)
         if not demanded.trusted:
             return hosts
-        known = self._results.decide()
-        sifted = known.sift(hosts, time.time(), demanded.max_age)
-        if hosts and not sifted.passed:
-            newer = self._results.again(known)
-            if newer is not None:
-                sifted = newer.sift(hosts, time.time(), demanded.max_age)
+        with metrics.FILTER_SECONDS.time({}):
+            sifted = self._sift(hosts, demanded.max_age)
+        _count(sifted)
         if sifted.refused:
             _tell(sifted, spec_obj.instance_uuid)
         return sifted.passed
+
+    def _sift(self, hosts: list[Any], max_age: float | None) -> table.Sifted:
+        known = self._results.decide()
+        sifted = known.sift(hosts, time.time(), max_age)
+        if hosts and not sifted.passed:
+            newer = self._results.again(known)
+            if newer is not None:
+                sifted = newer.sift(hosts, time.time(), max_age)
+        return sifted
+
+
+def _count(sifted: table.Sifted) -> None:
+    metrics.FILTER_REQUESTS.add(
+        outcome=metrics.OK if sifted.passed else 'none'
+    )
+    metrics.FILTER_HOSTS.add(len(sifted.passed), outcome='passed')
+    for reason, hosts in sifted.refused.items():
+        metrics.FILTER_HOSTS.add(len(hosts), outcome=metrics.known(reason))
 
 
 def _tell(sifted: table.Sifted, server: str) -> None:

@@ -150,9 +150,10 @@ class Incoming:
             if not received:
                 self._end(instance, migration)
         LOG.info(
-            'Received the vTPM key, epoch %(epoch)s, in %(ms)s ms and '
-            '%(commands)s TPM commands',
+            'Migration %(migration)s: received the vTPM key, epoch '
+            '%(epoch)s, in %(ms)s ms and %(commands)s TPM commands',
             {
+                'migration': migration,
                 'epoch': answer.epoch,
                 'ms': answer.ms,
                 'commands': answer.tpm_commands,

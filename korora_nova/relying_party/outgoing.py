@@ -165,6 +165,11 @@ class Outgoing:
         if stream is None:
             stock(context, instance, dest, post_method, recover_method, *rest)
             return
+        LOG.info(
+            'Migration %s: the stream may start',
+            stream.migration,
+            instance=instance,
+        )
         recovery = Recovery(recover_method, self._explain)
         with self._under_way(instance, stream):
             try:

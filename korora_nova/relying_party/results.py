@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, metrics
 from korora_nova.rats.signed import keys
 from korora_nova.relying_party.feed import Client, Feed, Pins
 from korora_nova.relying_party.table import Decision, Table
@@ -225,6 +225,9 @@ class Results:
         return goes_on
 
     def _tell(self, failure: errors.KororaError | None) -> None:
+        metrics.FILTER_REFRESHES.add(outcome=metrics.outcome(failure))
+        if failure is None:
+            metrics.FILTER_REFRESHED.set(self._now())
         if failure is not None:
             LOG.warning(
                 'The attestation results were not refreshed, attempt '

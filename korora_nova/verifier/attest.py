@@ -28,7 +28,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints, spans
+from korora_nova import errors, faultpoints, metrics, spans, trail
 from korora_nova.custody import bodies
 from korora_nova.custody.exchange import Answer, Request, Served
 from korora_nova.custody.words import ChallengeClass
@@ -108,11 +108,10 @@ def _attest(
     purpose: purposes.Purpose[Any],
 ) -> Answer[Served]:
     body: bodies.Body = purpose.body.parse(request.body)
-    spans.note(
-        purpose=request.purpose,
-        instance=getattr(body, 'instance', ''),
-        migration=getattr(body, 'migration', ''),
-    )
+    instance = getattr(body, 'instance', '')
+    migration = getattr(body, 'migration', '')
+    trail.note(instance=instance, migration=migration)
+    spans.note(purpose=request.purpose, instance=instance, migration=migration)
     challenge = challenges.check(service, record, purpose.classes)
     submitted = evidence.Evidence.from_json(request.evidence)
     try:
@@ -124,6 +123,9 @@ def _attest(
     except Exception:
         challenges.waste(service, challenge)
         raise
+    metrics.ATTESTATIONS.add(
+        purpose=request.purpose, tier=outcome.attested.tier
+    )
     attested, measured = outcome.attested, outcome.measured
     if attested.report is not None and measured.base and measured.segment:
         segments.compact(service, attested.host)
@@ -136,6 +138,11 @@ def _attest(
         )
     with spans.span('serve'):
         served = purpose.serve(service, attested, body)
+    if instance or migration:
+        LOG.info(
+            'Host %(host)s: %(purpose)s: done',
+            {'host': attested.host, 'purpose': request.purpose},
+        )
     return dataclasses.replace(answer, served=served)
 
 

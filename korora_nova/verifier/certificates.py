@@ -169,6 +169,19 @@ def shown(row: models.Host) -> Mapping[str, object] | None:
     }
 
 
+def refusal(service: Service, row: models.Host) -> str:
+    """Why no protected server is streamed to or from a host; '' if it may be.
+
+    :returns: CERTIFICATE_AUTHORITY_MISSING or CERTIFICATE_MISSING.
+    """
+    if service.settings.migration_tls != StreamTls.ATTESTED:
+        return ''
+    ring = service.ring
+    if ring.streams is None:
+        return _R.CERTIFICATE_AUTHORITY_MISSING
+    return '' if counts(ring, row, service.clock()) else _R.CERTIFICATE_MISSING
+
+
 def lacking(session: orm.Session, ring: keys.KeyRing, now: float) -> list[str]:
     """Hosts that have no certificate that lasts for a migration."""
     table = models.Host

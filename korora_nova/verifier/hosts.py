@@ -42,6 +42,8 @@ class Host:
     :param enforcing: whether a result that is valid now says that it
         enforces; ``enforcer`` is what it attested last of its nova-compute.
     :param certificate: that was signed last for its streams; None: none.
+    :param streams: '' if protected servers may be streamed to and from it as
+        far as certificates go, else a reason id.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Host:
     enforcing: bool
     enforcer: Mapping[str, object] | None
     certificate: Mapping[str, object] | None
+    streams: str
 
     @classmethod
     def of(cls, service: Service, row: models.Host) -> Host:
@@ -80,6 +83,7 @@ class Host:
             and not heard.missing(service),
             enforcer=heard.to_json(),
             certificate=certificates.shown(row),
+            streams=certificates.refusal(service, row),
         )
 
     def to_json(self) -> dict[str, object]:

@@ -20,7 +20,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from korora_nova import conf as options
-from korora_nova import errors, spans, transport
+from korora_nova import errors, spans, trail, transport
 from korora_nova.custody.moves import Move, way_back
 
 LOG = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class KeystoneNovaRecord:
         :param trace: of whoever asks, in another thread.
         """
         try:
-            with spans.span('nova', remote=trace):
+            with trail.following(trace), spans.span('nova', remote=trace):
                 response = self._client().get(
                     path,
                     microversion=MICROVERSION,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from oslo_config import cfg
 
 from korora_nova import conf as options
-from korora_nova import errors, spans
+from korora_nova import errors, metrics, spans
 from korora_nova.rats import (
     endorsement,
     ima,
@@ -196,6 +196,7 @@ def from_conf(
     """
     options.register_verifier_opts(conf)
     spans.start(conf[options.VERIFIER].spans, 'korora-api')
+    metrics.start(conf[options.VERIFIER].metrics_dir, metrics.API)
     return Service(
         db=api.Database(conf),
         settings=Settings.from_conf(conf),

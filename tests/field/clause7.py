@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 
 from korora_nova.attester.check import tpm as checks
-from korora_nova.attester.check.outcome import Level
+from korora_nova.checks import Level
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.tpm import authorisation, causes
 from korora_nova.tpm.causes import Command

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from keystoneauth1 import adapter, noauth, session
 from oslo_config import cfg
 
-from korora_nova import client, errors
+from korora_nova import client, errors, trail, transport
 from korora_nova import conf as options
 from korora_nova.api import deploy
 from korora_nova.custody.moves import Move
@@ -144,11 +144,13 @@ class WsgiTransport(requests.adapters.BaseAdapter):
         wsgi = webob.Request.blank(
             request.path_url,
             method=request.method,
-            headers=dict(request.headers),
+            headers=dict(request.headers) | transport.identity(),
             body=body.encode() if isinstance(body, str) else body,
         )
         wsgi.environ['wsgi.multithread'] = True
-        answer = wsgi.get_response(self.application)
+        # Of a process of its own.
+        with trail.scope():
+            answer = wsgi.get_response(self.application)
         response = requests.Response()
         response.status_code = answer.status_code
         response.headers = requests.structures.CaseInsensitiveDict(

@@ -75,6 +75,7 @@ class TestConf(testtools.TestCase):
                 'anchor',
                 'nova',
                 'response',
+                'placement',
             )
             for name in conf[group]
             if (group, name) not in listed

@@ -24,31 +24,65 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'reasons': frozenset(),
     'errors': frozenset({'reasons'}),
     'secret': frozenset({'errors'}),
+    # what a check says
+    'checks': BASE | {'rats'},
     'rats': BASE,
     'custody': BASE | {'rats'},
     'tpm': PURE | {'spans'},
     # what all that waits is measured by
-    'spans': frozenset(),
-    'conf': PURE | {'spans', 'response.options'},
-    'transport': frozenset({'spans'}),
+    'spans': frozenset({'trail'}),
+    # whose doing it is, in the logs
+    'trail': frozenset(),
+    # what is counted
+    'metrics': frozenset({'reasons'}),
+    'conf': PURE | {'spans', 'trail', 'response.options'},
+    'transport': frozenset({'spans', 'trail'}),
     # where tests stop a process
     'faultpoints': frozenset(),
     'client': PURE | {'transport'},
-    'attester': PURE | {'tpm', 'conf', 'client', 'faultpoints', 'spans'},
+    'attester': PURE
+    | {
+        'checks',
+        'tpm',
+        'conf',
+        'client',
+        'faultpoints',
+        'spans',
+        'trail',
+        'metrics',
+    },
     # a counter of the node's TPM may be an anchor
     'verifier': PURE
-    | {'conf', 'tpm.counter', 'faultpoints', 'transport', 'spans'},
-    'api': PURE | {'conf', 'verifier', 'spans'},
-    'wsgi': PURE | {'conf', 'verifier', 'api'},
+    | {
+        'conf',
+        'tpm.counter',
+        'faultpoints',
+        'transport',
+        'spans',
+        'trail',
+        'metrics',
+    },
+    'api': PURE | {'conf', 'verifier', 'spans', 'trail', 'metrics'},
+    'wsgi': PURE | {'conf', 'verifier', 'api', 'metrics'},
     'relying_party': PURE
-    | {'conf', 'client', 'attester.socket_client', 'spans'},
+    | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
     # what a server requires is read without Nova
     'response': PURE
     | {'conf', 'verifier', 'transport', 'relying_party.requirement'},
     'starters': frozenset(),
-    'osc': PURE | {'client', 'starters'},
+    'osc': PURE | {'client', 'starters', 'checks'},
     'cmd': PURE
-    | {'conf', 'client', 'tpm', 'attester', 'verifier', 'api', 'response'},
+    | {
+        'checks',
+        'conf',
+        'client',
+        'tpm',
+        'attester',
+        'verifier',
+        'api',
+        'response',
+        'metrics',
+    },
     # the door nova loads the driver through
     'nova.virt.korora': frozenset({'relying_party.driver'}),
 }
@@ -79,6 +113,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'stevedore': frozenset({'verifier', 'response'}),
     'pkcs11': frozenset({'verifier'}),
     'opentelemetry': frozenset({'spans'}),
+    'prometheus_client': frozenset({'metrics', 'wsgi'}),
     'alembic': frozenset({'verifier'}),
     'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),

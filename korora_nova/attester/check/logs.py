@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from korora_nova import errors
-from korora_nova.attester.check.outcome import (
+from korora_nova.checks import (
     Problem,
     Result,
     bad,

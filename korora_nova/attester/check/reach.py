@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.attester.check.outcome import Result, bad, result, warn
+from korora_nova.checks import Result, bad, result, warn
 from korora_nova.rats.signed.keys import KeyRing, State
 
 _R = errors.Reason

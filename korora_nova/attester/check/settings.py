@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from cryptography import x509
 
-from korora_nova.attester.check.outcome import (
+from korora_nova.checks import (
     Problem,
     Result,
     bad,

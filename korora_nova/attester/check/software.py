@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from korora_nova import errors
-from korora_nova.attester.check.outcome import Problem, Result, bad, result
+from korora_nova.checks import Problem, Result, bad, result
 
 #: Older ones lose the vTPM's state when a guest is undefined; the same as
 #: ``relying_party.drift.MIN_LIBVIRT``.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from korora_nova.attester.check.outcome import (
+from korora_nova.checks import (
     Problem,
     Result,
     bad,

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from korora_nova import errors
-from korora_nova.attester.check.outcome import (
+from korora_nova.checks import (
     Problem,
     Result,
     bad,

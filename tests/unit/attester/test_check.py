@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from korora_nova import checks as outcome
 from korora_nova import errors
 from korora_nova.attester.check import (
     logs,
-    outcome,
     reach,
     settings,
     software,
@@ -22,7 +22,7 @@ from korora_nova.attester.check import (
     stream_files,
 )
 from korora_nova.attester.check import tpm as tpm_checks
-from korora_nova.attester.check.outcome import Level
+from korora_nova.checks import Level
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Clock
 from korora_nova.rats.signed import keys

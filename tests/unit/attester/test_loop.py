@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import threading
 import time
 from typing import Any
 from unittest import mock
 
+import fixtures
 import testtools
 
-from korora_nova import errors
+from korora_nova import errors, metrics
 from korora_nova.attester import attest, boot, enrol, loop
 from korora_nova.attester.attest import Answered
 from korora_nova.custody import bodies
@@ -100,6 +102,30 @@ class LoopTest(testtools.TestCase):
             self.assertEqual(60, self.loop.step())
         self.assertEqual([1001, 1, 2], self.attester.answered)
         self.assertEqual(1, self.attester.client.get_host.call_count)
+
+    def test_what_is_counted(self) -> None:
+        directory = self.useFixture(fixtures.TempDir()).path
+        self.addCleanup(metrics.stop)
+        metrics.start(directory, metrics.AGENT)
+        self.attester.result = mock.Mock(
+            tier='affirming', reasons=(), expires=123.0
+        )
+        self.loop.step()
+        self.attester.failures = [errors.Unavailable('SERVICE_UNAVAILABLE')]
+        self.loop.step()
+        self.attester.result = mock.Mock(
+            tier='contraindicated', reasons=('NO_POLICY',), expires=456.0
+        )
+        self.loop.step()
+        metrics.write()
+        text = pathlib.Path(directory, 'korora-agent-0.prom').read_text()
+        for line in (
+            'attestations_total{outcome="ok",worker="0"} 2.0',
+            'attestations_total{outcome="SERVICE_UNAVAILABLE",worker="0"} 1.0',
+            'trusted{worker="0"} 0.0',
+            'result_expiry_timestamp_seconds{worker="0"} 456.0',
+        ):
+            self.assertIn(f'korora_agent_{line}\n', text)
 
     def test_answers_are_passed_on(self) -> None:
         self.attester.wanted = ('server',)

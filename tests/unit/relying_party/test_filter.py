@@ -3,13 +3,15 @@
 
 import inspect
 import logging
+import pathlib
 from unittest import mock
 
+import fixtures
 import testtools
 from nova import objects
 from nova.scheduler import filters, host_manager
 
-from korora_nova import errors
+from korora_nova import errors, metrics
 from korora_nova.relying_party import filter as korora_filter
 from korora_nova.relying_party import results, table
 
@@ -145,6 +147,32 @@ class TestFilter(testtools.TestCase):
         logger.addHandler(handler)
         self.addCleanup(logger.removeHandler, handler)
         return lines
+
+    def test_what_is_counted(self):
+        directory = self.useFixture(fixtures.TempDir()).path
+        self.addCleanup(metrics.stop)
+        metrics.start(directory, metrics.FILTER)
+        self.passing(self.spec(REQUIRED))
+        self.decision.trusted.clear()
+        self.passing(self.spec(REQUIRED))
+        self.passing(self.spec())  # not asked for, not counted
+        with mock.patch.object(
+            self.results,
+            'decide',
+            side_effect=errors.Unavailable('SERVICE_UNAVAILABLE'),
+        ):
+            self.passing(self.spec(REQUIRED))
+        metrics.write()
+        text = pathlib.Path(directory, 'korora-filter-0.prom').read_text()
+        for line in (
+            'requests_total{outcome="ok",worker="0"} 1.0',
+            'requests_total{outcome="none",worker="0"} 1.0',
+            'requests_total{outcome="SERVICE_UNAVAILABLE",worker="0"} 1.0',
+            'hosts_total{outcome="passed",worker="0"} 2.0',
+            'hosts_total{outcome="HOST_UNTRUSTED",worker="0"} 4.0',
+            'duration_seconds_count{worker="0"} 3.0',
+        ):
+            self.assertIn(f'korora_filter_{line}\n', text)
 
     def test_one_line_for_each_request(self):
         """L2: all refused hosts of a request are one line of the log."""
