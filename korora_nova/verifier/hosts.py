@@ -267,7 +267,11 @@ def delete(service: Service, name: str, actor: str, *, force: bool) -> None:
                 errors.Reason.HOLDS_KEYS, details={'keys': str(held)}
             )
         measurements.delete(session, name)
-        for table in (models.Challenge, models.Enrolment):
+        for table in (
+            models.Challenge,
+            models.Enrolment,
+            models.SourceVerdict,
+        ):
             session.execute(sa.delete(table).where(table.host == name))
         session.delete(row)
         results.next_seq(session)

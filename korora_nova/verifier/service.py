@@ -26,6 +26,7 @@ from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
+from korora_nova.verifier.sources import chosen
 
 #: Clocks of two workers may differ by this much, seconds: what one has noted
 #: may lie that far in the future of another.
@@ -76,6 +77,7 @@ class Service:
     :param memos: entries of measurement lists that hosts share.
     :param uploads: large requests under way; ``waits`` those that wait.
     :param snapshots: what was read last of all results.
+    :param sources: who has a word in results, native first.
     """
 
     db: api.Database
@@ -100,6 +102,7 @@ class Service:
     snapshots: observed.Latest = dataclasses.field(
         default_factory=observed.Latest
     )
+    sources: tuple[chosen.Chosen, ...] = chosen.NATIVE_ONLY
 
     @property
     def ring(self) -> keys.KeyRing:
@@ -178,7 +181,8 @@ def from_conf(
 ) -> Service:
     """Make the service that a configuration describes.
 
-    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
+    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE,
+        SOURCE_INVALID.
     """
     options.register_verifier_opts(conf)
     spans.start(conf[options.VERIFIER].spans, 'korora-api')
@@ -192,4 +196,5 @@ def from_conf(
         started=clock(),
         clock=clock,
         waits=limits.Waits(conf[options.VERIFIER].waiting_requests),
+        sources=chosen.load(conf),
     )
