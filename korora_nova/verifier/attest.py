@@ -9,7 +9,8 @@
    transaction.  A measurement list that goes on from an earlier one needs
    its state, or all that was sent before: without it, the host has to send
    the whole list (IMA_CONTINUITY).  A long one was sent in parts
-   (:mod:`.lists`).
+   (:mod:`.lists`).  Other verifiers may have a word, too
+   (:mod:`.sources.judged`).
 4. Result, clock and measurements are stored, by compare-and-swap on the
    host's row: of two attestations the one with the older TPM clock loses
    (RETRY) and changes nothing.
@@ -37,6 +38,7 @@ from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import Clock, VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import (
     audit,
@@ -52,6 +54,7 @@ from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import decisions
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
+from korora_nova.verifier.sources import judged
 
 LOG = logging.getLogger(__name__)
 
@@ -154,6 +157,13 @@ def _appraise(
         known=stored.known(service, submitted.ima_offset),
         memos=service.memos,
     )
+    combined = judged.judge(
+        service,
+        row.name,
+        appraisal,
+        redeemed.issued,
+        redeemed.issued + service.settings.result_ttl,
+    )
     attested = Attested(
         host=row.name,
         ak=ak,
@@ -161,10 +171,10 @@ def _appraise(
         challenge=redeemed.challenge,
         issued=redeemed.issued,
         quote=appraisal.quote,
-        tier=appraisal.tier,
-        reasons=appraisal.reason_ids,
+        tier=combined.tier,
+        reasons=combined.reasons,
     )
-    findings = results.findings(appraisal)
+    findings = results.findings(appraisal) + judged.findings(combined)
     for finding in findings:
         LOG.info(
             'Host %(host)s: %(reason)s: %(message)s',
@@ -174,11 +184,16 @@ def _appraise(
                 'message': finding.message,
             },
         )
-    expires = redeemed.issued + service.settings.result_ttl
     return _Outcome(
         attested,
-        _sign(service, attested, expires, heard or enforcement.Heard.of(row)),
-        expires,
+        _sign(
+            service,
+            attested,
+            combined.expires,
+            heard or enforcement.Heard.of(row),
+            combined.verdicts,
+        ),
+        combined.expires,
         findings,
         measurements.fresh(stored, submitted, appraisal),
         heard,
@@ -190,6 +205,7 @@ def _sign(
     attested: Attested,
     expires: float,
     heard: enforcement.Heard,
+    sources: tuple[Verdict, ...],
 ) -> str:
     return result.sign_result(
         result.Result(
@@ -201,6 +217,7 @@ def _sign(
             issued=attested.issued,
             expires=expires,
             cloud=service.cloud,
+            sources=sources,
         ),
         service.signers.result,
     )
