@@ -13,7 +13,9 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
-from korora_nova.rats.signed.result import MAX_SKEW
+from korora_nova.rats.signed import token as tokens
+from korora_nova.rats.signed.result import KIND, MAX_SKEW
+from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
@@ -52,15 +54,20 @@ class HostResult:
 
 @dataclasses.dataclass(frozen=True)
 class ExplainedResult:
-    """A host's result, and what its last attestation found."""
+    """A host's result, and what its last attestation found.
+
+    :param sources: which source said what, as signed.
+    """
 
     result: HostResult
     findings: Sequence[Finding]
+    sources: Sequence[Verdict]
 
     def to_json(self) -> dict[str, object]:
         return {
             **self.result.to_json(),
             'findings': [one.to_json() for one in self.findings],
+            'sources': [one.to_json() for one in self.sources],
         }
 
 
@@ -239,7 +246,17 @@ def show(service: Service, host: str) -> ExplainedResult:
         return ExplainedResult(
             HostResult.of(row, service.clock()),
             [Finding(**one) for one in row.findings or ()],
+            sources(service, row),
         )
+
+
+def sources(service: Service, row: models.Host) -> Sequence[Verdict]:
+    """Which source said what in a host's result, if it is authentic."""
+    try:
+        claims = tokens.authentic(row.token or '', service.ring, KIND)
+        return [Verdict.from_json(one) for one in claims.get('sources', ())]
+    except (tokens.TokenError, ValueError, TypeError, KeyError):
+        return []
 
 
 def reached(session: orm.Session) -> Mark:

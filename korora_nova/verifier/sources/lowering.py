@@ -16,7 +16,6 @@ from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova.rats.signed import result
-from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.verdict import NATIVE, Combined, Verdict, combine
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import audit, enforcement, results
@@ -78,7 +77,7 @@ def _lowered(
     native = next(
         (
             dataclasses.replace(one, required=service.sources[0].required)
-            for one in _signed(service, row)
+            for one in results.sources(service, row)
             if one.source == NATIVE
         ),
         # It was signed when there was no other source.
@@ -95,16 +94,6 @@ def _lowered(
     )
     combined = combine((native, *others), service.clock())
     return None if combined.tier is Tier.AFFIRMING else combined
-
-
-def _signed(service: Service, row: models.Host) -> tuple[Verdict, ...]:
-    try:
-        claims = tokens.authentic(row.token or '', service.ring, result.KIND)
-        return tuple(
-            Verdict.from_json(one) for one in claims.get('sources', ())
-        )
-    except (tokens.TokenError, ValueError, TypeError, KeyError):
-        return ()
 
 
 @api.retried

@@ -34,6 +34,8 @@ _UNDER_WAY = (START, GET_QUOTE, GET_QUOTE_RETRY, PROVIDE_V, PROVIDE_V_RETRY)
 #: Seconds by which an attestation may seem to be in the future: its times
 #: are whole seconds.
 _ROUNDED = 2.0
+#: A record must have a state; that of an agent that sends by itself is null.
+_LOST = -1
 _R = errors.Reason
 
 
@@ -52,7 +54,7 @@ def verdict(
 
     if not isinstance(record, dict):
         return none(_R.SOURCE_STALE)
-    state = record.get('operational_state')
+    state = record.get('operational_state', _LOST)
     status = record.get('attestation_status')
     if state == INVALID_QUOTE or (
         status == 'FAIL' and state not in (FAILED, TENANT_FAILED)
@@ -82,8 +84,13 @@ def _is_under_way(state: object, status: object) -> bool:
     if state is None:
         # An agent that the verifier does not ask: it sends by itself.
         return status == 'PASS'
-    return state in _UNDER_WAY and (
-        status in (None, 'PASS') or (state == START and status == 'PENDING')
+    return (
+        type(state) is int
+        and state in _UNDER_WAY
+        and (
+            status in (None, 'PASS')
+            or (state == START and status == 'PENDING')
+        )
     )
 
 
