@@ -16,6 +16,8 @@ from korora_nova.api import body
 from korora_nova.rats import schemas
 from korora_nova.verifier.service import Service
 
+JSON = 'application/json'
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -23,12 +25,14 @@ class Call:
 
     :param path: the placeholders of the route, already checked.
     :param actor: user id of the caller, for the audit table.
+    :param media_type: of the answer, among those of the route.
     """
 
     request: webob.Request
     service: Service
     path: Mapping[str, str]
     actor: str
+    media_type: str = JSON
 
     def read(
         self, schema: schemas.Schema, limit: int = body.LIMIT
@@ -108,6 +112,17 @@ def encoded(
         response.content_encoding = 'gzip'
     else:
         response.body = body
+    return response
+
+
+def signed_response(token: str, media_type: str) -> webob.Response:
+    """A 200 response with what was signed for this caller, now."""
+    response = webob.Response(
+        status=200, content_type=media_type, charset=None
+    )
+    response.vary = ('Accept',)
+    response.cache_control = 'no-store'
+    response.body = token.encode()
     return response
 
 

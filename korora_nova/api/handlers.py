@@ -12,7 +12,14 @@ import webob
 
 from korora_nova import errors
 from korora_nova.api import body, schemas
-from korora_nova.api.call import Answer, Call, encoded, json_response
+from korora_nova.api.call import (
+    JSON,
+    Answer,
+    Call,
+    encoded,
+    json_response,
+    signed_response,
+)
 from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
 from korora_nova.custody.watch import MAX_WAIT
@@ -20,6 +27,7 @@ from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
 from korora_nova.verifier import (
     attest,
     challenges,
+    ear,
     enrolment,
     hosts,
     results,
@@ -189,7 +197,14 @@ def list_results(call: Call) -> Answer:
 
 def show_result(call: Call) -> Answer:
     """GET /v1/results/{host}"""
-    return results.show(call.service, call.path['host'])
+    host = call.path['host']
+    if call.media_type == JSON:
+        call.query()
+        return json_response(results.show(call.service, host), Vary='Accept')
+    nonce = call.query('nonce').get('nonce', '')
+    return signed_response(
+        ear.show(call.service, host, nonce), call.media_type
+    )
 
 
 def show_snapshot(call: Call) -> Answer:

@@ -238,16 +238,25 @@ def show(service: Service, host: str) -> ExplainedResult:
     :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
     """
     with service.db.read() as session:
-        row = session.get(models.Host, host)
-        if row is None:
-            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        if row.token is None:
-            raise errors.NotFound(_missing(row))
+        found = row(session, host)
         return ExplainedResult(
-            HostResult.of(row, service.clock()),
-            [Finding(**one) for one in row.findings or ()],
-            sources(service, row),
+            HostResult.of(found, service.clock()),
+            [Finding(**one) for one in found.findings or ()],
+            sources(service, found),
         )
+
+
+def row(session: orm.Session, host: str) -> models.Host:
+    """A host that has a result, in a transaction.
+
+    :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
+    """
+    found = session.get(models.Host, host)
+    if found is None:
+        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    if found.token is None:
+        raise errors.NotFound(_missing(found))
+    return found
 
 
 def sources(service: Service, row: models.Host) -> Sequence[Verdict]:
