@@ -17,6 +17,7 @@ from korora_nova.rats import schemas
 from korora_nova.verifier.service import Service
 
 JSON = 'application/json'
+JWK_SET = 'application/jwk-set+json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +80,15 @@ def respond(answer: Answer) -> webob.Response:
 
 
 def json_response(
-    answer: Document | Mapping[str, object], **headers: str
+    answer: Document | Mapping[str, object],
+    media_type: str = JSON,
+    **headers: str,
 ) -> webob.Response:
     """A 200 response; underscores in header names become dashes."""
     response = webob.Response(
         status=200,
-        content_type='application/json',
-        charset='UTF-8',
+        content_type=media_type,
+        charset='UTF-8' if media_type == JSON else None,
         body=json.dumps(
             answer,
             default=operator.methodcaller('to_json'),

@@ -24,6 +24,7 @@ from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
 from korora_nova.custody.watch import MAX_WAIT
 from korora_nova.custody.words import CHALLENGE_HEADER, ChallengeClass, Role
+from korora_nova.rats.signed.ear import jwks
 from korora_nova.verifier import (
     attest,
     challenges,
@@ -71,7 +72,12 @@ def show_versions(call: Call) -> Answer:
 
 def show_keys(call: Call) -> Answer:
     """GET /v1/keys"""
-    return call.service.ring.to_json()
+    ring = call.service.ring
+    return json_response(
+        ring.to_json() if call.media_type == JSON else jwks(ring),
+        call.media_type,
+        Vary='Accept',
+    )
 
 
 # Hosts, as operators see them.

@@ -27,7 +27,11 @@ class Route(NamedTuple):
 #: path -> method -> route
 ROUTES: dict[str, dict[str, Route]] = {
     '/': {'GET': Route(handlers.show_versions, None)},
-    '/v1/keys': {'GET': Route(handlers.show_keys, 'keys:show')},
+    '/v1/keys': {
+        'GET': Route(
+            handlers.show_keys, 'keys:show', (call.JSON, call.JWK_SET)
+        )
+    },
     '/v1/hosts': {'GET': Route(handlers.list_hosts, 'hosts:list')},
     '/v1/hosts/{host}': {
         'GET': Route(handlers.show_host, 'hosts:show'),

@@ -77,7 +77,7 @@ class Verdict:
             self, tier=Tier.NONE, reasons=(errors.Reason.SOURCE_SILENT,)
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """An element of :data:`SCHEMA`."""
         return {
             **vars(self),

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jwt
+from jwt.algorithms import ECAlgorithm
 
 from korora_nova import errors
 from korora_nova.rats.signed import keys
@@ -106,10 +106,10 @@ def sign(
 
 def claims(
     appraised: Appraised, *, cloud: str, build: str, now: float, nonce: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The claims; times are whole seconds, and none is too late."""
     status = str(appraised.tier)
-    appraisal: dict[str, Any] = {
+    appraisal: dict[str, object] = {
         'ear_status': status,
         'ear_trustworthiness_vector': vector(appraised),
         EXTENSION: {
@@ -150,6 +150,21 @@ def vector(appraised: Appraised) -> dict[str, int]:
             if reason.startswith(begin):
                 found[facet] = CONTRAINDICATED
     return found
+
+
+def jwks(ring: keys.KeyRing) -> dict[str, object]:
+    """What verifies it, as a JWK set (RFC 7517)."""
+    return {
+        'keys': [
+            {
+                **ECAlgorithm.to_jwk(key, as_dict=True),
+                'kid': kid,
+                'use': 'sig',
+                'alg': tokens.ALGORITHM,
+            }
+            for kid, key in ring.result.items()
+        ]
+    }
 
 
 def unknown(host: str, reason: str, now: float, life: float) -> Appraised:

@@ -131,7 +131,7 @@ def forget(service: Service, source: str, subject: str) -> bool:
         return bool(done.rowcount)
 
 
-def _spoken(said: base.Said) -> dict[str, Any]:
+def _spoken(said: base.Said) -> dict[str, object]:
     return {
         'tier': str(said.tier),
         'reasons': list(said.reasons),

@@ -5,6 +5,7 @@ jwcrypto verifies, with the keys that the service publishes; what signs is
 another library.
 """
 
+import dataclasses
 import json
 
 import jwt
@@ -253,6 +254,38 @@ class TestConfusion(EarTestCase):
         from cryptography.hazmat.primitives import serialization as s
 
         return s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo
+
+
+class TestKeys(EarTestCase):
+    TYPE = 'application/jwk-set+json'
+
+    def test_set(self):
+        answer = self.get(self.TYPE, '/v1/keys', roles='')
+        self.assertEqual(self.TYPE, answer.headers['Content-Type'])
+        self.assertEqual('Accept', answer.headers['Vary'])
+        found = jwk.JWKSet.from_json(answer.text)
+        signed = jws.JWS()
+        signed.deserialize(self.token())
+        kid = signed.jose_header['kid']
+        signed.verify(found.get_key(kid))
+        (one,) = json.loads(answer.text)['keys']
+        self.assertEqual(
+            {'kty', 'crv', 'x', 'y', 'kid', 'use', 'alg'}, set(one)
+        )
+
+    def test_as_before(self):
+        answer = self.get(None, '/v1/keys', roles='')
+        self.assertEqual(self.korora.ring.to_json(), json.loads(answer.text))
+
+    def test_revoked(self):
+        """Others believe it no longer than we do."""
+        kid = next(iter(self.korora.ring.result))
+        ring = self.korora.ring.having(
+            dataclasses.replace(
+                self.korora.ring.find(kid), state=keys.State.REVOKED
+            )
+        )
+        self.assertEqual({'keys': []}, ear.jwks(ring))
 
 
 class TestNegotiation(EarTestCase):

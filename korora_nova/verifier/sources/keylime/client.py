@@ -31,7 +31,8 @@ VERSIONS = ('2.6', '2.5', '2.4', '2.3', '2.2', '2.1', '2.0')
 #: Characters of an agent's id.
 MAX_ID = 255
 
-Json: TypeAlias = Mapping[str, Any]
+#: What an answer has; nothing of it is checked.
+Record: TypeAlias = Mapping[str, object]
 
 
 class Agents(NamedTuple):
@@ -106,7 +107,7 @@ class Client:
 
     def registered(
         self, version: str, agent: str, deadline: Deadline
-    ) -> Json | None:
+    ) -> Record | None:
         """What the registrar has of an agent; None if nothing.
 
         :raises Unavailable: SOURCE_UNAVAILABLE.
@@ -189,7 +190,7 @@ def _place(url: str) -> str:
     return url.rstrip('/')
 
 
-def _results(reply: transport.Reply) -> Json | None:
+def _results(reply: transport.Reply) -> Record | None:
     """What is in Keylime's envelope; None if it is none."""
     try:
         found = reply.json()

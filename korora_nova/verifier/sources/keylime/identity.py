@@ -12,20 +12,16 @@ has no word until it is added anew.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from korora_nova import errors
-from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import enrolment
+from korora_nova.verifier import decode, enrolment
 from korora_nova.verifier.sources.base import Known
 
 
 def kept(
-    known: Mapping[str, Known], agents: Mapping[str, Any]
+    known: Mapping[str, Known], agents: Mapping[str, object]
 ) -> dict[str, Known]:
     """What is still known of the agents that the verifier has now.
 
@@ -40,7 +36,7 @@ def kept(
 
 def due(
     known: Mapping[str, Known],
-    agents: Mapping[str, Any],
+    agents: Mapping[str, object],
     now: float,
     refresh: float,
 ) -> Iterator[str]:
@@ -55,7 +51,7 @@ def due(
 
 
 def read(
-    before: Known | None, record: Mapping[str, Any] | None, status: Any
+    before: Known | None, record: Mapping[str, object] | None, status: object
 ) -> Known | None:
     """What is known of an agent after the registrar has answered.
 
@@ -69,25 +65,21 @@ def read(
     return Known(name, True, counted(status), 0.0) if name else None
 
 
-def ek_name(record: Mapping[str, Any]) -> str:
+def ek_name(record: Mapping[str, object]) -> str:
     """Of the endorsement key in the registrar's record; '' if it has none.
 
     ``ek_tpm`` is a TPM2B_PUBLIC in base64.
     """
+    text = record.get('ek_tpm')
+    if not isinstance(text, str):
+        return ''
     try:
-        data = base64.b64decode(record['ek_tpm'], validate=True)
-        return enrolment.ek_name(objects.parse_public(data))
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        binascii.Error,
-        errors.KororaError,
-    ):
+        return enrolment.ek_name(decode.public_field(text, 'ek_tpm'))
+    except errors.KororaError:
         return ''
 
 
-def counted(status: Any) -> int:
+def counted(status: object) -> int:
     """How often the verifier says that an attestation succeeded."""
     count = (
         status.get('attestation_count') if isinstance(status, dict) else None
