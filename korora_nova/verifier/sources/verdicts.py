@@ -26,6 +26,8 @@ from korora_nova.verifier.sources.chosen import Chosen
 
 #: Rows in one statement.
 BATCH = 500
+#: Of what a driver may say: reasons, and seconds since 1970.
+MAX_REASONS, MAX_TIME = 8, float(1 << 40)
 
 _VERDICTS = models.SourceVerdict
 _SUBJECTS = models.SourceSubject
@@ -106,7 +108,10 @@ def keep(service: Service, source: str, asked: base.Asked, at: float) -> None:
     """Note an answer, unless a later one is known.
 
     :param at: when it was asked for, seconds since 1970.
+    :raises ValueError: it is none that a result could have.
     """
+    for one in asked.said.values():
+        _check(one)
     before = known(service, source)
     _keep_known(service, source, before, asked.known)
     hosts = sorted(asked.said)
@@ -129,6 +134,17 @@ def forget(service: Service, source: str, subject: str) -> bool:
             )
         )
         return bool(done.rowcount)
+
+
+def _check(said: base.Said) -> None:
+    """What is noted comes into signed results as it is."""
+    Tier(said.tier)
+    if (
+        not 0 <= said.issued <= said.expires <= MAX_TIME
+        or len(said.reasons) > MAX_REASONS
+        or not all(reason in errors.REASONS for reason in said.reasons)
+    ):
+        raise ValueError('the source says what cannot be signed')
 
 
 def _spoken(said: base.Said) -> dict[str, object]:

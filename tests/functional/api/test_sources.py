@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other verifiers have a word in results, and each bad day of theirs."""
 
+import dataclasses
 import json
 import os
+import threading
 import uuid
 from unittest import mock
 
@@ -233,6 +235,30 @@ class TestTime(SourcesTestCase):
             with mock.patch.object(self.fake, 'ask', side_effect=exc):
                 self.assertFalse(self.asker.step())
 
+    def test_a_driver_that_says_nonsense(self):
+        """It would be signed."""
+        now = self.korora.clock()
+        good = base.Said(Tier.AFFIRMING, (), 'x', now, now + 60)
+        self.says(GOOD)
+        for changed in (
+            {'tier': 'good'},
+            {'tier': None},
+            {'reasons': ('NO_SUCH_REASON',)},
+            {'reasons': ('SOURCE_STALE',) * 9},
+            {'expires': float('inf')},
+            {'expires': float('nan')},
+            {'issued': float('nan')},
+            {'issued': -1.0},
+            {'issued': now + 61},
+        ):
+            said = dataclasses.replace(good, **changed)
+            with mock.patch.object(
+                self.fake, 'ask', return_value=base.Asked({'h1': said})
+            ):
+                self.assertFalse(self.asker.step(), changed)
+        self.h1.attest_now()
+        self.assertEqual((GOOD, []), self.word())
+
     def test_a_database_that_fails(self):
         down = errors.Unavailable(errors.Reason.DATABASE_UNAVAILABLE)
         with mock.patch.object(verdicts, 'enrolled', side_effect=down):
@@ -398,6 +424,59 @@ class TestWrites(SourcesTestCase):
         self.korora.conf.set_override('required', ['native'], 'sources')
         self.korora.restart()
         self.assertEqual(0, count())
+
+
+class TestMariaDb(api.MariaDbTestCase, SourcesTestCase):
+    def test_several_processes(self):
+        """They ask at the same time, and see the same hosts first."""
+        service = self.korora.service
+        names = [f'x{number}' for number in range(20)]
+        at = service.clock()
+        said = {
+            name: base.Said(Tier.AFFIRMING, (), name, at, at + 60)
+            for name in names
+        }
+        known = {
+            name: base.Known('000b' + '00' * 32, True, 1, at) for name in names
+        }
+        barrier = threading.Barrier(4)
+        failed = []
+
+        def keep(offset):
+            barrier.wait()
+            try:
+                verdicts.keep(
+                    service, 'fake', base.Asked(said, known), at + offset
+                )
+            except Exception as exc:  # noqa: BLE001 - told below
+                failed.append(exc)
+
+        threads = [
+            threading.Thread(target=keep, args=(number,))
+            for number in range(4)
+        ]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        self.assertEqual([], failed)
+        with service.db.read() as session:
+            rows = session.scalars(sa.select(models.SourceVerdict)).all()
+        self.assertEqual(sorted(names), sorted(row.host for row in rows))
+        self.assertEqual(known, verdicts.known(service, 'fake'))
+
+    def test_life(self):
+        self.says(GOOD)
+        self.h1.attest_now()
+        self.assertEqual((GOOD, []), self.word())
+        self.says(BAD)
+        self.assertEqual((BAD, ['SOURCE_REFUSES']), self.word())
+        self.admin.delete_host('h1', force=True)
+        self.assertTrue(self.asker.step())
+
+
+class TestPostgreSql(TestMariaDb):
+    SERVER = api.PostgreSqlTestCase.SERVER
 
 
 class TestAdvisory(SourcesTestCase):
