@@ -158,7 +158,7 @@ class TestRequired(SourcesTestCase):
         )
 
     def test_native_refuses(self):
-        """Another verifier never makes a host better."""
+        """T52: another verifier never makes a host better."""
         self.says(GOOD)
         self.h1.attest_now()
         self.h1.measure('/usr/bin/miner')
@@ -168,7 +168,7 @@ class TestRequired(SourcesTestCase):
         self.assertEqual(Tier.AFFIRMING, self.signed()['fake'].tier)
 
     def test_no_key_for_a_host_that_it_refuses(self):
-        """I4: a claim is a decision of custody."""
+        """T52, I4: a claim is a decision of custody."""
         self.says(BAD)
         with self.refused('HOST_UNTRUSTED') as caught:
             self.h1.claim(str(uuid.uuid4()))
@@ -211,7 +211,7 @@ class TestTime(SourcesTestCase):
         self.assertEqual((GOOD, []), self.word())
 
     def test_nobody_asks_any_more(self):
-        """korora-sources is dead."""
+        """T52: korora-sources is dead."""
         self.says(GOOD)
         self.h1.attest_now()
         self.korora.clock.advance(121)

@@ -21,7 +21,7 @@ LIST = [
     *(f'A{number}' for number in range(1, 13)),
     'C1',
     *(f'S{number}' for number in range(1, 7)),
-    *(f'T{number}' for number in range(1, 51) if number != LATER),
+    *(f'T{number}' for number in range(1, 53) if number != LATER),
 ]
 
 

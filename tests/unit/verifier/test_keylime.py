@@ -122,7 +122,7 @@ class TestIdentity(KeylimeTestCase):
         self.assertEqual(('SOURCE_HOST_UNKNOWN',), asked.said['h2'].reasons)
 
     def test_taking_over_an_id_gives_no_trust(self):
-        """T: whoever registers with the id of a good machine gets nothing.
+        """T51: whoever registers with the id of a good machine gets nothing.
 
         The verifier still asks that machine; the registrar has another one.
         """
