@@ -10,6 +10,8 @@
 ``[anchor]``       the attestation service: what its database cannot take back
 ``[nova]``         the attestation service: credentials to ask Nova
 ``[placement]``    korora-manage: credentials to set a trait in Placement
+``[sources]``      the attestation service: whose word counts in results
+``[keylime]``      korora-sources: how to ask a Keylime verifier
 ``[pkcs11]``       the attestation service: a token with its private keys
 ``[response]``     korora-enforcer: what it does, and credentials for Nova
 =================  ======================================================
@@ -43,6 +45,8 @@ NOVA = 'nova'
 PLACEMENT = 'placement'
 PKCS11 = 'pkcs11'
 RESPONSE = 'response'
+SOURCES = 'sources'
+KEYLIME = 'keylime'
 
 SERVICE_TYPE = 'attestation'
 PROJECT = 'korora'
@@ -556,6 +560,90 @@ ANCHOR_OPTS: list[cfg.Opt] = [
 ]
 
 
+SOURCES_OPTS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        'required',
+        default=['native'],
+        help='Sources that must all affirm a host: names of entry points in '
+        'the namespace korora.verdict_source. "native" is the appraisal of '
+        'this service, "keylime" an existing Keylime verifier, "static" a '
+        'file, which proves nothing. All but native are asked by '
+        'korora-sources.',
+    ),
+    cfg.ListOpt(
+        'advisory',
+        default=[],
+        help='Sources of which is only shown what they say. With "native" '
+        'here the policies of this service decide nothing any more.',
+    ),
+    cfg.FloatOpt(
+        'interval',
+        default=15,
+        min=1,
+        help='Seconds between two questions to a source.',
+    ),
+    cfg.FloatOpt(
+        'max_age',
+        default=180,
+        min=10,
+        help="Seconds for which a source's word on a host counts, from when "
+        'it had proof of it: with Keylime its last successful attestation. '
+        'Keep it above the interval of that, [sources] interval and '
+        '[attester] interval together.',
+    ),
+    cfg.StrOpt(
+        'static_file',
+        default='/etc/korora/verdicts.json',
+        help='Source "static": a JSON object of hosts, each "affirming" or '
+        '"contraindicated". Whoever can write it decides.',
+    ),
+]
+
+KEYLIME_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'verifier_url',
+        help='The Keylime verifier, such as https://keylime.example.org:8881.',
+    ),
+    cfg.StrOpt(
+        'registrar_url',
+        help='The Keylime registrar, at its port for TLS, such as '
+        'https://keylime.example.org:8891. It tells which agent is in which '
+        'TPM.',
+    ),
+    cfg.StrOpt(
+        'ca_file',
+        help='File of the CA certificates of both, PEM.',
+    ),
+    cfg.StrOpt(
+        'cert_file',
+        help='File of the certificate of this client, PEM. Keylime lets '
+        'whoever has one do anything: keep it and its key as safe as that.',
+    ),
+    cfg.StrOpt(
+        'key_file',
+        help='File of the private key of this client, PEM, not encrypted.',
+    ),
+    cfg.StrOpt(
+        'server_name',
+        help='Name in the certificates of both, if that is not the one in '
+        'the URLs.',
+    ),
+    cfg.FloatOpt(
+        'timeout',
+        default=30,
+        min=1,
+        help='Seconds for all requests of one question together.',
+    ),
+    cfg.FloatOpt(
+        'refresh',
+        default=300,
+        min=10,
+        help='Seconds after which the registrar is asked again in which TPM '
+        'an agent is.',
+    ),
+]
+
+
 def register_korora_opts(conf: cfg.ConfigOpts) -> None:
     """Register what Nova's processes read, credentials included."""
     conf.register_opts(KORORA_OPTS, KORORA)
@@ -581,6 +669,7 @@ def register_verifier_opts(conf: cfg.ConfigOpts) -> None:
     """
     conf.register_opts(VERIFIER_OPTS, VERIFIER)
     conf.register_opts(ANCHOR_OPTS, ANCHOR)
+    conf.register_opts(SOURCES_OPTS, SOURCES)
     _register_keystoneauth(conf, NOVA)
     ks_loading.register_adapter_conf_options(conf, NOVA)
     conf.set_default('service_type', 'compute', NOVA)
@@ -600,6 +689,11 @@ def register_response_opts(conf: cfg.ConfigOpts) -> None:
     _register_keystoneauth(conf, RESPONSE)
     ks_loading.register_adapter_conf_options(conf, RESPONSE)
     conf.set_default('service_type', 'compute', RESPONSE)
+
+
+def register_keylime_opts(conf: cfg.ConfigOpts) -> None:
+    """Register what the source "keylime" reads."""
+    conf.register_opts(KEYLIME_OPTS, KEYLIME)
 
 
 def _register_keystoneauth(conf: cfg.ConfigOpts, group: str) -> None:
@@ -663,6 +757,8 @@ def list_opts() -> Iterable[tuple[str, Sequence[cfg.Opt]]]:
         (PLACEMENT, credentials),
         (PKCS11, PKCS11_OPTS),
         (RESPONSE, [*RESPONSE_OPTS, *credentials]),
+        (SOURCES, SOURCES_OPTS),
+        (KEYLIME, KEYLIME_OPTS),
     ]
 
 

@@ -84,6 +84,37 @@ class Reason:
         "The host's nova-compute refuses protected servers; its log and "
         'openstack attestation host show say why.',
     )
+    SOURCE_REFUSES = Id(
+        'Untrusted',
+        'Another verifier that must agree does not trust the host; its own '
+        'log says why.',
+    )
+    SOURCE_SILENT = Id(
+        'Untrusted',
+        'Another verifier that must agree has said nothing of the host that '
+        'still counts; check korora-sources and that verifier.',
+    )
+    SOURCE_STALE = Id(
+        'Untrusted',
+        'Another verifier that must agree has not appraised the host for too '
+        'long; check it, and its agent on the host.',
+    )
+    SOURCE_HOST_UNKNOWN = Id(
+        'Untrusted',
+        'Another verifier that must agree does not know the TPM of the host; '
+        'add the host there.',
+    )
+    SOURCE_IDENTITY = Id(
+        'Untrusted',
+        'What another verifier calls this host is, or may be, a machine with '
+        'another TPM; add the host there anew.',
+    )
+    SOURCE_UNAVAILABLE = Id(
+        'Unavailable', 'Another verifier does not answer as expected.'
+    )
+    SOURCE_INVALID = Id(
+        'Unavailable', 'The sources of results cannot be used as configured.'
+    )
     IDENTITY_CONFLICT = Id(
         'Conflict',
         'This host has another TPM, or this TPM another host.',

@@ -10,7 +10,7 @@ TOOLS = pathlib.Path(__file__).resolve().parent
 if __name__ == '__main__':
     _, name, *arguments = sys.argv
     sys.argv = [f'tools/{name}', *arguments]
-    if name in ('bench', 'fleet', 'prove'):
+    if name in ('bench', 'fleet', 'prove', 'vectors'):
         # They use helpers of the tests.
         sys.path.insert(1, str(TOOLS.parent))
     command = importlib.import_module(f'korora_tools.{name}.cli')

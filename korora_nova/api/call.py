@@ -16,6 +16,9 @@ from korora_nova.api import body
 from korora_nova.rats import schemas
 from korora_nova.verifier.service import Service
 
+JSON = 'application/json'
+JWK_SET = 'application/jwk-set+json'
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -23,12 +26,14 @@ class Call:
 
     :param path: the placeholders of the route, already checked.
     :param actor: user id of the caller, for the audit table.
+    :param media_type: of the answer, among those of the route.
     """
 
     request: webob.Request
     service: Service
     path: Mapping[str, str]
     actor: str
+    media_type: str = JSON
 
     def read(
         self, schema: schemas.Schema, limit: int = body.LIMIT
@@ -75,13 +80,15 @@ def respond(answer: Answer) -> webob.Response:
 
 
 def json_response(
-    answer: Document | Mapping[str, object], **headers: str
+    answer: Document | Mapping[str, object],
+    media_type: str = JSON,
+    **headers: str,
 ) -> webob.Response:
     """A 200 response; underscores in header names become dashes."""
     response = webob.Response(
         status=200,
-        content_type='application/json',
-        charset='UTF-8',
+        content_type=media_type,
+        charset='UTF-8' if media_type == JSON else None,
         body=json.dumps(
             answer,
             default=operator.methodcaller('to_json'),
@@ -108,6 +115,17 @@ def encoded(
         response.content_encoding = 'gzip'
     else:
         response.body = body
+    return response
+
+
+def signed_response(token: str, media_type: str) -> webob.Response:
+    """A 200 response with what was signed for this caller, now."""
+    response = webob.Response(
+        status=200, content_type=media_type, charset=None
+    )
+    response.vary = ('Accept',)
+    response.cache_control = 'no-store'
+    response.body = token.encode()
     return response
 
 

@@ -3,7 +3,7 @@
 
 A call is refused, in this order, because the path is unknown (404), the
 method is (405), the role does not admit it (403), the caller accepts no
-JSON (406), or by the handler.
+of the media types of its answers (406), or by the handler.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Api:
         )
         if route.rule is not None:
             self._enforcer.check(context, route.rule)
-        _check_accept(request)
+        media_type = _negotiate(request, route)
         with spans.span(
             f'api.{route.handler.__name__}',
             remote=request.headers.get(spans.TRACEPARENT, ''),
@@ -54,14 +54,22 @@ class Api:
             return call.respond(
                 route.handler(
                     call.Call(
-                        request, self._service, path, context.user_id or ''
+                        request,
+                        self._service,
+                        path,
+                        context.user_id or '',
+                        media_type,
                     )
                 )
             )
 
 
-def _check_accept(request: webob.Request) -> None:
-    if not request.accept.acceptable_offers(['application/json']):
+def _negotiate(request: webob.Request, route: routes.Route) -> str:
+    """The media type of the answer; errors are JSON in any case."""
+    found = request.accept.acceptable_offers(route.types)
+    if not found:
         raise faults.NotAcceptable(
-            errors.Reason.INVALID_REQUEST, 'Answers are application/json only.'
+            errors.Reason.INVALID_REQUEST,
+            f'Answers are {" or ".join(route.types)} only.',
         )
+    return str(found[0][0])

@@ -12,7 +12,14 @@ import webob
 
 from korora_nova import errors
 from korora_nova.api import body, schemas
-from korora_nova.api.call import Answer, Call, encoded, json_response
+from korora_nova.api.call import (
+    JSON,
+    Answer,
+    Call,
+    encoded,
+    json_response,
+    signed_response,
+)
 from korora_nova.custody import messages
 from korora_nova.custody.exchange import Request
 from korora_nova.custody.watch import MAX_WAIT
@@ -22,9 +29,11 @@ from korora_nova.custody.words import (
     ChallengeClass,
     Role,
 )
+from korora_nova.rats.signed.ear import jwks
 from korora_nova.verifier import (
     attest,
     challenges,
+    ear,
     enrolment,
     hosts,
     records,
@@ -70,7 +79,12 @@ def show_versions(call: Call) -> Answer:
 
 def show_keys(call: Call) -> Answer:
     """GET /v1/keys"""
-    return call.service.ring.to_json()
+    ring = call.service.ring
+    return json_response(
+        ring.to_json() if call.media_type == JSON else jwks(ring),
+        call.media_type,
+        Vary='Accept',
+    )
 
 
 # Hosts, as operators see them.
@@ -204,7 +218,14 @@ def list_results(call: Call) -> Answer:
 
 def show_result(call: Call) -> Answer:
     """GET /v1/results/{host}"""
-    return results.show(call.service, call.path['host'])
+    host = call.path['host']
+    if call.media_type == JSON:
+        call.query()
+        return json_response(results.show(call.service, host), Vary='Accept')
+    nonce = call.query('nonce').get('nonce', '')
+    return signed_response(
+        ear.show(call.service, host, nonce), call.media_type
+    )
 
 
 def show_snapshot(call: Call) -> Answer:

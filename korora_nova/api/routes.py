@@ -8,22 +8,30 @@ from typing import NamedTuple
 
 from korora_nova import errors
 from korora_nova.api import call, handlers
+from korora_nova.rats.signed import ear
 
 
 class Route(NamedTuple):
     """What answers a call, and who may make it.
 
     :param rule: one of ``rules``, without its prefix; None: anybody.
+    :param types: media types of its answers; the first unless another one is
+        asked for.
     """
 
     handler: call.Handler
     rule: str | None
+    types: tuple[str, ...] = (call.JSON,)
 
 
 #: path -> method -> route
 ROUTES: dict[str, dict[str, Route]] = {
     '/': {'GET': Route(handlers.show_versions, None)},
-    '/v1/keys': {'GET': Route(handlers.show_keys, 'keys:show')},
+    '/v1/keys': {
+        'GET': Route(
+            handlers.show_keys, 'keys:show', (call.JSON, call.JWK_SET)
+        )
+    },
     '/v1/hosts': {'GET': Route(handlers.list_hosts, 'hosts:list')},
     '/v1/hosts/{host}': {
         'GET': Route(handlers.show_host, 'hosts:show'),
@@ -48,7 +56,13 @@ ROUTES: dict[str, dict[str, Route]] = {
         'POST': Route(handlers.create_evidence, 'evidence:create')
     },
     '/v1/results': {'GET': Route(handlers.list_results, 'results:list')},
-    '/v1/results/{host}': {'GET': Route(handlers.show_result, 'results:show')},
+    '/v1/results/{host}': {
+        'GET': Route(
+            handlers.show_result,
+            'results:show',
+            (call.JSON, ear.CONTENT_TYPE),
+        )
+    },
     '/v1/snapshot': {'GET': Route(handlers.show_snapshot, 'results:snapshot')},
     '/v1/references': {
         'GET': Route(handlers.list_references, 'references:list'),

@@ -78,6 +78,31 @@ class Sentences(_Column):  # type: ignore[misc]
         return self._machine
 
 
+class Verdicts(Listing):
+    """Which verifier says what of a host: a line each for people."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(_verdict(one) for one in self._value)
+
+
+def _verdict(one: Row) -> str:
+    marks = ['required' if one.get('required') else 'advisory']
+    if not one.get('proof'):
+        marks.append('NO PROOF')
+    said = ' '.join([str(one.get('tier')), *_strings(one.get('reasons'))])
+    line = f'{one.get("source")} ({", ".join(marks)}): {said}'
+    if one.get('subject'):
+        line += f', as {one["subject"]}'
+    expires = one.get('expires')
+    if isinstance(expires, (int, float)) and expires:
+        line += f', until {when(expires)}'
+    return line
+
+
+def _strings(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
 class Text(_Column):  # type: ignore[misc]
     """A sentence, in lines that leave room for other columns."""
 

@@ -30,6 +30,11 @@ def _readable(host: client.Answer) -> dict[str, object]:
         **{name: base.when(host.get(name)) for name in STAMPS},
         'enforcer': _enforcer(host.get('enforcer')),
         'certificate': _certificate(host.get('certificate')),
+        **(
+            {'sources': base.Verdicts(host['sources'])}
+            if 'sources' in host
+            else {}
+        ),
     }
 
 

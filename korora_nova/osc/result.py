@@ -83,6 +83,7 @@ class ShowResult(base.ShowOne):
         fields = {
             **_readable(result, time.time()),
             'findings': _Findings(result.get('findings') or []),
+            'sources': base.Verdicts(result.get('sources') or []),
         }
         if not _wants_token(parsed_args):
             del fields['token']

@@ -9,7 +9,8 @@
    transaction.  A measurement list that goes on from an earlier one needs
    its state, or all that was sent before: without it, the host has to send
    the whole list (IMA_CONTINUITY).  A long one was sent in parts
-   (:mod:`.lists`).
+   (:mod:`.lists`).  Other verifiers may have a word, too
+   (:mod:`.sources.judged`).
 4. The challenge is used up; result, clock, measurements and what the host
    reports are stored, by compare-and-swap on the host's row: of two
    attestations the one with the older TPM clock loses (RETRY) and changes
@@ -37,6 +38,7 @@ from korora_nova.rats.finding import Finding
 from korora_nova.rats.quote.verify import VerifiedQuote
 from korora_nova.rats.signed import result
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import (
     audit,
@@ -54,6 +56,7 @@ from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import decisions, reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
+from korora_nova.verifier.sources import judged
 
 LOG = logging.getLogger(__name__)
 
@@ -176,6 +179,13 @@ def _appraise(
     if isinstance(body, bodies.Attest):
         heard = enforcement.Heard.said(body, challenge.issued)
         report = reports.read(service, host, body)
+    combined = judged.judge(
+        service,
+        host.name,
+        appraisal,
+        challenge.issued,
+        challenge.issued + service.settings.result_ttl,
+    )
     attested = Attested(
         host=host.name,
         ak=ak,
@@ -183,11 +193,11 @@ def _appraise(
         challenge=value,
         issued=challenge.issued,
         quote=appraisal.quote,
-        tier=appraisal.tier,
-        reasons=appraisal.reason_ids,
+        tier=combined.tier,
+        reasons=combined.reasons,
         report=report,
     )
-    findings = results.findings(appraisal)
+    findings = results.findings(appraisal) + judged.findings(combined)
     for finding in findings:
         LOG.info(
             'Host %(host)s: %(reason)s: %(message)s',
@@ -197,11 +207,16 @@ def _appraise(
                 'message': finding.message,
             },
         )
-    expires = challenge.issued + service.settings.result_ttl
     return _Outcome(
         attested,
-        _sign(service, attested, expires, heard or enforcement.Heard.of(host)),
-        expires,
+        _sign(
+            service,
+            attested,
+            combined.expires,
+            heard or enforcement.Heard.of(host),
+            combined.verdicts,
+        ),
+        combined.expires,
         findings,
         measurements.fresh(stored, submitted, appraisal),
         heard,
@@ -213,6 +228,7 @@ def _sign(
     attested: Attested,
     expires: float,
     heard: enforcement.Heard,
+    sources: tuple[Verdict, ...],
 ) -> str:
     return result.sign_result(
         result.Result(
@@ -224,6 +240,7 @@ def _sign(
             issued=attested.issued,
             expires=expires,
             cloud=service.cloud,
+            sources=sources,
         ),
         service.signers.result,
     )

@@ -173,14 +173,15 @@ def _verify(service: Service, keys: Keys) -> Identity:
         ek_hash = endorsement.uncertified_hash(keys.ek)
     return Identity(
         ek_hash=ek_hash,
-        ek_name=_ek_name(keys.ek),
+        ek_name=ek_name(keys.ek),
         ak_public=keys.ak.raw,
         ak_name=keys.ak.name.hex(),
         srk_name=keys.srk.name.hex(),
     )
 
 
-def _ek_name(ek: objects.Public) -> str:
+def ek_name(ek: objects.Public) -> str:
+    """What an endorsement key is called in the database."""
     if ek.name_alg == objects.ALG_SHA256:
         return ek.name.hex()
     return f'{ek.name_alg:04x}{endorsement.uncertified_hash(ek)}'

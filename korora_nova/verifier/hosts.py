@@ -12,6 +12,7 @@ from oslo_db import exception as db_exc
 
 from korora_nova import errors
 from korora_nova.rats.signed import result
+from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import (
     audit,
@@ -23,6 +24,7 @@ from korora_nova.verifier import (
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
+from korora_nova.verifier.sources import verdicts
 
 #: How the name of a key begins, with SHA-256 as its nameAlg.
 _SHA256 = '000b'
@@ -92,13 +94,22 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class JudgedHost:
-    """A host, and the names of the policies that judge it."""
+    """A host, and who judges it.
+
+    :param policies: their names.
+    :param sources: what other verifiers say of it now.
+    """
 
     host: Host
     policies: Sequence[str]
+    sources: Sequence[Verdict]
 
     def to_json(self) -> dict[str, object]:
-        return {**self.host.to_json(), 'policies': self.policies}
+        return {
+            **self.host.to_json(),
+            'policies': self.policies,
+            'sources': [one.to_json() for one in self.sources],
+        }
 
 
 def status(row: models.Host) -> str:
@@ -139,7 +150,15 @@ def show(service: Service, name: str) -> JudgedHost:
         row = session.get(models.Host, name)
         if row is None:
             raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        return JudgedHost(Host.of(service, row), judging.names(session, name))
+        now = service.clock()
+        return JudgedHost(
+            Host.of(service, row),
+            judging.names(session, name),
+            [
+                one.at(now)
+                for one in verdicts.of(service, session, [name])[name]
+            ],
+        )
 
 
 def approve(
@@ -277,7 +296,11 @@ def delete(service: Service, name: str, actor: str, *, force: bool) -> None:
                 errors.Reason.HOLDS_KEYS, details={'keys': str(held)}
             )
         measurements.delete(session, name)
-        for table in (models.Challenge, models.Enrolment):
+        for table in (
+            models.Challenge,
+            models.Enrolment,
+            models.SourceVerdict,
+        ):
             session.execute(sa.delete(table).where(table.host == name))
         session.delete(row)
         session.flush()

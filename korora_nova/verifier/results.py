@@ -13,7 +13,9 @@ from sqlalchemy import orm
 from korora_nova import errors
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
-from korora_nova.rats.signed.result import MAX_SKEW
+from korora_nova.rats.signed import token as tokens
+from korora_nova.rats.signed.result import KIND, MAX_SKEW
+from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import numbers
 from korora_nova.verifier.db import models
@@ -51,15 +53,20 @@ class HostResult:
 
 @dataclasses.dataclass(frozen=True)
 class ExplainedResult:
-    """A host's result, and what its last attestation found."""
+    """A host's result, and what its last attestation found.
+
+    :param sources: which source said what, as signed.
+    """
 
     result: HostResult
     findings: Sequence[Finding]
+    sources: Sequence[Verdict]
 
     def to_json(self) -> dict[str, object]:
         return {
             **self.result.to_json(),
             'findings': [one.to_json() for one in self.findings],
+            'sources': [one.to_json() for one in self.sources],
         }
 
 
@@ -217,15 +224,34 @@ def show(service: Service, host: str) -> ExplainedResult:
     :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
     """
     with service.db.read() as session:
-        row = session.get(models.Host, host)
-        if row is None:
-            raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
-        if row.token is None:
-            raise errors.NotFound(_missing(row))
+        found = row(session, host)
         return ExplainedResult(
-            HostResult.of(row, service.clock()),
-            [Finding(**one) for one in row.findings or ()],
+            HostResult.of(found, service.clock()),
+            [Finding(**one) for one in found.findings or ()],
+            sources(service, found),
         )
+
+
+def row(session: orm.Session, host: str) -> models.Host:
+    """A host that has a result, in a transaction.
+
+    :raises NotFound: HOST_UNKNOWN, HOST_PENDING or RESULT_MISSING.
+    """
+    found = session.get(models.Host, host)
+    if found is None:
+        raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
+    if found.token is None:
+        raise errors.NotFound(_missing(found))
+    return found
+
+
+def sources(service: Service, row: models.Host) -> Sequence[Verdict]:
+    """Which source said what in a host's result, if it is authentic."""
+    try:
+        claims = tokens.authentic(row.token or '', service.ring, KIND)
+        return [Verdict.from_json(one) for one in claims.get('sources', ())]
+    except (tokens.TokenError, ValueError, TypeError, KeyError):
+        return []
 
 
 def reached(session: orm.Session) -> Mark:

@@ -32,6 +32,7 @@ from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.appraisal import extensions
 from korora_nova.verifier.db import api
+from korora_nova.verifier.sources import chosen
 
 #: Clocks of two workers may differ by this much, seconds: what one has noted
 #: may lie that far in the future of another.
@@ -84,6 +85,7 @@ class Service:
     :param uploads: large requests under way; ``waits`` those that wait.
     :param pressure: periodic attestations under way.
     :param snapshots: what was read last of all results.
+    :param sources: who has a word in results, native first.
     """
 
     db: api.Database
@@ -114,6 +116,7 @@ class Service:
     snapshots: observed.Latest = dataclasses.field(
         default_factory=observed.Latest
     )
+    sources: tuple[chosen.Chosen, ...] = chosen.NATIVE_ONLY
 
     @property
     def ring(self) -> keys.KeyRing:
@@ -192,7 +195,8 @@ def from_conf(
 ) -> Service:
     """Make the service that a configuration describes.
 
-    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE.
+    :raises Unavailable: KEYS_INVALID, EXTENSION_INVALID, ANCHOR_UNAVAILABLE,
+        SOURCE_INVALID.
     """
     options.register_verifier_opts(conf)
     spans.start(conf[options.VERIFIER].spans, 'korora-api')
@@ -208,4 +212,5 @@ def from_conf(
         clock=clock,
         waits=limits.Waits(conf[options.VERIFIER].waiting_requests),
         pressure=limits.Pressure(conf[options.VERIFIER].busy_requests),
+        sources=chosen.load(conf),
     )

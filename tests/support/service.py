@@ -233,6 +233,7 @@ class KororaFixture(fixtures.Fixture):
 
     :param anchor: options of ``[anchor]``.
     :param tls: it signs certificates of streams.
+    :param sources: options of ``[sources]``; ``keylime`` of ``[keylime]``.
     :param settings: options of ``[verifier]``; without any, its hosts need
         no certificates.
     :ivar client: with every role; :meth:`client_as` for fewer.
@@ -247,9 +248,13 @@ class KororaFixture(fixtures.Fixture):
         connection: str | None = None,
         anchor: dict[str, str] | None = None,
         tls: bool = False,
+        sources: dict[str, Any] | None = None,
+        keylime: dict[str, Any] | None = None,
         **settings,
     ) -> None:
         super().__init__()
+        self._sources = sources
+        self._keylime = keylime
         self._tls = tls
         self._anchor = anchor
         self._connection = connection
@@ -293,6 +298,13 @@ class KororaFixture(fixtures.Fixture):
             **(self._anchor or {}),
         }.items():
             conf.set_override(name, value, options.ANCHOR)
+        options.register_keylime_opts(conf)
+        for group, chosen in (
+            (options.SOURCES, self._sources),
+            (options.KEYLIME, self._keylime),
+        ):
+            for name, value in (chosen or {}).items():
+                conf.set_override(name, value, group)
         conf.set_override(
             'connection',
             self._connection or f'sqlite:///{self.directory}/korora.db',

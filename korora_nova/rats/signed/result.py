@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from korora_nova import errors
-from korora_nova.rats import schemas
+from korora_nova.rats import schemas, verdict
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.words import Tier
@@ -41,7 +41,10 @@ KIND = tokens.Kind(
                     errors.Reason.ENFORCER_DRIFT,
                 ]
             },
-        }
+            'sources': verdict.SCHEMA,
+        },
+        # Readers of earlier releases know no result with it.
+        optional=('sources',),
     ),
 )
 
@@ -56,6 +59,7 @@ class Result:
         a reason id; empty if its compute driver does.
     :param issued: when the answered challenge was issued.
     :param issuer: filled from the cloud when signed.
+    :param sources: which source said what; empty if only this service did.
     """
 
     host: str
@@ -67,6 +71,7 @@ class Result:
     expires: float
     cloud: str
     issuer: str = ''
+    sources: tuple[verdict.Verdict, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +126,11 @@ class VerifiedResult:
 
 def sign_result(result: Result, key: keys.SigningKey) -> str:
     """Sign a result with the result key; returns a JWT."""
+    more = (
+        {'sources': [one.to_json() for one in result.sources]}
+        if result.sources
+        else {}
+    )
     return tokens.sign(
         {
             'cloud': result.cloud,
@@ -132,6 +142,7 @@ def sign_result(result: Result, key: keys.SigningKey) -> str:
             'enforcer': result.enforcer,
             'iat': result.issued,
             'exp': result.expires,
+            **more,
         },
         key,
         KIND,
@@ -165,15 +176,28 @@ def verify_result(
         expires=float(claims['exp']),
         cloud=claims['cloud'],
         issuer=claims['iss'],
+        sources=tuple(
+            verdict.Verdict.from_json(one) for one in claims.get('sources', ())
+        ),
     )
-    if (result.tier == Tier.AFFIRMING and result.reasons) or claims[
-        'enforcing'
-    ] == bool(result.enforcer):
+    if _contradicts_itself(result) or claims['enforcing'] == bool(
+        result.enforcer
+    ):
         raise errors.Untrusted(
             forged, 'The attestation result contradicts itself.'
         )
     _check_age(result, now)
     return VerifiedResult(result, token, claims['kid'])
+
+
+def _contradicts_itself(result: Result) -> bool:
+    return result.tier is Tier.AFFIRMING and (
+        bool(result.reasons)
+        or any(
+            one.required and one.tier is not Tier.AFFIRMING
+            for one in result.sources
+        )
+    )
 
 
 def _check_age(result: Result, now: float) -> None:

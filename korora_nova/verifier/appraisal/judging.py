@@ -40,11 +40,21 @@ def bound(
     if rules is None or rules.key != record.rules:
         rules = held.rules = _read(service)
         held.keep([*(key for key, _ in rules.policies), documents.EXACT_KEY])
-    host = record.host.name
+    return _bound(service, rules, record.host.name)
+
+
+def bound_to(service: Service, host: str) -> tuple[policy.BoundPolicy, ...]:
+    """The same, of a host that does not attest just now."""
+    return _bound(service, _read(service), host)
+
+
+def _bound(
+    service: Service, rules: cache.Rules, host: str
+) -> tuple[policy.BoundPolicy, ...]:
     wanted = [
         key for key, hosts in rules.policies if policy.names(hosts, host)
     ]
-    return held.get(
+    return service.policies.get(
         wanted or [documents.EXACT_KEY],
         references.by_ids(service, rules.references),
         lambda key: documents.load(service, key),

@@ -109,6 +109,49 @@ class Host(Base):
     )
 
 
+class SourceVerdict(Base):
+    """What another verifier said last of a host; see ``rats.verdict``.
+
+    ``asked_at`` is when it was asked.
+    """
+
+    __tablename__ = 'source_verdicts'
+    host: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True
+    )
+    source: orm.Mapped[str] = orm.mapped_column(
+        sa.String(64), primary_key=True
+    )
+    tier: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    reasons: orm.Mapped[list[str]] = orm.mapped_column(sa.JSON)
+    subject: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
+    issued: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    expires: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    asked_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
+class SourceSubject(Base):
+    """Whose TPM another verifier means by one of its names.
+
+    ``ek_name`` is as in :class:`Host`, of when the name was first seen;
+    ``agrees`` whether the verifier still says so.  ``count`` grows as long
+    as the verifier means the same record, ``read_at`` is when ``ek_name`` was
+    last read there.
+    """
+
+    __tablename__ = 'source_subjects'
+    source: orm.Mapped[str] = orm.mapped_column(
+        sa.String(64), primary_key=True
+    )
+    subject: orm.Mapped[str] = orm.mapped_column(
+        sa.String(NAME), primary_key=True
+    )
+    ek_name: orm.Mapped[str] = orm.mapped_column(sa.String(TPM_NAME))
+    agrees: orm.Mapped[bool] = orm.mapped_column(sa.Boolean)
+    count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    read_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
+
+
 class Enrolment(Base):
     """An open proof: the credential was made, its secret not yet shown."""
 

@@ -57,6 +57,36 @@ def signed(**claims: object) -> str:
     return jwt.encode(claims, SIGNING_KEY, algorithm='HS256')
 
 
+#: What verifiers say, and how people see it.
+SOURCES = [
+    {
+        'source': 'keylime',
+        'required': True,
+        'proof': True,
+        'tier': 'none',
+        'reasons': ['SOURCE_STALE'],
+        'subject': 'd432fbb3',
+        'issued': 0.0,
+        'expires': 60.0,
+    },
+    {
+        'source': 'static',
+        'required': False,
+        'proof': False,
+        'tier': 'affirming',
+        'reasons': [],
+        'subject': '',
+        'issued': 0.0,
+        'expires': 0.0,
+    },
+]
+READABLE = (
+    'keylime (required): none SOURCE_STALE, as d432fbb3, '
+    'until 1970-01-01T00:01:00Z',
+    'static (advisory, NO PROOF): affirming',
+)
+
+
 class TestHost(CommandTest):
     def test_list(self) -> None:
         self.answer('GET', '/v1/hosts', {'hosts': [HOST]})
@@ -101,6 +131,15 @@ class TestHost(CommandTest):
         self.assertEqual(HOST['ak_name'], shown['ak_name'])
         self.assertEqual('korora.Driver 1', shown['enforcer'])
         self.assertIsNone(shown['certificate'])
+
+    def test_show_what_other_verifiers_say(self) -> None:
+        self.answer('GET', '/v1/hosts/h1', {**HOST, 'sources': SOURCES})
+        self.assertEqual(
+            SOURCES, self.run_json(host.ShowHost, 'h1')['sources']
+        )
+        printed = self.run_command(host.ShowHost, 'h1', '-f', 'table')
+        for line in READABLE:
+            self.assertIn(f'| {line}', printed)
 
     def test_show_a_certificate(self) -> None:
         known = {'name': 'x.korora.invalid', 'until': 60, 'serial': '1'}
@@ -272,6 +311,17 @@ class TestResult(CommandTest):
         self.answer('GET', '/v1/results/h1', self.one(60))
         shown = self.run_json(result.ShowResult, 'h1')
         self.assertEqual([], shown['findings'])
+        self.assertEqual([], shown['sources'])
+
+    def test_which_verifier_said_what(self) -> None:
+        self.answer(
+            'GET', '/v1/results/h1', {**self.one(60), 'sources': SOURCES}
+        )
+        shown = self.run_json(result.ShowResult, 'h1')
+        self.assertEqual(SOURCES, shown['sources'])
+        printed = self.run_command(result.ShowResult, 'h1', '-f', 'table')
+        for line in READABLE:
+            self.assertIn(f'| {line}', printed)
 
 
 class TestReference(CommandTest):

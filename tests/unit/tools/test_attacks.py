@@ -17,7 +17,7 @@ LIST = [
     *(f'A{number}' for number in range(1, 13)),
     'C1',
     *(f'S{number}' for number in range(1, 7)),
-    *(f'T{number}' for number in range(1, 51)),
+    *(f'T{number}' for number in range(1, 53)),
 ]
 
 

@@ -14,6 +14,7 @@ CLAIMS = {
     'attack': 'korora_tools.prove.attack',
     'faults': 'korora_tools.prove.faults',
     'field': 'korora_tools.prove.field',
+    'keylime': 'korora_tools.prove.keylime',
     'life': 'korora_tools.prove.life',
     'model': 'korora_tools.prove.model',
     'open-faults': 'korora_tools.prove.open_faults',

@@ -12,5 +12,6 @@ ima       recipes: policies and templates of the kernel's measurement list
 quote     recipes: attestation keys and quotes of a TPM
 keyforms  their keys as others hand them over
 host      recipes: whole hosts with the quote of their own TPM
+keylime   recipes: answers of a real Keylime verifier and registrar
 hypervisor  recipes: Debian as it is installed, a day of its life
 """

@@ -19,7 +19,14 @@ Recipes = dict[str, tuple[str, Callable[..., None]]]
 def recipes() -> Recipes:
     """Every vector: what it is, and how it is recorded."""
     # Only the virtual environment has what these import.
-    from korora_tools.vectors import host, hypervisor, ima, quote, uefi
+    from korora_tools.vectors import (
+        host,
+        hypervisor,
+        ima,
+        keylime,
+        quote,
+        uefi,
+    )
 
     table: Recipes = {}
     for name, (about, _) in uefi.RECIPES.items():
@@ -32,7 +39,13 @@ def recipes() -> Recipes:
             recipe.about,
             functools.partial(ima.record, name=name),
         )
-    return table | quote.recipes() | host.recipes() | hypervisor.recipes()
+    return (
+        table
+        | quote.recipes()
+        | host.recipes()
+        | hypervisor.recipes()
+        | keylime.recipes()
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,7 +97,8 @@ def _vectors(options: argparse.Namespace) -> int:
             print(f'{name:30} {about}')
         return 0
     shop = Workshop(options.work, options.out)
-    shop.prepare()
+    if set(chosen) != {'keylime'}:
+        shop.prepare()
     for name, (_, record) in chosen.items():
         with ui.step(name):
             record(shop)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forgeries that no kind of signed document may survive (T20)."""
 
+import dataclasses
 import hashlib
 import hmac
 import unittest
@@ -14,7 +15,9 @@ from korora_nova import errors
 from korora_nova.custody import documents as custody
 from korora_nova.custody.permit import Permit
 from korora_nova.custody.receipt import Receipt
+from korora_nova.rats import verdict
 from korora_nova.rats.signed import keys, result, token
+from korora_nova.rats.words import Tier
 from tests.support import documents
 
 KINDS = {
@@ -239,6 +242,32 @@ class ResultTest(unittest.TestCase):
             verified.require_affirming(1100.0)
             self.refused(reason, verified.require_enforcing)
         self.verify(documents.a_result()).require_enforcing()
+
+    def test_sources(self):
+        """Which verifier said what, and none of them by default."""
+        native = verdict.Verdict(
+            'native', True, True, Tier.AFFIRMING, (), 'h1', 1000.0, 1180.0
+        )
+        shown = verdict.Verdict(
+            'b', False, False, Tier.CONTRAINDICATED, ('X',), 'y', 1.0, 1180.0
+        )
+        said = (native, shown)
+        verified = self.verify(documents.a_result(sources=said))
+        self.assertEqual(said, verified.result.sources)
+        signed = result.sign_result(documents.a_result(), self.keys.result)
+        self.assertNotIn('sources', documents.split(signed)[1])
+        for tier in (Tier.NONE, Tier.CONTRAINDICATED):
+            lies = dataclasses.replace(native, tier=tier, reasons=('X',))
+            self.refused(
+                'RESULT_FORGED',
+                self.verify,
+                documents.a_result(sources=(lies,)),
+            )
+        self.refused(
+            'RESULT_FORGED',
+            self.verify,
+            documents.a_result(sources=(native,) * 9),
+        )
 
     def test_contradictions(self):
         signed = result.sign_result(documents.a_result(), self.keys.result)

@@ -250,4 +250,25 @@ ATTACKS: tuple[Attack, ...] = (
         NOVA + 'test_attacks_lifecycle.TestStockDriver.'
         'test_attested_host_without_our_driver',
     ),
+    row(
+        'T51',
+        "a machine takes over a good one's name at another verifier",
+        UNIT + 'verifier.test_keylime.TestIdentity.'
+        'test_taking_over_an_id_gives_no_trust',
+        'verifier/sources/keylime/identity.py:read',
+        'if before is not None:',
+        'if False:',
+    ),
+    row(
+        'T52',
+        'a host is used that another verifier, which must agree, does not '
+        'trust',
+        API + 'test_sources.TestRequired.'
+        'test_no_key_for_a_host_that_it_refuses',
+        'rats/verdict.py:combine',
+        'if one.required',
+        'if one.source == NATIVE',
+        API + 'test_sources.TestRequired.test_native_refuses',
+        API + 'test_sources.TestTime.test_nobody_asks_any_more',
+    ),
 )
