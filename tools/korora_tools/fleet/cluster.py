@@ -64,7 +64,7 @@ class Cluster:
         def all_asked() -> bool:
             return {self._asked() for _ in range(len(names))} == names
 
-        ui.wait('all nodes behind HAProxy', all_asked, 60, 0.5)
+        ui.wait('all nodes behind HAProxy', all_asked, 120, 0.5)
 
     def _asked(self) -> str:
         try:

@@ -218,7 +218,7 @@ class Galera:
         ui.wait(
             f'{size} nodes of Galera',
             lambda: sum(one.synced for one in self.nodes) >= size,
-            180,
+            300,
             0.5,
         )
 
@@ -264,7 +264,7 @@ class _Node(Server):
         ui.wait(
             self.name,
             lambda: self.synced,
-            120,
+            300,
             0.3,
             lambda: (
                 None

@@ -20,7 +20,7 @@ LOCAL = '127.0.0.1'
 #: Seconds until something that was asked to end is killed, and until
 #: something that was started answers.
 GRACE = 20.0
-PATIENCE = 120.0
+PATIENCE = 300.0
 _TICK = os.sysconf('SC_CLK_TCK')
 _LINES = 15
 _FIRST, _PORTS = 20000, 12000

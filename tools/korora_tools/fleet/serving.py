@@ -155,7 +155,7 @@ class Balancer:
 
         :raises Problem: none answers.
         """
-        ui.wait('workers behind HAProxy', self._answers, 60)
+        ui.wait('workers behind HAProxy', self._answers, 120)
 
     def _answers(self) -> bool:
         try:
