@@ -163,7 +163,7 @@ def create_challenge(call: Call) -> Answer:
     host, kind = call.path['host'], call.read(schemas.CHALLENGE)['class']
     with contextlib.ExitStack() as stack:
         if kind == ChallengeClass.STEADY:
-            stack.enter_context(call.service.pressure.of(host))
+            stack.enter_context(call.service.pressure.of(host, last=False))
         return challenges.issue(call.service, host, ChallengeClass(kind))
 
 

@@ -59,11 +59,16 @@ class Judgements:
             self._known.move_to_end(key)
         return found
 
+    def clear(self) -> None:
+        """Forget all: they keep the rules that they come from."""
+        self._known.clear()
+
     def put(self, key: Key, judged: Judged) -> None:
         """Remember it, and forget the one that was not asked for longest."""
         self._known[key] = judged
         while len(self._known) > self._most:
-            self._known.popitem(last=False)
+            with contextlib.suppress(KeyError):
+                self._known.popitem(last=False)
 
 
 def key(

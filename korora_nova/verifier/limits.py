@@ -74,17 +74,27 @@ class Pressure:
         )
 
     @contextlib.contextmanager
-    def of(self, host: str) -> Iterator[None]:
+    def of(self, host: str, *, last: bool = True) -> Iterator[None]:
         """Have one more in hand while the block runs.
 
+        :param last: the host is heard with it; else it comes again at once.
         :raises Busy: BUSY, there are too many.
         """
         self._enter(host)
         try:
             yield
+            if last:
+                self._note(host)
         finally:
             with self._lock:
                 self._open -= 1
+
+    def _note(self, host: str) -> None:
+        with self._lock:
+            self._heard[host] = self._monotonic()
+            self._heard.move_to_end(host)
+            while len(self._heard) > self.KNOWN:
+                self._heard.popitem(last=False)
 
     def _enter(self, host: str) -> None:
         now = self._monotonic()
@@ -100,10 +110,6 @@ class Pressure:
                 )
             self._open += 1
             self._refused = max(0, self._refused - 1)
-            self._heard[host] = now
-            self._heard.move_to_end(host)
-            while len(self._heard) > self.KNOWN:
-                self._heard.popitem(last=False)
 
 
 class Waits:

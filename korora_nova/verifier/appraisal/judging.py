@@ -38,7 +38,10 @@ def bound(
     held = service.policies
     rules = held.rules
     if rules is None or rules.key != record.rules:
-        rules = held.rules = _read(service)
+        before, rules = rules, _read(service)
+        held.rules = rules
+        if before is None or before.key != rules.key:
+            service.judgements.clear()
         held.keep([*(key for key, _ in rules.policies), documents.EXACT_KEY])
     return _bound(service, rules, record.host.name)
 

@@ -75,6 +75,15 @@ class EventLogs(base.ApiTestCase):
         self.h1.attest_now()
         self.assertEqual('affirming', self.tier('h1'))
 
+    def test_old_rules_are_not_kept(self) -> None:
+        """What is remembered holds them in memory."""
+        known = self.korora.service.judgements._known
+        (before,) = known.values()
+        self.admin.create_reference('other', 'h1')
+        self.h1.attest_now()
+        (after,) = known.values()
+        self.assertNotEqual(before.policies, after.policies)
+
     def test_hosts_that_always_send_it(self) -> None:
         """Agents of the release before."""
         for _ in range(2):

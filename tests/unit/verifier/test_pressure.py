@@ -41,6 +41,13 @@ class TestPressure(testtools.TestCase):
         self.now += limits.Pressure.RECENT
         self.enter('h1')
 
+    def test_a_challenge_is_not_yet_heard(self) -> None:
+        """Its evidence comes at once, and would be refused for it."""
+        with self.pressure.of('h1', last=False):
+            pass
+        for host in ('h2', 'h3', 'h1'):
+            self.enter(host)
+
     def test_the_longer_the_later(self) -> None:
         for number in range(4):
             self.enter(f'h{number}')
