@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib import parse as urls
 
-from korora_nova.client.http import Answer, Calls, path
+from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
 
 
 class ResponseCalls(Calls):
@@ -76,6 +76,10 @@ class ResponseCalls(Calls):
         return self._decide(reason, 'resume')
 
     def _decide(self, reason: str, *parts: str) -> Answer:
+        # There may be some for each host of a large cloud.
         return self._send(
-            'POST', path('responses', *parts), {'reason': reason}
+            'POST',
+            path('responses', *parts),
+            {'reason': reason},
+            timeout=LONG_TIMEOUT,
         )

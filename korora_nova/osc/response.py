@@ -177,29 +177,33 @@ class RevertResponse(base.Lister):
         left = self._await(found, parsed_args.wait)
         if left:
             raise exceptions.CommandError(
-                f'{len(left)} responses are not undone yet: {", ".join(left)}.'
+                f'{len(left)} responses are not carried out yet; '
+                '"openstack attestation response list" says why.'
             )
-        return base.table(
-            COLUMNS, [_readable(self._again(one)) for one in found]
-        )
+        return base.table(COLUMNS, [_carried_out(one) for one in found])
 
     def _await(
         self, found: Sequence[client.Answer], seconds: float
-    ) -> list[str]:
+    ) -> set[object]:
         """Ids of those that are not carried out in time."""
         end = time.monotonic() + seconds
-        left = [one for one in found if one.get('state') in UNFINISHED]
+        left = {one['id'] for one in found if one['state'] in UNFINISHED}
         while left and time.monotonic() < end:
             time.sleep(_LOOK)
-            left = [
-                one
-                for one in map(self._again, left)
-                if one.get('state') in UNFINISHED
-            ]
-        return [str(one.get('id')) for one in left]
+            left &= {
+                one['id']
+                for one in self.attestation.list_responses()
+                if one['state'] in UNFINISHED
+            }
+        return left
 
-    def _again(self, response: client.Answer) -> client.Answer:
-        return self.attestation.get_response(str(response.get('id')))
+
+def _carried_out(response: client.Answer) -> dict[str, object]:
+    state = response['state']
+    return {
+        **_readable(response),
+        'state': 'undone' if state in UNFINISHED else state,
+    }
 
 
 class ResumeResponse(base.Lister):

@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 
 _TABLE = models.ResponseHost
 _BATCH = 500
+#: Hosts that are named in one line of the log.
+_NAMED = 20
 
 REGAINED = 'The host is trusted again.'
 RESUMED = 'Responses are not held any more.'
@@ -109,6 +111,11 @@ class Judge:
                 moving.append(one)
         signed = verdicts.signed(session, self.ring, moving)
         self.counters.refused += len(moving) - len(signed)
+        _say(
+            'Hosts whose results in the database are not what the service '
+            'signed, from which nothing follows',
+            [one.host for one in moving if one.host not in signed],
+        )
         for host, one in signed.items():
             looked[host] = decide.Seen(
                 one.good, one.issued, one.reasons, one.evicted
@@ -126,10 +133,8 @@ class Judge:
         self.counters.silent = silent
         self.counters.lost += len(decision.lost)
         self.counters.regained += len(decision.regained)
-        for host in decision.lost:
-            LOG.warning('Host %s has lost its trust.', host)
-        for host in decision.regained:
-            LOG.warning('Host %s is trusted again.', host)
+        _say('Hosts that have lost their trust', decision.lost)
+        _say('Hosts that are trusted again', decision.regained)
         if decision.hold:
             self.counters.holds += 1
             LOG.critical(
@@ -193,6 +198,17 @@ class Judge:
                     one.why,
                     touches=touches,
                 )
+
+
+def _say(what: str, hosts: Sequence[str]) -> None:
+    """One line, however many they are."""
+    if hosts:
+        LOG.warning(
+            '%s: %s%s',
+            what,
+            ', '.join(hosts[:_NAMED]),
+            f' and {len(hosts) - _NAMED} more' if hosts[_NAMED:] else '',
+        )
 
 
 def _beliefs(

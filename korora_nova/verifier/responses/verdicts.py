@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from oslo_log import log as logging
 from sqlalchemy import orm
 
 from korora_nova import errors
@@ -23,8 +22,6 @@ from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.signed.result import KIND, MAX_SKEW
 from korora_nova.rats.words import Tier
 from korora_nova.verifier.db import models
-
-LOG = logging.getLogger(__name__)
 
 _BATCH = 500
 _TABLE = models.Host
@@ -95,12 +92,6 @@ def signed(
             verified = _verified(claimed[host], token, ring)
             if verified is not None:
                 found[host] = verified
-                continue
-            LOG.error(
-                'The result of host %s in the database is not what the '
-                'service signed; nothing follows from it.',
-                host,
-            )
     return found
 
 

@@ -118,11 +118,17 @@ class ResponseTest(CommandTest):
             self.assertEqual([state] * 2, [row['State'] for row in rows])
         self.assertEqual({'reason': 'a test'}, self.http.last_request.json())
 
+    def listed(self, *pages):
+        """What the service lists, one after the other."""
+        self.http.get(
+            'https://attestation.example/v1/responses',
+            [{'json': one} for one in pages],
+        )
+
     def test_revert_all_waits(self):
         rows = [made(state='undoing'), made(id='r2', state='rejected')]
         self.answer('POST', '/v1/responses/revert', page(*rows, hold=HELD))
-        self.answer('GET', '/v1/responses/r2', made(id='r2', state='rejected'))
-        self.states('undoing', 'undone', 'undone')
+        self.listed(page(made(state='undoing')), page(made(id='r3')))
         found = self.run_json(response.RevertResponse, '--all', *WHY)
         self.assertEqual(
             ['undone', 'rejected'], [row['State'] for row in found]
@@ -131,7 +137,7 @@ class ResponseTest(CommandTest):
 
     def test_revert_that_is_not_carried_out(self):
         self.answer('POST', '/v1/responses/r1/revert', made(state='undoing'))
-        self.states('undoing')
+        self.listed(page(made(state='undoing')))
         caught = self.assertRaises(
             exceptions.CommandError,
             self.run_command,
@@ -141,7 +147,7 @@ class ResponseTest(CommandTest):
             '0.01',
             *WHY,
         )
-        self.assertIn('not undone yet: r1', str(caught))
+        self.assertIn('1 responses are not carried out yet', str(caught))
 
     def test_revert_of_nothing_or_both(self):
         for names in ((), ('--all', 'r1')):
