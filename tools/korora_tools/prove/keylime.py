@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from korora_tools import ui
-from korora_tools.keylime import services, stages
 
 if TYPE_CHECKING:
     from korora_nova.rats.signed.result import Result
+    from korora_tools.keylime import stages
 
 ABOUT = 'a real Keylime verifier has a word in results'
 NEEDS_SETUP = True
@@ -48,6 +48,8 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 
 def prove(options: argparse.Namespace) -> tuple[Any, bool]:
+    from korora_tools.keylime import services, stages
+
     started = time.monotonic()
     rows: list[Row] = []
     with world(options.python or services.ensure()) as (keylime, service):
@@ -73,6 +75,8 @@ def prove(options: argparse.Namespace) -> tuple[Any, bool]:
 def _row(
     stage: stages.Stage, expected: stages.Expected, service: Service
 ) -> Row:
+    from korora_tools.keylime import stages
+
     began = time.monotonic()
     while True:
         answered = service.ask()
@@ -110,6 +114,8 @@ def _is(result: Result, expected: stages.Expected) -> bool:
 
 def _dying(keylime: stages.Keylime, service: Service) -> Iterator[Row]:
     """Both services are killed while the host is trusted."""
+    from korora_tools.keylime import stages
+
     stages.back(keylime)
     yield _row(stages.back, stages.Expected('affirming'), service)
     for name in ('verifier', 'registrar'):
@@ -168,6 +174,7 @@ class Service:
 @contextlib.contextmanager
 def world(python: pathlib.Path) -> Iterator[tuple[stages.Keylime, Service]]:
     """Keylime, and a service whose host is the same machine."""
+    from korora_tools.keylime import services, stages
     from tests.support import hosts, swtpm
 
     with contextlib.ExitStack() as life:

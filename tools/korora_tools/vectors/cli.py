@@ -97,7 +97,7 @@ def _vectors(options: argparse.Namespace) -> int:
             print(f'{name:30} {about}')
         return 0
     shop = Workshop(options.work, options.out)
-    if set(chosen) != {'keylime'}:
+    if not all(name.startswith('keylime/') for name in chosen):
         shop.prepare()
     for name, (_, record) in chosen.items():
         with ui.step(name):

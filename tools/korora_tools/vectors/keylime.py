@@ -23,18 +23,22 @@ from korora_tools.keylime import services, stages
 from korora_tools.vectors import store
 from korora_tools.vectors.packages import Workshop
 
-ABOUT = 'answers of a real Keylime verifier and registrar'
 HOST = 'h1'
 #: Seconds between the two readings of an agent at the registrar.
 _APART = 11.0
 
 
 def recipes() -> dict[str, tuple[str, Callable[..., None]]]:
-    """One for all situations: each follows from the one before."""
-    return {'keylime': (ABOUT, record)}
+    """One for each situation."""
+    return {
+        f'keylime/{stage.__name__}': (stages.about(stage), record)
+        for stage in stages.STAGES
+    }
 
 
+@functools.cache
 def record(shop: Workshop) -> None:
+    """All of them, once: each follows from the one before."""
     from tests.support import swtpm
 
     python = services.ensure()
