@@ -10,6 +10,8 @@ from korora_nova.api import call
 from korora_nova.rats import eventlog, policy, reference
 from korora_nova.rats.appraise import Appraisal
 from korora_nova.rats.finding import Finding
+from korora_nova.rats.verdict import Verdict
+from korora_nova.rats.words import Tier
 from korora_nova.verifier import enrolment, hosts, results
 from korora_nova.verifier.appraisal import differences, policies, references
 
@@ -29,6 +31,7 @@ HOST = hosts.Host(
     enforcing=True,
     enforcer=None,
     certificate=None,
+    streams='',
 )
 LISTED = policies.Listed(
     description='words',
@@ -43,6 +46,10 @@ LISTED = policies.Listed(
 )
 VALUES = reference.ReferenceValues(
     'golden', {4: ('00' * 32,)}, frozenset(('sha256:ff',))
+)
+VERDICT = Verdict('keylime', True, True, Tier.AFFIRMING, (), 'id', 1.5, 2.5)
+SOURCES = (
+    '"sources":[' + json.dumps(VERDICT.to_json(), separators=(',', ':')) + ']'
 )
 
 
@@ -61,8 +68,8 @@ class TestJson(testtools.TestCase):
         finding = Finding('IMA_VIOLATION', 'words', {'path': '/x'})
         self.assertJson(
             text + ',"findings":[{"reason":"IMA_VIOLATION",'
-            '"message":"words","details":{"path":"/x"}}]}',
-            results.ExplainedResult(RESULT, [finding]),
+            '"message":"words","details":{"path":"/x"}}],' + SOURCES + '}',
+            results.ExplainedResult(RESULT, [finding], [VERDICT]),
         )
         self.assertJson(
             '{"results":[' + text + '}],"incarnation":"i","seq":7}',
@@ -74,11 +81,13 @@ class TestJson(testtools.TestCase):
             '{"name":"h1","status":"approved","ek_hash":"ab",'
             '"certified":true,"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
             '"last_attested":null,"evicted_at":null,"tier":"affirming",'
-            '"reasons":[],"enforcing":true,"enforcer":null,"certificate":null'
+            '"reasons":[],"enforcing":true,"enforcer":null,"certificate":null,'
+            '"streams":""'
         )
         self.assertJson(text + '}', HOST)
         self.assertJson(
-            text + ',"policies":["exact"]}', hosts.JudgedHost(HOST, ['exact'])
+            text + ',"policies":["exact"],' + SOURCES + '}',
+            hosts.JudgedHost(HOST, ['exact'], [VERDICT]),
         )
 
     def test_credential(self) -> None:
