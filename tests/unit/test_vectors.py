@@ -39,8 +39,8 @@ ABOUT_EVIDENCE = (
     'AK_ATTRIBUTES',
     'CLOCK_',
 )
-#: Creations of keys are not evidence that could be recorded.
-ELSEWHERE = frozenset(('QUOTE_CREATION',))
+#: What is not in evidence: creations of keys, and what a service has lost.
+ELSEWHERE = frozenset(('QUOTE_CREATION', 'EVENT_LOG_UNKNOWN'))
 
 
 def mismatch(want: Any, got: Any, path: str = '') -> str:

@@ -101,8 +101,8 @@ ATTACKS: tuple[Attack, ...] = (
         API + 'test_attacks_ledger.ClockTest.'
         'test_worker_whose_clock_is_behind',
         'verifier/challenges.py:_check_age',
-        'row.issued - MAX_SKEW',
-        'row.issued',
+        'known.issued - MAX_SKEW',
+        'known.issued',
     ),
     row(
         'A12',

@@ -68,7 +68,7 @@ ATTACKS: tuple[Attack, ...] = (
         'an old quote is shown again',
         API + 'test_attestation.TestChallenges.test_on_demand_expires',
         'verifier/challenges.py:_check_age',
-        'if not row.issued - MAX_SKEW <= now < row.expires:',
+        'if not known.issued - MAX_SKEW <= service.clock() < known.expires:',
         'if False:',
         API + 'test_attestation.TestChallenges.test_used_once',
         API + 'test_attestation.TestChallenges.test_of_another_host',
