@@ -272,7 +272,10 @@ class TestResults(base.ApiTestCase):
         self.assertEqual(
             ('none', ['RESULT_EXPIRED']), (row['tier'], row['reasons'])
         )
-        self.assertEqual({**row, 'findings': []}, self.admin.get_result('h1'))
+        self.assertEqual(
+            {**row, 'findings': [], 'sources': []},
+            self.admin.get_result('h1'),
+        )
 
     def test_findings_say_what_is_wrong(self):
         host = self.host('h1')
