@@ -59,6 +59,7 @@ class TestSocket(base.Base):
                         'protection',
                         'seal',
                         'open',
+                        'launch',
                         'close',
                         'announce',
                         'check_address',
