@@ -46,9 +46,9 @@ class ContinuityCase(hosts.HostsTestCase):
         client = machine.agent.attester.client
         real = client.evidence
 
-        def evidence(host: str, message: dict[str, Any]) -> Any:
+        def evidence(host: str, message: dict[str, Any], *more: str) -> Any:
             self.sent.append(message['evidence'])
-            return real(host, message)
+            return real(host, message, *more)
 
         client.evidence = evidence  # type: ignore[method-assign]
 

@@ -295,8 +295,8 @@ class ManyServersTest(RecoveryCase):
         client = self.h1.agent.attester.client
         genuine = client.evidence
 
-        def evidence(host: str, message: dict[str, Any]) -> Any:
-            answer = genuine(host, message)
+        def evidence(host: str, message: dict[str, Any], *more: str) -> Any:
+            answer = genuine(host, message, *more)
             heard.append(len(answer['wanted']))
             return answer
 
