@@ -345,7 +345,8 @@ class Attester:
                     raise
                 if exc.reason == errors.Reason.IMA_CONTINUITY and not whole:
                     LOG.info('The service asks for the whole IMA list')
-                    whole = True
+                    # Whoever lost it may have lost the other log as well.
+                    whole, self._log_there = True, ''
                 elif spared and exc.reason in _NO_LOG:
                     LOG.info("The service asks for the firmware's log")
                     self._log_there = ''

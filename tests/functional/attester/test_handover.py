@@ -95,9 +95,9 @@ class HandoverTest(hosts.HostsTestCase):
             asked.append('challenge')
             return challenge(host, kind)
 
-        def say(host: str, message: dict[str, Any]) -> Any:
+        def say(host: str, message: dict[str, Any], *more: str) -> Any:
             asked.append(message['purpose'])
-            return evidence(host, message)
+            return evidence(host, message, *more)
 
         client.challenge, client.evidence = new, say
         return asked
