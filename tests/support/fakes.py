@@ -162,6 +162,7 @@ class FakeAgent(socket_client.AgentClient):
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         if not self.alive:
             raise errors.Unavailable(R.AGENT_UNAVAILABLE)
+        fields.pop('traceparent', None)
         operations.REQUESTS[op].from_json(fields)
         self.calls.append((op, fields))
         if op in self.fail:

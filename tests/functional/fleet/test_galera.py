@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import testtools
 
 from korora_nova import errors
-from korora_nova.verifier import challenges
+from korora_nova.verifier import challenges, records
 from korora_nova.verifier.db import api, models
 from korora_tools.fleet import database
 from korora_tools.fleet.processes import Scratch
@@ -116,7 +116,9 @@ class GaleraTest(testtools.TestCase):
 
         def use(korora: object, challenge: str) -> str:
             try:
-                challenges.redeem(korora, 'h1', challenge, every)
+                record = records.find(korora, 'h1', challenge)
+                known = challenges.check(korora, record, every)
+                challenges.redeem(korora, known)
             except errors.KororaError as exc:
                 return exc.reason
             return 'used'

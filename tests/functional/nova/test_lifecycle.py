@@ -535,13 +535,6 @@ class TestStarts(Base):
         self.assert_running(server)
         self.assert_closed()
 
-    def test_agent_that_knows_no_state_of_a_vtpm(self):
-        server = self.protect()
-        self._stop_server(server)
-        self.h1.fail['launch'] = errors.Invalid('INVALID_REQUEST')
-        self._start_server(server)
-        self.assert_running(server)
-
     def test_a_way_that_nobody_gated(self):
         """The last door: no guest is made past it."""
         server = self.protect()

@@ -35,11 +35,14 @@ class Scratch:
         self.path = pathlib.Path(
             stack.enter_context(
                 tempfile.TemporaryDirectory(
-                    prefix='korora-fleet-', ignore_cleanup_errors=True
+                    prefix='korora-fleet-',
+                    # MariaDB has an account of its own, and TMPDIR may be
+                    # somebody's alone.
+                    dir='/var/tmp',
+                    ignore_cleanup_errors=True,
                 )
             )
         )
-        # MariaDB has an account of its own.
         self.path.chmod(0o711)
         self.log = self.path / 'log'
         self.log.mkdir()

@@ -80,6 +80,8 @@ class Base:
                 'trusted_keys': self.etc / 'keys.json',
                 'ek_roots': self.etc / 'ek-roots',
                 'migration_tls': 'site',
+                # Its hosts do not come again when they are told to.
+                'busy_requests': 0,
                 **settings,
             },
             'nova': {
