@@ -13,7 +13,7 @@ import types
 from unittest import mock
 
 import testtools
-from oslo_context import context
+from oslo_context import context, fixture
 
 from korora_nova import errors, spans
 
@@ -36,6 +36,11 @@ class Kept:
 
 
 class OffTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # A thread that works for nobody, whatever ran in it before
+        self.useFixture(fixture.ClearRequestContext())
+
     def test_off_is_one_shared_nothing(self) -> None:
         self.assertFalse(spans.enabled())
         self.assertIs(spans.span('a', instance='x'), spans.span('b'))
@@ -59,6 +64,7 @@ class OffTest(testtools.TestCase):
 class SpansTest(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixture.ClearRequestContext())
         self.kept = Kept()
         patch = mock.patch.object(spans, '_exporter', self.kept)
         patch.start()
@@ -97,7 +103,6 @@ class SpansTest(testtools.TestCase):
         self.assertEqual({}, dict(span.counts))
 
     def test_trace_is_of_novas_request(self) -> None:
-        self.addCleanup(setattr, context._request_store, 'context', None)
         context.RequestContext(request_id=REQUEST)
         with spans.span('precheck'):
             pass
