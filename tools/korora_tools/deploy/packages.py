@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Debian packages of HEAD, built on a bare system and kept.
+
+Only what is committed counts. ``git clone`` is needed as pbr asks git which
+files belong to the project.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import re
+import subprocess
+import tarfile
+from dataclasses import dataclass
+
+from korora_tools import checkout, ui
+from korora_tools.deploy import base
+from korora_tools.deploy.machine import Machine, Network
+from korora_tools.fresh import root
+
+ADDRESS = '127.0.79.2'
+KEPT = 2
+"""Of how many trees the packages are kept."""
+NAMES = ('korora-agent', 'korora-common', 'korora-nova', 'korora-service')
+_SOURCE = '/srv/korora-nova'
+
+
+@dataclass(frozen=True)
+class Built:
+    """Packages, by name, and what lintian says of them.
+
+    :param lintian: its lines, such as ``E: korora-agent: tag ...``.
+    """
+
+    files: dict[str, pathlib.Path]
+    lintian: tuple[str, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.lintian if line.startswith('E:')]
+
+
+def ensure(net: Network) -> Built:
+    """Those of HEAD, from an earlier run if there was one.
+
+    :raises Problem: they cannot be built.
+    """
+    tree = _git('rev-parse', 'HEAD^{tree}').decode().strip()
+    kept = net.where / 'debs'
+    made = kept / tree
+    if not (made / 'lintian.json').exists():
+        root.remove(made)
+        made.mkdir(parents=True)
+        _build(net, made)
+        for old in sorted(kept.iterdir(), key=lambda p: p.stat().st_mtime)[
+            :-KEPT
+        ]:
+            root.remove(old)
+    return Built(
+        {path.name.split('_')[0]: path for path in made.glob('*.deb')},
+        tuple(json.loads((made / 'lintian.json').read_text())),
+    )
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(
+        ['git', '-C', str(checkout.ROOT), *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+    ).stdout
+
+
+def _build(net: Network, made: pathlib.Path) -> None:
+    with Machine(net, 'build', ADDRESS) as machine:
+        machine.installs('build-essential', 'debhelper', 'git', 'lintian')
+        machine.write('/srv/head', _git('bundle', 'create', '-', 'HEAD'))
+        machine.must(f'git clone -q /srv/head {_SOURCE}')
+        with ui.step('build: apt-get build-dep'):
+            machine.must(f'cd {_SOURCE} && apt-get -q build-dep .')
+        with ui.step('build: dpkg-buildpackage (minutes)'):
+            said = machine.run(
+                f'cd {_SOURCE} && dpkg-buildpackage -b -uc -us'
+            )
+            (net.where / 'deb.log').write_text(said[1])
+            if said[0]:
+                raise ui.Problem(
+                    'dpkg-buildpackage failed:\n  '
+                    + '\n  '.join(said[1].splitlines()[-15:])
+                )
+        with ui.step('build: lintian'):
+            lines = lint(machine)
+        packed = subprocess.run(
+            [*machine.into(), 'sh', '-c', 'cd /srv && tar -c *.deb'],
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(made, filter='data')
+    (made / 'lintian.json').write_text(json.dumps(lines))
+
+
+def lint(machine: Machine) -> list[str]:
+    """What lintian finds, overridden tags left out.
+
+    :raises Problem: it did not run.
+    """
+    code, said = machine.run(
+        'cd /srv && lintian --allow-root --no-tag-display-limit *.changes'
+    )
+    lines = [
+        line for line in said.splitlines() if re.match('[EWIP]: ', line)
+    ]
+    if code not in (0, 2) or (code == 2 and not lines):
+        raise ui.Problem('lintian failed: ' + said[-500:])
+    return lines
+
+
+def prepare() -> pathlib.Path:
+    """What this needs of the machine; the scratch directory.
+
+    :raises Problem: no root, or apt-get failed.
+    """
+    from korora_tools import setup
+
+    ui.require_root()
+    setup.install(base.TOOLS)
+    return base.directory()
