@@ -303,6 +303,15 @@ class Machine:
             )
         return said
 
+    def read(self, path: str) -> bytes:
+        """A file of it."""
+        return subprocess.run(
+            [*self.into(), 'cat', path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """A file, new or replaced."""
         if isinstance(content, str):

@@ -7,12 +7,11 @@ files belong to the project.
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
 import pathlib
 import re
 import subprocess
-import tarfile
 from dataclasses import dataclass
 
 from korora_tools import checkout, ui
@@ -25,6 +24,20 @@ KEPT = 2
 """Of how many trees the packages are kept."""
 NAMES = ('korora-agent', 'korora-common', 'korora-nova', 'korora-service')
 _SOURCE = '/srv/korora-nova'
+# What is in the packages, or says how they are made.
+_PARTS = (
+    'debian',
+    'etc',
+    'korora_nova',
+    'korora_tempest_plugin',
+    'nova',
+    'pyproject.toml',
+    'README.rst',
+    'requirements.txt',
+    'setup.cfg',
+    'setup.py',
+    'tools/korora_tools/constraints.txt',
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +60,9 @@ def ensure(net: Network) -> Built:
 
     :raises Problem: they cannot be built.
     """
-    tree = _git('rev-parse', 'HEAD^{tree}').decode().strip()
+    parts = _git('rev-parse', *(f'HEAD:{part}' for part in _PARTS))
     kept = net.where / 'debs'
-    made = kept / tree
+    made = kept / hashlib.sha256(parts).hexdigest()[:16]
     if not (made / 'lintian.json').exists():
         root.remove(made)
         made.mkdir(parents=True)
@@ -91,13 +104,8 @@ def _build(net: Network, made: pathlib.Path) -> None:
                 )
         with ui.step('build: lintian'):
             lines = lint(machine)
-        packed = subprocess.run(
-            [*machine.into(), 'sh', '-c', 'cd /srv && tar -c *.deb'],
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(made, filter='data')
+        for name in machine.must('cd /srv && ls *.deb').split():
+            (made / name).write_bytes(machine.read(f'/srv/{name}'))
     (made / 'lintian.json').write_text(json.dumps(lines))
 
 
