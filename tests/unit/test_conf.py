@@ -162,9 +162,7 @@ class TestSecrets(testtools.TestCase):
                 'command', handler=lambda to: to.add_parser('db')
             )
         )
-        options.parse(
-            ['--config-file', str(self.file), 'db'], [], conf=conf
-        )
+        options.parse(['--config-file', str(self.file), 'db'], [], conf=conf)
         self.assertEqual('db', conf.command.name)
 
     def test_a_unit_without_it(self):

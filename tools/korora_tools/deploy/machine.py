@@ -16,6 +16,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 
 from korora_tools import ui
@@ -23,7 +24,8 @@ from korora_tools.deploy import base
 from korora_tools.fresh import root, sources
 
 CACHE = '/root/.cache/pip'
-STARTUP = 60.0
+STARTUP = 120.0
+LAYERED = '127.0.79.8'
 GROUPS = (
     '/sys/fs/cgroup/systemd',
     '/sys/fs/cgroup/unified',
@@ -34,7 +36,8 @@ _HOLD = 'ip link set lo up; echo ready; exec sleep infinity'
 _BOOT = """\
 mkdir -p /run/systemd
 mount -t tmpfs tmpfs /run/systemd
-mount -t overlay overlay -o lowerdir=$1,upperdir=$2/upper,workdir=$2/work $2/root
+mount -t overlay overlay \\
+    -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 shift 2
 exec "$@"
 """
@@ -120,10 +123,20 @@ class Network:
 
 
 class Machine:
-    """One system; `path` is where its files are while it does not run."""
+    """One system; use it as a context manager.
 
-    def __init__(self, net: Network, name: str, address: str) -> None:
+    :param layers: names of what was made by :func:`layer`, the upper first.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        name: str,
+        address: str,
+        layers: tuple[str, ...] = (),
+    ) -> None:
         self.net, self.name, self.address = net, name, address
+        self.layers = layers
         self.where = net.where / 'machines' / name
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
@@ -142,6 +155,11 @@ class Machine:
 
     def close(self) -> None:
         """End everything in it and remove its files."""
+        self.halt()
+        root.remove(self.where)
+
+    def halt(self) -> None:
+        """End everything in it; the files stay."""
         if self._leader:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._leader, signal.SIGKILL)
@@ -154,7 +172,6 @@ class Machine:
             self._process = None
         for group in self._groups():
             _remove_group(group)
-        root.remove(self.where)
 
     def _lay_out(self) -> None:
         root.remove(self.where)
@@ -167,7 +184,10 @@ class Machine:
         )
 
     def _start(self) -> None:
-        made = base.ensure(self.net.where)
+        lower = [
+            *(_layers(self.net) / name for name in self.layers),
+            base.ensure(self.net.where),
+        ]
         cache = self.net.where / 'pip'
         cache.mkdir(exist_ok=True)
         with (self.net.where / f'{self.name}.log').open('wb') as log:
@@ -179,7 +199,7 @@ class Machine:
                     '-ec',
                     _BOOT,
                     'sh',
-                    str(made),
+                    ':'.join(map(str, lower)),
                     str(self.where),
                     *self._nspawn(cache),
                 ],
@@ -312,7 +332,9 @@ class Machine:
             check=True,
         ).stdout
 
-    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+    def write(
+        self, path: str, content: str | bytes, mode: int = 0o644
+    ) -> None:
         """A file, new or replaced."""
         if isinstance(content, str):
             content = content.encode()
@@ -333,7 +355,38 @@ class Machine:
         :raises Problem: apt-get failed.
         """
         with ui.step(f'{self.name}: install {" ".join(names)[:60]}'):
-            self.must('apt-get -q update && apt-get -q install ' + ' '.join(names))
+            self.must(
+                'apt-get -q update && apt-get -q install ' + ' '.join(names)
+            )
+
+
+def layer(net: Network, name: str, script: str) -> str:
+    """What a script installs on a bare system, kept for a week.
+
+    :returns: the name, for :class:`Machine`.
+    :raises Problem: it failed.
+    """
+    made, stamp = _layers(net) / name, _layers(net) / f'{name}.by'
+    base.ensure(net.where)
+    with contextlib.suppress(FileNotFoundError):
+        age = time.time() - stamp.stat().st_mtime
+        if stamp.read_text() == script and 0 <= age < root.WEEK:
+            return name
+    stamp.unlink(missing_ok=True)
+    root.remove(made)
+    with ui.step(f'the layer {name} (minutes)'):
+        with Machine(net, name, LAYERED) as machine:
+            machine.must(script)
+            machine.must('apt-get clean; sync')
+            machine.halt()
+            made.parent.mkdir(exist_ok=True)
+            (machine.where / 'upper').rename(made)
+        stamp.write_text(script)
+    return name
+
+
+def _layers(net: Network) -> pathlib.Path:
+    return net.where / 'layers'
 
 
 def _remove_group(path: pathlib.Path) -> None:

@@ -16,13 +16,17 @@ from dataclasses import dataclass
 
 from korora_tools import checkout, ui
 from korora_tools.deploy import base
-from korora_tools.deploy.machine import Machine, Network
+from korora_tools.deploy.machine import Machine, Network, layer
 from korora_tools.fresh import root
 
 ADDRESS = '127.0.79.2'
 KEPT = 2
 """Of how many trees the packages are kept."""
 NAMES = ('korora-agent', 'korora-common', 'korora-nova', 'korora-service')
+TOOLS = """\
+apt-get -q update
+apt-get -q install build-essential lintian {}
+"""
 _SOURCE = '/srv/korora-nova'
 # What is in the packages, or says how they are made.
 _PARTS = (
@@ -38,6 +42,22 @@ _PARTS = (
     'setup.py',
     'tools/korora_tools/constraints.txt',
 )
+
+
+_RENEW = """\
+set -e
+mkdir {new}
+cd {new}
+for deb in {old}/*.deb; do
+    dpkg-deb -R "$deb" tree
+    version=$(dpkg-deb -f "$deb" Version)
+    sed -i "s/$version/$version+newer/" tree/DEBIAN/control
+    [ ! -e tree/etc/korora/agent.conf ] ||
+        echo '# a new default' >> tree/etc/korora/agent.conf
+    dpkg-deb -b tree "$(basename "$deb" | sed s/_/+newer_/2)" >/dev/null
+    rm -rf tree
+done
+"""
 
 
 @dataclass(frozen=True)
@@ -86,16 +106,12 @@ def _git(*arguments: str) -> bytes:
 
 
 def _build(net: Network, made: pathlib.Path) -> None:
-    with Machine(net, 'build', ADDRESS) as machine:
-        machine.installs('build-essential', 'debhelper', 'git', 'lintian')
+    tools = layer(net, 'build-tools', TOOLS.format(' '.join(needed())))
+    with Machine(net, 'build', ADDRESS, (tools,)) as machine:
         machine.write('/srv/head', _git('bundle', 'create', '-', 'HEAD'))
         machine.must(f'git clone -q /srv/head {_SOURCE}')
-        with ui.step('build: apt-get build-dep'):
-            machine.must(f'cd {_SOURCE} && apt-get -q build-dep .')
         with ui.step('build: dpkg-buildpackage (minutes)'):
-            said = machine.run(
-                f'cd {_SOURCE} && dpkg-buildpackage -b -uc -us'
-            )
+            said = machine.run(f'cd {_SOURCE} && dpkg-buildpackage -b -uc -us')
             (net.where / 'deb.log').write_text(said[1])
             if said[0]:
                 raise ui.Problem(
@@ -109,6 +125,22 @@ def _build(net: Network, made: pathlib.Path) -> None:
     (made / 'lintian.json').write_text(json.dumps(lines))
 
 
+def renew(machine: Machine, old: str, new: str) -> None:
+    """Make a release that comes after the one in a directory inside.
+
+    It differs in its version, and in a default of agent.conf.
+    """
+    machine.must(_RENEW.format(old=old, new=new))
+
+
+def needed() -> list[str]:
+    """Names of the packages in Build-Depends."""
+    control = (checkout.ROOT / 'debian/control').read_text()
+    block = control.partition('Build-Depends:\n')[2].partition('\nRules')[0]
+    names = [line.split()[0].rstrip(',') for line in block.splitlines()]
+    return [name.replace('debhelper-compat', 'debhelper') for name in names]
+
+
 def lint(machine: Machine) -> list[str]:
     """What lintian finds, overridden tags left out.
 
@@ -117,9 +149,7 @@ def lint(machine: Machine) -> list[str]:
     code, said = machine.run(
         'cd /srv && lintian --allow-root --no-tag-display-limit *.changes'
     )
-    lines = [
-        line for line in said.splitlines() if re.match('[EWIP]: ', line)
-    ]
+    lines = [line for line in said.splitlines() if re.match('[EWIP]: ', line)]
     if code not in (0, 2) or (code == 2 and not lines):
         raise ui.Problem('lintian failed: ' + said[-500:])
     return lines

@@ -114,7 +114,6 @@ def _packet() -> None:
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
 
 
-
 WORKS: dict[str, dict[str, Trial]] = {
     'agent': {
         'the TPM': lambda: _open('/dev/tpmrm0'),
@@ -145,9 +144,7 @@ WORKS: dict[str, dict[str, Trial]] = {
             '/etc/korora/korora.conf'
         ).read_bytes(),
         'private keys': lambda: os.listdir('/etc/korora/private'),
-        'the state directory': lambda: _write(
-            '/var/lib/korora-service/probe'
-        ),
+        'the state directory': lambda: _write('/var/lib/korora-service/probe'),
         'log_dir': lambda: _write('/var/log/korora/probe'),
         'the credential': _credential,
         'a connection': lambda: _listen(socket.AF_INET, ('127.0.0.1', 0)),
@@ -174,9 +171,7 @@ REFUSED: dict[str, Trial] = {
 REFUSED_SERVICE: dict[str, Trial] = {
     'the TPM': lambda: _open('/dev/tpmrm0'),
     'to read /etc/shadow': lambda: pathlib.Path('/etc/shadow').read_bytes(),
-    'to give files away': lambda: os.chown(
-        '/etc/korora/private', OTHER, -1
-    ),
+    'to give files away': lambda: os.chown('/etc/korora/private', OTHER, -1),
 }
 
 

@@ -159,14 +159,15 @@ def _script(service: dict[str, str]) -> str:
             own.append(f'{where}/{name}')
     lines += _credential(service.get('LoadCredential'), user)
     lines += _sandbox(service, own)
-    limits = [
-        f'--{kind.lower()}={value.replace("infinity", "unlimited")}'
+    # As systemd does, which takes the closest that it may set.
+    lines += [
+        f'prlimit --pid $$ --{kind.lower()}='
+        f'{value.replace("infinity", "unlimited")} 2>/dev/null || :'
         for kind in ('CORE', 'MEMLOCK')
         if (value := service.get(f'Limit{kind}'))
     ]
     words = [
         'exec',
-        *(['prlimit', *limits] if limits else []),
         'setpriv',
         f'--reuid={user}',
         f'--regid={group}',

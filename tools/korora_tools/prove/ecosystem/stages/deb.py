@@ -71,7 +71,7 @@ SERVES = {
     ),
     'it serves': (
         'systemctl enable --now korora-api && python3 -c "import urllib.'
-        'request as r; r.urlopen(\'http://127.0.0.1:8999/healthcheck\')"'
+        "request as r; r.urlopen('http://127.0.0.1:8999/healthcheck')\""
     ),
 }
 UPGRADED = {
@@ -102,20 +102,6 @@ PURGED = {
     'the private keys are': 'test -n "$(ls /etc/korora/private)"',
     'no unit is left': '! systemctl cat korora-api korora-agent 2>/dev/null',
 }
-_NEWER = f"""\
-set -e
-mkdir {NEWER}
-cd {NEWER}
-for deb in {DEBS}/*.deb; do
-    dpkg-deb -R "$deb" tree
-    version=$(dpkg-deb -f "$deb" Version)
-    sed -i "s/$version/$version+newer/" tree/DEBIAN/control
-    [ ! -e tree/etc/korora/agent.conf ] ||
-        echo '# a new default' >> tree/etc/korora/agent.conf
-    dpkg-deb -b tree "$(basename "$deb")" >/dev/null
-    rm -rf tree
-done
-"""
 
 
 def run() -> stage.Outcome:
@@ -142,7 +128,7 @@ def _install(bare: Machine, built: packages.Built) -> list[str]:
         'systemctl show -P ActiveEnterTimestampMonotonic korora-api '
         '> /srv/before'
     )
-    bare.must(_NEWER)
+    packages.renew(bare, DEBS, NEWER)
     return wrong + _checked(bare, UPGRADED | PURGED)
 
 

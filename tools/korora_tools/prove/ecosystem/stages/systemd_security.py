@@ -87,7 +87,8 @@ systemd-run -q --unit=swtpm-probe swtpm socket --tpm2 \\
     --server type=unixio,path=/run/swtpm/sock \\
     --ctrl type=unixio,path=/run/swtpm/sock.ctrl
 until [ -S /run/swtpm/sock ]; do sleep 0.1; done
-sed -i '/^transport_url/d; s|^host = .*|&\\ntcti = swtpm:path=/run/swtpm/sock|' \\
+tcti=swtpm:path=/run/swtpm/sock
+sed -i "/^transport_url/d; s|^host = .*|&\\ntcti = $tcti|" \\
     /etc/korora/agent.conf
 timeout 60 systemctl start korora-agent || {
     journalctl -u korora-agent -n 20 -o cat; exit 1; }
@@ -131,7 +132,7 @@ def _exposures(machine: Machine) -> dict[str, float]:
 def _tried(machine: Machine) -> list[str]:
     """Sentences about what is not as it should be in the sandboxes."""
     machine.must(_MACHINE)
-    source = pathlib.Path(packages.__file__).with_name("probe.py").read_bytes()
+    source = pathlib.Path(packages.__file__).with_name('probe.py').read_bytes()
     machine.write(PROBE, source)
     wrong = []
     for name, secrets in _SECRETS.items():
@@ -149,12 +150,8 @@ def _tried(machine: Machine) -> list[str]:
 
 def _probed(machine: Machine, unit: str, kind: str) -> list[str]:
     drop_in = f'/run/systemd/system/{unit}.service.d/probe.conf'
-    machine.write(
-        drop_in, _DROP_IN.format(probe=PROBE, kind=kind, said=SAID)
-    )
-    code, _ = machine.run(
-        f'systemctl daemon-reload && systemctl start {unit}'
-    )
+    machine.write(drop_in, _DROP_IN.format(probe=PROBE, kind=kind, said=SAID))
+    code, _ = machine.run(f'systemctl daemon-reload && systemctl start {unit}')
     said = machine.must(f'cat {SAID}').splitlines()
     machine.must(f'rm {drop_in} {SAID} && systemctl daemon-reload')
     last = said[-1] if said else 'it said nothing'
