@@ -54,7 +54,7 @@ for deb in {old}/*.deb; do
     sed -i "s/$version/$version+newer/" tree/DEBIAN/control
     [ ! -e tree/etc/korora/agent.conf ] ||
         echo '# a new default' >> tree/etc/korora/agent.conf
-    dpkg-deb -b tree "$(basename "$deb" | sed s/_/+newer_/2)" >/dev/null
+    dpkg-deb -Zgzip -z1 -b tree "$(basename "$deb" | sed s/_/+newer_/2)" >/dev/null
     rm -rf tree
 done
 """
