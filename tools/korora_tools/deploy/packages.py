@@ -54,7 +54,8 @@ for deb in {old}/*.deb; do
     sed -i "s/$version/$version+newer/" tree/DEBIAN/control
     [ ! -e tree/etc/korora/agent.conf ] ||
         echo '# a new default' >> tree/etc/korora/agent.conf
-    dpkg-deb -Zgzip -z1 -b tree "$(basename "$deb" | sed s/_/+newer_/2)" >/dev/null
+    name=$(basename "$deb" | sed s/_/+newer_/2)
+    dpkg-deb -Zgzip -z1 -b tree "$name" >/dev/null
     rm -rf tree
 done
 """

@@ -24,12 +24,14 @@ CREDENTIAL = 'korora.secrets'
 OTHER = 65533
 """A user who is neither root nor the service's."""
 CLONE_NEWUSER = 0x10000000
+MS_BIND = 4096
+PTRACE_ATTACH = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 Trial = Callable[[], object]
 
 
-def _call(name: str, *arguments: int) -> None:
+def _call(name: str, *arguments: int | bytes | None) -> None:
     if getattr(_libc, name)(*arguments) == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -154,7 +156,7 @@ REFUSED: dict[str, Trial] = {
     'to write programs': lambda: _append('/usr/bin/env'),
     'to write /etc': lambda: _append('/etc/passwd'),
     'to write other state': lambda: _write('/var/lib/dpkg/probe'),
-    'to see home directories': lambda: os.listdir('/root'),
+    'to see home directories': lambda: os.stat('/root/home'),
     'to open other devices': lambda: _open('/dev/probe'),
     'to read the kernel log': lambda: _open('/dev/kmsg'),
     'to write kernel parameters': lambda: _append(
@@ -162,8 +164,8 @@ REFUSED: dict[str, Trial] = {
     ),
     'a raw socket': _packet,
     'a name space': lambda: _call('unshare', CLONE_NEWUSER),
-    'to debug': lambda: _call('ptrace', 16, os.getppid(), 0, 0),
-    'to mount': lambda: _call('umount2', 0, 0),
+    'to debug': lambda: _call('ptrace', PTRACE_ATTACH, os.getppid(), 0, 0),
+    'to mount': lambda: _call('mount', b'/srv', b'/srv', None, MS_BIND, None),
     'to change its root': lambda: os.chroot('/'),
     'to become somebody else': lambda: os.setuid(OTHER),
     'pages to write and execute': _executable,

@@ -27,7 +27,7 @@ HOSTS = {'ctl': '127.0.79.11', 'h1': '127.0.79.12', 'h2': '127.0.79.13'}
 AGENTS = ('h1', 'h2')
 KEYSTONE = f'http://{HOSTS["ctl"]}:5000/v3'
 SERVICE = f'{HOSTS["ctl"]}:8999'
-PASSWORD = 'ansible'  # noqa: S105 of loopback only
+PASSWORD = 'hush-hush'  # noqa: S105 of loopback only
 NOVA = """\
 apt-get -q update
 apt-get -q install python3-venv python3-dev gcc

@@ -65,15 +65,19 @@ _SECRETS = {
         '[database]\nconnection = '
         'sqlite:////var/lib/korora-service/korora.db\n'
     ),
-    'agent': '[handover]\ntransport_url = fake://\n',
+    'agent': (
+        '[handover]\ntransport_url = '
+        'rabbit://korora:probe@127.0.0.1:5672/korora\n'
+    ),
 }
 _SERVICE = """\
 set -e
 sed -i '/^connection/d' /etc/korora/korora.conf
 install -d -o korora -m 0700 /var/lib/korora-service
-korora-manage keys create
-runuser -u korora -- korora-manage --config-file /etc/korora/korora.conf \\
-    --config-file /srv/api.secrets db sync
+manage="korora-manage --config-file /etc/korora/korora.conf \\
+    --config-file /srv/api.secrets"
+$manage keys create
+runuser -u korora -- $manage db sync
 systemctl start korora-api
 python3 -c "import urllib.request as r; \\
 r.urlopen('http://127.0.0.1:8999/healthcheck')"
@@ -81,6 +85,9 @@ test -s /var/lib/korora-service/korora.db
 """
 _AGENT = """\
 set -e
+# It answers nothing, and libvirt's library would wait for that.
+systemctl stop libvirt-probe
+rm /run/libvirt/libvirt-sock
 mkdir -p /run/swtpm /var/lib/swtpm-probe
 systemd-run -q --unit=swtpm-probe swtpm socket --tpm2 \\
     --tpmstate dir=/var/lib/swtpm-probe --flags not-need-init,startup-clear \\
