@@ -23,7 +23,7 @@ generated from ``list_opts``.
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -55,6 +55,8 @@ DISTRIBUTION = 'korora-nova'
 SERVICE_CONF = '/etc/korora/korora.conf'
 TRUSTED_KEYS = '/etc/korora/keys.json'
 AGENT_SOCKET = '/run/korora/agent.sock'
+#: A credential of the systemd unit (systemd.exec(5)): options, as in a file.
+SECRETS = 'korora.secrets'
 
 
 def _spans_opt() -> cfg.Opt:
@@ -709,6 +711,9 @@ def parse(
 ) -> cfg.ConfigOpts:
     """Return a new configuration, read from files and command line.
 
+    The credential :data:`SECRETS` of the systemd unit, if there is one, is
+    read after the files, so that passwords need not be in them.
+
     :param args: command line without the program's name.
     :param config_files: used if the command line names none.
     :param conf: one that has more command line options.
@@ -716,15 +721,42 @@ def parse(
     conf = cfg.ConfigOpts() if conf is None else conf
     logging.register_options(conf)
     conf.set_default('logging_context_format_string', trail.FORMAT)
+    args = list(args)
+    files = None if config_files is None else list(config_files)
+    if secrets := _secrets(os.environ):
+        if files is None:
+            files = cfg.find_config_files(project=PROJECT)
+        files.append(secrets)
+        if at := _behind_files(args):
+            args[at:at] = ['--config-file', secrets]
     conf(
-        list(args),
+        args,
         project=PROJECT,
         version=release(),
-        default_config_files=(
-            None if config_files is None else list(config_files)
-        ),
+        default_config_files=files,
     )
     return conf
+
+
+def _secrets(environ: Mapping[str, str]) -> str:
+    """The credential's file; '' if the unit has none."""
+    directory = environ.get('CREDENTIALS_DIRECTORY')
+    path = os.path.join(directory, SECRETS) if directory else ''
+    return path if os.path.exists(path) else ''
+
+
+def _behind_files(args: Sequence[str]) -> int:
+    """The place behind the last ``--config-file``; 0 if there is none.
+
+    >>> _behind_files(['--config-file', 'a', 'db', 'sync'])
+    2
+    """
+    ends = [
+        at + (1 if '=' in word else 2)
+        for at, word in enumerate(args)
+        if word.split('=')[0] == '--config-file'
+    ]
+    return max(ends, default=0)
 
 
 def default_files() -> list[str]:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options: registered where they are read, and listed for the sample."""
 
+import pathlib
+
+import fixtures
 import testtools
 from oslo_config import cfg, generator
 
@@ -111,3 +114,56 @@ class TestConf(testtools.TestCase):
         for _, opts in options.list_opts():
             for opt in opts:
                 generator._format_defaults(opt)
+
+
+class TestSecrets(testtools.TestCase):
+    """Passwords in a credential of the systemd unit."""
+
+    def setUp(self):
+        super().setUp()
+        self.top = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.file = self.top / 'agent.conf'
+        self.file.write_text(
+            '[handover]\ntransport_url = rabbit://file/\n'
+            '[attester]\nhost = h1\n'
+        )
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'CREDENTIALS_DIRECTORY', str(self.top)
+            )
+        )
+
+    def given(self):
+        (self.top / options.SECRETS).write_text(
+            '[handover]\ntransport_url = rabbit://credential/\n'
+        )
+
+    def url(self, args, files=()):
+        conf = options.parse(args, files)
+        options.register_attester_opts(conf)
+        self.assertEqual('h1', conf.attester.host)
+        return conf.handover.transport_url
+
+    def test_it_counts_more_than_the_files(self):
+        self.given()
+        named = str(self.file)
+        for args, files in (
+            ([], [named]),
+            (['--config-file', named], []),
+            ([f'--config-file={named}', '--debug'], ['/not/there']),
+        ):
+            self.assertEqual('rabbit://credential/', self.url(args, files))
+
+    def test_a_subcommand_comes_behind_it(self):
+        self.given()
+        conf = cfg.ConfigOpts()
+        conf.register_cli_opt(
+            cfg.SubCommandOpt(
+                'command', handler=lambda to: to.add_parser('db')
+            )
+        )
+        options.parse(['--config-file', str(self.file), 'db'], [], conf=conf)
+        self.assertEqual('db', conf.command.name)
+
+    def test_a_unit_without_it(self):
+        self.assertEqual('rabbit://file/', self.url([], [str(self.file)]))

@@ -45,6 +45,7 @@ LEFT = (
             '.hypothesis',
         )
     ),
+    pathlib.Path('/var/tmp/korora-deploy'),
     pathlib.Path('/var/tmp/korora-fresh'),
     pathlib.Path('/var/tmp/korora-vectors'),
 )

@@ -151,16 +151,43 @@ class UnitsTest(unittest.TestCase):
         self.assertIn(
             'install -d -o nobody -g nobody -m 0755 /run/x', unit.script
         )
+        for limit in ('core=0', 'memlock=unlimited'):
+            self.assertIn(f'prlimit --pid $$ --{limit} ', unit.script)
+
+    def test_own_directories_stay_writable_and_a_credential_is_found(
+        self,
+    ) -> None:
+        unit = units.read(
+            self.UNIT.replace(
+                'UMask',
+                'ProtectSystem=strict\nStateDirectory=x\nLogsDirectory=y\n'
+                'LoadCredential=korora.secrets:x.secrets\n'
+                'LoadCredentialEncrypted=korora.owner-auth\n'
+                'SystemCallFilter=@system-service\nUMask',
+            )
+        )
+        subprocess.run(['sh', '-n'], input=unit.script, text=True, check=True)
+        lines = unit.script.splitlines()
+        closed = next(
+            i for i, line in enumerate(lines) if 'bind,ro /var' in line
+        )
+        for own in ('/var/lib/x', '/var/log/y'):
+            (opened,) = (
+                i for i, line in enumerate(lines) if f'bind,rw {own}' in line
+            )
+            self.assertLess(closed, opened)
         self.assertIn(
-            'exec prlimit --core=0 --memlock=unlimited setpriv', unit.script
+            'install -o nobody -m 0400 /etc/credstore/x.secrets '
+            '/run/credentials/nobody-x.secrets/korora.secrets',
+            unit.script,
         )
 
     def test_what_cannot_be_done_is_refused(self) -> None:
         for old, new in (
-            ('UMask=0077', 'PrivateDevices=yes'),
+            ('UMask=0077', 'RootDirectory=/x'),
             ('UMask=0077', 'User=root'),
             ('UMask=0077', 'Type=forking'),
-            ('UMask=0077', 'ProtectSystem=strict'),
+            ('UMask=0077', 'ProtectSystem=other'),
             ('WantedBy=multi-user.target', ''),
             ('ExecStart=/bin/echo "two words"', ''),
         ):

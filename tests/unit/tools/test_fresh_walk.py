@@ -31,11 +31,14 @@ class TestGuide(testtools.TestCase):
             step for page in self.pages for step in document.steps(page)
         ]
 
-    def test_all_pages_but_devstack_are_followed(self) -> None:
+    def test_all_pages_but_other_ways_are_followed(self) -> None:
+        others = {
+            f'{name}.rst'
+            for name in 'index units packages ansible kolla devstack'.split()
+        }
         names = {path.name for path in self.pages}
         self.assertEqual(
-            {path.name for path in GUIDE.glob('*.rst')},
-            names | {'index.rst', 'devstack.rst'},
+            {path.name for path in GUIDE.glob('*.rst')}, names | others
         )
 
     def test_every_block_of_commands_is_followed(self) -> None:

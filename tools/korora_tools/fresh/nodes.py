@@ -311,3 +311,5 @@ def _furnish(node: Node, shown: Iterable[str]) -> None:
         'APT::Get::Assume-Yes "true";\n'
     )
     node.shell('apt-get -q update')
+    # Every machine was booted with it; the guide uses its small programs.
+    node.shell('apt-get -q install --no-install-recommends systemd')

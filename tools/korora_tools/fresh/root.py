@@ -33,7 +33,7 @@ STARTUP = 60.0
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 # Whatever is run by this dies, with its mounts, when this program does.
-_MORTAL = (
+MORTAL = (
     'setpriv',
     '--pdeathsig',
     'KILL',
@@ -151,7 +151,7 @@ class Root:
                 remove(self.path)
         pristine = self._pristine()
         with ui.step(f'a bare {self.release}'):
-            _call('cp', '-a', '--reflink=auto', str(pristine), str(self.path))
+            call('cp', '-a', '--reflink=auto', str(pristine), str(self.path))
         self._configure()
 
     def _pristine(self) -> pathlib.Path:
@@ -167,7 +167,7 @@ class Root:
         include = ['--include=ca-certificates'] if self._secure else []
         with ui.step(f'debootstrap {self.release} (a minute or two)'):
             try:
-                _call(
+                call(
                     'debootstrap',
                     '--variant=minbase',
                     *include,
@@ -206,7 +206,7 @@ class Root:
     def _start(self) -> None:
         with ui.step('its container'):
             outer = self._spawn(
-                *_MORTAL,
+                *MORTAL,
                 'sh',
                 '-ec',
                 _OUTER,
@@ -219,7 +219,7 @@ class Root:
                 raise ui.Problem(
                     'the container does not start; ' + self._complaint()
                 )
-            self._leader = _init_of(outer.pid)
+            self._leader = init_of(outer.pid)
             self._network()
 
     def _nspawn(self) -> list[str]:
@@ -376,10 +376,10 @@ class Root:
         return '\n'.join(lines)
 
 
-def _call(what: str, *argv: str) -> None:
+def call(what: str, *argv: str) -> None:
     """Run `what`, to its end or this program's."""
     done = subprocess.run(
-        [*_MORTAL, what, *argv],
+        [*MORTAL, what, *argv],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -391,7 +391,7 @@ def _call(what: str, *argv: str) -> None:
         )
 
 
-def _init_of(outer: int) -> int:
+def init_of(outer: int) -> int:
     """The container's first process, as this machine numbers it."""
     for _ in range(4):
         children = pathlib.Path(f'/proc/{outer}/task/{outer}/children')

@@ -2,9 +2,11 @@
 """systemd's units where there is no systemd: one service, as it would start.
 
 The nodes share network, process ids and sockets with the lab's cloud, which
-a systemd booted in a container of its own would not see. So the few
-directives that our units have are done here by util-linux, and a unit with
-any other directive is refused.
+a systemd booted in a container of its own would not see. So what our units
+say of users, directories, credentials, mounts and limits is done here by
+util-linux; what only takes something away is left to a real systemd
+(``tools/prove ecosystem --only systemd-security``); and a unit with any other
+directive is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +27,36 @@ PASSED = frozenset(
         'Service.NotifyAccess',
     )
 )
+# Restrictions: what runs without them is to run with them.
+LEFT_TO_SYSTEMD = frozenset(
+    'Service.' + name
+    for name in (
+        'CapabilityBoundingSet',
+        'DeviceAllow',
+        'DevicePolicy',
+        'LockPersonality',
+        'MemoryDenyWriteExecute',
+        'PrivateDevices',
+        'PrivateIPC',
+        'PrivateMounts',
+        'PrivateUsers',
+        'ProcSubset',
+        'ProtectClock',
+        'ProtectControlGroups',
+        'ProtectHostname',
+        'ProtectKernelLogs',
+        'ProtectKernelModules',
+        'ProtectKernelTunables',
+        'ProtectProc',
+        'RestrictAddressFamilies',
+        'RestrictNamespaces',
+        'RestrictRealtime',
+        'RestrictSUIDSGID',
+        'SystemCallArchitectures',
+        'SystemCallErrorNumber',
+        'SystemCallFilter',
+    )
+)
 DONE = frozenset(
     'Service.' + name
     for name in (
@@ -36,6 +68,10 @@ DONE = frozenset(
         'UMask',
         'LimitCORE',
         'LimitMEMLOCK',
+        'LoadCredential',
+        'LoadCredentialEncrypted',
+        'LogsDirectory',
+        'LogsDirectoryMode',
         'NoNewPrivileges',
         'PrivateTmp',
         'ProtectHome',
@@ -46,7 +82,14 @@ DONE = frozenset(
         'StateDirectoryMode',
     )
 )
-_READ_ONLY = {'full': '/usr /boot /etc', 'yes': '/usr /boot'}
+# Of "strict" what a node has outside of /run and /srv.
+_READ_ONLY = {
+    'full': '/usr /boot /etc',
+    'strict': '/usr /boot /etc /opt /var',
+    'yes': '/usr /boot',
+}
+_CREDENTIALS = '/run/credentials'
+_OWN = {'Runtime': '/run', 'State': '/var/lib', 'Logs': '/var/log'}
 
 
 class UnitError(Exception):
@@ -78,8 +121,12 @@ def read(text: str) -> Unit:
             continue
         name, _, value = line.partition('=')
         name = f'{section}.{name}'
+        if name in LEFT_TO_SYSTEMD:
+            continue
         if name not in PASSED | DONE:
             raise UnitError(f'no way here to do {name}={value}')
+        if name == 'Service.LoadCredentialEncrypted':
+            continue  # nothing is encrypted here
         if name in found:
             raise UnitError(f'{name} stands there twice')
         found[name] = value
@@ -102,21 +149,25 @@ def _script(service: dict[str, str]) -> str:
     user, group = service.get('User', 'root'), service.get('Group')
     group = group or user
     lines = ['set -e', f'umask {service.get("UMask", "0022")}']
-    for kind, where in (('Runtime', '/run'), ('State', '/var/lib')):
+    own = []
+    for kind, where in _OWN.items():
         if name := service.get(f'{kind}Directory'):
             mode = service.get(f'{kind}DirectoryMode', '0755')
             lines.append(
                 f'install -d -o {user} -g {group} -m {mode} {where}/{name}'
             )
-    lines += _sandbox(service)
-    limits = [
-        f'--{kind.lower()}={value.replace("infinity", "unlimited")}'
+            own.append(f'{where}/{name}')
+    lines += _credential(service.get('LoadCredential'), user)
+    lines += _sandbox(service, own)
+    # As systemd does, which takes the closest that it may set.
+    lines += [
+        f'prlimit --pid $$ --{kind.lower()}='
+        f'{value.replace("infinity", "unlimited")} 2>/dev/null || :'
         for kind in ('CORE', 'MEMLOCK')
         if (value := service.get(f'Limit{kind}'))
     ]
     words = [
         'exec',
-        *(['prlimit', *limits] if limits else []),
         'setpriv',
         f'--reuid={user}',
         f'--regid={group}',
@@ -131,8 +182,26 @@ def _script(service: dict[str, str]) -> str:
     return '\n'.join([*lines, shlex.join(words)])
 
 
-def _sandbox(service: dict[str, str]) -> list[str]:
-    """Mounts, to be made in a mount namespace of the service's own."""
+def _credential(wanted: str | None, user: str) -> list[str]:
+    """What /etc/credstore has of it, where the service finds it."""
+    if wanted is None:
+        return []
+    name, _, source = wanted.partition(':')
+    where = f'{_CREDENTIALS}/{user}-{source or name}'
+    return [
+        f'install -d -o {user} -m 0700 {where}',
+        f'[ ! -e /etc/credstore/{source or name} ] || '
+        f'install -o {user} -m 0400 /etc/credstore/{source or name} '
+        f'{where}/{name}',
+        f'export CREDENTIALS_DIRECTORY={where}',
+    ]
+
+
+def _sandbox(service: dict[str, str], own: list[str]) -> list[str]:
+    """Mounts, to be made in a mount namespace of the service's own.
+
+    :param own: directories that stay writable.
+    """
     lines = []
     if service.get('ProtectHome') == 'yes':
         lines += [
@@ -151,7 +220,7 @@ def _sandbox(service: dict[str, str]) -> list[str]:
             f'mount --rbind {path} {path}; mount -o remount,bind,ro {path}'
             for path in _READ_ONLY[kind].split()
         ]
-    for word in service.get('ReadWritePaths', '').split():
+    for word in [*own, *service.get('ReadWritePaths', '').split()]:
         path = word.removeprefix('-')
         skip = f'[ ! -d {path} ] || ' if word != path else ''
         lines.append(
