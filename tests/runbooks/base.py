@@ -174,7 +174,10 @@ class RunbookCase(base.ApiTestCase):
             options=None,
         )
         made = point.load()(app, None)
-        parsed = made.get_parser('openstack').parse_args(rest[3:])
+        try:
+            parsed = made.get_parser('openstack').parse_args(rest[3:])
+        except SystemExit:
+            raise AssertionError(f'no such command: {rest}') from None
         with mock.patch.object(diagnose.time, 'time', self.korora.clock):
             self.assertEqual(code, made.run(parsed))
         return app.stdout.getvalue()
@@ -184,4 +187,6 @@ class RunbookCase(base.ApiTestCase):
         text = ' '.join(section(alert).split())
         self.assertTrue(text, alert)
         for command in TYPED.findall(text):
-            self.assertIn(words(command), self.said, alert)
+            wanted = words(command)
+            heads = {one[: len(wanted)] for one in self.said}
+            self.assertIn(wanted, heads, alert)

@@ -8,6 +8,15 @@ import uuid
 from korora_nova.custody import bodies
 from tests.runbooks import base
 
+POLICY = {
+    'version': 1,
+    'name': 'new',
+    'hosts': ['nobody'],
+    'rules': [
+        {'pcrs': {'registers': [0, 2, 4, 7], 'references': True}},
+        {'ima': 'not-appraised'},
+    ],
+}
 STOCK = bodies.Enforcer('libvirt.LibvirtDriver', '1', 'NOVA_DRIFT', 0)
 
 
@@ -30,10 +39,11 @@ class FleetTest(base.RunbookCase):
         for host in hosts[1:]:
             self.spoil(host)
         self.fires(alert, before, self.scrape())
-        listed = self.typed('openstack attestation policy list')
-        self.assertIn('exact', listed)
-        said = self.typed('openstack attestation policy check exact', code=0)
-        self.assertTrue(said)
+        self.admin.create_policy(POLICY)
+        said = self.typed(
+            'openstack attestation policy check new --all', code=0
+        )
+        self.assertIn('untrusted', said)
         for host in hosts[1:]:
             self.mend(host)
         self.quiet(alert, self.scrape())
@@ -88,13 +98,8 @@ class FleetTest(base.RunbookCase):
         stranger = self.stranger('h2')
         stranger.enrol()
         self.fires(alert, before, self.scrape())
-        self.assertIn(
-            'pending', self.typed('openstack attestation host list')
-        )
-        self.typed(
-            f'openstack attestation host approve h2 --ek-hash '
-            f'{stranger.ek_hash}'
-        )
+        self.assertIn('pending', self.typed('openstack attestation host list'))
+        self.typed(f'openstack attestation host approve h2 {stranger.ek_hash}')
         self.quiet(alert, self.scrape())
         self.tried(alert)
 

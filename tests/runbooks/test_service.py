@@ -49,15 +49,15 @@ class ServiceTest(base.RunbookCase):
         alert = 'KororaApiErrors'
         self.admin.list_hosts()
         before = self.scrape()
-
-        def fail(*_: object) -> None:
-            raise sa.exc.OperationalError('SELECT', {}, Exception('gone'))
-
-        undo = self.on_each_statement(fail)
+        path = f'{self.korora.directory}/korora.db'
+        self.korora.service.db.engine.dispose()
+        os.rename(path, f'{path}.away')
+        os.mkdir(path)
         for _ in range(5):
             with self.refused('DATABASE_UNAVAILABLE'):
                 self.admin.list_hosts()
-        undo()
+        os.rmdir(path)
+        os.rename(f'{path}.away', path)
         self.fires(alert, before, self.scrape())
         self.admin.list_hosts()
         self.quiet(alert, self.scrape())
@@ -89,12 +89,14 @@ class ServiceTest(base.RunbookCase):
         shutil.copy(path, f'{path}.old')
         for _ in range(2):
             host.claim(str(uuid.uuid4()))
+        self.typed('korora-manage audit verify')
         before = self.scrape()
         shutil.copy(f'{path}.old', path)
         self.korora.restart()
         host.offset = 0
         self.fires(alert, before, self.scrape())
         host.heal()
+        self.typed('korora-manage audit verify')
         self.quiet(alert, self.scrape())
         self.fires_not_any_more(alert, before)
         self.tried(alert)

@@ -88,9 +88,7 @@ def history(
     for name in sorted({*before.samples, *after.samples}):
         values = [
             _before(name, before, minute) for minute in range(BEFORE)
-        ] + [
-            _after(name, before, after, minute) for minute in range(length)
-        ]
+        ] + [_after(name, before, after, minute) for minute in range(length)]
         found.append({'series': name, 'values': ' '.join(values)})
     return found
 
