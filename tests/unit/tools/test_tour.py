@@ -77,7 +77,7 @@ class TourTest(unittest.TestCase):
         world.lab.data = pathlib.Path('/nonexistent')
         world.passphrase.return_value = PASSPHRASE
         world.attestation.side_effect = lambda path: (
-            {'hosts': [{'host': 'h1', 'tier': 'affirming'}]}
+            {'hosts': [{'name': 'h1', 'tier': 'affirming'}]}
             if path == '/v1/hosts'
             else {'holder': 'h1', 'epoch': 1, 'version': 1}
         )

@@ -172,7 +172,7 @@ def wire(
 def known(world: w.World, server: str) -> list[str]:
     """What the service says now."""
     listed = world.attestation('/v1/hosts')['hosts']
-    tiers = ', '.join(f'{one["host"]} {one["tier"]}' for one in listed)
+    tiers = ', '.join(f'{one["name"]} {one["tier"]}' for one in listed)
     row = world.attestation(f'/v1/servers/{server}')
     return [
         f'hosts: {tiers}',

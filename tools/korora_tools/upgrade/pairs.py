@@ -260,7 +260,7 @@ class Socket:
         expect('the agent is of', SOURCE, driver.do('status')['host'])
         ui.wait(
             'the agent to enrol',
-            lambda: any(one['host'] == SOURCE for one in admin.list_hosts()),
+            lambda: any(one['name'] == SOURCE for one in admin.list_hosts()),
             60,
             alive=lambda: None if process.alive else process.tail(),
         )
