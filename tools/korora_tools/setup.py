@@ -43,6 +43,8 @@ LEFT = (
             '.mypy_cache',
             '.ruff_cache',
             '.hypothesis',
+            'doc/build',
+            'api-ref/build',
         )
     ),
     pathlib.Path('/var/tmp/korora-deploy'),

@@ -34,7 +34,7 @@ class ReasonTest(unittest.TestCase):
         scenario = scenarios.Scenario('one', 'it moves', expected, refuse)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            row = run._run(talker, stage.Stage(talker), scenario)
+            row = run.act(talker, stage.Stage(talker), scenario)
             code = cli._conclude(
                 {
                     'scenarios': [row],

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from korora_tools.lab import paths, processes
 LAB = str(checkout.ROOT / 'tools' / 'lab')
 #: Takes a file for its report, and what to run.
 RUN = 'korora_tools.demo.run'
+TOUR = 'korora_tools.demo.tour'
 Json = dict[str, typing.Any]
 
 
@@ -46,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
         'comparison with stock Nova is then left out)',
     )
     made.add_argument(
+        '--tour',
+        action='store_true',
+        help='tell it step by step: what happens, what is seen on the wire, '
+        'what an attacker has of it; waits for Enter on a terminal',
+    )
+    made.add_argument(
         'scenario',
         nargs='*',
         metavar='SCENARIO',
@@ -59,11 +67,16 @@ def main() -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if options.tour and options.scenario:
+        raise ui.Problem('--tour has chapters of its own: name no scenario')
     began = time.monotonic()
     setup.ensure()
     with lab(keep=options.keep):
         setup_s = round(time.monotonic() - began, 1)
-        report = inside(RUN, 'scenarios', *options.scenario)
+        if options.tour:
+            report = inside(TOUR, run=_attached)
+        else:
+            report = inside(RUN, 'scenarios', *options.scenario)
     if not (options.no_stock or options.keep):
         with lab('--stock'):
             report['canary']['stock'] = inside(RUN, 'baseline')
@@ -86,15 +99,20 @@ def lab(*how: str, keep: bool = False) -> collections.abc.Iterator[None]:
             _run([LAB, 'down'])
 
 
-def inside(module: str, *arguments: str) -> Json:
+def inside(
+    module: str,
+    *arguments: str,
+    run: collections.abc.Callable[[list[str]], None] | None = None,
+) -> Json:
     """Run a module inside the control plane's network namespace.
 
     :param module: called with the file for its report, and arguments.
+    :param run: how, if not without this terminal's input.
     """
     lab = paths.Lab.default()
     with tempfile.TemporaryDirectory(prefix='korora-demo-') as folder:
         out = pathlib.Path(folder) / 'report.json'
-        _run(
+        (run or _run)(
             [
                 *processes.into(lab, 'ctl'),
                 str(checkout.BIN / 'python'),
@@ -107,14 +125,34 @@ def inside(module: str, *arguments: str) -> Json:
         return typing.cast(Json, json.loads(out.read_text()))
 
 
-def _run(argv: list[str]) -> None:
-    env = {
+def _environment() -> dict[str, str]:
+    return {
         **os.environ,
         'PYTHONWARNINGS': 'ignore',
         'PYTHONPATH': str(checkout.ROOT / 'tools'),
     }
+
+
+def _run(argv: list[str]) -> None:
     sys.stdout.flush()
-    code = children.run(argv, env, str(checkout.ROOT))
+    code = children.run(argv, _environment(), str(checkout.ROOT))
+    _check(argv, code)
+
+
+def _attached(argv: list[str]) -> None:
+    """With this terminal's input: Ctrl-C reaches both."""
+    sys.stdout.flush()
+    process = subprocess.Popen(argv, env=_environment(), cwd=checkout.ROOT)
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    _check(argv, code)
+
+
+def _check(argv: list[str], code: int) -> None:
     if code:
         raise ui.Problem(f'{" ".join(argv[-4:])} ended with {code}')
 

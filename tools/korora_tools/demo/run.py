@@ -79,11 +79,21 @@ def run_scenarios(
         for scenario in scenarios.ALL:
             if wanted and scenario.id not in wanted:
                 continue
-            rows.append(_run(world, stage, scenario))
+            rows.append(act(world, stage, scenario))
             if not stage.server:
                 raise ui.Problem('no server to go on with')
         world.say('... canary: looking for the real passphrase')
         finds = search(world, capture, world.passphrase(stage.server))
+    return report(world, stage, rows, finds)
+
+
+def report(
+    world: w.World,
+    stage: Stage,
+    rows: list[Json],
+    finds: dict[str, canary.Finds],
+) -> Json:
+    """What came of it all; the main server is deleted."""
     assert stage.watcher is not None
     stage.watcher.stop()
     guest = stage.watcher.report()
@@ -105,7 +115,8 @@ def run_scenarios(
     }
 
 
-def _run(world: w.World, stage: Stage, scenario: scenarios.Scenario) -> Json:
+def act(world: w.World, stage: Stage, scenario: scenarios.Scenario) -> Json:
+    """Run a scenario, and say what came of it; its row of the report."""
     began = time.monotonic()
     try:
         outcome = scenario.run(stage)
@@ -175,6 +186,13 @@ def search(
     """Everywhere the passphrase must not be; the guest still runs."""
     wanted = canary.needles(passphrase)
     capture.stop()
+    return {'bus': capture.count(wanted), **elsewhere(world, wanted)}
+
+
+def elsewhere(
+    world: w.World, wanted: tuple[bytes, ...]
+) -> dict[str, canary.Finds]:
+    """The same but for what was captured."""
     lab = world.lab
     logs = [lab.log, *(lab.host(h) / 'var' / 'log' for h in paths.HOSTS)]
     dump = [
@@ -186,10 +204,9 @@ def search(
         '--single-transaction',
     ]
     return {
-        'bus': capture.count(wanted),
         'logs': canary.search_trees(logs, wanted),
         'disk': canary.search_trees(
-            [lab.root], wanted, [lab.cache, capture.file.parent, *logs]
+            [lab.root], wanted, [lab.cache, lab.data / 'capture', *logs]
         ),
         'db': canary.search_output('databases', dump, wanted),
     }

@@ -7,7 +7,9 @@ import argparse
 
 from korora_tools import command, ui
 
-PARTS = ('pep8', 'unit', 'functional', 'integration')
+PARTS = ('pep8', 'docs', 'unit', 'functional', 'integration')
+#: Those that name no single tests.
+WHOLE = ('pep8', 'docs')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,12 +17,16 @@ def parser() -> argparse.ArgumentParser:
         'test',
         'Set up this machine and run the tests of Kororā. '
         'Without an option for a part, all parts run: '
-        'ruff and mypy, unit, functional, and integration tests on a lab '
+        'ruff and mypy, the documents, unit, functional, and integration '
+        'tests on a lab '
         'that is started and stopped for them. The last line says how '
         'many tests passed, failed and were skipped.',
     )
     made.add_argument('--pep8', action='store_true', help='run ruff and mypy')
-    for part in PARTS[1:]:
+    made.add_argument(
+        '--docs', action='store_true', help='build the documents'
+    )
+    for part in PARTS[len(WHOLE) :]:
         made.add_argument(
             f'--{part}', action='store_true', help=f'run the {part} tests'
         )
@@ -49,8 +55,8 @@ def _test(options: argparse.Namespace) -> int:
         ui.require_root()
     totals = Totals()
     for part in chosen:
-        if part == 'pep8':
-            totals.add(suites.style())
+        if part in WHOLE:
+            totals.add(getattr(suites, part)())
         else:
             totals.add(getattr(suites, part)(options.verbose))
     for name, why in totals.skips:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from korora_tools import checkout, children, older_nova, ui
 from korora_tools.lab import paths
-from korora_tools.test import series
+from korora_tools.test import documents, series
 from korora_tools.test.stream import Totals, count
 
 ROOT = checkout.ROOT
@@ -64,12 +64,29 @@ def command(name: str, *argv: str) -> Totals:
     return totals
 
 
-def style() -> Totals:
+def pep8() -> Totals:
     """Three checks: ruff twice, mypy."""
     ruff = f'{BIN}/ruff'
     totals = command('ruff check', ruff, 'check', '--quiet')
     totals.add(command('ruff format', ruff, 'format', '--check', '--quiet'))
     totals.add(command('mypy', sys.executable, '-m', 'mypy'))
+    return totals
+
+
+def docs() -> Totals:
+    """The site, the manual pages, the API reference, and their style."""
+    totals = Totals()
+    python = documents.ensure()
+    documents.clean()
+    for name, argv in documents.checks(python).items():
+        one = Totals()
+        with _step(name, one):
+            outcome = documents.check(name, argv, environment())
+            if outcome.warnings:
+                one.fail(name, outcome.output)
+            else:
+                one.passed += 1
+        totals.add(one)
     return totals
 
 

@@ -8,11 +8,14 @@ import fnmatch
 import functools
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from korora_tools import checkout, command, ui
 
 #: Recorded only when they are named.
 HOURS = 'hypervisor/*'
+#: Made without the packages that others are recorded with.
+BARE = ('keylime/', 'protocol/')
 Recipes = dict[str, tuple[str, Callable[..., None]]]
 
 
@@ -27,8 +30,14 @@ def recipes() -> Recipes:
         quote,
         uefi,
     )
+    from tests.support import protocol
 
     table: Recipes = {}
+    for name, (about, _) in protocol.FILES.items():
+        table['protocol/' + name] = (
+            about,
+            functools.partial(_protocol, name=name),
+        )
     for name, (about, _) in uefi.RECIPES.items():
         table['uefi/' + name] = (
             about,
@@ -46,6 +55,12 @@ def recipes() -> Recipes:
         | hypervisor.recipes()
         | keylime.recipes()
     )
+
+
+def _protocol(shop: Any, name: str) -> None:
+    from tests.support import protocol
+
+    protocol.write(shop.out, name)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +112,7 @@ def _vectors(options: argparse.Namespace) -> int:
             print(f'{name:30} {about}')
         return 0
     shop = Workshop(options.work, options.out)
-    if not all(name.startswith('keylime/') for name in chosen):
+    if not all(name.startswith(BARE) for name in chosen):
         shop.prepare()
     for name, (_, record) in chosen.items():
         with ui.step(name):
