@@ -26,6 +26,9 @@ from korora_nova.verifier.service import Service
 
 LOG = logging.getLogger(__name__)
 
+#: So much longer a window may last by other clocks: a TPM's may be a third
+#: slow, to which TPM2_ClockRateAdjust adds.
+SLOWEST = 1.5
 _R = errors.Reason
 _DOUBTS = (_R.LEDGER_BEHIND, _R.LEDGER_FORKED)
 
@@ -151,7 +154,7 @@ def _noted(
             )
             .values(
                 offline_until=service.clock()
-                + service.settings.offline_window,
+                + service.settings.offline_window * SLOWEST,
                 offline_servers=len(same),
                 offline_boot=boot,
             ),

@@ -6,6 +6,7 @@ import uuid
 
 from korora_nova.custody.approval import Approval
 from korora_nova.custody.bodies import Known
+from korora_nova.verifier import hosts
 from tests.functional.api import base
 
 SERVERS = [f'00000000-0000-4000-8000-{number:012}' for number in range(4)]
@@ -185,13 +186,13 @@ class TestNoted(OfflineTestCase):
         found = self.shown()
         self.assertEqual(4, found['servers'])
         self.assertAlmostEqual(
-            self.korora.clock.now + 3600, found['until'], delta=5
+            self.korora.clock.now + 5400, found['until'], delta=5
         )
         (listed,) = (
             one for one in self.admin.list_hosts() if one['name'] == 'h1'
         )
         self.assertEqual(found, listed['offline'])
-        self.korora.clock.advance(3601)
+        self.korora.clock.advance(5401)
         self.assertIsNone(self.shown())
 
     def test_a_boot_ends_it(self):
@@ -225,7 +226,8 @@ class TestNoted(OfflineTestCase):
         genuine = places.choose
 
         def choose(host, instances):
-            self.admin.evict_host('h1', WHY)
+            # It is marked, and no key was taken from it yet.
+            hosts.evict(self.korora.service, 'h1', 'admin', WHY)
             return genuine(host, instances)
 
         places.choose = choose
