@@ -12,6 +12,7 @@ from korora_tools import command
 #: The claims, and the module that shows each.
 CLAIMS = {
     'attack': 'korora_tools.prove.attack',
+    'ecosystem': 'korora_tools.prove.ecosystem',
     'faults': 'korora_tools.prove.faults',
     'field': 'korora_tools.prove.field',
     'keylime': 'korora_tools.prove.keylime',

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/prove ecosystem runs its stages, each apart from the others."""
+
+import argparse
+import contextlib
+import io
+import types
+import unittest
+from unittest import mock
+
+from korora_tools import ui
+from korora_tools.prove import ecosystem
+from korora_tools.prove.ecosystem import stage
+
+
+def module(run):
+    return types.SimpleNamespace(ABOUT='x', run=run)
+
+
+def problem():
+    raise ui.Problem('something is missing')
+
+
+def crash():
+    raise KeyError('k')
+
+
+STAGES = {
+    'a': module(lambda: stage.Outcome({'n': 1})),
+    'b-c': module(lambda: stage.Outcome(7)),
+    'bad': module(lambda: stage.Outcome(1, ['too few'])),
+    'problem': module(problem),
+    'crash': module(crash),
+}
+
+
+class EcosystemTest(unittest.TestCase):
+    def prove(self, only=None, listed=False):
+        err = io.StringIO()
+        with (
+            mock.patch.object(stage, 'found', return_value=STAGES),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(err),
+        ):
+            report, holds = ecosystem.prove(
+                argparse.Namespace(only=only, list=listed)
+            )
+        return report, holds, err.getvalue()
+
+    def test_parts_of_the_report(self):
+        self.assertEqual(
+            ({'a': {'n': 1}, 'b_c': 7}, True, ''), self.prove('a,b_c')
+        )
+
+    def test_a_stage_that_fails_stops_no_other(self):
+        report, holds, err = self.prove('bad,problem,crash,a')
+        self.assertFalse(holds)
+        self.assertEqual(
+            {'bad': 1, 'problem': {}, 'crash': {}, 'a': {'n': 1}}, report
+        )
+        for sentence in (
+            'bad: too few',
+            'problem: something is missing',
+            "crash: KeyError: 'k'",
+        ):
+            self.assertIn(sentence, err)
+
+    def test_all(self):
+        self.assertEqual(
+            {'a', 'b_c', 'bad', 'problem', 'crash'}, set(self.prove()[0])
+        )
+
+    def test_list_runs_nothing(self):
+        report, holds, _ = self.prove(listed=True)
+        self.assertEqual((dict.fromkeys(STAGES, 'x'), True), (report, holds))
+
+    def test_a_name_that_is_none(self):
+        with self.assertRaisesRegex(ui.Problem, 'no stage y; there are a, '):
+            self.prove('a,y')
+
+    def test_too_few(self):
+        self.assertEqual(
+            ['n is 1, at least 2 are wanted.'],
+            stage.too_few({'n': 1, 'm': 5}, n=2, m=5),
+        )
+
+
+class StagesTest(unittest.TestCase):
+    def test_each_stage_has_what_is_needed(self):
+        for name, one in stage.found().items():
+            with self.subTest(name):
+                self.assertIsInstance(one.ABOUT, str)
+                self.assertTrue(callable(one.run))
