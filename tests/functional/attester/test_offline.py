@@ -247,6 +247,21 @@ class TrustTest(OfflineCase):
         self.gone()
         self.not_started(_R.SERVICE_UNAVAILABLE)
 
+    def test_evicted_while_the_agent_was_off(self) -> None:
+        """O4."""
+        self.admin.evict_host('h1', 'It was stolen.')
+        self.h1.restart_agent()
+        self.assertTrue(self.path(self.h1).exists())
+        self.h1.agent.attestation.step()
+        self.gone()
+        self.not_started(_R.SERVICE_UNAVAILABLE)
+
+    def test_deleted(self) -> None:
+        """O4: the service does not know the host any more."""
+        self.admin.delete_host('h1', force=True)
+        self.not_started(_R.HOST_UNKNOWN)
+        self.assertFalse(self.path(self.h1).exists())
+
     def test_pcr_changed(self) -> None:
         """O5: what the TPM measures has changed since."""
         self.gone()

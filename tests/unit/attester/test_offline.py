@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 from unittest import mock
 
 import fixtures
@@ -157,7 +158,7 @@ class MessageTest(testtools.TestCase):
         self.assertIsNone(exchange.Heard.from_json(document).offline)
 
     def test_malformed(self) -> None:
-        good = heard(SERVERS[0]).to_json()
+        good: dict[str, Any] = heard(SERVERS[0]).to_json()
         for changed in (
             None,
             [],

@@ -95,8 +95,14 @@ class PlacesTest(testtools.TestCase):
         self.assertEqual(['a'], made.choose('h1', ['a']))
 
     def test_in_a_thread_of_its_own(self) -> None:
-        answered = threading.Event()
-        self.nova.before_answer = answered.set
+        asked, go_on = threading.Event(), threading.Event()
+
+        def answer() -> None:
+            asked.set()
+            go_on.wait(10)
+
+        self.nova.before_answer = answer
         made = places.Places(self.nova, ['small'], [])
         self.assertRaises(errors.Unavailable, made.choose, 'h1', ['a'])
-        self.assertTrue(answered.wait(10))
+        self.assertTrue(asked.wait(10))
+        go_on.set()

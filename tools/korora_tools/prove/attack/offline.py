@@ -45,6 +45,8 @@ ATTACKS: tuple[Attack, ...] = (
         'pass',
         _AGENT + 'TrustTest.test_told_at_a_start',
         _AGENT + 'TrustTest.test_evicted',
+        _AGENT + 'TrustTest.test_evicted_while_the_agent_was_off',
+        _AGENT + 'TrustTest.test_deleted',
         _API + 'TestWhom.test_not_affirming',
         _API + 'TestNoted.test_evicted',
     ),
