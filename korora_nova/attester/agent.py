@@ -119,7 +119,7 @@ class Agent:
             self.journal,
             hypervisor,
             self.custodians,
-            Offline(state / 'offline', self._holds),
+            Offline(state / 'offline', self._holds, self._is_trusted),
         )
         self._parts = parts
         self.attester.distrusted = parts.offline.drop_all
@@ -433,14 +433,17 @@ class Agent:
             epoch,
         )
 
+    def _is_trusted(self) -> bool:
+        """Whether the service's last word on this host is that it is."""
+        result = self.attester.result
+        return result is not None and result.tier == Tier.AFFIRMING
+
     def _hear(self, heard: Heard) -> None:
         """What the service answered to a report; worked off elsewhere."""
         self.reports.hear(heard)
         self.rest.hear(heard.approval_kid)
         self.streams.hear(heard.streams)
-        result = self.attester.result
-        if result is not None and result.tier == Tier.AFFIRMING:
-            self._parts.offline.hear(heard.offline)
+        self._parts.offline.hear(heard.offline)
         if heard.wanted or heard.news:
             self.settler.wake()
 

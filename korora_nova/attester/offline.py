@@ -63,26 +63,34 @@ class Offline:
 
     :param path: of the file; there is none while there is nothing to keep.
     :param holds: whether a server's key of an epoch is held here now.
+    :param is_trusted: whether the service still trusts this host.
     """
 
     def __init__(
-        self, path: pathlib.Path, holds: Callable[[str, int], bool]
+        self,
+        path: pathlib.Path,
+        holds: Callable[[str, int], bool],
+        is_trusted: Callable[[], bool],
     ) -> None:
         self._path = path
         self._holds = holds
+        self._is_trusted = is_trusted
         self._lock = threading.Lock()
         self._windows = self._read()
 
     def hear(self, heard: Heard | None) -> None:
-        """Keep what an affirming attestation brought; None: nothing.
+        """Keep what an attestation brought; None: nothing.
 
-        All is lost if it cannot be written.
+        All is lost if it cannot be written, and nothing is kept if the
+        service has said no meanwhile.
         """
         if heard is not None and heard.kept:
             return
         approvals = heard.approvals if heard is not None else ()
         starts = heard.starts if heard is not None else 0
         with self._lock:
+            if not self._is_trusted():
+                approvals = ()
             self._keep(
                 {
                     one.instance: _Window(one, starts)

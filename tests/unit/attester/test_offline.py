@@ -44,12 +44,15 @@ class FileTest(testtools.TestCase):
         directory = self.useFixture(fixtures.TempDir()).path
         self.path = pathlib.Path(directory) / 'offline'
         self.held = set(SERVERS)
+        self.trusted = True
         self.kept = self.again()
 
     def again(self) -> offline.Offline:
         """The agent is started."""
         return offline.Offline(
-            self.path, lambda instance, epoch: instance in self.held
+            self.path,
+            lambda instance, epoch: instance in self.held,
+            lambda: self.trusted,
         )
 
     def test_nothing(self) -> None:
@@ -79,6 +82,14 @@ class FileTest(testtools.TestCase):
         self.held.discard(SERVERS[2])
         self.kept.hear(heard(*SERVERS))
         self.assertIsNone(self.kept.take(SERVERS[2], 1))
+
+    def test_a_no_came_first(self) -> None:
+        """O4: an answer that is late brings back nothing."""
+        self.trusted = False
+        self.kept.drop_all()
+        self.kept.hear(heard(*SERVERS))
+        self.assertIsNone(self.kept.take(SERVERS[0], 1))
+        self.assertFalse(self.path.exists())
 
     def test_another_epoch(self) -> None:
         self.kept.hear(heard(*SERVERS))
