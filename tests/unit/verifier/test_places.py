@@ -25,7 +25,7 @@ class PlacesTest(testtools.TestCase):
         self.clock = Clock()
         self.jobs: list[Callable[[], None]] = []
 
-    def places(self, *flavors: str, **more) -> places.Places:
+    def naming(self, *flavors: str, **more) -> places.Places:
         aggregates = more.get('aggregates', ())
         return places.Places(
             self.nova, flavors, aggregates, self.jobs.append, self.clock
@@ -44,25 +44,25 @@ class PlacesTest(testtools.TestCase):
         return made.choose(host, ['a', 'b', 'c'])
 
     def test_flavors(self) -> None:
-        self.assertEqual(['a'], self.choose(self.places('small', 'large')))
-        self.assertEqual([], self.choose(self.places('large')))
+        self.assertEqual(['a'], self.choose(self.naming('small', 'large')))
+        self.assertEqual([], self.choose(self.naming('large')))
 
     def test_aggregates(self) -> None:
-        made = self.places(aggregates=('edge', 'unknown'))
+        made = self.naming(aggregates=('edge', 'unknown'))
         self.assertEqual(['a', 'b', 'c'], self.choose(made))
         self.assertEqual([], self.choose(made, 'h2'))
 
     def test_either(self) -> None:
-        made = self.places('small', aggregates=('edge',))
+        made = self.naming('small', aggregates=('edge',))
         self.assertEqual(['a', 'b', 'c'], self.choose(made))
         self.assertEqual(['a'], self.choose(made, 'h2'))
 
     def test_nobody_is_named(self) -> None:
-        self.assertEqual([], self.places().choose('h1', ['a']))
+        self.assertEqual([], self.naming().choose('h1', ['a']))
         self.assertEqual([], self.jobs)
 
     def test_asked_once_at_a_time(self) -> None:
-        made = self.places('small')
+        made = self.naming('small')
         for _ in range(3):
             self.assertRaises(errors.Unavailable, made.choose, 'h1', ['a'])
         self.assertEqual(1, len(self.jobs))
@@ -70,7 +70,7 @@ class PlacesTest(testtools.TestCase):
         self.assertEqual([], self.jobs)
 
     def test_old_answer_counts_for_a_while(self) -> None:
-        made = self.places('small')
+        made = self.naming('small')
         self.choose(made)
         self.nova.flavors_of = {}
         self.clock.advance(places.AGAIN)
@@ -79,7 +79,7 @@ class PlacesTest(testtools.TestCase):
         self.assertEqual([], made.choose('h1', ['a']))
 
     def test_nova_is_down(self) -> None:
-        made = self.places('small')
+        made = self.naming('small')
         self.choose(made)
         self.nova.down = True
         self.clock.advance(places.AGAIN)
