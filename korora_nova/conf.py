@@ -32,6 +32,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from korora_nova import spans, trail
+from korora_nova.custody import offline
 from korora_nova.custody.words import StreamTls
 from korora_nova.response.options import RESPONSE_OPTS
 
@@ -392,6 +393,43 @@ VERIFIER_OPTS: list[cfg.Opt] = [
         min=1,
         help='Seconds, on the clock of the TPM, for which an approval to '
         'unseal can be used.',
+    ),
+    cfg.FloatOpt(
+        'offline_window',
+        default=0,
+        min=0,
+        max=86400,
+        help='Seconds, on the clock of the TPM, for which a trusted host may '
+        'start servers that it has although the service cannot be reached; '
+        'renewed at each attestation. What a host runs is not looked at in '
+        'that time, and no loss of trust ends it on a host that is cut off: '
+        'see "Offline window" in the operations guide first. 0: never.',
+    ),
+    cfg.ListOpt(
+        'offline_flavors',
+        default=[],
+        help='Names of flavors whose servers have an offline window.',
+    ),
+    cfg.ListOpt(
+        'offline_aggregates',
+        default=[],
+        help='Names of host aggregates: all protected servers on these hosts '
+        'have an offline window.',
+    ),
+    cfg.IntOpt(
+        'offline_servers',
+        default=32,
+        min=1,
+        max=offline.MOST,
+        help='Servers of one host that have an offline window, at most.',
+    ),
+    cfg.IntOpt(
+        'offline_starts',
+        default=3,
+        min=1,
+        max=offline.MOST_STARTS,
+        help='Starts of each of them within one window. The agent counts '
+        'them: it is no limit for whoever is root on the host.',
     ),
     cfg.FloatOpt(
         'permit_deadline',

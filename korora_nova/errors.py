@@ -15,7 +15,8 @@
      +-- TooLarge          413
      +-- Busy              429  too much to do; .retry_after
      +-- Unavailable       503  service, agent, TPM, bus, database: never a
-                                statement about evidence, nor the reverse
+          |                     statement about evidence, nor the reverse
+          +-- Unreachable       the attestation service gave no answer at all
 
 The ids, their classes and meanings are in :mod:`korora_nova.reasons`.
 """
@@ -163,6 +164,10 @@ class Unavailable(KororaError):
     """Infrastructure is down; says nothing about any evidence."""
 
     code = 503
+
+
+class Unreachable(Unavailable):
+    """The attestation service gave no answer, not even that it cannot."""
 
 
 _BY_CODE: dict[int, type[KororaError]] = {

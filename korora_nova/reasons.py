@@ -532,6 +532,17 @@ class Reason:
         'Another agent uses this state directory; this one does not start.',
     )
     UNSEAL_REFUSED = Id('CustodyError', 'The TPM refused to open the key.')
+    OFFLINE_SPENT = Id(
+        'CustodyError',
+        'The attestation service cannot be reached, and the starts that it '
+        'approved in advance for this server are used up.',
+    )
+    OFFLINE_REFUSED = Id(
+        'CustodyError',
+        'The attestation service cannot be reached, and the TPM does not take '
+        'the approval that it gave in advance: the offline window has ended, '
+        'or the host has changed since.',
+    )
     ESCROW_MISSING = Id(
         'CustodyError',
         "The tenant's secret is gone: the state of the server's vTPM is lost.",

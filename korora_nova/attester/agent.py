@@ -30,6 +30,7 @@ from korora_nova.attester.host import Host, LastHandover
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor, Libvirt
 from korora_nova.attester.loop import Attestation
+from korora_nova.attester.offline import Offline
 from korora_nova.attester.reports import Reports
 from korora_nova.attester.rpc import Bus, Endpoint
 from korora_nova.attester.sealing import AtRest
@@ -118,8 +119,10 @@ class Agent:
             self.journal,
             hypervisor,
             self.custodians,
+            Offline(state / 'offline', self._holds, self._is_trusted),
         )
         self._parts = parts
+        self.attester.distrusted = parts.offline.drop_all
         self._last = LastHandover()
         self.enforcement = Enforcement(
             options.enforcer_timeout, lambda: self.attestation.kick()
@@ -422,11 +425,25 @@ class Agent:
         """Whether a permit from or to this host is open."""
         return any(record.state in _STREAMING for record in self.vault.all())
 
+    def _holds(self, instance: str, epoch: int) -> bool:
+        """Whether a server's key is at rest here, and in no hand-over."""
+        record = vault.current(self.vault.of(instance))
+        return record is not None and (record.state, record.epoch) == (
+            VaultState.HELD,
+            epoch,
+        )
+
+    def _is_trusted(self) -> bool:
+        """Whether the service's last word on this host is that it is."""
+        result = self.attester.result
+        return result is not None and result.tier == Tier.AFFIRMING
+
     def _hear(self, heard: Heard) -> None:
         """What the service answered to a report; worked off elsewhere."""
         self.reports.hear(heard)
         self.rest.hear(heard.approval_kid)
         self.streams.hear(heard.streams)
+        self._parts.offline.hear(heard.offline)
         if heard.wanted or heard.news:
             self.settler.wake()
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from oslo_log import log as logging
@@ -31,6 +32,7 @@ from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Quote
 from korora_nova.rats.signed.result import VerifiedResult, verify_result
 from korora_nova.rats.tpm2 import objects
+from korora_nova.rats.words import Tier
 from korora_nova.tpm import endorsement, keys
 from korora_nova.tpm.device import Tpm
 
@@ -188,6 +190,8 @@ class Attester:
         self._provisioning = threading.Lock()
         self._identity: keys.Identity | None = None
         self.result: VerifiedResult | None = None
+        #: Called whenever the service says that it trusts this host no more.
+        self.distrusted: Callable[[], None] = lambda: None
         self.incarnation = ''
         self._counters = Counters()
         self._place = _BEGINNING
@@ -232,7 +236,7 @@ class Attester:
         self, challenge_class: ChallengeClass = ChallengeClass.ON_DEMAND
     ) -> Challenge:
         """Ask for a challenge."""
-        with spans.span('ask.challenge'):
+        with spans.span('ask.challenge'), self._listening():
             return Challenge.from_json(
                 faultpoints.call(
                     'ask.challenge',
@@ -402,6 +406,8 @@ class Attester:
         self._place = _next(place if logs.ima_offset else _BEGINNING, answer)
         self._log_there = answer.uefi_digest
         result = self.result = self.verify(answer.result, self.host)
+        if result.tier != Tier.AFFIRMING:
+            self.distrusted()
         answered = Answered(answer, result, quote, challenge, boot.now())
         if isinstance(body, bodies.Attest):
             with self._spared:
@@ -473,16 +479,27 @@ class Attester:
         """:param steady: the service may put it off."""
         more = (ChallengeClass.STEADY,) if steady else ()
         name = f'ask.{request.purpose}'
+        with spans.span(name), self._listening():
+            return faultpoints.call(
+                name,
+                lambda: self.client.evidence(
+                    self.host, request.to_json(), *more
+                ),
+            )
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Hear that this host is not trusted, whatever it asked for."""
         try:
-            with spans.span(name):
-                return faultpoints.call(
-                    name,
-                    lambda: self.client.evidence(
-                        self.host, request.to_json(), *more
-                    ),
-                )
-        except errors.Untrusted:
+            yield
+        except (errors.Untrusted, errors.NotFound) as exc:
+            if (
+                isinstance(exc, errors.NotFound)
+                and exc.reason != errors.Reason.HOST_UNKNOWN
+            ):
+                raise
             self.result = None  # no longer the latest
+            self.distrusted()
             raise
 
     def require_trusted(self, host: str) -> VerifiedResult:

@@ -13,6 +13,7 @@ from korora_nova.attester.custodian import jobs
 from korora_nova.attester.custodian.custodians import Custodian, Custodians
 from korora_nova.attester.journal import Journal
 from korora_nova.attester.libvirt_secret import Hypervisor
+from korora_nova.attester.offline import Offline
 from korora_nova.attester.vault import Record, Vault
 from korora_nova.custody import answers, chain
 from korora_nova.custody.chain import AnyVerified
@@ -28,13 +29,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """One host: its voice, TPM, vault, journal, hypervisor, custodians."""
+    """One host: its voice, TPM, vault, journal, hypervisor, custodians.
+
+    :param offline: what it may start without asking.
+    """
 
     attester: Attester
     vault: Vault
     journal: Journal
     hypervisor: Hypervisor
     custodians: Custodians
+    offline: Offline
 
     @property
     def name(self) -> str:

@@ -124,6 +124,7 @@ class Attestation:
                 status = enrol.ensure(self._attester)
                 self._enrolled = status == enrol.APPROVED
                 if not self._enrolled:
+                    self._attester.distrusted()
                     self._complain(f'waiting for approval ({status})')
                     return min(_PENDING_DELAY, self._interval)
             self._attest_steadily()
@@ -180,6 +181,8 @@ class Attestation:
         if not isinstance(error, errors.Unavailable):
             # The service forgot or changed its mind: look again
             self._enrolled = False
+        if error.reason == errors.Reason.IDENTITY_CONFLICT:
+            self._attester.distrusted()
         if isinstance(error, errors.Untrusted):
             return min(_PENDING_DELAY, self._interval)
         delay = min(self._interval, _FIRST_DELAY * float(2**self._failures))

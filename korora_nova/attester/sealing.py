@@ -9,7 +9,7 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric import ec
 from oslo_log import log as logging
 
-from korora_nova import errors, faultpoints
+from korora_nova import errors, faultpoints, metrics
 from korora_nova.attester import boot, outcome, vault
 from korora_nova.attester.custodian import jobs
 from korora_nova.attester.custodian.custodians import Custodian
@@ -45,6 +45,14 @@ _NEWS = (
     errors.Reason.NOT_HOLDER,
     errors.Reason.EPOCH_MISMATCH,
 )
+#: Other refusals that end an approval which was given in advance.
+_NO = (
+    errors.Reason.CUSTODY_DISPUTED,
+    errors.Reason.LEDGER_FORKED,
+    errors.Reason.APPROVAL_INVALID,
+)
+#: Refusals after which an approval is of no use any more.
+_NO_MORE = (errors.Reason.UNSEAL_REFUSED, errors.Reason.APPROVAL_INVALID)
 
 
 def approval_key(host: Host, kid: str) -> ec.EllipticCurvePublicKey:
@@ -282,6 +290,8 @@ class AtRest:
         try:
             return self._open(record)
         except (errors.Conflict, errors.CustodyError) as exc:
+            if exc.reason in (*_NEWS, *_NO):
+                self._host.offline.drop(instance)
             if exc.reason not in _NEWS:
                 raise
             refused = exc
@@ -300,7 +310,10 @@ class AtRest:
             host.vault.busy(record.instance),
             host.custodians.begin() as custodian,
         ):
-            unseal(host, record, approve(host, record), custodian)
+            try:
+                unseal(host, record, approve(host, record), custodian)
+            except errors.Unreachable as exc:
+                self._unseal_offline(record, custodian, exc)
             if custodian.secret_uuid != record.secret_uuid:
                 raise errors.CustodyError(
                     errors.Reason.VAULT_DAMAGED,
@@ -308,6 +321,33 @@ class AtRest:
                 )
             host.define(record, custodian)
         return Key(record.secret_uuid, record.epoch)
+
+    def _unseal_offline(
+        self, record: Record, custodian: Custodian, why: errors.Unreachable
+    ) -> None:
+        """Open a key under what the service approved in advance.
+
+        :raises Unreachable: it did not.
+        :raises CustodyError: OFFLINE_SPENT, OFFLINE_REFUSED.
+        """
+        approval = self._host.offline.take(record.instance, record.epoch)
+        if approval is None:
+            raise why
+        with metrics.counted(metrics.AGENT_OFFLINE_STARTS):
+            try:
+                unseal(self._host, record, approval, custodian)
+            except errors.CustodyError as exc:
+                if exc.reason not in _NO_MORE:
+                    raise
+                self._host.offline.drop(record.instance)
+                raise errors.CustodyError(
+                    errors.Reason.OFFLINE_REFUSED,
+                    details={'instance': record.instance, **exc.details},
+                ) from None
+        LOG.warning(
+            '%s: started without the service, which cannot be reached',
+            record.instance,
+        )
 
     def close(self, instance: str) -> None:
         """Take the passphrase from libvirt; it may be gone already."""

@@ -247,9 +247,11 @@ class Source:
     def _ask(self, record: Record, request: _Checked) -> Answered[Permitted]:
         """A permit, and with it the approval to open our own copy once.
 
-        While the hand-over is pending nobody is approved any more.
+        While the hand-over is pending nobody is approved any more, and what
+        was approved in advance is gone before it begins.
         """
         asked = request.asked
+        self._host.offline.drop(record.instance)
         body = bodies.Send(
             migration=asked.migration,
             instance=asked.instance,

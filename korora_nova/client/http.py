@@ -18,6 +18,19 @@ TIMEOUT = 30.0
 #: The same for what the service has to read and compile first, or does for
 #: many servers.
 LONG_TIMEOUT = 300.0
+#: What a balancer answers, in no JSON, when all workers are gone.
+_GATEWAY = (502, 503, 504)
+_SILENCE = (
+    ks_exc.ConnectFailure,
+    ks_exc.ConnectTimeout,
+    # Of Keystone: the service's own statuses do not raise
+    ks_exc.BadGateway,
+    ks_exc.ServiceUnavailable,
+    ks_exc.GatewayTimeout,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
 
 
 class Answer(dict[str, Any]):
@@ -97,7 +110,10 @@ class Calls:
                 )
             )
         except (ks_exc.ClientException, requests.RequestException) as exc:
-            raise errors.Unavailable(
+            kind = (
+                errors.Unreachable if _is_silence(exc) else errors.Unavailable
+            )
+            raise kind(
                 errors.Reason.SERVICE_UNAVAILABLE,
                 'The attestation service cannot be reached: '
                 f'{type(exc).__name__}.',
@@ -129,6 +145,19 @@ def malformed(response: transport.Reply) -> errors.KororaError:
     )
 
 
+def _is_silence(exc: BaseException | None) -> bool:
+    """Whether nobody answered, be it Keystone on the way there.
+
+    Keystone's refusal is an answer, and so is a certificate that does not
+    verify.
+    """
+    if isinstance(exc, ks_exc.DiscoveryFailure):
+        exc = exc.__context__
+    return isinstance(exc, _SILENCE) and not isinstance(
+        exc, requests.exceptions.SSLError
+    )
+
+
 def _error(response: transport.Reply) -> errors.KororaError:
     """The error that an answer of 4xx or 5xx reports."""
     if response.status == 401:
@@ -147,6 +176,8 @@ def _error(response: transport.Reply) -> errors.KororaError:
     except (KeyError, TypeError, AttributeError):
         return malformed(response)
     except errors.Unavailable as exc:
+        if response.status in _GATEWAY:
+            return errors.Unreachable(exc.reason, exc.message)
         return exc
     if (response.status >= 500) != isinstance(error, errors.Unavailable):
         return malformed(response)

@@ -2,7 +2,8 @@
 """Approvals: the service lets one TPM open one key, now.
 
 An approval is a TPM2_PolicyAuthorize signature over the state of a host:
-PCRs as attested, this boot, a deadline of its TPM's clock, and Unseal.
+PCRs as attested, this boot, a deadline of its TPM's clock, and Unseal. That
+of an offline window has a later deadline, and is the same otherwise.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from korora_nova import errors
 from korora_nova.custody import bodies, messages
 from korora_nova.custody.approval import Approval
+from korora_nova.custody.offline import Offline
 from korora_nova.custody.words import ChallengeClass, StreamTls
 from korora_nova.rats import schemas
 from korora_nova.rats.evidence import MAX_IMA_OFFSET
@@ -180,19 +181,23 @@ class Heard(Served):
     :param approval_kid: id of the approval key that is active there.
     :param wanted: servers whose documents the service wants to see.
     :param news: documents, signed tokens, that the host lacks.
+    :param offline: None: the host has no offline window.
     """
 
     approval_kid: str
     wanted: tuple[str, ...] = ()
     news: tuple[str, ...] = ()
     streams: Streams = Streams()
+    offline: Offline | None = None
 
     def to_json(self) -> dict[str, object]:
+        offline = self.offline
         return {
             'approval_kid': self.approval_kid,
             'wanted': list(self.wanted),
             'news': list(self.news),
             'streams': self.streams.to_json(),
+            **({'offline': offline.to_json()} if offline else {}),
         }
 
     @classmethod
@@ -203,6 +208,9 @@ class Heard(Served):
             _texts(document, 'wanted'),
             _texts(document, 'news'),
             Streams.from_json(document.get('streams')),
+            Offline.from_json(document['offline'])
+            if 'offline' in document
+            else None,
         )
 
 

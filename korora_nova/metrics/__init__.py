@@ -79,6 +79,10 @@ ATTESTATIONS = Counter(
     'Evidence that was appraised, by its purpose and what came of it.',
     ('purpose', 'tier'),
 )
+OFFLINE_APPROVALS = Counter(
+    'korora_api_offline_approvals_total',
+    'Approvals that were given in advance, for offline windows of hosts.',
+)
 
 # -- korora-agent ---------------------------------------------------------
 
@@ -104,6 +108,16 @@ AGENT_SECONDS = Histogram(
     'korora_agent_operation_duration_seconds',
     'Time of operations of the local socket.',
     ('op',),
+)
+AGENT_OFFLINE_SERVERS = Gauge(
+    'korora_agent_offline_servers',
+    'Servers that may start here although the service cannot be reached.',
+)
+AGENT_OFFLINE_STARTS = Counter(
+    'korora_agent_offline_starts_total',
+    'Starts for which the service could not be reached, and that it had '
+    'approved in advance: "ok" or a reason id.',
+    ('outcome',),
 )
 AGENT_BUS = Counter(
     'korora_agent_bus_requests_total',

@@ -12,6 +12,7 @@ COLUMNS = {
     'Tier': 'tier',
     'Enforcing': 'enforcing',
     'Last Attested': 'last_attested',
+    'Offline Window': 'offline',
     'Reasons': 'reasons',
     'EK Hash': 'ek_hash',
 }
@@ -30,6 +31,7 @@ def _readable(host: client.Answer) -> dict[str, object]:
         **{name: base.when(host.get(name)) for name in STAMPS},
         'enforcer': _enforcer(host.get('enforcer')),
         'certificate': _certificate(host.get('certificate')),
+        'offline': _offline(host.get('offline')),
         **(
             {'sources': base.Verdicts(host['sources'])}
             if 'sources' in host
@@ -51,6 +53,15 @@ def _certificate(known: object) -> str | None:
     if not isinstance(known, dict):
         return None
     return f'{known.get("name")} until {base.when(known.get("until"))}'
+
+
+def _offline(known: object) -> str | None:
+    """Until when how many servers start there without the service."""
+    if not isinstance(known, dict):
+        return None
+    return f'{known.get("servers")} servers until ' + str(
+        base.when(known.get('until'))
+    )
 
 
 class ListHost(base.Lister):

@@ -20,6 +20,7 @@ from korora_nova.verifier import (
     enforcement,
     numbers,
     results,
+    windows,
 )
 from korora_nova.verifier.appraisal import judging, measurements
 from korora_nova.verifier.db import api, models
@@ -46,6 +47,7 @@ class Host:
     :param certificate: that was signed last for its streams; None: none.
     :param streams: '' if protected servers may be streamed to and from it as
         far as certificates go, else a reason id.
+    :param offline: its offline window; None: it has none.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Host:
     enforcer: Mapping[str, object] | None
     certificate: Mapping[str, object] | None
     streams: str
+    offline: Mapping[str, object] | None
 
     @classmethod
     def of(cls, service: Service, row: models.Host) -> Host:
@@ -86,6 +89,7 @@ class Host:
             enforcer=heard.to_json(),
             certificate=certificates.shown(row),
             streams=certificates.refusal(service, row),
+            offline=windows.shown(row, service.clock()),
         )
 
     def to_json(self) -> dict[str, object]:

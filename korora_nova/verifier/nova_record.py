@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, Protocol, TypeAlias
+from urllib import parse as urls
 
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
@@ -82,6 +83,18 @@ class _Begun(NamedTuple):
 class NovaRecord(Protocol):
     """Something that knows what Nova has where, and what it migrates."""
 
+    def flavors(self, host: str) -> Mapping[str, str]:
+        """Servers on a host, and the names of their flavors.
+
+        :raises Unavailable: NOVA_UNAVAILABLE.
+        """
+
+    def aggregates(self) -> Mapping[str, frozenset[str]]:
+        """Names of host aggregates, and the hosts in them.
+
+        :raises Unavailable: NOVA_UNAVAILABLE.
+        """
+
     def find_server(self, instance: str) -> NovaServer | None:
         """What Nova has; None if the server is gone, or never was.
 
@@ -138,6 +151,33 @@ class KeystoneNovaRecord:
             host if isinstance(host, str) else None,
             str(server.get('status', '')),
         )
+
+    def flavors(self, host: str) -> Mapping[str, str]:
+        """See :class:`NovaRecord`; Nova lists no more than 1000."""
+        query = urls.urlencode({'all_tenants': 1, 'host': host, 'limit': 1000})
+        found = {}
+        for server in self._list(f'/servers/detail?{query}', 'servers'):
+            flavor = server.get('flavor')
+            if isinstance(flavor, dict):
+                name = str(flavor.get('original_name', ''))
+                found[str(server.get('id'))] = name
+        return found
+
+    def aggregates(self) -> Mapping[str, frozenset[str]]:
+        """See :class:`NovaRecord`."""
+        found = {}
+        for one in self._list('/os-aggregates', 'aggregates'):
+            hosts = one.get('hosts')
+            if isinstance(hosts, list):
+                found[str(one.get('name'))] = frozenset(map(str, hosts))
+        return found
+
+    def _list(self, path: str, name: str) -> list[Mapping[str, object]]:
+        answer = self._get(path)
+        items = answer.get(name) if answer is not None else None
+        if not isinstance(items, list):
+            raise _unavailable(f'no {name} in the answer: a missing role?')
+        return [one for one in items if isinstance(one, dict)]
 
     def check_server(self, *, instance: str, host: str) -> None:
         """See :class:`NovaRecord`."""

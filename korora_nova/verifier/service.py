@@ -27,6 +27,7 @@ from korora_nova.verifier import (
     limits,
     nova_record,
     observed,
+    places,
 )
 from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.anchor import loading
@@ -57,6 +58,11 @@ class Settings:
     require_enforcer: bool
     migration_tls: str
     certificate_ttl: float
+    offline_window: float
+    offline_flavors: list[str]
+    offline_aggregates: list[str]
+    offline_servers: int
+    offline_starts: int
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
@@ -86,6 +92,7 @@ class Service:
     :param pressure: periodic attestations under way.
     :param snapshots: what was read last of all results.
     :param sources: who has a word in results, native first.
+    :param places: which servers have offline windows.
     """
 
     db: api.Database
@@ -95,6 +102,7 @@ class Service:
     rules: policy.Registry
     anchor: anchors.Anchor
     started: float
+    places: places.Places
     clock: Callable[[], float] = time.time
     references: dict[str, reference.ReferenceValues] = dataclasses.field(
         default_factory=dict
@@ -201,11 +209,16 @@ def from_conf(
     options.register_verifier_opts(conf)
     spans.start(conf[options.VERIFIER].spans, 'korora-api')
     metrics.start(conf[options.VERIFIER].metrics_dir, metrics.API)
+    settings = Settings.from_conf(conf)
+    record = nova or nova_record.KeystoneNovaRecord(conf)
     return Service(
         db=api.Database(conf),
-        settings=Settings.from_conf(conf),
+        settings=settings,
         keyset=keystore.Keys(conf),
-        nova=nova or nova_record.KeystoneNovaRecord(conf),
+        nova=record,
+        places=places.Places(
+            record, settings.offline_flavors, settings.offline_aggregates
+        ),
         rules=extensions.load(),
         anchor=anchor or loading.load(conf),
         started=clock(),

@@ -62,6 +62,8 @@ class FakeNova:
         what is no live migration.
     :ivar servers: instance to the host where Nova has put it; one that is
         not named here is where it is looked for.
+    :ivar flavors_of: flavors of servers by their names, for all hosts.
+    :ivar in_aggregates: hosts in host aggregates.
     :ivar gone: instances that Nova does not have.
     :ivar down: Nova does not answer.
     """
@@ -70,8 +72,18 @@ class FakeNova:
         self.gone: set[str] = set()
         self.migrations: set[tuple[str, ...]] = set()
         self.servers: dict[str, str] = {}
+        self.flavors_of: dict[str, str] = {}
+        self.in_aggregates: dict[str, frozenset[str]] = {}
         self.down = False
         self.before_answer = lambda: None
+
+    def flavors(self, host: str) -> dict[str, str]:
+        self._answer()
+        return dict(self.flavors_of)
+
+    def aggregates(self) -> dict[str, frozenset[str]]:
+        self._answer()
+        return dict(self.in_aggregates)
 
     def find_server(self, instance: str) -> nova_record.NovaServer | None:
         self._answer()

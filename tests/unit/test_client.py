@@ -8,9 +8,12 @@ import time
 from unittest import mock
 
 import fixtures
+import requests
 import requests_mock
 import testtools
 from keystoneauth1 import adapter, noauth, session
+from keystoneauth1.identity import v3
+from keystoneauth1.identity.generic import password
 
 from korora_nova import client, errors
 from korora_nova import conf as options
@@ -110,7 +113,7 @@ class TestClient(testtools.TestCase):
 
     def test_not_the_api(self):
         for status, kwargs in (
-            (502, {'text': '<html>'}),
+            (500, {'text': '<html>'}),
             (404, {'text': 'not here'}),
             (400, {'json': []}),
             (400, {'json': {'error': 'x'}}),
@@ -130,6 +133,57 @@ class TestClient(testtools.TestCase):
             self.refused(
                 status, errors.Unavailable, 'SERVICE_UNAVAILABLE', **kwargs
             )
+
+    def test_nobody_answers(self):
+        """A balancer whose workers are all gone; a network that is."""
+        for status in (502, 503, 504):
+            self.refused(
+                status,
+                errors.Unreachable,
+                'SERVICE_UNAVAILABLE',
+                text='<html>',
+            )
+        for fault in (
+            requests.exceptions.ConnectionError,
+            requests.exceptions.ConnectTimeout,
+            requests.exceptions.ReadTimeout,
+        ):
+            self.mock.register_uri(
+                requests_mock.ANY, requests_mock.ANY, exc=fault
+            )
+            error = self.assertRaises(
+                errors.Unreachable, self.client.get_host, 'h1'
+            )
+            self.assertEqual('SERVICE_UNAVAILABLE', error.reason)
+
+    def test_keystone_does_not_answer(self):
+        nobody = 'https://keystone.test'
+        auth = v3.Password(
+            f'{nobody}/v3', username='korora', password='x', unscoped=True
+        )
+        generic = password.Password(nobody, username='korora', password='x')
+        for plugin, answer, kind in (
+            (auth, {'exc': requests.ConnectionError}, errors.Unreachable),
+            (generic, {'exc': requests.ConnectionError}, errors.Unreachable),
+            (auth, {'status_code': 503}, errors.Unreachable),
+            (auth, {'exc': requests.exceptions.SSLError}, errors.Unavailable),
+            (auth, {'status_code': 401}, errors.Unavailable),
+            (auth, {'status_code': 500}, errors.Unavailable),
+        ):
+            with self.subTest(str(answer)):
+                self.mock.register_uri(
+                    requests_mock.ANY, requests_mock.ANY, **answer
+                )
+                made = client.AttestationClient(
+                    adapter.Adapter(
+                        session.Session(auth=plugin),
+                        service_type='attestation',
+                    )
+                )
+                error = self.assertRaises(
+                    errors.Unavailable, made.get_host, 'h1'
+                )
+                self.assertIs(kind, type(error))
 
     def test_answer_without_end(self):
         """M7b: no more of an answer is read than its cap."""

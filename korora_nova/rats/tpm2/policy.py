@@ -18,7 +18,9 @@ START = bytes(32)
 PCRS_QUOTED = tuple(range(16))
 #: PCRs compared with reference values and bound into policies; 10 is left
 #: out because IMA extends it all the time.
-PCRS_POLICY = tuple(index for index in PCRS_QUOTED if index != 10)
+PCRS_POLICY: tuple[int, ...] = tuple(
+    index for index in PCRS_QUOTED if index != 10
+)
 
 #: PCRs of the SHA-1 bank that a boot aggregate of that bank is made of.
 PCRS_SHA1 = tuple(range(8))

@@ -119,10 +119,14 @@ def _boot(attested: Attested) -> str:
 
 
 def approval(
-    service: Service, attested: Attested, key: bodies.Key
+    service: Service,
+    attested: Attested,
+    key: bodies.Key,
+    seconds: float | None = None,
 ) -> Approval:
     """Sign one approval; the caller checked the ledger.
 
+    :param seconds: for which it counts; None: as usual.
     :raises CustodyError: APPROVAL_INVALID, by a key that does not count.
     :raises Unavailable: KEYS_INVALID, by one that is not at hand.
     """
@@ -131,7 +135,9 @@ def approval(
         epoch=key.epoch,
         pcr_digest=attested.quote.policy_pcr_digest,
         reset_restart=attested.quote.clock.reset_restart,
-        deadline=attested.deadline(service.settings.approval_ttl),
+        deadline=attested.deadline(
+            service.settings.approval_ttl if seconds is None else seconds
+        ),
         ref=transcript.rest_ref(
             attested.ak.name, attested.srk_name, key.instance, key.epoch
         ),

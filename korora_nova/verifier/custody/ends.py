@@ -9,7 +9,7 @@ from sqlalchemy import orm
 
 from korora_nova.custody.words import Role
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import results
+from korora_nova.verifier import results, windows
 from korora_nova.verifier.custody import reports
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import MAX_SKEW, Service
@@ -33,6 +33,7 @@ class End:
     :param copy: 'yes' or 'no' as the host reported it, 'unknown'.
     :param reported_at: when it did.
     :param word: its last word on the hand-over.
+    :param offline_until: when its offline window ends; None: it has none.
     """
 
     role: str
@@ -45,6 +46,7 @@ class End:
     copy: str
     reported_at: float | None
     word: str | None
+    offline_until: float | None
 
     def to_json(self) -> dict[str, object]:
         return dict(vars(self))
@@ -80,6 +82,7 @@ def end(
         copy=_copy(service, session, row, server),
         reported_at=server.reported_at if server is not None else None,
         word=word,
+        offline_until=windows.until(row, service.clock()),
     )
 
 

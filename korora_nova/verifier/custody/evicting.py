@@ -22,7 +22,7 @@ from korora_nova.custody.words import (
     Role,
     Statement,
 )
-from korora_nova.verifier import hosts
+from korora_nova.verifier import hosts, windows
 from korora_nova.verifier.custody import (
     ends,
     giving_up,
@@ -164,6 +164,11 @@ def _plan(
     if job is None:
         return plan.finished()
     plan = plan.adding(job.consequence)
+    if job.migration is None:
+        warning = windows.warning(
+            session.get(models.Host, host), service.clock()
+        )
+        plan = plan.adding(warning) if warning else plan
     if job.migration is not None and job.keep is None:
         if job.migration.source_word is not None:
             return plan.refuse(

@@ -40,8 +40,9 @@ def check(
     if not sentence:
         raise _not_fenced(
             f'Host {holder.host} may still run the server: it was not '
-            'evicted, has not booted since, and reports no loss of its copy. '
-            'Evict the host, or say with --fenced how it is kept from it.'
+            'evicted, or has an offline window, has not booted since, and '
+            'reports no loss of its copy. Evict the host, or say with '
+            '--fenced how it is kept from it.'
         )
     if holder.tier == Tier.AFFIRMING and (
         nova is None or nova.host == holder.host
@@ -55,7 +56,7 @@ def check(
 
 def _by_itself(holder: End) -> str:
     """What fences the holder without anybody's word; '' for nothing."""
-    if holder.evicted_at is not None:
+    if holder.evicted_at is not None and holder.offline_until is None:
         return f'Host {holder.host} was evicted.'
     if holder.rebooted:
         return (

@@ -21,7 +21,7 @@ from korora_nova.custody.ledger import LedgerRow
 from korora_nova.rats.words import Tier
 from korora_nova.verifier import certificates, records
 from korora_nova.verifier.attested import Attested, Report
-from korora_nova.verifier.custody import documents, ledger
+from korora_nova.verifier.custody import documents, ledger, offline
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
@@ -62,6 +62,7 @@ def hear(service: Service, attested: Attested, body: Attest) -> Heard:
         report.wanted[:ASKED],
         _news(service, report.lacking),
         certificates.renew(service, attested, body.tls, report.host),
+        offline.renew(service, attested),
     )
 
 

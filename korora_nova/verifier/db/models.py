@@ -55,6 +55,8 @@ class Host(Base):
     ``enforcer`` is what it attested last of its nova-compute, which spoke at
     ``enforcer_at``.  ``tls_*`` are of the certificate that was signed last
     for its streams: name, serial number, end, and the key that signed.
+    ``offline_*`` are of the approvals that it was given last in advance: when
+    they end, of how many servers, and in which boot they open a key.
     """
 
     __tablename__ = 'hosts'
@@ -103,6 +105,9 @@ class Host(Base):
     tls_serial: orm.Mapped[str | None] = orm.mapped_column(sa.String(40))
     tls_until: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
     tls_authority: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
+    offline_until: orm.Mapped[float | None] = orm.mapped_column(sa.Double)
+    offline_servers: orm.Mapped[int | None] = orm.mapped_column(sa.Integer)
+    offline_boot: orm.Mapped[str | None] = orm.mapped_column(sa.String(16))
     # Read for one host at a time only.
     findings: orm.Mapped[list[dict[str, Any]] | None] = orm.mapped_column(
         sa.JSON, deferred=True

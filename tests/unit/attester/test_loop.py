@@ -51,6 +51,7 @@ class FakeAttester:
         self.gate.set()
         self.following: list[Challenge] = []
         self._log_there = ''
+        self.distrusted = mock.Mock()
 
     def challenge(self, _class: str) -> Challenge:
         self.asked += 1
@@ -96,6 +97,25 @@ class LoopTest(testtools.TestCase):
             lambda: bodies.Attest(()),
             self.heard.append,
         )
+
+    def test_it_says_whom_the_service_does_not_trust(self) -> None:
+        """O4: also to an agent that was started after it was evicted."""
+        self.loop.step()
+        self.attester.distrusted.assert_not_called()
+        for number, status in enumerate(('pending', 'evicted'), 1):
+            self.loop._enrolled = False
+            self.attester.client.get_host.return_value['status'] = status
+            self.loop.step()
+            self.assertEqual(number, self.attester.distrusted.call_count)
+        self.loop._enrolled = True
+        self.attester.failures = [errors.Conflict(_R.IDENTITY_CONFLICT)]
+        self.loop.step()
+        self.assertEqual(3, self.attester.distrusted.call_count)
+        self.attester.client.get_host.side_effect = errors.Unreachable(
+            _R.SERVICE_UNAVAILABLE
+        )
+        self.loop.step()
+        self.assertEqual(3, self.attester.distrusted.call_count)
 
     def test_answers_the_next_challenge_of_the_last_answer(self) -> None:
         for _ in range(3):

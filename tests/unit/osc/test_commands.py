@@ -27,6 +27,7 @@ HOST = {
     'srk_name': '000b' + 'ef' * 32,
     'enrolled_at': 0,
     'last_attested': 86400.0,
+    'offline': {'until': 86460.0, 'servers': 3},
     'enforcing': True,
     'enforcer': {
         'driver': 'korora.Driver',
@@ -98,6 +99,7 @@ class TestHost(CommandTest):
                     'Tier': 'contraindicated',
                     'Enforcing': True,
                     'Last Attested': '1970-01-02T00:00:00Z',
+                    'Offline Window': '3 servers until 1970-01-02T00:01:00Z',
                     'Reasons': ['PCR_NOT_GOLDEN', 'IMA_UNKNOWN_FILE'],
                     'EK Hash': 'ab' * 32,
                 }
@@ -123,6 +125,7 @@ class TestHost(CommandTest):
         shown = self.run_json(host.ListHost)[0]
         self.assertIsNone(shown['Tier'])
         self.assertIsNone(shown['Last Attested'])
+        self.assertIsNone(shown['Offline Window'])
 
     def test_show(self) -> None:
         self.answer('GET', '/v1/hosts/h1', HOST)

@@ -16,6 +16,7 @@ from tests.faults import matrix, run
 LIST = [
     *(f'A{number}' for number in range(1, 13)),
     'C1',
+    *(f'O{number}' for number in range(1, 13)),
     *(f'S{number}' for number in range(1, 7)),
     *(f'T{number}' for number in range(1, 53)),
 ]

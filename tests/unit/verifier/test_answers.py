@@ -32,6 +32,7 @@ HOST = hosts.Host(
     enforcer=None,
     certificate=None,
     streams='',
+    offline=None,
 )
 LISTED = policies.Listed(
     description='words',
@@ -82,7 +83,7 @@ class TestJson(testtools.TestCase):
             '"certified":true,"ak_name":"cd","srk_name":null,"enrolled_at":1.5,'
             '"last_attested":null,"evicted_at":null,"tier":"affirming",'
             '"reasons":[],"enforcing":true,"enforcer":null,"certificate":null,'
-            '"streams":""'
+            '"streams":"","offline":null'
         )
         self.assertJson(text + '}', HOST)
         self.assertJson(

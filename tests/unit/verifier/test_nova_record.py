@@ -217,6 +217,61 @@ class TestFind(RecordTestCase):
             self.assertEqual('NOVA_UNAVAILABLE', error.reason)
 
 
+class TestPlaces(RecordTestCase):
+    """What offline windows are given by."""
+
+    BASE = 'http://nova.test/v2.1'
+
+    def test_flavors(self):
+        self.mock.get(
+            f'{self.BASE}/servers/detail?all_tenants=1&host=h%261&limit=1000',
+            json={
+                'servers': [
+                    {'id': SERVER, 'flavor': {'original_name': 'edge.small'}},
+                    {'id': MIGRATION, 'flavor': {}},
+                    {'id': 'without'},
+                    'strange',
+                ]
+            },
+        )
+        self.assertEqual(
+            {SERVER: 'edge.small', MIGRATION: ''}, self.record.flavors('h&1')
+        )
+
+    def test_aggregates(self):
+        self.mock.get(
+            f'{self.BASE}/os-aggregates',
+            json={
+                'aggregates': [
+                    {'name': 'edge', 'hosts': ['h1', 'h2']},
+                    {'name': 'empty', 'hosts': []},
+                    {'name': 'strange', 'hosts': None},
+                ]
+            },
+        )
+        self.assertEqual(
+            {'edge': frozenset(('h1', 'h2')), 'empty': frozenset()},
+            self.record.aggregates(),
+        )
+
+    def test_no_answer(self):
+        for answer in (
+            {'status_code': 403},
+            {'status_code': 404},
+            {'json': {}},
+            {'json': {'servers': {}, 'aggregates': None}},
+        ):
+            self.mock.get(requests_mock.ANY, **answer)
+            for ask in (
+                self.record.aggregates,
+                lambda: self.record.flavors('h1'),
+            ):
+                self.assertEqual(
+                    'NOVA_UNAVAILABLE',
+                    self.assertRaises(errors.Unavailable, ask).reason,
+                )
+
+
 class TestServer(RecordTestCase):
     def refused(self, reason: str) -> None:
         error = self.assertRaises(

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
-from korora_tools.prove.attack import custody, handover, stream, trust
+from korora_tools.prove.attack import (
+    custody,
+    handover,
+    offline,
+    stream,
+    trust,
+)
 from korora_tools.prove.attack.row import Attack
 
 
@@ -19,6 +25,7 @@ ATTACKS: tuple[Attack, ...] = tuple(
             *handover.ATTACKS,
             *stream.ATTACKS,
             *custody.ATTACKS,
+            *offline.ATTACKS,
         ),
         key=lambda attack: order(attack.id),
     )
@@ -32,4 +39,4 @@ ON_LAB = frozenset(
 )
 
 #: Another check refuses them, too: a test that fails shows no success.
-REFUSED_TWICE = frozenset(('T7', 'T29', 'T31', 'T34'))
+REFUSED_TWICE = frozenset(('O3', 'O8', 'O9', 'T7', 'T29', 'T31', 'T34'))
