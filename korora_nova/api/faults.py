@@ -23,7 +23,7 @@ class NotAllowed(errors.Invalid):
 
 
 class NotAcceptable(errors.Invalid):
-    """The caller takes no JSON."""
+    """No answer has a form or version that the caller takes."""
 
     code = 406
 

@@ -42,20 +42,14 @@ class CustodyCalls(Calls):
         limit: int | None = None,
     ) -> Iterator[Answer]:
         """The same, page by page; each says whether ``nova`` was asked."""
-        query = {
-            **({'issues': 'true'} if issues else {}),
-            **({'holder': holder} if holder else {}),
-            **({'limit': str(limit)} if limit else {}),
-        }
-        marker = ''
-        while True:
-            wanted = {**query, **({'marker': marker} if marker else {})}
-            page = self._get('/v1/servers?' + urls.urlencode(wanted))
-            yield page
-            # A marker that does not go on would never end.
-            last, marker = marker, str(page.get('next') or '')
-            if marker <= last:
-                return
+        return self._pages(
+            'servers',
+            {
+                'issues': 'true' if issues else None,
+                'holder': holder,
+                'limit': str(limit) if limit else None,
+            },
+        )
 
     def get_server(self, instance: str) -> Answer:
         """The ledger's row, what hosts said about it, and its exits.
@@ -107,8 +101,22 @@ class CustodyCalls(Calls):
 
     # Hand-overs
 
-    def list_migrations(self) -> list[Answer]:
-        return self._get('/v1/migrations').objects('migrations')
+    def list_migrations(
+        self,
+        *,
+        instance: str | None = None,
+        host: str | None = None,
+        status: str | None = None,
+        kind: str | None = None,
+    ) -> list[Answer]:
+        """Hand-overs, the newest first; ``host`` is either end."""
+        return self._list(
+            'migrations',
+            instance=instance,
+            host=host,
+            status=status,
+            kind=kind,
+        )
 
     def get_migration(self, migration: str) -> Answer:
         return self._get(path('migrations', migration))
@@ -148,17 +156,27 @@ class CustodyCalls(Calls):
 
     # Documents
 
-    def list_receipts(self, since: int = 0) -> list[str]:
+    def list_receipts(
+        self, since: int = 0, *, instance: str | None = None
+    ) -> list[str]:
         """Signed receipts after a place in the log, all pages."""
-        found: list[str] = []
+        pages = (
+            self._pages('receipts', {}, marker=str(since), instance=instance)
+            if instance
+            else self._receipts_since(since)
+        )
+        return [one for page in pages for one in page.member('receipts')]
+
+    def _receipts_since(self, since: int) -> Iterator[Answer]:
+        """As in version 1.0, which knows no marker here."""
         while True:
             query = urls.urlencode({'since': since})
             page = self._get('/v1/receipts?' + query)
-            found += page.member('receipts')
+            yield page
             # A place that does not go on would never end.
             last, since = since, int(page.get('next') or 0)
             if since <= last:
-                return found
+                return
 
     def present_documents(self, documents: Sequence[str]) -> Answer:
         """Show signed documents in the place of the hosts that have them."""
