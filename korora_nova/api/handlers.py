@@ -49,7 +49,6 @@ from korora_nova.verifier.appraisal import (
 from korora_nova.verifier.custody import (
     evicting,
     giving_up,
-    log,
     migrations,
     present,
     resolving,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import webob
 
@@ -17,7 +17,7 @@ from korora_nova import errors
 from korora_nova.api import schemas, versions
 from korora_nova.api.call import Answer, Call, Document, json_response
 from korora_nova.custody import messages
-from korora_nova.rats.schemas import Json
+from korora_nova.rats.schemas import Schema, properties
 from korora_nova.verifier import hosts, paging, results
 from korora_nova.verifier.appraisal import policies, references
 from korora_nova.verifier.custody import log, migrations, servers
@@ -27,14 +27,23 @@ from korora_nova.verifier.responses import orders
 def list_hosts(call: Call) -> Answer:
     wanted = hosts.Query()
     if _has_pages(call):
-        wanted = hosts.Query(**_limited(call, schemas.LIST_HOSTS))
+        asked = _asked(call, schemas.LIST_HOSTS)
+        wanted = hosts.Query(
+            asked.text('status'),
+            asked.text('tier'),
+            asked.limit(),
+            asked.text('marker'),
+        )
     return _page(call, 'hosts', hosts.list_hosts(call.service, wanted))
 
 
 def list_references(call: Call) -> Answer:
     wanted = references.Query()
     if _has_pages(call):
-        wanted = references.Query(**_limited(call, schemas.LIST_REFERENCES))
+        asked = _asked(call, schemas.LIST_REFERENCES)
+        wanted = references.Query(
+            asked.text('host'), asked.limit(), asked.text('marker')
+        )
     found = references.list_references(call.service, wanted)
     return _page(call, 'references', found)
 
@@ -42,7 +51,10 @@ def list_references(call: Call) -> Answer:
 def list_policies(call: Call) -> Answer:
     wanted = policies.Query()
     if _has_pages(call):
-        wanted = policies.Query(**_limited(call, schemas.LIST_POLICIES))
+        asked = _asked(call, schemas.LIST_POLICIES)
+        wanted = policies.Query(
+            asked.text('host'), asked.limit(), asked.text('marker')
+        )
     found = policies.list_policies(call.service, wanted)
     return _page(call, 'policies', found)
 
@@ -50,7 +62,15 @@ def list_policies(call: Call) -> Answer:
 def list_migrations(call: Call) -> Answer:
     wanted = migrations.Query()
     if _has_pages(call):
-        wanted = migrations.Query(**_limited(call, schemas.LIST_MIGRATIONS))
+        asked = _asked(call, schemas.LIST_MIGRATIONS)
+        wanted = migrations.Query(
+            asked.text('instance'),
+            asked.text('host'),
+            asked.text('status'),
+            asked.text('kind'),
+            asked.limit(),
+            asked.text('marker'),
+        )
     found = migrations.list_migrations(call.service, wanted)
     return _page(call, 'migrations', found)
 
@@ -58,11 +78,7 @@ def list_migrations(call: Call) -> Answer:
 def list_results(call: Call) -> Answer:
     """Its entity tag is how far it has read, which costs no list to know."""
     pages = _has_pages(call)
-    wanted = _results_of(
-        _limited(call, schemas.LIST_RESULTS)
-        if pages
-        else call.query('changes-since')
-    )
+    wanted = _results_of(call, pages)
     if wanted.tier:
         # It ends by time, which counts no change.
         found = results.list_results(call.service, wanted)
@@ -78,21 +94,31 @@ def list_results(call: Call) -> Answer:
     )
 
 
-def _results_of(query: Json) -> results.Query:
-    text = query.get('changes-since')
+def _results_of(call: Call, pages: bool) -> results.Query:
+    asked = (
+        _asked(call, schemas.LIST_RESULTS)
+        if pages
+        else _Asked(call.query('changes-since'))
+    )
+    since = asked.query.get('changes-since')
     return results.Query(
-        None if text is None else results.Since.parse(text),
-        query.get('tier', ''),
-        query.get('limit'),
-        query.get('marker', ''),
+        None if since is None else results.Since.parse(since),
+        asked.text('tier'),
+        asked.limit() if pages else None,
+        asked.text('marker'),
     )
 
 
 def list_servers(call: Call) -> Answer:
-    query = _query(call, schemas.LIST_SERVERS)
-    issues = query.pop('issues', 'false') == 'true'
+    asked = _asked(call, schemas.LIST_SERVERS)
     page = servers.list_servers(
-        call.service, servers.Query(issues=issues, **query)
+        call.service,
+        servers.Query(
+            asked.is_true('issues'),
+            asked.text('holder'),
+            asked.limit(servers.DEFAULT),
+            asked.text('marker'),
+        ),
     )
     return _tagged(call, page) if _has_pages(call) else page
 
@@ -100,9 +126,15 @@ def list_servers(call: Call) -> Answer:
 def list_receipts(call: Call) -> Answer:
     if not _has_pages(call):
         return log.list_receipts(call.service, log.Query(_since(call)))
-    query = _limited(call, schemas.LIST_RECEIPTS)
-    query['since'] = int(query.pop('marker', 0))
-    page = log.list_receipts(call.service, log.Query(**query))
+    asked = _asked(call, schemas.LIST_RECEIPTS)
+    page = log.list_receipts(
+        call.service,
+        log.Query(
+            int(asked.text('marker') or 0),
+            asked.text('instance'),
+            asked.limit(),
+        ),
+    )
     return _tagged(
         call,
         {
@@ -125,14 +157,19 @@ def _since(call: Call) -> int:
 
 def list_responses(call: Call) -> Answer:
     pages = _has_pages(call)
-    query = _query(
+    asked = _asked(
         call, schemas.LIST_RESPONSES if pages else schemas.LIST_RESPONSES_1_0
     )
-    every = query.pop('all', 'false') == 'true'
+    wanted = orders.Query(
+        asked.is_true('all'),
+        asked.text('host'),
+        asked.text('state'),
+        asked.text('driver'),
+        asked.limit(),
+        asked.text('marker'),
+    )
     try:
-        page = orders.list_responses(
-            call.service, orders.Query(every=every, **query)
-        )
+        page = orders.list_responses(call.service, wanted)
     except errors.Invalid:
         if pages:
             raise
@@ -145,20 +182,25 @@ def _has_pages(call: Call) -> bool:
     return bool(call.version >= versions.PAGES)
 
 
-def _query(call: Call, schema: Json) -> dict[str, Any]:
-    """The parameters of a list; a ``limit`` is a number, LIMIT at most.
+class _Asked(NamedTuple):
+    """The parameters of a list, which follow their schema."""
 
-    :raises Invalid: INVALID_REQUEST.
-    """
-    found = messages.validate(call.query(*schema['properties']), schema)
-    if 'limit' in found:
-        found['limit'] = min(int(found['limit']), paging.LIMIT)
-    return found
+    query: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.query.get(name, '')
+
+    def is_true(self, name: str) -> bool:
+        return self.text(name) == 'true'
+
+    def limit(self, default: int = paging.LIMIT) -> int:
+        return min(int(self.query.get('limit', default)), paging.LIMIT)
 
 
-def _limited(call: Call, schema: Json) -> dict[str, Any]:
-    """The same; ``limit`` is LIMIT if none was given."""
-    return {'limit': paging.LIMIT, **_query(call, schema)}
+def _asked(call: Call, schema: Schema) -> _Asked:
+    """:raises Invalid: INVALID_REQUEST."""
+    names = properties(schema)
+    return _Asked(messages.validate(call.query(*names), schema))
 
 
 def _page(call: Call, name: str, page: paging.Page[Any]) -> Answer:

@@ -88,7 +88,7 @@ _LIMIT: schemas.Schema = {
 _FLAG: schemas.Schema = {'enum': ['true', 'false']}
 
 
-def _page(marker: schemas.Schema, **filters: schemas.Schema) -> schemas.Json:
+def _page(marker: schemas.Schema, **filters: schemas.Schema) -> schemas.Schema:
     """The query string of a list in pages, which may all be left out."""
     parameters = {**filters, 'limit': _LIMIT, 'marker': marker}
     return schemas.closed(parameters, optional=tuple(parameters))
@@ -105,9 +105,7 @@ CHECK_POLICY = _page(schemas.HOST, all=_FLAG)
 
 # Parameters of lists, since version 1.1.
 
-LIST_HOSTS = _page(
-    schemas.HOST, status=_words(*hosts.STATUSES), tier=_TIER
-)
+LIST_HOSTS = _page(schemas.HOST, status=_words(*hosts.STATUSES), tier=_TIER)
 
 LIST_RESULTS = _page(
     schemas.HOST,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
 
 

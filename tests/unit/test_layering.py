@@ -62,7 +62,7 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
         'trail',
         'metrics',
     },
-    'api': PURE | {'conf', 'verifier', 'spans', 'trail', 'metrics'},
+    'api': PURE | {'reasons', 'conf', 'verifier', 'spans', 'trail', 'metrics'},
     'wsgi': PURE | {'conf', 'verifier', 'api', 'metrics'},
     'relying_party': PURE
     | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},

@@ -227,8 +227,7 @@ def list_policies(service: Service, query: Query) -> paging.Page[Listed]:
         found = [
             Listed.of(row)
             for row in rows
-            if not query.host
-            or policy.names(row.summary['hosts'], query.host)
+            if not query.host or policy.names(row.summary['hosts'], query.host)
         ]
     return paging.Page.of(found, limit, lambda one: one.name)
 

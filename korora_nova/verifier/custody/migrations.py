@@ -132,9 +132,7 @@ def list_migrations(service: Service, query: Query) -> paging.Page[_View]:
         if query.marker:
             wanted = wanted.where(_behind(session, query.marker))
         page = paging.Page.of(
-            session.scalars(
-                wanted.limit(paging.one_more(query.limit))
-            ).all(),
+            session.scalars(wanted.limit(paging.one_more(query.limit))).all(),
             query.limit,
             lambda row: row.id,
         )
@@ -192,9 +190,7 @@ def _behind(session: orm.Session, marker: str) -> sa.ColumnElement[bool]:
         raise paging.gone(marker)
     return sa.or_(
         table.created_at < last.created_at,
-        sa.and_(
-            table.created_at == last.created_at, table.id > last.id
-        ),
+        sa.and_(table.created_at == last.created_at, table.id > last.id),
     )
 
 

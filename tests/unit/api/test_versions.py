@@ -60,7 +60,9 @@ class TestWanted(testtools.TestCase):
             raised = self.assertRaises(
                 errors.Invalid, versions.wanted, asked(f'attestation {said}')
             )
-            self.assertEqual((400, 'INVALID_REQUEST'), (raised.code, raised.reason))
+            self.assertEqual(
+                (400, 'INVALID_REQUEST'), (raised.code, raised.reason)
+            )
 
 
 class TestHistory(testtools.TestCase):
