@@ -42,10 +42,7 @@ class Api:
     def _answer(self, request: webob.Request) -> webob.Response:
         path, methods = routes.match(request.environ.get('PATH_INFO') or '/')
         if request.method not in methods:
-            raise faults.NotAllowed(
-                errors.Reason.INVALID_REQUEST,
-                f'This path admits only {" and ".join(sorted(methods))}.',
-            )
+            raise faults.NotAllowed(methods)
         route = methods[request.method]
         request.environ[counted.ENV_HANDLER] = route.handler.__name__
         version = _version(request, route)

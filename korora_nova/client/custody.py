@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 from urllib import parse as urls
 
 from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, parse, path
 
 #: Seconds for an answer, besides those that the service may wait.
 WATCH_TIMEOUT = 10.0
+#: A place that no log reaches.
+END = str(10**18 - 1)
+#: An entity tag and what it is of; None: nothing has changed.
+Changed: TypeAlias = 'tuple[str, list[Answer]] | None'
 
 
 class CustodyCalls(Calls):
@@ -117,6 +122,28 @@ class CustodyCalls(Calls):
             status=status,
             kind=kind,
         )
+
+    def newest_migrations(self, etag: str = '', limit: int = 200) -> Changed:
+        """The newest hand-overs, and the entity tag of this list.
+
+        :param etag: of an earlier one: None instead if it is the same.
+        """
+        answer, found = self._changed(f'migrations?limit={limit}', etag)
+        if answer is None:
+            return None
+        return found, answer.objects('migrations')
+
+    def newest_receipts(self, marker: str = '') -> tuple[str, list[str]]:
+        """Receipts behind a place in the log, and the next such place.
+
+        :param marker: '' for the end of the log: there are none, and the
+            place is from where later ones will be.
+        """
+        last, found = marker or END, []
+        for page in self._pages('receipts', {}, marker=last):
+            found += page.member('receipts')
+            last = str(page.get('last') or last)
+        return last, [str(one) for one in found]
 
     def get_migration(self, migration: str) -> Answer:
         return self._get(path('migrations', migration))

@@ -105,6 +105,14 @@ class Calls:
             seen.add(marker)
             query['marker'] = marker
 
+    def _changed(self, name: str, etag: str) -> tuple[Answer | None, str]:
+        """``/v1/NAME`` and its entity tag; None if it still is this one."""
+        known = {'If-None-Match': etag} if etag else {}
+        reply = self._request('GET', f'/v1/{name}', headers={**PAGES, **known})
+        if reply.status == 304:
+            return None, etag
+        return parse(reply), str(reply.headers.get('ETag') or '')
+
     def _list(self, name: str, **filters: str | None) -> list[Answer]:
         """All pages of ``/v1/NAME``."""
         pages = self._pages(name, {}, **filters)

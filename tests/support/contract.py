@@ -81,10 +81,10 @@ class Checked:
     """WSGI middleware."""
 
     def __init__(self, application) -> None:
-        self._application = application
+        self.application = application
 
     def __call__(self, environ, start_response):
         request = webob.Request(environ)
-        answer = request.get_response(self._application)
+        answer = request.get_response(self.application)
         check(request, answer)
         return answer(environ, start_response)

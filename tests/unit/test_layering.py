@@ -70,6 +70,8 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'response': PURE
     | {'conf', 'verifier', 'transport', 'relying_party.requirement'},
     'starters': frozenset(),
+    # knows the API by its documents only
+    'sdk': frozenset(),
     'osc': PURE | {'client', 'starters', 'checks'},
     'cmd': PURE
     | {
@@ -118,6 +120,7 @@ SOLE_IMPORTERS: typing.Final[dict[str, frozenset[str]]] = {
     'etcd3gw': frozenset({'verifier'}),
     'oslo_db': frozenset({'verifier', 'conf', 'cmd'}),
     'osc_lib': frozenset({'osc'}),
+    'openstack': frozenset({'sdk'}),
     'webob': frozenset({'api', 'wsgi'}),
     'eventlet': frozenset(),
     'asyncio': frozenset(),

@@ -102,6 +102,11 @@ class TestVersions(ListTestCase):
             ),
         )
 
+    def test_methods_that_a_path_does_not_have(self):
+        answer = self.korora.request('PATCH', '/v1/policies/x')
+        self.assertEqual(405, answer.status_code)
+        self.assertEqual('DELETE, GET, PUT', answer.headers['Allow'])
+
     def test_request_ids(self):
         answer = self.get('/v1/hosts')
         self.assertRegex(answer.headers['x-openstack-request-id'], '^req-')
