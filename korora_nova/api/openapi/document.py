@@ -217,7 +217,7 @@ def _done(operation: Operation, route: routes.Route) -> Part:
     if JWK_SET in route.types:
         content[JWK_SET] = {'schema': shapes.ref('JwkSet')}
     if ear.CONTENT_TYPE in route.types:
-        content[ear.CONTENT_TYPE] = {'schema': {'type': 'string'}}
+        content[ear.MEDIA_TYPE] = {'schema': {'type': 'string'}}
     made: Part = {'description': 'Done.', 'content': content}
     if operation.tagged:
         made['headers'] = {'ETag': _header()}

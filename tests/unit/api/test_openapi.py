@@ -54,7 +54,10 @@ class TestOperations(testtools.TestCase):
             )
             content = operation['responses'].get('200', {}).get('content')
             if content is not None:
-                self.assertEqual(list(route.types), list(content))
+                self.assertEqual(
+                    [one.partition(';')[0] for one in route.types],
+                    list(content),
+                )
 
     def test_each_handler_is_described_and_nothing_else(self):
         self.assertEqual(

@@ -40,6 +40,16 @@ LISTS = (
 OTHERWISE = {'instance': 'server', 'changes-since': None}
 
 
+#: What the script takes from the package bash-completion.
+WORDS = """
+_get_comp_words_by_ref() {
+    words=("${COMP_WORDS[@]}")
+    cur="${COMP_WORDS[COMP_CWORD]}"
+    prev="${COMP_WORDS[COMP_CWORD-1]}"
+}
+"""
+
+
 def parser(command: type):
     return command(None, None).get_parser('x')
 
@@ -72,11 +82,11 @@ class TestLists(CommandTest):
     def test_long(self) -> None:
         for command, name, _ in LISTS:
             self.listed(name)
-            printed = [
-                self.run_command(command, '-f', 'csv', *argv).split('\n')[0]
-                for argv in ((), ('--long',))
-            ]
-            self.app.stdout.truncate(0)
+            printed = []
+            for argv in ((), ('--long',)):
+                self.app.stdout = io.StringIO()
+                text = self.run_command(command, '-f', 'csv', *argv)
+                printed.append(text.splitlines()[0])
             self.assertLess(len(printed[0]), len(printed[1]), name)
             for heading in command.MORE:
                 self.assertIn(f'"{heading}"', printed[1])
@@ -164,7 +174,8 @@ class TestCompletion(CommandTest):
         line = ' '.join(words)
         done = subprocess.run(
             ['bash'],
-            input=self.script()
+            input=WORDS
+            + self.script()
             + f'\nCOMP_WORDS=({line})\nCOMP_CWORD={len(words) - 1}\n'
             '_openstack\nprintf "%s\\n" "${COMPREPLY[@]}"\n',
             capture_output=True,
