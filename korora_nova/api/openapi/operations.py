@@ -122,7 +122,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     'evict_host': Operation(
         'Evicted',
-        (_R.HOST_UNKNOWN, *_ROW),
+        (_R.HOST_UNKNOWN, _R.ANCHOR_UNAVAILABLE),
         body=bodies.EVICT,
         links=_links(_HOST, 'show_host', 'create_challenge'),
     ),
@@ -296,7 +296,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     'resolve_migration': Operation(
         'Step',
-        (_R.MIGRATION_UNKNOWN, _R.CANNOT_KEEP, _R.MIGRATION_SPENT, *_STEP),
+        (_R.MIGRATION_UNKNOWN, _R.CANNOT_KEEP, _R.MIGRATION_SPENT, *_ROW),
         body=bodies.RESOLVE,
         links=_links(_ID, 'show_migration'),
     ),
