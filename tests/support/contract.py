@@ -7,6 +7,7 @@ does not have is a failure of whichever test met it.
 
 import collections
 import functools
+import gzip
 import json
 
 import jsonschema
@@ -54,12 +55,19 @@ def _template(path: str) -> str:
     return ''
 
 
+def _body(answer: webob.Response) -> bytes:
+    if answer.content_encoding == 'gzip':
+        return gzip.decompress(answer.body)
+    return answer.body
+
+
 def check(request: webob.Request, answer: webob.Response) -> None:
     """:raises AssertionError: the document has no such answer."""
     path = _template(request.environ['PATH_INFO'])
     if request.method not in routes.ROUTES.get(path, {}):
         return
-    where = f'{request.method} {path}: {answer.status} {answer.text[:400]}'
+    body = _body(answer)
+    where = f'{request.method} {path}: {answer.status} {body[:400]!r}'
     code, media_type = str(answer.status_code), answer.content_type or ''
     operation = built()['paths'][path][request.method.lower()]
     assert code in operation['responses'], where
@@ -73,7 +81,7 @@ def check(request: webob.Request, answer: webob.Response) -> None:
     assert media_type in content, where
     validator = _validator(path, request.method, code, media_type)
     if validator is not None:
-        fault = next(validator.iter_errors(json.loads(answer.body)), None)
+        fault = next(validator.iter_errors(json.loads(body)), None)
         assert fault is None, f'{where}: {fault}'
 
 
