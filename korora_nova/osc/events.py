@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+from korora_nova import errors
 from korora_nova.osc import base
 from korora_nova.rats.words import Tier
 
@@ -53,10 +54,14 @@ class Trust:
         )
 
     def at(self, now: float) -> Trust:
-        """What counts at a time: a result that has expired is none."""
-        if self.tier == Tier.NONE or not self.expires or now < self.expires:
+        """What counts at a time: a result that has expired is none.
+
+        That a host was given up does not expire.
+        """
+        lasts = self.tier == Tier.NONE or errors.Reason.EVICTED in self.reasons
+        if lasts or not self.expires or now < self.expires:
             return self
-        return Trust(str(Tier.NONE), ('RESULT_EXPIRED',))
+        return Trust(str(Tier.NONE), (errors.Reason.RESULT_EXPIRED,))
 
     @property
     def words(self) -> str:

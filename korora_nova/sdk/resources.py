@@ -29,7 +29,7 @@ class _Resource(resource.Resource):
         marker: str | None,
         limit: Any,
         total_yielded: int,
-    ) -> tuple[str | None, Mapping[str, Any]]:
+    ) -> tuple[str | None, Mapping[str, str | list[str] | int | None]]:
         behind = data.get('next') if isinstance(data, dict) else None
         if not behind:
             return None, {}
