@@ -49,6 +49,16 @@ class TestEveryOperation(base.ApiTestCase):
         done = {name for (name, code) in contract.SEEN if code < 300}
         self.assertEqual(set(OPERATIONS), done)
 
+    def test_a_limit_with_a_point(self):
+        """To JSON Schema it is an integer; schemathesis found that."""
+        for limit in (1, 1.0, 119.0):
+            answer = self.korora.request(
+                'POST',
+                '/v1/policy-proposals',
+                json={'document': life.POLICY, 'limit': limit},
+            )
+            self.assertEqual(200, answer.status_code)
+
     def read_all(self):
         api = self.korora.client
         api.versions()
