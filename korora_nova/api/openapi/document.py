@@ -31,7 +31,7 @@ Part: TypeAlias = dict[str, object]
 SHAPES: Mapping[str, Schema] = {**shapes.SHAPES, **custody_shapes.SHAPES}
 
 _PLACEHOLDERS = {'host': HOST, 'name': HOST, 'instance': UUID, 'id': UUID}
-_TOKEN = {'token': []}
+_TOKEN: Part = {'token': []}
 
 #: What a call may be refused with, whatever it is.
 _ALWAYS: tuple[Refusal, ...] = (
@@ -89,7 +89,7 @@ def codes(operation: Operation, path: str, method: str) -> dict[int, set[str]]:
         refused += _WITH_BODY
     if method != 'GET':
         refused.append(_R.RETRY)
-    found = defaultdict(set)
+    found: dict[int, set[str]] = defaultdict(set)
     for one in refused:
         code, reason = one if isinstance(one, tuple) else (_code(one), one)
         found[code].add(reason)

@@ -85,7 +85,7 @@ def _all(schema: Schema) -> tuple[str, ...]:
     return tuple(schemas.properties(schema))
 
 
-_SINCE = {'since': schemas.COUNTER | {'maximum': 10**18 - 1}}
+_SINCE = {'since': {**schemas.COUNTER, 'maximum': 10**18 - 1}}
 _RECEIPTS = schemas.closed(
     {**schemas.properties(bodies.LIST_RECEIPTS), **_SINCE},
     (*_all(bodies.LIST_RECEIPTS), 'since'),

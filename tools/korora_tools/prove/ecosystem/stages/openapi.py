@@ -13,10 +13,11 @@ import contextlib
 import json
 import logging
 import pathlib
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from korora_tools import checkout, environment, ui
 from korora_tools.prove.ecosystem import loopback, stage
@@ -42,11 +43,32 @@ CHECKS = (
 #: In 1.0 some lists ignore what they are asked with, so that bad parameters
 #: are refused only since.
 SINCE_1_1 = ('negative_data_rejection',)
-#: Version asked for ('' for whatever comes), and cases per operation.
-ROUNDS = (('attestation 1.1', 20), ('', 12))
+#: Each call by itself; and calls that follow from answers.
+ALONE, LINKED = ('coverage', 'fuzzing'), ('stateful',)
+#: Links that must have been followed.
+LINKS = 20
 SEED = 1
-PHASES = ('coverage', 'fuzzing', 'stateful')
 REPORT = 'report.json'
+
+
+class Round(NamedTuple):
+    """One run of schemathesis.
+
+    :param version: that is asked for; '' for whatever comes.
+    :param phases: of schemathesis.
+    :param cases: for each operation, or runs through links.
+    """
+
+    version: str
+    phases: tuple[str, ...]
+    cases: int
+
+
+ROUNDS = (
+    Round('attestation 1.1', ALONE, 20),
+    Round('', ALONE, 12),
+    Round('attestation 1.1', LINKED, 300),
+)
 
 
 def run() -> stage.Outcome:
@@ -60,15 +82,17 @@ def run() -> stage.Outcome:
         'routes': sum(map(len, routes.ROUTES.values())),
         'schemathesis_cases': 0,
         'failures': 0,
+        'links': 0,
         'rounds': [],
     }
     wrong: list[str] = []
-    for version, cases in ROUNDS:
-        found, said = _round(python.with_name('st'), built, version, cases)
-        made = summary(found, report['operations'])
+    for one in ROUNDS:
+        found, said = _run(python.with_name('st'), built, one)
+        made = summary(found, one.phases, report['operations'])
         report['schemathesis_cases'] += made['cases']
         report['failures'] += made['failures']
-        report['rounds'].append({'version': version or 'any', **made})
+        report['links'] = max(report['links'], links(said))
+        report['rounds'].append({**one._asdict(), **made})
         if made['failures'] or made['wrong']:
             ui.note(said)
         wrong += made['wrong']
@@ -80,7 +104,7 @@ def _paths(built: Any) -> dict[str, Any]:
 
 
 def _missing(report: dict[str, Any]) -> list[str]:
-    wrong = stage.too_few(report, schemathesis_cases=CASES)
+    wrong = stage.too_few(report, schemathesis_cases=CASES, links=LINKS)
     if report['failures']:
         wrong.append(f'{report["failures"]} kinds of answers are wrong.')
     if report['operations'] != report['routes']:
@@ -88,18 +112,26 @@ def _missing(report: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def summary(found: Any, operations: int) -> dict[str, Any]:
+def links(said: str) -> int:
+    """How many kinds of links were followed, as schemathesis prints it."""
+    found = re.search(r'API Links:\s+(\d+) covered', said)
+    return int(found[1]) if found else 0
+
+
+def summary(
+    found: Any, wanted: Sequence[str], operations: int
+) -> dict[str, Any]:
     """What a report of schemathesis comes to, with what it did not do."""
     wrong = [f'{one["title"]} ({one["count"]})' for one in found['errors']]
     if not found['complete']:
         wrong.append(f'schemathesis stopped: {found["stop_reason"]}.')
     phases = found['phases'] or {}
-    for name in PHASES:
+    for name in wanted:
         status = phases.get(name, {}).get('status')
         if status not in ('success', 'failure'):
             wrong.append(f'The phase {name} was not run: {status}.')
     tested = (found['operations'] or {}).get('tested', 0)
-    if tested != operations:
+    if wanted == ALONE and tested != operations:
         wrong.append(f'{tested} of {operations} operations were tested.')
     return {
         'cases': found['test_cases']['generated'],
@@ -109,8 +141,8 @@ def summary(found: Any, operations: int) -> dict[str, Any]:
     }
 
 
-def _round(
-    program: pathlib.Path, built: object, version: str, cases: int
+def _run(
+    program: pathlib.Path, built: object, one: Round
 ) -> tuple[Any, str]:
     """Its report, and what it printed."""
     from tests.support import life, service
@@ -126,7 +158,7 @@ def _round(
         pathlib.Path(scratch, 'openapi.json').write_text(json.dumps(built))
         with loopback.serving(plain) as url:
             done = subprocess.run(
-                [str(program), *_arguments(url, version, cases)],
+                [str(program), *_arguments(url, one)],
                 cwd=scratch,
                 capture_output=True,
                 text=True,
@@ -148,18 +180,18 @@ def _silent() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _arguments(url: str, version: str, cases: int) -> list[str]:
-    checks = (*CHECKS, *(SINCE_1_1 if version else ()))
-    asked = ['-H', f'OpenStack-API-Version: {version}'] if version else []
+def _arguments(url: str, one: Round) -> list[str]:
+    checks = (*CHECKS, *(SINCE_1_1 if one.version else ()))
+    asked = f'--header=OpenStack-API-Version: {one.version}'
     return [
         'run',
         'openapi.json',
         f'--url={url}',
         f'--header=X-Auth-Token: {loopback.TOKEN}',
-        *asked,
-        f'--phases={",".join(PHASES)}',
+        *([asked] if one.version else []),
+        f'--phases={",".join(one.phases)}',
         f'--checks={",".join(checks)}',
-        f'--max-examples={cases}',
+        f'--max-examples={one.cases}',
         f'--seed={SEED}',
         '--generation-database=none',
         '--suppress-health-check=all',
