@@ -644,6 +644,15 @@ class Reason:
     FORBIDDEN = Id('Forbidden', "The caller's role does not allow this call.")
     INVALID_REQUEST = Id('Invalid', 'The document does not follow its schema.')
     NOT_FOUND = Id('NotFound', 'The requested resource does not exist.')
+    MARKER_UNKNOWN = Id(
+        'Invalid',
+        'What the marker names is not there any more; begin the list again.',
+    )
+    VERSION_UNKNOWN = Id(
+        'Invalid',
+        'The service does not speak this version of its API; GET / says '
+        'which it does.',
+    )
     TOO_LARGE = Id('TooLarge', 'The input is too large.')
     RETRY = Id('Retry', 'A race was lost; try again.')
     BUSY = Id(

@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / 'doc' / 'ext'))
 project = 'Kororā Attestation API'
 copyright = 'Korora developers'
 extensions = ['korora_docs', 'openstackdocstheme', 'os_api_ref']
+korora_openapi = True
 html_theme = 'openstackdocs'
 html_theme_options = {'sidebar_mode': 'toc', 'show_other_versions': False}
 openstackdocs_auto_name = False

@@ -3,6 +3,8 @@
 
 import collections.abc
 import inspect
+import json
+import pathlib
 import typing
 
 from docutils import nodes
@@ -10,6 +12,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from korora_nova import errors
+from korora_nova.api.openapi import document
 from korora_nova.custody import exits
 from korora_nova.rats import eventlog, policy
 from korora_tools.prove.attack import catalogue
@@ -177,6 +180,14 @@ def _parse(directive: Directive, lines: list[str]) -> list[nodes.Node]:
     return list(box.children)
 
 
+def _write_openapi(app: typing.Any, failed: Exception | None) -> None:
+    """Put the API's document beside its reference."""
+    if app.config.korora_openapi and failed is None:
+        text = json.dumps(document.build(), indent=1, ensure_ascii=False)
+        path = pathlib.Path(app.outdir, 'openapi.json')
+        path.write_text(text + '\n', encoding='utf-8')
+
+
 def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive('korora-reasons', Reasons)
     app.add_directive('korora-error-classes', ErrorClasses)
@@ -185,4 +196,6 @@ def setup(app: typing.Any) -> dict[str, bool]:
     app.add_directive('korora-exits', Exits)
     app.add_directive('korora-operations', Operations)
     app.add_directive('korora-attacks', Attacks)
+    app.add_config_value('korora_openapi', False, 'env', [bool])
+    app.connect('build-finished', _write_openapi)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import webob
 
 from korora_nova import errors
-from korora_nova.api import body
+from korora_nova.api import body, versions
 from korora_nova.rats import schemas
 from korora_nova.verifier.service import Service
 
@@ -27,6 +27,7 @@ class Call:
     :param path: the placeholders of the route, already checked.
     :param actor: user id of the caller, for the audit table.
     :param media_type: of the answer, among those of the route.
+    :param version: of the answer.
     """
 
     request: webob.Request
@@ -34,6 +35,7 @@ class Call:
     path: Mapping[str, str]
     actor: str
     media_type: str = JSON
+    version: versions.Version = versions.FIRST
 
     def read(
         self, schema: schemas.Schema, limit: int = body.LIMIT

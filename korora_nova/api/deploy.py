@@ -6,12 +6,14 @@ From the outside in:
 1. health: answers ``/healthcheck``, and nothing else;
 2. request id: names the request in every log line;
 3. counted: counts requests and what they were answered;
-4. faults: turns every exception from further in into an answer, those of
+4. versioned: every answer says which version it is of;
+5. faults: turns every exception from further in into an answer, those of
    auth included;
-5. auth: keystonemiddleware's auth_token; nobody comes further without a
+6. auth: keystonemiddleware's auth_token; nobody comes further without a
    valid token, except to ``/``;
-6. context: reads what auth_token found out;
-7. the API: route, role, handler.  A body is not read before this point.
+7. context: reads what auth_token found out;
+8. the API: route, version, role, handler.  A body is not read before this
+   point.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ from typing import Any
 from oslo_config import cfg
 from oslo_middleware import request_id
 
-from korora_nova.api import auth, counted, dispatch, faults, health, rules
+from korora_nova.api import (
+    auth,
+    counted,
+    dispatch,
+    faults,
+    health,
+    rules,
+    versions,
+)
 from korora_nova.verifier.health import Health
 from korora_nova.verifier.service import Service, from_conf
 
@@ -50,6 +60,7 @@ def application(
         auth.Context,
         authenticate,
         faults.Faults,
+        versions.Versioned,
         counted.Counted,
         request_id.RequestId,
     ):

@@ -2,8 +2,8 @@
 """The dispatcher: from a request to a handler's answer.
 
 A call is refused, in this order, because the path is unknown (404), the
-method is (405), the role does not admit it (403), the caller accepts no
-of the media types of its answers (406), or by the handler.
+method is (405), the version is (406), the role does not admit it (403), the
+caller accepts no of the media types of its answers (406), or by the handler.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import Any
 import webob
 
 from korora_nova import errors, spans, trail
-from korora_nova.api import auth, call, counted, faults, routes, rules
+from korora_nova.api import (
+    auth,
+    call,
+    counted,
+    faults,
+    routes,
+    rules,
+    versions,
+)
 from korora_nova.verifier.service import Service
 
 
@@ -34,12 +42,10 @@ class Api:
     def _answer(self, request: webob.Request) -> webob.Response:
         path, methods = routes.match(request.environ.get('PATH_INFO') or '/')
         if request.method not in methods:
-            raise faults.NotAllowed(
-                errors.Reason.INVALID_REQUEST,
-                f'This path admits only {" and ".join(sorted(methods))}.',
-            )
+            raise faults.NotAllowed(methods)
         route = methods[request.method]
         request.environ[counted.ENV_HANDLER] = route.handler.__name__
+        version = _version(request, route)
         context = request.environ[auth.ENV_CONTEXT]
         trail.note(
             instance=path.get('instance', ''), migration=path.get('id', '')
@@ -59,9 +65,19 @@ class Api:
                         path,
                         context.user_id or '',
                         media_type,
+                        version,
                     )
                 )
             )
+
+
+def _version(request: webob.Request, route: routes.Route) -> versions.Version:
+    """The version of the answer; whoever asks which there are may err."""
+    if route.rule is None:
+        return versions.FIRST
+    version = versions.wanted(request)
+    request.environ[versions.ENV_VERSION] = version
+    return version
 
 
 def _negotiate(request: webob.Request, route: routes.Route) -> str:

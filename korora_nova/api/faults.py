@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from urllib import parse
 
@@ -17,13 +18,23 @@ LOG = logging.getLogger(__name__)
 
 
 class NotAllowed(errors.Invalid):
-    """The path exists, the method does not."""
+    """The path exists, the method does not.
+
+    :param methods: that do.
+    """
 
     code = 405
 
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.methods = tuple(sorted(methods))
+        super().__init__(
+            errors.Reason.INVALID_REQUEST,
+            f'This path admits only {" and ".join(self.methods)}.',
+        )
+
 
 class NotAcceptable(errors.Invalid):
-    """The caller takes no JSON."""
+    """No answer has a form or version that the caller takes."""
 
     code = 406
 
@@ -53,6 +64,8 @@ def response(error: errors.KororaError) -> webob.Response:
     )
     if isinstance(error, errors.Busy):
         made.retry_after = error.retry_after
+    if isinstance(error, NotAllowed):
+        made.allow = error.methods
     return made
 
 

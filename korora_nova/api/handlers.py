@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
-import webob
-
 from korora_nova import errors
-from korora_nova.api import body, schemas
+from korora_nova.api import body, lists, schemas, versions
 from korora_nova.api.call import (
     JSON,
     Answer,
@@ -51,7 +49,6 @@ from korora_nova.verifier.appraisal import (
 from korora_nova.verifier.custody import (
     evicting,
     giving_up,
-    log,
     migrations,
     present,
     resolving,
@@ -71,6 +68,8 @@ def show_versions(call: Call) -> Answer:
             {
                 'id': 'v1',
                 'status': 'CURRENT',
+                'min_version': str(versions.VERSIONS[0]),
+                'max_version': str(versions.VERSIONS[-1]),
                 'links': [{'rel': 'self', 'href': '/v1'}],
             }
         ]
@@ -92,7 +91,7 @@ def show_keys(call: Call) -> Answer:
 
 def list_hosts(call: Call) -> Answer:
     """GET /v1/hosts"""
-    return {'hosts': hosts.list_hosts(call.service)}
+    return lists.list_hosts(call)
 
 
 def show_host(call: Call) -> Answer:
@@ -207,13 +206,7 @@ def create_evidence(call: Call) -> Answer:
 
 def list_results(call: Call) -> Answer:
     """GET /v1/results"""
-    text = call.query('changes-since').get('changes-since')
-    since = None if text is None else results.Since.parse(text)
-    etag = str(results.mark(call.service))
-    if etag in call.request.if_none_match:
-        return webob.Response(status=304, etag=etag, content_type=None)
-    answer = results.list_results(call.service, since)
-    return json_response(answer, ETag=f'"{answer.mark}"')
+    return lists.list_results(call)
 
 
 def show_result(call: Call) -> Answer:
@@ -248,7 +241,7 @@ def create_reference(call: Call) -> Answer:
 
 def list_references(call: Call) -> Answer:
     """GET /v1/references"""
-    return {'references': references.list_references(call.service)}
+    return lists.list_references(call)
 
 
 def show_reference(call: Call) -> Answer:
@@ -278,7 +271,7 @@ def create_policy(call: Call) -> Answer:
 
 def list_policies(call: Call) -> Answer:
     """GET /v1/policies"""
-    return {'policies': policies.list_policies(call.service)}
+    return lists.list_policies(call)
 
 
 def show_policy(call: Call) -> Answer:
@@ -335,19 +328,7 @@ def list_differences(call: Call) -> Answer:
 
 def list_servers(call: Call) -> Answer:
     """GET /v1/servers"""
-    query = messages.validate(
-        call.query('issues', 'holder', 'limit', 'marker'),
-        schemas.LIST_SERVERS,
-    )
-    return servers.list_servers(
-        call.service,
-        servers.Query(
-            issues=query.get('issues') == 'true',
-            holder=query.get('holder', ''),
-            limit=min(int(query.get('limit', servers.DEFAULT)), servers.LIMIT),
-            marker=query.get('marker', ''),
-        ),
-    )
+    return lists.list_servers(call)
 
 
 def show_server(call: Call) -> Answer:
@@ -377,7 +358,7 @@ def release_server(call: Call) -> Answer:
 
 def list_migrations(call: Call) -> Answer:
     """GET /v1/migrations"""
-    return {'migrations': migrations.list_migrations(call.service)}
+    return lists.list_migrations(call)
 
 
 def show_migration(call: Call) -> Answer:
@@ -408,13 +389,7 @@ def resolve_migration(call: Call) -> Answer:
 
 def list_receipts(call: Call) -> Answer:
     """GET /v1/receipts"""
-    since = call.query('since').get('since', '0')
-    if not since.isascii() or not since.isdigit() or len(since) > 18:
-        raise errors.Invalid(
-            errors.Reason.INVALID_REQUEST,
-            'The parameter since is a sequence number.',
-        )
-    return log.list_receipts(call.service, int(since))
+    return lists.list_receipts(call)
 
 
 def present_documents(call: Call) -> Answer:
@@ -428,18 +403,7 @@ def present_documents(call: Call) -> Answer:
 
 def list_responses(call: Call) -> Answer:
     """GET /v1/responses"""
-    query = messages.validate(
-        call.query('all', 'host', 'limit', 'marker'), schemas.LIST_RESPONSES
-    )
-    return orders.list_responses(
-        call.service,
-        orders.Query(
-            every=query.get('all') == 'true',
-            host=query.get('host', ''),
-            limit=min(int(query.get('limit', orders.DEFAULT)), orders.LIMIT),
-            marker=query.get('marker', ''),
-        ),
-    )
+    return lists.list_responses(call)
 
 
 def show_response(call: Call) -> Answer:

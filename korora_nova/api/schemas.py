@@ -4,9 +4,13 @@
 Those of evidence are in ``custody.exchange`` and ``custody.bodies``.
 """
 
-from korora_nova.custody.words import ChallengeClass
+from korora_nova.custody.moves import Move
+from korora_nova.custody.words import ChallengeClass, MigrationState
 from korora_nova.rats import endorsement, evidence, schemas
+from korora_nova.rats.words import Tier
+from korora_nova.verifier import hosts
 from korora_nova.verifier.appraisal import learning
+from korora_nova.verifier.responses.words import State
 
 # What an agent says about its own host.
 
@@ -81,15 +85,53 @@ _LIMIT: schemas.Schema = {
     'pattern': '^[1-9][0-9]{0,3}' + schemas.END,
 }
 
+_FLAG: schemas.Schema = {'enum': ['true', 'false']}
+
+
+def _page(marker: schemas.Schema, **filters: schemas.Schema) -> schemas.Schema:
+    """The query string of a list in pages, which may all be left out."""
+    parameters = {**filters, 'limit': _LIMIT, 'marker': marker}
+    return schemas.closed(parameters, optional=tuple(parameters))
+
+
+def _words(*words: object) -> schemas.Schema:
+    return {'enum': [str(one) for one in words]}
+
+
+_TIER = _words(*Tier)
+
 #: Parameters of a policy that is tried on the fleet.
-CHECK_POLICY = schemas.closed(
-    {
-        'all': {'enum': ['true', 'false']},
-        'limit': _LIMIT,
-        'marker': schemas.HOST,
-    },
-    optional=('all', 'limit', 'marker'),
+CHECK_POLICY = _page(schemas.HOST, all=_FLAG)
+
+# Parameters of lists, since version 1.1.
+
+LIST_HOSTS = _page(schemas.HOST, status=_words(*hosts.STATUSES), tier=_TIER)
+
+LIST_RESULTS = _page(
+    schemas.HOST,
+    tier=_TIER,
+    **{'changes-since': {'type': 'string', 'minLength': 1, 'maxLength': 64}},
 )
+
+LIST_REFERENCES = _page(schemas.HOST, host=schemas.HOST)
+
+LIST_POLICIES = _page(schemas.HOST, host=schemas.HOST)
+
+LIST_MIGRATIONS = _page(
+    schemas.UUID,
+    instance=schemas.UUID,
+    host=schemas.HOST,
+    status=_words(*MigrationState),
+    kind=_words(*Move),
+)
+
+#: A place in the log of documents.
+_PLACE: schemas.Schema = {
+    'type': 'string',
+    'pattern': '^[0-9]{1,18}' + schemas.END,
+}
+
+LIST_RECEIPTS = _page(_PLACE, instance=schemas.UUID)
 
 PROPOSE_POLICY = schemas.closed(
     {
@@ -174,25 +216,16 @@ PRESENT = schemas.closed(
 PRESENT_LIMIT = 16 << 20
 
 #: Parameters of a list of servers.
-LIST_SERVERS = schemas.closed(
-    {
-        'issues': {'enum': ['true', 'false']},
-        'holder': schemas.HOST,
-        'limit': _LIMIT,
-        'marker': schemas.UUID,
-    },
-    optional=('issues', 'holder', 'limit', 'marker'),
-)
+LIST_SERVERS = _page(schemas.UUID, issues=_FLAG, holder=schemas.HOST)
 
-#: Parameters of a list of responses.
-LIST_RESPONSES = schemas.closed(
-    {
-        'all': {'enum': ['true', 'false']},
-        'host': schemas.HOST,
-        'limit': _LIMIT,
-        'marker': schemas.UUID,
-    },
-    optional=('all', 'host', 'limit', 'marker'),
+#: Parameters of a list of responses; the second form is since version 1.1.
+LIST_RESPONSES_1_0 = _page(schemas.UUID, all=_FLAG, host=schemas.HOST)
+LIST_RESPONSES = _page(
+    schemas.UUID,
+    all=_FLAG,
+    host=schemas.HOST,
+    state=_words(*State),
+    driver=schemas.HOST,
 )
 
 DECIDE_RESPONSE = schemas.closed({'reason': _REASON})

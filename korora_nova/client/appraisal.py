@@ -19,8 +19,9 @@ class AppraisalCalls(Calls):
             'POST', '/v1/references', {'name': name, 'host': host}
         )
 
-    def list_references(self) -> list[Answer]:
-        return self._get('/v1/references').objects('references')
+    def list_references(self, *, host: str | None = None) -> list[Answer]:
+        """:param host: only those that were learned from it."""
+        return self._list('references', host=host)
 
     def get_reference(self, name: str) -> Answer:
         return self._get(path('references', name))
@@ -95,9 +96,12 @@ class AppraisalCalls(Calls):
             )
         )
 
-    def list_policies(self) -> list[Answer]:
-        """All policies without their documents."""
-        return self._get('/v1/policies').objects('policies')
+    def list_policies(self, *, host: str | None = None) -> list[Answer]:
+        """Policies without their documents.
+
+        :param host: only those that judge it.
+        """
+        return self._list('policies', host=host)
 
     def get_policy(self, name: str) -> Answer:
         """A policy with its ``document``; 'exact' is the built-in one."""

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 from urllib import parse as urls
 
 from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, parse, path
 
 #: Seconds for an answer, besides those that the service may wait.
 WATCH_TIMEOUT = 10.0
+#: A place that no log reaches.
+END = str(10**18 - 1)
+#: An entity tag and what it is of; None: nothing has changed.
+Changed: TypeAlias = 'tuple[str, list[Answer]] | None'
 
 
 class CustodyCalls(Calls):
@@ -42,20 +47,14 @@ class CustodyCalls(Calls):
         limit: int | None = None,
     ) -> Iterator[Answer]:
         """The same, page by page; each says whether ``nova`` was asked."""
-        query = {
-            **({'issues': 'true'} if issues else {}),
-            **({'holder': holder} if holder else {}),
-            **({'limit': str(limit)} if limit else {}),
-        }
-        marker = ''
-        while True:
-            wanted = {**query, **({'marker': marker} if marker else {})}
-            page = self._get('/v1/servers?' + urls.urlencode(wanted))
-            yield page
-            # A marker that does not go on would never end.
-            last, marker = marker, str(page.get('next') or '')
-            if marker <= last:
-                return
+        return self._pages(
+            'servers',
+            {
+                'issues': 'true' if issues else None,
+                'holder': holder,
+                'limit': str(limit) if limit else None,
+            },
+        )
 
     def get_server(self, instance: str) -> Answer:
         """The ledger's row, what hosts said about it, and its exits.
@@ -107,8 +106,44 @@ class CustodyCalls(Calls):
 
     # Hand-overs
 
-    def list_migrations(self) -> list[Answer]:
-        return self._get('/v1/migrations').objects('migrations')
+    def list_migrations(
+        self,
+        *,
+        instance: str | None = None,
+        host: str | None = None,
+        status: str | None = None,
+        kind: str | None = None,
+    ) -> list[Answer]:
+        """Hand-overs, the newest first; ``host`` is either end."""
+        return self._list(
+            'migrations',
+            instance=instance,
+            host=host,
+            status=status,
+            kind=kind,
+        )
+
+    def newest_migrations(self, etag: str = '', limit: int = 200) -> Changed:
+        """The newest hand-overs, and the entity tag of this list.
+
+        :param etag: of an earlier one: None instead if it is the same.
+        """
+        answer, found = self._changed(f'migrations?limit={limit}', etag)
+        if answer is None:
+            return None
+        return found, answer.objects('migrations')
+
+    def newest_receipts(self, marker: str = '') -> tuple[str, list[str]]:
+        """Receipts behind a place in the log, and the next such place.
+
+        :param marker: '' for the end of the log: there are none, and the
+            place is from where later ones will be.
+        """
+        last, found = marker or END, []
+        for page in self._pages('receipts', {}, marker=last):
+            found += page.member('receipts')
+            last = str(page.get('last') or last)
+        return last, [str(one) for one in found]
 
     def get_migration(self, migration: str) -> Answer:
         return self._get(path('migrations', migration))
@@ -148,17 +183,27 @@ class CustodyCalls(Calls):
 
     # Documents
 
-    def list_receipts(self, since: int = 0) -> list[str]:
+    def list_receipts(
+        self, since: int = 0, *, instance: str | None = None
+    ) -> list[str]:
         """Signed receipts after a place in the log, all pages."""
-        found: list[str] = []
+        pages = (
+            self._pages('receipts', {}, marker=str(since), instance=instance)
+            if instance
+            else self._receipts_since(since)
+        )
+        return [one for page in pages for one in page.member('receipts')]
+
+    def _receipts_since(self, since: int) -> Iterator[Answer]:
+        """As in version 1.0, which knows no marker here."""
         while True:
             query = urls.urlencode({'since': since})
             page = self._get('/v1/receipts?' + query)
-            found += page.member('receipts')
+            yield page
             # A place that does not go on would never end.
             last, since = since, int(page.get('next') or 0)
             if since <= last:
-                return found
+                return
 
     def present_documents(self, documents: Sequence[str]) -> Answer:
         """Show signed documents in the place of the hosts that have them."""

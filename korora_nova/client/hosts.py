@@ -124,8 +124,10 @@ class HostCalls(Calls):
 
     # Hosts
 
-    def list_hosts(self) -> list[Answer]:
-        return self._get('/v1/hosts').objects('hosts')
+    def list_hosts(
+        self, *, status: str | None = None, tier: str | None = None
+    ) -> list[Answer]:
+        return self._list('hosts', status=status, tier=tier)
 
     def get_host(self, host: str) -> Answer:
         return self._get(path('hosts', host))
@@ -220,8 +222,8 @@ class HostCalls(Calls):
             raise malformed(response)
         return Snapshot(token, since, rows, tuple(gone))
 
-    def list_results(self) -> list[Answer]:
-        return self._get('/v1/results').objects('results')
+    def list_results(self, *, tier: str | None = None) -> list[Answer]:
+        return self._list('results', tier=tier)
 
     def get_result(self, host: str) -> Answer:
         return self._get(path('results', host))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib import parse as urls
 
@@ -31,6 +31,11 @@ _SILENCE = (
     requests.exceptions.Timeout,
     requests.exceptions.ChunkedEncodingError,
 )
+
+
+#: Asks for lists with pages and filters; what runs by itself sends none.
+VERSION = 'OpenStack-API-Version'
+PAGES = {VERSION: 'attestation 1.1'}
 
 
 class Answer(dict[str, Any]):
@@ -83,6 +88,48 @@ class Calls:
         timeout: float | None = None,
     ) -> Answer:
         return parse(self._request(method, path, timeout, json=dict(body)))
+
+    def _pages(
+        self,
+        name: str,
+        known: Mapping[str, str | None],
+        **filters: str | None,
+    ) -> Iterator[Answer]:
+        """``/v1/NAME``, page by page.
+
+        :param known: parameters that it has in version 1.0, too.
+        :param filters: that it has not; what is empty is left out.
+        :raises Invalid: VERSION_UNKNOWN, the service does not filter.
+        """
+        asked = {**known, **filters}
+        query = {key: text for key, text in asked.items() if text}
+        seen = {''}
+        while True:
+            text = f'?{urls.urlencode(query)}' if query else ''
+            reply = self._request('GET', f'/v1/{name}{text}', headers=PAGES)
+            if any(filters.values()) and VERSION not in reply.headers:
+                raise errors.Invalid(errors.Reason.VERSION_UNKNOWN)
+            page = parse(reply)
+            yield page
+            marker = str(page.get('next') or '')
+            # A marker that does not go on would never end.
+            if marker in seen:
+                return
+            seen.add(marker)
+            query['marker'] = marker
+
+    def _changed(self, name: str, etag: str) -> tuple[Answer | None, str]:
+        """``/v1/NAME`` and its entity tag; None if it still is this one."""
+        known = {'If-None-Match': etag} if etag else {}
+        reply = self._request('GET', f'/v1/{name}', headers={**PAGES, **known})
+        if reply.status == 304:
+            return None, etag
+        return parse(reply), str(reply.headers.get('ETag') or '')
+
+    def _list(self, name: str, **filters: str | None) -> list[Answer]:
+        """All pages of ``/v1/NAME``."""
+        pages = self._pages(name, {}, **filters)
+        return [one for page in pages for one in page.objects(name)]
 
     def _request(
         self,

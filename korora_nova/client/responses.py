@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib import parse as urls
 
 from korora_nova.client.http import LONG_TIMEOUT, Answer, Calls, path
 
@@ -17,6 +16,8 @@ class ResponseCalls(Calls):
         *,
         every: bool = False,
         host: str | None = None,
+        state: str | None = None,
+        driver: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Answer]:
         """Responses, page by page, the newest first.
@@ -26,18 +27,16 @@ class ResponseCalls(Calls):
 
         :param every: those that are over, too.
         """
-        query = {
-            **({'all': 'true'} if every else {}),
-            **({'host': host} if host else {}),
-            **({'limit': str(limit)} if limit else {}),
-        }
-        marker, seen = '', set()
-        while marker not in seen:
-            seen.add(marker)
-            wanted = {**query, **({'marker': marker} if marker else {})}
-            page = self._get('/v1/responses?' + urls.urlencode(wanted))
-            yield page
-            marker = str(page.get('next') or '')
+        return self._pages(
+            'responses',
+            {
+                'all': 'true' if every else None,
+                'host': host,
+                'limit': str(limit) if limit else None,
+            },
+            state=state,
+            driver=driver,
+        )
 
     def list_responses(
         self, *, every: bool = False, host: str | None = None

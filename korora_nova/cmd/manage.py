@@ -15,11 +15,13 @@
     korora-manage anchor create
     korora-manage anchor show [SERVER ...]
     korora-manage placement sync [--dry-run]
+    korora-manage openapi
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +31,7 @@ from oslo_log import log as logging
 
 from korora_nova import conf as options
 from korora_nova import errors
+from korora_nova.api.openapi import document
 from korora_nova.cmd import anchor, placement
 from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
@@ -74,6 +77,11 @@ def endorsers_check(conf: cfg.ConfigOpts) -> int:
     return code
 
 
+def openapi(_: cfg.ConfigOpts) -> None:
+    """Print the API as an OpenAPI document."""
+    print(json.dumps(document.build(), indent=1, ensure_ascii=False))
+
+
 def _add_parsers(subparsers: Any) -> None:
     nouns = {}
     for noun, verb, action in (
@@ -101,6 +109,9 @@ def _add_parsers(subparsers: Any) -> None:
                 metavar='SERVER',
                 help='uuids of servers whose marks to show',
             )
+    subparsers.add_parser('openapi', help=openapi.__doc__).set_defaults(
+        action=openapi
+    )
     key_commands.add_parsers(
         subparsers.add_parser('keys').add_subparsers(
             required=True, metavar='COMMAND'

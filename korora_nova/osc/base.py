@@ -14,6 +14,7 @@ from osc_lib.cli import format_columns
 from osc_lib.command import command
 
 from korora_nova import client, errors
+from korora_nova.osc import progress
 
 # Generic in newer releases of cliff only.
 _Column: typing.Any = columns.FormattableColumn
@@ -33,13 +34,50 @@ class AttestationCommand(command.Command):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
-            return int(super().run(parsed_args) or 0)
+            with progress.shown():
+                return int(super().run(parsed_args) or 0)
         except errors.KororaError as exc:
             raise exceptions.CommandError(str(exc)) from exc
 
 
 class Lister(AttestationCommand, command.Lister):
     """A command that prints a table."""
+
+
+class LongLister(Lister):
+    """A command that prints a list of all that there is of a kind.
+
+    :cvar SHORT: heading -> field; ``MORE`` are those that --long adds.
+    :cvar FILTERS: option -> words that it takes, or None for any text.
+    """
+
+    SHORT: typing.ClassVar[collections.abc.Mapping[str, str]]
+    MORE: typing.ClassVar[collections.abc.Mapping[str, str]]
+    FILTERS: typing.ClassVar[
+        collections.abc.Mapping[str, tuple[str, ...] | None]
+    ] = {}
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--long', action='store_true', help='More columns')
+        for name, words in self.FILTERS.items():
+            parser.add_argument(
+                f'--{name}',
+                metavar=f'<{name}>',
+                choices=words,
+                help=f'Only those of this {name}'
+                + (f': {", ".join(words)}' if words else ''),
+            )
+        return parser
+
+    def rows(
+        self,
+        parsed_args: argparse.Namespace,
+        rows: collections.abc.Iterable[Row],
+    ) -> Table:
+        """The table that was asked for."""
+        more = self.MORE if parsed_args.long else {}
+        return table({**self.SHORT, **more}, rows)
 
 
 class ShowOne(AttestationCommand, command.ShowOne):

@@ -7,7 +7,7 @@ import sys
 
 from osc_lib import exceptions
 
-from korora_nova.osc import base
+from korora_nova.osc import base, progress
 
 #: Documents in one request.
 PAGE = 1024
@@ -43,6 +43,7 @@ class PresentDocument(base.ShowOne):
         documents = list(found)
         total = {'documents': len(documents), 'servers': 0, 'current': 0}
         for start in range(0, len(documents), PAGE):
+            progress.at(f'{start} of {len(documents)} documents are shown')
             answer = self.attestation.present_documents(
                 documents[start : start + PAGE]
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from osc_lib import exceptions
 
 from korora_nova import client
-from korora_nova.osc import base
+from korora_nova.osc import base, progress
 from korora_nova.rats.words import Tier
 
 #: Names of hosts in a sentence.
@@ -114,6 +114,8 @@ def pages(ask: Ask) -> list[client.Answer]:
             )
         asked.add(marker)
         found.append(ask(marker))
+        tried = sum(len(one.objects('hosts')) for one in found)
+        progress.at(f'{tried} hosts so far')
         marker = str(found[-1].get('next') or '')
     return found
 

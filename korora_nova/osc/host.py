@@ -4,7 +4,8 @@
 import argparse
 
 from korora_nova import client
-from korora_nova.osc import base, steps
+from korora_nova.osc import base, progress, steps
+from korora_nova.rats.words import Tier
 
 COLUMNS = {
     'Name': 'name',
@@ -15,6 +16,15 @@ COLUMNS = {
     'Offline Window': 'offline',
     'Reasons': 'reasons',
     'EK Hash': 'ek_hash',
+}
+LONG = {
+    'Certified': 'certified',
+    'Enrolled At': 'enrolled_at',
+    'Evicted At': 'evicted_at',
+    'Enforcer': 'enforcer',
+    'Certificate': 'certificate',
+    'Streams': 'streams',
+    'AK Name': 'ak_name',
 }
 EVICTED = {
     'Server': 'instance',
@@ -64,12 +74,20 @@ def _offline(known: object) -> str | None:
     )
 
 
-class ListHost(base.Lister):
+class ListHost(base.LongLister):
     """List the hosts that have enrolled or were approved in advance"""
 
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {
+        'status': ('approved', 'evicted', 'pending', 'preloaded'),
+        'tier': tuple(map(str, Tier)),
+    }
+
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        hosts = self.attestation.list_hosts()
-        return base.table(COLUMNS, [_readable(host) for host in hosts])
+        hosts = self.attestation.list_hosts(
+            status=parsed_args.status, tier=parsed_args.tier
+        )
+        return self.rows(parsed_args, [_readable(host) for host in hosts])
 
 
 class _OneHost(base.AttestationCommand):
@@ -142,9 +160,20 @@ class DeleteHost(_OneHost):
                 'servers, which can then no longer be started there'
             ),
         )
+        steps.add_yes(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        steps.make_sure(
+            parsed_args,
+            f'Host {parsed_args.host} is forgotten, with its TPM and its '
+            'result, and must enrol and be approved again.',
+            *(
+                ['The keys that it holds cannot be opened there any more.']
+                if parsed_args.force
+                else []
+            ),
+        )
         self.attestation.delete_host(parsed_args.host, force=parsed_args.force)
 
 
@@ -192,6 +221,7 @@ class EvictHost(_OneHost, base.Lister):
                 after=after,
             )
             plans += answer.objects('servers')
+            progress.at(f'{len(plans)} servers so far')
             # A batch that does not go on would never end.
             last, after = after, str(answer.get('next') or '')
             if after <= last:

@@ -4,6 +4,8 @@
 import argparse
 
 from korora_nova import client
+from korora_nova.custody.moves import Move
+from korora_nova.custody.words import MigrationState
 from korora_nova.osc import base, steps
 
 COLUMNS = {
@@ -18,6 +20,11 @@ COLUMNS = {
     'Epoch': 'epoch',
     'Created At': 'created_at',
 }
+LONG = {
+    'Taint': 'taint',
+    'Updated At': 'updated_at',
+    'Receipt': 'has_receipt',
+}
 STAMPS = ('created_at', 'updated_at')
 
 
@@ -28,12 +35,32 @@ def _readable(migration: client.Answer) -> dict[str, object]:
     }
 
 
-class ListMigration(base.Lister):
+def _long(migration: client.Answer) -> dict[str, object]:
+    return {
+        **_readable(migration),
+        'has_receipt': bool(migration.get('receipt')),
+    }
+
+
+class ListMigration(base.LongLister):
     """List the hand-overs of vTPM keys between hosts"""
 
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {
+        'server': None,
+        'host': None,
+        'status': tuple(map(str, MigrationState)),
+        'kind': tuple(map(str, Move)),
+    }
+
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        migrations = self.attestation.list_migrations()
-        return base.table(COLUMNS, [_readable(one) for one in migrations])
+        migrations = self.attestation.list_migrations(
+            instance=parsed_args.server,
+            host=parsed_args.host,
+            status=parsed_args.status,
+            kind=parsed_args.kind,
+        )
+        return self.rows(parsed_args, [_long(one) for one in migrations])
 
 
 class _OneMigration(base.ShowOne):

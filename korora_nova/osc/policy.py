@@ -7,7 +7,7 @@ import typing
 from osc_lib import exceptions
 
 from korora_nova import client, starters
-from korora_nova.osc import base, documents, fleet, proposal
+from korora_nova.osc import base, documents, fleet, proposal, steps
 
 COLUMNS = {
     'Name': 'name',
@@ -15,6 +15,12 @@ COLUMNS = {
     'Hosts': 'hosts',
     'Rules': 'rules',
     'Updated At': 'updated_at',
+}
+LONG = {
+    'Description': 'description',
+    'Created At': 'created_at',
+    'Actor': 'actor',
+    'UUID': 'uuid',
 }
 DIFFERENCES = {
     'Rule': 'rule',
@@ -94,9 +100,7 @@ class CreatePolicy(base.ShowOne):
             action='store_true',
             help='Say what it would do, and create nothing',
         )
-        parser.add_argument(
-            '--yes', action='store_true', help='Do not ask for confirmation'
-        )
+        steps.add_yes(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Record:
@@ -173,12 +177,15 @@ class SetPolicy(base.ShowOne):
         raise exceptions.CommandError(f'There is no policy {name}')
 
 
-class ListPolicy(base.Lister):
+class ListPolicy(base.LongLister):
     """List policies; "exact" judges the hosts that no policy names"""
 
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {'host': None}
+
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        policies = self.attestation.list_policies()
-        return base.table(COLUMNS, [_readable(one) for one in policies])
+        policies = self.attestation.list_policies(host=parsed_args.host)
+        return self.rows(parsed_args, [_readable(one) for one in policies])
 
 
 class _OnePolicy(base.AttestationCommand):
@@ -211,7 +218,17 @@ class DeletePolicy(_OnePolicy):
     those of one reference.
     """
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        steps.add_yes(parser)
+        return parser
+
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        steps.make_sure(
+            parsed_args,
+            f'Hosts that no other policy than {parsed_args.name} names are '
+            'judged by the built-in one from their next attestation on.',
+        )
         self.attestation.delete_policy(parsed_args.name)
 
 

@@ -16,13 +16,21 @@ COLUMNS = {
     'Destination': 'dest',
     'Issued': 'issued',
 }
+LONG = {
+    'Source Said': 'source_word',
+    'Destination Said': 'dest_word',
+    'Permit': 'permit_hash',
+}
 
 
-class ListReceipt(base.Lister):
+class ListReceipt(base.LongLister):
     """List what became of keys, oldest first.
 
     "korora-manage audit verify" checks all documents and their chains.
     """
+
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {'server': None}
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -41,8 +49,10 @@ class ListReceipt(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        tokens = self.attestation.list_receipts(parsed_args.since)
-        columns = dict(COLUMNS)
+        tokens = self.attestation.list_receipts(
+            parsed_args.since, instance=parsed_args.server
+        )
+        columns = {**COLUMNS, **(LONG if parsed_args.long else {})}
         if parsed_args.signed:
             columns['Receipt'] = 'token'
         return base.table(columns, [_readable(token) for token in tokens])

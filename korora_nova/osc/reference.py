@@ -4,7 +4,7 @@
 import argparse
 
 from korora_nova import client
-from korora_nova.osc import base
+from korora_nova.osc import base, steps
 
 COLUMNS = {
     'Name': 'name',
@@ -15,6 +15,7 @@ COLUMNS = {
     'TPM Firmware': 'firmware',
     'Created At': 'created_at',
 }
+LONG = {'Version': 'version', 'Values': 'values'}
 
 
 def _summary(reference: client.Answer) -> dict[str, object]:
@@ -35,6 +36,14 @@ def _summary(reference: client.Answer) -> dict[str, object]:
         ),
         'firmware': None if firmware is None else f'{firmware:#x}',
         'created_at': base.when(reference.get('created_at')),
+    }
+
+
+def _long(reference: client.Answer) -> dict[str, object]:
+    return {
+        **_summary(reference),
+        'version': reference.get('version'),
+        'values': sum(map(len, (reference.get('pcrs') or {}).values())),
     }
 
 
@@ -65,12 +74,15 @@ class CreateReference(base.ShowOne):
         return base.record(_summary(made))
 
 
-class ListReference(base.Lister):
+class ListReference(base.LongLister):
     """List reference values"""
 
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {'host': None}
+
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        references = self.attestation.list_references()
-        return base.table(COLUMNS, [_summary(one) for one in references])
+        references = self.attestation.list_references(host=parsed_args.host)
+        return self.rows(parsed_args, [_long(one) for one in references])
 
 
 class _OneReference(base.AttestationCommand):
@@ -92,5 +104,15 @@ class ShowReference(_OneReference, base.ShowOne):
 class DeleteReference(_OneReference):
     """Delete a reference: hosts that match no other lose trust"""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        steps.add_yes(parser)
+        return parser
+
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        steps.make_sure(
+            parsed_args,
+            f'Hosts that match no other reference than {parsed_args.name} '
+            'lose their trust at their next attestation.',
+        )
         self.attestation.delete_reference(parsed_args.name)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from osc_lib import exceptions
 
 from korora_nova import client
-from korora_nova.osc import base, steps
+from korora_nova.osc import base, progress, steps
 
 COLUMNS = {
     'ID': 'id',
@@ -20,6 +20,24 @@ COLUMNS = {
     'Error': 'error',
     'Since': 'created_at',
 }
+LONG = {
+    'Attempts': 'attempts',
+    'Due At': 'due_at',
+    'Updated At': 'updated_at',
+    'Actor': 'actor',
+    'Note': 'note',
+}
+#: States, as the service has them.
+STATES = (
+    'waiting',
+    'due',
+    'done',
+    'undoing',
+    'undone',
+    'rejected',
+    'ended',
+    'dry-run',
+)
 STAMPS = ('created_at', 'updated_at', 'due_at')
 #: Something has still to be carried out.
 UNFINISHED = ('due', 'undoing')
@@ -48,19 +66,19 @@ def _warn(page: client.Answer) -> None:
         steps.say('No korora-enforcer runs: nothing is carried out.')
 
 
-class ListResponse(base.Lister):
+class ListResponse(base.LongLister):
     """List what is done about hosts that lost their trust.
 
     Only what is not over, unless "--all" is given.
     """
 
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {'host': None, 'state': STATES, 'driver': None}
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--all', action='store_true', help='Those that are over, too'
-        )
-        parser.add_argument(
-            '--host', metavar='<host>', help='Only those of this host'
         )
         return parser
 
@@ -68,11 +86,14 @@ class ListResponse(base.Lister):
         found: list[client.Answer] = []
         page = client.Answer()
         for page in self.attestation.response_pages(
-            every=parsed_args.all, host=parsed_args.host
+            every=parsed_args.all,
+            host=parsed_args.host,
+            state=parsed_args.state,
+            driver=parsed_args.driver,
         ):
             found += page.objects('responses')
         _warn(page)
-        return base.table(COLUMNS, [_readable(one) for one in found])
+        return self.rows(parsed_args, [_readable(one) for one in found])
 
 
 class ShowResponse(base.ShowOne):
@@ -189,6 +210,7 @@ class RevertResponse(base.Lister):
         end = time.monotonic() + seconds
         left = {one['id'] for one in found if one['state'] in UNFINISHED}
         while left and time.monotonic() < end:
+            progress.at(f'{len(left)} of {len(found)} are not undone yet')
             time.sleep(_LOOK)
             left &= {
                 one['id']

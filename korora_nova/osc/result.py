@@ -7,6 +7,7 @@ import time
 
 from korora_nova import client
 from korora_nova.osc import base
+from korora_nova.rats.words import Tier
 
 COLUMNS = {
     'Host': 'host',
@@ -15,6 +16,9 @@ COLUMNS = {
     'Expires': 'expires',
     'Expired': 'expired',
 }
+
+
+LONG = {'Issued': 'issued', 'Sources': 'verifiers', 'Cloud': 'cloud'}
 
 
 class _Findings(base.Listing):
@@ -47,15 +51,26 @@ def _readable(result: client.Answer, now: float) -> dict[str, object]:
     }
 
 
-class ListResult(base.Lister):
+def _long(result: client.Answer, now: float) -> dict[str, object]:
+    claims = base.unverified_claims(result.get('token'))
+    said = claims.get('sources') or []
+    return {
+        **_readable(result, now),
+        'verifiers': base.Verdicts(said),
+        'cloud': claims.get('cloud'),
+    }
+
+
+class ListResult(base.LongLister):
     """List the latest attestation result of each host"""
+
+    SHORT, MORE = COLUMNS, LONG
+    FILTERS = {'tier': tuple(map(str, Tier))}
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         now = time.time()
-        return base.table(
-            COLUMNS,
-            [_readable(one, now) for one in self.attestation.list_results()],
-        )
+        results = self.attestation.list_results(tier=parsed_args.tier)
+        return self.rows(parsed_args, [_long(one, now) for one in results])
 
 
 class ShowResult(base.ShowOne):

@@ -4,7 +4,7 @@
 import argparse
 
 from korora_nova import client
-from korora_nova.osc import base, steps
+from korora_nova.osc import base, progress, steps
 
 COLUMNS = {
     'Server': 'instance',
@@ -13,11 +13,18 @@ COLUMNS = {
     'Epoch': 'epoch',
     'Issues': 'issues',
 }
+LONG = {
+    'Version': 'version',
+    'Pending': 'pending',
+    'Approval Key': 'approval_kid',
+    'Reported At': 'reported_at',
+}
 
 
 def _ids(server: client.Answer) -> dict[str, object]:
     return {
         **server,
+        'reported_at': base.when(server.get('reported_at')),
         'issues': base.Sentences(
             [
                 f'{one.get("id")}: {one.get("message")}'
@@ -27,12 +34,14 @@ def _ids(server: client.Answer) -> dict[str, object]:
     }
 
 
-class ListServer(base.Lister):
+class ListServer(base.LongLister):
     """List servers whose keys are in custody, and what is the matter.
 
     With "--issues" only those are listed of which something is the matter,
     and Nova is asked whether it still has them.
     """
+
+    SHORT, MORE = COLUMNS, LONG
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -55,13 +64,14 @@ class ListServer(base.Lister):
             issues=parsed_args.issues, holder=parsed_args.holder
         ):
             found += page.objects('servers')
+            progress.at(f'{len(found)} servers so far')
             asked = asked and bool(page.get('nova'))
         if parsed_args.issues and not asked:
             steps.say(
                 'Nova does not answer: servers that are gone from it are not '
                 'all listed.'
             )
-        return base.table(COLUMNS, [_ids(one) for one in found])
+        return self.rows(parsed_args, [_ids(one) for one in found])
 
 
 class _OneServer(base.AttestationCommand):
@@ -85,7 +95,6 @@ def _readable(server: client.Answer) -> dict[str, object]:
     holder = server.get('holder_state')
     return {
         **_ids(server),
-        'reported_at': base.when(server.get('reported_at')),
         'refused': steps.refusal(server.get('refused')),
         'holder_state': steps.end_sentence(client.Answer(holder))
         if holder

@@ -8,7 +8,7 @@ import typing
 from osc_lib import exceptions
 
 from korora_nova import client
-from korora_nova.osc import base
+from korora_nova.osc import base, progress
 
 #: Sentences that are shown before a question.
 SHOWN = 20
@@ -26,6 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='Say what would happen, and do nothing',
     )
+    add_yes(parser)
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--yes', action='store_true', help='Do not ask for confirmation'
     )
@@ -65,13 +69,29 @@ def confirm(*plans: client.Answer) -> None:
     say(*said[:SHOWN])
     if len(said) > SHOWN:
         say(f'And {len(said) - SHOWN} more; --dry-run shows all.')
+    _ask()
+
+
+def make_sure(parsed_args: argparse.Namespace, *consequences: str) -> None:
+    """Say what comes of it, and ask; with --yes do neither.
+
+    :raises exceptions.CommandError: it is not confirmed.
+    """
+    if not parsed_args.yes:
+        say(*consequences)
+        _ask()
+
+
+def _ask() -> None:
     if not sys.stdin.isatty():
         raise exceptions.CommandError(
             'Nothing was done: confirm it with --yes.'
         )
-    sys.stderr.write('Do it? [y/N] ')
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
+    with progress.paused():
+        sys.stderr.write('Do it? [y/N] ')
+        sys.stderr.flush()
+        answer = sys.stdin.readline().strip().lower()
+    if answer not in ('y', 'yes'):
         raise exceptions.CommandError('Nothing was done.')
 
 

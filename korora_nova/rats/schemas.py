@@ -8,7 +8,7 @@ matches before a trailing newline.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jsonschema
 
@@ -90,6 +90,11 @@ def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
         'required': required,
         'additionalProperties': False,
     }
+
+
+def properties(schema: Schema) -> Mapping[str, Schema]:
+    """Those of the schema of an object."""
+    return cast('Mapping[str, Schema]', schema['properties'])
 
 
 UUID: Schema = {

@@ -19,6 +19,7 @@ from korora_nova.verifier import (
     certificates,
     enforcement,
     numbers,
+    paging,
     results,
     windows,
 )
@@ -136,13 +137,56 @@ def uncertified(row: models.Host) -> bool:
     return row.ek_hash == name[len(_SHA256) :]
 
 
-def list_hosts(service: Service) -> list[Host]:
-    """All hosts, by name."""
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which hosts to list.
+
+    :param status: see :func:`status`; '' for any.
+    :param tier: that counts now; '' for any.
+    :param limit: None: all of them.
+    :param marker: begin behind this host.
+    """
+
+    status: str = ''
+    tier: str = ''
+    limit: int | None = None
+    marker: str = ''
+
+
+STATUSES = ('approved', 'evicted', 'pending', 'preloaded')
+
+
+def list_hosts(service: Service, query: Query) -> paging.Page[Host]:
+    """Hosts, by name."""
+    table, limit = models.Host, query.limit
+    wanted = sa.select(table).where(table.name > query.marker)
+    if query.status:
+        wanted = wanted.where(_has_status(query.status))
+    if query.tier:
+        wanted = wanted.where(
+            results.has_tier(Tier(query.tier), service.clock())
+        )
     with service.db.read() as session:
         rows = session.scalars(
-            sa.select(models.Host).order_by(models.Host.name)
+            wanted.order_by(table.name).limit(paging.one_more(limit))
         ).all()
-        return [Host.of(service, row) for row in rows]
+        page = paging.Page.of(rows, limit, lambda row: row.name)
+        return page.map(lambda row: Host.of(service, row))
+
+
+def _has_status(wanted: str) -> sa.ColumnElement[bool]:
+    """The rows of which :func:`status` says this."""
+    table = models.Host
+    if wanted == 'evicted':
+        return table.evicted_at.is_not(None)
+    proved = table.ak_name.is_not(None)
+    if wanted == 'preloaded':
+        return sa.and_(table.evicted_at.is_(None), sa.not_(proved))
+    return sa.and_(
+        table.evicted_at.is_(None),
+        proved,
+        table.approved.is_(wanted == 'approved'),
+    )
 
 
 def show(service: Service, name: str) -> JudgedHost:

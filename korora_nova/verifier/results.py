@@ -17,7 +17,7 @@ from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.signed.result import KIND, MAX_SKEW
 from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import numbers
+from korora_nova.verifier import numbers, paging
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -87,10 +87,15 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class ResultList:
-    """Results of several hosts, with all changes up to a mark."""
+    """Results of several hosts, with all changes up to a mark.
+
+    :param next: the marker of the next page; '' if this is the last one.
+        Who reads pages goes on from the mark of the first one.
+    """
 
     results: Sequence[HostResult]
     mark: Mark
+    next: str = ''
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -131,6 +136,23 @@ class Since:
                 errors.Reason.INVALID_REQUEST,
                 'changes-since is a sequence number or an ISO 8601 time.',
             ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which results to list.
+
+    :param since: None: those of all hosts, and hosts that wait for approval,
+        which have no token.
+    :param tier: that counts now; '' for any.
+    :param limit: None: all of them.
+    :param marker: begin behind this host.
+    """
+
+    since: Since | None = None
+    tier: str = ''
+    limit: int | None = None
+    marker: str = ''
 
 
 def findings(appraisal: Appraisal) -> tuple[Finding, ...]:
@@ -176,6 +198,25 @@ def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
     return Tier(row.tier), list(row.reasons)
 
 
+def has_tier(tier: Tier, now: float) -> sa.ColumnElement[bool]:
+    """The rows of which :func:`current` says this."""
+    table = models.Host
+    over = sa.or_(
+        table.tier.is_(None),
+        table.expires.is_(None),
+        table.expires <= now,
+        sa.and_(table.issued.is_not(None), table.issued > now + MAX_SKEW),
+    )
+    if tier == Tier.NONE:
+        return sa.and_(table.evicted_at.is_(None), over)
+    says = sa.and_(
+        table.evicted_at.is_(None), sa.not_(over), table.tier == str(tier)
+    )
+    if tier == Tier.CONTRAINDICATED:
+        return sa.or_(table.evicted_at.is_not(None), says)
+    return says
+
+
 def _missing(row: models.Host) -> str:
     """Why a host has no result: what an operator has to do differs."""
     return (
@@ -185,30 +226,39 @@ def _missing(row: models.Host) -> str:
     )
 
 
-def list_results(service: Service, since: Since | None = None) -> ResultList:
-    """Results of all hosts, or of those that attested since then.
-
-    The list of all has hosts that wait for approval, too, without token.
-    """
-    table = models.Host
-    query = sa.select(table).order_by(table.name)
-    if since is None:
-        query = query.where(
-            sa.or_(table.token.is_not(None), table.approved.is_(False))
-        )
-    else:
-        query = query.where(table.token.is_not(None))
-        if since.seq is not None:
-            query = query.where(table.seq > since.seq)
-        if since.time is not None:
-            query = query.where(table.attested_at >= since.time)
+def list_results(service: Service, query: Query) -> ResultList:
+    """Results, by host."""
+    limit, now = query.limit, service.clock()
+    wanted = _chosen(query, now).order_by(models.Host.name)
     numbers.give(service.db)
     with service.db.read() as session:
         # The mark first: rows may be newer than it, never older.
         upto = reached(session)
-        rows = session.scalars(query).all()
-        now = service.clock()
-        return ResultList([HostResult.of(row, now) for row in rows], upto)
+        page = paging.Page.of(
+            session.scalars(wanted.limit(paging.one_more(limit))).all(),
+            limit,
+            lambda row: row.name,
+        )
+        return ResultList(
+            [HostResult.of(row, now) for row in page.items], upto, page.next
+        )
+
+
+def _chosen(query: Query, now: float) -> sa.Select[tuple[models.Host]]:
+    table, since = models.Host, query.since
+    wanted = sa.select(table).where(table.name > query.marker)
+    if query.tier:
+        wanted = wanted.where(has_tier(Tier(query.tier), now))
+    if since is None:
+        return wanted.where(
+            sa.or_(table.token.is_not(None), table.approved.is_(False))
+        )
+    wanted = wanted.where(table.token.is_not(None))
+    if since.seq is not None:
+        wanted = wanted.where(table.seq > since.seq)
+    if since.time is not None:
+        wanted = wanted.where(table.attested_at >= since.time)
+    return wanted
 
 
 def mark(service: Service) -> Mark:

@@ -88,14 +88,14 @@ class CommandLineTest(unittest.TestCase):
         self.refused(
             'IDENTITY_CONFLICT', 'host', 'approve', 'h9', host['ek_hash']
         )
-        self.refused('HOST_UNKNOWN', 'host', 'delete', 'h9')
+        self.refused('HOST_UNKNOWN', 'host', 'delete', 'h9', '--yes')
 
     def test_preload_and_delete(self) -> None:
         host = self.attestation(
             'host', 'approve', 'h8', WRONG_HASH, '-f', 'json'
         )
         self.assertEqual('preloaded', host['status'])
-        self.attestation('host', 'delete', 'h8')
+        self.attestation('host', 'delete', 'h8', '--yes')
         self.refused('HOST_UNKNOWN', 'host', 'show', 'h8')
 
     def test_references(self) -> None:
@@ -110,7 +110,7 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn('cli', names)
         shown = self.attestation('reference', 'show', 'cli', '-f', 'json')
         self.assertIn('0', shown['pcrs'])
-        self.attestation('reference', 'delete', 'cli')
+        self.attestation('reference', 'delete', 'cli', '--yes')
         self.refused('NOT_FOUND', 'reference', 'show', 'cli')
 
     def test_policies(self) -> None:
@@ -150,7 +150,7 @@ class CommandLineTest(unittest.TestCase):
                 'policy', 'diff', policy, 'h3', '-f', 'json'
             )
             self.assertIn('PCR_NOT_GOLDEN', [row['Reason'] for row in rows])
-        self.attestation('policy', 'delete', 'cli')
+        self.attestation('policy', 'delete', 'cli', '--yes')
         self.refused('NOT_FOUND', 'policy', 'show', 'cli')
 
     def test_what_may_be_empty(self) -> None:
@@ -163,13 +163,15 @@ class CommandLineTest(unittest.TestCase):
         """T21: an agent's credentials on operators' calls."""
         agent = {'OS_USERNAME': 'korora-agent', 'OS_PROJECT_NAME': 'service'}
         self.refused('FORBIDDEN', 'host', 'approve', 'h1', WRONG_HASH, **agent)
-        self.refused('FORBIDDEN', 'host', 'delete', 'h1', **agent)
+        self.refused('FORBIDDEN', 'host', 'delete', 'h1', '--yes', **agent)
         self.refused(
             'FORBIDDEN', 'reference', 'create', 'x', '--host', 'h1', **agent
         )
-        self.refused('FORBIDDEN', 'reference', 'delete', 'lab', **agent)
+        self.refused(
+            'FORBIDDEN', 'reference', 'delete', 'lab', '--yes', **agent
+        )
         self.refused('FORBIDDEN', 'policy', 'list', **agent)
-        self.refused('FORBIDDEN', 'policy', 'delete', 'x', **agent)
+        self.refused('FORBIDDEN', 'policy', 'delete', 'x', '--yes', **agent)
 
     def test_manage(self) -> None:
         done = self.manage('korora-manage', 'audit', 'verify')

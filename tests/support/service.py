@@ -33,6 +33,7 @@ from korora_nova.verifier import nova_record, service
 from korora_nova.verifier.anchor import loading
 from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, migration, models
+from tests.support import contract
 
 ENDPOINT = 'http://attestation.test'
 CLOUD = '11111111-2222-4333-8444-555555555555'
@@ -355,8 +356,8 @@ class KororaFixture(fixtures.Fixture):
     def restart(self) -> None:
         """Another worker of the same service serves all clients."""
         self.service = service.from_conf(self.conf, self.nova, self.clock)
-        self.application = deploy.application(
-            self.conf, self.service, FakeKeystone
+        self.application = contract.Checked(
+            deploy.application(self.conf, self.service, FakeKeystone)
         )
         self.transport.application = self.application
 

@@ -39,7 +39,7 @@ class Blanks(io.RawIOBase):
         return count
 
 
-class TestClient(testtools.TestCase):
+class ClientTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = requests_mock.Mocker()
@@ -57,6 +57,8 @@ class TestClient(testtools.TestCase):
             requests_mock.ANY, requests_mock.ANY, status_code=status, **kwargs
         )
 
+
+class TestClient(ClientTestCase):
     def test_clock_that_goes_back(self) -> None:
         """A day ahead, then right: the next request does not wait a day."""
         self.answer(200, json={})
@@ -357,3 +359,81 @@ class TestFromConf(testtools.TestCase):
         conf.set_override('auth_type', 'none', options.SERVICE_AUTH)
         made = client.from_conf(conf, options.SERVICE_AUTH)
         self.assertEqual(client.TIMEOUT, made._adapter.session.timeout)
+
+
+class TestPages(ClientTestCase):
+    """Lists of a service that has versions, and of one that has none."""
+
+    HEADERS = {'OpenStack-API-Version': 'attestation 1.1'}
+
+    def pages(self, *bodies: dict, headers: dict | None = None) -> None:
+        self.mock.get(
+            requests_mock.ANY,
+            [{'json': body, 'headers': headers or {}} for body in bodies],
+        )
+
+    def queries(self) -> list[str]:
+        return [one.query for one in self.mock.request_history]
+
+    def test_all_pages(self) -> None:
+        self.pages(
+            {'hosts': [{'name': 'a'}], 'next': 'a'},
+            {'hosts': [{'name': 'b'}], 'next': ''},
+            headers=self.HEADERS,
+        )
+        found = self.client.list_hosts(tier='none')
+        self.assertEqual(['a', 'b'], [one['name'] for one in found])
+        self.assertEqual(['tier=none', 'tier=none&marker=a'], self.queries())
+
+    def test_markers_that_go_round(self) -> None:
+        self.pages(
+            {'hosts': [], 'next': 'a'},
+            {'hosts': [], 'next': 'b'},
+            {'hosts': [], 'next': 'a'},
+        )
+        self.assertEqual([], self.client.list_hosts())
+        self.assertEqual(['', 'marker=a', 'marker=b'], self.queries())
+
+    def test_a_service_without_versions(self) -> None:
+        self.pages({'hosts': [{'name': 'a'}]})
+        self.assertEqual(1, len(self.client.list_hosts()))
+        raised = self.assertRaises(
+            errors.Invalid, self.client.list_hosts, tier='none'
+        )
+        self.assertEqual('VERSION_UNKNOWN', raised.reason)
+
+    def test_filters_that_it_always_had(self) -> None:
+        self.pages({'servers': [], 'next': '', 'nova': False})
+        self.assertEqual([], self.client.list_servers(holder='h', issues=True))
+        self.assertEqual(['issues=true&holder=h'], self.queries())
+        self.pages({'responses': [], 'next': ''})
+        self.assertEqual([], self.client.list_responses(host='h'))
+
+    def test_receipts_of_a_service_without_versions(self) -> None:
+        self.pages({'receipts': ['a.b.c'], 'next': 7}, {'receipts': []})
+        self.assertEqual(['a.b.c'], self.client.list_receipts(3))
+        self.assertEqual(['since=3', 'since=7'], self.queries())
+        self.assertNotIn(
+            'OpenStack-API-Version', self.mock.last_request.headers
+        )
+
+    def test_migrations_that_have_not_changed(self) -> None:
+        self.pages({'migrations': [{}]}, headers={'ETag': '"x"'})
+        self.assertEqual(('"x"', [{}]), self.client.newest_migrations())
+        self.mock.get(requests_mock.ANY, status_code=304)
+        self.assertIsNone(self.client.newest_migrations('"x"'))
+        self.assertEqual(
+            '"x"', self.mock.last_request.headers['If-None-Match']
+        )
+
+    def test_receipts_from_the_end_of_the_log(self) -> None:
+        self.pages(
+            {'receipts': [], 'next': '', 'last': '7'}, headers=self.HEADERS
+        )
+        self.assertEqual(('7', []), self.client.newest_receipts())
+        self.pages(
+            {'receipts': ['a'], 'next': '8', 'last': '8'},
+            {'receipts': ['b'], 'next': '', 'last': '9'},
+            headers=self.HEADERS,
+        )
+        self.assertEqual(('9', ['a', 'b']), self.client.newest_receipts('7'))

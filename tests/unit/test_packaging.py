@@ -46,10 +46,13 @@ class TestPackaging(testtools.TestCase):
                     'base',
                     'diagnosis',
                     'documents',
+                    'events',
                     'fleet',
                     'plugin',
+                    'progress',
                     'proposal',
                     'steps',
+                    'watcher',
                 ):
                     name = line.split()[1].split('(')[0]
                     if not name.startswith('_'):

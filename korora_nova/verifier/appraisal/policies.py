@@ -16,7 +16,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats import policy
-from korora_nova.verifier import audit
+from korora_nova.verifier import audit, paging
 from korora_nova.verifier.appraisal import (
     documents,
     learning,
@@ -201,15 +201,35 @@ def _update(
         )
 
 
-def list_policies(service: Service) -> list[Listed]:
-    """All of them, by name; the built-in one is not listed."""
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which policies to list.
+
+    :param host: only those that judge it; '' for any.
+    :param limit: None: all of them.
+    :param marker: begin behind this policy.
+    """
+
+    host: str = ''
+    limit: int | None = None
+    marker: str = ''
+
+
+def list_policies(service: Service, query: Query) -> paging.Page[Listed]:
+    """Policies, by name; the built-in one is not listed."""
+    table, limit = models.Policy, query.limit
     with service.db.read() as session:
-        return [
+        rows = session.scalars(
+            sa.select(table)
+            .where(table.name > query.marker)
+            .order_by(table.name)
+        )
+        found = [
             Listed.of(row)
-            for row in session.scalars(
-                sa.select(models.Policy).order_by(models.Policy.name)
-            )
+            for row in rows
+            if not query.host or policy.names(row.summary['hosts'], query.host)
         ]
+    return paging.Page.of(found, limit, lambda one: one.name)
 
 
 def show(service: Service, name: str) -> Shown:

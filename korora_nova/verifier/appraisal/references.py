@@ -13,7 +13,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats.reference import ReferenceValues
-from korora_nova.verifier import audit
+from korora_nova.verifier import audit, paging
 from korora_nova.verifier.appraisal import measurements, packed
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -121,21 +121,44 @@ def add(
     )
 
 
-def list_references(service: Service) -> list[BriefReference]:
-    """All of them, by name."""
-    table = models.Reference
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which references to list.
+
+    :param host: only what was learned from it; '' for any.
+    :param limit: None: all of them.
+    :param marker: begin behind this reference.
+    """
+
+    host: str = ''
+    limit: int | None = None
+    marker: str = ''
+
+
+def list_references(
+    service: Service, query: Query
+) -> paging.Page[BriefReference]:
+    """References, by name."""
+    table, limit = models.Reference, query.limit
+    wanted = sa.select(
+        table.uuid, table.name, table.host, table.created_at
+    ).where(table.name > query.marker)
+    if query.host:
+        wanted = wanted.where(table.host == query.host)
     known = by_uuid(service)
     with service.db.read() as session:
         rows = session.execute(
-            sa.select(
-                table.uuid, table.name, table.host, table.created_at
-            ).order_by(table.name)
+            wanted.order_by(table.name).limit(paging.one_more(limit))
         ).all()
-    return [
-        BriefReference(known[row.uuid], row.host, row.created_at)
-        for row in rows
-        if row.uuid in known
-    ]
+    page = paging.Page.of(rows, limit, lambda row: row.name)
+    return paging.Page(
+        [
+            BriefReference(known[row.uuid], row.host, row.created_at)
+            for row in page.items
+            if row.uuid in known
+        ],
+        page.next,
+    )
 
 
 def show(service: Service, name: str) -> Reference:

@@ -49,10 +49,15 @@ class Query:
 
     @classmethod
     def of(cls, document: Mapping[str, object]) -> Query:
-        """Read what follows the schema of either call."""
+        """Read what follows the schema of either call.
+
+        To JSON Schema, 50.0 is an integer, too.
+        """
+        limit = document.get('limit', DEFAULT)
+        assert isinstance(limit, (str, int, float))
         return cls(
             str(document.get('all', 'false')).lower() == 'true',
-            min(int(str(document.get('limit', DEFAULT))), LIMIT),
+            min(int(limit), LIMIT),
             str(document.get('marker', '')),
         )
 

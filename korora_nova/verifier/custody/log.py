@@ -84,37 +84,59 @@ class Page:
     """Some receipts, signed tokens, in the order of the log.
 
     :param next: the place of the last one; 0 if there are no more.
+    :param last: the place behind which all that is not told here will be.
     """
 
     receipts: list[str]
     next: int
+    last: int
 
     def to_json(self) -> dict[str, object]:
-        return dict(vars(self))
+        return {'receipts': self.receipts, 'next': self.next}
 
 
-def list_receipts(service: Service, since: int) -> Page:
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which receipts to list.
+
+    :param since: those after this place in the log.
+    :param instance: only this server's; '' for any.
+    """
+
+    since: int = 0
+    instance: str = ''
+    limit: int = PAGE
+
+
+def list_receipts(service: Service, query: Query) -> Page:
     """Receipts after a place in the log, one page.
 
     :raises Conflict: ANCHOR_MISSING.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     extend(service.db)
+    wanted = sa.select(_T.seq, _T.token, _T.instance).where(
+        _T.seq > query.since, _T.kind == Receipt.KIND.typ
+    )
+    if query.instance:
+        wanted = wanted.where(_T.instance == query.instance)
     with service.db.read() as session:
+        # The head first: rows may be newer than it, never older.
+        head = session.get_one(models.Ledger, 1).head_seq
         rows = session.execute(
-            sa.select(_T.seq, _T.token, _T.instance)
-            .where(_T.seq > since, _T.kind == Receipt.KIND.typ)
-            .order_by(_T.seq)
-            .limit(PAGE)
+            wanted.order_by(_T.seq).limit(query.limit)
         ).all()
         instances = sorted({one.instance for one in rows})
         heads = ledger.load_all(session, instances)
         of = ledger.incarnation(session)
     # What is told is anchored; that a server is behind hides no old receipt.
     reports.tellable(service, of, heads)
+    more = len(rows) == query.limit
+    last = int(rows[-1].seq or 0) if rows else 0
     return Page(
         [row.token for row in rows],
-        int(rows[-1].seq or 0) if len(rows) == PAGE else 0,
+        last if more else 0,
+        last if more else max(last, head),
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -12,13 +13,12 @@ from korora_nova import errors
 from korora_nova.custody import decision, words
 from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.words import MigrationState, Role
+from korora_nova.verifier import paging
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import documents, ledger, reports
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
-#: Hand-overs in one list.
-LISTED = 1000
 #: States in which a permit was signed and nothing is decided.
 OPEN = words.OPEN
 DECIDED = (MigrationState.COMMITTED, MigrationState.ABORTED)
@@ -102,18 +102,41 @@ def spent(row: models.Migration) -> errors.Conflict:
     )
 
 
-def list_migrations(service: Service) -> list[dict[str, object]]:
-    """The newest hand-overs, newest first.
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Which hand-overs to list; '' for any.
 
+    :param host: either end.
+    :param status: as readers are told it.
+    :param marker: begin behind this one, which is newer.
+    """
+
+    instance: str = ''
+    host: str = ''
+    status: str = ''
+    kind: str = ''
+    limit: int = paging.LIMIT
+    marker: str = ''
+
+
+def list_migrations(service: Service, query: Query) -> paging.Page[_View]:
+    """Hand-overs, newest first.
+
+    :raises Invalid: MARKER_UNKNOWN.
     :raises Conflict, Unavailable: as :func:`show`.
     """
     table, document = models.Migration, models.Document
+    now = service.clock()
+    wanted = _chosen(query, now).order_by(table.created_at.desc(), table.id)
     with service.db.read() as session:
-        rows = session.scalars(
-            sa.select(table)
-            .order_by(table.created_at.desc(), table.id)
-            .limit(LISTED)
-        ).all()
+        if query.marker:
+            wanted = wanted.where(_behind(session, query.marker))
+        page = paging.Page.of(
+            session.scalars(wanted.limit(paging.one_more(query.limit))).all(),
+            query.limit,
+            lambda row: row.id,
+        )
+        rows = page.items
         found = session.execute(
             sa.select(document.subject, document.token)
             .where(
@@ -123,10 +146,52 @@ def list_migrations(service: Service) -> list[dict[str, object]]:
             .order_by(document.version)
         )
         receipts: dict[str, str] = {subject: token for subject, token in found}
-        now = service.clock()
         listed = [_view(row, receipts.get(row.id), now) for row in rows]
         of, heads = _heads(session, listed)
-    return _told(service, listed, of, heads)
+    return paging.Page(_told(service, listed, of, heads), page.next)
+
+
+def _chosen(query: Query, now: float) -> sa.Select[tuple[models.Migration]]:
+    table = models.Migration
+    wanted = sa.select(table)
+    if query.instance:
+        wanted = wanted.where(table.instance == query.instance)
+    if query.host:
+        wanted = wanted.where(
+            sa.or_(table.source == query.host, table.dest == query.host)
+        )
+    if query.kind:
+        wanted = wanted.where(table.kind == query.kind)
+    if query.status:
+        wanted = wanted.where(_is_shown(query.status, now))
+    return wanted
+
+
+def _is_shown(status: str, now: float) -> sa.ColumnElement[bool]:
+    """The rows of which :func:`.decision.shown_state` says this."""
+    table = models.Migration
+    disputed = sa.and_(
+        table.contradicted_at.is_not(None),
+        table.contradicted_at <= now - decision.PATIENCE,
+    )
+    if status == MigrationState.DISPUTED:
+        return disputed
+    return sa.and_(table.status == status, sa.not_(disputed))
+
+
+def _behind(session: orm.Session, marker: str) -> sa.ColumnElement[bool]:
+    """The rows that come after this one in a list.
+
+    :raises Invalid: MARKER_UNKNOWN.
+    """
+    table = models.Migration
+    last = session.get(table, marker)
+    if last is None:
+        raise paging.gone(marker)
+    return sa.or_(
+        table.created_at < last.created_at,
+        sa.and_(table.created_at == last.created_at, table.id > last.id),
+    )
 
 
 def show(service: Service, migration: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from korora_nova import errors
-from korora_nova.verifier import audit
+from korora_nova.verifier import audit, paging
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.responses import rows
 from korora_nova.verifier.responses.lease import database_time, locked
@@ -37,11 +37,14 @@ class Query:
     """Which responses to list.
 
     :param every: those that are over, too.
+    :param state: only those in this one; ``driver`` likewise; '' for any.
     :param marker: the last one of the page before.
     """
 
     every: bool = False
     host: str = ''
+    state: str = ''
+    driver: str = ''
     limit: int = DEFAULT
     marker: str = ''
 
@@ -83,17 +86,18 @@ class Page:
 
 
 def list_responses(service: Service, query: Query) -> Page:
-    """List responses."""
-    chosen = sa.select(_TABLE).order_by(
+    """List responses.
+
+    :raises Invalid: MARKER_UNKNOWN.
+    """
+    chosen = _chosen(query).order_by(
         _TABLE.created_at.desc(), _TABLE.id.desc()
     )
-    if not query.every:
-        chosen = chosen.where(_TABLE.closed == '')
-    if query.host:
-        chosen = chosen.where(_TABLE.host == query.host)
     with service.db.read() as session:
         if query.marker:
-            last = _get(session, query.marker)
+            last = session.get(_TABLE, query.marker)
+            if last is None:
+                raise paging.gone(query.marker)
             chosen = chosen.where(
                 sa.tuple_(_TABLE.created_at, _TABLE.id)
                 < (last.created_at, last.id)
@@ -102,6 +106,19 @@ def list_responses(service: Service, query: Query) -> Page:
         page = [rows.of(row) for row in found[: query.limit]]
         more = len(found) > query.limit
         return _page(session, page, page[-1].id if more else '')
+
+
+def _chosen(query: Query) -> sa.Select[tuple[models.Response]]:
+    chosen = sa.select(_TABLE)
+    if not query.every:
+        chosen = chosen.where(_TABLE.closed == '')
+    if query.host:
+        chosen = chosen.where(_TABLE.host == query.host)
+    if query.state:
+        chosen = chosen.where(_TABLE.state == query.state)
+    if query.driver:
+        chosen = chosen.where(_TABLE.driver == query.driver)
+    return chosen
 
 
 def show(service: Service, id: str) -> Response:

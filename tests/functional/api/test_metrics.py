@@ -147,7 +147,7 @@ class Fleet:
             )
         ):
             self.put(f'h{number}', **changed)
-        listed = hosts.list_hosts(self.korora.service)
+        listed = hosts.list_hosts(self.korora.service, hosts.Query()).items
         found = figures.read(self.korora.service)
         wanted: dict[tuple[str, ...], float] = {}
         for host in listed:

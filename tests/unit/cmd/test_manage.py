@@ -13,6 +13,7 @@ import fixtures
 import testtools
 
 from korora_nova import conf as options
+from korora_nova.api.openapi import document
 from korora_nova.cmd import manage, status
 from korora_nova.rats.signed import keys
 from korora_nova.verifier.db import api, migration, models
@@ -137,6 +138,11 @@ class TestManage(CommandTestCase):
         self.manage('db', 'sync')
         code, output = self.manage('anchor', 'show')
         self.assertEqual((1, True), (code, 'ANCHOR_UNAVAILABLE' in output))
+
+    def test_openapi(self):
+        code, printed = self.run_command(manage.main, 'openapi')
+        self.assertEqual(0, code)
+        self.assertEqual(document.build(), json.loads(printed))
 
     def test_wrong_usage(self):
         self.assertEqual(2, self.manage('db')[0])

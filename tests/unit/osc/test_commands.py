@@ -172,9 +172,9 @@ class TestHost(CommandTest):
 
     def test_delete(self) -> None:
         self.answer('DELETE', '/v1/hosts/h1')
-        self.assertEqual('', self.run_command(host.DeleteHost, 'h1'))
+        self.assertEqual('', self.run_command(host.DeleteHost, 'h1', '--yes'))
         self.assertEqual('', self.http.last_request.query)
-        self.run_command(host.DeleteHost, 'h1', '--force')
+        self.run_command(host.DeleteHost, 'h1', '--force', '--yes')
         self.assertEqual('force=true', self.http.last_request.query)
 
 
@@ -410,7 +410,7 @@ class TestReference(CommandTest):
 
     def test_delete(self) -> None:
         self.answer('DELETE', '/v1/references/gold')
-        self.run_command(reference.DeleteReference, 'gold')
+        self.run_command(reference.DeleteReference, 'gold', '--yes')
         self.assertEqual('DELETE', self.http.last_request.method)
 
 

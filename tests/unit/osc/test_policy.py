@@ -182,7 +182,9 @@ class TestCommands(PolicyTest):
 
     def test_delete(self) -> None:
         self.answer('DELETE', '/v1/policies/debian')
-        self.assertEqual('', self.run_command(policy.DeletePolicy, 'debian'))
+        self.assertEqual(
+            '', self.run_command(policy.DeletePolicy, 'debian', '--yes')
+        )
 
     def test_diff(self) -> None:
         row = {

@@ -7,7 +7,14 @@ import pathlib
 import fixtures
 from osc_lib import exceptions
 
-from korora_nova.osc import document, host, migration, server
+from korora_nova.osc import (
+    document,
+    host,
+    migration,
+    policy,
+    reference,
+    server,
+)
 from tests.unit.osc.base import CommandTest
 
 SERVER = {
@@ -316,3 +323,48 @@ class TestPresent(StepTestCase):
             '/does/not/exist',
         )
         self.assertFalse(self.http.called)
+
+
+class TestDeletion(StepTestCase):
+    """What is forgotten is asked about, too."""
+
+    COMMANDS = (
+        (host.DeleteHost, '/v1/hosts/x', 'must enrol and be approved again'),
+        (reference.DeleteReference, '/v1/references/x', 'lose their trust'),
+        (policy.DeletePolicy, '/v1/policies/x', 'judged by the built-in one'),
+    )
+
+    def delete(self, command: type, path: str, *argv: str) -> list:
+        self.http.reset_mock()
+        self.answer('DELETE', path)
+        self.run_command(command, 'x', *argv)
+        return self.http.request_history
+
+    def test_nobody_can_be_asked(self) -> None:
+        for command, path, _ in self.COMMANDS:
+            self.silent()
+            raised = self.assertRaises(
+                exceptions.CommandError, self.delete, command, path
+            )
+            self.assertIn('--yes', str(raised))
+            self.assertEqual([], self.http.request_history)
+
+    def test_no(self) -> None:
+        for command, path, _ in self.COMMANDS:
+            self.typed('n\n')
+            self.assertRaises(
+                exceptions.CommandError, self.delete, command, path
+            )
+            self.assertEqual([], self.http.request_history)
+
+    def test_yes(self) -> None:
+        for command, path, said in self.COMMANDS:
+            self.typed('y\n')
+            self.assertEqual(1, len(self.delete(command, path)))
+            self.assertIn(said, ' '.join(self.said.getvalue().split()))
+
+    def test_scripts(self) -> None:
+        self.silent()
+        for command, path, _ in self.COMMANDS:
+            self.assertEqual(1, len(self.delete(command, path, '--yes')))
+        self.assertEqual('', self.said.getvalue())

@@ -11,6 +11,7 @@ from unittest import mock
 from korora_tools import ui
 from korora_tools.prove import ecosystem
 from korora_tools.prove.ecosystem import stage
+from korora_tools.prove.ecosystem.stages import openapi
 
 
 def module(run):
@@ -91,3 +92,58 @@ class StagesTest(unittest.TestCase):
             with self.subTest(name):
                 self.assertIsInstance(one.ABOUT, str)
                 self.assertTrue(callable(one.run))
+
+
+class OpenApiTest(unittest.TestCase):
+    """What a report of schemathesis comes to."""
+
+    def found(self, **changes):
+        return {
+            'errors': [],
+            'complete': True,
+            'stop_reason': 'completed',
+            'phases': {one: {'status': 'success'} for one in openapi.ALONE},
+            'operations': {'tested': 43},
+            'test_cases': {'generated': 6000, 'unique_failures': 0},
+            **changes,
+        }
+
+    def test_all_is_well(self):
+        self.assertEqual(
+            {'cases': 6000, 'failures': 0, 'tested': 43, 'wrong': []},
+            openapi.summary(self.found(), openapi.ALONE, 43),
+        )
+
+    def test_what_was_not_done_is_wrong(self):
+        for changes, sentence in (
+            ({'complete': False, 'stop_reason': 'x'}, 'stopped: x'),
+            ({'phases': None}, 'The phase fuzzing was not run: None.'),
+            ({'operations': {'tested': 3}}, '3 of 43 operations were tested.'),
+            ({'errors': [{'title': 'Broken', 'count': 2}]}, 'Broken (2)'),
+        ):
+            wrong = openapi.summary(
+                self.found(**changes), openapi.ALONE, 43
+            )['wrong']
+            self.assertIn(sentence, ' '.join(wrong))
+
+    def test_failures_and_too_few(self):
+        report = {
+            'operations': 43,
+            'routes': 42,
+            'schemathesis_cases': 4999,
+            'failures': 1,
+            'links': 19,
+        }
+        self.assertEqual(4, len(openapi._missing(report)))
+        good = {
+            **report,
+            'routes': 43,
+            'schemathesis_cases': 5000,
+            'failures': 0,
+            'links': 20,
+        }
+        self.assertEqual([], openapi._missing(good))
+
+    def test_links(self):
+        said = '   API Links:    31 covered / 72 selected'
+        self.assertEqual((31, 0), (openapi.links(said), openapi.links('')))
