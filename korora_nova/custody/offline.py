@@ -15,7 +15,7 @@ MOST = 64
 #: Starts for which one serves.
 MOST_STARTS = 16
 
-_SCHEMA = schemas.closed(
+SCHEMA = schemas.closed(
     {
         'approvals': {'type': 'array', 'maxItems': MOST, 'items': _APPROVAL},
         'starts': {'type': 'integer', 'minimum': 0, 'maximum': MOST_STARTS},
@@ -54,7 +54,7 @@ class Offline:
         """
         if (
             not isinstance(document, dict)
-            or schemas.fault(_SCHEMA, document) is not None
+            or schemas.fault(SCHEMA, document) is not None
         ):
             raise errors.Unavailable(
                 errors.Reason.SERVICE_UNAVAILABLE,

@@ -16,7 +16,7 @@ from korora_nova.api.openapi.shapes import (
     several,
     words,
 )
-from korora_nova.custody import approval
+from korora_nova.custody import approval, offline
 from korora_nova.custody.exits import LedgerState
 from korora_nova.custody.moves import Move
 from korora_nova.custody.words import MigrationState, Role
@@ -68,6 +68,7 @@ _END = closed(
         'tier': TIER,
         'last_heard': nullable(TIME),
         'evicted_at': nullable(TIME),
+        'offline_until': nullable(TIME),
         'rebooted': nullable(BOOLEAN),
         'copy': words('yes', 'no', 'unknown'),
         'reported_at': nullable(TIME),
@@ -103,6 +104,7 @@ _SERVED: dict[str, Schema] = {
     'start': TOKEN,
     'peer': TOKEN,
     'receipt': _TOKEN_OR_NONE,
+    'offline': offline.SCHEMA,
     'ima_dropped': COUNT,
     'uefi_digest': DIGEST,
 }

@@ -98,6 +98,7 @@ _HOST = closed(
             )
         ),
         'streams': TEXT,
+        'offline': nullable(closed({'until': TIME, 'servers': COUNT})),
     }
 )
 
