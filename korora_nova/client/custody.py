@@ -40,14 +40,17 @@ class CustodyCalls(Calls):
         issues: bool = False,
         holder: str | None = None,
         limit: int | None = None,
+        marker: str = '',
     ) -> Iterator[Answer]:
-        """The same, page by page; each says whether ``nova`` was asked."""
+        """The same, page by page; each says whether ``nova`` was asked.
+
+        :param marker: begin behind this server.
+        """
         query = {
             **({'issues': 'true'} if issues else {}),
             **({'holder': holder} if holder else {}),
             **({'limit': str(limit)} if limit else {}),
         }
-        marker = ''
         while True:
             wanted = {**query, **({'marker': marker} if marker else {})}
             page = self._get('/v1/servers?' + urls.urlencode(wanted))
@@ -110,8 +113,15 @@ class CustodyCalls(Calls):
     def list_migrations(self) -> list[Answer]:
         return self._get('/v1/migrations').objects('migrations')
 
-    def get_migration(self, migration: str) -> Answer:
-        return self._get(path('migrations', migration))
+    def get_migration(
+        self, migration: str, *, documents: bool = False
+    ) -> Answer:
+        """One hand-over.
+
+        :param documents: with all that was signed of it, by version.
+        """
+        query = '?documents=true' if documents else ''
+        return self._get(path('migrations', migration) + query)
 
     def watch_migration(
         self, migration: str, *, wait: float = 0.0, heard: float = 0.0
