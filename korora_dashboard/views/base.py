@@ -81,19 +81,19 @@ class Page(generic.base.ContextMixin, generic.View):
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Show it."""
-        return self.show(**self.data(**kwargs))
+        return self.show(self.data(**kwargs))
 
     def data(self, **kwargs: Any) -> dict[str, Any]:
         """What the template needs; arguments are those of the path."""
         raise NotImplementedError
 
-    def show(self, status: int = 200, **context: Any) -> HttpResponse:
+    def show(self, context: dict[str, Any], code: int = 200) -> HttpResponse:
         """Render the template."""
         return render(
             self.request,
             f'attestation/{self.template}.html',
             self.frame() | context,
-            status=status,
+            status=code,
         )
 
     def frame(self) -> dict[str, Any]:
@@ -147,7 +147,6 @@ class Page(generic.base.ContextMixin, generic.View):
             | {
                 'reason': exc.reason,
                 'sentence': exc.message,
-                'meaning': errors.REASONS.get(exc.reason, ''),
                 'refused': status == 403,
                 'missing': status == 404,
                 'page_title': _('Attestation'),

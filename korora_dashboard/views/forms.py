@@ -37,18 +37,19 @@ class Form(base.Page):
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Show the form."""
-        return self.show(form=self.form(), **self.data(**kwargs))
+        return self.show({'form': self.form(), **self.data(**kwargs)})
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Do it, or say why not."""
         form = self.form(request.POST)
         if not form.is_valid():
-            return self.show(400, form=form, **self.data(**kwargs))
+            return self.show({'form': form, **self.data(**kwargs)}, 400)
         try:
             return self.do(form.cleaned_data, **kwargs)
         except errors.KororaError as exc:
             form.add_error(None, str(exc))
-            return self.show(exc.code, form=form, **self.data(**kwargs))
+            found = {'form': form, **self.data(**kwargs)}
+            return self.show(found, exc.code)
 
     def done(self, sentence: str, name: str, *args: object) -> HttpResponse:
         """Say so on the next page."""
@@ -204,9 +205,11 @@ class TryPolicy(Form):
         """See :meth:`.Form.do`; a dry run only."""
         found = self.api.propose_policy(given['document'])
         return self.show(
-            form=self.form(self.request.POST),
-            verdicts=policies.verdicts(self, found),
-            more=bool(found.get('next')),
-            tried=True,
-            **self.data(),
+            {
+                'form': self.form(self.request.POST),
+                'verdicts': policies.verdicts(self, found),
+                'more': bool(found.get('next')),
+                'tried': True,
+                **self.data(),
+            }
         )
