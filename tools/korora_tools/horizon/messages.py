@@ -97,11 +97,13 @@ def _languages() -> Sequence[pathlib.Path]:
     return sorted(LOCALE.glob('*/LC_MESSAGES/django.po'))
 
 
-def _read(path: pathlib.Path) -> Any:
+def read(path: pathlib.Path) -> Any:
+    """A catalogue, of a language or for all of them."""
     from babel.messages import pofile
 
+    language = None if path == POT else path.parts[-3]
     with path.open('rb') as file:
-        return pofile.read_po(file, locale=path.parts[-3])
+        return pofile.read_po(file, locale=language)
 
 
 def _compiled(found: Any) -> bytes:
@@ -127,33 +129,39 @@ def _update() -> None:
     wanted = _catalog()
     POT.write_bytes(_text(wanted))
     for path in _languages():
-        found = _read(path)
+        found = read(path)
         found.update(wanted, no_fuzzy_matching=True)
         path.write_bytes(_text(found))
-        path.with_suffix('.mo').write_bytes(_compiled(_read(path)))
+        path.with_suffix('.mo').write_bytes(_compiled(read(path)))
 
 
 def _report() -> dict[str, Any]:
-    wanted = {(one.id, one.context) for one in _catalog() if one.id}
-    lacking = []
+    wanted = _catalog()
+    return {
+        'messages': len(wanted),
+        'languages': [path.parts[-3] for path in _languages()],
+        'untranslated': lacking(wanted),
+    }
+
+
+def lacking(catalog: Any) -> list[str]:
+    """What languages lack of a catalogue, in sentences."""
+    wanted = {(one.id, one.context) for one in catalog if one.id}
+    missing = []
     for path in _languages():
         name = path.parts[-3]
-        found = _read(path)
+        found = read(path)
         has = {
             (one.id, one.context)
             for one in found
             if one.id and one.string and all(_strings(one.string))
         }
-        lacking += [
+        missing += [
             f'{name} lacks {message!r}' for message, _ in wanted - has
         ]
         if path.with_suffix('.mo').read_bytes() != _compiled(found):
-            lacking.append(f'{name} is not compiled as it is')
-    return {
-        'messages': len(wanted),
-        'languages': [path.parts[-3] for path in _languages()],
-        'untranslated': sorted(lacking),
-    }
+            missing.append(f'{name} is not compiled as it is')
+    return sorted(missing)
 
 
 def _strings(found: Any) -> Sequence[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the tests of a directory inside Horizon's environment.
 
-``python -m korora_tools.horizon.tests DIRECTORY REPORT`` writes JSON:
+``python -m korora_tools.horizon.runner DIRECTORY REPORT`` writes JSON:
 ``n``, ``failed`` and ``wrong``, the last lines of each failure.
 """
 
