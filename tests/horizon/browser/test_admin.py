@@ -158,7 +158,8 @@ class ChangeTest(BrowserTestCase):
         self.go('policies/try/')
         self.find('#id_document').send_keys(
             'version: 1\nname: tried\nhosts: ["compute-0"]\n'
-            'rules: [{secure-boot: {enabled: false}}]\n'
+            'rules: [{boot-components: {pcrs: [4], references: true}}, '
+            '{ima: not-appraised}]\n'
         )
         self.find('form .btn-primary').click()
         self.await_text('Judged by the last evidence')

@@ -185,14 +185,17 @@ class PoliciesTest(PanelTestCase):
         'version': 1,
         'name': 'strict',
         'hosts': ['h*'],
-        'rules': [{'secure-boot': {'enabled': False}}],
+        'rules': [
+            {'boot-components': {'pcrs': [4], 'references': True}},
+            {'ima': 'not-appraised'},
+        ],
     }
 
     def test_list(self) -> None:
         self.host('h1')
         self.admin.create_policy(self.DOCUMENT)
         page = self.look('policies/')
-        self.assertIn('strict 1 h* secure-boot', self.row(page, 'strict'))
+        self.assertIn('strict 1 h* boot-components, ima', self.row(page, 'strict'))
         self.assertIn('golden h1', self.row(page, 'golden'))
 
     def test_dry_run(self) -> None:

@@ -175,8 +175,8 @@ class World:
                 'hosts': ['compute-3'],
                 'rules': [
                     {'secure-boot': {'enabled': True}},
-                    {'reference': {'pcrs': [0, 1, 2, 3]}},
-                    {'ima': {}},
+                    {'boot-components': {'pcrs': [4], 'references': True}},
+                    {'ima': {'references': True}},
                 ],
             }
         )
