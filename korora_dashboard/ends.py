@@ -71,9 +71,7 @@ def compare(
 def _proved(permit: Any, hosts: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """What the evidence of both ends came to: the permit repeats it."""
     return [
-        Row(
-            _('Attestation key (TPM name)'), permit.ak_source, permit.ak_dest
-        ),
+        Row(_('Attestation key (TPM name)'), permit.ak_source, permit.ak_dest),
         Row(
             _('Enrolled with it now'),
             _same(hosts.get(permit.source), permit.ak_source),
@@ -90,9 +88,7 @@ def _proved(permit: Any, hosts: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             str(Boot.of(permit.dest_reset_restart)),
         ),
         Row(_('Key that was made for it'), words.DASH, permit.msk_name),
-        Row(
-            _('Epoch of its copy'), str(permit.epoch), str(permit.new_epoch)
-        ),
+        Row(_('Epoch of its copy'), str(permit.epoch), str(permit.new_epoch)),
     ]
 
 

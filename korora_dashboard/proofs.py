@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from korora_dashboard import words
 from korora_nova import client, errors
 from korora_nova.custody import chain
 from korora_nova.custody.chain import AnyVerified
@@ -24,7 +25,6 @@ from korora_nova.custody.receipt import Receipt
 from korora_nova.custody.start import Start
 from korora_nova.rats.signed import keys
 from korora_nova.rats.signed.result import VerifiedResult, verify_result
-from korora_dashboard import words
 
 #: Documents of one hand-over that are looked at.
 MOST = 16

@@ -74,9 +74,7 @@ class Drawing:
         return ' '.join(f'{one.x},{one.y}' for one in self.steps)
 
 
-def events(
-    migration: Mapping[str, Any], signed: HandOver
-) -> Sequence[Event]:
+def events(migration: Mapping[str, Any], signed: HandOver) -> Sequence[Event]:
     """What happened, in its order."""
     found = [
         Event(
@@ -122,9 +120,7 @@ def _said(migration: Mapping[str, Any]) -> list[Event]:
     return found
 
 
-def _decided(
-    migration: Mapping[str, Any], signed: HandOver
-) -> list[Event]:
+def _decided(migration: Mapping[str, Any], signed: HandOver) -> list[Event]:
     if signed.receipt is not None:
         content = signed.receipt.content
         text = _('Receipt: %(outcome)s, %(holder)s holds the key') % {
@@ -135,9 +131,7 @@ def _decided(
     if migration.get('receipt'):
         text = _('There is a receipt, and it is not verified')
         return [Event(Lane.SERVICE, text, None, words.BAD)]
-    return [
-        Event(Lane.SERVICE, _('Not decided yet'), None, words.UNSURE)
-    ]
+    return [Event(Lane.SERVICE, _('Not decided yet'), None, words.UNSURE)]
 
 
 def draw(found: Sequence[Event], names: Mapping[Lane, str]) -> Drawing:

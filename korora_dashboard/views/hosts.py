@@ -136,9 +136,7 @@ class Host(base.Page):
             'host': shown,
             'status': words.mark(words.STATUSES, shown.get('status')),
             'tier': words.mark(words.TIERS, shown.get('tier')),
-            'reasons': words.reasons(
-                shown.get('reasons'), _sentences(result)
-            ),
+            'reasons': words.reasons(shown.get('reasons'), _sentences(result)),
             'attested': words.moment(shown.get('last_attested')),
             'age': words.age(shown.get('last_attested'), time.time()),
             'checks': list(_checks(api, shown, result, claims)),

@@ -29,8 +29,12 @@ class Policies(base.Page):
                 {
                     'name': words.text(one.get('name')),
                     'revision': words.text(one.get('revision')),
-                    'hosts': ', '.join(map(str, words.items(one.get('hosts')))),
-                    'rules': ', '.join(map(str, words.items(one.get('rules')))),
+                    'hosts': ', '.join(
+                        map(str, words.items(one.get('hosts')))
+                    ),
+                    'rules': ', '.join(
+                        map(str, words.items(one.get('rules')))
+                    ),
                     'updated': words.moment(one.get('updated_at')),
                     'dry_run': self.place('dry_run', one.get('name')),
                 }

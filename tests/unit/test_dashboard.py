@@ -81,9 +81,7 @@ class TemplatesTest(testtools.TestCase):
 
     def test_every_attribute_is_quoted(self) -> None:
         for path in templates():
-            self.assertIsNone(
-                re.search(r'=\s*\{\{', path.read_text()), path
-            )
+            self.assertIsNone(re.search(r'=\s*\{\{', path.read_text()), path)
 
     def test_forms_that_change_something_have_a_token(self) -> None:
         found = 0

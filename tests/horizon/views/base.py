@@ -162,10 +162,10 @@ class PanelTestCase(test.SimpleTestCase):
 
     # Pages
 
-    def look(self, path: str = '', status: int = 200, **query: str) -> str:
+    def look(self, path: str = '', code: int = 200, **query: str) -> str:
         """The panel's part of a page, as HTML."""
         answer = self.client.get(ADMIN + path, query)
-        return self.body(answer, status)
+        return self.body(answer, code)
 
     def body(self, answer: Any, status: int = 200) -> str:
         text = answer.content.decode()

@@ -88,7 +88,7 @@ class ReferenceTest(PanelTestCase):
         self.assertEqual(f'{ADMIN}policies/', found['Location'])
         self.assertEqual(['golden', 'second'], sorted(self.names()))
         found = self.client.post(self.PATH, data)
-        self.assertIn('Nothing was done', self.body(found, 409))
+        self.assertIn('[INVALID_REQUEST]', self.body(found, 400))
 
     def test_what_is_no_name_or_no_host(self) -> None:
         self.host('h1')
@@ -108,8 +108,6 @@ class ReferenceTest(PanelTestCase):
                 page = self.look(path)
                 self.assertNotIn('id="learn"', page)
                 self.assertNotIn('id="try"', page)
-            found = self.client.post(
-                self.PATH, {'name': 'mine', 'host': 'h1'}
-            )
+            found = self.client.post(self.PATH, {'name': 'mine', 'host': 'h1'})
             self.body(found, 403)
         self.assertEqual(['golden'], self.names())

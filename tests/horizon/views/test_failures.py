@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 import webob
+import webob.dec
 
 from korora_nova import errors
 from korora_tools.horizon import liars
@@ -42,7 +43,7 @@ class FailuresTest(PanelTestCase):
             if isinstance(found, webob.Response):
                 return found
             return webob.Response(
-                json.dumps(found), content_type='application/json'
+                json.dumps(found).encode(), content_type='application/json'
             )
 
         self.korora.transport.application = application
@@ -119,9 +120,7 @@ class FailuresTest(PanelTestCase):
 
     def test_nothing_that_is_said_becomes_markup(self) -> None:
         self.answer(
-            lambda path: (
-                liars._HOSTILE.get(path) or webob.Response(status=404)
-            )
+            lambda path: liars._HOSTILE.get(path) or webob.Response(status=404)
         )
         for path in ('', 'hosts/evil/', 'hosts/evil/approve/'):
             page = self.look(path)

@@ -76,9 +76,10 @@ class HostsTest(PanelTestCase):
         found = self.admin.policy_differences('exact', 'h2')['differences']
         for one in found:
             self.assertIn(' '.join(one['advice'].split()), said)
-        self.assertIn('Policy nothing', self.words(self.look(
-            'hosts/h1/', policy='nothing'
-        )))
+        self.assertIn(
+            'Policy nothing',
+            self.words(self.look('hosts/h1/', policy='nothing')),
+        )
 
     def test_pinned_keys(self) -> None:
         self.host('h1')
@@ -93,10 +94,7 @@ class HostsTest(PanelTestCase):
         self.host('h1')
         other = keys.KeyRing.build(
             self.korora.ring.cloud,
-            **{
-                use: [keys.SigningKey.generate().public]
-                for use in keys.USES
-            },
+            **{use: [keys.SigningKey.generate().public] for use in keys.USES},
         )
         path = f'{self.korora.directory}/other.json'
         other.save(path)
@@ -195,7 +193,8 @@ class PoliciesTest(PanelTestCase):
         self.host('h1')
         self.admin.create_policy(self.DOCUMENT)
         page = self.look('policies/')
-        self.assertIn('strict 1 h* boot-components, ima', self.row(page, 'strict'))
+        row = self.row(page, 'strict')
+        self.assertIn('strict 1 h* boot-components, ima', row)
         self.assertIn('golden h1', self.row(page, 'golden'))
 
     def test_dry_run(self) -> None:
@@ -205,9 +204,10 @@ class PoliciesTest(PanelTestCase):
         (said,) = self.admin.check_policy('strict')['hosts']
         wanted = 'It holds' if said['satisfied'] else 'The host would fall'
         self.assertIn(wanted, self.row(page, 'h1'))
-        self.assertIn('✓ It holds', self.row(
-            self.look('policies/exact/check/', all='true'), 'h1'
-        ))
+        self.assertIn(
+            '✓ It holds',
+            self.row(self.look('policies/exact/check/', all='true'), 'h1'),
+        )
 
     def test_try_a_document(self) -> None:
         self.host('h1')

@@ -36,9 +36,7 @@ class Base:
         self.etc = self.scratch.path / 'korora'
         self.nova = nova.Nova(stack)
         with ui.step('Keystone and memcached'):
-            self.memcached, self.memcached_port = memcached(
-                self.scratch
-            )
+            self.memcached, self.memcached_port = memcached(self.scratch)
             self.keystone = Keystone(self.scratch)
         self.vendor = vendors.VendorCa()
         roots = self.etc / 'ek-roots'

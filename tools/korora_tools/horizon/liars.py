@@ -93,8 +93,7 @@ def _canned(life: contextlib.ExitStack, answers: dict[str, Any]) -> str:
         def do_GET(self) -> None:  # noqa: N802 http.server's name
             found = answers.get(self.path.partition('?')[0])
             body = json.dumps(
-                found
-                or {'error': {'reason': 'NOT_FOUND', 'message': SCRIPT}}
+                found or {'error': {'reason': 'NOT_FOUND', 'message': SCRIPT}}
             ).encode()
             self.send_response(200 if found else 404)
             self.send_header('Content-Type', 'application/json')

@@ -119,8 +119,13 @@ def _text(found: Any) -> bytes:
 
     made = io.BytesIO()
     pofile.write_po(
-        made, found, width=79, omit_header=False, include_lineno=False,
-        sort_output=True, ignore_obsolete=True,
+        made,
+        found,
+        width=79,
+        omit_header=False,
+        include_lineno=False,
+        sort_output=True,
+        ignore_obsolete=True,
     )
     return made.getvalue()
 
@@ -156,9 +161,7 @@ def lacking(catalog: Any) -> list[str]:
             for one in found
             if one.id and one.string and all(_strings(one.string))
         }
-        missing += [
-            f'{name} lacks {message!r}' for message, _ in wanted - has
-        ]
+        missing += [f'{name} lacks {message!r}' for message, _ in wanted - has]
         if path.with_suffix('.mo').read_bytes() != _compiled(found):
             missing.append(f'{name} is not compiled as it is')
     return sorted(missing)

@@ -28,9 +28,7 @@ def main(directory: str, report: str) -> int:
         for test, text in (*found.failures, *found.errors)
     ]
     pathlib.Path(report).write_text(
-        json.dumps(
-            {'n': found.testsRun, 'failed': len(wrong), 'wrong': wrong}
-        )
+        json.dumps({'n': found.testsRun, 'failed': len(wrong), 'wrong': wrong})
     )
     return 1 if wrong else 0
 

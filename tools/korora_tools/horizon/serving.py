@@ -12,7 +12,7 @@ from korora_tools import checkout, ui
 from korora_tools.fleet.processes import LOCAL, Process, Scratch
 from korora_tools.horizon import environment
 
-_SETTINGS = '''
+_SETTINGS = """
 import os
 DEBUG = False
 ALLOWED_HOSTS = ['{local}']
@@ -32,8 +32,8 @@ CACHES = {{
 }}
 ATTESTATION_TIMEOUT = 3
 ATTESTATION_TRUSTED_KEYS = {keys!r}
-'''
-_UWSGI = '''
+"""
+_UWSGI = """
 [uwsgi]
 http-socket = {local}:{port}
 module = openstack_dashboard.wsgi:application
@@ -49,7 +49,7 @@ die-on-term = true
 buffer-size = 65535
 disable-logging = true
 lazy-apps = true
-'''
+"""
 
 
 class Horizon:

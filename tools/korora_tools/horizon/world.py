@@ -146,9 +146,7 @@ class World:
                         'role'
                     ]
                 ]
-            api.put(
-                f'/projects/{project}/users/{made}/roles/{found[0]["id"]}'
-            )
+            api.put(f'/projects/{project}/users/{made}/roles/{found[0]["id"]}')
 
     # Hosts
 

@@ -94,7 +94,12 @@ def _tests(
     report = into / f'{which}.json'
     done = environment.run(
         python,
-        ['-m', 'korora_tools.horizon.runner', f'{_TESTS}/{which}', str(report)],
+        [
+            '-m',
+            'korora_tools.horizon.runner',
+            f'{_TESTS}/{which}',
+            str(report),
+        ],
         {**_TREE, **env},
     )
     if not report.exists():
