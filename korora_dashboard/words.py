@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,8 @@ def text(value: object) -> str:
 def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    found = float(value)
+    return found if math.isfinite(found) else None
 
 
 def moment(value: object) -> str:
@@ -152,6 +154,13 @@ def reasons(
         )
         for one in items(ids)
     ]
+
+
+def yes(value: object) -> str:
+    """A truth value, if it is one."""
+    if not isinstance(value, bool):
+        return DASH
+    return _('yes') if value else _('no')
 
 
 def count(found: int) -> str:

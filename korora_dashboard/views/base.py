@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 PER_PAGE = 50
 #: What is not an error of the service's own making.
 _STATUS = {errors.Forbidden: 403, errors.NotFound: 404}
+#: What an answer of another shape brings about.
+_SHAPE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _TABS = (
     ('index', _('Hosts')),
     ('migrations', _('Migrations')),
@@ -67,7 +69,7 @@ class Page(generic.base.ContextMixin, generic.View):
         except errors.KororaError as exc:
             LOG.warning('%s: %s', request.path, exc)
             return self._failed(request, exc)
-        except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        except _SHAPE as exc:
             # An answer of another shape: of another release, or of a liar.
             LOG.exception('An answer of the service cannot be shown')
             return self._failed(

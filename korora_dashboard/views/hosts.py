@@ -78,10 +78,7 @@ class Hosts(base.Page):
             words.reasons(host.get('reasons')),
             words.age(host.get('last_attested'), now),
             words.moment(host.get('last_attested')),
-            {True: _('yes'), False: _('no')}.get(
-                host.get('enforcing'),  # type: ignore[arg-type]
-                words.DASH,
-            ),
+            words.yes(host.get('enforcing')),
         )
 
 
