@@ -363,7 +363,12 @@ def list_migrations(call: Call) -> Answer:
 
 def show_migration(call: Call) -> Answer:
     """GET /v1/migrations/{id}"""
-    return migrations.show(call.service, call.path['id'])
+    query = messages.validate(call.query('documents'), schemas.SHOW_MIGRATION)
+    return migrations.show(
+        call.service,
+        call.path['id'],
+        documented=query.get('documents') == 'true',
+    )
 
 
 def watch_migration(call: Call) -> Answer:

@@ -189,6 +189,10 @@ _SECONDS: schemas.Schema = {
 }
 
 #: Parameters of a request about a stream under way.
+SHOW_MIGRATION = schemas.closed(
+    {'documents': {'enum': ['true', 'false']}}, optional=('documents',)
+)
+
 WATCH = schemas.closed(
     {'wait': _SECONDS, 'heard': _SECONDS}, optional=('wait', 'heard')
 )

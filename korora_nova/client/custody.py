@@ -45,14 +45,19 @@ class CustodyCalls(Calls):
         issues: bool = False,
         holder: str | None = None,
         limit: int | None = None,
+        marker: str = '',
     ) -> Iterator[Answer]:
-        """The same, page by page; each says whether ``nova`` was asked."""
+        """The same, page by page; each says whether ``nova`` was asked.
+
+        :param marker: begin behind this server.
+        """
         return self._pages(
             'servers',
             {
                 'issues': 'true' if issues else None,
                 'holder': holder,
                 'limit': str(limit) if limit else None,
+                'marker': marker,
             },
         )
 
@@ -145,8 +150,15 @@ class CustodyCalls(Calls):
             last = str(page.get('last') or last)
         return last, [str(one) for one in found]
 
-    def get_migration(self, migration: str) -> Answer:
-        return self._get(path('migrations', migration))
+    def get_migration(
+        self, migration: str, *, documents: bool = False
+    ) -> Answer:
+        """One hand-over.
+
+        :param documents: with all that was signed of it, by version.
+        """
+        query = '?documents=true' if documents else ''
+        return self._get(path('migrations', migration) + query)
 
     def watch_migration(
         self, migration: str, *, wait: float = 0.0, heard: float = 0.0

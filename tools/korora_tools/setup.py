@@ -37,6 +37,8 @@ LEFT = (
         for name in (
             '.venv',
             '.venv-keylime',
+            '.venv-keylime-services',
+            '.venv-horizon',
             '.fuzz',
             'build',
             'korora_nova.egg-info',

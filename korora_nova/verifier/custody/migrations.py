@@ -194,15 +194,21 @@ def _behind(session: orm.Session, marker: str) -> sa.ColumnElement[bool]:
     )
 
 
-def show(service: Service, migration: str) -> dict[str, object]:
-    """One hand-over; its receipt only if it may be told.
+def show(
+    service: Service, migration: str, *, documented: bool = False
+) -> dict[str, object]:
+    """One hand-over; what is signed of it only if it may be told.
 
+    :param documented: with its ``documents``, by version.
     :raises NotFound: MIGRATION_UNKNOWN.
     :raises Conflict: ANCHOR_MISSING.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
     with service.db.read() as session:
         shown = view(session, get(session, migration), service.clock())
+        if documented:
+            found = documents.of_migration(service, session, migration)
+            shown['documents'] = [one.token for one in found]
         of, heads = _heads(session, [shown])
     (told,) = _told(service, [shown], of, heads)
     return told
@@ -211,25 +217,34 @@ def show(service: Service, migration: str) -> dict[str, object]:
 def _heads(
     session: orm.Session, shown: Sequence[_View]
 ) -> tuple[str, ledger.Rows]:
-    """Incarnation, and rows on which the receipts rest, read after them."""
-    decided = {str(one['instance']) for one in shown if one['receipt']}
+    """Incarnation, and rows on which documents rest, read after them."""
+    signed = {
+        str(one['instance'])
+        for one in shown
+        if one['receipt'] or one.get('documents')
+    }
     return ledger.incarnation(session), ledger.load_all(
-        session, sorted(decided)
+        session, sorted(signed)
     )
 
 
 def _told(
     service: Service, shown: Sequence[_View], of: str, heads: ledger.Rows
 ) -> list[_View]:
-    """Hand-overs without receipts that the anchor does not know.
+    """Hand-overs without what is signed and the anchor does not know.
 
     Hosts act on a receipt, wherever they have it from.
     """
     told = {row.instance for row in reports.tellable(service, of, heads)}
     return [
-        one if one['instance'] in told else {**one, 'receipt': None}
+        one if one['instance'] in told else {**one, **_untold(one)}
         for one in shown
     ]
+
+
+def _untold(one: _View) -> _View:
+    hidden: _View = {'receipt': None}
+    return {**hidden, 'documents': []} if 'documents' in one else hidden
 
 
 def view(

@@ -36,6 +36,7 @@ class UntoldTest(RestoreCase):
     def readers(self, migration: str):
         return (
             lambda: self.admin.get_migration(migration),
+            lambda: self.admin.get_migration(migration, documents=True),
             self.admin.list_migrations,
             self.admin.list_receipts,
         )
@@ -87,6 +88,8 @@ class UntoldTest(RestoreCase):
             self.source.state(migration, 'kept')
             self.dest.state(migration, 'no_domain')
         self.assertIsNone(self.admin.get_migration(migration)['receipt'])
+        shown = self.admin.get_migration(migration, documents=True)
+        self.assertEqual([], shown['documents'])
         (listed,) = self.admin.list_migrations()
         self.assertIsNone(listed['receipt'])
 

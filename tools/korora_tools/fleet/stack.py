@@ -36,7 +36,7 @@ class Base:
         self.etc = self.scratch.path / 'korora'
         self.nova = nova.Nova(stack)
         with ui.step('Keystone and memcached'):
-            self.memcached, self._cache = memcached(self.scratch)
+            self.memcached, self.memcached_port = memcached(self.scratch)
             self.keystone = Keystone(self.scratch)
         self.vendor = vendors.VendorCa()
         roots = self.etc / 'ek-roots'
@@ -58,7 +58,7 @@ class Base:
         authtoken = {
             **self.keystone.options(),
             'www_authenticate_uri': self.keystone.url,
-            'memcached_servers': f'{LOCAL}:{self._cache}',
+            'memcached_servers': f'{LOCAL}:{self.memcached_port}',
             'service_token_roles_required': 'true',
         }
         directory = self.etc / name
