@@ -188,11 +188,11 @@ _SECONDS: schemas.Schema = {
     'pattern': r'^[0-9]{1,9}(\.[0-9]{1,3})?' + schemas.END,
 }
 
-#: Parameters of a request about a stream under way.
 SHOW_MIGRATION = schemas.closed(
     {'documents': {'enum': ['true', 'false']}}, optional=('documents',)
 )
 
+#: Parameters of a request about a stream under way.
 WATCH = schemas.closed(
     {'wait': _SECONDS, 'heard': _SECONDS}, optional=('wait', 'heard')
 )

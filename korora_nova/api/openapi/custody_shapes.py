@@ -119,6 +119,24 @@ _ATTESTED = closed(
     tuple(_SERVED),
 )
 
+_MIGRATION = closed(
+    {
+        'id': UUID,
+        'instance': UUID,
+        'source': HOST,
+        'dest': HOST,
+        'kind': words(*Move),
+        'status': words(*MigrationState),
+        'epoch': nullable(COUNT),
+        'source_word': nullable(TEXT),
+        'dest_word': nullable(TEXT),
+        'receipt': nullable(TOKEN),
+        'taint': REASONS,
+        'created_at': TIME,
+        'updated_at': TIME,
+    }
+)
+
 #: Name -> schema.
 SHAPES: dict[str, Schema] = {
     'Attested': {'anyOf': [_ATTESTED, closed({'upto': COUNT})]},
@@ -159,22 +177,9 @@ SHAPES: dict[str, Schema] = {
             'next': TEXT,
         }
     ),
-    'Migration': closed(
-        {
-            'id': UUID,
-            'instance': UUID,
-            'source': HOST,
-            'dest': HOST,
-            'kind': words(*Move),
-            'status': words(*MigrationState),
-            'epoch': nullable(COUNT),
-            'source_word': nullable(TEXT),
-            'dest_word': nullable(TEXT),
-            'receipt': nullable(TOKEN),
-            'taint': REASONS,
-            'created_at': TIME,
-            'updated_at': TIME,
-        }
+    'Migration': _MIGRATION,
+    'WholeMigration': merged(
+        _MIGRATION, {'documents': several(TOKEN)}, ('documents',)
     ),
     'Migrations': page('migrations', ref('Migration')),
     'Watched': closed(

@@ -290,7 +290,11 @@ OPERATIONS: Mapping[str, Operation] = {
             'resolve_migration',
         ),
     ),
-    'show_migration': Operation('Migration', (_R.MIGRATION_UNKNOWN, *_ANCHOR)),
+    'show_migration': Operation(
+        'WholeMigration',
+        (_R.MIGRATION_UNKNOWN, *_ANCHOR),
+        query=bodies.SHOW_MIGRATION,
+    ),
     'watch_migration': Operation(
         'Watched', (_R.MIGRATION_UNKNOWN,), query=bodies.WATCH
     ),
