@@ -108,7 +108,9 @@ class FilterTest(base.RunbookCase):
             scheduler_hints={},
         )
         hosts = [host_manager.HostState(one, one, 'cell') for one in names]
-        with mock.patch.object(korora_filter.time, 'time', self.korora.clock):
+        with mock.patch(
+            'korora_nova.relying_party.filter.time.time', self.korora.clock
+        ):
             return [one.host for one in self.filter.filter_all(hosts, spec)]
 
     def test_kororafilterrefusesall(self) -> None:

@@ -2,6 +2,7 @@
 """``conn.attestation`` of openstacksdk, against the service."""
 
 import uuid
+from typing import Any
 
 import requests
 from keystoneauth1 import access, fixture, session
@@ -136,5 +137,6 @@ class TestSdk(base.ApiTestCase):
                 if isinstance(one, fields.Body)
             }
             self.assertLess(3, len(named))
-            known = set(document.SHAPES[shape]['properties'])
+            told: Any = document.SHAPES[shape]
+            known = set(told['properties'])
             self.assertLessEqual(named, known, shape)

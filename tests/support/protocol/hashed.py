@@ -37,7 +37,9 @@ def bindings() -> Json:
         struct.pack('>Q', EPOCH),
     )
     body = b'{"known":[],"version":1}'
-    parts = [fixed.octets(f'part {number}', 40) for number in range(3)]
+    one, two, three = (
+        fixed.octets(f'part {number}', 40) for number in range(3)
+    )
     envelope, permit = fixed.octets('envelope', 64), 'eyJ.eyJ.c2ln'
     vectors = [
         _binding(what, LABEL, fields, bind(LABEL, *fields))
@@ -83,10 +85,12 @@ def bindings() -> Json:
             'korora transfer v1',
             (
                 permit.encode(),
-                *parts,
+                one,
+                two,
+                three,
                 hashlib.sha256(envelope).digest(),
             ),
-            transcript.transfer_qualifying(permit, *parts, envelope),
+            transcript.transfer_qualifying(permit, one, two, three, envelope),
         ),
         _binding(
             'additional data of the envelope of a transfer',

@@ -11,7 +11,7 @@ from korora_nova.custody import bodies, messages, words
 from tests.support.protocol import fixed, signed
 
 Json = dict[str, Any]
-_MSK = {
+_MSK: dict[str, Any] = {
     'msk_public': b'\x00\x02ab',
     'creation_data': b'cd',
     'creation_attest': b'at',

@@ -104,8 +104,8 @@ def creations() -> Json:
         CHALLENGE, fixed.MIGRATION, fixed.INSTANCE, fixed.SOURCE, fixed.DEST
     )
     key = fixed.Key('msk')
-    with mock.patch.object(
-        simulator.ec, 'generate_private_key', lambda _: key
+    with mock.patch(
+        'tests.support.simulator.ec.generate_private_key', lambda _: key
     ):
         public, creation, _, _ = tpm.create_msk(outside, b'')
         tpm.clock_ms -= 1
@@ -141,7 +141,10 @@ def credentials() -> Json:
     tpm = fixed.a_tpm(fixed.SOURCE)
     secret = fixed.octets('credential', 32)
     own = fixed.Key('ephemeral')
-    with mock.patch.object(objects.ec, 'generate_private_key', lambda _: own):
+    with mock.patch(
+        'korora_nova.rats.tpm2.objects.ec.generate_private_key',
+        lambda _: own,
+    ):
         blob, seed = objects.make_credential(
             objects.parse_public(public), tpm.ak_name, secret
         )

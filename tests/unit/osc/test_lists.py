@@ -5,6 +5,7 @@ import configparser
 import io
 import pathlib
 import subprocess
+from typing import Any
 
 from cliff import app, commandmanager, complete
 from osc_lib import exceptions
@@ -70,6 +71,7 @@ class TestLists(CommandTest):
     def test_filters_are_those_of_the_api(self) -> None:
         for command, name, schema in LISTS:
             options = parser(command)._option_string_actions
+            rule: Any
             for one, rule in properties(schema).items():
                 option = OTHERWISE.get(one, one)
                 if option is None or one in ('limit', 'marker'):

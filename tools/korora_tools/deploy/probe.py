@@ -61,7 +61,7 @@ def _connect(path: str) -> None:
         client.connect(path)
 
 
-def _listen(kind: int, address: object) -> None:
+def _listen(kind: int, address: str | tuple[str, int]) -> None:
     with socket.socket(kind, socket.SOCK_STREAM) as server:
         server.bind(address)
         server.listen()
