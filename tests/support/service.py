@@ -92,6 +92,10 @@ class FakeNova:
     def ahead(self, *, instance: str, kind: Move) -> None:
         """Nothing to do: nobody waits for its answers."""
 
+    def recall(self, **record: object) -> None:
+        """Nothing is at hand."""
+        raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
+
     def check(
         self,
         *,
