@@ -21,6 +21,9 @@ from korora_nova.rats.words import Tier
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds for which new evidence tells nothing new: a migration asks the
+#: destination twice within one or two, and its hand-over attests then.
+RECENT = 5.0
 _FIRST_DELAY = 0.5
 _PENDING_DELAY = 5.0
 #: Part of a delay that is waited at least.
@@ -80,12 +83,14 @@ class Attestation:
         Concurrent callers share one attestation.
 
         :param max_age: seconds by which that may have been before. Then new
-            evidence is collected, too, but not waited for.
+            evidence is collected, too, but not waited for; unless it was just
+            now (:data:`RECENT`).
         :raises Untrusted: HOST_UNTRUSTED.
         """
         young = self._young(max_age)
         if young is not None:
-            self.kick()
+            if not self._young(RECENT):
+                self.kick()
             return young
         arrival = boot.now()
         with self._flight:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import pathlib
 import signal
 import threading
@@ -47,6 +48,9 @@ def run(args: Sequence[str]) -> int:
         except (errors.KororaError, OSError) as exc:
             LOG.error('korora-agent cannot start: %s', exc)
             return 1
+        # As in the service: a hand-over does not wait for that.
+        gc.collect()
+        gc.freeze()
         LOG.info('korora-agent serves %s', agent.host)
         stop.wait()
         LOG.info('korora-agent stops')

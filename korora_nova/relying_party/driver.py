@@ -406,21 +406,25 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
     def pre_live_migration(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """D: gate, stock, receive the key."""
+        """D: gate, then stock, while the key is received."""
         sent = _given('migrate_data', 3, None, args, kwargs)
         with refusal.told(refusal.PREPARE, instance):
             with spans.span('handover', instance=instance.uuid):
                 migration = self._korora.incoming.admit(
                     context, instance, sent
                 )
-            data = super().pre_live_migration(
-                context, instance, *args, **kwargs
-            )
-            if migration is not None:
+            if migration is None:
+                return super().pre_live_migration(
+                    context, instance, *args, **kwargs
+                )
+            with self._korora.incoming.receiving(instance, migration) as ready:
+                data = super().pre_live_migration(
+                    context, instance, *args, **kwargs
+                )
                 with spans.span(
                     'handover', instance=instance.uuid, migration=migration
                 ):
-                    self._korora.incoming.receive(instance, migration, data)
+                    ready(data)
         return data
 
     def live_migration(self, *args: Any, **kwargs: Any) -> None:

@@ -7,13 +7,16 @@ queues it durably. Nothing after the stream raises for its own reasons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from korora_nova import errors
+from korora_nova import errors, spans, trail
 from korora_nova.relying_party import facts
 from korora_nova.relying_party.gate import YOUNG, Gate
 from korora_nova.relying_party.servers import Servers, tell
@@ -63,7 +66,10 @@ class Incoming:
 
         :raises CustodyError: ADDRESS_MISMATCH.
         """
-        self._gate.agent().check_address(
+        self._gate.agent().check_address(self._address())
+
+    def _address(self) -> str:
+        return str(
             self._conf.libvirt.live_migration_inbound_addr or self._host()
         )
 
@@ -126,29 +132,51 @@ class Incoming:
                 return str(migration.uuid)
         raise errors.NotFound(errors.Reason.MIGRATION_UNKNOWN)
 
-    def receive(
-        self, instance: Any, migration: str, migrate_data: Any
-    ) -> None:
-        """Receive the key: last, no key moves before all else is ready.
+    @contextlib.contextmanager
+    def receiving(
+        self, instance: Any, migration: str
+    ) -> Iterator[Callable[[Any], None]]:
+        """Receive the key while Nova prepares everything else (ADR 0051).
 
-        :param migrate_data: what this host's Nova answers to the source.
+        If either fails, this host keeps nothing. Yields what is to be called
+        when Nova is ready, with what it answers to the source; that waits for
+        the key.
+
         :raises KororaError: the agent did not get it, or cannot say.
         """
-        tls = self._conf.libvirt.live_migration_with_native_tls
-        received = False
+        address = self._address()
+        key = _begin(
+            lambda: self._receive(instance, migration, address),
+            instance.uuid,
+            migration,
+        )
+
+        def ready(migrate_data: Any) -> None:
+            told = facts.target_address(migrate_data) or self._host()
+            if told != address:
+                raise errors.CustodyError(
+                    errors.Reason.ADDRESS_MISMATCH,
+                    details={'nova': told, 'agent': address},
+                )
+            key.result()
+
         try:
-            answer = self._gate.agent().receive(
-                instance.uuid,
-                migration,
-                source=instance.host,
-                address=migrate_data.target_connect_addr or self._host(),
-                tls_name=self._host() if tls else '',
-            )
-            received = True
-        finally:
+            yield ready
+        except BaseException:
+            futures.wait([key])
             # Nova's rollback is a cast that may never come.
-            if not received:
-                self._end(instance, migration)
+            self._end(instance, migration)
+            raise
+
+    def _receive(self, instance: Any, migration: str, address: str) -> None:
+        tls = self._conf.libvirt.live_migration_with_native_tls
+        answer = self._gate.agent().receive(
+            instance.uuid,
+            migration,
+            source=instance.host,
+            address=address,
+            tls_name=self._host() if tls else '',
+        )
         LOG.info(
             'Migration %(migration)s: received the vTPM key, epoch '
             '%(epoch)s, in %(ms)s ms and %(commands)s TPM commands',
@@ -205,3 +233,27 @@ class Incoming:
             self._migrations.pop(instance.uuid, None)
             # The key of another migration is open for that one.
             tell(self._gate.agent().close, instance)
+
+
+def _begin(
+    work: Callable[[], None], instance: str, migration: str
+) -> futures.Future[None]:
+    """Do it in a thread of its own, for whom this one works."""
+    trace = spans.carrier().get(spans.TRACEPARENT, '')
+    done: futures.Future[None] = futures.Future()
+
+    def run() -> None:
+        ids = {'instance': instance, 'migration': migration}
+        try:
+            with (
+                trail.following(trace, **ids),
+                spans.span('receive', remote=trace, **ids),
+            ):
+                work()
+        except BaseException as exc:  # noqa: BLE001 boundary: who waits raises
+            done.set_exception(exc)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name='korora-receive', daemon=True).start()
+    return done

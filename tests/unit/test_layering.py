@@ -65,7 +65,14 @@ ALLOWED: typing.Final[dict[str, frozenset[str]]] = {
     'api': PURE | {'conf', 'verifier', 'spans', 'trail', 'metrics'},
     'wsgi': PURE | {'conf', 'verifier', 'api', 'metrics'},
     'relying_party': PURE
-    | {'conf', 'client', 'attester.socket_client', 'spans', 'metrics'},
+    | {
+        'conf',
+        'client',
+        'attester.socket_client',
+        'spans',
+        'trail',
+        'metrics',
+    },
     # what a server requires is read without Nova
     'response': PURE
     | {'conf', 'verifier', 'transport', 'relying_party.requirement'},

@@ -299,9 +299,12 @@ class LoopTest(testtools.TestCase):
 
     def test_new_evidence_is_on_its_way(self) -> None:
         self.loop.step()
-        self.loop._wake.clear()
-        self.loop.attest_now(30)
-        self.assertTrue(self.loop._wake.is_set())
+        now = boot.now()
+        for later, new in ((loop.RECENT - 1, False), (loop.RECENT + 1, True)):
+            self.loop._wake.clear()
+            with mock.patch.object(boot, 'now', lambda at=now + later: at):
+                self.loop.attest_now(30)
+            self.assertEqual(new, self.loop._wake.is_set())
 
     def test_old_evidence_will_not(self) -> None:
         self.loop.step()

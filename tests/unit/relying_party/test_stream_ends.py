@@ -195,13 +195,7 @@ class TestRollback(test_streams.Base):
     def test_a_hand_over_that_fails_late(self):
         self.prepare()
         self.h2.agent.fail['receive'] = errors.Untrusted('HOST_UNTRUSTED')
-        self.refused(
-            'HOST_UNTRUSTED',
-            self.dest.receive,
-            self.instance,
-            EARLIER,
-            test_streams.ARRIVED,
-        )
+        self.refused('HOST_UNTRUSTED', self.receive, EARLIER)
         self.assertEqual({compute.UUID}, self.h2.agent.opened)
         self.assertEqual(
             compute.MIGRATION, self.dest._migrations[compute.UUID]

@@ -3,6 +3,7 @@
 
 import threading
 from types import SimpleNamespace
+from unittest import mock
 
 from korora_nova import errors
 from tests.unit.relying_party import compute
@@ -32,8 +33,12 @@ class Base(compute.Base):
         self.dest.learn(instance, ARRIVED, ARRIVED.migration)
         migration = self.dest.admit(None, instance, ARRIVED)
         if migration is not None:
-            self.dest.receive(instance, migration, ARRIVED)
+            self.receive(migration)
         return migration
+
+    def receive(self, migration, data=ARRIVED):
+        with self.dest.receiving(self.instance, migration) as ready:
+            ready(data)
 
     def stock(self, context, instance, dest, post, recover, block, data):
         if self.called:
@@ -314,6 +319,40 @@ class TestRefused(Base):
         self.refused('HOST_UNTRUSTED', self.prepare)
         self.assertEqual(['no_domain', 'close'], self.h2.agent.ops()[-2:])
         self.assertEqual({}, self.dest._migrations)
+
+    def test_nova_fails_while_the_key_comes(self):
+        begun, failed = threading.Event(), threading.Event()
+        receive = self.h2.agent._receive
+
+        def slow(**fields):
+            begun.set()
+            failed.wait(10)
+            return receive(**fields)
+
+        def prepare():
+            with self.dest.receiving(self.instance, compute.MIGRATION):
+                begun.wait(10)
+                failed.set()
+                raise ValueError('no disk')
+
+        with mock.patch.object(self.h2.agent, '_receive', slow):
+            self.assertRaises(ValueError, prepare)
+        # Told after the key has come: nothing of it stays.
+        self.assertEqual(
+            ['receive', 'no_domain', 'close'], self.h2.agent.ops()[-3:]
+        )
+        self.assert_closed()
+
+    def test_nova_answers_with_another_address(self):
+        other = compute.MigrateData(
+            target_connect_addr='h3', vtpm_secret_uuid=None
+        )
+        self.refused(
+            'ADDRESS_MISMATCH', self.receive, compute.MIGRATION, other
+        )
+        self.assertEqual(
+            ['receive', 'no_domain', 'close'], self.h2.agent.ops()[-3:]
+        )
 
     def test_refused_before_the_stream(self):
         self.prepare()

@@ -16,17 +16,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from korora_tools import ui
-from korora_tools.bench import arms, pairs, spanlog
+from korora_tools.bench import arms, pairs, records, spanlog
 from korora_tools.bench.pairs import Sample
 from korora_tools.demo import run as demo
 from korora_tools.demo import world as w
-from korora_tools.lab import paths
+from korora_tools.lab import client, paths
 
 Json = dict[str, Any]
 
 #: Seconds of rest before each operation: what the last one left is over.
 REST = 1.0
-_PERIOD = 0.02
 
 
 class What(NamedTuple):
@@ -51,6 +50,7 @@ class Bench:
     def __init__(self, world: w.World, what: What) -> None:
         self._world = world
         self._what = what
+        self._records = records.Records(world.lab)
         made = world.create('bench', 'vtpm', host='h1')
         if made['status'] != 'ACTIVE':
             raise ui.Problem(f'the server is {made["status"]}')
@@ -93,43 +93,46 @@ class Bench:
 
     def _migrate(self, arm: str) -> Sample:
         stock = arm in (pairs.STOCK, pairs.STOCK_TLS)
+        source = self._records.server(self.server).host
+        dest = 'h2' if source == 'h1' else 'h1'
         logs = self._logs()
-        result = self._world.migrate_by_api(
-            self.server,
-            'h2' if self._world.host(self.server) == 'h1' else 'h1',
+        total = self._ask(
+            {'os-migrateLive': {'host': dest, 'block_migration': 'auto'}}
         )
-        if result.observed != 'migrated':
+        if self._records.server(self.server).host != dest:
             raise ui.Problem(
-                f'{arm}: {result.observed} {result.status} {result.reason}'
+                f'{arm}: not migrated {self._world.reason(self.server)}'
             )
-        downtime = self._world.downtime_ms(result.host, self.server)
+        self._ended()
+        downtime = self._world.downtime_ms(dest, self.server)
         if not stock:
             self._settled()
-        return Sample(
-            result.total_s, downtime, None if stock else self._cost(logs)
-        )
+        return Sample(total, downtime, None if stock else self._cost(logs))
 
     def _start(self, arm: str) -> Sample:
-        stock = arm == pairs.STOCK
         self._world.act(self.server, 'os-stop')
         time.sleep(REST)
         logs = self._logs()
-        began = time.monotonic()
-        self._world.nova.post(
-            f'/servers/{self.server}/action', json={'os-start': None}
-        )
-        while True:
-            found = self._world.server(self.server)
-            if (
-                found['status'] == 'ACTIVE'
-                and found['OS-EXT-STS:task_state'] is None
-            ):
-                break
-            if found['status'] == 'ERROR' or time.monotonic() - began > 120:
-                raise ui.Problem(f'{arm}: the server is {found["status"]}')
-            time.sleep(_PERIOD)
-        total = time.monotonic() - began
+        total = self._ask({'os-start': None})
+        stock = arm == pairs.STOCK
         return Sample(total, 0.0, None if stock else self._cost(logs))
+
+    def _ask(self, action: Json) -> float:
+        """Ask Nova for something; seconds until it is done."""
+        began = time.monotonic()
+        self._world.nova.post(f'/servers/{self.server}/action', json=action)
+        return self._records.idle(self.server, began)[1]
+
+    def _ended(self) -> None:
+        """The source's nova-compute has cleaned up, too."""
+
+        def ended() -> bool:
+            return all(
+                one['status'] in client.ENDED
+                for one in self._world.migrations(self.server)
+            )
+
+        ui.wait('the end of the migration', ended, 60, 0.2)
 
     def _settled(self) -> None:
         def settled() -> bool:
