@@ -17,7 +17,7 @@ from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.signed.result import KIND, MAX_SKEW
 from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import numbers
+from korora_nova.verifier import numbers, peers
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -160,7 +160,9 @@ def findings(appraisal: Appraisal) -> tuple[Finding, ...]:
     return tuple(kept)
 
 
-def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
+def current(
+    row: models.Host | peers.Peer, now: float
+) -> tuple[Tier, list[str]]:
     """Tier and reasons of a host now: an expired result is none.
 
     Nor is one from the future: else a clock that was ahead once would keep
@@ -176,7 +178,7 @@ def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
     return Tier(row.tier), list(row.reasons)
 
 
-def _missing(row: models.Host) -> str:
+def _missing(row: models.Host | peers.Peer) -> str:
     """Why a host has no result: what an operator has to do differs."""
     return (
         errors.Reason.RESULT_MISSING

@@ -64,9 +64,11 @@ class FakeNova:
         not named here is where it is looked for.
     :ivar gone: instances that Nova does not have.
     :ivar down: Nova does not answer.
+    :ivar at_hand: it was asked ahead, and its answer is there.
     """
 
     def __init__(self) -> None:
+        self.at_hand = False
         self.gone: set[str] = set()
         self.migrations: set[tuple[str, ...]] = set()
         self.servers: dict[str, str] = {}
@@ -91,6 +93,12 @@ class FakeNova:
 
     def ahead(self, *, instance: str, kind: Move) -> None:
         """Nothing to do: nobody waits for its answers."""
+
+    def recall(self, **record: Any) -> None:
+        """What :meth:`check` says is at hand, if so told."""
+        if not self.at_hand:
+            raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
+        self.check(**record)
 
     def check(
         self,
