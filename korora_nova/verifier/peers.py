@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from korora_nova.verifier.db import models, packed
+from korora_nova.verifier.db import models
 
 _KEPT = 'korora_peers'
 
@@ -37,9 +37,10 @@ class Peer:
     reasons: Any
 
 
-_FIND = sa.select(*packed.columns(Peer, models.Host)).where(
-    models.Host.name.in_(sa.bindparam('names', expanding=True))
-)
+_TABLE = models.table(models.Host)
+_FIND = sa.select(
+    *(_TABLE.c[one.name] for one in dataclasses.fields(Peer))
+).where(_TABLE.c.name.in_(sa.bindparam('names', expanding=True)))
 
 
 def load(session: orm.Session, names: Iterable[str]) -> None:
@@ -50,9 +51,7 @@ def load(session: orm.Session, names: Iterable[str]) -> None:
         return
     known |= dict.fromkeys(wanted)
     for row in session.connection().execute(_FIND, {'names': wanted}):
-        peer = packed.read(Peer, iter(row))
-        assert peer is not None
-        known[peer.name] = peer
+        known[row.name] = Peer(*row)
 
 
 def find(session: orm.Session, name: str) -> Peer | None:

@@ -10,6 +10,7 @@ is compared by itself, or counts from the next attestation on.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from korora_nova import errors
 from korora_nova.custody import words
 from korora_nova.custody.moves import Move
 from korora_nova.rats.quote.verify import Clock
-from korora_nova.verifier.db import models, packed
+from korora_nova.verifier.db import models
 from korora_nova.verifier.service import MAX_SKEW, Service
 
 #: Seconds for which a challenge is remembered after it expired, so that
@@ -126,6 +127,15 @@ class Record:
     crowd: Crowd
 
 
+def _columns(part: type, table: type[models.Base]) -> list[sa.Label[Any]]:
+    return [
+        sa.label(
+            f'{part.__name__}_{one.name}', models.table(table).c[one.name]
+        )
+        for one in dataclasses.fields(part)
+    ]
+
+
 _PARTS: list[tuple[Any, Any]] = [
     (Host, models.Host),
     (Challenge, models.Challenge),
@@ -134,8 +144,6 @@ _PARTS: list[tuple[Any, Any]] = [
 _HOST, _CHALLENGE = models.Host, models.Challenge
 _POLICY, _REFERENCE = models.Policy, models.Reference
 _MOVE = models.Migration
-#: Values in the last column of :data:`_FIND`.
-_SCALARS = 6 + len(Crowd._fields)
 _NAME = sa.bindparam('host', type_=sa.String)
 _BOOT = sa.case(
     (_MOVE.source == _NAME, _MOVE.source_reset_restart),
@@ -169,37 +177,31 @@ CROWD = (
 
 _FIND = (
     sa.select(
-        *(column for part in _PARTS for column in packed.columns(*part)),
-        packed.text(
-            _scalar(models.Ledger.incarnation, models.Ledger.id == 1),
-            _scalar(
-                sa.func.aggregate_strings(
-                    _POLICY.uuid
-                    + ':'
-                    + sa.cast(_POLICY.revision, sa.String(20)),
-                    ' ',
-                )
-            ),
-            _scalar(sa.func.aggregate_strings(_REFERENCE.uuid, ' ')),
-            _scalar(sa.func.count(_POLICY.uuid))
-            + _scalar(sa.func.count(_REFERENCE.uuid)),
-            _scalar(
-                sa.func.count(models.ListUpload.host),
-                models.ListUpload.host == _NAME,
-            ),
-            _scalar(
-                sa.func.min(_BOOT) + ' ' + sa.func.max(_BOOT),
-                _MOVE.status.in_(words.OPEN),
-                _MOVE.kind == Move.LIVE,
-                sa.or_(
-                    sa.and_(
-                        _MOVE.source == _NAME, _MOVE.source_word.is_(None)
-                    ),
-                    sa.and_(_MOVE.dest == _NAME, _MOVE.dest_word.is_(None)),
-                ),
-            ),
-            *(one.element for one in CROWD),
+        *(column for part in _PARTS for column in _columns(*part)),
+        _scalar(models.Ledger.incarnation, models.Ledger.id == 1),
+        _scalar(
+            sa.func.aggregate_strings(
+                _POLICY.uuid + ':' + sa.cast(_POLICY.revision, sa.String(20)),
+                ' ',
+            )
         ),
+        _scalar(sa.func.aggregate_strings(_REFERENCE.uuid, ' ')),
+        _scalar(sa.func.count(_POLICY.uuid))
+        + _scalar(sa.func.count(_REFERENCE.uuid)),
+        _scalar(
+            sa.func.count(models.ListUpload.host),
+            models.ListUpload.host == _NAME,
+        ),
+        _scalar(
+            sa.func.min(_BOOT) + ' ' + sa.func.max(_BOOT),
+            _MOVE.status.in_(words.OPEN),
+            _MOVE.kind == Move.LIVE,
+            sa.or_(
+                sa.and_(_MOVE.source == _NAME, _MOVE.source_word.is_(None)),
+                sa.and_(_MOVE.dest == _NAME, _MOVE.dest_word.is_(None)),
+            ),
+        ),
+        *CROWD,
     )
     .select_from(models.table(models.Host))
     .outerjoin(
@@ -240,9 +242,7 @@ def find(service: Service, host: str, challenge: str) -> Record:
     if row is None:
         raise errors.NotFound(_R.HOST_UNKNOWN)
     values = iter(row)
-    host_row, known, measurement = (
-        packed.read(part, values) for part, _ in _PARTS
-    )
+    host_row, known, measurement = (_part(part, values) for part, _ in _PARTS)
     (
         incarnation,
         policies,
@@ -251,18 +251,18 @@ def find(service: Service, host: str, challenge: str) -> Record:
         uploads,
         boots,
         *crowd,
-    ) = packed.split(next(values), _SCALARS)
+    ) = values
     check(host_row)
     rules = frozenset([*_split(policies), *_split(references)])
     return Record(
         host_row,
         known,
         measurement,
-        uploads != '0',
+        bool(uploads),
         incarnation,
-        rules if len(rules) == int(count) else None,
+        rules if len(rules) == count else None,
         frozenset(_split(boots)),
-        Crowd(*map(int, crowd)),
+        Crowd(*crowd),
     )
 
 
@@ -281,5 +281,11 @@ def check(row: Any) -> None:
         raise errors.Untrusted(_R.HOST_PENDING)
 
 
-def _split(text: str) -> list[str]:
+def _part(part: Any, values: Iterator[Any]) -> Any:
+    """One part of a row; None if the join found nothing."""
+    own = [next(values) for _ in dataclasses.fields(part)]
+    return None if own[0] is None else part(*own)
+
+
+def _split(text: str | None) -> list[str]:
     return text.split(' ') if text else []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -252,7 +253,7 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    record = {
+    record: dict[str, Any] = {
         'migration': body.migration,
         'instance': body.instance,
         'source': attested.host,

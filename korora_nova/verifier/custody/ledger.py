@@ -32,7 +32,7 @@ _R = errors.Reason
 _OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
 _FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
 _SERVERS, _LEDGER = models.table(models.Server), models.table(models.Ledger)
-_INSTANCES = sa.bindparam('instances', expanding=True)
+_INSTANCES: Any = sa.bindparam('instances', expanding=True)
 # One row at least: the incarnation, beside nothing if there is no server.
 _ROWS = (
     sa.select(_LEDGER.c.incarnation, *(_SERVERS.c[name] for name in _FIELDS))

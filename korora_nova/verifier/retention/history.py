@@ -49,7 +49,7 @@ def archive(
     if not rows:
         return 0
     digest = archives.write(
-        directory, archives.DOCUMENTS, (row._mapping for row in rows)
+        directory, archives.DOCUMENTS, (row._asdict() for row in rows)
     )
     for row in rows:
         head = log.next_head(head, row.hash)

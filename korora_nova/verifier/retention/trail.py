@@ -50,7 +50,7 @@ def archive(
     if not rows:
         return 0
     digest = archives.write(
-        directory, archives.AUDIT, (row._mapping for row in rows)
+        directory, archives.AUDIT, (row._asdict() for row in rows)
     )
     numbers = [row.id for row in rows]
     with db.write() as session:
