@@ -16,8 +16,6 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import engines
 
-from korora_nova.verifier.db import spare
-
 # What each new connection is told, with the timeout in s and in ms.
 _SESSION = {
     # The comment is for MariaDB alone: with Galera, wait for the others.
@@ -119,8 +117,6 @@ def make(url: sa.URL, timeout: float) -> sa.Engine:
         cursor.close()
         connection.commit()
 
-    spare.rollbacks(engine)
-    spare.pings(engine)
     return engine
 
 
