@@ -5,6 +5,8 @@
 
     korora-manage db sync
     korora-manage db version
+    korora-manage db purge [--archive DIRECTORY] [--audit DAYS]
+        [--documents DAYS] [--evidence DAYS] [--batch ROWS] [--dry-run]
     korora-manage keys create [USE]
     korora-manage keys status
     korora-manage keys activate KEY
@@ -32,7 +34,7 @@ from oslo_log import log as logging
 from korora_nova import conf as options
 from korora_nova import errors
 from korora_nova.api.openapi import document
-from korora_nova.cmd import anchor, placement
+from korora_nova.cmd import anchor, placement, purge
 from korora_nova.cmd import keys as key_commands
 from korora_nova.rats import inspection
 from korora_nova.rats.signed import keys
@@ -63,6 +65,8 @@ def audit_verify(conf: cfg.ConfigOpts) -> int:
         f'{report.documents} documents of {report.servers} servers verify; '
         f'{len(report.faults)} faults, {len(report.holes)} gaps.'
     )
+    if report.archived:
+        print(f'{report.archived} documents are in archives only.')
     return 1 if report.faults else 0
 
 
@@ -87,6 +91,7 @@ def _add_parsers(subparsers: Any) -> None:
     for noun, verb, action in (
         ('db', 'sync', db_sync),
         ('db', 'version', db_version),
+        ('db', 'purge', purge.purge),
         ('audit', 'verify', audit_verify),
         ('endorsers', 'check', endorsers_check),
         ('anchor', 'create', anchor.create),
@@ -102,6 +107,8 @@ def _add_parsers(subparsers: Any) -> None:
             parser.add_argument(
                 '--directory', help='default: [verifier] ek_roots'
             )
+        if action is purge.purge:
+            purge.add_arguments(parser)
         if action is anchor.show:
             parser.add_argument(
                 'servers',

@@ -60,6 +60,13 @@ from korora_nova.verifier.sources import judged
 
 LOG = logging.getLogger(__name__)
 
+_TABLE = models.table(models.Host)
+_RESULT = sa.update(_TABLE).where(
+    _TABLE.c.name == sa.bindparam('of'),
+    _TABLE.c.version == sa.bindparam('at'),
+    _TABLE.c.ak_name == sa.bindparam('by'),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Outcome:
@@ -132,7 +139,7 @@ def _attest(
     attested, measured = outcome.attested, outcome.measured
     if attested.report is not None and measured.base and measured.segment:
         segments.compact(service, attested.host)
-    if record.moving:
+    if record.boots - {attested.quote.clock.reset_restart.hex()}:
         decisions.rebooted(service, attested)
     if attested.tier != Tier.AFFIRMING and not purpose.any_tier:
         raise errors.Untrusted(
@@ -263,17 +270,12 @@ def _store(
     if host.ak_name != attested.ak_name:
         raise errors.NotFound(errors.Reason.HOST_UNKNOWN)
     _check_overtaken(host, attested.quote)
-    table = models.Host
     with faultpoints.step('v.result'), service.db.begin() as connection:
-        api.must_swap(
+        api.swap_to(
             connection,
-            sa.update(models.table(table))
-            .where(
-                table.name == host.name,
-                table.version == host.version,
-                table.ak_name == host.ak_name,
-            )
-            .values(**_columns(service, host, outcome)),
+            _RESULT,
+            {'of': host.name, 'at': host.version, 'by': host.ak_name},
+            _columns(service, host, outcome),
         )
         challenges.spend(connection, challenge)
         if host.tier != attested.tier:

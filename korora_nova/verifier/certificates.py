@@ -22,7 +22,7 @@ from korora_nova.custody.words import StreamTls
 from korora_nova.rats.signed import keys
 from korora_nova.rats.words import Tier
 from korora_nova.rats.x509 import stream
-from korora_nova.verifier import records
+from korora_nova.verifier import peers, records
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -118,7 +118,9 @@ def _note(
         raise errors.Conflict(_R.CERTIFICATE_KEY_TAKEN) from None
 
 
-def counts(ring: keys.KeyRing, row: models.Host | None, now: float) -> bool:
+def counts(
+    ring: keys.KeyRing, row: models.Host | peers.Peer | None, now: float
+) -> bool:
     """Whether a host has a certificate that lasts for a migration."""
     return (
         row is not None
@@ -144,10 +146,11 @@ def name_for(
     ring, now = service.ring, service.clock()
     if mode is StreamTls.ATTESTED and ring.streams is None:
         raise errors.Unavailable(_R.CERTIFICATE_AUTHORITY_MISSING)
-    row = session.get(models.Host, dest)
+    peers.load(session, (source, dest))
+    row = peers.find(session, dest)
     for name, host in (
         (dest, row),
-        (source, session.get(models.Host, source)),
+        (source, peers.find(session, source)),
     ):
         if counts(ring, host, now):
             continue

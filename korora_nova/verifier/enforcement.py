@@ -16,7 +16,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.custody import bodies
-from korora_nova.verifier import records
+from korora_nova.verifier import peers, records
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -39,7 +39,7 @@ class Heard:
         return cls(body.enforcer, issued - seen)
 
     @classmethod
-    def of(cls, row: models.Host | records.Host) -> Heard:
+    def of(cls, row: models.Host | records.Host | peers.Peer) -> Heard:
         """As it was attested last."""
         known = row.enforcer
         return cls(
@@ -82,7 +82,7 @@ class Heard:
         return ''
 
 
-def require(service: Service, host: models.Host | None) -> None:
+def require(service: Service, host: peers.Peer | None) -> None:
     """Insist that the other end of a hand-over enforces.
 
     :raises Untrusted: ENFORCER_ABSENT or ENFORCER_DRIFT.

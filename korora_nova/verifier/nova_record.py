@@ -111,6 +111,23 @@ class NovaRecord(Protocol):
     def ahead(self, *, instance: str, kind: Move) -> None:
         """:meth:`check` is going to be called soon; never fails."""
 
+    def recall(
+        self,
+        *,
+        migration: str,
+        instance: str,
+        source: str,
+        dest: str,
+        kind: Move,
+    ) -> None:
+        """As :meth:`check`, by what was asked for ahead alone.
+
+        It serves once, and can only admit.
+
+        :raises CustodyError, Unavailable: nothing that is at hand admits it;
+            that is no refusal.
+        """
+
     def check(
         self,
         *,
@@ -201,15 +218,35 @@ class KeystoneNovaRecord:
         What was read ahead can only admit: Nova is asked again before a
         refusal.
         """
+        try:
+            self.recall(
+                migration=migration,
+                instance=instance,
+                source=source,
+                dest=dest,
+                kind=kind,
+            )
+        except errors.KororaError as exc:
+            LOG.info('Nova is asked now: %s %s', exc, exc.details)
+        else:
+            return
+        _compare(self._begin(instance, kind), migration, source, dest, kind)
+
+    def recall(
+        self,
+        *,
+        migration: str,
+        instance: str,
+        source: str,
+        dest: str,
+        kind: Move,
+    ) -> None:
+        """See :class:`NovaRecord`."""
         with self._lock:
             begun = self._begun.pop((instance, kind), None)
-        if begun is not None and time.monotonic() - begun.at <= AHEAD:
-            try:
-                _compare(begun, migration, source, dest, kind)
-                return
-            except errors.KororaError as exc:
-                LOG.info('Nova is asked again: %s %s', exc, exc.details)
-        _compare(self._begin(instance, kind), migration, source, dest, kind)
+        if begun is None or time.monotonic() - begun.at > AHEAD:
+            raise _unavailable('nothing was asked ahead')
+        _compare(begun, migration, source, dest, kind)
 
     def ahead(self, *, instance: str, kind: Move) -> None:
         """See :class:`NovaRecord`."""

@@ -111,7 +111,9 @@ class Record:
     :param upload: it sent parts of a list that were not judged.
     :param rules: stands for all policies and reference values there are;
         None: there are too many to tell.
-    :param moving: hand-overs under way of which the host is an end.
+    :param boots: resetCount || restartCount, hex, that the host had when
+        hand-overs under way began of which it is an end that is silent: the
+        lowest and the highest.
     :param crowd: of its challenges of the class STEADY.
     """
 
@@ -121,7 +123,7 @@ class Record:
     upload: bool
     incarnation: str
     rules: frozenset[str] | None
-    moving: int
+    boots: frozenset[str]
     crowd: Crowd
 
 
@@ -143,6 +145,10 @@ _HOST, _CHALLENGE = models.Host, models.Challenge
 _POLICY, _REFERENCE = models.Policy, models.Reference
 _MOVE = models.Migration
 _NAME = sa.bindparam('host', type_=sa.String)
+_BOOT = sa.case(
+    (_MOVE.source == _NAME, _MOVE.source_reset_restart),
+    else_=_MOVE.dest_reset_restart,
+)
 
 
 def _scalar(wanted: Any, *where: Any) -> Any:
@@ -187,10 +193,13 @@ _FIND = (
             models.ListUpload.host == _NAME,
         ),
         _scalar(
-            sa.func.count(_MOVE.id),
+            sa.func.min(_BOOT) + ' ' + sa.func.max(_BOOT),
             _MOVE.status.in_(words.OPEN),
             _MOVE.kind == Move.LIVE,
-            sa.or_(_MOVE.source == _NAME, _MOVE.dest == _NAME),
+            sa.or_(
+                sa.and_(_MOVE.source == _NAME, _MOVE.source_word.is_(None)),
+                sa.and_(_MOVE.dest == _NAME, _MOVE.dest_word.is_(None)),
+            ),
         ),
         *CROWD,
     )
@@ -240,7 +249,7 @@ def find(service: Service, host: str, challenge: str) -> Record:
         references,
         count,
         uploads,
-        moving,
+        boots,
         *crowd,
     ) = values
     check(host_row)
@@ -252,7 +261,7 @@ def find(service: Service, host: str, challenge: str) -> Record:
         bool(uploads),
         incarnation,
         rules if len(rules) == count else None,
-        moving,
+        frozenset(_split(boots)),
         Crowd(*crowd),
     )
 

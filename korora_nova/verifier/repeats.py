@@ -20,6 +20,13 @@ from korora_nova.verifier import records
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
+_TABLE = models.table(models.Challenge)
+_KEEP = (
+    sa.update(_TABLE)
+    .where(_TABLE.c.challenge == sa.bindparam('of'))
+    .values(request=sa.bindparam('digest'), answer=sa.bindparam('given'))
+)
+
 
 def find(
     service: Service, record: records.Record, request: Request
@@ -46,15 +53,13 @@ def find(
 @api.retried
 def keep(service: Service, request: Request, answer: Answer[Served]) -> None:
     """Keep an answer for as long as its challenge is remembered."""
-    table = models.Challenge
+    values = {
+        'of': request.challenge,
+        'digest': _digest(request),
+        'given': json.dumps(answer.to_json()),
+    }
     with faultpoints.step('v.repeat'), service.db.begin() as connection:
-        connection.execute(
-            sa.update(models.table(table))
-            .where(table.challenge == request.challenge)
-            .values(
-                request=_digest(request), answer=json.dumps(answer.to_json())
-            ),
-        )
+        connection.execute(_KEEP, values)
 
 
 def _digest(request: Request) -> str:

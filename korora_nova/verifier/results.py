@@ -17,7 +17,7 @@ from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.signed.result import KIND, MAX_SKEW
 from korora_nova.rats.verdict import Verdict
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import numbers, paging
+from korora_nova.verifier import numbers, paging, peers
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -182,7 +182,9 @@ def findings(appraisal: Appraisal) -> tuple[Finding, ...]:
     return tuple(kept)
 
 
-def current(row: models.Host, now: float) -> tuple[Tier, list[str]]:
+def current(
+    row: models.Host | peers.Peer, now: float
+) -> tuple[Tier, list[str]]:
     """Tier and reasons of a host now: an expired result is none.
 
     Nor is one from the future: else a clock that was ahead once would keep
@@ -217,7 +219,7 @@ def has_tier(tier: Tier, now: float) -> sa.ColumnElement[bool]:
     return says
 
 
-def _missing(row: models.Host) -> str:
+def _missing(row: models.Host | peers.Peer) -> str:
     """Why a host has no result: what an operator has to do differs."""
     return (
         errors.Reason.RESULT_MISSING

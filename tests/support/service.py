@@ -67,9 +67,11 @@ class FakeNova:
     :ivar in_aggregates: hosts in host aggregates.
     :ivar gone: instances that Nova does not have.
     :ivar down: Nova does not answer.
+    :ivar at_hand: it was asked ahead, and its answer is there.
     """
 
     def __init__(self) -> None:
+        self.at_hand = False
         self.gone: set[str] = set()
         self.migrations: set[tuple[str, ...]] = set()
         self.servers: dict[str, str] = {}
@@ -104,6 +106,12 @@ class FakeNova:
 
     def ahead(self, *, instance: str, kind: Move) -> None:
         """Nothing to do: nobody waits for its answers."""
+
+    def recall(self, **record: Any) -> None:
+        """What :meth:`check` says is at hand, if so told."""
+        if not self.at_hand:
+            raise errors.Unavailable(errors.Reason.NOVA_UNAVAILABLE)
+        self.check(**record)
 
     def check(
         self,

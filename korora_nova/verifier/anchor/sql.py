@@ -47,6 +47,28 @@ MARKS = sa.Table(
     sa.Column('digest', sa.String(64), nullable=False),
     **_KIND,
 )
+# Incarnation, and the marks of some servers.
+_GET = (
+    sa.select(LEDGER.c.incarnation, *MARKS.c)
+    .select_from(
+        LEDGER.outerjoin(
+            MARKS,
+            MARKS.c.instance.in_(sa.bindparam('instances', expanding=True)),
+        )
+    )
+    .where(LEDGER.c.id == 1)
+)
+_RAISE = (
+    sa.update(MARKS)
+    .where(
+        MARKS.c.instance == sa.bindparam('of'),
+        MARKS.c.version < sa.bindparam('above'),
+        sa.exists().where(
+            LEDGER.c.id == 1, LEDGER.c.incarnation == sa.bindparam('ledger')
+        ),
+    )
+    .values(version=sa.bindparam('above'), digest=sa.bindparam('head'))
+)
 
 
 class _Lost(Exception):
@@ -95,14 +117,17 @@ class Marks:
 
         def attempt() -> Mapping[str, base.Mark]:
             with self._transaction() as connection:
-                self._check(connection, incarnation)
                 rows = connection.execute(
-                    sa.select(MARKS).where(MARKS.c.instance.in_(instances))
-                )
-                return {
-                    row.instance: base.Mark(row.version, row.digest)
-                    for row in rows
-                }
+                    _GET, {'instances': list(instances)}
+                ).all()
+            base.check_ledger(
+                self._where, rows[0].incarnation if rows else None, incarnation
+            )
+            return {
+                row.instance: base.Mark(row.version, row.digest)
+                for row in rows
+                if row.instance is not None
+            }
 
         return self._repeated(attempt)
 
@@ -139,9 +164,8 @@ class Marks:
 
         def attempt() -> None:
             with self._transaction() as connection:
-                raised = self._swap(connection, instance, mark)
-                self._check(connection, incarnation)
-                if not raised:
+                if not self._swap(connection, incarnation, instance, mark):
+                    self._check(connection, incarnation)
                     self._insert(connection, instance, mark)
                 if generation is not None:
                     connection.execute(
@@ -175,15 +199,21 @@ class Marks:
         return self._repeated(attempt)
 
     def _swap(
-        self, connection: sa.Connection, instance: str, mark: base.Mark
+        self,
+        connection: sa.Connection,
+        incarnation: str,
+        instance: str,
+        mark: base.Mark,
     ) -> bool:
         # First in its transaction, so that SQLite waits for other writers
         result = connection.execute(
-            sa.update(MARKS)
-            .where(
-                MARKS.c.instance == instance, MARKS.c.version < mark.version
-            )
-            .values(version=mark.version, digest=mark.digest)
+            _RAISE,
+            {
+                'of': instance,
+                'ledger': incarnation,
+                'above': mark.version,
+                'head': mark.digest,
+            },
         )
         return bool(result.rowcount)
 

@@ -80,9 +80,7 @@ def _grant(
         subject=grant.instance,
         note=f'epoch {grant.version}',
     )
-    token = documents.append(service, session, row, grant)
-    opened.note(session, grant.instance, _boot(attested))
-    return token
+    return documents.append(service, session, row, grant, _boot(attested))
 
 
 def _kept(session: orm.Session, digest: str) -> str:

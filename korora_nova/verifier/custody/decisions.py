@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 from oslo_log import log as logging
@@ -42,7 +42,6 @@ from korora_nova.verifier.custody import (
     documents,
     ledger,
     migrations,
-    opened,
 )
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
@@ -73,14 +72,18 @@ class _Said:
 class _Stand:
     """How a hand-over stands, and what a word makes of it.
 
-    :param receipt: the newest one, '' without any.
-    :param closed: words do not count any more.
+    :param read: reads the newest receipt, None without any.
     """
 
     migration: models.Migration
     row: LedgerRow | None
-    receipt: str
+    read: Callable[[], str | None]
     said: _Said
+
+    @functools.cached_property
+    def receipt(self) -> str:
+        """The newest receipt, '' without any."""
+        return self.read() or ''
 
     @property
     def moving(self) -> bool:
@@ -160,18 +163,15 @@ def tell(service: Service, attested: Attested, body: bodies.Tell) -> Told:
     :raises Conflict: LEDGER_BEHIND, HOSTS_UNHEARD.
     :raises Unavailable: ANCHOR_UNAVAILABLE.
     """
-    with service.db.read() as session:
-        row = session.get(models.Migration, body.migration)
-        if row is not None:
-            said = _Said(
-                migrations.role_of(attested, row),
-                body.statement,
-                attested.host,
-                attested.reasons,
-            )
-    if row is None:
-        return Told(_lost(service, attested, body.migration))
-    return Told(_say(service, row.id, row.instance, said))
+
+    def said(known: models.Migration) -> _Said:
+        role = migrations.role_of(attested, known)
+        return _Said(role, body.statement, attested.host, attested.reasons)
+
+    receipt = _say(service, body.migration, said)
+    if receipt is None:
+        receipt = _lost(service, attested, body.migration)
+    return Told(receipt)
 
 
 def _lost(service: Service, attested: Attested, migration: str) -> str:
@@ -194,14 +194,26 @@ def _lost(service: Service, attested: Attested, migration: str) -> str:
 
 
 @api.retried
-def _say(service: Service, migration: str, instance: str, said: _Said) -> str:
+def _say(
+    service: Service,
+    migration: str,
+    speak: Callable[[models.Migration], _Said],
+) -> str | None:
     """Hear a word; returns the receipt, '' while there is none.
 
     What it comes to is found out first, because a transaction that signs
     has other conditions, and again in the transaction.
+
+    :param speak: who says what, of the hand-over as it stands.
+    :returns: None: the hand-over is not known.
     """
     with service.db.read() as session:
-        signs = _signs(_stand(session, migration, said))
+        known = session.get(models.Migration, migration)
+        if known is None:
+            return None
+        said, instance = speak(known), known.instance
+        row = ledger.load(session, instance)
+        signs = _signs(_stand(session, known, said, row))
     return ledger.attempt(
         service,
         instance,
@@ -211,12 +223,16 @@ def _say(service: Service, migration: str, instance: str, said: _Said) -> str:
     )
 
 
-def _stand(session: orm.Session, migration: str, said: _Said) -> _Stand:
-    known = migrations.get(session, migration)
+def _stand(
+    session: orm.Session,
+    known: models.Migration,
+    said: _Said,
+    row: LedgerRow | None,
+) -> _Stand:
     return _Stand(
         known,
-        ledger.load(session, known.instance),
-        documents.receipt_of(session, migration) or '',
+        row,
+        functools.partial(documents.receipt_of, session, known.id),
         said,
     )
 
@@ -237,10 +253,10 @@ def _hear(
     session: orm.Session,
     row: LedgerRow | None,
 ) -> str:
-    stand = _stand(session, migration, said)
+    known = migrations.get(session, migration)
+    stand = _stand(session, known, said, row)
     if _signs(stand) != signs:
         raise api.Lost()
-    known = stand.migration
     if known.permit_hash is None:
         _close(service, session, known, said)
         return ''
@@ -370,9 +386,9 @@ def sign_receipt(
         holder=holder[0],
         held=holder[1],
     )
-    token = documents.append(service, session, row, receipt)
-    if holder != (row.holder, row.epoch):
-        opened.note(session, row.instance, _boot(migration, outcome))
+    moved = holder != (row.holder, row.epoch)
+    boot = _boot(migration, outcome) if moved else None
+    token = documents.append(service, session, row, receipt, boot)
     migrations.change(
         service,
         session,
@@ -403,12 +419,12 @@ def rebooted(service: Service, attested: Attested) -> None:
     What cannot be settled now is, by the host's next attestation.
     """
     boot = attested.quote.clock.reset_restart.hex()
-    for migration, instance, role in _silent(service, attested, boot):
+    for migration, role in _silent(service, attested, boot):
         said = _Said(
             role, decision.REBOOTED[role], attested.host, attested.reasons
         )
         try:
-            _say(service, migration, instance, said)
+            _say(service, migration, functools.partial(_always, said))
         except errors.KororaError as exc:
             LOG.warning(
                 'The boot of host %(host)s cannot count in migration '
@@ -417,9 +433,13 @@ def rebooted(service: Service, attested: Attested) -> None:
             )
 
 
+def _always(said: _Said, _: models.Migration) -> _Said:
+    return said
+
+
 def _silent(
     service: Service, attested: Attested, boot: str
-) -> list[tuple[str, str, Role]]:
+) -> list[tuple[str, Role]]:
     """Hand-overs of which the host is an end that was booted since.
 
     Not cold ones: no guest was to survive, and Nova goes on after the boot.
@@ -439,7 +459,7 @@ def _silent(
     )
     with service.db.read() as session:
         found = session.execute(
-            sa.select(table.id, table.instance, table.source)
+            sa.select(table.id, table.source)
             .where(
                 table.status.in_(migrations.OPEN),
                 table.kind == Move.LIVE,
@@ -450,7 +470,6 @@ def _silent(
     return [
         (
             row.id,
-            row.instance,
             Role.SOURCE if row.source == attested.host else Role.DEST,
         )
         for row in found

@@ -23,6 +23,8 @@ from korora_nova.verifier.custody import ledger
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
 
+_INSERT = sa.insert(models.table(models.Document))
+
 
 class Place(TypedDict):
     """The fields of a document that say where it comes in the chain."""
@@ -60,17 +62,19 @@ def append(
     session: orm.Session,
     old: LedgerRow | None,
     document: Document,
+    boot: str | None = None,
 ) -> str:
     """Sign a document and make its row the server's.
 
     :param old: the row that ``document`` follows.
+    :param boot: see :func:`.ledger.replace`.
     :returns: the signed token.
     :raises Lost: the row was changed meanwhile.
     """
     key = service.signers.custody
     token = documents.sign(document, key)
     row = document.row(tokens.digest(token).hex())
-    ledger.replace(session, old, row)
+    ledger.replace(session, old, row, boot)
     store(service, session, document, token, key.kid)
     return token
 
@@ -86,20 +90,18 @@ def store(
 
     :raises Lost: another worker kept it meanwhile.
     """
-    session.add(
-        models.Document(
-            hash=tokens.digest(token).hex(),
-            instance=document.instance,
-            version=document.version,
-            kind=document.KIND.typ,
-            subject=document.subject,
-            kid=kid,
-            stored_at=service.clock(),
-            token=token,
-        )
-    )
+    values = {
+        'hash': tokens.digest(token).hex(),
+        'instance': document.instance,
+        'version': document.version,
+        'kind': document.KIND.typ,
+        'subject': document.subject,
+        'kid': kid,
+        'stored_at': service.clock(),
+        'token': token,
+    }
     try:
-        session.flush()
+        session.execute(_INSERT, values)
     except db_exc.DBDuplicateEntry:
         raise api.Lost() from None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -30,7 +31,7 @@ from korora_nova.rats.evidence import qualify
 from korora_nova.rats.quote.verify import verify_creation
 from korora_nova.rats.signed import token as tokens
 from korora_nova.rats.tpm2 import objects
-from korora_nova.verifier import audit, certificates, enforcement
+from korora_nova.verifier import audit, certificates, enforcement, peers
 from korora_nova.verifier.attested import Attested
 from korora_nova.verifier.custody import (
     at_rest,
@@ -47,6 +48,7 @@ _R = errors.Reason
 #: longer than evidence counts. How many are forgotten at once.
 FORGOTTEN = 3600.0
 _AT_ONCE = 64
+_INSERT = sa.insert(models.table(models.Migration))
 
 
 def receive(
@@ -170,9 +172,10 @@ def _receive(
     row: LedgerRow | None,
 ) -> None:
     rules.check_settled(rules.holds(row, body.source))
-    enforcement.require(service, session.get(models.Host, body.source))
-    known = session.get(models.Migration, body.migration)
     dest = str(columns['dest'])
+    peers.load(session, (body.source, dest))
+    enforcement.require(service, peers.find(session, body.source))
+    known = session.get(models.Migration, body.migration)
     receiving = {'status': MigrationState.RECEIVING, **columns}
     if body.kind == Move.LIVE:
         receiving['tls_name'] = certificates.name_for(
@@ -187,16 +190,15 @@ def _receive(
         raise migrations.spent(known)
     now = service.clock()
     _forget(session, dest, now - FORGOTTEN)
-    session.add(
-        models.Migration(
-            id=body.migration,
-            created_at=now,
-            updated_at=now,
-            **receiving,
-        )
-    )
+    values = {
+        'id': body.migration,
+        'created_at': now,
+        'updated_at': now,
+        'taint': [],
+        **receiving,
+    }
     try:
-        session.flush()
+        session.execute(_INSERT, values)
     except db_exc.DBDuplicateEntry:
         raise api.Lost() from None
 
@@ -240,6 +242,7 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
     1. what D asked for in ``receive``, field by field; 2. D is trusted
     now; 3. the ledger; 4. Nova's own record, with no transaction open;
     5. the age of both evidences, and 1-3 again; 6. the permit is signed.
+    If what Nova said a moment ago admits it, that is 4, and 1-3 come once.
 
     :raises NotFound: MIGRATION_UNKNOWN.
     :raises Conflict: MIGRATION_SPENT, CUSTODY_PENDING, CUSTODY_DISPUTED,
@@ -250,20 +253,24 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    given = ledger.consult(
-        service,
-        body.instance,
-        functools.partial(_given_or_ready, service, attested, body),
-    )
-    if given is not None:
-        return given
-    service.nova.check(
-        migration=body.migration,
-        instance=body.instance,
-        source=attested.host,
-        dest=body.dest,
-        kind=body.kind,
-    )
+    record: dict[str, Any] = {
+        'migration': body.migration,
+        'instance': body.instance,
+        'source': attested.host,
+        'dest': body.dest,
+        'kind': body.kind,
+    }
+    try:
+        service.nova.recall(**record)
+    except errors.KororaError:
+        given = ledger.consult(
+            service,
+            body.instance,
+            functools.partial(_given_or_ready, service, attested, body),
+        )
+        if given is not None:
+            return given
+        service.nova.check(**record)
     return ledger.change(
         service,
         body.instance,
@@ -280,9 +287,10 @@ def _given_or_ready(
     row: LedgerRow | None,
 ) -> Permitted | None:
     """The permit that was given before; None if one may be."""
-    given = _given(service, session, row, attested, body)
+    known = session.get(models.Migration, body.migration)
+    given = _given(service, session, row, attested, body, known)
     if given is None:
-        _check_send(service, session, row, attested, body)
+        _check_send(service, session, row, attested, body, known)
     return given
 
 
@@ -292,9 +300,9 @@ def _given(
     row: LedgerRow | None,
     attested: Attested,
     body: bodies.Send,
+    known: models.Migration | None,
 ) -> Permitted | None:
     """The permit that answered the same request; None if it was another."""
-    known = session.get(models.Migration, body.migration)
     permit = _newest_permit(service, session, row, known)
     if permit is None:
         return None
@@ -350,10 +358,11 @@ def _permit(
     row: LedgerRow | None,
 ) -> Permitted:
     # The same request may have been served while Nova was asked.
-    given = _given(service, session, row, attested, body)
+    known = session.get(models.Migration, body.migration)
+    given = _given(service, session, row, attested, body, known)
     if given is not None:
         return given
-    ready = _check_send(service, session, row, attested, body)
+    ready = _check_send(service, session, row, attested, body, known)
     permit = _fields(service, session, attested, ready, body.nonce)
     token = documents.append(service, session, ready.row, permit)
     migrations.change(
@@ -395,9 +404,11 @@ def _check_send(
     row: LedgerRow | None,
     attested: Attested,
     body: bodies.Send,
+    asked: models.Migration | None,
 ) -> _Ready:
     """Every check of ``send`` that needs the database and the clock."""
-    asked = migrations.get(session, body.migration)
+    if asked is None:
+        raise errors.NotFound(_R.MIGRATION_UNKNOWN)
     if asked.status != MigrationState.RECEIVING:
         raise migrations.spent(asked)
     expected = {
@@ -415,6 +426,7 @@ def _check_send(
                 'what its destination asked for.',
                 details={'field': field},
             )
+    peers.load(session, (asked.source, asked.dest))
     trusted.check_destination(service, session, asked)
     if asked.kind == Move.LIVE:
         certificates.recheck(service, session, asked)
@@ -554,7 +566,7 @@ def _start(
         token = _sign_start(service, session, known, row)
     if token is None:
         raise migrations.spent(known)
-    dest = session.get(models.Host, known.dest)
+    dest = peers.find(session, known.dest)
     return Started(token, dest.token or '' if dest is not None else '')
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -32,17 +32,47 @@ _R = errors.Reason
 _OF_COPY = ('approval_kid', 'reported_at', 'opened_boot')
 _FIELDS = tuple(field.name for field in dataclasses.fields(LedgerRow))
 _SERVERS, _LEDGER = models.table(models.Server), models.table(models.Ledger)
-_ROWS = sa.select(*(_SERVERS.c[name] for name in _FIELDS)).where(
-    _SERVERS.c.instance.in_(sa.bindparam('instances', expanding=True))
+_INSTANCES: Any = sa.bindparam('instances', expanding=True)
+# One row at least: the incarnation, beside nothing if there is no server.
+_ROWS = (
+    sa.select(_LEDGER.c.incarnation, *(_SERVERS.c[name] for name in _FIELDS))
+    .select_from(
+        _LEDGER.outerjoin(_SERVERS, _SERVERS.c.instance.in_(_INSTANCES))
+    )
+    .where(_LEDGER.c.id == 1)
 )
-_INCARNATION = sa.select(_LEDGER.c.incarnation).where(_LEDGER.c.id == 1)
+_REPLACE = sa.update(_SERVERS).where(
+    _SERVERS.c.instance == sa.bindparam('of'),
+    _SERVERS.c.version == sa.bindparam('at'),
+    _SERVERS.c.head == sa.bindparam('on'),
+    _SERVERS.c.disputed.is_not_distinct_from(sa.bindparam('with')),
+)
 #: Hosts that a sentence names.
 _NAMED = 5
 
 
+@dataclasses.dataclass
+class _Turn:
+    """What one transaction has read and written of the ledger.
+
+    :ivar written: rows as they are stored now, by server.
+    """
+
+    incarnation: str = ''
+    written: dict[str, LedgerRow] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, session: orm.Session) -> _Turn:
+        turn: _Turn = session.info.setdefault(cls, cls())
+        return turn
+
+
 def incarnation(session: orm.Session) -> str:
-    """Which ledger this is."""
-    return str(session.connection().execute(_INCARNATION).scalar_one())
+    """Which ledger this is; read once in a transaction."""
+    turn = _Turn.of(session)
+    if not turn.incarnation:
+        load_all(session, [])
+    return turn.incarnation
 
 
 def load(session: orm.Session, instance: str) -> LedgerRow | None:
@@ -56,8 +86,17 @@ def load_all(
     """Read the rows of servers, whatever the anchor says."""
     # What the session has not written yet counts.
     session.flush()
-    rows = session.connection().execute(_ROWS, {'instances': list(instances)})
-    return {row.instance: LedgerRow(**row._mapping) for row in rows}
+    found = session.connection().execute(_ROWS, {'instances': list(instances)})
+    _Turn.of(session).incarnation, rows = _told(found.all())
+    return rows
+
+
+def _told(found: Sequence[sa.Row[Any]]) -> tuple[str, dict[str, LedgerRow]]:
+    """Incarnation and rows."""
+    rows = (dict(zip(_FIELDS, fields, strict=True)) for _, *fields in found)
+    return str(found[0].incarnation), {
+        row['instance']: LedgerRow(**row) for row in rows if row['instance']
+    }
 
 
 def current(service: Service, instance: str) -> LedgerRow | None:
@@ -125,10 +164,14 @@ def read(
     :raises Unavailable: DATABASE_UNAVAILABLE, that takes too long.
     """
     try:
+        if not causal:
+            return _told(
+                service.db.look_all(_ROWS, {'instances': list(instances)})
+            )
         with service.db.read() as session:
-            if causal:
-                api.wait_for_replication(session)
-            return incarnation(session), load_all(session, instances)
+            api.wait_for_replication(session)
+            rows = load_all(session, instances)
+            return incarnation(session), rows
     except api.Lost:
         raise errors.Unavailable(
             _R.DATABASE_UNAVAILABLE,
@@ -220,11 +263,11 @@ def attempt(
     row = (signable if signs else current)(service, instance)
     with faultpoints.step(point), service.db.write() as session:
         answer = _run(session, instance, row, transaction)
-        ledger, new = incarnation(session), load(session, instance)
-    if new is not None and row is not None and new.version > row.version:
-        anchor(service, ledger, new, Mark(row.version, row.head))
-    elif new is not None and row is None:
-        anchor(service, ledger, new, None)
+        ledger = incarnation(session)
+        new = _Turn.of(session).written.get(instance)
+    if new is not None:
+        mark = Mark(row.version, row.head) if row is not None else None
+        anchor(service, ledger, new, mark)
     return answer
 
 
@@ -296,33 +339,39 @@ def restore(
 
 
 def replace(
-    session: orm.Session, old: LedgerRow | None, new: LedgerRow
+    session: orm.Session,
+    old: LedgerRow | None,
+    new: LedgerRow,
+    boot: str | None = None,
 ) -> None:
     """Store a row in the place of the one that was read.
 
     What was reported of a copy goes when another one is the holder's.
 
+    :param boot: in which the holder may open the key from now on, if that is
+        new; see :mod:`.opened`.
     :raises Lost: it was changed meanwhile.
     """
-    table = models.Server
-    values = dataclasses.asdict(new)
+    values: dict[str, object] = dict(vars(new))
+    if boot is not None:
+        values['opened_boot'] = boot
     if old is None:
-        session.add(table(**values))
         try:
-            session.flush()
+            session.execute(sa.insert(_SERVERS), values)
         except db_exc.DBDuplicateEntry:
             raise api.Lost() from None
-        return
-    if (old.holder, old.epoch) != (new.holder, new.epoch):
-        values |= dict.fromkeys(_OF_COPY)
-    api.must_swap(
-        session,
-        sa.update(table)
-        .where(
-            table.instance == old.instance,
-            table.version == old.version,
-            table.head == old.head,
-            table.disputed.is_not_distinct_from(old.disputed),
+    else:
+        if (old.holder, old.epoch) != (new.holder, new.epoch):
+            values = dict.fromkeys(_OF_COPY) | values
+        api.swap_to(
+            session,
+            _REPLACE,
+            {
+                'of': old.instance,
+                'at': old.version,
+                'on': old.head,
+                'with': old.disputed,
+            },
+            values,
         )
-        .values(**values),
-    )
+    _Turn.of(session).written[new.instance] = new

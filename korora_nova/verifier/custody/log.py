@@ -24,6 +24,7 @@ from korora_nova.rats.signed import keys
 from korora_nova.verifier.anchor import base as anchors
 from korora_nova.verifier.custody import ledger, reports
 from korora_nova.verifier.db import api, models
+from korora_nova.verifier.retention import archives
 from korora_nova.verifier.service import Service
 
 #: Documents in one transaction, and in one answer.
@@ -54,7 +55,7 @@ def _extend(db: api.Database) -> bool:
         ).all()
         seq, head = state.head_seq, state.head_hash
         for digest in found:
-            seq, head = seq + 1, _next_head(head, digest)
+            seq, head = seq + 1, next_head(head, digest)
             session.execute(
                 sa.update(_T).where(_T.hash == digest).values(seq=seq),
                 execution_options={'synchronize_session': False},
@@ -73,7 +74,8 @@ def _extend(db: api.Database) -> bool:
         return len(found) == PAGE
 
 
-def _next_head(head: str, digest: str) -> str:
+def next_head(head: str, digest: str) -> str:
+    """The head after one more document, both in hex."""
     return hashlib.sha256(
         bytes.fromhex(head) + bytes.fromhex(digest)
     ).hexdigest()
@@ -106,6 +108,15 @@ class Query:
     since: int = 0
     instance: str = ''
     limit: int = PAGE
+
+
+def begins(session: orm.Session) -> tuple[int, str]:
+    """Place and head up to which the log is in archives, too.
+
+    The database may have deleted what is in them.
+    """
+    archive = archives.newest(session, archives.DOCUMENTS)
+    return (archive.last, archive.head) if archive else (0, GENESIS)
 
 
 def list_receipts(service: Service, query: Query) -> Page:
@@ -146,6 +157,7 @@ class Report:
 
     :ivar documents: that verify.
     :ivar servers: that have a row.
+    :ivar archived: documents that are in archives only.
     :ivar faults: sentences on what must not be, the first of them.
     :ivar holes: documents that are named by a later one and are not here:
         what was lost with a database, and is with no host any more.
@@ -153,6 +165,7 @@ class Report:
 
     documents: int = 0
     servers: int = 0
+    archived: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
     holes: list[str] = dataclasses.field(default_factory=list)
 
@@ -203,6 +216,9 @@ def _chains(
 ) -> dict[str, list[LedgerRow]]:
     """Server -> its row; several if there are several newest documents."""
     heads: dict[str, list[LedgerRow]] = {}
+    report.archived = _only_archived(session)
+    holes: list[str] = []
+    missing = 0
     before: AnyVerified | None = None
     for item in _documents(session, ring, report):
         content = item.content
@@ -211,7 +227,8 @@ def _chains(
         version = before.content.version if before is not None else 0
         digest = before.hash if before is not None else GENESIS
         if content.version > version + 1:
-            report.hole(
+            missing += content.version - version - 1
+            holes.append(
                 f'Of server {content.instance}, documents {version + 1} to '
                 f'{content.version - 1} are missing.'
             )
@@ -229,7 +246,18 @@ def _chains(
             newest.clear()
         newest.append(item.row)
         before = item
+    # As many as were archived and deleted are no holes.
+    if missing > report.archived:
+        for text in holes:
+            report.hole(text)
     return heads
+
+
+def _only_archived(session: orm.Session) -> int:
+    """Documents that the database has deleted."""
+    upto, _ = begins(session)
+    kept = session.scalar(sa.select(sa.func.count()).where(_T.seq <= upto))
+    return upto - int(kept or 0)
 
 
 def _documents(
@@ -303,16 +331,16 @@ def _rows(
 
 
 def _log(session: orm.Session, report: Report) -> None:
-    """The log has no gap, and its head is over all of it."""
+    """The log has no gap behind its archives, and its head is right."""
     state = session.get_one(models.Ledger, 1)
-    seq, head = 0, GENESIS
+    seq, head = begins(session)
     for row in session.execute(
         sa.select(_T.seq, _T.hash)
-        .where(_T.seq <= state.head_seq)
+        .where(_T.seq > seq, _T.seq <= state.head_seq)
         .order_by(_T.seq)
         .execution_options(yield_per=PAGE)
     ):
-        seq, head = seq + 1, _next_head(head, row.hash)
+        seq, head = seq + 1, next_head(head, row.hash)
         if row.seq != seq:
             report.fault(f'Place {seq} of the log is empty.')
             return

@@ -37,6 +37,17 @@ _COMPARED = (
     'contradicted_at',
     'updated_at',
 )
+_TABLE = models.table(models.Migration)
+_INSTANCE = sa.select(_TABLE.c.instance).where(
+    _TABLE.c.id == sa.bindparam('of')
+)
+_CHANGE = sa.update(_TABLE).where(
+    _TABLE.c.id == sa.bindparam('of'),
+    *(
+        _TABLE.c[name].is_not_distinct_from(sa.bindparam(f'at_{name}'))
+        for name in _COMPARED
+    ),
+)
 
 
 def get(session: orm.Session, migration: str) -> models.Migration:
@@ -55,8 +66,10 @@ def instance_of(service: Service, migration: str) -> str:
 
     :raises NotFound: MIGRATION_UNKNOWN.
     """
-    with service.db.read() as session:
-        return get(session, migration).instance
+    found = service.db.look(_INSTANCE, {'of': migration})
+    if found is None:
+        raise errors.NotFound(_R.MIGRATION_UNKNOWN)
+    return str(found.instance)
 
 
 def change(
@@ -69,16 +82,14 @@ def change(
 
     :raises Lost: it is not any more.
     """
-    table = models.Migration
-    same = (
-        getattr(table, name).is_not_distinct_from(getattr(row, name))
-        for name in _COMPARED
-    )
-    api.must_swap(
+    api.swap_to(
         session,
-        sa.update(table)
-        .where(table.id == row.id, *same)
-        .values(updated_at=service.clock(), **values),
+        _CHANGE,
+        {
+            'of': row.id,
+            **{f'at_{name}': getattr(row, name) for name in _COMPARED},
+        },
+        {'updated_at': service.clock(), **values},
     )
 
 

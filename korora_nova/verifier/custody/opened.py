@@ -10,25 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy import orm
 
 from korora_nova.custody.ledger import LedgerRow
 from korora_nova.verifier.db import api, models
 from korora_nova.verifier.service import Service
-
-
-def note(session: orm.Session, instance: str, boot: str | None) -> None:
-    """Note it together with what lets the holder open the key.
-
-    :param boot: its resetCount || restartCount, hex.
-    """
-    table = models.Server
-    session.execute(
-        sa.update(table)
-        .where(table.instance == instance)
-        .values(opened_boot=boot),
-        execution_options={'synchronize_session': False},
-    )
 
 
 def note_all(service: Service, rows: Iterable[LedgerRow], boot: str) -> None:

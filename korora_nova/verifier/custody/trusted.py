@@ -11,7 +11,7 @@ from sqlalchemy import orm
 
 from korora_nova import errors
 from korora_nova.rats.words import Tier
-from korora_nova.verifier import enforcement, results
+from korora_nova.verifier import enforcement, peers, results
 from korora_nova.verifier.db import models
 from korora_nova.verifier.service import Service
 
@@ -48,9 +48,9 @@ def check_source(
 
 def _approved(
     session: orm.Session, name: str, ak_name: str | None
-) -> models.Host:
+) -> peers.Peer:
     """A host that is still approved, and has this attestation key."""
-    host = session.get(models.Host, name)
+    host = peers.find(session, name)
     if (
         host is None
         or not host.approved

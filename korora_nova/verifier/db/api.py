@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -19,16 +17,13 @@ from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import orm
 
 from korora_nova import errors, spans
+from korora_nova.verifier.db import spare
 
 P = ParamSpec('P')
 T = TypeVar('T')
 
 #: Attempts at a transaction that loses races against other workers.
 ATTEMPTS = 12
-#: Seconds for which a connection that was used is taken to be there.
-ALIVE = 1.0
-#: Of a connection: it ran a statement since it committed.
-_BUSY = 'korora_busy'
 #: What oslo.db does not know, or takes for something else, of a lost race.
 _LOST = (
     # SQLite admits one writer.
@@ -72,8 +67,8 @@ class Database:
     @functools.cached_property
     def engine(self) -> sa.Engine:
         engine: sa.Engine = self._facade.writer.get_engine()
-        _spare_rollbacks(engine)
-        _spare_pings(engine)
+        spare.rollbacks(engine)
+        spare.pings(engine)
         return engine
 
     def look(
@@ -88,6 +83,13 @@ class Database:
         """
         with available(), self._looking.connect() as connection:
             return connection.execute(statement, values).one_or_none()
+
+    def look_all(
+        self, statement: sa.Select[Any], values: Mapping[str, object]
+    ) -> Sequence[sa.Row[Any]]:
+        """The same of any number of rows."""
+        with available(), self._looking.connect() as connection:
+            return connection.execute(statement, values).all()
 
     @functools.cached_property
     def _looking(self) -> sa.Engine:
@@ -105,7 +107,7 @@ class Database:
         made.dispose()
         dialect: Any = made.dialect
         dialect.do_rollback = dialect.do_commit = lambda connection: None
-        _spare_pings(made)
+        spare.pings(made)
         return made
 
     @contextlib.contextmanager
@@ -134,58 +136,6 @@ class Database:
         """
         with available(), self._facade.writer.using(_Context()) as session:
             yield session
-
-
-def _spare_pings(engine: sa.Engine) -> None:
-    """Do not ask for a sign of life where there was one a moment ago.
-
-    Of a database that went away the next statement tells; then the pool
-    drops all its connections, also those that would not be asked.
-    """
-    dialect: Any = engine.dialect
-    if dialect.name == 'sqlite':
-        return
-    ping = dialect.do_ping
-    seen: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
-
-    @sa.event.listens_for(engine, 'checkin')
-    def _(connection: Any, record: object) -> None:
-        if connection is not None:
-            seen[connection] = time.monotonic()
-
-    def do_ping(connection: Any) -> Any:
-        if time.monotonic() - seen.get(connection, -ALIVE) < ALIVE:
-            return True
-        return ping(connection)
-
-    dialect.do_ping = do_ping
-
-
-def _spare_rollbacks(engine: sa.Engine) -> None:
-    """Roll nothing back on a connection that did nothing since its last end.
-
-    The pool does so with each that it gets back; drivers of PostgreSQL and
-    SQLite know that there is nothing, those of MySQL ask their server.
-    """
-    dialect: Any = engine.dialect
-    if dialect.name != 'mysql':
-        return
-    commit, rollback = dialect.do_commit, dialect.do_rollback
-
-    @sa.event.listens_for(engine, 'before_cursor_execute')
-    def _(connection: sa.Connection, *_: object) -> None:
-        connection.info[_BUSY] = True
-
-    def do_commit(connection: Any) -> None:
-        commit(connection)
-        connection.info[_BUSY] = False
-
-    def do_rollback(connection: Any) -> None:
-        # What has no such mark is not the pool's, and in doubt.
-        if getattr(connection, 'info', {}).get(_BUSY, True):
-            rollback(connection)
-
-    dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
 
 
 def _read_causally(engine: sa.Engine) -> None:
@@ -280,23 +230,67 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-def swap(session: orm.Session | sa.Connection, statement: sa.Update) -> bool:
-    """Run a compare-and-swap: did its condition still hold?"""
+def swap(
+    session: orm.Session | sa.Connection,
+    statement: sa.Update,
+    values: Mapping[str, object] | None = None,
+) -> bool:
+    """Run a compare-and-swap: did its condition still hold?
+
+    :param values: of its parameters.
+    """
     result: Any = session.execute(
-        statement.execution_options(synchronize_session=False)
+        statement.execution_options(synchronize_session=False), values
     )
     return bool(result.rowcount == 1)
 
 
 def must_swap(
-    session: orm.Session | sa.Connection, statement: sa.Update
+    session: orm.Session | sa.Connection,
+    statement: sa.Update,
+    values: Mapping[str, object] | None = None,
 ) -> None:
     """Run a compare-and-swap that is repeated by :func:`retried`.
 
     :raises Lost: its condition did not hold any more.
     """
-    if not swap(session, statement):
+    if not swap(session, statement, values):
         raise Lost()
+
+
+@functools.lru_cache(256)
+def setting(
+    statement: sa.Update, columns: tuple[str, ...]
+) -> tuple[sa.Update, tuple[str, ...]]:
+    """An UPDATE that sets columns, and the names of its parameters.
+
+    To make one takes longer than to run it.
+    """
+    names = tuple(f'to_{column}' for column in columns)
+    return statement.values(
+        {
+            column: sa.bindparam(name)
+            for column, name in zip(columns, names, strict=True)
+        }
+    ), names
+
+
+def swap_to(
+    session: orm.Session | sa.Connection,
+    statement: sa.Update,
+    condition: Mapping[str, object],
+    columns: Mapping[str, object],
+) -> None:
+    """Run a compare-and-swap that was made before, as :func:`must_swap`.
+
+    :param statement: without what it sets; one of a few in the process.
+    :param condition: values of its parameters.
+    :param columns: what it sets.
+    :raises Lost: its condition did not hold any more.
+    """
+    made, names = setting(statement, tuple(columns))
+    values = dict(zip(names, columns.values(), strict=True))
+    must_swap(session, made, {**condition, **values})
 
 
 def isolate(session: orm.Session, level: str) -> None:

@@ -441,7 +441,10 @@ class Document(Base):
 
 
 class Audit(Base):
-    """What was decided, by whom; ordered, never changed by the service."""
+    """What was decided, by whom; ordered, never changed by the service.
+
+    ``korora-manage db purge`` deletes what is in an :class:`Archive`.
+    """
 
     __tablename__ = 'audit'
     id: orm.Mapped[int] = orm.mapped_column(
@@ -452,6 +455,25 @@ class Audit(Base):
     action: orm.Mapped[str] = orm.mapped_column(sa.String(64))
     subject: orm.Mapped[str] = orm.mapped_column(sa.String(NAME))
     note: orm.Mapped[str] = orm.mapped_column(sa.Text)
+
+
+class Archive(Base):
+    """A file with rows that the database may delete; ``digest`` is its own.
+
+    ``first`` and ``last`` are numbers of its rows: ``id`` of the audit table,
+    ``seq`` of documents, of which ``head`` is the log's head after ``last``.
+    """
+
+    __tablename__ = 'archives'
+    digest: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HASH), primary_key=True
+    )
+    kind: orm.Mapped[str] = orm.mapped_column(sa.String(16))
+    row_count: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    first: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    last: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    head: orm.Mapped[str] = orm.mapped_column(sa.String(HASH))
+    archived_at: orm.Mapped[float] = orm.mapped_column(sa.Double)
 
 
 class Ledger(Base):

@@ -12,6 +12,9 @@ from tests.functional.api import base
 #: Challenge and evidence together.
 STATEMENTS = 6
 TRANSACTIONS = 2
+#: Of a hand-over whose six requests each ask for a challenge, both receipts
+#: included; the anchor's are not in it.
+HANDOVER = 92
 
 
 @dataclasses.dataclass
@@ -108,6 +111,28 @@ class Statements(base.ApiTestCase):
         with self.counted() as cost:
             host.heal()
         self.assert_lean(cost, servers=5)
+
+    def test_a_hand_over(self):
+        source, dest = self.host('h1'), self.host('h2')
+        self.korora.nova.at_hand = True
+        for number in range(2):
+            server = f'00000000-0000-4000-8000-{number:012}'
+            source.claim(server)
+            with self.counted() as cost:
+                self.moved(source, dest, server)
+        self.assertLessEqual(
+            len(cost.statements), HANDOVER, '\n'.join(cost.statements)
+        )
+
+    def test_no_row_of_a_host_is_read_twice_in_a_transaction(self):
+        source, dest = self.host('h1'), self.host('h2')
+        server = '00000000-0000-4000-8000-000000000001'
+        source.claim(server)
+        with self.counted() as cost:
+            self.handed_over(source, dest, server)
+        ends = [one for one in cost.statements if ' hosts.name IN ' in one]
+        # In ``receive``, and before and after Nova is asked in ``send``.
+        self.assertEqual(3, len(ends), '\n'.join(cost.statements))
 
     def test_what_did_not_change_is_not_written(self):
         host = self.host('h1')

@@ -92,6 +92,42 @@ class TestManage(CommandTestCase):
             self.assertEqual(0, self.manage('db', 'sync')[0])
         self.assertIn(migration.head(), self.manage('db', 'version')[1])
 
+    def purge(self, *args: str) -> tuple[int, str]:
+        return self.manage('db', 'purge', *args)
+
+    def test_purge(self):
+        self.assertIn('DATABASE_UNAVAILABLE', self.purge()[1])
+        self.manage('db', 'sync')
+        conf = options.parse([], [self.config])
+        with api.Database(conf).write() as session:
+            for at in (1.0, 2.0, time.time()):
+                session.add(
+                    models.Audit(
+                        at=at, actor='a', action='b', subject='c', note=''
+                    )
+                )
+        aged = ('--audit', '1', '--documents', '1', '--evidence', '1')
+        code, output = self.purge(*aged)
+        self.assertEqual((1, True), (code, '--archive' in output), output)
+        aged = (*aged, '--archive', self.directory)
+        code, output = self.purge(*aged, '--dry-run')
+        self.assertEqual(0, code, output)
+        self.assertIn('audit: 2 would be deleted', output)
+        for left in (2, 0):
+            code, output = self.purge(*aged, '--batch', '1')
+            self.assertEqual(0, code, output)
+            self.assertIn(f'audit: {left} deleted', output)
+            self.assertIn('challenges: 0 deleted', output)
+        files = list(pathlib.Path(self.directory).glob('korora-audit-*'))
+        self.assertEqual(2, len(files))
+
+    def test_purge_of_what_is_new(self):
+        self.manage('db', 'sync')
+        for wrong in ('0', '-1', 'nan', 'x'):
+            code, output = self.purge('--evidence', wrong)
+            self.assertEqual(2, code, output)
+        self.assertEqual(2, self.purge('--batch', '0')[0])
+
     def test_audit(self):
         self.manage('keys', 'create')
         self.manage('db', 'sync')
