@@ -45,7 +45,8 @@ class Proxy(sdk_proxy.Proxy):
             },
         )
         exceptions.raise_from_response(response)
-        return resources.Host.existing(**response.json())
+        made: resources.Host = resources.Host.existing(**response.json())
+        return made
 
     def delete_host(
         self, host: str | resources.Host, ignore_missing: bool = True
@@ -92,7 +93,8 @@ class Proxy(sdk_proxy.Proxy):
         """Create a policy from its document, under the name in it."""
         response = self.post('/policies', json={'document': document})
         exceptions.raise_from_response(response)
-        return resources.Policy.existing(**response.json())
+        made: resources.Policy = resources.Policy.existing(**response.json())
+        return made
 
     def delete_policy(
         self, policy: str | resources.Policy, ignore_missing: bool = True

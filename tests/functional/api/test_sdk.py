@@ -10,6 +10,7 @@ from openstack import connection, exceptions, fields
 
 from korora_nova import sdk
 from korora_nova.api.openapi import document
+from korora_nova.rats.schemas import properties
 from korora_nova.sdk import proxy, resources
 from tests.functional.api import base
 from tests.support import life, service
@@ -136,5 +137,5 @@ class TestSdk(base.ApiTestCase):
                 if isinstance(one, fields.Body)
             }
             self.assertLess(3, len(named))
-            known = set(document.SHAPES[shape]['properties'])
+            known = set(properties(document.SHAPES[shape]))
             self.assertLessEqual(named, known, shape)

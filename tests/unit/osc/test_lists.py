@@ -5,6 +5,7 @@ import configparser
 import io
 import pathlib
 import subprocess
+import typing
 
 from cliff import app, commandmanager, complete
 from osc_lib import exceptions
@@ -77,7 +78,11 @@ class TestLists(CommandTest):
                 self.assertIn(f'--{option}', options, name)
                 choices = options[f'--{option}'].choices
                 if choices is not None:
-                    self.assertEqual(set(rule['enum']), set(choices), name)
+                    self.assertEqual(
+                        set(typing.cast('list[str]', rule['enum'])),
+                        set(choices),
+                        name,
+                    )
 
     def test_long(self) -> None:
         for command, name, _ in LISTS:

@@ -4,6 +4,7 @@
 import io
 import json
 import time
+from collections.abc import Callable, Iterator
 
 import fixtures
 import jwt
@@ -165,7 +166,7 @@ class TestWatch(CommandTest):
         self.app.client_manager.attestation = self.service
         self.said = io.StringIO()
         self.useFixture(fixtures.MonkeyPatch('sys.stderr', self.said))
-        self.steps = iter(())
+        self.steps: Iterator[Callable[[], None]] = iter(())
         self.useFixture(
             fixtures.MonkeyPatch('korora_nova.osc.watch.time.sleep', self.nap)
         )

@@ -121,9 +121,9 @@ class OpenApiTest(unittest.TestCase):
             ({'operations': {'tested': 3}}, '3 of 43 operations were tested.'),
             ({'errors': [{'title': 'Broken', 'count': 2}]}, 'Broken (2)'),
         ):
-            wrong = openapi.summary(
-                self.found(**changes), openapi.ALONE, 43
-            )['wrong']
+            wrong = openapi.summary(self.found(**changes), openapi.ALONE, 43)[
+                'wrong'
+            ]
             self.assertIn(sentence, ' '.join(wrong))
 
     def test_failures_and_too_few(self):

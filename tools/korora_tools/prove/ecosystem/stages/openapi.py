@@ -141,9 +141,7 @@ def summary(
     }
 
 
-def _run(
-    program: pathlib.Path, built: object, one: Round
-) -> tuple[Any, str]:
+def _run(program: pathlib.Path, built: object, one: Round) -> tuple[Any, str]:
     """Its report, and what it printed."""
     from tests.support import life, service
 
