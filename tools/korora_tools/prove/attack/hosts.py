@@ -9,6 +9,7 @@ import time
 
 from korora_nova import errors
 from korora_tools import ui
+from korora_tools.demo import world
 from korora_tools.demo.stage import SETTLE
 from korora_tools.lab import client, database, net
 from korora_tools.prove.attack.ground import (
@@ -220,6 +221,8 @@ def stock_driver(g: Ground) -> Seen:
             lambda: not g.world.attestation('/v1/hosts/h2')['enforcing'],
             _ENFORCER,
         )
+        # What the scheduler has heard counts for some seconds (ADR 0034).
+        time.sleep(world.SCHEDULER_KEEPS)
         g.world.enable('h1', False)
         try:
             made = g.world.create('attack-stock-driver', g.kind)
