@@ -93,8 +93,8 @@ class Proxy(sdk_proxy.Proxy):
         """Create a policy from its document, under the name in it."""
         response = self.post('/policies', json={'document': document})
         exceptions.raise_from_response(response)
-        policy: resources.Policy = resources.Policy.existing(**response.json())
-        return policy
+        made: resources.Policy = resources.Policy.existing(**response.json())
+        return made
 
     def delete_policy(
         self, policy: str | resources.Policy, ignore_missing: bool = True

@@ -56,6 +56,7 @@ class TestEveryOperation(base.ApiTestCase):
                 'POST',
                 '/v1/policy-proposals',
                 json={'document': life.POLICY, 'limit': limit},
+                content_type='application/json',
             )
             self.assertEqual(200, answer.status_code)
 

@@ -5,7 +5,7 @@ import configparser
 import io
 import pathlib
 import subprocess
-from typing import Any
+import typing
 
 from cliff import app, commandmanager, complete
 from osc_lib import exceptions
@@ -71,7 +71,6 @@ class TestLists(CommandTest):
     def test_filters_are_those_of_the_api(self) -> None:
         for command, name, schema in LISTS:
             options = parser(command)._option_string_actions
-            rule: Any
             for one, rule in properties(schema).items():
                 option = OTHERWISE.get(one, one)
                 if option is None or one in ('limit', 'marker'):
@@ -79,7 +78,11 @@ class TestLists(CommandTest):
                 self.assertIn(f'--{option}', options, name)
                 choices = options[f'--{option}'].choices
                 if choices is not None:
-                    self.assertEqual(set(rule['enum']), set(choices), name)
+                    self.assertEqual(
+                        set(typing.cast('list[str]', rule['enum'])),
+                        set(choices),
+                        name,
+                    )
 
     def test_long(self) -> None:
         for command, name, _ in LISTS:
