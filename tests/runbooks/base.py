@@ -17,7 +17,6 @@ import webob
 
 from korora_nova import metrics
 from korora_nova.cmd import check, manage
-from korora_nova.osc import diagnose
 from korora_nova.wsgi import exposition
 from tests.functional.api import base
 from tests.support import promtool
@@ -178,7 +177,7 @@ class RunbookCase(base.ApiTestCase):
             parsed = made.get_parser('openstack').parse_args(rest[3:])
         except SystemExit:
             raise AssertionError(f'no such command: {rest}') from None
-        with mock.patch.object(diagnose.time, 'time', self.korora.clock):
+        with mock.patch('time.time', self.korora.clock):
             self.assertEqual(code, made.run(parsed))
         return app.stdout.getvalue()
 

@@ -37,7 +37,8 @@ def bindings() -> Json:
         struct.pack('>Q', EPOCH),
     )
     body = b'{"known":[],"version":1}'
-    parts = [fixed.octets(f'part {number}', 40) for number in range(3)]
+    one, two, three = (fixed.octets(f'part {n}', 40) for n in range(3))
+    parts = one, two, three
     envelope, permit = fixed.octets('envelope', 64), 'eyJ.eyJ.c2ln'
     vectors = [
         _binding(what, LABEL, fields, bind(LABEL, *fields))
