@@ -177,9 +177,7 @@ class RunbookCase(base.ApiTestCase):
             parsed = made.get_parser('openstack').parse_args(rest[3:])
         except SystemExit:
             raise AssertionError(f'no such command: {rest}') from None
-        with mock.patch(
-            'korora_nova.osc.diagnose.time.time', self.korora.clock
-        ):
+        with mock.patch('time.time', self.korora.clock):
             self.assertEqual(code, made.run(parsed))
         return app.stdout.getvalue()
 

@@ -108,9 +108,7 @@ class FilterTest(base.RunbookCase):
             scheduler_hints={},
         )
         hosts = [host_manager.HostState(one, one, 'cell') for one in names]
-        with mock.patch(
-            'korora_nova.relying_party.filter.time.time', self.korora.clock
-        ):
+        with mock.patch('time.time', self.korora.clock):
             return [one.host for one in self.filter.filter_all(hosts, spec)]
 
     def test_kororafilterrefusesall(self) -> None:

@@ -37,9 +37,8 @@ def bindings() -> Json:
         struct.pack('>Q', EPOCH),
     )
     body = b'{"known":[],"version":1}'
-    one, two, three = (
-        fixed.octets(f'part {number}', 40) for number in range(3)
-    )
+    one, two, three = (fixed.octets(f'part {n}', 40) for n in range(3))
+    parts = one, two, three
     envelope, permit = fixed.octets('envelope', 64), 'eyJ.eyJ.c2ln'
     vectors = [
         _binding(what, LABEL, fields, bind(LABEL, *fields))
@@ -85,12 +84,10 @@ def bindings() -> Json:
             'korora transfer v1',
             (
                 permit.encode(),
-                one,
-                two,
-                three,
+                *parts,
                 hashlib.sha256(envelope).digest(),
             ),
-            transcript.transfer_qualifying(permit, one, two, three, envelope),
+            transcript.transfer_qualifying(permit, *parts, envelope),
         ),
         _binding(
             'additional data of the envelope of a transfer',

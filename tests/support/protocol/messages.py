@@ -11,12 +11,6 @@ from korora_nova.custody import bodies, messages, words
 from tests.support.protocol import fixed, signed
 
 Json = dict[str, Any]
-_MSK: dict[str, Any] = {
-    'msk_public': b'\x00\x02ab',
-    'creation_data': b'cd',
-    'creation_attest': b'at',
-    'creation_signature': b'si',
-}
 
 
 def _bodies() -> tuple[bodies.Body, ...]:
@@ -33,9 +27,12 @@ def _bodies() -> tuple[bodies.Body, ...]:
             migration,
             instance,
             fixed.SOURCE,
-            **_MSK,
-            address='192.0.2.2',
-            tls_name='',
+            b'\x00\x02ab',
+            b'cd',
+            b'at',
+            b'si',
+            '192.0.2.2',
+            '',
         ),
         bodies.Send(
             migration,

@@ -8,6 +8,8 @@ import uuid
 from typing import Any
 from unittest import mock
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from korora_nova.custody import bodies, envelope, transcript
 from korora_nova.rats import evidence
 from korora_nova.rats.quote.verify import Quote
@@ -104,9 +106,7 @@ def creations() -> Json:
         CHALLENGE, fixed.MIGRATION, fixed.INSTANCE, fixed.SOURCE, fixed.DEST
     )
     key = fixed.Key('msk')
-    with mock.patch(
-        'tests.support.simulator.ec.generate_private_key', lambda _: key
-    ):
+    with mock.patch.object(ec, 'generate_private_key', lambda _: key):
         public, creation, _, _ = tpm.create_msk(outside, b'')
         tpm.clock_ms -= 1
         body = bodies.receive_key_body(
@@ -141,10 +141,7 @@ def credentials() -> Json:
     tpm = fixed.a_tpm(fixed.SOURCE)
     secret = fixed.octets('credential', 32)
     own = fixed.Key('ephemeral')
-    with mock.patch(
-        'korora_nova.rats.tpm2.objects.ec.generate_private_key',
-        lambda _: own,
-    ):
+    with mock.patch.object(ec, 'generate_private_key', lambda _: own):
         blob, seed = objects.make_credential(
             objects.parse_public(public), tpm.ak_name, secret
         )
