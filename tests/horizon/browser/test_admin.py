@@ -102,6 +102,7 @@ class LookTest(BrowserTestCase):
     def test_filter(self) -> None:
         self.go()
         self.find('#filter-name').send_keys('compute-1', Keys.ENTER)
+        self.await_text('1 entry')
         self.assertEqual(1, len(self.all('#hosts tbody tr')))
 
 

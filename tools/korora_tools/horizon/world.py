@@ -15,11 +15,12 @@ from typing import Any
 
 from keystoneauth1 import adapter
 
+from korora_nova.custody import bodies
 from korora_nova.rats.signed import keys
 from korora_tools import ui
 from korora_tools.fleet import plan, stack
 from korora_tools.fleet.custody import Lives
-from korora_tools.fleet.host import Host
+from korora_tools.fleet.host import ENFORCER, Host
 from korora_tools.fleet.keystone import PASSWORD
 from korora_tools.fleet.plan import Act, End, Kind, Life, Move
 from korora_tools.fleet.tally import Tally
@@ -42,7 +43,9 @@ _SERVERS = [f'c0ffee00-0000-4000-8000-00000000000{n}' for n in range(1, 4)]
 class Facts:
     """What a test has to know, as JSON.
 
-    :param regions: name -> what is there.
+    :param keys: path of the pinned keys.
+    :param moved, stayed, open: migrations, by what became of them.
+    :param hashes: host -> hash of its endorsement key.
     """
 
     keystone: str
@@ -61,6 +64,24 @@ def name(number: int) -> str:
     return f'compute-{number}'
 
 
+class Keeper(Host):
+    """A host that has the copies of the keys that it holds."""
+
+    def report(self) -> bodies.Attest:
+        """See :meth:`.Host.report`."""
+        kid = self.ring.active('approval').kid
+        known = [
+            bodies.Known(
+                instance,
+                item.content.version,
+                item.hash,
+                kid if item.content.holding()['holder'] == self.name else '',
+            )
+            for instance, item in self.documents.items()
+        ]
+        return bodies.Attest.page(known, '', ENFORCER)
+
+
 class World:
     """It, until the stack is closed."""
 
@@ -71,7 +92,7 @@ class World:
         self.admin = self.simple.admin()
         ring = keys.KeyRing.load(dict(self.admin.keys()))
         self.hosts = {
-            number: Host(
+            number: Keeper(
                 plan.Member(number, name(number), Kind.STEADY, 0, 1),
                 self.simple.agents(),
                 ring,
@@ -85,6 +106,9 @@ class World:
             self._attest()
         with ui.step('servers are handed over'):
             self._hand_over()
+        for number in GOOD:
+            # What they have now.
+            self.hosts[number].attest()
         life.enter_context(self._attesting())
 
     # Keystone
