@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -253,15 +252,8 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         ENFORCER_DRIFT.
     :raises Unavailable: NOVA_UNAVAILABLE, ANCHOR_UNAVAILABLE.
     """
-    record: dict[str, Any] = {
-        'migration': body.migration,
-        'instance': body.instance,
-        'source': attested.host,
-        'dest': body.dest,
-        'kind': body.kind,
-    }
     try:
-        service.nova.recall(**record)
+        _prepared(service.nova.recall, attested, body)
     except errors.KororaError:
         given = ledger.consult(
             service,
@@ -270,12 +262,25 @@ def send(service: Service, attested: Attested, body: bodies.Send) -> Permitted:
         )
         if given is not None:
             return given
-        service.nova.check(**record)
+        _prepared(service.nova.check, attested, body)
     return ledger.change(
         service,
         body.instance,
         functools.partial(_permit, service, attested, body),
         point='v.permit',
+    )
+
+
+def _prepared(
+    insist: Callable[..., None], attested: Attested, body: bodies.Send
+) -> None:
+    """Nova prepares this very hand-over, or ``insist`` raises."""
+    insist(
+        migration=body.migration,
+        instance=body.instance,
+        source=attested.host,
+        dest=body.dest,
+        kind=body.kind,
     )
 
 

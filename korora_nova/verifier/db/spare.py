@@ -67,10 +67,9 @@ def rollbacks(engine: sa.Engine) -> None:
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
 
 
-def _info(connection: Any) -> dict[str, Any]:
+def _info(connection: Any) -> Any:
     """What is noted with a connection of the pool; of others nothing is."""
     try:
-        found: dict[str, Any] = connection.info
+        return connection.info
     except (AttributeError, NotImplementedError):
         return {}
-    return found

@@ -73,7 +73,9 @@ class OfflineCase(hosts.HostsTestCase):
         """The clock of h1's TPM goes on."""
         with ESAPI(self.h1.hardware.tcti) as esapi:
             now = esapi.read_clock().clockInfo.clock
-            esapi.clock_set(now + int(seconds * 1000), ESYS_TR.OWNER)
+            esapi.clock_set(
+                new_time=now + int(seconds * 1000), auth=ESYS_TR.OWNER
+            )
 
     def kept(self, host: Machine) -> Approval:
         """The approval that lies in a host's state directory."""
