@@ -34,7 +34,9 @@ class TestGuide(testtools.TestCase):
     def test_all_pages_but_other_ways_are_followed(self) -> None:
         others = {
             f'{name}.rst'
-            for name in 'index units packages ansible kolla devstack horizon'.split()
+            for name in (
+                'index units packages ansible kolla devstack horizon'.split()
+            )
         }
         names = {path.name for path in self.pages}
         self.assertEqual(
