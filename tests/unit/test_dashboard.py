@@ -97,6 +97,8 @@ class TemplatesTest(testtools.TestCase):
                     self.assertIn('{% csrf_token %}', form, path)
                 else:
                     self.assertIn('method="get"', form, path)
+                # AngularJS, which Horizon loads, lets no other one be sent.
+                self.assertIn('action="{{ request.path }}"', form, path)
         self.assertEqual(3, found)
 
     def test_tables_name_their_columns_and_rows(self) -> None:

@@ -54,8 +54,8 @@ class StrangerTest(BrowserTestCase):
 
 
 class ServicesTest(BrowserTestCase):
-    def failed(self, region: str) -> str:
-        self.at_region(region)
+    def failed(self, region: str, path: str = '') -> str:
+        self.at_region(region, path)
         self.assertNotIn('Traceback', self.driver.page_source)
         return self.words('#failed')
 
@@ -71,13 +71,13 @@ class ServicesTest(BrowserTestCase):
     def test_garbled(self) -> None:
         self.assertIn('lacks a valid', self.failed('Garbled'))
         for path in ('migrations/', 'servers/', 'policies/'):
-            self.go(path)
-            self.assertIn('no answer that can be shown', self.words('#failed'))
+            said = self.failed('Garbled', path)
+            self.assertIn('no answer that can be shown', said)
 
     def test_old(self) -> None:
         self.at_region('Old')
         self.assertIn('✓ Affirming never —', self.row('hosts', 'h1'))
-        self.go('hosts/h1/')
+        self.at_region('Old', 'hosts/h1/')
         self.assertIn('not known', self.words('#checks'))
 
     def test_hostile(self) -> None:
@@ -85,7 +85,7 @@ class ServicesTest(BrowserTestCase):
         self.assertIn('<script>', self.words('#hosts'))
         self.assertIn('Attestation', self.driver.title)
         for path in ('hosts/evil/', 'hosts/evil/approve/'):
-            self.go(path)
+            self.at_region('Hostile', path)
             self.assertEqual([], self.all('.attestation img'))
             self.assertEqual([], self.all('.attestation script'))
             self.assertIn('evil', self.driver.title)

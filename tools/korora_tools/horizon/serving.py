@@ -49,6 +49,10 @@ die-on-term = true
 buffer-size = 65535
 disable-logging = true
 lazy-apps = true
+listen = 100
+# Browsers, too, see resets without these
+add-header = Connection: close
+post-buffering = 65536
 """
 
 
