@@ -155,6 +155,7 @@ OPERATIONS: Mapping[str, Operation] = {
             _R.BUSY,
             _R.NOVA_UNAVAILABLE,
             _R.ANCHOR_UNAVAILABLE,
+            _R.CERTIFICATE_AUTHORITY_MISSING,
         ),
         headers={
             CHALLENGE_HEADER: schemas.DIGEST,

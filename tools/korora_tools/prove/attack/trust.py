@@ -53,7 +53,7 @@ ATTACKS: tuple[Attack, ...] = (
         'somebody starts a hand-over that Nova knows nothing of',
         API + 'test_custody.TestSend.test_not_in_nova',
         'verifier/custody/handover.py:send',
-        'service.nova.check(**record)',
+        '_prepared(service.nova.check, attested, body)',
         'pass',
         AGENT + 'test_attacks.RequestTest.test_unannounced',
     ),
