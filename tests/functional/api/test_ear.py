@@ -262,7 +262,7 @@ class TestKeys(EarTestCase):
     def test_set(self):
         answer = self.get(self.TYPE, '/v1/keys', roles='')
         self.assertEqual(self.TYPE, answer.headers['Content-Type'])
-        self.assertEqual('Accept', answer.headers['Vary'])
+        self.assertIn('Accept', answer.vary)
         found = jwk.JWKSet.from_json(answer.text)
         signed = jws.JWS()
         signed.deserialize(self.token())
@@ -302,7 +302,7 @@ class TestNegotiation(EarTestCase):
             answer = self.get(accept)
             self.assertEqual(200, answer.status_code, accept)
             self.assertEqual(want, answer.content_type, accept)
-            self.assertEqual('Accept', answer.headers['Vary'])
+            self.assertIn('Accept', answer.vary)
 
     def test_profile_and_caches(self):
         answer = self.get()
