@@ -21,7 +21,7 @@ TIMEOUT = 10.0
 LONG_TIMEOUT = 45.0
 
 
-class _Patient(adapter.Adapter):  # type: ignore[misc]
+class _Patient(adapter.Adapter):
     """Never waits longer than a browser would.
 
     :param patience: seconds.

@@ -85,7 +85,7 @@ class Page(generic.base.ContextMixin, generic.View):
         """Show it."""
         return self.show(self.data(**kwargs))
 
-    def data(self, **kwargs: Any) -> dict[str, Any]:
+    def data(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What the template needs; arguments are those of the path."""
         raise NotImplementedError
 

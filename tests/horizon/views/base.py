@@ -187,7 +187,7 @@ class PanelTestCase(test.SimpleTestCase):
         for found in re.findall(r'<tr>(.*?)</tr>', page, re.DOTALL):
             if self.words(found).startswith(begin):
                 return self.words(found)
-        self.fail(f'no row {begin} in {self.words(page)}')
+        raise AssertionError(f'no row {begin} in {self.words(page)}')
 
     @contextlib.contextmanager
     def as_one_who_is(self, *roles: str) -> Any:
