@@ -65,10 +65,20 @@ class RecordTestCase(testtools.TestCase):
     def nova(self, server=STATE, migrations=(ROW,), status: int = 200):
         base = f'http://nova.test/v2.1/servers/{SERVER}'
         self.mock.get(base, json={'server': server}, status_code=status)
+        self.listed({'servers': [{'id': SERVER}]}, status)
         self.mock.get(
             f'{base}/migrations',
             status_code=status,
             json={'migrations': list(migrations)},
+        )
+
+    def listed(self, answer, status: int = 200):
+        """What Nova says to the question for servers that are migrated."""
+        self.mock.get(
+            'http://nova.test/v2.1/servers?status=MIGRATING&all_tenants=True'
+            f'&uuid={SERVER}',
+            status_code=status,
+            json=answer,
         )
 
 
@@ -91,6 +101,36 @@ class TestAhead(RecordTestCase):
         # It served once
         self.record.check(**ASKED)
         self.assertEqual(4, self.requests())
+
+    def test_of_the_server_only_its_status_is_asked(self):
+        self.nova(server={})
+        self.ahead()
+        self.record.check(**ASKED)
+        # The whole of it is, for a refusal or for want of an answer
+        self.assertEqual(
+            'the task state',
+            self.assertRaises(
+                errors.CustodyError, self.record.check, **ASKED
+            ).details['differs'],
+        )
+
+    def test_list_that_does_not_show_it_admits_nothing(self):
+        for answer, status in (
+            ({'servers': []}, 200),
+            ({'servers': [{'id': 'another'}, 'x']}, 200),
+            ({'servers': {}}, 200),
+            ({}, 403),
+            ({}, 404),
+            ({}, 503),
+        ):
+            self.nova(server={})
+            self.listed(answer, status)
+            self.ahead()
+            self.assertRaises(errors.CustodyError, self.record.check, **ASKED)
+            self.nova()
+            self.listed(answer, status)
+            self.ahead()
+            self.record.check(**ASKED)
 
     def test_refusal_is_of_a_new_answer(self):
         self.nova(migrations=())

@@ -52,7 +52,10 @@ class Nova:
 
     def answer(self, path: str) -> dict[str, Any] | None:
         """The object of a path; None if there is none."""
-        found = _SERVER.fullmatch(parse.urlsplit(path).path)
+        asked = parse.urlsplit(path)
+        if asked.path == '/servers':
+            return self._migrating(parse.parse_qs(asked.query))
+        found = _SERVER.fullmatch(asked.path)
         if found is None or found[1] not in self.hosts:
             return None
         instance, listed = found.groups()
@@ -66,6 +69,15 @@ class Nova:
                 nova_record.HOST: self.hosts[instance],
                 'OS-EXT-STS:task_state': 'migrating' if moving else None,
             }
+        }
+
+    def _migrating(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        """The list by status and id."""
+        assert query['status'] == ['MIGRATING']
+        return {
+            'servers': [
+                {'id': one} for one in query['uuid'] if one in self.migrations
+            ]
         }
 
 
