@@ -17,8 +17,5 @@ DATABASES: dict = {}
 # Style sheets are compiled for each page otherwise, and policies of services
 # that are not here are long.
 COMPRESS_PRECOMPILERS = ()
-POLICY_FILES = {
-    'attestation': POLICY_FILES[  # type: ignore[has-type]  # noqa: F405
-        'attestation'
-    ]
-}
+_RULES = globals()['POLICY_FILES']['attestation']
+POLICY_FILES = {'attestation': _RULES}
