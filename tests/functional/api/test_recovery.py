@@ -848,13 +848,13 @@ class AnchorTest(RestoreCase):
         """A replica that lags behind is not a database that went back."""
         migration, _ = self.moving(self.source, self.dest, SERVER)
         waited = []
-        load = ledger.load_all
+        told = ledger._told
 
-        def lagging(session, instances):
-            rows = load(session, instances)
+        def lagging(found):
+            incarnation, rows = told(found)
             if waited:
-                return rows
-            return {
+                return incarnation, rows
+            return incarnation, {
                 name: old if name == SERVER else row
                 for name, row in rows.items()
             }
@@ -863,7 +863,7 @@ class AnchorTest(RestoreCase):
             old = ledger.load(session, SERVER)
         self.dest.state(migration, 'activated')
         with (
-            mock.patch.object(ledger, 'load_all', lagging),
+            mock.patch.object(ledger, '_told', lagging),
             mock.patch.object(
                 ledger.api, 'wait_for_replication', waited.append
             ),
