@@ -292,14 +292,18 @@ def _check_conflicts(
         )
     ).all()
     for row in rows:
-        same = row.name == host and row.ek_hash == identity.ek_hash
-        proved = row.ak_name is None or (
-            row.ek_name,
-            row.ak_name,
-            row.srk_name,
-        ) == (identity.ek_name, identity.ak_name, identity.srk_name)
-        if not (same and proved):
-            raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
+        _check_same(row, host, identity)
+
+
+def _check_same(row: models.Host, host: str, identity: Identity) -> None:
+    same = row.name == host and row.ek_hash == identity.ek_hash
+    proved = row.ak_name is None or (
+        row.ek_name,
+        row.ak_name,
+        row.srk_name,
+    ) == (identity.ek_name, identity.ak_name, identity.srk_name)
+    if not (same and proved):
+        raise errors.Conflict(errors.Reason.IDENTITY_CONFLICT)
 
 
 def _bind(
@@ -312,6 +316,9 @@ def _bind(
     if row is None:
         row = models.Host(name=host, approved=False)
         session.add(row)
+    else:
+        # PostgreSQL shows what was committed since the conflicts were checked.
+        _check_same(row, host, identity)
     if row.ak_name is None:
         for name, value in identity.columns.items():
             setattr(row, name, value)
