@@ -103,7 +103,7 @@ ATTACKS: tuple[Attack, ...] = (
         'T16',
         'a name, or a TPM, is taken over by enrolling again',
         API + 'test_enrolment.TestEnrolment.test_name_with_another_tpm',
-        'verifier/enrolment.py:_check_conflicts',
+        'verifier/enrolment.py:_check_same',
         'if not (same and proved):',
         'if False:',
         API + 'test_enrolment.TestEnrolment.test_tpm_with_another_name',
@@ -217,7 +217,7 @@ ATTACKS: tuple[Attack, ...] = (
         'the TPM is cleared, and old approvals are shown',
         API + 'test_enrolment.TestEnrolment.'
         'test_other_attestation_key_in_the_same_tpm',
-        'verifier/enrolment.py:_check_conflicts',
+        'verifier/enrolment.py:_check_same',
         'if not (same and proved):',
         'if False:',
         TPM + 'test_keys.IdentityTest.test_clear_ends_the_attestation_key',
