@@ -112,6 +112,10 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
         'context instance dest block_migration migrate_data guest '
         'device_names',
     ),
+    '_live_migration_monitor': (
+        'context instance guest dest post_method recover_method '
+        'block_migration migrate_data future disk_paths',
+    ),
 }
 
 

@@ -45,7 +45,7 @@ from korora_nova.relying_party import drift, escrow, nova_calls, refusal
 from korora_nova.relying_party.host import Host
 from korora_nova.relying_party.hypervisor import Hypervisor
 from korora_nova.relying_party.outgoing import Stream
-from korora_nova.relying_party.stream import StreamDomain
+from korora_nova.relying_party.stream import StreamDomain, WatchedGuest
 
 CONF = nova.conf.CONF
 
@@ -454,6 +454,35 @@ class KororaLibvirtDriver(libvirt_driver.LibvirtDriver):  # type: ignore[misc]
                 guest,
                 device_names,
             )
+
+    def _live_migration_monitor(
+        self,
+        context: Any,
+        instance: Any,
+        guest: Any,
+        dest: Any,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: Any,
+        migrate_data: Any,
+        future: Any,
+        disk_paths: Any,
+    ) -> None:
+        """S: the end of a short protected stream is seen when it comes."""
+        if self._korora.outgoing.watching:
+            guest = WatchedGuest(guest, future)
+        super()._live_migration_monitor(
+            context,
+            instance,
+            guest,
+            dest,
+            post_method,
+            recover_method,
+            block_migration,
+            migrate_data,
+            future,
+            disk_paths,
+        )
 
     def _bound(self, guest: Any, stream: Stream) -> Any:
         """The guest, with what its stream must follow."""

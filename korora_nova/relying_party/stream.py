@@ -7,10 +7,17 @@ between is the one place that sees them all without patching Nova.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 from korora_nova import errors
+
+#: Seconds for which Nova's first look at a stream waits for its end. Nova
+#: looks every half second, which is much of what a short stream takes. All
+#: that it does between looks has time: ``migration abort`` asks libvirt.
+FIRST_LOOK = 3.0
 
 
 class StreamDomain:
@@ -69,6 +76,32 @@ class StreamDomain:
                 self._tls_name
             )
         return self._domain.migrateToURI3(dconnuri, params=params, flags=flags)
+
+
+class WatchedGuest:
+    """Nova's ``Guest``, first looked at when its stream is over, or soon.
+
+    :param guest: of Nova.
+    :param future: of the thread that calls libvirt.
+    """
+
+    def __init__(self, guest: Any, future: futures.Future[Any]) -> None:
+        self._guest = guest
+        self._future: futures.Future[Any] | None = future
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._guest, name)
+
+    def get_job_info(self) -> Any:
+        """As Nova's; the first call waits."""
+        future, self._future = self._future, None
+        if future is not None:
+            # What the thread raised is Nova's to see.
+            with contextlib.suppress(
+                futures.TimeoutError, futures.CancelledError
+            ):
+                future.exception(FIRST_LOOK)
+        return self._guest.get_job_info()
 
 
 class Recovery:

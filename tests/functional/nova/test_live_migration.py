@@ -5,13 +5,15 @@ import base64
 import json
 from unittest import mock
 
+import fixtures
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import guest as libvirt_guest
 from oslo_messaging._drivers import impl_fake as fake_driver
 
 from korora_nova import errors
-from korora_nova.relying_party import nova_calls, outgoing
+from korora_nova.relying_party import nova_calls, outgoing, stream
 from tests.functional.nova import base
 
 
@@ -505,6 +507,30 @@ class TestStreamFails(Base):
         )
         action = self.api.api_get(f'{path}/{request}').body['instanceAction']
         return {one['event']: one for one in action['events']}
+
+    def test_the_end_of_a_stream_is_seen_when_it_comes(self):
+        """Nova's first look waits for it; plain servers go as in stock."""
+        looks = []
+        look = libvirt_guest.Guest.get_job_info
+
+        def looked(guest):
+            looks.append(guest)
+            return look(guest)
+
+        for change in (
+            (libvirt_guest.Guest, 'get_job_info', looked),
+            (stream, 'FIRST_LOOK', 60),
+        ):
+            self.useFixture(fixtures.MockPatchObject(*change))
+        server = self.protect()
+        self.stuck(server)
+        self.domain('h1', server).abortJob()
+        self._wait_for_migration_status(server, ['cancelled'])
+        self.assertEqual(1, len(looks))
+        plain = self.create(host='h1')
+        self.stuck(plain)
+        self.wait_until(lambda: len(looks) > 1)
+        self.domain('h1', plain).abortJob()
 
     def test_trust_is_lost_in_flight(self):
         """T13: the agent ends libvirt's job, and Nova rolls back, I6."""

@@ -4,6 +4,8 @@
 import os
 import pathlib
 import tempfile
+import threading
+from concurrent import futures
 from types import SimpleNamespace
 from unittest import mock
 
@@ -108,6 +110,52 @@ class TestStream(testtools.TestCase):
         recovery = stream.Recovery(fail, mock.Mock())
         self.assertRaises(ValueError, recovery)
         self.assertFalse(recovery.returned)
+
+
+class TestWatchedGuest(testtools.TestCase):
+    """Looks at a stream: how it ended is Nova's to find out."""
+
+    def setUp(self):
+        super().setUp()
+        self.watch()
+
+    def watch(self):
+        self.future = futures.Future()
+        self.guest = mock.Mock(_domain='domain')
+        self.watched = stream.WatchedGuest(self.guest, self.future)
+
+    def look(self):
+        """Whether the stream was over when Nova's guest was asked."""
+        self.guest.get_job_info.side_effect = self.future.done
+        return self.watched.get_job_info()
+
+    def test_the_first_look_waits_for_the_end(self):
+        for end, with_ in (
+            (futures.Future.set_result, [None]),
+            (futures.Future.set_exception, [ValueError()]),
+            (futures.Future.cancel, []),
+        ):
+            self.watch()
+            timer = threading.Timer(0.05, end, [self.future, *with_])
+            timer.start()
+            self.assertTrue(self.look())
+            timer.join()
+
+    def test_but_not_for_ever(self):
+        with mock.patch.object(stream, 'FIRST_LOOK', 0.01):
+            self.assertFalse(self.look())
+
+    def test_later_ones_are_as_in_nova(self):
+        with mock.patch.object(stream, 'FIRST_LOOK', 0.01):
+            self.look()
+        with mock.patch.object(stream, 'FIRST_LOOK', 600):
+            self.assertFalse(self.look())
+
+    def test_all_else_is_the_guest(self):
+        self.assertEqual('domain', self.watched._domain)
+        self.watched.abort_job()
+        self.guest.abort_job.assert_called_once_with()
+        self.guest.get_job_info.assert_not_called()
 
 
 class TestNames(testtools.TestCase):
