@@ -11,7 +11,7 @@ import testtools
 from oslo_config import cfg
 
 from korora_nova.verifier import numbers
-from korora_nova.verifier.db import api, migration, models
+from korora_nova.verifier.db import api, models
 from tests.functional.api import base
 
 HOSTS = 12
@@ -43,9 +43,8 @@ class Numbers:
 
     def setUp(self) -> None:
         super().setUp()
-        self.url = self.server.database()
+        self.url = self.connection()
         self.db = database(self.url)
-        migration.upgrade(self.db.engine)
         with self.db.write() as session:
             for number in range(HOSTS):
                 session.add(
