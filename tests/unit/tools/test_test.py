@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -161,6 +162,32 @@ class TestChildren(testtools.TestCase):
             pass
         self.assertNotEqual(0, process.returncode)
         self.assertLess(time.monotonic() - began, 30)
+
+    def test_together(self) -> None:
+        """Each is under way before the first has ended."""
+        barrier = threading.Barrier(2)
+        works = [lambda: barrier.wait(30) >= 0, lambda: barrier.wait(30) >= 0]
+        self.assertEqual([True, True], children.together(*works))
+
+    def test_what_fails_ends_what_is_beside_it(self) -> None:
+        running = threading.Event()
+        after: list[str] = []
+
+        def beside() -> None:
+            with children.child(['sleep', '60'], ENV, '/'):
+                running.set()
+            children.proceed()
+            after.append('another step')
+
+        def fails() -> None:
+            running.wait(30)
+            raise KeyboardInterrupt
+
+        began = time.monotonic()
+        self.assertRaises(KeyboardInterrupt, children.together, beside, fails)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertEqual([], after)
+        children.proceed()
 
     def test_exit_codes_are_passed_on(self) -> None:
         self.assertEqual(0, children.run(['true'], ENV, '/'))

@@ -90,6 +90,15 @@ def docs() -> Totals:
     return totals
 
 
+def environments() -> Totals:
+    """What :func:`functional` runs in besides; pip waits much."""
+    if BIN == checkout.BIN:
+        older_nova.ensure()
+        for one in series.distinct():
+            one.ensure()
+    return Totals()
+
+
 def unit(verbose: bool) -> Totals:
     return stestr('unit', TESTS / 'unit', verbose)
 
@@ -108,8 +117,11 @@ def functional(verbose: bool) -> Totals:
                 )
             )
     if BIN == checkout.BIN:  # tox has an environment of its own for these
-        totals.add(constrained(verbose))
-        totals.add(on_older_nova(verbose))
+        # The latter is one test, which keeps one core busy.
+        for one in children.together(
+            lambda: constrained(verbose), lambda: on_older_nova(verbose)
+        ):
+            totals.add(one)
     if not totals.ran:
         totals.fail('functional', 'no tests were found')
     return totals
@@ -256,6 +268,7 @@ def _account_for(
 @contextlib.contextmanager
 def _step(name: str, totals: Totals) -> Iterator[None]:
     """Announce a suite, then say what came of it and how long it took."""
+    children.proceed()
     began = time.monotonic()
     ui.say(f'... {name}')
     yield
