@@ -59,7 +59,7 @@ class WatchTestCase(hosts.HostsTestCase):
         return time.monotonic()
 
     def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition():
             self.assertLess(time.monotonic(), end, 'it does not come true')
             time.sleep(0.02)
