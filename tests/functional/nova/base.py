@@ -6,6 +6,7 @@ does not start, and is not received, without its secret. Agents are
 :mod:`tests.support.fakes`, one per compute host.
 """
 
+import gc
 import logging
 import pathlib
 import sysconfig
@@ -464,3 +465,5 @@ class Base(libvirt_base.ServersTestBase):
 
 
 conf.register_korora_opts(CONF)
+# Modules stay.
+gc.freeze()
