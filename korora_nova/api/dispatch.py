@@ -8,9 +8,11 @@ caller accepts no of the media types of its answers (406), or by the handler.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import webob
+from webob import acceptparse
 
 from korora_nova import errors, spans, trail
 from korora_nova.api import (
@@ -82,10 +84,17 @@ def _version(request: webob.Request, route: routes.Route) -> versions.Version:
 
 def _negotiate(request: webob.Request, route: routes.Route) -> str:
     """The media type of the answer; errors are JSON in any case."""
-    found = request.accept.acceptable_offers(route.types)
-    if not found:
+    found = _acceptable(request.environ.get('HTTP_ACCEPT'), route.types)
+    if found is None:
         raise faults.NotAcceptable(
             errors.Reason.INVALID_REQUEST,
             f'Answers are {" or ".join(route.types)} only.',
         )
-    return str(found[0][0])
+    return found
+
+
+@functools.lru_cache(256)
+def _acceptable(said: str | None, types: tuple[str, ...]) -> str | None:
+    """The best of some media types for a header Accept, if any is."""
+    found = acceptparse.create_accept_header(said).acceptable_offers(types)
+    return str(found[0][0]) if found else None

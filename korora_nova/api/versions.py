@@ -38,7 +38,12 @@ def wanted(request: webob.Request) -> Version:
     :raises Invalid: INVALID_REQUEST, it is none.
     :raises NotAcceptable: VERSION_UNKNOWN, there is no such one.
     """
-    said = microversion_parse.get_version(request.headers, SERVICE_TYPE)
+    header = request.headers.get(HEADER)
+    if header is None:
+        return FIRST
+    said = microversion_parse.get_version(
+        {HEADER.lower(): header}, SERVICE_TYPE
+    )
     if said is None:
         return FIRST
     if said == 'latest':

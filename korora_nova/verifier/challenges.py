@@ -46,6 +46,25 @@ _ASKED = sa.select(
     .label('incarnation'),
     *records.CROWD,
 ).where(models.Host.name == sa.bindparam('host'))
+_OF_HOST = _TABLE.host == sa.bindparam('host')
+_SAME = (_OF_HOST, _TABLE.challenge_class == sa.bindparam('kind'))
+_FORGET_STALE = sa.delete(models.table(_TABLE)).where(
+    _OF_HOST,
+    sa.or_(
+        _TABLE.expires < sa.bindparam('past'),
+        _TABLE.issued > sa.bindparam('horizon'),
+    ),
+)
+_OLDEST_KEPT = (
+    sa.select(_TABLE.expires)
+    .where(*_SAME)
+    .order_by(_TABLE.expires.desc())
+    .offset(REMEMBERED - 2)
+    .limit(1)
+)
+_FORGET_OLDER = sa.delete(models.table(_TABLE)).where(
+    *_SAME, _TABLE.expires < sa.bindparam('oldest')
+)
 
 
 @api.retried
@@ -122,28 +141,11 @@ def _forget(
     challenge_class: ChallengeClass,
     now: float,
 ) -> None:
-    table = models.table(_TABLE)
-    connection.execute(
-        sa.delete(table).where(
-            _TABLE.host == host,
-            sa.or_(
-                _TABLE.expires < now - records.MEMORY,
-                _TABLE.issued > now + MAX_SKEW,
-            ),
-        )
-    )
-    same = (_TABLE.host == host, _TABLE.challenge_class == challenge_class)
-    oldest = connection.scalars(
-        sa.select(_TABLE.expires)
-        .where(*same)
-        .order_by(_TABLE.expires.desc())
-        .offset(REMEMBERED - 2)
-        .limit(1)
-    ).one_or_none()
+    same = {'host': host, 'kind': challenge_class}
+    connection.execute(_FORGET_STALE, {'host': host, **records.crowded(now)})
+    oldest = connection.execute(_OLDEST_KEPT, same).scalar_one_or_none()
     if oldest is not None:
-        connection.execute(
-            sa.delete(table).where(*same, _TABLE.expires < oldest)
-        )
+        connection.execute(_FORGET_OLDER, {**same, 'oldest': oldest})
 
 
 def admit(service: Service, host: str, challenge: str) -> records.Record:

@@ -87,6 +87,7 @@ PACKAGES = (
     'tpm2-tools',
     'softhsm2',
     'libtss2-dev',
+    'libmariadb-dev',
     'busybox-static',
 )
 # Split out of the packages above in newer releases only.

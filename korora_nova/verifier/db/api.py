@@ -239,8 +239,11 @@ def swap(
 
     :param values: of its parameters.
     """
+    # Not of the statement: a new one each time would be compiled each time.
     result: Any = session.execute(
-        statement.execution_options(synchronize_session=False), values
+        statement,
+        values,
+        execution_options={'synchronize_session': False},
     )
     return bool(result.rowcount == 1)
 

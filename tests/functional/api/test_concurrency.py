@@ -14,6 +14,7 @@ from korora_nova.verifier.appraisal import segments
 from korora_nova.verifier.custody import log
 from korora_nova.verifier.db import models
 from tests.functional.api import base
+from tests.support import mariadb
 
 SERVER = str(uuid.UUID(int=1))
 MIGRATION = str(uuid.UUID(int=3))
@@ -348,6 +349,12 @@ class TestMariaDb(ConcurrencyMixin, base.MariaDbTestCase, base.ApiTestCase):
         self.assertEqual(
             4002, self.admin.list_references()[0]['ima_digest_count']
         )
+
+
+class TestMysqlClient(TestMariaDb):
+    """Races that are lost look the same by another driver."""
+
+    SERVER = mariadb.WithMysqlClient
 
 
 class TestPostgreSql(

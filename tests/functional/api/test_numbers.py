@@ -13,6 +13,7 @@ from oslo_config import cfg
 from korora_nova.verifier import numbers
 from korora_nova.verifier.db import api, models
 from tests.functional.api import base
+from tests.support import mariadb
 
 HOSTS = 12
 #: Seconds that MariaDB has a statement wait for a row.
@@ -161,6 +162,10 @@ class Numbers:
 
 class TestMariaDb(Numbers, base.MariaDbTestCase, testtools.TestCase):
     SERVER = base.MariaDbTestCase.SERVER
+
+
+class TestMysqlClient(TestMariaDb):
+    SERVER = mariadb.WithMysqlClient
 
 
 class TestPostgreSql(Numbers, base.PostgreSqlTestCase, testtools.TestCase):

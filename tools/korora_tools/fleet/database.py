@@ -29,7 +29,7 @@ ERRORS = (pymysql.err.MySQLError,)
 def url(port: int, name: str) -> str:
     """SQLAlchemy's URL of a database."""
     return (
-        f'mysql+pymysql://{USER}:{PASSWORD}@{LOCAL}:{port}/{name}'
+        f'mysql+mysqldb://{USER}:{PASSWORD}@{LOCAL}:{port}/{name}'
         '?charset=utf8mb4'
     )
 

@@ -29,8 +29,9 @@ NAMES = (
 
 def url(lab: paths.Lab, name: str) -> str:
     """The SQLAlchemy URL of one database."""
+    driver = 'mysqldb' if name.startswith('korora') else 'pymysql'
     return (
-        f'mysql+pymysql://lab:{lab.password}'
+        f'mysql+{driver}://lab:{lab.password}'
         f'@{paths.address("mariadb")}/{name}?charset=utf8mb4'
     )
 
