@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 
 import fixtures
 import subunit
 import testtools
 
-from korora_tools import children
-from korora_tools.test import stream, suites
+from korora_tools import children, ui
+from korora_tools.test import cli, stream, suites
 
 ENV = dict(os.environ)
 
@@ -109,6 +110,42 @@ class TestCounting(testtools.TestCase):
         totals.add(self.count(('b', 'fail'), ('c', 'skip')))
         self.assertEqual('1 passed, 1 failed, 1 skipped', str(totals))
         self.assertEqual(3, totals.ran)
+
+
+class TestParts(testtools.TestCase):
+    def run_parts(self, *argv: str) -> tuple[int, list[str], str]:
+        """The exit code, which parts ran, and what is said of them."""
+        ran: list[str] = []
+
+        def part(name: str) -> Callable[..., stream.Totals]:
+            def run(*_: object) -> stream.Totals:
+                ran.append(name)
+                return stream.Totals(passed=1)
+
+            return run
+
+        for name in (*cli.PARTS, 'environments'):
+            self.useFixture(fixtures.MockPatchObject(suites, name, part(name)))
+        self.useFixture(fixtures.MockPatchObject(ui, 'require_root'))
+        out = self.useFixture(fixtures.StringStream('out')).stream
+        self.useFixture(fixtures.MonkeyPatch('sys.stdout', out))
+        code = cli._test(cli.parser().parse_args(['--no-setup', *argv]))
+        out.seek(0)
+        return code, ran, out.read().splitlines()[-1]
+
+    def test_all(self) -> None:
+        """First, in any order, what runs side by side."""
+        code, ran, said = self.run_parts()
+        self.assertEqual((0, '6 passed, 0 failed, 0 skipped'), (code, said))
+        self.assertEqual({'pep8', 'docs', 'environments'}, set(ran[:3]))
+        self.assertEqual(['unit', 'functional', 'integration'], ran[3:])
+
+    def test_some(self) -> None:
+        self.assertEqual(['unit'], self.run_parts('--unit')[1])
+        self.assertEqual(['docs'], self.run_parts('--docs')[1])
+        self.assertEqual(
+            ['environments', 'functional'], self.run_parts('--functional')[1]
+        )
 
 
 class TestChildren(testtools.TestCase):
