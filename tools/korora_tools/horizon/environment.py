@@ -25,13 +25,15 @@ _PLACED = {
 }
 
 
-def ensure() -> pathlib.Path:
-    """Browser, Horizon and the panel as this checkout has it.
+def ensure(*, browser: bool = True) -> pathlib.Path:
+    """Horizon and the panel as this checkout has it.
 
+    :param browser: whether one is wanted as well.
     :returns: the environment's Python.
     :raises Problem: apt-get or pip failed.
     """
-    setup.install(PACKAGES)
+    if browser:
+        setup.install(PACKAGES)
     python = environment.ensure(
         VENV, HERE / 'requirements.txt', HERE / 'constraints.txt'
     )
