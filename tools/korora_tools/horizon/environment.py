@@ -6,11 +6,13 @@ What is done here by hand is what doc/source/install/horizon.rst says.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from korora_tools import checkout, environment, setup, ui
 
@@ -37,7 +39,10 @@ def ensure(*, browser: bool = True) -> pathlib.Path:
     python = environment.ensure(
         VENV, HERE / 'requirements.txt', HERE / 'constraints.txt'
     )
-    with ui.step('install korora-nova beside Horizon'):
+    with (
+        setup.exclusive(),
+        ui.step('install korora-nova beside Horizon'),
+    ):
         # setuptools would put modules since deleted into the wheel again.
         shutil.rmtree(checkout.ROOT / 'build' / 'lib', ignore_errors=True)
         environment.install(
@@ -85,3 +90,25 @@ def run(
             **env,
         },
     )
+
+
+def tests(
+    python: pathlib.Path, directory: str, into: pathlib.Path, **env: str
+) -> dict[str, Any]:
+    """Run those of a directory, to their end; see :mod:`.runner`.
+
+    :param directory: below the checkout. ``into`` is for the report.
+    :raises Problem: they did not run.
+    """
+    report = into / f'{pathlib.Path(directory).name}.json'
+    tree = {'PYTHONPATH': f'{checkout.ROOT}:{checkout.ROOT}/tools'}
+    done = run(
+        python,
+        ['-m', 'korora_tools.horizon.runner', directory, str(report)],
+        {**tree, **env},
+    )
+    if not report.exists():
+        lines = (done.stdout + done.stderr).splitlines()[-8:]
+        raise ui.Problem(f'{directory} did not run:\n  ' + '\n  '.join(lines))
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
