@@ -89,10 +89,16 @@ def _up(lab: paths.Lab) -> None:
         processes.spawn(
             lab, DOOR, ['haproxy', '-db', '-f', str(config)], 'root'
         )
-        processes.wait_for(lab, DOOR, _answers)
-        if not processes.pid_of(lab, DOOR):
-            # Somebody else has answered.
-            raise ui.Problem(f'port {PORT} of 127.0.0.1 is taken')
+        processes.wait_for(lab, HORIZON, lambda: _answers() or _shut(lab))
+        if _shut(lab):
+            raise ui.Problem(
+                f'haproxy cannot listen at {URL}; does somebody else?'
+                + processes.tail(lab, DOOR)
+            )
+
+
+def _shut(lab: paths.Lab) -> bool:
+    return processes.pid_of(lab, DOOR) is None
 
 
 def down(lab: paths.Lab) -> None:
