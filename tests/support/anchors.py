@@ -85,7 +85,7 @@ class AnchorMixin(Refusals):
     def setUp(self) -> None:
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
-        self.options = {'timeout': 10, **self.settings()}
+        self.options = {'timeout': 30, **self.settings()}
         self.anchor = self.another()
 
     def another(self, **changes: Any) -> base.Anchor:

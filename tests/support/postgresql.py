@@ -14,6 +14,7 @@ from typing import Any
 
 import fixtures
 import psycopg2
+import sqlalchemy as sa
 
 #: Debian keeps each version's programs apart.
 PROGRAMS = '/usr/lib/postgresql/*/bin'
@@ -56,7 +57,7 @@ class PostgreSql(fixtures.Fixture):
         self.addCleanup(self._log.close)
         self._process = subprocess.Popen(
             [server, '-D', data, '-k', self.directory, '-h', '', '-F']
-            + ['-c', 'shared_buffers=32MB'],
+            + ['-c', 'shared_buffers=32MB', '-c', 'max_connections=300'],
             stdout=self._log,
             stderr=self._log,
             cwd=self.directory,
@@ -67,13 +68,25 @@ class PostgreSql(fixtures.Fixture):
 
     def database(self) -> str:
         """URL of a new, empty database, for SQLAlchemy."""
+        return self.copy('template1')
+
+    def copy(self, template: str) -> str:
+        """The same of one with another one's tables and rows."""
         name = f'korora_{uuid.uuid4().hex}'
+        self._execute(f'CREATE DATABASE {name} TEMPLATE {template}')
+        return f'postgresql+psycopg2://korora@/{name}?host={self.directory}'
+
+    def drop(self, url: str) -> None:
+        """Remove a database, with whoever is connected to it."""
+        name = sa.make_url(url).database
+        self._execute(f'DROP DATABASE {name} WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
         connection = self._connect()
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE {name}')
+            cursor.execute(statement)
         connection.close()
-        return f'postgresql+psycopg2://korora@/{name}?host={self.directory}'
 
     def _connect(self) -> Any:
         return psycopg2.connect(

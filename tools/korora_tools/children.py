@@ -11,10 +11,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
+from concurrent import futures
+from typing import IO, TypeVar
+
+T = TypeVar('T')
 
 PATIENCE = 90.0
 """Seconds that an interrupted child gets to clean up after itself."""
+_running: set[subprocess.Popen[bytes]] = set()
+_over = threading.Event()
+
+
+class Over(Exception):
+    """What was begun together has ended early: nothing more is begun."""
 
 
 @contextlib.contextmanager
@@ -41,6 +50,7 @@ def child(
         stderr=stderr,
         start_new_session=True,
     )
+    _running.add(process)
     timer = threading.Timer(timeout or 0, signal_group, [process])
     if timeout:
         timer.start()
@@ -53,6 +63,7 @@ def child(
     finally:
         timer.cancel()
         _end(process)
+        _running.discard(process)
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
@@ -60,6 +71,40 @@ def run(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
     with child(argv, env, cwd) as process:
         pass
     return process.returncode
+
+
+def together(*works: Callable[[], T]) -> list[T]:
+    """Do all at once; what each returns, in their order.
+
+    An interrupt reaches the main thread alone. Then, and when one fails, the
+    children of all are interrupted; :func:`proceed` ends their threads.
+    """
+    with futures.ThreadPoolExecutor(len(works)) as pool:
+        begun = [pool.submit(work) for work in works]
+        try:
+            futures.wait(begun, return_when=futures.FIRST_EXCEPTION)
+            # One of them is done, and has failed, or all are done
+            for one in begun:
+                if one.done():
+                    one.result()
+            return [one.result() for one in begun]
+        except BaseException:
+            _over.set()
+            for process in list(_running):
+                signal_group(process)
+            futures.wait(begun)
+            raise
+        finally:
+            _over.clear()
+
+
+def proceed() -> None:
+    """Before each step of what may run beside others.
+
+    :raises Over: it is not wanted any more.
+    """
+    if _over.is_set():
+        raise Over
 
 
 @contextlib.contextmanager

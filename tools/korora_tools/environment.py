@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Sequence
 
@@ -46,6 +47,13 @@ def ensure(
             install(python, *options, *lists)
             stamp.write_text(want)
     return python
+
+
+def share(python: pathlib.Path) -> None:
+    """Let an environment see what this one has, after what is its own."""
+    here = sysconfig.get_path('purelib')
+    for site in python.parents[1].glob('lib/python*/site-packages'):
+        (site / 'project.pth').write_text(f'{here}\n')
 
 
 def install(python: pathlib.Path, *arguments: str) -> None:

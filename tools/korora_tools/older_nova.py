@@ -14,7 +14,8 @@ RELEASE = '33'
 #: nova/objects/service.py: SERVICE_VERSION of that release.
 SERVICE = 72
 _PIN = f'nova=={RELEASE}.0.0'
-
+#: What is started from there, beside Nova's own; the rest is only seen.
+_STARTED = ('oslo.privsep==', 'stestr==')
 
 TARGET = checkout.VENV / 'series' / f'nova-{RELEASE}'
 BIN = TARGET / 'bin'
@@ -23,11 +24,13 @@ BIN = TARGET / 'bin'
 def ensure() -> pathlib.Path:
     """Make the environment, if need be; its Python."""
     lines = checkout.CONSTRAINTS.read_text().splitlines()
-    pinned = [line for line in lines if not line.startswith('nova==')]
+    pinned = [line for line in lines if line.startswith(_STARTED)]
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     listed = TARGET.with_suffix('.txt')
     listed.write_text('\n'.join([*pinned, _PIN, '']))
-    return environment.ensure(TARGET, listed, options=['--no-deps'])
+    python = environment.ensure(TARGET, listed, options=['--no-deps'])
+    environment.share(python)
+    return python
 
 
 def install() -> None:

@@ -35,6 +35,15 @@ _LOST = (
 )
 
 
+#: What oslo.db does not know of a database that is away.
+_AWAY = (
+    # A node that its cluster has lost, at COMMIT (1180): as after a lost
+    # connection nobody knows what came of it.
+    'Not connected to Primary Component',
+    'during COMMIT',
+)
+
+
 class Lost(errors.Retry):
     """A compare-and-swap or a lock was lost; see :func:`retried`."""
 
@@ -195,14 +204,20 @@ def available() -> Iterator[None]:
         db_exc.DBNonExistentTable,
         db_exc.DBNonExistentDatabase,
     ) as exc:
-        raise errors.Unavailable(
-            errors.Reason.DATABASE_UNAVAILABLE,
-            details={'why': type(exc).__name__},
-        ) from exc
+        raise _unavailable(exc) from exc
     except (db_exc.DBError, sa.exc.OperationalError) as exc:
         if any(text in str(exc) for text in _LOST):
             raise Lost() from None
+        if any(text in str(exc) for text in _AWAY):
+            raise _unavailable(exc) from exc
         raise
+
+
+def _unavailable(exc: Exception) -> errors.Unavailable:
+    return errors.Unavailable(
+        errors.Reason.DATABASE_UNAVAILABLE,
+        details={'why': type(exc).__name__},
+    )
 
 
 def _is_lost(exc: Exception) -> bool:

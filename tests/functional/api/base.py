@@ -7,23 +7,30 @@ import uuid
 import testtools
 
 from korora_nova import errors
-from tests.support import agent, mariadb, postgresql, service
+from tests.support import agent, databases, mariadb, postgresql, service
 
 
 class MariaDbTestCase(testtools.TestCase):
-    """One server for all tests of a class; :meth:`connection` empties."""
+    """One server for all tests of a process; databases are a test's own."""
 
     SERVER: type[mariadb.MariaDb | postgresql.PostgreSql] = mariadb.MariaDb
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.server = cls.SERVER()
-        cls.server.setUp()
-        cls.addClassCleanup(cls.server.cleanUp)
+        cls.server = databases.shared(cls.SERVER)
 
     def connection(self) -> str:
-        return self.server.database()
+        """URL of a database with the schema."""
+        url = databases.migrated(self.server)
+        self.addCleanup(self.server.drop, url)
+        return url
+
+    def empty(self) -> str:
+        """URL of a database without tables."""
+        url = self.server.database()
+        self.addCleanup(self.server.drop, url)
+        return url
 
 
 class PostgreSqlTestCase(MariaDbTestCase):

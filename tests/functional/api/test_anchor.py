@@ -13,7 +13,15 @@ import sqlalchemy as sa
 from etcd3gw import exceptions
 
 from tests.functional.api import anchor_servers
-from tests.support import anchors, etcd, mariadb, postgresql, proxy, tls
+from tests.support import (
+    anchors,
+    databases,
+    etcd,
+    mariadb,
+    postgresql,
+    proxy,
+    tls,
+)
 from tests.support.anchors import LEDGER, SERVER, mark
 
 
@@ -21,12 +29,11 @@ class TestMariaDb(anchor_servers.SqlMixin):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.server = mariadb.MariaDb()
-        cls.server.setUp()
-        cls.addClassCleanup(cls.server.cleanUp)
+        cls.server = databases.shared(mariadb.MariaDb)
 
     def settings(self):
         self.direct = self.server.database()
+        self.addCleanup(self.server.drop, self.direct)
         name = sa.make_url(self.direct).database
         self.proxy = self.useFixture(proxy.Proxy(self.server.socket))
         return {
@@ -44,19 +51,18 @@ class TestMariaDb(anchor_servers.SqlMixin):
                     ' @@wsrep_sync_wait'
                 )
             ).one()
-        self.assertEqual(('READ-COMMITTED', 10, 1), tuple(told))
+        self.assertEqual(('READ-COMMITTED', 30, 1), tuple(told))
 
 
 class TestPostgreSql(anchor_servers.SqlMixin):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.server = postgresql.PostgreSql()
-        cls.server.setUp()
-        cls.addClassCleanup(cls.server.cleanUp)
+        cls.server = databases.shared(postgresql.PostgreSql)
 
     def settings(self):
         self.direct = self.server.database()
+        self.addCleanup(self.server.drop, self.direct)
         name = sa.make_url(self.direct).database
         socket = f'{self.server.directory}/.s.PGSQL.5432'
         self.proxy = self.useFixture(proxy.Proxy(socket))

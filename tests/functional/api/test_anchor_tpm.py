@@ -32,7 +32,8 @@ class TestTpm(anchors.AnchorMixin):
             'path': self.path,
             'tcti': self.hardware.tcti,
             'nv_index': INDEX,
-            'timeout': 20,
+            # Seconds that one waits for the others; they are many
+            'timeout': 120,
         }
 
     def tpm(self, name: str) -> swtpm.SwTpm:

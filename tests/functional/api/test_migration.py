@@ -46,7 +46,7 @@ class MigrationMixin:
         conf = cfg.ConfigOpts()
         conf([])
         api.register_opts(conf)
-        conf.set_override('connection', self.connection(), 'database')
+        conf.set_override('connection', self.empty(), 'database')
         self.db = api.Database(conf)
         self.engine = self.db.engine
         self.addCleanup(self.engine.dispose)
@@ -107,7 +107,7 @@ class MigrationMixin:
 
 
 class TestSqlite(MigrationMixin, testtools.TestCase):
-    def connection(self) -> str:
+    def empty(self) -> str:
         return 'sqlite://'
 
 

@@ -11,11 +11,13 @@ import testtools
 from oslo_config import cfg
 
 from korora_nova.verifier import numbers
-from korora_nova.verifier.db import api, migration, models
+from korora_nova.verifier.db import api, models
 from tests.functional.api import base
 from tests.support import mariadb
 
 HOSTS = 12
+#: Seconds that MariaDB has a statement wait for a row.
+LOCK_WAIT = 50
 _T = models.Host
 
 
@@ -44,9 +46,8 @@ class Numbers:
 
     def setUp(self) -> None:
         super().setUp()
-        self.url = self.server.database()
+        self.url = self.connection()
         self.db = database(self.url)
-        migration.upgrade(self.db.engine)
         with self.db.write() as session:
             for number in range(HOSTS):
                 session.add(
@@ -122,7 +123,7 @@ class Numbers:
         with self.db.write() as session:
             self.change(session, 'h2')
         upto, changes = read(self.db, before)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, LOCK_WAIT / 2)
         self.assertEqual({'h2'}, set(changes))
         hung.commit()
         self.assertEqual({'h1': 100}, read(self.db, upto)[1])
@@ -147,7 +148,7 @@ class Numbers:
             with other.write() as writing:
                 for host in ('h3', 'h4'):
                     self.change(writing, host)
-            self.assertLess(time.monotonic() - began, 5)
+            self.assertLess(time.monotonic() - began, LOCK_WAIT / 2)
         self.assertEqual({'h2', 'h3', 'h4'}, set(read(self.db, upto)[1]))
 
     def test_it_is_one_number_for_many(self) -> None:

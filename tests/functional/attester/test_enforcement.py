@@ -92,7 +92,7 @@ class EnforcementTest(hosts.HostsTestCase):
         self.h1.agent.server._allowed = frozenset((os.getuid() + 1,))
         error = self.assertRaises(
             errors.Forbidden,
-            AgentClient(self.h1.socket, 5).enforces,
+            AgentClient(self.h1.socket, 30).enforces,
             'a.Driver',
             '1',
             '',

@@ -19,7 +19,7 @@ from tests.support import custodian
 from tests.support.custodian import children
 
 #: Seconds for a process that has nothing more to do to end.
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def family(pid: int) -> Iterator[int]:

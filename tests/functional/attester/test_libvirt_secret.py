@@ -40,7 +40,7 @@ mount --bind {root}/cache /var/cache/libvirt
 libvirtd --pid-file /run/libvirt/libvirtd.pid &
 wait $!
 """
-_STARTUP = 20
+_STARTUP = 60
 _DOMAIN = """
 <domain type='qemu'>
  <name>guest</name><uuid>{uuid}</uuid>

@@ -21,8 +21,9 @@ from tests.support import hosts
 _R = errors.Reason
 RUNNING = libvirt_secret.RUNNING
 LOST = _R.TRUST_LOST_IN_FLIGHT
-#: Seconds from what the service knows to libvirt's call.
-SOON = 2.0
+#: Seconds from what the service knows to libvirt's call, on a busy machine;
+#: ``tools/prove attack`` says how soon it is on the lab.
+SOON = 10.0
 
 
 class WatchTestCase(hosts.HostsTestCase):
@@ -58,7 +59,7 @@ class WatchTestCase(hosts.HostsTestCase):
         return time.monotonic()
 
     def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition():
             self.assertLess(time.monotonic(), end, 'it does not come true')
             time.sleep(0.02)

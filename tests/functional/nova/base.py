@@ -6,6 +6,7 @@ does not start, and is not received, without its secret. Agents are
 :mod:`tests.support.fakes`, one per compute host.
 """
 
+import gc
 import logging
 import pathlib
 import sysconfig
@@ -23,6 +24,7 @@ from nova import context as nova_context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.functional import integrated_helpers
 from nova.tests.functional.libvirt import base as libvirt_base
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_utils import uuidutils
@@ -32,6 +34,7 @@ from korora_nova.rats.signed import keys, snapshot
 from korora_nova.rats.signed import result as signed
 from korora_nova.rats.signed import token as tokens
 from korora_nova.relying_party import driver as korora_driver
+from tests.functional.nova import patience
 from tests.support import fakes
 
 CONF = nova.conf.CONF
@@ -153,6 +156,18 @@ class Base(libvirt_base.ServersTestBase):
     #: Whether the scheduler knows who is trusted.
     FILTER = False
 
+    _stock = libvirt_base.ServersTestBase
+    _wait_for_server_parameter = patience.patient(
+        _stock._wait_for_server_parameter
+    )
+    _wait_until_deleted = patience.patient(_stock._wait_until_deleted)
+    _wait_for_instance_action_event = patience.patient(
+        _stock._wait_for_instance_action_event
+    )
+    _wait_for_migration_status = patience.patient(
+        _stock._wait_for_migration_status
+    )
+
     def setUp(self):
         CONF.set_override('api_paste_config', PASTE, group='wsgi')
         self.addCleanup(CONF.clear_override, 'api_paste_config', group='wsgi')
@@ -176,6 +191,9 @@ class Base(libvirt_base.ServersTestBase):
         self.stream = 'ok'
         self.streaming = threading.Event()
         self.abort = threading.Event()
+        self.useFixture(
+            fixtures.MockPatchObject(integrated_helpers, 'time', patience.Time)
+        )
         super().setUp()
         self._patch_libvirt()
 
@@ -381,23 +399,19 @@ class Base(libvirt_base.ServersTestBase):
         self.api.post_server_action(server['id'], {action: body})
 
     def wait_until(self, condition):
-        for _ in range(100):
-            if condition():
-                return
-            time.sleep(0.1)
-        self.fail('it did not come true')
+        patience.until(condition, 'it did not come true')
 
     def assert_fault(self, server, reason):
         """The last fault, which the API shows for some states only."""
-        for _ in range(50):
+
+        def told():
+            # Nova records it after it has restored the state.
             faults = objects.InstanceFaultList.get_by_instance_uuids(
                 nova_context.get_admin_context(), [server['id']]
             )
-            # Nova records it after it has restored the state.
-            if faults and f'[{reason}]' in faults[0].message:
-                return
-            time.sleep(0.1)
-        self.fail(f'no fault with {reason}: {faults}')
+            return faults and f'[{reason}]' in faults[0].message
+
+        patience.until(told, f'no fault with {reason}')
 
     # Migrations
 
@@ -451,3 +465,5 @@ class Base(libvirt_base.ServersTestBase):
 
 
 conf.register_korora_opts(CONF)
+# Modules stay.
+gc.freeze()

@@ -123,8 +123,8 @@ class TestKeysOfStockServers(Base):
         thread = threading.Thread(target=self.step)
         thread.start()
         self.assertTrue(entered.wait(10))
-        threading.Timer(0.5, leave.set).start()
         began = time.monotonic()
+        threading.Timer(0.5, leave.set).start()
         with self.driver._korora.starts.starting(
             None, self.instance(server)
         ) as ticket:

@@ -119,7 +119,7 @@ class TestSocket(base.Base):
         self.start_hosts('h1', heard=False)
         began = time.monotonic()
         self.create(host='h1')
-        self.assertLess(time.monotonic() - began, 20)
+        self.assertLess(time.monotonic() - began, 60)
 
 
 class TestHangingService(test.NoDBTestCase):
@@ -179,10 +179,11 @@ class TestHangingService(test.NoDBTestCase):
         took = time.monotonic() - began
         self.assertEqual([], answer)
         self.assertGreaterEqual(took, self.BUDGET)
-        self.assertLess(took, self.BUDGET + 1.0)
+        # Far from the budget of each host
+        self.assertLess(took, 20 * self.BUDGET)
         self.assertEqual(1, len(self.connections))
         began = time.monotonic()
         self.assertEqual(
             self.hosts, self.filter.filter_all(self.hosts, self.spec())
         )
-        self.assertLess(time.monotonic() - began, 0.1)
+        self.assertLess(time.monotonic() - began, self.BUDGET)

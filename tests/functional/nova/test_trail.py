@@ -7,7 +7,6 @@ all in this process, so that each record says whose it is.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import pathlib
 import threading
@@ -127,10 +126,7 @@ class TestTrail(base.Base):
             )
             return bool(found)
 
-        for _ in range(12):
-            with contextlib.suppress(AssertionError):
-                self.wait_until(there)
-                break
+        self.wait_until(there)
         return found[0]
 
     def followed(self, act: Any) -> list[Record]:

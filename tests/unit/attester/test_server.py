@@ -71,7 +71,7 @@ class Base(testtools.TestCase):
         )
         made.start()
         self.addCleanup(made.stop)
-        return socket_client.AgentClient(self.path, 5)
+        return socket_client.AgentClient(self.path, 30)
 
     def reason(self, call: Any, *args: Any, **kw: Any) -> str:
         error = self.assertRaises(errors.KororaError, call, *args, **kw)
@@ -394,7 +394,7 @@ class SpansTest(Base):
 
     def test_agent_of_an_older_release(self) -> None:
         """It refuses a field that it does not know, before it does a thing."""
-        client = socket_client.AgentClient(self.path, 5)
+        client = socket_client.AgentClient(self.path, 30)
         with (
             mock.patch.object(
                 client,

@@ -645,13 +645,13 @@ class TestThread(Base):
         self.client.gate.clear()
         calls = len(self.client.calls)
         self.eventually(lambda: self.assertLess(calls, len(self.client.calls)))
-        threads = threading.active_count()
+        threads = set(threading.enumerate())
         calls = len(self.client.calls)
         began = time.monotonic()
         for _ in range(100):
             self.require('h1')
-        self.assertLess(time.monotonic() - began, 1.0)
-        self.assertEqual(threads, threading.active_count())
+        self.assertLess(time.monotonic() - began, self.BUDGET)
+        self.assertEqual(set(), set(threading.enumerate()) - threads)
         self.assertEqual(calls, len(self.client.calls))
         self.now += 180
         self.refused('RESULT_EXPIRED', 'h1')
@@ -721,22 +721,22 @@ class TestBudget(Base):
     def test_a_hanging_service_costs_one_budget_and_one_thread(self):
         self.client.gate.clear()
         began = time.monotonic()
-        threads = threading.active_count()
+        threads = set(threading.enumerate())
         self.refused('SERVICE_UNAVAILABLE', 'h1')
         first = time.monotonic() - began
         self.assertGreaterEqual(first, self.BUDGET)
         for _ in range(50):
             self.refused('SERVICE_UNAVAILABLE', 'h1')
-        self.assertEqual(threads + 1, threading.active_count())
+        self.assertEqual(1, len(set(threading.enumerate()) - threads))
         self.assertEqual(1, len(self.client.calls))
-        self.assertLess(time.monotonic() - began - first, 2.0)
+        self.assertLess(time.monotonic() - began - first, 40 * self.BUDGET)
 
     def test_a_dead_service_costs_nothing(self):
         self.client.error = errors.Unavailable('SERVICE_UNAVAILABLE')
         began = time.monotonic()
         for _ in range(50):
             self.refused('SERVICE_UNAVAILABLE', 'h1')
-        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertLess(time.monotonic() - began, 40 * self.BUDGET)
         self.assertEqual(1, len(self.client.calls))
 
     def test_parallel_requests_share_one_question(self):
@@ -827,7 +827,7 @@ class TestAgain(Base):
         began = time.monotonic()
         for _ in range(50):
             self.assertIsNone(self.results.again(self.last))
-        self.assertLess(time.monotonic() - began, 2 * self.BUDGET)
+        self.assertLess(time.monotonic() - began, 20 * self.BUDGET)
         self.client.gate.set()
         for _ in range(500):
             if not self.results._in_vain:
@@ -844,6 +844,7 @@ class TestAgain(Base):
 
     def test_without_a_thread(self):
         self.end()
+        self.results._budget = 20
         began = time.monotonic()
         self.assertIsNone(self.results.again(self.last))
-        self.assertLess(time.monotonic() - began, self.BUDGET)
+        self.assertLess(time.monotonic() - began, 20)

@@ -5,15 +5,17 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
+from collections.abc import Callable
 
 import fixtures
 import subunit
 import testtools
 
-from korora_tools import children
-from korora_tools.test import stream, suites
+from korora_tools import children, ui
+from korora_tools.test import cli, stream, suites
 
 ENV = dict(os.environ)
 
@@ -110,6 +112,42 @@ class TestCounting(testtools.TestCase):
         self.assertEqual(3, totals.ran)
 
 
+class TestParts(testtools.TestCase):
+    def run_parts(self, *argv: str) -> tuple[int, list[str], str]:
+        """The exit code, which parts ran, and what is said of them."""
+        ran: list[str] = []
+
+        def part(name: str) -> Callable[..., stream.Totals]:
+            def run(*_: object) -> stream.Totals:
+                ran.append(name)
+                return stream.Totals(passed=1)
+
+            return run
+
+        for name in (*cli.PARTS, 'environments'):
+            self.useFixture(fixtures.MockPatchObject(suites, name, part(name)))
+        self.useFixture(fixtures.MockPatchObject(ui, 'require_root'))
+        out = self.useFixture(fixtures.StringStream('out')).stream
+        self.useFixture(fixtures.MonkeyPatch('sys.stdout', out))
+        code = cli._test(cli.parser().parse_args(['--no-setup', *argv]))
+        out.seek(0)
+        return code, ran, out.read().splitlines()[-1]
+
+    def test_all(self) -> None:
+        """First, in any order, what runs side by side."""
+        code, ran, said = self.run_parts()
+        self.assertEqual((0, '6 passed, 0 failed, 0 skipped'), (code, said))
+        self.assertEqual({'pep8', 'docs', 'environments'}, set(ran[:3]))
+        self.assertEqual(['unit', 'functional', 'integration'], ran[3:])
+
+    def test_some(self) -> None:
+        self.assertEqual(['unit'], self.run_parts('--unit')[1])
+        self.assertEqual(['docs'], self.run_parts('--docs')[1])
+        self.assertEqual(
+            ['environments', 'functional'], self.run_parts('--functional')[1]
+        )
+
+
 class TestChildren(testtools.TestCase):
     GRANDCHILD = (
         'import subprocess, sys, time\n'
@@ -161,6 +199,32 @@ class TestChildren(testtools.TestCase):
             pass
         self.assertNotEqual(0, process.returncode)
         self.assertLess(time.monotonic() - began, 30)
+
+    def test_together(self) -> None:
+        """Each is under way before the first has ended."""
+        barrier = threading.Barrier(2)
+        works = [lambda: barrier.wait(30) >= 0, lambda: barrier.wait(30) >= 0]
+        self.assertEqual([True, True], children.together(*works))
+
+    def test_what_fails_ends_what_is_beside_it(self) -> None:
+        running = threading.Event()
+        after: list[str] = []
+
+        def beside() -> None:
+            with children.child(['sleep', '60'], ENV, '/'):
+                running.set()
+            children.proceed()
+            after.append('another step')
+
+        def fails() -> None:
+            running.wait(30)
+            raise KeyboardInterrupt
+
+        began = time.monotonic()
+        self.assertRaises(KeyboardInterrupt, children.together, beside, fails)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertEqual([], after)
+        children.proceed()
 
     def test_exit_codes_are_passed_on(self) -> None:
         self.assertEqual(0, children.run(['true'], ENV, '/'))

@@ -62,6 +62,25 @@ class TestRetried(testtools.TestCase):
     def test_nothing_else_is(self):
         for outcome, error in (
             (db_exc.DBConnectionError(), errors.Unavailable),
+            (
+                # A node of Galera's that lost its cluster.
+                sa.exc.OperationalError(
+                    'COMMIT',
+                    {},
+                    ValueError(
+                        "(1180, 'Error while appending streaming replication "
+                        'fragment(provider status: Not connected to Primary '
+                        "Component)')"
+                    ),
+                ),
+                errors.Unavailable,
+            ),
+            (
+                db_exc.DBError(
+                    ValueError("(1180, 'Got error 6 during COMMIT')")
+                ),
+                errors.Unavailable,
+            ),
             (errors.Retry(), errors.Retry),
             (
                 errors.Conflict(errors.Reason.IDENTITY_CONFLICT),

@@ -71,7 +71,10 @@ class Server:
         self._data = scratch.path / name
         shutil.copytree(_template(scratch), self._data)
         # What transfers a node's state does not write as root.
-        for path in (self._data, *self._data.rglob('*')):
+        # A server that starts removes what others left in a shared one.
+        temporary = scratch.path / f'{name}-tmp'
+        temporary.mkdir()
+        for path in (temporary, self._data, *self._data.rglob('*')):
             shutil.chown(path, ACCOUNT)
         self.process = scratch.process(
             name,
@@ -80,6 +83,7 @@ class Server:
                 '--no-defaults',
                 f'--user={ACCOUNT}',
                 f'--datadir={self._data}',
+                f'--tmpdir={temporary}',
                 f'--socket={self._data}/socket',
                 f'--pid-file={self._data}/pid',
                 f'--bind-address={LOCAL}',

@@ -121,6 +121,8 @@ def _serve(lab: paths.Lab) -> None:
             _socket(lab),
             f'--datadir={datadir}',
             f'--pid-file={lab.run}/mysqld.pid',
+            # A server that starts removes what others left in a shared one
+            f'--tmpdir={lab.run}',
             '--bind-address=' + paths.CTL_IP,
             f'--port={paths.PORTS["mariadb"]}',
             '--skip-name-resolve',

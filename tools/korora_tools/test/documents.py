@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -95,9 +94,7 @@ def ensure() -> pathlib.Path:
         DOC / 'requirements.txt',
         DOC / 'constraints.txt',
     )
-    here = sysconfig.get_path('purelib')
-    for site in python.parents[1].glob('lib/python*/site-packages'):
-        (site / 'project.pth').write_text(f'{here}\n')
+    environment.share(python)
     return python
 
 

@@ -225,10 +225,10 @@ class RulesTest(unittest.TestCase):
             exclude=['*a' * 8, '*?' * 8 + 'b', '/' + '[a-z]*' * 7 + 'x']
         )
         path = b'/' + b'a' * 50_000
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(3):
             self.reason(rules, path + b'!')
-        self.assertLess(time.perf_counter() - start, 3)
+        self.assertLess(time.thread_time() - start, 3)
 
     def test_is_pattern(self):
         self.assertEqual(
