@@ -9,8 +9,6 @@ that network's namespace.
 from __future__ import annotations
 
 import shutil
-import urllib.error
-import urllib.request
 
 from korora_tools import checkout, ui
 from korora_tools.horizon import environment, site
@@ -89,7 +87,8 @@ def _up(lab: paths.Lab) -> None:
         processes.spawn(
             lab, DOOR, ['haproxy', '-db', '-f', str(config)], 'root'
         )
-        processes.wait_for(lab, HORIZON, lambda: _answers() or _shut(lab))
+        answers = processes.answering(f'{URL}/auth/login/')
+        processes.wait_for(lab, HORIZON, lambda: answers() or _shut(lab))
         if _shut(lab):
             raise ui.Problem(
                 f'haproxy cannot listen at {URL}; does somebody else?'
@@ -107,13 +106,3 @@ def down(lab: paths.Lab) -> None:
     for name in (DOOR, HORIZON):
         processes.forget(lab, name)
     shutil.rmtree(lab.data / HORIZON, ignore_errors=True)
-
-
-def _answers() -> bool:
-    # A proxy of whoever types is not for the loopback address.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f'{URL}/auth/login/', timeout=60) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
