@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,9 +75,11 @@ def run(
     cwd: pathlib.Path = checkout.ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """One command of the environment, whatever comes of it."""
-    return subprocess.run(
-        [str(python), *arguments],
-        capture_output=True,
+    argv = [str(python), *arguments]
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors='replace',
         stdin=subprocess.DEVNULL,
@@ -89,7 +92,16 @@ def run(
             'PYTHONWARNINGS': 'ignore',
             **env,
         },
+        start_new_session=True,
     )
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        # A browser outlives the tests that drive it.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
 def tests(
