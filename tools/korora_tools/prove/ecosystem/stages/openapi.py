@@ -67,7 +67,7 @@ class Round(NamedTuple):
 ROUNDS = (
     Round('attestation 1.1', ALONE, 20),
     Round('', ALONE, 12),
-    Round('attestation 1.1', LINKED, 300),
+    Round('attestation 1.1', LINKED, 30),
 )
 
 
