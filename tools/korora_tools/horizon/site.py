@@ -31,9 +31,16 @@ CACHES = {{
         'LOCATION': '{memcached}',
     }}
 }}
+if os.environ.get('{alone}'):
+    CACHES['default'] = {{
+        'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'
+    }}
 ATTESTATION_TIMEOUT = 3
 ATTESTATION_TRUSTED_KEYS = {keys!r}
 """
+#: In the environment of what needs no memcached, which is in a network of its
+#: own in the lab.
+_ALONE = 'KORORA_HORIZON_ALONE'
 _UWSGI = """\
 [uwsgi]
 http-socket = {listen}
@@ -97,6 +104,7 @@ class Site:
                 static=self.static,
                 keystone=self.keystone,
                 memcached=self.memcached,
+                alone=_ALONE,
                 keys=self.keys,
             )
         )
@@ -127,6 +135,7 @@ class Site:
                             'openstack_dashboard.settings'
                         ),
                         'PYTHONPATH': str(self.path),
+                        _ALONE: '1',
                     },
                     self.path,
                 )
