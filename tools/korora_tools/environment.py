@@ -38,13 +38,14 @@ def ensure(
     for path in filter(None, (requirements, constraints)):
         digest.update(path.read_bytes())
     want = digest.hexdigest()
-    if stamp.exists() and stamp.read_text() == want:
-        return python
-    with ui.step(f'virtual environment {directory}'):
-        shutil.rmtree(directory, ignore_errors=True)
-        venv.create(directory, with_pip=True)
-        install(python, *options, *lists)
-        stamp.write_text(want)
+    with setup.exclusive():
+        if stamp.exists() and stamp.read_text() == want:
+            return python
+        with ui.step(f'virtual environment {directory}'):
+            shutil.rmtree(directory, ignore_errors=True)
+            venv.create(directory, with_pip=True)
+            install(python, *options, *lists)
+            stamp.write_text(want)
     return python
 
 

@@ -100,7 +100,7 @@ def ensure() -> None:
     :raises Problem: apt-get or pip failed.
     """
     ui.require_root()
-    with _exclusive():
+    with exclusive():
         packages.install(PACKAGES, OPTIONAL)
         _environment()
         _project()
@@ -113,7 +113,7 @@ def install(names: Sequence[str]) -> None:
     """
     ui.require_root()
     if packages.missing(names):
-        with _exclusive():
+        with exclusive():
             packages.install(names)
 
 
@@ -139,7 +139,7 @@ def undo(lab: paths.Lab) -> None:
     :param lab: one that is down.
     :raises Problem: apt-get cannot remove packages.
     """
-    with _exclusive():
+    with exclusive():
         for path in (*LEFT, lab.cache):
             if path.exists():
                 with ui.step(f'remove {path}'):
@@ -155,7 +155,8 @@ def undo(lab: paths.Lab) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
+    """Whoever sets something up waits until nobody else does."""
     with LOCK.open('w') as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -11,7 +11,7 @@ from unittest import mock
 from korora_tools import ui
 from korora_tools.prove import ecosystem
 from korora_tools.prove.ecosystem import stage
-from korora_tools.prove.ecosystem.stages import openapi
+from korora_tools.prove.ecosystem.stages import horizon_lab, openapi
 
 
 def module(run):
@@ -147,3 +147,31 @@ class OpenApiTest(unittest.TestCase):
     def test_links(self):
         said = '   API Links:    31 covered / 72 selected'
         self.assertEqual((31, 0), (openapi.links(said), openapi.links('')))
+
+
+class HorizonLabTest(unittest.TestCase):
+    """What the tests in the browser come to, and what becomes of the lab."""
+
+    def test_too_few_or_failed(self):
+        good = {'n': 7, 'failed': 0, 'wrong': []}
+        self.assertEqual([], horizon_lab.outcome(good).wrong)
+        self.assertEqual(
+            {'browser_tests': 7, 'failed': 0}, horizon_lab.outcome(good).report
+        )
+        self.assertEqual(1, len(horizon_lab.outcome({**good, 'n': 6}).wrong))
+        bad = {**good, 'failed': 1, 'wrong': ['no row h3']}
+        self.assertEqual(['no row h3'], horizon_lab.outcome(bad).wrong)
+
+    def test_the_lab_is_taken_down_whatever_happens(self):
+        with (
+            mock.patch.object(
+                horizon_lab.subprocess, 'call', side_effect=[0, 3, 0]
+            ) as call,
+            self.assertRaisesRegex(ui.Problem, 'up --horizon ended with 3'),
+            horizon_lab._lab(),
+        ):
+            self.fail('it is not up')
+        self.assertEqual(
+            [['down'], ['up', '--horizon'], ['down']],
+            [one.args[0][1:] for one in call.call_args_list],
+        )

@@ -82,8 +82,15 @@ class TourTest(unittest.TestCase):
             else {'holder': 'h1', 'epoch': 1, 'version': 1}
         )
 
+        # Each move leaves the server on h2.
+        places = []
+        world.host.side_effect = lambda _: places[-1]
+
         def act(_, stage, scenario):
+            if stage.server:
+                self.assertEqual('h1', places[-1], scenario.id)
             stage.server = SERVER
+            places.append('h2')
             events.append(scenario.id)
             return {'id': scenario.id}
 
@@ -92,6 +99,9 @@ class TourTest(unittest.TestCase):
         entered.reassemble.return_value = []
         with (
             mock.patch.object(tour.run, 'act', act),
+            mock.patch.object(
+                tour.Stage, 'back_to_h1', lambda _: places.append('h1')
+            ),
             mock.patch.object(tour.canary, 'Capture', capture),
             mock.patch.object(
                 tour.run,

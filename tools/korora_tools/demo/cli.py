@@ -23,6 +23,14 @@ LAB = str(checkout.ROOT / 'tools' / 'lab')
 #: Takes a file for its report, and what to run.
 RUN = 'korora_tools.demo.run'
 TOUR = 'korora_tools.demo.tour'
+STOCK = """
+The same without Kororā
+-----------------------
+
+  The same cloud again, with Nova's own driver. A server with a vTPM starts on
+  h1 and moves to h2; nobody asks what h2 is. Then the same places are searched
+  for its passphrase: Nova sends it over the bus.
+"""
 Json = dict[str, typing.Any]
 
 
@@ -78,6 +86,8 @@ def _demo(options: argparse.Namespace) -> int:
         else:
             report = inside(RUN, 'scenarios', *options.scenario)
     if not (options.no_stock or options.keep):
+        if options.tour:
+            ui.note(STOCK)
         with lab('--stock'):
             report['canary']['stock'] = inside(RUN, 'baseline')
     report = {'versions': report.pop('versions'), 'setup_s': setup_s, **report}

@@ -54,8 +54,9 @@ CHAPTERS: tuple[Chapter, ...] = (
         'attestation service grants it, because this host is good and Nova '
         'has the server there.',
         'Who reads the bus, the databases and the disks of h1 finds no '
-        'passphrase. The sealed key opens only in this TPM, in this state, '
-        'with an approval that lasts seconds.',
+        'passphrase in clear. The sealed key opens only in this TPM, in this '
+        'state, with an approval that lasts seconds. Barbican has an escrow, '
+        "under Barbican's own key.",
     ),
     Chapter(
         'It moves, and the key moves with it',
@@ -195,6 +196,7 @@ class Tour:
         """The report, as that of the demo's scenarios."""
         for number, chapter in enumerate(CHAPTERS, 1):
             self.narrator.chapter(number, chapter)
+            self._home()
             self._act(chapter)
             self.narrator.shows('An attacker has', [chapter.attacker])
             self.narrator.pause('Enter: go on ')
@@ -202,6 +204,13 @@ class Tour:
         finds = {'bus': self.bus, **run.elsewhere(self.world, wanted)}
         self.narrator.shows('In all, the passphrase was found', _counts(finds))
         return run.report(self.world, self.stage, self.rows, finds)
+
+    def _home(self) -> None:
+        """Every chapter but the first begins with the server on h1."""
+        server = self.stage.server
+        if server and self.world.host(server) != 'h1':
+            ui.say('... first the server moves back to h1')
+            self.stage.back_to_h1()
 
     def _act(self, chapter: Chapter) -> None:
         folder = self.world.lab.data / 'capture' / chapter.scenario
@@ -235,7 +244,7 @@ def main() -> int:
     narrator = Narrator(sys.stdin.isatty() and sys.stdout.isatty())
     try:
         found = Tour(world, narrator).run()
-    except run.UNJUDGED as exc:
+    except (*run.UNJUDGED, RuntimeError) as exc:  # also of a capture
         ui.fail(str(exc))
         return 1
     except (KeyboardInterrupt, EOFError):

@@ -6,11 +6,14 @@ What is done here by hand is what doc/source/install/horizon.rst says.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from korora_tools import checkout, environment, setup, ui
 
@@ -25,17 +28,22 @@ _PLACED = {
 }
 
 
-def ensure() -> pathlib.Path:
-    """Browser, Horizon and the panel as this checkout has it.
+def ensure(*, browser: bool = True) -> pathlib.Path:
+    """Horizon and the panel as this checkout has it.
 
+    :param browser: whether one is wanted as well.
     :returns: the environment's Python.
     :raises Problem: apt-get or pip failed.
     """
-    setup.install(PACKAGES)
+    if browser:
+        setup.install(PACKAGES)
     python = environment.ensure(
         VENV, HERE / 'requirements.txt', HERE / 'constraints.txt'
     )
-    with ui.step('install korora-nova beside Horizon'):
+    with (
+        setup.exclusive(),
+        ui.step('install korora-nova beside Horizon'),
+    ):
         # setuptools would put modules since deleted into the wheel again.
         shutil.rmtree(checkout.ROOT / 'build' / 'lib', ignore_errors=True)
         environment.install(
@@ -67,9 +75,11 @@ def run(
     cwd: pathlib.Path = checkout.ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """One command of the environment, whatever comes of it."""
-    return subprocess.run(
-        [str(python), *arguments],
-        capture_output=True,
+    argv = [str(python), *arguments]
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors='replace',
         stdin=subprocess.DEVNULL,
@@ -82,4 +92,35 @@ def run(
             'PYTHONWARNINGS': 'ignore',
             **env,
         },
+        start_new_session=True,
     )
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        # A browser outlives the tests that drive it.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+def tests(
+    python: pathlib.Path, directory: str, into: pathlib.Path, **env: str
+) -> dict[str, Any]:
+    """Run those of a directory, to their end; see :mod:`.runner`.
+
+    :param directory: below the checkout. ``into`` is for the report.
+    :raises Problem: they did not run.
+    """
+    report = into / f'{pathlib.Path(directory).name}.json'
+    tree = {'PYTHONPATH': f'{checkout.ROOT}:{checkout.ROOT}/tools'}
+    done = run(
+        python,
+        ['-m', 'korora_tools.horizon.runner', directory, str(report)],
+        {**tree, **env},
+    )
+    if not report.exists():
+        lines = (done.stdout + done.stderr).splitlines()[-8:]
+        raise ui.Problem(f'{directory} did not run:\n  ' + '\n  '.join(lines))
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found

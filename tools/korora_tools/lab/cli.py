@@ -44,10 +44,17 @@ def _add_commands(commands: Any) -> None:
         'packages, environments, caches, state',
     )
     up = add('up', 'bring the cloud up')
-    up.add_argument(
+    how = up.add_mutually_exclusive_group()
+    how.add_argument(
         '--stock',
         action='store_true',
         help='the same cloud without Korora: the baseline',
+    )
+    how.add_argument(
+        '--horizon',
+        action='store_true',
+        help='with Horizon, at an address of the loopback that is printed; '
+        'a lab that is up already gets it as well',
     )
     down = add('down', 'stop everything and remove the state')
     down.add_argument('--keep', action='store_true', help='keep logs and data')
@@ -170,7 +177,7 @@ def _changing(lab: paths.Lab, args: argparse.Namespace) -> None:
     if args.command == 'setup':
         cloud.undo(lab)
     elif args.command == 'up':
-        cloud.up(lab, args.stock)
+        cloud.up(lab, args.stock, args.horizon)
     elif args.command == 'down':
         cloud.down(lab, args.keep)
     elif args.command == 'stop':

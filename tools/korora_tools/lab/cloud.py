@@ -13,6 +13,7 @@ from korora_tools.lab import (
     attestation,
     config,
     control,
+    dashboard,
     guest,
     host,
     machine,
@@ -42,8 +43,12 @@ def is_stock(lab: paths.Lab) -> bool:
     return lab.mode_file.exists() and lab.mode_file.read_text() == 'stock'
 
 
-def up(lab: paths.Lab, stock: bool) -> None:
-    """Bring the cloud up; on any failure take it down again."""
+def up(lab: paths.Lab, stock: bool, horizon: bool = False) -> None:
+    """Bring the cloud up; on any failure take it down again.
+
+    :param horizon: whether Horizon is wanted as well, which a cloud that is
+        up already gets then, and survives the failure of.
+    """
     if len(str(lab.root)) > MAX_PATH:
         raise ui.Problem(
             f'{lab.root} is too long: unix sockets below it allow for '
@@ -56,6 +61,8 @@ def up(lab: paths.Lab, stock: bool) -> None:
                 f'a {mode} lab is up; take it down first (lab down)'
             )
         ui.note(f'the lab is already up ({lab.root})')
+        if horizon:
+            dashboard.up(lab)
         return
     _nowhere_else(lab)
     setup.ensure()
@@ -64,6 +71,8 @@ def up(lab: paths.Lab, stock: bool) -> None:
             down(lab, keep=False, quiet=True)
     try:
         _up(lab, stock)
+        if horizon:
+            dashboard.up(lab)
     except BaseException:
         processes.abort()
         ui.note(f'taking the lab down; logs stay in {lab.log}')

@@ -16,7 +16,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-from korora_tools import checkout, ui
+from korora_tools import ui
 from korora_tools.prove.ecosystem import stage
 
 ABOUT = "the panel of Horizon, in Debian's Chromium"
@@ -24,7 +24,6 @@ ABOUT = "the panel of Horizon, in Debian's Chromium"
 PAGES, BROWSER_TESTS = 5, 12
 
 _TESTS = 'tests/horizon'
-_TREE = {'PYTHONPATH': f'{checkout.ROOT}:{checkout.ROOT}/tools'}
 
 
 def run() -> stage.Outcome:
@@ -37,9 +36,9 @@ def run() -> stage.Outcome:
     with tempfile.TemporaryDirectory(prefix='korora-horizon-') as scratch:
         into = pathlib.Path(scratch)
         with ui.step('tests of views'):
-            views = _tests(
+            views = environment.tests(
                 python,
-                'views',
+                f'{_TESTS}/views',
                 into,
                 DJANGO_SETTINGS_MODULE='tests.horizon.settings',
             )
@@ -63,7 +62,7 @@ def run() -> stage.Outcome:
 
 def _browse(python: pathlib.Path, into: pathlib.Path) -> dict[str, Any]:
     from korora_tools.fleet import whole
-    from korora_tools.horizon import serving, world
+    from korora_tools.horizon import environment, serving, world
 
     with contextlib.ExitStack() as life:
         life.enter_context(whole.quietly())
@@ -82,28 +81,6 @@ def _browse(python: pathlib.Path, into: pathlib.Path) -> dict[str, Any]:
             json.dumps({**dataclasses.asdict(facts), 'url': horizon.url})
         )
         with ui.step('tests in the browser'):
-            return _tests(python, 'browser', into, KORORA_PANEL=str(path))
-
-
-def _tests(
-    python: pathlib.Path, which: str, into: pathlib.Path, **env: str
-) -> dict[str, Any]:
-    """Run those of a directory, to their end."""
-    from korora_tools.horizon import environment
-
-    report = into / f'{which}.json'
-    done = environment.run(
-        python,
-        [
-            '-m',
-            'korora_tools.horizon.runner',
-            f'{_TESTS}/{which}',
-            str(report),
-        ],
-        {**_TREE, **env},
-    )
-    if not report.exists():
-        lines = (done.stdout + done.stderr).splitlines()[-8:]
-        raise ui.Problem(f'{which} did not run:\n  ' + '\n  '.join(lines))
-    found: dict[str, Any] = json.loads(report.read_text())
-    return found
+            return environment.tests(
+                python, f'{_TESTS}/browser', into, KORORA_PANEL=str(path)
+            )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panel in Chromium, against the lab: ``./tools/lab up --horizon``."""
