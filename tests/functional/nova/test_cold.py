@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import time
 from types import SimpleNamespace
 from unittest import mock
 
@@ -33,6 +34,8 @@ class Base(base.Base):
         self.h1, self.h2 = (self.cloud.agent(name) for name in ('h1', 'h2'))
         #: Servers that were powered off and copied; what the copy fails with.
         self.copied = []
+        #: Calls of nova-compute's that failed and were waited for.
+        self.seen = 0
         self.copy_fails = None
         test = self
 
@@ -108,6 +111,23 @@ class Base(base.Base):
         self.assert_fault(server, reason)
         self.assertEqual([], self.copied)
         self.assert_on('h1', server, runs=status == 'ACTIVE')
+        self.await_end()
+
+    def await_end(self):
+        """nova-compute is done with what failed.
+
+        It resets the server's task once more after all that it shows, and so
+        would undo the next action's.
+        """
+        end = time.monotonic() + 3
+        while self.failed() <= self.seen and time.monotonic() < end:
+            time.sleep(0.05)
+        self.seen = self.failed()
+
+    def failed(self):
+        return self.stdlog.logger.output.count(
+            'Exception during message handling'
+        )
 
     def hard_reboot(self, server):
         self.act(server, 'reboot', {'type': 'HARD'})
