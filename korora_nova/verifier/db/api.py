@@ -206,11 +206,18 @@ def available() -> Iterator[None]:
     ) as exc:
         raise _unavailable(exc) from exc
     except (db_exc.DBError, sa.exc.OperationalError) as exc:
-        if any(text in str(exc) for text in _LOST):
+        said = _said(exc)
+        if any(text in said for text in _LOST):
             raise Lost() from None
-        if any(text in str(exc) for text in _AWAY):
+        if any(text in said for text in _AWAY):
             raise _unavailable(exc) from exc
         raise
+
+
+def _said(exc: db_exc.DBError | sa.exc.OperationalError) -> str:
+    """What the driver said, without the statement and its values."""
+    inner = getattr(exc, 'inner_exception', None) or exc
+    return str(getattr(inner, 'orig', None) or inner)
 
 
 def _unavailable(exc: Exception) -> errors.Unavailable:

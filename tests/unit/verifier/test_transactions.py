@@ -12,6 +12,12 @@ from korora_nova import errors
 from korora_nova.verifier.db import api
 
 
+def _of(statement: str, value: str) -> sa.exc.OperationalError:
+    return sa.exc.OperationalError(
+        statement, {'name': value}, ValueError("(1114, 'table is full')")
+    )
+
+
 class TestRetried(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -81,6 +87,12 @@ class TestRetried(testtools.TestCase):
                 ),
                 errors.Unavailable,
             ),
+            # What somebody has written is not what the driver says.
+            (
+                db_exc.DBError(_of('INSERT', 'database is locked')),
+                db_exc.DBError,
+            ),
+            (_of('INSERT', 'died during COMMIT'), sa.exc.OperationalError),
             (errors.Retry(), errors.Retry),
             (
                 errors.Conflict(errors.Reason.IDENTITY_CONFLICT),

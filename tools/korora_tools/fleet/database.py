@@ -70,10 +70,10 @@ class Server:
         self.port = scratch.port()
         self._data = scratch.path / name
         shutil.copytree(_template(scratch), self._data)
-        # What transfers a node's state does not write as root.
         # A server that starts removes what others left in a shared one.
         temporary = scratch.path / f'{name}-tmp'
         temporary.mkdir()
+        # What transfers a node's state does not write as root.
         for path in (temporary, self._data, *self._data.rglob('*')):
             shutil.chown(path, ACCOUNT)
         self.process = scratch.process(
